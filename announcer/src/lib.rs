@@ -1,0 +1,3 @@
+//! The announcer: one per node, owner of the addresses it won.
+
+pub mod link;

@@ -1,0 +1,95 @@
+//! What the data path of one node shall do, as values: no map, no file descriptor, no clock.
+//!
+//! The announcer builds a [`Desired`] from Services and EndpointSlices; [`crate::Director::apply`]
+//! carries it out by diff. Every node that runs the director programs the same frontends, whoever
+//! owns the address at layer 2: that is what lets a connection survive its owner.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// A transport protocol the director balances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Protocol {
+    /// TCP (IANA protocol number 6).
+    Tcp = 6,
+    /// UDP (IANA protocol number 17).
+    Udp = 17,
+}
+
+/// Where clients connect: VIP, port and protocol. The key of everything the director knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Frontend {
+    /// The VIP.
+    pub address: IpAddr,
+    /// The Service port, host byte order.
+    pub port: u16,
+    /// The Service port's protocol.
+    pub protocol: Protocol,
+}
+
+/// A pod's address and target port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    /// Pod address, of the same family as its frontend's VIP.
+    pub address: IpAddr,
+    /// Target port, host byte order.
+    pub port: u16,
+}
+
+/// Which node runs a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Placement {
+    /// This node: packets are delivered here.
+    Local,
+    /// The node with this address on the data segment (a key of [`Desired::hops`]).
+    Remote(IpAddr),
+}
+
+/// Whether a backend takes new connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BackendState {
+    /// Ready: part of the Maglev table.
+    Active,
+    /// Serving but terminating: keeps its connections, takes no new ones.
+    Draining,
+}
+
+/// One backend of a frontend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// The node that runs it.
+    pub placement: Placement,
+    /// Share of new connections relative to the others, at least 1.
+    pub weight: u16,
+    /// Whether it takes new connections.
+    pub state: BackendState,
+}
+
+/// Everything known of one frontend.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Vip {
+    /// The backends by endpoint; none at all means that packets pass to the kernel.
+    pub backends: BTreeMap<Endpoint, Backend>,
+    /// `sessionAffinity: ClientIP`: the client's port is left out of the hash.
+    pub client_ip_affinity: bool,
+}
+
+/// How frames reach another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// The node's MAC address on the segment.
+    pub mac: [u8; 6],
+    /// Index of the interface of this node that faces the segment.
+    pub ifindex: u32,
+}
+
+/// The whole of what one node's data path shall do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Desired {
+    /// Frontends with their backends.
+    pub frontends: BTreeMap<Frontend, Vip>,
+    /// Next hops by node address; a remote backend whose node has no hop yet cannot be directed
+    /// to, and its packets pass to the kernel (counted).
+    pub hops: BTreeMap<IpAddr, Hop>,
+}
