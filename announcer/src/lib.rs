@@ -1,3 +1,4 @@
 //! The announcer: one per node, owner of the addresses it won.
 
 pub mod link;
+pub mod wire;
