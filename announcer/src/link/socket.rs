@@ -92,14 +92,6 @@ impl PacketSocket {
         }
     }
 
-    /// Reads a frame if there is one.
-    ///
-    /// # Errors
-    /// `WouldBlock` when there is none.
-    pub fn try_receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.socket.get_ref().read(buffer)
-    }
-
     /// Sends a frame, now or not at all.
     ///
     /// # Errors
