@@ -24,7 +24,7 @@ mod supervisor;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
@@ -136,6 +136,11 @@ impl Responder {
     /// The Ethernet addresses of the other announcers on the segment: what they claim is no conflict.
     pub fn set_peers(&self, peers: BTreeSet<Mac>) {
         self.shared.update(|state| state.set_peers(peers));
+    }
+
+    /// Which addresses are announced again and again, and how often. What is not owned is not announced all the same.
+    pub fn set_periods(&self, periods: BTreeMap<IpAddr, Duration>) {
+        self.shared.update(|state| state.set_periods(periods));
     }
 
     /// Asks on these interfaces whether anybody else has the address. For the first claim of an address that nobody

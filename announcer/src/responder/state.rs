@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, watch};
@@ -29,6 +29,8 @@ pub(super) struct State {
     /// With the number of probings under way.
     pub(super) probing: Arc<HashMap<Pair, usize>>,
     peers: Arc<BTreeSet<Mac>>,
+    /// Addresses that are announced again and again, and how often.
+    pub(super) periods: Arc<BTreeMap<IpAddr, Duration>>,
     /// How often the session has come back to life.
     pub(super) session: u64,
     arrivals: u64,
@@ -55,6 +57,11 @@ impl State {
 
     pub(super) fn set_peers(&mut self, peers: BTreeSet<Mac>) {
         self.peers = Arc::new(peers);
+    }
+
+    pub(super) fn set_periods(&mut self, periods: BTreeMap<IpAddr, Duration>) {
+        let real = |(_, period): &(IpAddr, Duration)| !period.is_zero();
+        self.periods = Arc::new(periods.into_iter().filter(real).collect());
     }
 
     pub(super) fn revive(&mut self) {
@@ -156,7 +163,6 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn owned(pairs: &[(&str, IfIndex)]) -> BTreeMap<IpAddr, BTreeSet<IfIndex>> {
         let mut table: BTreeMap<IpAddr, BTreeSet<IfIndex>> = BTreeMap::new();

@@ -32,12 +32,13 @@ struct Open {
     _listeners: [AbortOnDropHandle<()>; 2],
 }
 
-/// What a pair was announced under. When any of it changes, it is announced anew.
+/// What a pair was announced under. When more than the period changes, it is announced anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Standing {
     /// `None` while it is only probed.
     arrival: Option<(u64, u64)>,
     opening: u64,
+    period: Option<Duration>,
 }
 
 struct Supervisor {
@@ -165,9 +166,8 @@ impl Supervisor {
         }
     }
 
-    /// Takes in what has changed for every pair: its group, and whether it is to be announced.
-    fn stand(&mut self, state: &State) {
-        let mut standing = BTreeMap::new();
+    /// Every pair that is owned or probed on an open port.
+    fn standing(&self, state: &State) -> BTreeMap<Pair, Standing> {
         let owned = state
             .owned
             .iter()
@@ -177,17 +177,24 @@ impl Supervisor {
             .keys()
             .filter(|pair| !state.owned.contains_key(pair))
             .map(|pair| (*pair, None));
-        for (pair, arrival) in owned.chain(probed) {
-            if let Some(open) = self.open.get(&pair.1) {
-                standing.insert(
-                    pair,
-                    Standing {
-                        arrival,
-                        opening: open.opening,
-                    },
-                );
-            }
-        }
+        let stand = |(pair, arrival): (Pair, Option<(u64, u64)>)| {
+            let opening = self.open.get(&pair.1)?.opening;
+            let period = state.periods.get(&pair.0).copied();
+            Some((
+                pair,
+                Standing {
+                    arrival,
+                    opening,
+                    period,
+                },
+            ))
+        };
+        owned.chain(probed).filter_map(stand).collect()
+    }
+
+    /// Takes in what has changed for every pair: its group, and whether it is to be announced.
+    fn stand(&mut self, state: &State) {
+        let standing = self.standing(state);
         let before = std::mem::take(&mut self.standing);
         for (&pair, was) in &before {
             let is = standing.get(&pair);
@@ -204,8 +211,14 @@ impl Supervisor {
             if was.is_none_or(|was| was.opening != is.opening) {
                 self.join(pair);
             }
-            if is.arrival.is_some() && was != Some(is) {
-                self.schedule.arm(now, pair, announcement(pair.0).1);
+            let frames = announcement(pair.0).1;
+            if is.arrival.is_none() || was == Some(is) {
+                continue;
+            }
+            if was.is_some_and(|was| (was.arrival, was.opening) == (is.arrival, is.opening)) {
+                self.schedule.set_period(now, pair, frames, is.period);
+            } else {
+                self.schedule.arm(now, pair, frames, is.period);
             }
         }
         self.standing = standing;

@@ -152,9 +152,13 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) async fn start() -> Self {
+        Self::with(Settings::default()).await
+    }
+
+    pub(crate) async fn with(settings: Settings) -> Self {
         let token = CancellationToken::new();
         let (links, _) = link::monitor(token.clone());
-        let responder = Responder::start(Settings::default(), links.clone(), token.clone());
+        let responder = Responder::start(settings, links.clone(), token.clone());
         let mut node = Self {
             responder,
             links,
@@ -245,6 +249,18 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Waits until something has held for so long.
+pub(crate) async fn settled(what: &str, long: Duration, mut holds: impl FnMut() -> bool) {
+    let mut since = Instant::now();
+    eventually(what, || {
+        if !holds() {
+            since = Instant::now();
+        }
+        since.elapsed() > long
+    })
+    .await;
+}
+
 pub(crate) fn text(output: &Output) -> String {
     format!(
         "{}{}",
@@ -258,7 +274,7 @@ fn has(tool: &str) -> bool {
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(tool).exists()))
 }
 
-fn enter(namespace: &str) {
+pub(crate) fn enter(namespace: &str) {
     let file = File::open(format!("/run/netns/{namespace}")).unwrap();
     nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
 }

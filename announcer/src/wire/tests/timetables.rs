@@ -25,7 +25,7 @@ fn play(schedule: &mut Schedule<u32>, start: Instant) -> Vec<(Duration, u32)> {
 fn one_at_once_and_four_more_over_four_seconds() {
     let start = Instant::now();
     let mut schedule = Schedule::new(Pace::default());
-    schedule.arm(start, 7, 2);
+    schedule.arm(start, 7, 2, None);
     let expected: Vec<_> = (0..5)
         .map(|second| (Duration::from_secs(second), 7))
         .collect();
@@ -38,7 +38,7 @@ fn a_thousand_addresses_take_turns_and_keep_below_the_rate() {
     let (start, pace) = (Instant::now(), Pace::default());
     let mut schedule = Schedule::new(pace);
     for key in 0..1_000 {
-        schedule.arm(start, key, 2);
+        schedule.arm(start, key, 2, None);
     }
     let sent = play(&mut schedule, start);
     assert_eq!(sent.len(), 5_000);
@@ -68,16 +68,36 @@ fn a_thousand_addresses_take_turns_and_keep_below_the_rate() {
 fn what_is_disarmed_is_announced_no_more_and_what_is_armed_again_begins_anew() {
     let start = Instant::now();
     let mut schedule = Schedule::new(Pace::default());
-    schedule.arm(start, 1, 1);
-    schedule.arm(start, 2, 1);
+    schedule.arm(start, 1, 1, None);
+    schedule.arm(start, 2, 1, None);
     assert_eq!(schedule.turn(start), Turn::Announce(1));
     assert_eq!(schedule.turn(start), Turn::Announce(2));
     schedule.disarm(1);
-    schedule.arm(start + Duration::from_millis(500), 2, 1);
+    schedule.arm(start + Duration::from_millis(500), 2, 1, None);
     assert_eq!(schedule.len(), 1);
     let sent = play(&mut schedule, start + Duration::from_millis(500));
     assert_eq!(sent.len(), 5);
     assert!(sent.iter().all(|(_, key)| *key == 2));
+}
+
+#[test]
+fn a_period_goes_on_after_the_repeats_until_it_is_taken_back() {
+    let (start, seconds) = (Instant::now(), Duration::from_secs);
+    let mut schedule = Schedule::new(Pace::default());
+    schedule.arm(start, 1, 1, Some(seconds(10)));
+    let (mut now, mut sent) = (start, Vec::new());
+    while sent.len() < 7 {
+        match schedule.turn(now) {
+            Turn::Announce(_) => sent.push((now - start).as_secs()),
+            Turn::Wait(time) => now = time,
+            Turn::Idle => panic!("idle after {sent:?}"),
+        }
+    }
+    assert_eq!(sent, [0, 1, 2, 3, 4, 14, 24]);
+    schedule.set_period(now, 1, 1, None);
+    assert_eq!(schedule.turn(now + seconds(60)), Turn::Idle);
+    schedule.set_period(now, 1, 1, Some(seconds(5)));
+    assert_eq!(schedule.turn(now), Turn::Wait(now + seconds(5)));
 }
 
 /// Every question's time, and when the probing is over.
