@@ -306,17 +306,21 @@ async fn client(frames: &[Vec<u8>], rate: u32, answered: bool) -> Vec<f64> {
         }
         let sent = Instant::now();
         socket.send(frame).unwrap();
-        while answered {
-            let length = tokio::time::timeout(Duration::from_secs(5), socket.receive(&mut buffer))
-                .await
-                .unwrap()
-                .unwrap();
-            // The answer's sender is the target of the question.
-            if length >= 42 && buffer[20..22] == [0, 2] && buffer[28..32] == frame[38..42] {
-                break;
-            }
+        if answered {
+            answer_to(frame, &socket, &mut buffer).await;
         }
         latencies.push(sent.elapsed().as_nanos() as f64 / 1_000.0);
     }
     latencies
+}
+
+/// Waits for the reply whose sender is the target of the question.
+async fn answer_to(question: &[u8], socket: &PacketSocket, buffer: &mut [u8]) {
+    loop {
+        let received = tokio::time::timeout(Duration::from_secs(5), socket.receive(buffer));
+        let length = received.await.unwrap().unwrap();
+        if length >= 42 && buffer[20..22] == [0, 2] && buffer[28..32] == question[38..42] {
+            return;
+        }
+    }
 }
