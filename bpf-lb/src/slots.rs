@@ -4,7 +4,7 @@
 //! Pure. The current half is the same on every node. The previous half is this node's help for
 //! connections that began before the backends changed, and depends on what it had before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use landfall_bpf_lb_common::records::Slot;
 
@@ -13,18 +13,18 @@ use crate::maglev;
 
 /// The slots of a frontend: `ids` are its backends' ids, `old` what the frontend has now.
 #[must_use]
-pub fn slots(vip: &Vip, ids: &BTreeMap<Endpoint, u16>, old: Option<&[Slot]>, count: u32) -> Vec<Slot> {
+pub(crate) fn slots(vip: &Vip, ids: &BTreeMap<Endpoint, u16>, old: Option<&[Slot]>, count: u32) -> Vec<Slot> {
     let active: Vec<_> = select(vip, ids, |backend| backend.state == BackendState::Active);
     let all: Vec<_> = select(vip, ids, |_| true);
     // Nothing ready: what still serves is better than nothing, as kube-proxy sees it.
     let chosen = if active.is_empty() { &all } else { &active };
     let current = named(chosen, ids, count);
-    let lives = |id: u16| ids.values().any(|living| *living == id);
+    let living: HashSet<u16> = ids.values().copied().collect();
     match old.filter(|old| old.len() == current.len()) {
         Some(old) => {
             let remembered = |(current, old): (u16, &Slot)| {
                 let before = if old.current == current { old.previous } else { old.current };
-                Slot { current, previous: if lives(before) { before } else { current } }
+                Slot { current, previous: if living.contains(&before) { before } else { current } }
             };
             current.into_iter().zip(old).map(remembered).collect()
         }

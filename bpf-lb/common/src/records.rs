@@ -1,13 +1,13 @@
 //! Keys and values of the maps.
 //!
-//! Keys are aligned to words, so that the programs build them with word stores; padding is spelled
+//! Records are aligned to words, because the verifier wants aligned words on the stack; padding is spelled
 //! out as fields that are always zero, because the kernel hashes every byte of a key.
 
 macro_rules! record {
-    ($(#[$meta:meta])* $name:ident: $size:literal { $($(#[$field_meta:meta])* $field:ident: $type:ty,)* }) => {
+    ($(#[$meta:meta])* $name:ident: $size:literal align $align:literal { $($(#[$field_meta:meta])* $field:ident: $type:ty,)* }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        #[repr(C)]
+        #[repr(C, align($align))]
         pub struct $name { $($(#[$field_meta])* pub $field: $type,)* }
 
         const _: () = {
@@ -23,7 +23,7 @@ macro_rules! record {
 
 record! {
     /// Where IPv4 clients connect.
-    FrontendKey4: 8 {
+    FrontendKey4: 8 align 4 {
         /// The VIP.
         address: [u8; 4],
         /// The Service port.
@@ -37,7 +37,7 @@ record! {
 
 record! {
     /// Where IPv6 clients connect.
-    FrontendKey6: 20 {
+    FrontendKey6: 20 align 4 {
         /// The VIP.
         address: [u8; 16],
         /// The Service port.
@@ -51,7 +51,7 @@ record! {
 
 record! {
     /// What is known of a frontend.
-    FrontendEntry: 8 {
+    FrontendEntry: 8 align 4 {
         /// Number of its Maglev table; [`FrontendEntry::NO_TABLE`] if it has no backend.
         table: u32,
         /// [`FrontendEntry::CLIENT_IP`] or zero.
@@ -68,7 +68,7 @@ impl FrontendEntry {
 
 record! {
     /// One slot of a Maglev table: backend ids, zero for none.
-    Slot: 4 {
+    Slot: 4 align 4 {
         /// Where new connections go.
         current: u16,
         /// Where connections went before the backends changed.
@@ -79,7 +79,7 @@ record! {
 record! {
     /// The element of the map of tables. Array elements are rounded up to eight bytes, so two
     /// slots share one.
-    SlotPair: 8 {
+    SlotPair: 8 align 8 {
         /// The slot of even number.
         even: Slot,
         /// The slot of odd number.
@@ -96,7 +96,7 @@ pub const fn table_stride(slots: u32) -> u32 {
 
 record! {
     /// A pod.
-    BackendEntry: 24 {
+    BackendEntry: 24 align 8 {
         /// Pod address; an IPv4 one in the first four bytes, then zeros.
         address: [u8; 16],
         /// Target port.
@@ -117,7 +117,7 @@ impl BackendEntry {
 
 record! {
     /// How frames reach another node.
-    HopEntry: 32 {
+    HopEntry: 32 align 8 {
         /// Its MAC address.
         mac: [u8; 6],
         /// Our MAC address on the interface that faces it. Directly behind `mac`: both are
@@ -132,7 +132,7 @@ record! {
 
 record! {
     /// A MAC address as a key or value.
-    InterfaceEntry: 8 {
+    InterfaceEntry: 8 align 8 {
         /// The address.
         mac: [u8; 6],
         /// Zero.
@@ -142,7 +142,7 @@ record! {
 
 record! {
     /// A delivered IPv4 connection, as its replies show it.
-    ConnectionKey4: 16 {
+    ConnectionKey4: 16 align 8 {
         /// Client address.
         client: [u8; 4],
         /// Pod address.
@@ -160,7 +160,7 @@ record! {
 
 record! {
     /// A delivered IPv6 connection, as its replies show it.
-    ConnectionKey6: 40 {
+    ConnectionKey6: 40 align 8 {
         /// Client address.
         client: [u8; 16],
         /// Pod address.
@@ -178,7 +178,7 @@ record! {
 
 record! {
     /// The frontend of a delivered IPv4 connection.
-    ConnectionEntry4: 16 {
+    ConnectionEntry4: 16 align 8 {
         /// The VIP.
         vip: [u8; 4],
         /// The Service port.
@@ -192,7 +192,7 @@ record! {
 
 record! {
     /// The frontend of a delivered IPv6 connection.
-    ConnectionEntry6: 32 {
+    ConnectionEntry6: 32 align 8 {
         /// The VIP.
         vip: [u8; 16],
         /// The Service port.
@@ -206,7 +206,7 @@ record! {
 
 record! {
     /// Connections recorded by one CPU in the current second.
-    BudgetEntry: 16 {
+    BudgetEntry: 16 align 8 {
         /// The second, counted in jiffies.
         since: u64,
         /// How many.

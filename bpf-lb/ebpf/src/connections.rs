@@ -29,7 +29,8 @@ pub(crate) fn now() -> u64 {
 #[inline(always)]
 fn key<F: Family>(packet: &Packet<F>, backend: &BackendEntry) -> F::Key {
     let transport = &packet.transport;
-    F::key(packet.client, transport.source, F::pod(backend), backend.port, transport.protocol)
+    let port = u16::from_ne_bytes(backend.port);
+    F::key(packet.client, transport.source, F::pod(backend), port, transport.protocol)
 }
 
 /// Whether `packet` belongs to a connection that `backend` has by this packet's frontend.

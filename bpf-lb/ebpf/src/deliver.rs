@@ -29,7 +29,7 @@ pub(crate) fn deliver<F: Family>(packet: &Packet<F>, backend: &BackendEntry) -> 
     connections::record(packet, backend)?;
 
     F::set_destination(frame, packet.network, packet.vip, pod).ok_or(Verdict::Malformed)?;
-    let change = F::replace(Change::none(), packet.vip, pod).word(transport.destination, backend.port);
+    let change = F::replace(Change::none(), packet.vip, pod).word(transport.destination.to_ne_bytes(), backend.port);
     *checksum =
         if transport.protocol == TCP { change.apply(*checksum) } else { change.apply_udp(*checksum) };
     ports[2..].copy_from_slice(&backend.port);

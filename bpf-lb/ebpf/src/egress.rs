@@ -62,7 +62,7 @@ fn tracked<F: Family>(
     transport: &Transport,
     pod: F::Address,
     client: F::Address,
-) -> Result<(F::Address, [u8; 2]), Verdict> {
+) -> Result<(F::Address, u16), Verdict> {
     let key = F::key(client, transport.destination, pod, transport.source, transport.protocol);
     let entry = F::connection(&key).ok_or(Verdict::ReplyUntracked)?;
     // SAFETY: an entry of the table; `seen` alone is written, and a word at once.
@@ -78,7 +78,7 @@ fn tracked<F: Family>(
 fn rewrite4(ctx: &TcContext, frame: &Frame, network: usize, transport: &Transport) -> Result<(), Verdict> {
     let (pod, client) = V4::addresses(frame, network).ok_or(Verdict::Malformed)?;
     let (vip, port) = tracked::<V4>(transport, pod, client)?;
-    let (old, new) = (u64::from(u32::from_ne_bytes(pod)), u64::from(u32::from_ne_bytes(vip)));
+    let (old, new) = (u64::from(pod), u64::from(vip));
     ctx.l3_csum_replace(network + IPV4_CHECKSUM, old, new, 4).map_err(broken)?;
     let (checksum, flags) = checksum_of(transport);
     ctx.l4_csum_replace(checksum, old, new, flags | u64::from(BPF_F_PSEUDO_HDR) | 4).map_err(broken)?;
@@ -100,10 +100,10 @@ fn rewrite6(ctx: &TcContext, frame: &Frame, network: usize, transport: &Transpor
 }
 
 #[inline(always)]
-fn rewrite_port(ctx: &TcContext, transport: &Transport, port: [u8; 2]) -> Result<(), Verdict> {
+fn rewrite_port(ctx: &TcContext, transport: &Transport, port: u16) -> Result<(), Verdict> {
     let (checksum, flags) = checksum_of(transport);
-    let (old, new) = (u16::from_ne_bytes(transport.source), u16::from_ne_bytes(port));
-    ctx.l4_csum_replace(checksum, u64::from(old), u64::from(new), flags | 2).map_err(broken)?;
+    let (old, new) = (u64::from(transport.source), u64::from(port));
+    ctx.l4_csum_replace(checksum, old, new, flags | 2).map_err(broken)?;
     ctx.store(transport.offset, &port, 0).map_err(broken)
 }
 

@@ -1,4 +1,7 @@
 //! What differs between IPv4 and IPv6: where addresses are, which maps, which checksums.
+//!
+//! Addresses and ports are held as integers, with their bytes in the order of the packet: the
+//! verifier refuses words at odd places of the stack, where byte arrays may end up.
 
 use landfall_bpf_lb_common::checksum::Change;
 use landfall_bpf_lb_common::headers::{IPV4_CHECKSUM, IPV4_TTL, IPV6_HOP_LIMIT, Transport};
@@ -23,7 +26,7 @@ pub(crate) trait Family {
     /// Source and destination of the packet whose IP header is at `network`.
     fn addresses(frame: &Frame, network: usize) -> Option<(Self::Address, Self::Address)>;
     fn frontend(vip: Self::Address, transport: &Transport) -> Option<&'static FrontendEntry>;
-    fn hash(client: Self::Address, port: [u8; 2]) -> u32;
+    fn hash(client: Self::Address, port: u16) -> u32;
     fn pod(backend: &BackendEntry) -> Self::Address;
     fn replace(change: Change, old: Self::Address, new: Self::Address) -> Change;
     /// Writes the destination address, and the header's own checksum.
@@ -33,15 +36,15 @@ pub(crate) trait Family {
 
     fn key(
         client: Self::Address,
-        client_port: [u8; 2],
+        client_port: u16,
         pod: Self::Address,
-        pod_port: [u8; 2],
+        pod_port: u16,
         protocol: u8,
     ) -> Self::Key;
-    fn entry(vip: Self::Address, port: [u8; 2], seen: u64) -> Self::Entry;
+    fn entry(vip: Self::Address, port: u16, seen: u64) -> Self::Entry;
     fn connection(key: &Self::Key) -> Option<*mut Self::Entry>;
     fn remember(key: &Self::Key, entry: &Self::Entry) -> Result<(), Verdict>;
-    fn vip(entry: &Self::Entry) -> (Self::Address, [u8; 2]);
+    fn vip(entry: &Self::Entry) -> (Self::Address, u16);
     fn seen(entry: &mut Self::Entry) -> &mut u64;
 }
 
@@ -49,21 +52,22 @@ pub(crate) struct V4;
 pub(crate) struct V6;
 
 impl Family for V4 {
-    type Address = [u8; 4];
+    type Address = u32;
     type Key = ConnectionKey4;
     type Entry = ConnectionEntry4;
 
     #[inline(always)]
-    fn addresses(frame: &Frame, network: usize) -> Option<([u8; 4], [u8; 4])> {
+    fn addresses(frame: &Frame, network: usize) -> Option<(u32, u32)> {
         let bytes = frame.bytes::<8>(network + 12)?;
-        Some(([bytes[0], bytes[1], bytes[2], bytes[3]], [bytes[4], bytes[5], bytes[6], bytes[7]]))
+        let word = |at: usize| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        Some((word(0), word(4)))
     }
 
     #[inline(always)]
-    fn frontend(vip: [u8; 4], transport: &Transport) -> Option<&'static FrontendEntry> {
+    fn frontend(vip: u32, transport: &Transport) -> Option<&'static FrontendEntry> {
         let key = FrontendKey4 {
-            address: vip,
-            port: transport.destination,
+            address: vip.to_ne_bytes(),
+            port: transport.destination.to_ne_bytes(),
             protocol: transport.protocol,
             zero: 0,
         };
@@ -72,28 +76,28 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn hash(client: [u8; 4], port: [u8; 2]) -> u32 {
-        flow::hash4(client, port)
+    fn hash(client: u32, port: u16) -> u32 {
+        flow::hash4(client.to_ne_bytes(), port.to_ne_bytes())
     }
 
     #[inline(always)]
-    fn pod(backend: &BackendEntry) -> [u8; 4] {
+    fn pod(backend: &BackendEntry) -> u32 {
         let a = &backend.address;
-        [a[0], a[1], a[2], a[3]]
+        u32::from_ne_bytes([a[0], a[1], a[2], a[3]])
     }
 
     #[inline(always)]
-    fn replace(change: Change, old: [u8; 4], new: [u8; 4]) -> Change {
-        change.double(old, new)
+    fn replace(change: Change, old: u32, new: u32) -> Change {
+        change.double(old.to_ne_bytes(), new.to_ne_bytes())
     }
 
     #[inline(always)]
-    fn set_destination(frame: &Frame, network: usize, old: [u8; 4], new: [u8; 4]) -> Option<()> {
+    fn set_destination(frame: &Frame, network: usize, old: u32, new: u32) -> Option<()> {
         let header = frame.bytes::<20>(network)?;
         let checksum = [header[IPV4_CHECKSUM], header[IPV4_CHECKSUM + 1]];
-        let checksum = Change::none().double(old, new).apply(checksum);
+        let checksum = Self::replace(Change::none(), old, new).apply(checksum);
         header[IPV4_CHECKSUM..IPV4_CHECKSUM + 2].copy_from_slice(&checksum);
-        header[16..20].copy_from_slice(&new);
+        header[16..20].copy_from_slice(&new.to_ne_bytes());
         Some(())
     }
 
@@ -108,13 +112,20 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn key(client: [u8; 4], client_port: [u8; 2], pod: [u8; 4], pod_port: [u8; 2], protocol: u8) -> ConnectionKey4 {
-        ConnectionKey4 { client, pod, client_port, pod_port, protocol, zero: [0; 3] }
+    fn key(client: u32, client_port: u16, pod: u32, pod_port: u16, protocol: u8) -> ConnectionKey4 {
+        ConnectionKey4 {
+            client: client.to_ne_bytes(),
+            pod: pod.to_ne_bytes(),
+            client_port: client_port.to_ne_bytes(),
+            pod_port: pod_port.to_ne_bytes(),
+            protocol,
+            zero: [0; 3],
+        }
     }
 
     #[inline(always)]
-    fn entry(vip: [u8; 4], port: [u8; 2], seen: u64) -> ConnectionEntry4 {
-        ConnectionEntry4 { vip, port, zero: [0; 2], seen }
+    fn entry(vip: u32, port: u16, seen: u64) -> ConnectionEntry4 {
+        ConnectionEntry4 { vip: vip.to_ne_bytes(), port: port.to_ne_bytes(), zero: [0; 2], seen }
     }
 
     #[inline(always)]
@@ -128,8 +139,8 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn vip(entry: &ConnectionEntry4) -> ([u8; 4], [u8; 2]) {
-        (entry.vip, entry.port)
+    fn vip(entry: &ConnectionEntry4) -> (u32, u16) {
+        (u32::from_ne_bytes(entry.vip), u16::from_ne_bytes(entry.port))
     }
 
     #[inline(always)]
@@ -139,20 +150,20 @@ impl Family for V4 {
 }
 
 impl Family for V6 {
-    type Address = [u8; 16];
+    type Address = [u64; 2];
     type Key = ConnectionKey6;
     type Entry = ConnectionEntry6;
 
     #[inline(always)]
-    fn addresses(frame: &Frame, network: usize) -> Option<([u8; 16], [u8; 16])> {
-        Some((*frame.bytes::<16>(network + 8)?, *frame.bytes::<16>(network + 24)?))
+    fn addresses(frame: &Frame, network: usize) -> Option<([u64; 2], [u64; 2])> {
+        Some((join(frame.bytes::<16>(network + 8)?), join(frame.bytes::<16>(network + 24)?)))
     }
 
     #[inline(always)]
-    fn frontend(vip: [u8; 16], transport: &Transport) -> Option<&'static FrontendEntry> {
+    fn frontend(vip: [u64; 2], transport: &Transport) -> Option<&'static FrontendEntry> {
         let key = FrontendKey6 {
-            address: vip,
-            port: transport.destination,
+            address: split(vip),
+            port: transport.destination.to_ne_bytes(),
             protocol: transport.protocol,
             zero: 0,
         };
@@ -161,23 +172,23 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn hash(client: [u8; 16], port: [u8; 2]) -> u32 {
-        flow::hash6(client, port)
+    fn hash(client: [u64; 2], port: u16) -> u32 {
+        flow::hash6(split(client), port.to_ne_bytes())
     }
 
     #[inline(always)]
-    fn pod(backend: &BackendEntry) -> [u8; 16] {
-        backend.address
+    fn pod(backend: &BackendEntry) -> [u64; 2] {
+        join(&backend.address)
     }
 
     #[inline(always)]
-    fn replace(change: Change, old: [u8; 16], new: [u8; 16]) -> Change {
-        change.address6(old, new)
+    fn replace(change: Change, old: [u64; 2], new: [u64; 2]) -> Change {
+        change.address6(split(old), split(new))
     }
 
     #[inline(always)]
-    fn set_destination(frame: &Frame, network: usize, _old: [u8; 16], new: [u8; 16]) -> Option<()> {
-        *frame.bytes::<16>(network + 24)? = new;
+    fn set_destination(frame: &Frame, network: usize, _old: [u64; 2], new: [u64; 2]) -> Option<()> {
+        *frame.bytes::<16>(network + 24)? = split(new);
         Some(())
     }
 
@@ -188,13 +199,20 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn key(client: [u8; 16], client_port: [u8; 2], pod: [u8; 16], pod_port: [u8; 2], protocol: u8) -> ConnectionKey6 {
-        ConnectionKey6 { client, pod, client_port, pod_port, protocol, zero: [0; 3] }
+    fn key(client: [u64; 2], client_port: u16, pod: [u64; 2], pod_port: u16, protocol: u8) -> ConnectionKey6 {
+        ConnectionKey6 {
+            client: split(client),
+            pod: split(pod),
+            client_port: client_port.to_ne_bytes(),
+            pod_port: pod_port.to_ne_bytes(),
+            protocol,
+            zero: [0; 3],
+        }
     }
 
     #[inline(always)]
-    fn entry(vip: [u8; 16], port: [u8; 2], seen: u64) -> ConnectionEntry6 {
-        ConnectionEntry6 { vip, port, zero: [0; 6], seen }
+    fn entry(vip: [u64; 2], port: u16, seen: u64) -> ConnectionEntry6 {
+        ConnectionEntry6 { vip: split(vip), port: port.to_ne_bytes(), zero: [0; 6], seen }
     }
 
     #[inline(always)]
@@ -208,12 +226,31 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn vip(entry: &ConnectionEntry6) -> ([u8; 16], [u8; 2]) {
-        (entry.vip, entry.port)
+    fn vip(entry: &ConnectionEntry6) -> ([u64; 2], u16) {
+        (join(&entry.vip), u16::from_ne_bytes(entry.port))
     }
 
     #[inline(always)]
     fn seen(entry: &mut ConnectionEntry6) -> &mut u64 {
         &mut entry.seen
     }
+}
+
+#[inline(always)]
+fn join(bytes: &[u8; 16]) -> [u64; 2] {
+    let b = bytes;
+    [
+        u64::from_ne_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]),
+        u64::from_ne_bytes([b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]]),
+    ]
+}
+
+/// The sixteen bytes of an address.
+#[inline(always)]
+pub(crate) fn split(address: [u64; 2]) -> [u8; 16] {
+    let a = address[0].to_ne_bytes();
+    let b = address[1].to_ne_bytes();
+    [
+        a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7],
+    ]
 }

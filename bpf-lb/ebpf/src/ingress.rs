@@ -92,7 +92,7 @@ fn balance<F: Family>(frame: &Frame, network: usize, transport: Transport) -> Re
     if frontend.table == FrontendEntry::NO_TABLE {
         return Err(Verdict::NoBackend);
     }
-    let port = if frontend.flags & FrontendEntry::CLIENT_IP == 0 { transport.source } else { [0; 2] };
+    let port = if frontend.flags & FrontendEntry::CLIENT_IP == 0 { transport.source } else { 0 };
     let slot = maps::slot(frontend.table, F::hash(client, port)).ok_or(Verdict::NoBackend)?;
     let current = maps::backend(slot.current).ok_or(Verdict::NoBackend)?;
     let packet = Packet::<F> { frame: *frame, network, transport, client, vip };
