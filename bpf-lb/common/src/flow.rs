@@ -98,7 +98,13 @@ mod tests {
     fn the_hash_is_the_same_for_ever() {
         // Nodes of two versions serve one VIP during a roll-out: these numbers never change.
         assert_eq!(hash4([192, 0, 2, 1], [0x9c, 0x40]), 2_099_876_756);
-        assert_eq!(hash6([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], [0x9c, 0x40]), 3_857_624_621);
+        assert_eq!(
+            hash6(
+                [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+                [0x9c, 0x40]
+            ),
+            3_857_624_621
+        );
     }
 
     proptest! {

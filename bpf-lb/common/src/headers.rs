@@ -131,7 +131,11 @@ pub fn network<W: Window + ?Sized>(frame: &W) -> Result<Network, Verdict> {
 /// # Errors
 /// The verdict with which the packet passes.
 #[inline(always)]
-pub fn ipv4<W: Window + ?Sized>(frame: &W, offset: usize, lengths: Lengths) -> Result<Transport, Verdict> {
+pub fn ipv4<W: Window + ?Sized>(
+    frame: &W,
+    offset: usize,
+    lengths: Lengths,
+) -> Result<Transport, Verdict> {
     // The whole of it, although only half is looked at: the check holds for the addresses too, and
     // the verifier would not see that a later one implies it.
     let header: [u8; 20] = frame.at(offset).ok_or(Verdict::Malformed)?;
@@ -159,7 +163,11 @@ pub fn ipv4<W: Window + ?Sized>(frame: &W, offset: usize, lengths: Lengths) -> R
 /// # Errors
 /// The verdict with which the packet passes.
 #[inline(always)]
-pub fn ipv6<W: Window + ?Sized>(frame: &W, offset: usize, lengths: Lengths) -> Result<Transport, Verdict> {
+pub fn ipv6<W: Window + ?Sized>(
+    frame: &W,
+    offset: usize,
+    lengths: Lengths,
+) -> Result<Transport, Verdict> {
     let header: [u8; IPV6] = frame.at(offset).ok_or(Verdict::Malformed)?;
     if header[0] >> 4 != 6 {
         return Err(Verdict::Malformed);
@@ -172,12 +180,21 @@ pub fn ipv6<W: Window + ?Sized>(frame: &W, offset: usize, lengths: Lengths) -> R
             return Err(Verdict::Malformed);
         }
     }
-    transport(frame, offset + IPV6 + extensions, protocol, header[IPV6_HOP_LIMIT])
+    transport(
+        frame,
+        offset + IPV6 + extensions,
+        protocol,
+        header[IPV6_HOP_LIMIT],
+    )
 }
 
 /// The upper-layer protocol and the length of the extension headers before it.
 #[inline(always)]
-fn extensions<W: Window + ?Sized>(frame: &W, start: usize, first: u8) -> Result<(u8, usize), Verdict> {
+fn extensions<W: Window + ?Sized>(
+    frame: &W,
+    start: usize,
+    first: u8,
+) -> Result<(u8, usize), Verdict> {
     let mut next = first;
     let mut length = 0;
     for _ in 0..EXTENSIONS {
