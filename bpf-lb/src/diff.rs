@@ -88,7 +88,13 @@ pub fn plan(now: &Programmed, desired: &Desired, sources: &Sources, settings: &S
     let mut refused = BTreeMap::new();
     let mut resolved = BTreeMap::new();
     for (frontend, vip) in &desired.frontends {
-        match ids.resolve(frontend, vip) {
+        let room = resolved.len() < settings.frontends as usize;
+        let ids = if room {
+            ids.resolve(frontend, vip)
+        } else {
+            Err(Refusal::Frontends)
+        };
+        match ids {
             Ok(ids) => {
                 resolved.insert(*frontend, ids);
             }
@@ -99,7 +105,12 @@ pub fn plan(now: &Programmed, desired: &Desired, sources: &Sources, settings: &S
     }
     let mut next = Programmed {
         hops: ids.hops,
-        nodes: desired.hops.values().map(|hop| hop.mac).collect(),
+        nodes: desired
+            .hops
+            .values()
+            .map(|hop| hop.mac)
+            .take(settings.hops as usize)
+            .collect(),
         backends: ids.backends,
         frontends: BTreeMap::new(),
         free_tables: now.free_tables.clone(),

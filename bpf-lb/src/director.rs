@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use aya::maps::MapError;
 use aya::programs::ProgramError;
-use aya::{Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
+use aya::{Ebpf, EbpfError, EbpfLoader};
 use landfall_bpf_lb_common::records::{
     BackendEntry, BudgetEntry, ConnectionEntry4, ConnectionEntry6, ConnectionKey4, ConnectionKey6,
     FrontendEntry, FrontendKey4, FrontendKey6, HopEntry, InterfaceEntry, SlotPair, table_stride,
@@ -182,7 +182,23 @@ impl Director {
                 self.sources.insert(hop.ifindex, mac);
             }
         }
-        let plan = plan(&now, desired, &self.sources, &self.settings);
+        let (mut applied, mut next) = self.carry_out(&now, desired)?;
+        if !applied.refused.is_empty() && applied.operations > 0 {
+            // What was removed has made room.
+            let before = applied.operations;
+            (applied, next) = self.carry_out(&next, desired)?;
+            applied.operations += before;
+        }
+        self.programmed = Some(next);
+        Ok(applied)
+    }
+
+    fn carry_out(
+        &mut self,
+        now: &Programmed,
+        desired: &Desired,
+    ) -> Result<(Applied, Programmed), ApplyError> {
+        let plan = plan(now, desired, &self.sources, &self.settings);
         for operation in &plan.operations {
             self.maps.carry_out(operation)?;
         }
@@ -192,8 +208,7 @@ impl Director {
             backends: plan.next.backends.len(),
             refused: plan.refused.into_iter().collect(),
         };
-        self.programmed = Some(plan.next);
-        Ok(applied)
+        Ok((applied, plan.next))
     }
 
     /// Packets by verdict since the maps were made, over all CPUs.
@@ -234,20 +249,19 @@ pub fn load_object(object: &[u8], settings: &Settings) -> Result<Ebpf, EbpfError
     let (maps_dir, _) = directories(settings);
     let jiffies = jiffies_per_second();
     EbpfLoader::new()
-        .verifier_log_level(VerifierLogLevel::DEBUG)
         .default_map_pin_directory(&maps_dir)
         .override_global(names::TABLE_SLOTS, &settings.table_slots, false)
         .override_global(names::JIFFIES_PER_SECOND, &jiffies, false)
         .override_global(names::INSERT_BUDGET, &settings.insert_budget, false)
-        .map_max_entries(names::FRONTENDS4, settings.frontends)
-        .map_max_entries(names::FRONTENDS6, settings.frontends)
+        .map_max_entries(names::FRONTENDS4, settings.frontend_entries())
+        .map_max_entries(names::FRONTENDS6, settings.frontend_entries())
         .map_max_entries(
             names::TABLES,
             settings.tables() * table_stride(settings.table_slots),
         )
         .map_max_entries(names::BACKENDS, settings.backends)
         .map_max_entries(names::HOPS, settings.hops)
-        .map_max_entries(names::NODES, settings.hops)
+        .map_max_entries(names::NODES, settings.node_entries())
         .map_max_entries(names::CONNECTIONS4, settings.connections4)
         .map_max_entries(names::CONNECTIONS6, settings.connections6)
         .load(object)
@@ -265,9 +279,13 @@ fn directories(settings: &Settings) -> (PathBuf, PathBuf) {
 fn discard_misshapen(directory: &Path, settings: &Settings) -> Result<(), LoadError> {
     let at = |name: &str| directory.join(name);
     let tables = settings.tables() * table_stride(settings.table_slots);
-    let fits = has_shape::<FrontendKey4, FrontendEntry>(&at(names::FRONTENDS4), settings.frontends)
-        && has_shape::<FrontendKey6, FrontendEntry>(&at(names::FRONTENDS6), settings.frontends)
-        && has_shape::<u32, SlotPair>(&at(names::TABLES), tables)
+    let fits = has_shape::<FrontendKey4, FrontendEntry>(
+        &at(names::FRONTENDS4),
+        settings.frontend_entries(),
+    ) && has_shape::<FrontendKey6, FrontendEntry>(
+        &at(names::FRONTENDS6),
+        settings.frontend_entries(),
+    ) && has_shape::<u32, SlotPair>(&at(names::TABLES), tables)
         && has_shape::<u32, BackendEntry>(&at(names::BACKENDS), settings.backends)
         && has_shape::<u32, HopEntry>(&at(names::HOPS), settings.hops);
     let together = [
@@ -287,7 +305,7 @@ fn discard_misshapen(directory: &Path, settings: &Settings) -> Result<(), LoadEr
     let alone = [
         (
             names::NODES,
-            has_shape::<InterfaceEntry, u32>(&at(names::NODES), settings.hops),
+            has_shape::<InterfaceEntry, u32>(&at(names::NODES), settings.node_entries()),
         ),
         (
             names::CONNECTIONS4,

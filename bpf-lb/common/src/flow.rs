@@ -11,7 +11,6 @@ const fn stir(value: u64) -> u64 {
 }
 
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "the upper half is wanted")]
 const fn upper(value: u64) -> u32 {
     (value >> 32) as u32
 }
