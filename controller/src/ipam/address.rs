@@ -22,7 +22,11 @@ impl Family {
     /// The family of an address.
     #[must_use]
     pub fn of(address: IpAddr) -> Self {
-        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+        if address.is_ipv4() {
+            Self::V4
+        } else {
+            Self::V6
+        }
     }
 
     /// The other family.

@@ -6,44 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use landfall_crds::annotations::{
+    IPS_ALIASES, POOL_ALIASES, RENUMBER, SHARING_CROSS_NAMESPACE_ALIASES, SHARING_KEY_ALIASES,
+    SHARING_PERMIT_DIFFERENT_PODS_ALIASES,
+};
+
 use super::{PoolName, Reason, Refusal};
 
-/// Where addresses are asked for; ours first, then the aliases of Cilium and MetalLB.
-pub const IPS: [&str; 5] = [
-    "landfall.dev/ips",
-    "lbipam.cilium.io/ips",
-    "io.cilium/lb-ipam-ips",
-    "metallb.io/loadBalancerIPs",
-    "metallb.universe.tf/loadBalancerIPs",
-];
-/// Where a pool is asked for.
-pub const POOL: [&str; 3] = [
-    "landfall.dev/pool",
-    "metallb.io/address-pool",
-    "metallb.universe.tf/address-pool",
-];
-/// Where a sharing key stands.
-pub const SHARING_KEY: [&str; 3] = [
-    "landfall.dev/sharing-key",
-    "lbipam.cilium.io/sharing-key",
-    "io.cilium/lb-ipam-sharing-key",
-];
-/// MetalLB's sharing keys: they share across namespaces without further permission.
-pub const SHARING_KEY_ANYWHERE: [&str; 2] =
-    ["metallb.io/allow-shared-ip", "metallb.universe.tf/allow-shared-ip"];
-/// Which other namespaces may share.
-pub const SHARING_CROSS_NAMESPACE: [&str; 3] = [
-    "landfall.dev/sharing-cross-namespace",
-    "lbipam.cilium.io/sharing-cross-namespace",
-    "io.cilium/lb-ipam-sharing-cross-namespace",
-];
-/// Whether Services with other pods may share under `externalTrafficPolicy: Local`.
-pub const SHARING_DIFFERENT_PODS: [&str; 2] = [
-    "landfall.dev/sharing-permit-different-pods",
-    "lbipam.cilium.io/sharing-permit-different-pods",
-];
-/// The holder's leave to move it off an address its pool no longer covers.
-pub const RENUMBER: &str = "landfall.dev/renumber";
 /// The name of `spec.loadBalancerIP` in messages.
 const LOAD_BALANCER_IP: &str = "spec.loadBalancerIP";
 
@@ -102,7 +71,7 @@ impl Request {
     ) -> Result<Self, Refusal> {
         Ok(Self {
             addresses: addresses(annotations, load_balancer_ip)?,
-            pool: single(annotations, &POOL)?.map(|(_, name)| PoolName::from(name)),
+            pool: single(annotations, &POOL_ALIASES)?.map(|(_, name)| PoolName::from(name)),
             sharing: sharing(annotations)?,
             renumber: flag(annotations, &[RENUMBER])?,
         })
@@ -117,7 +86,7 @@ fn addresses(
     annotations: &BTreeMap<String, String>,
     load_balancer_ip: Option<&str>,
 ) -> Result<Vec<IpAddr>, Refusal> {
-    let annotated = IPS
+    let annotated = IPS_ALIASES
         .iter()
         .filter_map(|name| annotations.get(*name).map(|text| (*name, text.as_str())));
     let mut found = Vec::new();
@@ -180,19 +149,21 @@ fn flag(annotations: &BTreeMap<String, String>, names: &[&'static str]) -> Resul
 }
 
 fn sharing(annotations: &BTreeMap<String, String>) -> Result<Option<Sharing>, Refusal> {
-    let namespaces = single(annotations, &SHARING_CROSS_NAMESPACE)?;
-    let different_pods = flag(annotations, &SHARING_DIFFERENT_PODS)?;
-    let names: Vec<&'static str> =
-        SHARING_KEY.into_iter().chain(SHARING_KEY_ANYWHERE).collect();
-    let Some((name, key)) = single(annotations, &names)? else {
+    let namespaces = single(annotations, &SHARING_CROSS_NAMESPACE_ALIASES)?;
+    let different_pods = flag(annotations, &SHARING_PERMIT_DIFFERENT_PODS_ALIASES)?;
+    let Some((name, key)) = single(annotations, &SHARING_KEY_ALIASES)? else {
         return Ok(None);
     };
     let namespaces = match namespaces {
         Some((_, "*")) => Namespaces::Any,
         Some((_, list)) => Namespaces::Named(
-            list.split(',').map(|name| name.trim().to_owned()).filter(|n| !n.is_empty()).collect(),
+            list.split(',')
+                .map(|name| name.trim().to_owned())
+                .filter(|n| !n.is_empty())
+                .collect(),
         ),
-        None if SHARING_KEY_ANYWHERE.contains(&name) => Namespaces::Any,
+        // MetalLB shares across namespaces without further permission.
+        None if name.starts_with("metallb.") => Namespaces::Any,
         None => Namespaces::Named(BTreeSet::new()),
     };
     Ok(Some(Sharing {
@@ -207,14 +178,20 @@ mod tests {
     use super::*;
 
     fn read(pairs: &[(&str, &str)], ip: Option<&str>) -> Result<Request, Refusal> {
-        let annotations = pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+        let annotations = pairs
+            .iter()
+            .map(|(k, v)| ((*k).into(), (*v).into()))
+            .collect();
         Request::read(&annotations, ip)
     }
 
     #[test]
     fn nothing_asked_is_an_empty_request() {
         assert_eq!(read(&[], None), Ok(Request::default()));
-        assert_eq!(read(&[("landfall.dev/ips", " ")], Some("")), Ok(Request::default()));
+        assert_eq!(
+            read(&[("landfall.dev/ips", " ")], Some("")),
+            Ok(Request::default())
+        );
     }
 
     #[test]
@@ -227,49 +204,98 @@ mod tests {
             ],
             Some("192.0.2.3"),
         );
-        let texts: Vec<_> = request.unwrap().addresses.iter().map(ToString::to_string).collect();
-        assert_eq!(texts, ["192.0.2.1", "2001:db8::1", "192.0.2.2", "192.0.2.3"]);
+        let texts: Vec<_> = request
+            .unwrap()
+            .addresses
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            texts,
+            ["192.0.2.1", "2001:db8::1", "192.0.2.2", "192.0.2.3"]
+        );
     }
 
     #[test]
     fn an_unreadable_address_is_refused_by_name() {
-        for text in ["192.0.2.300", "192.0.2.1,", "192.0.2.1-192.0.2.3", "192.0.2.0/24", "any"] {
+        for text in [
+            "192.0.2.300",
+            "192.0.2.1,",
+            "192.0.2.1-192.0.2.3",
+            "192.0.2.0/24",
+            "any",
+        ] {
             let refusal = read(&[("landfall.dev/ips", text)], None).unwrap_err();
             assert_eq!(refusal.reason, Reason::InvalidRequest);
-            assert!(refusal.message.starts_with("landfall.dev/ips: "), "{}", refusal.message);
+            assert!(
+                refusal.message.starts_with("landfall.dev/ips: "),
+                "{}",
+                refusal.message
+            );
         }
         let refusal = read(&[], Some("nowhere")).unwrap_err();
-        assert!(refusal.message.starts_with("spec.loadBalancerIP: \"nowhere\""));
+        assert!(
+            refusal
+                .message
+                .starts_with("spec.loadBalancerIP: \"nowhere\"")
+        );
     }
 
     #[test]
     fn an_address_no_service_can_have_is_refused() {
-        for text in ["127.0.0.1", "224.0.0.9", "0.0.0.0", "::", "::1", "ff02::1", "::ffff:192.0.2.1"] {
+        for text in [
+            "127.0.0.1",
+            "224.0.0.9",
+            "0.0.0.0",
+            "::",
+            "::1",
+            "ff02::1",
+            "::ffff:192.0.2.1",
+        ] {
             let refusal = read(&[("landfall.dev/ips", text)], None).unwrap_err();
-            assert!(refusal.message.contains("which no Service can have"), "{}", refusal.message);
+            assert!(
+                refusal.message.contains("which no Service can have"),
+                "{}",
+                refusal.message
+            );
         }
     }
 
     #[test]
     fn spellings_that_contradict_each_other_are_refused() {
-        let refusal = read(&[("landfall.dev/pool", "a"), ("metallb.io/address-pool", "b")], None)
-            .unwrap_err();
+        let refusal = read(
+            &[("landfall.dev/pool", "a"), ("metallb.io/address-pool", "b")],
+            None,
+        )
+        .unwrap_err();
         assert_eq!(
             refusal.message,
             "landfall.dev/pool: \"a\" and metallb.io/address-pool: \"b\" contradict each other; keep one"
         );
-        let agreed = read(&[("landfall.dev/pool", "a"), ("metallb.io/address-pool", "a")], None);
+        let agreed = read(
+            &[("landfall.dev/pool", "a"), ("metallb.io/address-pool", "a")],
+            None,
+        );
         assert_eq!(agreed.unwrap().pool, Some(PoolName::from("a")));
     }
 
     #[test]
     fn a_metallb_key_shares_across_namespaces_and_ours_asks_for_permission() {
-        let metallb = read(&[("metallb.io/allow-shared-ip", "k")], None).unwrap().sharing.unwrap();
+        let metallb = read(&[("metallb.io/allow-shared-ip", "k")], None)
+            .unwrap()
+            .sharing
+            .unwrap();
         assert!(metallb.namespaces.admits("anywhere"));
-        let ours = read(&[("landfall.dev/sharing-key", "k")], None).unwrap().sharing.unwrap();
+        let ours = read(&[("landfall.dev/sharing-key", "k")], None)
+            .unwrap()
+            .sharing
+            .unwrap();
         assert!(!ours.namespaces.admits("anywhere"));
         let named = read(
-            &[("landfall.dev/sharing-key", "k"), ("landfall.dev/sharing-cross-namespace", "a, b")],
+            &[
+                ("landfall.dev/sharing-key", "k"),
+                ("landfall.dev/sharing-cross-namespace", "a, b"),
+            ],
             None,
         );
         let named = named.unwrap().sharing.unwrap();
@@ -281,6 +307,9 @@ mod tests {
         assert!(read(&[(RENUMBER, "true")], None).unwrap().renumber);
         assert!(!read(&[(RENUMBER, "false")], None).unwrap().renumber);
         let refusal = read(&[(RENUMBER, "yes")], None).unwrap_err();
-        assert_eq!(refusal.message, "landfall.dev/renumber: \"yes\" is neither \"true\" nor \"false\"");
+        assert_eq!(
+            refusal.message,
+            "landfall.dev/renumber: \"yes\" is neither \"true\" nor \"false\""
+        );
     }
 }

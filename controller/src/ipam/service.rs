@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
+use super::Refusal;
 use super::address::Family;
 use super::request::Request;
-use super::Refusal;
 
 /// Labels of an object.
 pub type Labels = BTreeMap<String, String>;
@@ -105,6 +105,8 @@ pub struct Service {
     pub selector: Labels,
     /// The addresses its status names.
     pub status: Vec<IpAddr>,
+    /// Its status carries our condition.
+    pub touched: bool,
 }
 
 impl Service {
@@ -115,6 +117,17 @@ impl Service {
             created: self.created,
             key: self.key.clone(),
         }
+    }
+
+    /// Whether it shares addresses on the same terms as the other.
+    #[must_use]
+    pub fn shares_as(&self, other: &Self) -> bool {
+        let sharing = |service: &Self| service.readable().and_then(|r| r.sharing.clone());
+        self.wanted == other.wanted
+            && self.ports == other.ports
+            && self.local == other.local
+            && self.selector == other.selector
+            && sharing(self) == sharing(other)
     }
 
     /// The request, when it is readable.

@@ -46,15 +46,19 @@ impl fmt::Display for Clash {
 /// # Errors
 /// The first rule they break.
 pub fn compatible(one: &Service, two: &Service) -> Result<(), Clash> {
-    let terms = |service: &Service| service.readable().and_then(|request| request.sharing.clone());
+    let terms = |service: &Service| {
+        service
+            .readable()
+            .and_then(|request| request.sharing.clone())
+    };
     let (Some(ours), Some(theirs)) = (terms(one), terms(two)) else {
         return Err(Clash::NoKey);
     };
     if ours.key != theirs.key {
         return Err(Clash::OtherKey);
     }
-    let permitted = ours.namespaces.admits(&two.key.namespace)
-        && theirs.namespaces.admits(&one.key.namespace);
+    let permitted =
+        ours.namespaces.admits(&two.key.namespace) && theirs.namespaces.admits(&one.key.namespace);
     if one.key.namespace != two.key.namespace && !permitted {
         return Err(Clash::Namespace);
     }

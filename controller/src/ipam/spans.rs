@@ -70,7 +70,8 @@ impl Spans {
     /// Number of points, saturating.
     #[must_use]
     pub fn len(&self) -> u128 {
-        self.iter().fold(0, |sum, span| sum.saturating_add(span.len()))
+        self.iter()
+            .fold(0, |sum, span| sum.saturating_add(span.len()))
     }
 
     /// Number of spans.
@@ -108,7 +109,9 @@ impl Spans {
 
     /// The parts of this set within `window`, ascending.
     pub fn within(&self, window: Span) -> impl Iterator<Item = Span> + '_ {
-        let first = self.span_at(window.start).map_or(window.start, |span| span.start);
+        let first = self
+            .span_at(window.start)
+            .map_or(window.start, |span| span.start);
         self.ends
             .range(first..=window.end)
             .filter_map(move |(&start, &end)| Span { start, end }.intersection(window))
