@@ -111,6 +111,11 @@ impl Book {
         self.nodes.get(&at).map(String::as_str)
     }
 
+    /// The names of all nodes with addresses.
+    pub fn nodes(&self) -> BTreeSet<String> {
+        self.nodes.values().cloned().collect()
+    }
+
     /// The nodes' addresses within a span.
     pub fn nodes_within(&self, span: Span) -> impl Iterator<Item = (Point, &str)> {
         self.nodes

@@ -37,6 +37,16 @@ pub enum Write {
     Delete(Point, Stored),
 }
 
+impl Write {
+    /// The address it is about.
+    #[must_use]
+    pub fn at(&self) -> Point {
+        match self {
+            Self::Create(at, _) | Self::Replace(at, ..) | Self::Delete(at, _) => *at,
+        }
+    }
+}
+
 /// An `OutOfPool` condition to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
@@ -351,6 +361,11 @@ impl Index {
         std::mem::take(&mut self.dirty_pools)
     }
 
+    /// A pool's status is looked at again.
+    pub fn pool_again(&mut self, name: PoolName) {
+        self.dirty_pools.insert(name);
+    }
+
     /// Those who wait for something.
     #[must_use]
     pub fn waiting(&self) -> &BTreeSet<Turn> {
@@ -471,12 +486,29 @@ impl Index {
         diff(at, self.world.book.get(at)?)
     }
 
-    /// The releases that could not be finished: records nobody wants any more.
-    #[must_use]
-    pub fn unreleased(&self) -> Vec<Write> {
-        let idle = |entry: &Entry| entry.holders().is_empty();
-        let entries = self.world.book.entries().filter(|(_, entry)| idle(entry));
-        entries.filter_map(|(at, entry)| diff(at, entry)).collect()
+    /// A departure could not be written: the Service holds the address until it leaves again.
+    pub fn undepart(&mut self, key: &ServiceKey, at: Point) {
+        self.change(at, |entry| {
+            entry.want = entry.stored.as_ref().map(|stored| stored.spec.clone());
+        });
+        if self.world.services.contains_key(key) {
+            self.touch([key.clone()]);
+        } else {
+            self.release(key);
+        }
+    }
+
+    /// A Service that wants nothing and holds nothing needs not be known.
+    pub fn forget(&mut self, key: &ServiceKey) {
+        let idle = self
+            .world
+            .services
+            .get(key)
+            .is_some_and(|service| !service.wanted)
+            && self.world.book.held_by(key).next().is_none();
+        if idle {
+            self.world.services.remove(key);
+        }
     }
 
     fn commit(&mut self, service: &Service, plan: &Plan) {
