@@ -64,7 +64,7 @@ pub async fn run(
     let publishing = tokio::spawn(async move {
         while let Some((regarding, note, at)) = notes.recv().await {
             if let Err(error) = publisher.publish(regarding, note, at).await {
-                tracing::debug!(%error, "Event not written");
+                tracing::warn!(%error, "Event not written");
             }
         }
     });

@@ -81,8 +81,8 @@ fn server(test: &str) -> Option<Arc<Server>> {
 }
 
 /// A clean cluster for one test.
-pub struct Cluster {
-    pub client: Client,
+pub(crate) struct Cluster {
+    pub(crate) client: Client,
     controllers: Vec<(CancellationToken, JoinHandle<anyhow::Result<()>>)>,
     server: Arc<Server>,
     _turn: OwnedMutexGuard<()>,
@@ -90,7 +90,15 @@ pub struct Cluster {
 
 impl Cluster {
     /// `None`, said loudly, where there is no API server to be had.
-    pub async fn start(test: &str) -> Option<Self> {
+    pub(crate) async fn start(test: &str) -> Option<Self> {
+        if let Some(level) = std::env::var_os("LANDFALL_TEST_LOG") {
+            let args = landfall_runtime::args::CommonArgs {
+                log_level: level.to_string_lossy().into_owned(),
+                log_format: landfall_runtime::args::LogFormat::Text,
+                admin_address: ([127, 0, 0, 1], 0).into(),
+            };
+            let _ = landfall_runtime::telemetry::init(&args, "test", "0");
+        }
         let name = test.to_owned();
         let server = tokio::task::spawn_blocking(move || server(&name))
             .await
@@ -144,12 +152,12 @@ impl Cluster {
     }
 
     /// A controller under the rights of its ServiceAccount, without a leader Lease.
-    pub async fn controller(&mut self) {
+    pub(crate) async fn controller(&mut self) {
         self.controller_with(|_| {}).await;
     }
 
     /// The same with other settings.
-    pub async fn controller_with(&mut self, change: impl FnOnce(&mut Settings)) {
+    pub(crate) async fn controller_with(&mut self, change: impl FnOnce(&mut Settings)) {
         let client = client(&self.server.plane.kubeconfig("controller"))
             .await
             .unwrap();
@@ -167,7 +175,7 @@ impl Cluster {
     }
 
     /// Stops all controllers the way SIGTERM does.
-    pub async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         for (token, task) in self.controllers.drain(..) {
             token.cancel();
             task.await.unwrap().unwrap();
@@ -175,33 +183,33 @@ impl Cluster {
     }
 
     /// Stops the first controller the way SIGTERM does.
-    pub async fn stop_one(&mut self) {
+    pub(crate) async fn stop_one(&mut self) {
         let (token, task) = self.controllers.remove(0);
         token.cancel();
         task.await.unwrap().unwrap();
     }
 
     /// Ends all controllers the way SIGKILL does.
-    pub async fn kill(&mut self) {
+    pub(crate) async fn kill(&mut self) {
         for (_, task) in self.controllers.drain(..) {
             task.abort();
             let _ = task.await;
         }
     }
 
-    pub fn services(&self, namespace: &str) -> Api<Service> {
+    pub(crate) fn services(&self, namespace: &str) -> Api<Service> {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    pub fn records(&self) -> Api<LoadBalancerIP> {
+    pub(crate) fn records(&self) -> Api<LoadBalancerIP> {
         Api::all(self.client.clone())
     }
 
-    pub fn pools(&self) -> Api<LoadBalancerIPPool> {
+    pub(crate) fn pools(&self) -> Api<LoadBalancerIPPool> {
         Api::all(self.client.clone())
     }
 
-    pub async fn pool(&self, name: &str, spec: Value) {
+    pub(crate) async fn pool(&self, name: &str, spec: Value) {
         let pool = json!({
             "apiVersion": "landfall.dev/v1alpha1", "kind": "LoadBalancerIPPool",
             "metadata": {"name": name}, "spec": spec,
@@ -217,13 +225,13 @@ impl Cluster {
     }
 
     /// A pool of CIDR blocks.
-    pub async fn cidrs(&self, name: &str, cidrs: &[&str]) {
+    pub(crate) async fn cidrs(&self, name: &str, cidrs: &[&str]) {
         let blocks: Vec<Value> = cidrs.iter().map(|cidr| json!({"cidr": cidr})).collect();
         self.pool(name, json!({"blocks": blocks})).await;
     }
 
     /// A Service of type LoadBalancer; `spec` is laid over the usual one.
-    pub async fn service(
+    pub(crate) async fn service(
         &self,
         namespace: &str,
         name: &str,
@@ -251,12 +259,12 @@ impl Cluster {
     }
 
     /// The addresses a Service's status names.
-    pub async fn addresses(&self, namespace: &str, name: &str) -> Vec<IpAddr> {
+    pub(crate) async fn addresses(&self, namespace: &str, name: &str) -> Vec<IpAddr> {
         addresses(&self.services(namespace).get(name).await.unwrap())
     }
 
     /// Waits until the Service has these addresses.
-    pub async fn has(&self, namespace: &str, name: &str, want: &[&str]) {
+    pub(crate) async fn has(&self, namespace: &str, name: &str, want: &[&str]) {
         let want: Vec<IpAddr> = want.iter().map(|text| text.parse().unwrap()).collect();
         eventually(&format!("{namespace}/{name} has {want:?}"), async || {
             let service = self.services(namespace).get(name).await.unwrap();
@@ -270,7 +278,7 @@ impl Cluster {
     }
 
     /// Waits until the Service is refused for this reason; returns the message.
-    pub async fn refused(&self, namespace: &str, name: &str, reason: &str) -> String {
+    pub(crate) async fn refused(&self, namespace: &str, name: &str, reason: &str) -> String {
         eventually(
             &format!("{namespace}/{name} is refused: {reason}"),
             async || {
@@ -293,7 +301,7 @@ impl Cluster {
     }
 
     /// Waits for an Event about the Service; returns its note.
-    pub async fn event(&self, namespace: &str, name: &str, reason: &str) -> String {
+    pub(crate) async fn event(&self, namespace: &str, name: &str, reason: &str) -> String {
         let uid = self.services(namespace).get(name).await.unwrap().uid();
         let events = Api::<Event>::namespaced(self.client.clone(), namespace);
         eventually(
@@ -317,7 +325,7 @@ impl Cluster {
     }
 
     /// Every record's address with the names of its holders.
-    pub async fn book(&self) -> BTreeMap<IpAddr, Vec<String>> {
+    pub(crate) async fn book(&self) -> BTreeMap<IpAddr, Vec<String>> {
         let records = self.records().list(&ListParams::default()).await.unwrap();
         let holders = |record: &LoadBalancerIP| {
             record
@@ -334,7 +342,7 @@ impl Cluster {
     }
 
     /// The resourceVersions of everything the controller writes.
-    pub async fn versions(&self) -> BTreeMap<String, String> {
+    pub(crate) async fn versions(&self) -> BTreeMap<String, String> {
         let mut versions = BTreeMap::new();
         let all = ListParams::default();
         for service in Api::<Service>::all(self.client.clone())
@@ -371,7 +379,7 @@ impl Drop for Cluster {
     }
 }
 
-pub fn addresses(service: &Service) -> Vec<IpAddr> {
+pub(crate) fn addresses(service: &Service) -> Vec<IpAddr> {
     let ingress = service
         .status
         .clone()
@@ -384,7 +392,7 @@ pub fn addresses(service: &Service) -> Vec<IpAddr> {
 }
 
 /// Awaits a condition, and says what stood against it when it does not come.
-pub async fn eventually<T, F>(what: &str, mut check: impl FnMut() -> F) -> T
+pub(crate) async fn eventually<T, F>(what: &str, mut check: impl FnMut() -> F) -> T
 where
     F: Future<Output = Result<T, String>>,
 {
