@@ -8,3 +8,4 @@
 pub mod control_plane;
 pub mod lab;
 pub mod process;
+pub mod scenario;
