@@ -17,10 +17,13 @@ use serde_json::json;
 
 use super::plan::{API_PORT, API_SERVER, Machine, Plan, Script};
 use super::state::{Scratch, State};
-use super::{enter, preflight, sibling};
+use super::{enter, evidence, preflight, sibling};
 use crate::control_plane::identity::User;
 use crate::control_plane::{ControlPlane, Options, POD_CIDRS, assets};
 use crate::process::{Process, Program, in_netns, run};
+
+/// A node that has not registered or become ready by then never will.
+const REGISTRATION: Duration = Duration::from_secs(60);
 
 /// How large a lab is to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,45 +67,51 @@ impl Lab {
             control_plane: None,
             scratch: Some(scratch),
         };
-        lab.note()?;
+        match Box::pin(lab.build(size, &images, say)).await {
+            Ok(()) => Ok(lab),
+            Err(error) => {
+                let logs = evidence::keep(&lab.plan, "up").map_or_else(
+                    |lost| format!("lost ({lost:#})"),
+                    |dir| format!("in {}", dir.display()),
+                );
+                Err(error.context(format!("the lab did not come up; its logs are {logs}")))
+            }
+        }
+    }
+
+    async fn build(
+        &mut self,
+        size: &Size,
+        images: &serde_json::Value,
+        say: &mut dyn FnMut(&str),
+    ) -> Result<()> {
+        self.note()?;
         say(&format!(
             "lab {}: {} nodes and {} clients as network namespaces",
-            lab.plan.id, size.nodes, size.clients
+            self.plan.id, size.nodes, size.clients
         ));
-        lab.build_links()?;
-        enter(&lab.plan.hub)?;
+        self.build_links()?;
+        enter(&self.plan.hub)?;
         say("etcd, kube-apiserver, kube-controller-manager, kube-scheduler");
-        lab.start_control_plane().await?;
+        self.start_control_plane().await?;
         say("a kubelet and a kube-proxy on every node");
-        let table = lab.plan.dir.join("images.yaml");
-        fs::write(&table, serde_json::to_vec_pretty(&images)?)
-            .context("writing the image table")?;
-        for node in lab.plan.nodes.clone() {
-            lab.start_kubelet(&node, &table, size.labels.get(&node.name))?;
+        let table = self.plan.dir.join("images.yaml");
+        fs::write(&table, serde_json::to_vec_pretty(images)?).context("writing the image table")?;
+        for node in self.plan.nodes.clone() {
+            self.start_kubelet(&node, &table, size.labels.get(&node.name))?;
         }
-        let pods = tokio::time::timeout(Duration::from_secs(60), lab.pod_ranges())
+        let pods = tokio::time::timeout(REGISTRATION, self.pod_ranges())
             .await
-            .map_err(|_| {
-                anyhow::anyhow!(
-                    "not every node registered itself within 60 s; logs in {}",
-                    lab.plan.dir.display()
-                )
-            })??;
-        for script in lab.plan.route_scripts(&pods) {
+            .map_err(|_| anyhow::anyhow!("not every node registered itself in time"))??;
+        for script in self.plan.route_scripts(&pods) {
             run_script(&script)?;
         }
-        for node in lab.plan.nodes.clone() {
-            lab.start_kube_proxy(&node)?;
+        for node in self.plan.nodes.clone() {
+            self.start_kube_proxy(&node)?;
         }
-        tokio::time::timeout(Duration::from_secs(60), lab.await_ready_nodes())
+        tokio::time::timeout(REGISTRATION, self.await_ready_nodes())
             .await
-            .map_err(|_| {
-                anyhow::anyhow!(
-                    "not every node became ready within 60 s; logs in {}",
-                    lab.plan.dir.display()
-                )
-            })??;
-        Ok(lab)
+            .map_err(|_| anyhow::anyhow!("not every node became ready in time"))?
     }
 
     /// A lab that somebody left up; dropping this value changes nothing.
@@ -148,7 +157,13 @@ impl Lab {
             netns: Some(outside.display().to_string()),
             log: self.plan.dir.join("forward.log"),
         };
+        let log = forwarder.log.clone();
         self.start(forwarder)?;
+        // It enters the namespace that this process holds open, so it must have done that before this process ends.
+        while !fs::read_to_string(&log).is_ok_and(|text| text.contains(super::forward::READY)) {
+            self.check()?;
+            std::thread::sleep(Duration::from_millis(10));
+        }
         self.plan.forwarded = Some(port);
         self.note()?;
         let identities = crate::control_plane::identity::Identities {

@@ -10,12 +10,16 @@ use anyhow::{Context, Result};
 use super::enter;
 use super::plan::{API_PORT, API_SERVER};
 
+/// What it prints once it listens.
+pub const READY: &str = "listening";
+
 /// Forwards until it is killed.
 pub fn forward(hub: &str, port: u16) -> Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .with_context(|| format!("listening on 127.0.0.1:{port}"))?;
     listener.set_nonblocking(true)?;
     enter(hub)?;
+    println!("{READY}");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

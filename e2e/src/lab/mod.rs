@@ -4,12 +4,14 @@
 //! - [`preflight`]: what a machine must have.
 //! - [`state`]: what exists, and taking it down.
 //! - [`cluster`]: building it: links, control plane, nodes.
+//! - [`evidence`]: logs and state that outlive a lab in which something did not hold.
 //! - [`forward`]: the host's way to the API server of a lab that stays.
 //!
 //! Invariant: what is made is in the state file first, so that success, failure, panic, a signal and even `kill -9`
 //! (then: the next start) end in the same clean machine.
 
 pub mod cluster;
+pub mod evidence;
 pub mod forward;
 pub mod plan;
 pub mod preflight;

@@ -84,11 +84,15 @@ fn kernel_lacks() -> Vec<Lack> {
             "a kernel with CONFIG_NET_NS, and CAP_SYS_ADMIN if this is a container",
         ),
         (
-            "ip link add a type veth peer name b",
+            "ip link add name left type veth peer name right",
             "veth pairs",
             "modprobe veth",
         ),
-        ("ip link add c type bridge", "bridges", "modprobe bridge"),
+        (
+            "ip link add name middle type bridge",
+            "bridges",
+            "modprobe bridge",
+        ),
         ("nft add table inet lab", "nftables", "modprobe nf_tables"),
     ];
     TRIALS

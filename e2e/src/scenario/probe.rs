@@ -173,7 +173,7 @@ async fn ask(target: &Target) -> std::io::Result<bool> {
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     stream.take(64 * 1024).read_to_end(&mut answer).await?;
-    Ok(answer.starts_with(b"HTTP/1.1 200"))
+    Ok(answer.starts_with(b"HTTP/1.") && answer.get(8..12) == Some(b" 200"))
 }
 
 fn silence(samples: &[Sample], disturbed: Instant, steady: Duration) -> Option<Silence> {

@@ -17,8 +17,8 @@ use super::transcript::{Transcript, in_words};
 use super::vars::Vars;
 use super::watch;
 use crate::control_plane::assets::source_tree;
-use crate::lab::cluster::{Lab, logs, node_root};
-use crate::lab::sibling;
+use crate::lab::cluster::{Lab, logs};
+use crate::lab::evidence;
 use crate::process::{Stamp, in_netns, tail};
 
 /// The time all probes must be answered before an outage counts as over.
@@ -250,13 +250,17 @@ impl<'a> Runner<'a> {
     async fn shell(&self, line: &Line) -> Result<Output> {
         let mut command =
             tokio::process::Command::from(in_netns(Some(&line.netns), Path::new("sh")));
+        let own = std::env::current_exe().context("finding out where this program is")?;
+        let own = own
+            .parent()
+            .map_or_else(String::new, |dir| dir.display().to_string());
         let path = std::env::var("PATH").unwrap_or_default();
         command
             .args(["-c", &line.text])
             .current_dir(source_tree())
             .env(
                 "PATH",
-                format!("{}:{path}", self.lab.plan().assets.display()),
+                format!("{}:{own}:{path}", self.lab.plan().assets.display()),
             )
             .env("KUBECONFIG", self.lab.kubeconfig("admin"))
             .stdin(Stdio::null())
@@ -586,10 +590,7 @@ impl<'a> Runner<'a> {
     /// Copies logs and dumps objects to where they outlive the lab.
     async fn keep_evidence(&self) -> Result<PathBuf> {
         let plan = self.lab.plan();
-        let dir = source_tree()
-            .join("target/lab")
-            .join(format!("{}-{}", self.scenario.name, plan.id));
-        fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+        let dir = evidence::keep(plan, &self.scenario.name)?;
         let objects = Line {
             prompt: String::new(),
             netns: plan.hub.clone(),
@@ -600,51 +601,10 @@ impl<'a> Runner<'a> {
         let dump = self
             .shell(&objects)
             .await
-            .map(|output| output.text)
-            .unwrap_or_else(|error| format!("{error:#}"));
+            .map_or_else(|error| format!("{error:#}"), |output| output.text);
         fs::write(dir.join("objects.txt"), dump)?;
-        copy_logs(&plan.dir, &dir)?;
-        copy_logs(&plan.dir.join("control-plane"), &dir)?;
-        for node in &plan.nodes {
-            let into = dir.join(&node.name);
-            fs::create_dir_all(&into)?;
-            copy_logs(&logs(plan, node), &into)?;
-            let state = crate::process::run(in_netns(Some(&node.netns), Path::new("sh")).args([
-                "-c",
-                "ip address; ip route; ip -6 route; ip neigh; nft list ruleset",
-            ]));
-            fs::write(
-                into.join("network.txt"),
-                state.unwrap_or_else(|error| format!("{error:#}")),
-            )?;
-            let containers = crate::process::run(
-                std::process::Command::new(sibling("lab-kubelet")?)
-                    .arg("ps")
-                    .arg("--root")
-                    .arg(node_root(plan, node)),
-            );
-            fs::write(
-                into.join("containers.txt"),
-                containers.unwrap_or_else(|error| format!("{error:#}")),
-            )?;
-        }
-        Ok(dir.canonicalize().unwrap_or(dir))
+        Ok(dir)
     }
-}
-
-fn copy_logs(from: &Path, to: &Path) -> Result<()> {
-    let Ok(entries) = fs::read_dir(from) else {
-        return Ok(());
-    };
-    for path in entries.flatten().map(|entry| entry.path()) {
-        if path.extension().is_some_and(|extension| extension == "log")
-            && let Some(name) = path.file_name()
-        {
-            fs::copy(&path, to.join(name))
-                .with_context(|| format!("copying {}", path.display()))?;
-        }
-    }
-    Ok(())
 }
 
 /// The file name of the program a process runs.
