@@ -12,6 +12,7 @@ use landfall_e2e::lab::cluster::{self, Lab, Size};
 use landfall_e2e::lab::{forward, state};
 use landfall_e2e::process::in_netns;
 use landfall_e2e::scenario::run::{Outcome, Runner};
+use landfall_e2e::scenario::spec::LabSpec;
 use landfall_e2e::scenario::{Scenario, transcript::Transcript};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -42,6 +43,9 @@ enum Command {
         /// Run in this lab, which stays up
         #[arg(long)]
         id: Option<String>,
+        /// Run all in one lab that is large enough for each, one after the other
+        #[arg(long, conflicts_with = "id")]
+        together: bool,
         /// Leave the lab up afterwards (also: KEEP=1)
         #[arg(long, env = "KEEP", value_parser = clap::builder::FalseyValueParser::new())]
         keep: bool,
@@ -125,12 +129,18 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Run {
             scenarios,
             id,
+            together,
             keep,
             transcript,
         } => {
             let scenarios = load(&scenarios)?;
             let transcript = Transcript::to(transcript.as_deref())?;
-            until_signalled(run(scenarios, id, keep, transcript))
+            let place = match (id, together) {
+                (Some(id), _) => Place::Attached(Box::new(cluster::find(Some(&id))?.1)),
+                (None, true) => Place::Shared,
+                (None, false) => Place::Own,
+            };
+            until_signalled(run(scenarios, place, keep, transcript))
         }
         Command::Check { scenarios } => {
             for scenario in load(&scenarios)? {
@@ -201,40 +211,90 @@ async fn up(size: Size) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Where scenarios run.
+enum Place {
+    /// Each in a lab of its own.
+    Own,
+    /// All in one new lab.
+    Shared,
+    /// In a lab that is up.
+    Attached(Box<state::State>),
+}
+
 async fn run(
     scenarios: Vec<Scenario>,
-    id: Option<String>,
+    place: Place,
     keep: bool,
     mut transcript: Transcript,
 ) -> Result<ExitCode> {
     let outside = Outside::remember()?;
-    let mut all_held = true;
-    let attached = match &id {
-        Some(id) => Some(cluster::find(Some(id))?.1),
-        None => None,
+    let groups: Vec<&[Scenario]> = match place {
+        Place::Own => scenarios.chunks(1).collect(),
+        Place::Shared | Place::Attached(_) => vec![&scenarios],
     };
-    for scenario in &scenarios {
-        let mut lab = match &attached {
-            Some(state) => Lab::attach(state)?,
-            None => {
-                transcript.opening(scenario);
-                Lab::up(&scenario.lab.size(), &mut |stage| transcript.stage(stage)).await?
+    let mut all_held = true;
+    for group in groups {
+        let mut lab = match &place {
+            Place::Attached(state) => Lab::attach(state)?,
+            Place::Own | Place::Shared => {
+                if let [only] = group {
+                    transcript.opening(only);
+                }
+                let size = size_for(group)?;
+                Lab::up(&size, &mut |stage| transcript.stage(stage)).await?
             }
         };
-        let outcome = Runner::new(&lab, scenario, &mut transcript)?.run().await?;
-        all_held &= outcome == Outcome::Held;
-        if keep && attached.is_none() {
-            println!("{}", leave_up(&mut lab, &outside)?);
-        } else if attached.is_none() {
-            transcript.stage("taking the lab down");
+        all_held &= run_in(
+            &lab,
+            group,
+            matches!(place, Place::Attached(_)),
+            &mut transcript,
+        )
+        .await?;
+        match place {
+            Place::Attached(_) => {}
+            _ if keep => println!("{}", leave_up(&mut lab, &outside)?),
+            _ => transcript.stage("taking the lab down"),
         }
-        drop(lab);
     }
     Ok(if all_held {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Runs scenarios one after the other in one lab; whether all held.
+async fn run_in(
+    lab: &Lab,
+    scenarios: &[Scenario],
+    lab_stays: bool,
+    transcript: &mut Transcript,
+) -> Result<bool> {
+    let mut all_held = true;
+    for (index, scenario) in scenarios.iter().enumerate() {
+        if scenarios.len() > 1 || lab_stays {
+            transcript.opening(scenario);
+        }
+        let mut runner = Runner::new(lab, scenario, transcript)?;
+        all_held &= runner.run().await? == Outcome::Held;
+        if index + 1 < scenarios.len() || lab_stays {
+            runner.clean_up().await?;
+        }
+    }
+    Ok(all_held)
+}
+
+fn size_for(scenarios: &[Scenario]) -> Result<Size> {
+    let mut wanted = LabSpec {
+        nodes: 1,
+        clients: 0,
+        ..LabSpec::default()
+    };
+    for scenario in scenarios {
+        wanted = wanted.with(&scenario.lab).map_err(anyhow::Error::msg)?;
+    }
+    Ok(wanted.size())
 }
 
 fn leave_up(lab: &mut Lab, outside: &Outside) -> Result<String> {

@@ -79,7 +79,7 @@ impl<'a> Runner<'a> {
     }
 
     /// Runs all steps, or up to the first that does not hold.
-    pub async fn run(mut self) -> Result<Outcome> {
+    pub async fn run(&mut self) -> Result<Outcome> {
         let started = Instant::now();
         let steps = &self.scenario.steps;
         for (index, step) in steps.iter().enumerate() {
@@ -118,6 +118,14 @@ impl<'a> Runner<'a> {
             ),
         );
         Ok(Outcome::Held)
+    }
+
+    /// Takes away what the scenario made, for a lab that goes on to another one.
+    pub async fn clean_up(mut self) -> Result<()> {
+        for step in &self.scenario.cleanup {
+            self.step(step).await.context("cleaning up")?;
+        }
+        Ok(())
     }
 
     async fn step(&mut self, step: &Step) -> Result<()> {

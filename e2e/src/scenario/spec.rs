@@ -62,6 +62,9 @@ pub struct Scenario {
     pub vars: BTreeMap<String, String>,
     /// What is done, in this order.
     pub steps: Vec<Step>,
+    /// What is done afterwards, held or not, in a lab that goes on to another scenario.
+    #[serde(default)]
+    pub cleanup: Vec<Step>,
 }
 
 /// The lab a scenario wants.
@@ -87,6 +90,27 @@ impl Default for LabSpec {
 }
 
 impl LabSpec {
+    /// A lab that is large enough for this one and another; what both say of a node's label must agree.
+    pub fn with(&self, other: &Self) -> Result<Self, String> {
+        let mut labels = self.labels.clone();
+        for (node, more) in &other.labels {
+            let known = labels.entry(node.clone()).or_default();
+            for (key, value) in more {
+                if known.get(key).is_some_and(|known| known != value) {
+                    return Err(format!(
+                        "they want different values of the label {key} on {node}"
+                    ));
+                }
+                known.insert(key.clone(), value.clone());
+            }
+        }
+        Ok(Self {
+            nodes: self.nodes.max(other.nodes),
+            clients: self.clients.max(other.clients),
+            labels,
+        })
+    }
+
     /// What the machine room is asked for.
     pub fn size(&self) -> Size {
         Size {
@@ -486,7 +510,7 @@ impl Scenario {
             path: path.to_owned(),
             detail: error.to_string(),
         })?;
-        for (index, step) in scenario.steps.iter().enumerate() {
+        for (index, step) in scenario.steps.iter().chain(&scenario.cleanup).enumerate() {
             if let Some((field, detail)) = step.complaint() {
                 let title = step
                     .title
@@ -598,6 +622,26 @@ mod tests {
         assert!(
             error.contains("15") && error.contains("duration"),
             "{error}"
+        );
+    }
+
+    #[test]
+    fn one_lab_serves_two_scenarios_unless_they_want_different_labels() {
+        let lab = |nodes, role: &str| LabSpec {
+            nodes,
+            clients: 1,
+            labels: [(
+                "node-1".to_owned(),
+                [("role".to_owned(), role.to_owned())].into(),
+            )]
+            .into(),
+        };
+        assert_eq!(lab(2, "edge").with(&lab(3, "edge")).unwrap().nodes, 3);
+        assert!(
+            lab(2, "edge")
+                .with(&lab(2, "worker"))
+                .unwrap_err()
+                .contains("role on node-1")
         );
     }
 
