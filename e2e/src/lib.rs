@@ -1,1 +1,3 @@
 //! e2e
+
+pub mod kubelet;
