@@ -195,8 +195,19 @@ mod tests {
     #[test]
     fn the_agent_and_its_subcommands_parse() {
         let cli = Cli::try_parse_from([
-            "lab-kubelet", "--node-name", "n1", "--kubeconfig", "k", "--netns", "ns", "--node-ip",
-            "192.0.2.11,2001:db8::11", "--root", "r", "--images", "i",
+            "lab-kubelet",
+            "--node-name",
+            "n1",
+            "--kubeconfig",
+            "k",
+            "--netns",
+            "ns",
+            "--node-ip",
+            "192.0.2.11,2001:db8::11",
+            "--root",
+            "r",
+            "--images",
+            "i",
         ])
         .unwrap();
         assert_eq!(cli.run.unwrap().node_ip.len(), 2);

@@ -15,7 +15,11 @@ pub(crate) enum EnvError {
     #[error("{kind} {name:?} not found")]
     NoObject { kind: Kind, name: String },
     #[error("{kind} {name:?} has no key {key:?}")]
-    NoKey { kind: Kind, name: String, key: String },
+    NoKey {
+        kind: Kind,
+        name: String,
+        key: String,
+    },
     #[error("the lab's kubelet does not play {0}")]
     Unplayed(String),
 }
@@ -38,7 +42,10 @@ pub(crate) fn resolve(
 ) -> Result<BTreeMap<String, String>, EnvError> {
     let mut variables = sources.image.clone();
     variables.extend(sources.services.clone());
-    variables.insert("HOSTNAME".into(), pod::hostname(sources.pod, &node_name(sources.pod)));
+    variables.insert(
+        "HOSTNAME".into(),
+        pod::hostname(sources.pod, &node_name(sources.pod)),
+    );
     for from in container.env_from.iter().flatten() {
         let (kind, name, optional) = match (&from.config_map_ref, &from.secret_ref) {
             (Some(source), _) => (Kind::ConfigMap, &source.name, source.optional),
@@ -48,10 +55,18 @@ pub(crate) fn resolve(
         let prefix = from.prefix.clone().unwrap_or_default();
         match sources.objects.get(&(kind, name.clone())) {
             Some(keys) => variables.extend(keys.iter().map(|(key, value)| {
-                (format!("{prefix}{key}"), String::from_utf8_lossy(value).into_owned())
+                (
+                    format!("{prefix}{key}"),
+                    String::from_utf8_lossy(value).into_owned(),
+                )
             })),
             None if optional == Some(true) => {}
-            None => return Err(EnvError::NoObject { kind, name: name.clone() }),
+            None => {
+                return Err(EnvError::NoObject {
+                    kind,
+                    name: name.clone(),
+                });
+            }
         }
     }
     for variable in container.env.iter().flatten() {
@@ -81,22 +96,33 @@ fn referred(source: &EnvVarSource, sources: &Sources<'_>) -> Result<Option<Strin
     match (object, object.and_then(|keys| keys.get(key))) {
         (_, Some(value)) => Ok(Some(String::from_utf8_lossy(value).into_owned())),
         _ if optional == Some(true) => Ok(None),
-        (None, None) => Err(EnvError::NoObject { kind, name: name.clone() }),
-        (Some(_), None) => {
-            Err(EnvError::NoKey { kind, name: name.clone(), key: key.clone() })
-        }
+        (None, None) => Err(EnvError::NoObject {
+            kind,
+            name: name.clone(),
+        }),
+        (Some(_), None) => Err(EnvError::NoKey {
+            kind,
+            name: name.clone(),
+            key: key.clone(),
+        }),
     }
 }
 
 fn node_name(pod: &Pod) -> String {
-    pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default()
+    pod.spec
+        .as_ref()
+        .and_then(|spec| spec.node_name.clone())
+        .unwrap_or_default()
 }
 
 /// A field of the Pod, as the downward API writes it.
 pub(crate) fn downward(path: &str, pod: &Pod, addresses: &Addresses) -> Result<String, EnvError> {
     let meta = &pod.metadata;
     let join = |list: &[std::net::IpAddr]| {
-        list.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+        list.iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(",")
     };
     if let Some((field, key)) = path.strip_suffix("']").and_then(|p| p.split_once("['")) {
         let map = match field {
@@ -108,7 +134,10 @@ pub(crate) fn downward(path: &str, pod: &Pod, addresses: &Addresses) -> Result<S
         return Ok(value.unwrap_or_default());
     }
     let lines = |map: &Option<BTreeMap<String, String>>| {
-        let lines = map.iter().flatten().map(|(key, value)| format!("{key}={value:?}"));
+        let lines = map
+            .iter()
+            .flatten()
+            .map(|(key, value)| format!("{key}={value:?}"));
         lines.collect::<Vec<_>>().join("\n")
     };
     Ok(match path {
@@ -186,7 +215,9 @@ spec: {nodeName: worker-1, containers: []}",
     #[test]
     fn the_downward_api_names_pod_node_and_addresses() {
         let of = |path: &str| {
-            value(&format!("{{name: X, valueFrom: {{fieldRef: {{fieldPath: \"{path}\"}}}}}}"))
+            value(&format!(
+                "{{name: X, valueFrom: {{fieldRef: {{fieldPath: \"{path}\"}}}}}}"
+            ))
         };
         assert_eq!(of("metadata.name").unwrap(), "p");
         assert_eq!(of("metadata.labels['app']").unwrap(), "web");
@@ -194,7 +225,10 @@ spec: {nodeName: worker-1, containers: []}",
         assert_eq!(of("status.podIP").unwrap(), "10.244.1.2");
         assert_eq!(of("status.podIPs").unwrap(), "10.244.1.2,fd00::2");
         assert_eq!(of("status.hostIP").unwrap(), "192.0.2.11");
-        assert!(matches!(of("metadata.generation"), Err(EnvError::Unplayed(_))));
+        assert!(matches!(
+            of("metadata.generation"),
+            Err(EnvError::Unplayed(_))
+        ));
     }
 
     #[test]
@@ -205,8 +239,14 @@ spec: {nodeName: worker-1, containers: []}",
             ))
         };
         assert_eq!(of("conf", "level", "").unwrap(), "debug");
-        assert!(matches!(of("conf", "nope", ""), Err(EnvError::NoKey { .. })));
-        assert!(matches!(of("gone", "level", ""), Err(EnvError::NoObject { .. })));
+        assert!(matches!(
+            of("conf", "nope", ""),
+            Err(EnvError::NoKey { .. })
+        ));
+        assert!(matches!(
+            of("gone", "level", ""),
+            Err(EnvError::NoObject { .. })
+        ));
         assert_eq!(of("gone", "level", ", optional: true").unwrap(), "(unset)");
     }
 
@@ -225,6 +265,9 @@ spec: {nodeName: worker-1, containers: []}",
     #[test]
     fn expansion_leaves_what_it_does_not_know() {
         let variables = BTreeMap::from([("A".to_owned(), "1".to_owned())]);
-        assert_eq!(expand("$(A) $$(A) $(B) $x $(A", &variables), "1 $(A) $(B) $x $(A");
+        assert_eq!(
+            expand("$(A) $$(A) $(B) $x $(A", &variables),
+            "1 $(A) $(B) $x $(A"
+        );
     }
 }

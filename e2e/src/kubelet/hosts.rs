@@ -22,7 +22,11 @@ pub(crate) fn render(
         line(&mut text, &address.to_string(), &[hostname.to_owned()]);
     }
     for alias in aliases {
-        line(&mut text, &alias.ip, alias.hostnames.as_deref().unwrap_or_default());
+        line(
+            &mut text,
+            &alias.ip,
+            alias.hostnames.as_deref().unwrap_or_default(),
+        );
     }
     for ((service_namespace, name), facts) in services {
         let mut names = vec![
@@ -54,7 +58,10 @@ mod tests {
 
     #[test]
     fn services_have_their_usual_names_and_the_short_one_only_at_home() {
-        let addresses = Addresses { pod: vec!["10.244.1.2".parse().unwrap()], host: vec![] };
+        let addresses = Addresses {
+            pod: vec!["10.244.1.2".parse().unwrap()],
+            host: vec![],
+        };
         let text = render("shop", "p", &addresses, &[], &services::tests::sample());
         assert_eq!(
             text.lines().collect::<Vec<_>>(),

@@ -29,9 +29,10 @@ pub(crate) struct Image {
 impl Image {
     /// File name of the binary.
     pub(crate) fn binary(&self) -> String {
-        self.path
-            .file_name()
-            .map_or_else(|| "entry".to_owned(), |name| name.to_string_lossy().into_owned())
+        self.path.file_name().map_or_else(
+            || "entry".to_owned(),
+            |name| name.to_string_lossy().into_owned(),
+        )
     }
 
     /// Where the container finds the binary: a place any user may traverse, whatever the host's path.
@@ -111,12 +112,21 @@ mod tests {
     #[test]
     fn the_default_registry_may_be_named() {
         let images = table();
-        assert_eq!(images.find("docker.io/envoyproxy/envoy:v1.40.0").unwrap().user, 101);
+        assert_eq!(
+            images
+                .find("docker.io/envoyproxy/envoy:v1.40.0")
+                .unwrap()
+                .user,
+            101
+        );
     }
 
     #[test]
     fn an_unknown_image_is_not_pulled() {
-        assert!(matches!(table().find("nginx:1"), Err(ImageError::Unknown(_))));
+        assert!(matches!(
+            table().find("nginx:1"),
+            Err(ImageError::Unknown(_))
+        ));
     }
 
     #[test]

@@ -27,13 +27,19 @@ impl Cidr {
             return None;
         }
         let host = host_mask(width - prefix);
-        Some(Self { base: bits & !host, prefix, v4 })
+        Some(Self {
+            base: bits & !host,
+            prefix,
+            v4,
+        })
     }
 
     fn address(self, offset: u128) -> Option<IpAddr> {
         let bits = self.base.checked_add(offset)?;
         if self.v4 {
-            u32::try_from(bits).ok().map(|bits| IpAddr::from(bits.to_be_bytes()))
+            u32::try_from(bits)
+                .ok()
+                .map(|bits| IpAddr::from(bits.to_be_bytes()))
         } else {
             Some(IpAddr::from(bits.to_be_bytes()))
         }
@@ -43,7 +49,11 @@ impl Cidr {
     fn lowest(self, taken: &BTreeSet<IpAddr>) -> Option<IpAddr> {
         let width = if self.v4 { 32 } else { 128 };
         let last = host_mask(width - self.prefix);
-        let end = if self.v4 { last } else { last.saturating_add(1) };
+        let end = if self.v4 {
+            last
+        } else {
+            last.saturating_add(1)
+        };
         (2..end)
             .map_while(|offset| self.address(offset))
             .find(|address| !taken.contains(address))
@@ -51,7 +61,9 @@ impl Cidr {
 }
 
 fn host_mask(bits: u8) -> u128 {
-    1u128.checked_shl(u32::from(bits)).map_or(u128::MAX, |top| top - 1)
+    1u128
+        .checked_shl(u32::from(bits))
+        .map_or(u128::MAX, |top| top - 1)
 }
 
 /// The addresses of a node's Pods.
@@ -68,8 +80,10 @@ impl PodIps {
 
     /// One address of each range, all or none.
     pub(crate) fn assign(&mut self, ranges: &[Cidr]) -> Option<Vec<IpAddr>> {
-        let addresses: Vec<IpAddr> =
-            ranges.iter().map(|range| range.lowest(&self.taken)).collect::<Option<_>>()?;
+        let addresses: Vec<IpAddr> = ranges
+            .iter()
+            .map(|range| range.lowest(&self.taken))
+            .collect::<Option<_>>()?;
         self.adopt(&addresses);
         Some(addresses)
     }
@@ -87,7 +101,10 @@ mod tests {
     use super::*;
 
     fn ranges(texts: &[&str]) -> Vec<Cidr> {
-        texts.iter().map(|text| Cidr::parse(text).unwrap()).collect()
+        texts
+            .iter()
+            .map(|text| Cidr::parse(text).unwrap())
+            .collect()
     }
 
     fn ips(texts: &[&str]) -> Vec<IpAddr> {
@@ -98,10 +115,19 @@ mod tests {
     fn each_family_gets_its_lowest_free_address() {
         let mut pod_ips = PodIps::default();
         let ranges = ranges(&["10.244.1.0/24", "fd00:10:244:1::/64"]);
-        assert_eq!(pod_ips.assign(&ranges), Some(ips(&["10.244.1.2", "fd00:10:244:1::2"])));
-        assert_eq!(pod_ips.assign(&ranges), Some(ips(&["10.244.1.3", "fd00:10:244:1::3"])));
+        assert_eq!(
+            pod_ips.assign(&ranges),
+            Some(ips(&["10.244.1.2", "fd00:10:244:1::2"]))
+        );
+        assert_eq!(
+            pod_ips.assign(&ranges),
+            Some(ips(&["10.244.1.3", "fd00:10:244:1::3"]))
+        );
         pod_ips.release(&ips(&["10.244.1.2", "fd00:10:244:1::2"]));
-        assert_eq!(pod_ips.assign(&ranges), Some(ips(&["10.244.1.2", "fd00:10:244:1::2"])));
+        assert_eq!(
+            pod_ips.assign(&ranges),
+            Some(ips(&["10.244.1.2", "fd00:10:244:1::2"]))
+        );
     }
 
     #[test]
@@ -110,19 +136,31 @@ mod tests {
         let small = ranges(&["fd00::/64", "10.0.0.0/30"]);
         assert_eq!(pod_ips.assign(&small), Some(ips(&["fd00::2", "10.0.0.2"])));
         assert_eq!(pod_ips.assign(&small), None);
-        assert_eq!(pod_ips.assign(&ranges(&["fd00::/64"])), Some(ips(&["fd00::3"])));
+        assert_eq!(
+            pod_ips.assign(&ranges(&["fd00::/64"])),
+            Some(ips(&["fd00::3"]))
+        );
     }
 
     #[test]
     fn adopted_addresses_are_not_given_twice() {
         let mut pod_ips = PodIps::default();
         pod_ips.adopt(&ips(&["10.244.1.2"]));
-        assert_eq!(pod_ips.assign(&ranges(&["10.244.1.0/24"])), Some(ips(&["10.244.1.3"])));
+        assert_eq!(
+            pod_ips.assign(&ranges(&["10.244.1.0/24"])),
+            Some(ips(&["10.244.1.3"]))
+        );
     }
 
     #[test]
     fn a_malformed_range_is_none() {
-        for text in ["10.0.0.0", "10.0.0.0/33", "x/24", "fd00::/129", "10.0.0.0/-1"] {
+        for text in [
+            "10.0.0.0",
+            "10.0.0.0/33",
+            "x/24",
+            "fd00::/129",
+            "10.0.0.0/-1",
+        ] {
             assert_eq!(Cidr::parse(text), None, "{text}");
         }
         assert!(Cidr::parse("::/0").is_some());

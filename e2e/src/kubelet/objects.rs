@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, ProjectedVolumeSource, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::{Api, Client};
 
 use super::pod;
@@ -38,11 +38,15 @@ pub(crate) fn named(pod: &Pod) -> BTreeSet<(Kind, String)> {
         if let Some(source) = &volume.config_map {
             add(Kind::ConfigMap, &source.name);
         }
-        if let Some(name) = volume.secret.as_ref().and_then(|s| s.secret_name.as_deref()) {
+        if let Some(name) = volume
+            .secret
+            .as_ref()
+            .and_then(|s| s.secret_name.as_deref())
+        {
             add(Kind::Secret, name);
         }
-        let projected = volume.projected.as_ref().map(ProjectedVolumeSource::clone);
-        for source in projected.and_then(|p| p.sources).into_iter().flatten() {
+        let projected = volume.projected.as_ref().and_then(|p| p.sources.as_ref());
+        for source in projected.into_iter().flatten() {
             if let Some(source) = &source.config_map {
                 add(Kind::ConfigMap, &source.name);
             }
@@ -60,7 +64,12 @@ pub(crate) fn named(pod: &Pod) -> BTreeSet<(Kind, String)> {
                 add(Kind::Secret, &source.name);
             }
         }
-        for source in container.env.iter().flatten().filter_map(|e| e.value_from.as_ref()) {
+        for source in container
+            .env
+            .iter()
+            .flatten()
+            .filter_map(|e| e.value_from.as_ref())
+        {
             if let Some(key) = &source.config_map_key_ref {
                 add(Kind::ConfigMap, &key.name);
             }
@@ -89,7 +98,9 @@ pub(crate) async fn fetch(
                 let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
                 api.get_opt(name).await?.map(|secret| {
                     let data = secret.data.unwrap_or_default();
-                    data.into_iter().map(|(key, value)| (key, value.0)).collect()
+                    data.into_iter()
+                        .map(|(key, value)| (key, value.0))
+                        .collect()
                 })
             }
         };
@@ -127,12 +138,18 @@ mod tests {
     - {name: m, env: [{name: X, valueFrom: {configMapKeyRef: {name: six, key: k}}}]}",
         )
         .unwrap();
-        let names: Vec<String> =
-            named(&pod).into_iter().map(|(kind, name)| format!("{kind} {name}")).collect();
+        let names: Vec<String> = named(&pod)
+            .into_iter()
+            .map(|(kind, name)| format!("{kind} {name}"))
+            .collect();
         assert_eq!(
             names,
             [
-                "ConfigMap one", "ConfigMap six", "ConfigMap three", "Secret five", "Secret four",
+                "ConfigMap one",
+                "ConfigMap six",
+                "ConfigMap three",
+                "Secret five",
+                "Secret four",
                 "Secret two",
             ]
         );

@@ -39,7 +39,10 @@ pub(crate) struct Init {
 pub(crate) enum Wanted {
     Run,
     /// Stop within the grace; then remove the Pod object, unless it is gone already.
-    Stop { grace: Duration, forget: bool },
+    Stop {
+        grace: Duration,
+        forget: bool,
+    },
 }
 
 /// The Pod's spec, as far as the plan goes.
@@ -83,7 +86,13 @@ impl Plan {
     }
 
     /// Starts a container whose turn it is, as soon as its wait is over.
-    fn start_when_due(&mut self, now: Instant, name: &str, container: &Container, restart: Restart) {
+    fn start_when_due(
+        &mut self,
+        now: Instant,
+        name: &str,
+        container: &Container,
+        restart: Restart,
+    ) {
         let due = match &container.life {
             Life::Created => now,
             Life::Held { retry_at, .. } => *retry_at,
@@ -111,10 +120,20 @@ impl Plan {
 
     fn stop(&mut self, now: Instant, name: &str, life: &Life, grace: Duration) {
         match life {
-            Life::Running { stopping: Some(stopping), .. } => {
+            Life::Running {
+                stopping: Some(stopping),
+                ..
+            } => {
                 // A second, shorter deletion shortens the grace of the first.
                 let kill_at = stopping.kill_at.min(now + grace);
-                self.enforce(now, name, Stopping { kill_at, ..*stopping });
+                self.enforce(
+                    now,
+                    name,
+                    Stopping {
+                        kill_at,
+                        ..*stopping
+                    },
+                );
             }
             Life::Running { stopping: None, .. } if grace.is_zero() => {
                 self.act(Action::Kill(name.to_owned()));
@@ -147,11 +166,19 @@ pub(crate) fn ending(goal: &Goal, state: &PodState) -> Option<Ending> {
     if init_failed && goal.restart == Restart::Never {
         return Some(Ending::Failed);
     }
-    let codes: Vec<i32> = goal.main.iter().map(|name| code(name)).collect::<Option<_>>()?;
+    let codes: Vec<i32> = goal
+        .main
+        .iter()
+        .map(|name| code(name))
+        .collect::<Option<_>>()?;
     if codes.iter().any(|code| goal.restart.again(*code)) {
         return None;
     }
-    Some(if codes.iter().all(|code| *code == 0) { Ending::Succeeded } else { Ending::Failed })
+    Some(if codes.iter().all(|code| *code == 0) {
+        Ending::Succeeded
+    } else {
+        Ending::Failed
+    })
 }
 
 /// The next steps.
@@ -188,8 +215,15 @@ pub(crate) fn plan(now: Instant, goal: &Goal, state: &PodState) -> Plan {
 
 /// Main containers first, sidecars after the last of them.
 fn stop_all(plan: &mut Plan, now: Instant, goal: &Goal, state: &PodState, grace: Duration) {
-    let sidecar = |name: &str| goal.init.iter().any(|init| init.sidecar && init.name == name);
-    let mains_run = state.containers.iter().any(|(name, c)| c.running() && !sidecar(name));
+    let sidecar = |name: &str| {
+        goal.init
+            .iter()
+            .any(|init| init.sidecar && init.name == name)
+    };
+    let mains_run = state
+        .containers
+        .iter()
+        .any(|(name, c)| c.running() && !sidecar(name));
     for (name, container) in &state.containers {
         if mains_run && sidecar(name) && !grace.is_zero() {
             continue;
@@ -200,7 +234,11 @@ fn stop_all(plan: &mut Plan, now: Instant, goal: &Goal, state: &PodState, grace:
 
 fn run(plan: &mut Plan, now: Instant, goal: &Goal, state: &PodState) {
     for (name, container) in &state.containers {
-        if let Life::Running { stopping: Some(stopping), .. } = container.life {
+        if let Life::Running {
+            stopping: Some(stopping),
+            ..
+        } = container.life
+        {
             plan.enforce(now, name, stopping);
         }
     }

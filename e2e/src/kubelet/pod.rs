@@ -30,7 +30,11 @@ impl PodId {
 
     /// Eight hex digits that stand for the Pod in names of limited length.
     pub(crate) fn short(&self) -> String {
-        self.uid.chars().filter(char::is_ascii_hexdigit).take(8).collect()
+        self.uid
+            .chars()
+            .filter(char::is_ascii_hexdigit)
+            .take(8)
+            .collect()
     }
 }
 
@@ -47,7 +51,10 @@ pub(crate) fn spec(pod: &Pod) -> PodSpec {
 
 /// Init and main containers.
 pub(crate) fn containers(spec: &PodSpec) -> impl Iterator<Item = &Container> {
-    spec.init_containers.iter().flatten().chain(&spec.containers)
+    spec.init_containers
+        .iter()
+        .flatten()
+        .chain(&spec.containers)
 }
 
 pub(crate) fn is_sidecar(container: &Container) -> bool {
@@ -64,8 +71,15 @@ pub(crate) fn hostname(pod: &Pod, node: &str) -> String {
     if host_network(&spec) {
         return node.to_owned();
     }
-    let name = spec.hostname.or_else(|| pod.metadata.name.clone()).unwrap_or_default();
-    name.chars().take(63).collect::<String>().trim_end_matches(['-', '.']).to_owned()
+    let name = spec
+        .hostname
+        .or_else(|| pod.metadata.name.clone())
+        .unwrap_or_default();
+    name.chars()
+        .take(63)
+        .collect::<String>()
+        .trim_end_matches(['-', '.'])
+        .to_owned()
 }
 
 fn seconds(value: Option<i64>, default: u64) -> Duration {
@@ -78,7 +92,10 @@ pub(crate) fn goal(pod: &Pod) -> Goal {
     let grace = seconds(spec.termination_grace_period_seconds, DEFAULT_GRACE);
     let wanted = if pod.metadata.deletion_timestamp.is_some() {
         let grace = pod.metadata.deletion_grace_period_seconds;
-        Wanted::Stop { grace: seconds(grace, DEFAULT_GRACE), forget: true }
+        Wanted::Stop {
+            grace: seconds(grace, DEFAULT_GRACE),
+            forget: true,
+        }
     } else {
         Wanted::Run
     };
@@ -91,7 +108,12 @@ pub(crate) fn goal(pod: &Pod) -> Goal {
     Goal {
         wanted,
         restart,
-        init: init.map(|c| Init { name: c.name.clone(), sidecar: is_sidecar(c) }).collect(),
+        init: init
+            .map(|c| Init {
+                name: c.name.clone(),
+                sidecar: is_sidecar(c),
+            })
+            .collect(),
         main: spec.containers.iter().map(|c| c.name.clone()).collect(),
         grace,
     }
@@ -116,7 +138,10 @@ mod tests {
     fn a_deleted_pod_is_to_stop_within_its_deletion_grace() {
         let pod = pod("metadata: {name: p, deletionTimestamp: '2026-01-01T00:00:00Z', deletionGracePeriodSeconds: 3}
 spec: {containers: [{name: a}]}");
-        let wanted = Wanted::Stop { grace: Duration::from_secs(3), forget: true };
+        let wanted = Wanted::Stop {
+            grace: Duration::from_secs(3),
+            forget: true,
+        };
         assert_eq!(goal(&pod).wanted, wanted);
     }
 

@@ -24,7 +24,9 @@ pub(crate) fn facts(service: &Service) -> Option<((String, String), ServiceFacts
         return None;
     }
     let ports = spec.ports.iter().flatten();
-    let ports = ports.map(|p| (p.name.clone().unwrap_or_default(), p.port)).collect();
+    let ports = ports
+        .map(|p| (p.name.clone().unwrap_or_default(), p.port))
+        .collect();
     let meta = &service.metadata;
     let key = (meta.namespace.clone()?, meta.name.clone()?);
     Some((key, ServiceFacts { addresses, ports }))
@@ -43,7 +45,9 @@ pub(crate) fn environment(
         .filter(|(key, _)| **key == master || (links && key.0 == namespace));
     for ((_, name), facts) in chosen {
         let prefix = name.to_uppercase().replace('-', "_");
-        let Some(address) = facts.addresses.first() else { continue };
+        let Some(address) = facts.addresses.first() else {
+            continue;
+        };
         variables.insert(format!("{prefix}_SERVICE_HOST"), address.to_string());
         for (index, (port_name, port)) in facts.ports.iter().enumerate() {
             if index == 0 {
@@ -71,7 +75,10 @@ spec: {clusterIPs: [10.96.3.4, 'fd00:10:96::5'], ports: [{port: 80}]}",
             "metadata: {name: quiet, namespace: shop}
 spec: {clusterIPs: [None], ports: [{port: 80}]}",
         ];
-        texts.iter().filter_map(|text| facts(&serde_saphyr::from_str(text).unwrap())).collect()
+        texts
+            .iter()
+            .filter_map(|text| facts(&serde_saphyr::from_str(text).unwrap()))
+            .collect()
     }
 
     #[test]
@@ -93,6 +100,9 @@ spec: {clusterIPs: [None], ports: [{port: 80}]}",
     #[test]
     fn without_service_links_only_the_api_server_is_seen() {
         let seen = environment(&sample(), "shop", false);
-        assert!(seen.keys().all(|key| key.starts_with("KUBERNETES_")), "{seen:?}");
+        assert!(
+            seen.keys().all(|key| key.starts_with("KUBERNETES_")),
+            "{seen:?}"
+        );
     }
 }

@@ -66,9 +66,18 @@ pub(crate) enum Life {
     #[default]
     Created,
     /// Could not be made; to be tried again.
-    Held { reason: &'static str, message: String, retry_at: Instant },
+    Held {
+        reason: &'static str,
+        message: String,
+        retry_at: Instant,
+    },
     /// Its process runs.
-    Running { since: Timestamp, started: bool, ready: bool, stopping: Option<Stopping> },
+    Running {
+        since: Timestamp,
+        started: bool,
+        ready: bool,
+        stopping: Option<Stopping>,
+    },
     /// Its process ended; `restart_at` matters where the policy restarts.
     Exited { exit: Exit, restart_at: Instant },
 }
@@ -97,7 +106,12 @@ impl Container {
 pub(crate) enum Sandbox {
     #[default]
     Absent,
-    Held { message: String, retry_at: Instant },
+    /// Could not be made; to be tried again.
+    Held {
+        reason: &'static str,
+        message: String,
+        retry_at: Instant,
+    },
     Ready,
     /// Taken down again: the Pod is over.
     Gone,
@@ -124,7 +138,9 @@ mod tests {
     #[test]
     fn the_wait_doubles_to_its_limit_and_starts_over_after_a_good_run() {
         let mut backoff = Backoff::default();
-        let waits: Vec<u64> = (0..7).map(|_| backoff.after(Duration::ZERO).as_secs()).collect();
+        let waits: Vec<u64> = (0..7)
+            .map(|_| backoff.after(Duration::ZERO).as_secs())
+            .collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
         assert_eq!(backoff.after(Duration::from_secs(61)).as_secs(), 1);
     }

@@ -28,9 +28,21 @@ pub(crate) enum Content {
 /// Where files come from.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Source {
-    Object { kind: Kind, name: String, items: Option<Vec<KeyToPath>>, optional: bool, mode: i32 },
-    Downward { items: Vec<DownwardAPIVolumeFile>, mode: i32 },
-    Token { projection: ServiceAccountTokenProjection, mode: i32 },
+    Object {
+        kind: Kind,
+        name: String,
+        items: Option<Vec<KeyToPath>>,
+        optional: bool,
+        mode: i32,
+    },
+    Downward {
+        items: Vec<DownwardAPIVolumeFile>,
+        mode: i32,
+    },
+    Token {
+        projection: ServiceAccountTokenProjection,
+        mode: i32,
+    },
 }
 
 /// One file.
@@ -45,12 +57,18 @@ pub(crate) struct File {
 /// Why a volume cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum VolumeError {
-    #[error("volume {0:?}: the lab's kubelet plays configMap, secret, downwardAPI, projected, emptyDir and hostPath only")]
+    #[error(
+        "volume {0:?}: the lab's kubelet plays configMap, secret, downwardAPI, projected, emptyDir and hostPath only"
+    )]
     Unplayed(String),
     #[error("{kind} {name:?} not found")]
     NoObject { kind: Kind, name: String },
     #[error("{kind} {name:?} has no key {key:?}")]
-    NoKey { kind: Kind, name: String, key: String },
+    NoKey {
+        kind: Kind,
+        name: String,
+        key: String,
+    },
     #[error("path {0:?} leaves its volume")]
     Path(String),
     #[error("token for audience {0:?} was not issued")]
@@ -63,7 +81,9 @@ pub(crate) enum VolumeError {
 pub(crate) fn of_pod(pod: &Pod) -> Result<BTreeMap<String, Content>, VolumeError> {
     let spec = pod::spec(pod);
     let volumes = spec.volumes.iter().flatten();
-    volumes.map(|volume| Ok((volume.name.clone(), content(volume)?))).collect()
+    volumes
+        .map(|volume| Ok((volume.name.clone(), content(volume)?)))
+        .collect()
 }
 
 fn content(volume: &Volume) -> Result<Content, VolumeError> {
@@ -79,7 +99,10 @@ fn content(volume: &Volume) -> Result<Content, VolumeError> {
     }
     if let Some(host) = &volume.host_path {
         let kind = host.type_.clone().unwrap_or_default();
-        return Ok(Content::HostPath { path: host.path.clone(), kind });
+        return Ok(Content::HostPath {
+            path: host.path.clone(),
+            kind,
+        });
     }
     if let Some(map) = &volume.config_map {
         return Ok(Content::Files(vec![Source::Object {
@@ -127,7 +150,10 @@ fn content(volume: &Volume) -> Result<Content, VolumeError> {
             let items = downward.items.clone().unwrap_or_default();
             Ok(Source::Downward { items, mode })
         } else if let Some(projection) = &source.service_account_token {
-            Ok(Source::Token { projection: projection.clone(), mode })
+            Ok(Source::Token {
+                projection: projection.clone(),
+                mode,
+            })
         } else {
             Err(unplayed())
         }
@@ -166,28 +192,48 @@ pub(crate) fn files(
     let mut files = BTreeMap::new();
     for source in sources {
         match source {
-            Source::Object { kind, name, items, optional, mode } => {
+            Source::Object {
+                kind,
+                name,
+                items,
+                optional,
+                mode,
+            } => {
                 let Some(keys) = material.objects.get(&(*kind, name.clone())) else {
                     if *optional {
                         continue;
                     }
-                    return Err(VolumeError::NoObject { kind: *kind, name: name.clone() });
+                    return Err(VolumeError::NoObject {
+                        kind: *kind,
+                        name: name.clone(),
+                    });
                 };
                 let all = keys.keys().map(|key| (key.clone(), key.clone(), None));
                 let chosen: Vec<(String, String, Option<i32>)> = match items {
                     None => all.collect(),
-                    Some(items) => {
-                        items.iter().map(|i| (i.key.clone(), i.path.clone(), i.mode)).collect()
-                    }
+                    Some(items) => items
+                        .iter()
+                        .map(|i| (i.key.clone(), i.path.clone(), i.mode))
+                        .collect(),
                 };
                 for (key, path, own) in chosen {
                     match keys.get(&key) {
                         Some(content) => {
-                            put(&mut files, &path, content.clone(), own.unwrap_or(*mode), false)?;
+                            put(
+                                &mut files,
+                                &path,
+                                content.clone(),
+                                own.unwrap_or(*mode),
+                                false,
+                            )?;
                         }
                         None if *optional => {}
                         None => {
-                            return Err(VolumeError::NoKey { kind: *kind, name: name.clone(), key });
+                            return Err(VolumeError::NoKey {
+                                kind: *kind,
+                                name: name.clone(),
+                                key,
+                            });
                         }
                     }
                 }
@@ -206,7 +252,13 @@ pub(crate) fn files(
                 let audience = projection.audience.clone().unwrap_or_default();
                 let token = material.tokens.get(&audience);
                 let token = token.ok_or(VolumeError::NoToken(audience))?;
-                put(&mut files, &projection.path, token.clone().into_bytes(), *mode, true)?;
+                put(
+                    &mut files,
+                    &projection.path,
+                    token.clone().into_bytes(),
+                    *mode,
+                    true,
+                )?;
             }
         }
     }
@@ -224,7 +276,14 @@ fn put(
         return Err(VolumeError::Path(path.to_owned()));
     }
     let mode = u32::try_from(mode).unwrap_or(0o644) & 0o777;
-    files.insert(path.to_owned(), File { content, mode, private });
+    files.insert(
+        path.to_owned(),
+        File {
+            content,
+            mode,
+            private,
+        },
+    );
     Ok(())
 }
 
@@ -232,7 +291,9 @@ fn put(
 pub(crate) fn inside(path: &str) -> bool {
     !path.is_empty()
         && !path.starts_with('/')
-        && !path.split('/').any(|part| part.is_empty() || part == "." || part.starts_with(".."))
+        && !path
+            .split('/')
+            .any(|part| part.is_empty() || part == "." || part.starts_with(".."))
 }
 
 #[cfg(test)]
@@ -267,7 +328,11 @@ mod tests {
 
     fn listing(files: &BTreeMap<String, File>) -> Vec<String> {
         let line = |(path, file): (&String, &File)| {
-            format!("{path} {:o} {}", file.mode, String::from_utf8_lossy(&file.content))
+            format!(
+                "{path} {:o} {}",
+                file.mode,
+                String::from_utf8_lossy(&file.content)
+            )
         };
         files.iter().map(line).collect()
     }
@@ -294,7 +359,10 @@ mod tests {
                {downwardAPI: {items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]}}]}}",
         )
         .unwrap();
-        assert_eq!(listing(&files), ["ca.crt 644 one", "namespace 644 shop", "token 644 t0ken"]);
+        assert_eq!(
+            listing(&files),
+            ["ca.crt 644 one", "namespace 644 shop", "token 644 t0ken"]
+        );
         assert!(files["token"].private);
     }
 

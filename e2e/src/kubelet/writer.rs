@@ -67,7 +67,15 @@ fn equal(dir: &Path, files: &BTreeMap<String, File>) -> bool {
 
 fn count(dir: &Path) -> usize {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.map(|entry| if entry.path().is_dir() { count(&entry.path()) } else { 1 }).sum()
+    entries
+        .map(|entry| {
+            if entry.path().is_dir() {
+                count(&entry.path())
+            } else {
+                1
+            }
+        })
+        .sum()
 }
 
 fn write_file(path: &Path, file: &File, owner: Owner) -> io::Result<()> {
@@ -75,9 +83,21 @@ fn write_file(path: &Path, file: &File, owner: Owner) -> io::Result<()> {
         fs::create_dir_all(parent)?;
     }
     let owned = owner.user.is_some() || owner.group.is_some();
-    let mode = if file.private && owned { 0o600 } else { file.mode };
-    let mode = if owner.group.is_some() { mode | ((mode & 0o600) >> 3) } else { mode };
-    let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mode = if file.private && owned {
+        0o600
+    } else {
+        file.mode
+    };
+    let mode = if owner.group.is_some() {
+        mode | ((mode & 0o600) >> 3)
+    } else {
+        mode
+    };
+    let mut out = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     out.write_all(&file.content)?;
     std::os::unix::fs::chown(path, owner.user.filter(|_| file.private), owner.group)?;
     out.set_permissions(fs::Permissions::from_mode(mode))
@@ -113,8 +133,15 @@ mod tests {
     use super::*;
 
     fn files(pairs: &[(&str, &str)]) -> BTreeMap<String, File> {
-        let file = |text: &str| File { content: text.into(), mode: 0o640, private: false };
-        pairs.iter().map(|(path, text)| ((*path).to_owned(), file(text))).collect()
+        let file = |text: &str| File {
+            content: text.into(),
+            mode: 0o640,
+            private: false,
+        };
+        pairs
+            .iter()
+            .map(|(path, text)| ((*path).to_owned(), file(text)))
+            .collect()
     }
 
     #[test]
@@ -124,7 +151,10 @@ mod tests {
         let read = |path: &str| fs::read_to_string(dir.join(path)).ok();
         let owner = Owner::default();
         assert!(write(dir, &files(&[("a", "1"), ("d/e", "2")]), owner, 1).unwrap());
-        assert_eq!((read("a"), read("d/e")), (Some("1".into()), Some("2".into())));
+        assert_eq!(
+            (read("a"), read("d/e")),
+            (Some("1".into()), Some("2".into()))
+        );
         assert!(!write(dir, &files(&[("a", "1"), ("d/e", "2")]), owner, 2).unwrap());
         assert!(write(dir, &files(&[("a", "3")]), owner, 3).unwrap());
         assert_eq!((read("a"), read("d/e")), (Some("3".into()), None));
@@ -136,7 +166,10 @@ mod tests {
     fn modes_are_those_asked_for() {
         let temp = tempfile::tempdir().unwrap();
         write(temp.path(), &files(&[("a", "1")]), Owner::default(), 1).unwrap();
-        let mode = fs::metadata(temp.path().join("a")).unwrap().permissions().mode();
+        let mode = fs::metadata(temp.path().join("a"))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o640);
     }
 }
