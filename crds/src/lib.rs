@@ -1,1 +1,65 @@
-//! crds
+//! The API group `landfall.dev/v1alpha1`: what people apply and what the parts of Landfall tell
+//! each other through the API server.
+//!
+//! ```text
+//! LoadBalancerIPPool ── where addresses come from         (written by people)
+//! LoadBalancerIP     ── one object per address in use      (spec: controller, status: announcer)
+//! L2AnnouncementPolicy ─ what is announced, and from where (written by people)
+//! ```
+//!
+//! This crate holds types, names and pure functions over them. It knows no client and no clock.
+//! The schemas it prints (`landfall-crdgen`) are committed below `config/crd`.
+
+#![expect(
+    clippy::duplicated_attributes,
+    reason = "each printer column has a type of its own"
+)]
+#![expect(
+    unreachable_pub,
+    reason = "KubeSchema copies each struct, with its visibility, into a function"
+)]
+
+pub mod annotations;
+pub mod conditions;
+mod ip;
+mod name;
+mod policy;
+mod pool;
+mod schema;
+pub mod selector;
+
+pub use ip::{
+    Holder, LoadBalancerIP, LoadBalancerIPSpec, LoadBalancerIPStatus, ObjectRef, Owner, PoolRef,
+    ReclaimPolicy,
+};
+pub use name::{NameError, ip_name, parse_ip_name};
+pub use policy::{
+    L2AnnouncementPolicy, L2AnnouncementPolicySpec, L2AnnouncementPolicyStatus, LoadBalancing,
+    PreferredNode,
+};
+pub use pool::{
+    Block, FamilyCounts, FirstLastIPs, LoadBalancerIPPool, LoadBalancerIPPoolSpec,
+    LoadBalancerIPPoolStatus, PoolSummary,
+};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt as _;
+
+/// The API group.
+pub const GROUP: &str = "landfall.dev";
+
+/// The `loadBalancerClass` that asks for Landfall by name.
+pub const LOAD_BALANCER_CLASS: &str = "landfall.dev/l2";
+
+/// Keeps a pool in use until its last address is released.
+pub const DRAIN_FINALIZER: &str = "landfall.dev/drain";
+
+/// All definitions of the group, in the order they are installed.
+#[must_use]
+pub fn all() -> [CustomResourceDefinition; 3] {
+    [
+        L2AnnouncementPolicy::crd(),
+        LoadBalancerIP::crd(),
+        LoadBalancerIPPool::crd(),
+    ]
+}

@@ -1,0 +1,48 @@
+//! Annotations Landfall reads, with the aliases that let a cluster move over unchanged.
+
+/// Addresses a Service asks for: a comma-separated list.
+pub const IPS: &str = "landfall.dev/ips";
+/// The pool a Service wants its addresses from.
+pub const POOL: &str = "landfall.dev/pool";
+/// Services with one non-empty key may share an address.
+pub const SHARING_KEY: &str = "landfall.dev/sharing-key";
+/// Namespaces (comma-separated, or `*`) that may share with this Service.
+pub const SHARING_CROSS_NAMESPACE: &str = "landfall.dev/sharing-cross-namespace";
+/// `"true"`: share although `externalTrafficPolicy: Local` selects other pods.
+pub const SHARING_PERMIT_DIFFERENT_PODS: &str = "landfall.dev/sharing-permit-different-pods";
+/// `"true"`: move off addresses that are `OutOfPool`.
+pub const RENUMBER: &str = "landfall.dev/renumber";
+
+/// Everything that means [`IPS`], the own name first.
+pub const IPS_ALIASES: [&str; 5] = [
+    IPS,
+    "lbipam.cilium.io/ips",
+    "io.cilium/lb-ipam-ips",
+    "metallb.io/loadBalancerIPs",
+    "metallb.universe.tf/loadBalancerIPs",
+];
+/// Everything that means [`POOL`], the own name first.
+pub const POOL_ALIASES: [&str; 3] = [
+    POOL,
+    "metallb.io/address-pool",
+    "metallb.universe.tf/address-pool",
+];
+/// Everything that means [`SHARING_KEY`], the own name first.
+pub const SHARING_KEY_ALIASES: [&str; 5] = [
+    SHARING_KEY,
+    "lbipam.cilium.io/sharing-key",
+    "io.cilium/lb-ipam-sharing-key",
+    "metallb.io/allow-shared-ip",
+    "metallb.universe.tf/allow-shared-ip",
+];
+/// Everything that means [`SHARING_CROSS_NAMESPACE`], the own name first.
+pub const SHARING_CROSS_NAMESPACE_ALIASES: [&str; 3] = [
+    SHARING_CROSS_NAMESPACE,
+    "lbipam.cilium.io/sharing-cross-namespace",
+    "io.cilium/lb-ipam-sharing-cross-namespace",
+];
+/// Everything that means [`SHARING_PERMIT_DIFFERENT_PODS`], the own name first.
+pub const SHARING_PERMIT_DIFFERENT_PODS_ALIASES: [&str; 2] = [
+    SHARING_PERMIT_DIFFERENT_PODS,
+    "lbipam.cilium.io/sharing-permit-different-pods",
+];

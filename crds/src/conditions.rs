@@ -1,0 +1,144 @@
+//! Condition types and reasons, and the one way a condition is made.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+/// On a Service: whether it has its addresses. Written by the controller.
+pub const ADDRESS_ASSIGNED: &str = "landfall.dev/AddressAssigned";
+/// On a Service: whether its addresses are announced. Written by the owner's announcer.
+pub const SERVICE_ANNOUNCED: &str = "landfall.dev/Announced";
+
+/// On a pool or a policy: whether its spec is usable.
+pub const ACCEPTED: &str = "Accepted";
+/// On a pool: whether other pools contain the same addresses.
+pub const OVERLAP: &str = "Overlap";
+/// On a pool: whether an address family has run out.
+pub const EXHAUSTED: &str = "Exhausted";
+
+/// On a LoadBalancerIP: whether its owner answers for it.
+pub const ANNOUNCED: &str = "Announced";
+/// On a LoadBalancerIP: whether a foreign host uses the address.
+pub const ADDRESS_CONFLICT: &str = "AddressConflict";
+/// On a LoadBalancerIP: whether its pool no longer covers it, or no longer admits its holder.
+pub const OUT_OF_POOL: &str = "OutOfPool";
+
+/// Why a Service has, or has not, its addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AssignedReason {
+    /// Every wanted family has an address.
+    Assigned,
+    /// No pool admits this Service.
+    NoMatchingPool,
+    /// Every admitting pool is full.
+    PoolExhausted,
+    /// The requested address has another holder.
+    AddressInUse,
+    /// The requested address lies in no pool.
+    NotInAnyPool,
+    /// The holder of the requested address does not share it.
+    SharingRefused,
+    /// The request cannot be read, or contradicts itself.
+    InvalidRequest,
+    /// No pool has addresses of a required family.
+    FamilyUnavailable,
+}
+
+impl AssignedReason {
+    /// Every reason, in documentation order.
+    pub const ALL: [Self; 8] = [
+        Self::Assigned,
+        Self::NoMatchingPool,
+        Self::PoolExhausted,
+        Self::AddressInUse,
+        Self::NotInAnyPool,
+        Self::SharingRefused,
+        Self::InvalidRequest,
+        Self::FamilyUnavailable,
+    ];
+
+    /// As written to the API and to metric labels.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Assigned => "Assigned",
+            Self::NoMatchingPool => "NoMatchingPool",
+            Self::PoolExhausted => "PoolExhausted",
+            Self::AddressInUse => "AddressInUse",
+            Self::NotInAnyPool => "NotInAnyPool",
+            Self::SharingRefused => "SharingRefused",
+            Self::InvalidRequest => "InvalidRequest",
+            Self::FamilyUnavailable => "FamilyUnavailable",
+        }
+    }
+}
+
+/// What a condition shall say; the time of its last transition follows from what it said before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The condition's type.
+    pub type_: &'static str,
+    /// `True`, `False`; `None` is `Unknown`.
+    pub status: Option<bool>,
+    /// One CamelCase word.
+    pub reason: String,
+    /// One sentence a person can act on.
+    pub message: String,
+}
+
+impl Verdict {
+    /// The condition to write: `lastTransitionTime` is kept while the status is what it was in
+    /// `before`, otherwise it is `now`.
+    #[must_use]
+    pub fn condition(self, before: &[Condition], generation: Option<i64>, now: Time) -> Condition {
+        let status = match self.status {
+            Some(true) => "True",
+            Some(false) => "False",
+            None => "Unknown",
+        };
+        let since = before
+            .iter()
+            .find(|c| c.type_ == self.type_ && c.status == status)
+            .map_or(now, |c| c.last_transition_time.clone());
+        Condition {
+            type_: self.type_.to_owned(),
+            status: status.to_owned(),
+            reason: self.reason,
+            message: self.message,
+            observed_generation: generation,
+            last_transition_time: since,
+        }
+    }
+}
+
+/// The condition of this type, if it is there.
+#[must_use]
+pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|c| c.type_ == type_)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::jiff::Timestamp;
+
+    fn at(second: i64) -> Time {
+        Time(Timestamp::from_second(second).unwrap())
+    }
+
+    fn verdict(status: bool, message: &str) -> Verdict {
+        Verdict {
+            type_: ACCEPTED,
+            status: Some(status),
+            reason: "Because".into(),
+            message: message.into(),
+        }
+    }
+
+    #[test]
+    fn the_transition_time_is_kept_while_the_status_is_equal() {
+        let first = verdict(true, "one").condition(&[], Some(1), at(10));
+        let second = verdict(true, "two").condition(std::slice::from_ref(&first), Some(2), at(20));
+        assert_eq!(second.last_transition_time, at(10));
+        let third = verdict(false, "three").condition(&[second], Some(3), at(30));
+        assert_eq!(third.last_transition_time, at(30));
+    }
+}

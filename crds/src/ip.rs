@@ -1,0 +1,168 @@
+//! `LoadBalancerIP`: one object per address in use, the durable record of who holds it.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::schema;
+
+/// One address: who holds it (spec, written by the controller) and which node answers for it
+/// (status, written by the announcers). Creating the object is the allocation.
+#[derive(Clone, Debug, Default, PartialEq, CustomResource, Deserialize, Serialize, KubeSchema)]
+#[kube(
+    group = "landfall.dev",
+    version = "v1alpha1",
+    kind = "LoadBalancerIP",
+    plural = "loadbalancerips",
+    shortname = "lbip",
+    category = "landfall",
+    status = "LoadBalancerIPStatus",
+    derive = "PartialEq",
+    derive = "Default",
+    doc = "One address: who holds it, and which node answers for it.",
+    validation = Rule::new("!isIP(self.spec.address) || (ip(self.spec.address).family() == 4 ? self.metadata.name == self.spec.address.replace('.', '-') : size(self.metadata.name) == 39 && isIP(self.metadata.name.replace('-', ':')) && ip(self.metadata.name.replace('-', ':')) == ip(self.spec.address))")
+        .message("metadata.name must be the address with dashes: 192-0-2-10, or 2001-0db8-0000-0000-0000-0000-0000-0010 with all eight groups in full"),
+    printcolumn(name = "Address", type_ = "string", json_path = ".spec.address"),
+    printcolumn(name = "Namespace", type_ = "string", json_path = ".spec.holders[0].namespace", priority = 1),
+    printcolumn(name = "Holder", type_ = "string", json_path = ".spec.holders[0].name"),
+    printcolumn(name = "Pool", type_ = "string", json_path = ".spec.poolRef.name"),
+    printcolumn(name = "Node", type_ = "string", json_path = ".status.owner.node"),
+    printcolumn(name = "Interface", type_ = "string", json_path = ".status.interfaces[0]"),
+    printcolumn(name = "Since", type_ = "date", json_path = ".status.owner.since")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.address == oldSelf.address")
+        .message("address cannot be changed: an object stands for one address; create another one"),
+    validation = Rule::new("!has(self.holders) || size(self.holders) <= 1 || (has(self.sharingKey) && self.sharingKey != '')")
+        .message("several holders need a sharingKey")
+)]
+pub struct LoadBalancerIPSpec {
+    /// The address, in canonical form.
+    #[schemars(length(min = 1, max = 64))]
+    #[x_kube(
+        validation = Rule::new("isIP(self) && ip.isCanonical(self)")
+            .message("not an IP address in canonical form: write it like 192.0.2.10 or 2001:db8::10"),
+        validation = Rule::new("!isIP(self) || ip(self).isGlobalUnicast() || ip(self).isLinkLocalUnicast()")
+            .message("no Service can live here: loopback, multicast and unspecified addresses are refused")
+    )]
+    pub address: String,
+
+    /// The pool the address was taken from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool_ref: Option<PoolRef>,
+
+    /// Who holds the address; several only with a sharing key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub holders: Vec<Holder>,
+
+    /// The key its holders share it by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub sharing_key: Option<String>,
+
+    /// Keeps the address for a holder to come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved_for: Option<ObjectRef>,
+
+    /// What becomes of the record when its last holder goes.
+    #[serde(default)]
+    pub reclaim_policy: ReclaimPolicy,
+}
+
+/// A pool by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub struct PoolRef {
+    /// Name of a LoadBalancerIPPool.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// An object that holds an address.
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema,
+)]
+pub struct Holder {
+    /// `Service` or `Gateway`.
+    #[schemars(length(min = 1, max = 63))]
+    pub kind: String,
+    /// Its namespace.
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: String,
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Its uid: an object of the same name made later is another holder.
+    #[schemars(length(min = 1, max = 63))]
+    pub uid: String,
+}
+
+/// An object by kind, namespace and name; it need not exist yet.
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema,
+)]
+pub struct ObjectRef {
+    /// `Service` or `Gateway`.
+    #[schemars(length(min = 1, max = 63))]
+    pub kind: String,
+    /// Its namespace.
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: String,
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// What becomes of a record when its last holder goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum ReclaimPolicy {
+    /// It is deleted, and the address is free.
+    #[default]
+    Delete,
+    /// It stays, and keeps the address for the holder it had.
+    Retain,
+}
+
+/// Which node answers for an address.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadBalancerIPStatus {
+    /// The node that answers; written by compare-and-swap on `metadata.resourceVersion`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
+
+    /// Interfaces of the owner that answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(max = 15)))]
+    pub interfaces: Vec<String>,
+
+    /// `Announced`, `AddressConflict`, `OutOfPool`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
+}
+
+/// A claim on an address: good while the session that made it lives.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Owner {
+    /// The node's name.
+    #[schemars(length(min = 1, max = 253))]
+    pub node: String,
+    /// The announcer session of that node that made the claim.
+    #[schemars(length(min = 1, max = 63))]
+    pub session: String,
+    /// When the claim was made, by the claimant's clock; for people only, nothing decides by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::time")]
+    pub since: Option<Time>,
+    /// How often the address has changed its owner.
+    #[serde(default)]
+    pub transitions: i64,
+    /// The node that is to take over next, in a planned move.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub handover_to: Option<String>,
+}
