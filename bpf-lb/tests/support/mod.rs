@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub(crate) mod frames;
+pub(crate) mod hosts;
 pub(crate) mod run;
 pub(crate) mod scene;
 
