@@ -32,8 +32,9 @@ pub enum Event {
     Refused(IpAddr, Option<Record>),
     /// Nobody knows whether a write was carried out.
     Failed(IpAddr),
-    /// An attempt to expire or to read a node's Lease ended; what it says came as `LeaseSeen` or
-    /// `LeaseGone` before.
+    /// The API server was asked whether this session still holds its node's Lease; the Lease.
+    Inquired(NodeName, SessionId, Option<SeenLease>),
+    /// An attempt to expire or to read a node's Lease ended, whatever came of it.
     InquiryEnded(NodeName),
     /// A probe ended.
     Probed(IpAddr, Probed),
@@ -80,10 +81,12 @@ pub enum Write {
         /// If the Lease still is at this version.
         version: Version,
     },
-    /// Read a Lease this node never saw; there may be none.
+    /// Read a Lease that this node never saw held by that session; there may be none.
     Inquire {
         /// Whose Lease.
         node: NodeName,
+        /// The session in question.
+        session: SessionId,
     },
 }
 
@@ -185,6 +188,9 @@ impl Election {
                 self.entries.remove(&address);
             }
             Event::Failed(address) => self.settled(address, now, false),
+            Event::Inquired(node, session, lease) => {
+                self.sessions.inquired(&node, &session, lease, now);
+            }
             Event::InquiryEnded(node) => {
                 self.inquiring.remove(&node);
             }
@@ -320,7 +326,7 @@ impl Election {
             live: self.live_nodes(now),
             load: self.load(now),
             silent: BTreeMap::new(),
-            unknown: BTreeSet::new(),
+            unknown: BTreeMap::new(),
             now,
         };
         let mut entries = std::mem::take(&mut self.entries);
@@ -375,15 +381,17 @@ impl Election {
                     return self.claim(address, entry, &record, ClaimReason::HandedOver, out);
                 }
                 match self.sessions.standing(&owner.node, &owner.session, now) {
-                    Standing::Live => {
+                    Standing::Live { until } => {
                         entry.vacant_since = None;
-                        out.wake(self.sessions.expiry(&owner.node, now));
+                        out.wake(Some(until));
                     }
                     Standing::Silent { since, version } => {
                         round.silent.insert(owner.node.clone(), (since, version));
                     }
                     Standing::Unknown => {
-                        round.unknown.insert(owner.node.clone());
+                        round
+                            .unknown
+                            .insert(owner.node.clone(), owner.session.clone());
                     }
                     Standing::Dead => {
                         let reason = if owner.node == self.me {
@@ -539,7 +547,10 @@ impl Election {
             .values()
             .filter_map(|e| e.record.as_ref().and_then(|r| r.owner.as_ref()))
         {
-            if self.sessions.standing(&owner.node, &owner.session, now) == Standing::Live {
+            if matches!(
+                self.sessions.standing(&owner.node, &owner.session, now),
+                Standing::Live { .. }
+            ) {
                 let node = owner.handover_to.as_ref().unwrap_or(&owner.node);
                 *load.entry(node.clone()).or_default() += 1;
             }
@@ -548,9 +559,12 @@ impl Election {
     }
 
     fn expire_silent(&mut self, round: &Round, out: &mut Decision) {
-        for node in &round.unknown {
+        for (node, session) in &round.unknown {
             if self.inquiring.insert(node.clone()) {
-                out.writes.push(Write::Inquire { node: node.clone() });
+                out.writes.push(Write::Inquire {
+                    node: node.clone(),
+                    session: session.clone(),
+                });
             }
         }
         for (node, (since, version)) in &round.silent {
@@ -582,7 +596,7 @@ struct Round {
     live: BTreeSet<NodeName>,
     load: BTreeMap<NodeName, usize>,
     silent: BTreeMap<NodeName, (Now, Version)>,
-    unknown: BTreeSet<NodeName>,
+    unknown: BTreeMap<NodeName, SessionId>,
     now: Now,
 }
 

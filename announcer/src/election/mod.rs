@@ -19,6 +19,8 @@
 //! 2. A session that fell silent is first *expired*: its Lease is emptied by compare-and-swap. Only
 //!    then may its addresses be claimed. A renewal nobody saw (a blind watch) makes that write
 //!    fail, a renewal after it fails itself; so a stale view costs a write, never a second owner.
+//!    A session this node never saw hold its Lease is asked about first: the watch of Leases may be
+//!    further behind than the watch of records.
 //! 3. An owner goes quiet before it sends the write that gives an address away, and answers again
 //!    only when the record has moved past the version that write was made against.
 //! 4. Whoever claims answers only after its claim was acknowledged.
@@ -40,7 +42,7 @@ use std::time::Duration;
 
 pub use machine::{Decision, Election, Event, Write};
 pub use order::{Candidate, order};
-pub use sessions::{SeenLease, Standing};
+pub use sessions::{LONGEST_DURATION, SeenLease, Standing};
 
 use crate::names::{NodeName, SessionId, Version};
 
