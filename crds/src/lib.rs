@@ -11,6 +11,10 @@
 //! The schemas it prints (`landfall-crdgen`) are committed below `config/crd`.
 
 #![expect(
+    clippy::duplicated_attributes,
+    reason = "each printer column has a type of its own"
+)]
+#![expect(
     unreachable_pub,
     reason = "KubeSchema copies each struct, with its visibility, into a function"
 )]

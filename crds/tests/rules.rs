@@ -1,5 +1,11 @@
 //! Every rule of the CRDs, offline; `e2e/tests/crds.rs` tries the same objects on a real API server.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 use kube::CustomResourceExt as _;
 use kube::core::cel::Validator;
 use landfall_crds::{L2AnnouncementPolicy, LoadBalancerIP, LoadBalancerIPPool};

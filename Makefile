@@ -1,0 +1,64 @@
+# Landfall. `make demo` shows it, `make test` tries all of it; `make help` lists the rest.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+
+# The Kubernetes programs of the lab: built once, found again in a moment.
+ASSETS = KUBEBUILDER_ASSETS="$$(hack/control-plane.sh)" LANDFALL_ENVOY="$$(hack/envoy.sh)"
+
+.PHONY: help
+help: ## List every target
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: setup ## Show the main job without a cluster: pool, Service, XDP, Envoy, a node's death (KEEP=1 leaves it up)
+	$(CARGO) build --workspace --bins
+	$(ASSETS) target/debug/lab run e2e/scenarios/demo.yaml
+
+.PHONY: test
+test: setup lint check-generated ## Set up what is needed and pass every test this machine can run
+	$(CARGO) build --workspace --bins
+	$(ASSETS) $(CARGO) test --workspace --no-fail-fast
+
+.PHONY: setup
+setup: ## Install what Landfall is built and tried with, by name from the package registries
+	@hack/setup.sh
+
+.PHONY: build
+build: ## Build the binaries for use
+	@hack/setup.sh build
+	$(CARGO) build --release -p landfall-controller -p landfall-announcer
+
+.PHONY: lint
+lint: ## Format check and clippy, warnings refused
+	@hack/setup.sh build
+	$(CARGO) fmt --all -- --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+.PHONY: generate
+generate: ## Write the generated files again (CRDs, install.yaml, reference tables, README transcript excluded)
+	@hack/generate.sh
+
+.PHONY: check-generated
+check-generated: ## Refuse generated files that are stale
+	@hack/generate.sh --check
+
+.PHONY: transcript
+transcript: setup ## Run the demo and write its transcript to docs/demo.txt
+	$(CARGO) build --workspace --bins
+	$(ASSETS) target/debug/lab run --transcript docs/demo.txt e2e/scenarios/demo.yaml
+
+.PHONY: bench-xdp
+bench-xdp: ## Nanoseconds per packet of the XDP programs (target/figures/bench-xdp.json)
+	@hack/setup.sh build
+	$(CARGO) bench -p landfall-bpf-lb --bench xdp
+
+.PHONY: image
+image: ## Build the container images with docker
+	docker build --target controller -t landfall/landfall-controller:0.1.0 .
+	docker build --target announcer -t landfall/landfall-announcer:0.1.0 .
+
+.PHONY: clean
+clean: ## Remove what was built here (not the cache of the control plane)
+	$(CARGO) clean

@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# Installs what Landfall is built and tried with, by name from the package registries.
+# Says what it does, does nothing when there is nothing to do, and refuses with a remedy.
+#
+#   hack/setup.sh build   Rust components, bpf-linker
+#   hack/setup.sh lab     network tools, runc, the Kubernetes control plane, Envoy
+#   hack/setup.sh         both
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+readonly BPF_LINKER=0.13.0
+readonly LLVM=22
+# command → Debian package that brings it
+readonly LAB_TOOLS=(
+  arping:iputils-arping curl:curl ethtool:ethtool ip:iproute2 ndisc6:ndisc6 nft:nftables
+  openssl:openssl ping:iputils-ping runc:runc
+)
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+refuse() {
+  printf 'setup: cannot go on: %s\n' "$1" >&2
+  printf 'setup: remedy: %s\n' "$2" >&2
+  exit 1
+}
+
+# Installs Debian packages. Each is tried by name; nothing is removed or upgraded.
+debian() {
+  command -v apt-get >/dev/null ||
+    refuse "missing: $*, and this is no Debian-like system" "install the like of these packages by your system's own means"
+  [ "$(id -u)" = 0 ] || refuse "missing: $*" "sudo apt-get install --no-install-recommends $*"
+  say "installing Debian packages: $*"
+  local log
+  log=$(mktemp)
+  if ! DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" >"$log" 2>&1; then
+    # The package lists may be old, or not there at all.
+    apt-get update >"$log" 2>&1 || true
+    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" >"$log" 2>&1 || {
+      tail -n 20 "$log" >&2
+      refuse "apt-get could not install $*" "see the lines above"
+    }
+  fi
+  rm -f "$log"
+}
+
+setup_build() {
+  command -v cargo >/dev/null || refuse "cargo is missing" "install Rust by rustup; rust-toolchain.toml names the version"
+  command -v cc >/dev/null || debian gcc libc6-dev
+
+  local sysroot
+  sysroot=$(rustc --print sysroot)
+  if [ ! -d "$sysroot/lib/rustlib/src/rust/library/core" ]; then
+    command -v rustup >/dev/null || refuse "the source of the standard library is missing (component rust-src)" "install your distribution's rust-src"
+    say "adding the Rust component rust-src"
+    rustup component add rust-src
+  fi
+  for component in clippy rustfmt; do
+    cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1 || rustup component add "$component"
+  done
+
+  if command -v bpf-linker >/dev/null; then return; fi
+  local prefix=/usr/lib/llvm-$LLVM
+  [ -x "$prefix/bin/llvm-config" ] && [ -e "$prefix/lib/libPolly.a" ] || debian "llvm-$LLVM-dev" "libpolly-$LLVM-dev" libzstd-dev
+  say "building bpf-linker $BPF_LINKER (about a minute)"
+  LLVM_PREFIX=$prefix LLVM_SYS_221_PREFIX=$prefix \
+    cargo install bpf-linker --version "$BPF_LINKER" --locked --no-default-features --features "llvm-$LLVM" --quiet
+}
+
+setup_lab() {
+  local missing=() tool
+  for tool in "${LAB_TOOLS[@]}"; do
+    command -v "${tool%%:*}" >/dev/null || missing+=("${tool##*:}")
+  done
+  [ ${#missing[@]} -eq 0 ] || debian "${missing[@]}"
+  hack/control-plane.sh >/dev/null
+  hack/envoy.sh >/dev/null
+}
+
+case "${1:-all}" in
+  build) setup_build ;;
+  lab) setup_lab ;;
+  all)
+    setup_build
+    setup_lab
+    ;;
+  *) refuse "unknown part: $1" "hack/setup.sh [build|lab]" ;;
+esac
+say "ready"
