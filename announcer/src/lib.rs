@@ -1,5 +1,18 @@
 //! The announcer: one per node, owner of the addresses it won.
+//!
+//! ```text
+//!  API server ─► cluster (watches) ─► model (plain values) ─┬► policy    who may announce what
+//!                                                           ├► election  who does
+//!  session ─► own Lease ────────────────────────────────────┤► dataplane what XDP shall do
+//!  link ─► interfaces, neighbours ──────────────────────────┘► report    what is written about it
+//!                                                  agent carries it all out
+//! ```
+//!
+//! `model`, `policy`, `election`, `dataplane` and `report` are pure: values in, values out.
 
 pub mod election;
 pub mod link;
+pub mod model;
 pub mod names;
+pub mod policy;
+pub mod wire;
