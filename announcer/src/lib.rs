@@ -15,4 +15,5 @@ pub mod link;
 pub mod model;
 pub mod names;
 pub mod policy;
+pub mod session;
 pub mod wire;

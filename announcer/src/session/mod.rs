@@ -1,0 +1,3 @@
+//! This node's session: one Lease, renewed by compare-and-swap, timed by this node's own clock.
+
+pub mod published;
