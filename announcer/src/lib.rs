@@ -10,10 +10,12 @@
 //!
 //! `model`, `policy`, `election`, `dataplane` and `report` are pure: values in, values out.
 
+pub mod dataplane;
 pub mod election;
 pub mod link;
 pub mod model;
 pub mod names;
 pub mod policy;
+pub mod report;
 pub mod session;
 pub mod wire;
