@@ -10,6 +10,8 @@
 //!
 //! `model`, `policy`, `election`, `dataplane` and `report` are pure: values in, values out.
 
+pub mod agent;
+pub mod cluster;
 pub mod dataplane;
 pub mod election;
 pub mod link;

@@ -4,9 +4,11 @@
 //! that can be decided on (`convert`), so that nonsense is met in one place. The invariant: an
 //! object that cannot be read is not in the [`World`]; it never stops a watch.
 
+mod change;
 mod convert;
 mod world;
 
+pub use change::{Key, Kind, Object};
 pub use convert::{Unreadable, lbip, lease, namespace, node, policy, service, slice};
 pub use world::{
     Endpoint, Interface, Lbip, Namespace, Node, Peer, Policy, Readiness, Service, ServicePort,
