@@ -54,6 +54,10 @@ bench-xdp: ## Nanoseconds per packet of the XDP programs (target/figures/bench-x
 	@hack/setup.sh build
 	$(CARGO) bench -p landfall-bpf-lb --bench xdp
 
+.PHONY: benchmarks
+benchmarks: ## Write docs/benchmarks.md from the figures of the bench targets
+	@hack/benchmarks.sh
+
 .PHONY: image
 image: ## Build the container images with docker
 	docker build --target controller -t landfall/landfall-controller:0.1.0 .

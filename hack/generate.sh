@@ -10,7 +10,8 @@ trap 'rm -rf "$out"' EXIT
 kubectl=$(hack/control-plane.sh)/kubectl
 
 mkdir -p "$out/config/crd" "$out/docs/reference"
-cargo run --quiet -p landfall-crds --bin landfall-crdgen "$out/config/crd"
+cargo run --quiet -p landfall-crds --bin landfall-crdgen -- crd "$out/config/crd"
+cargo run --quiet -p landfall-crds --bin landfall-crdgen -- reference "$out/docs/reference/api.md"
 cp -r config "$out/tree"
 cp "$out"/config/crd/*.yaml "$out/tree/crd/"
 {

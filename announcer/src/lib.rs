@@ -19,5 +19,6 @@ pub mod model;
 pub mod names;
 pub mod policy;
 pub mod report;
+pub mod responder;
 pub mod session;
 pub mod wire;

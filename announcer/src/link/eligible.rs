@@ -12,55 +12,13 @@ use regex::Regex;
 use super::{IfIndex, Link, LinkTable};
 
 /// Names container runtimes, network plugins and kube-proxy give to interfaces that lead to pods, or nowhere.
-/// A trailing `*` matches any rest.
+/// A trailing `*` matches any rest. Docker's `br-` and twelve hexadecimal digits is known besides.
+#[rustfmt::skip]
 pub const CONTAINER_INTERFACES: &[&str] = &[
-    "veth*",
-    "cali*",
-    "tunl*",
-    "vxlan.calico",
-    "vxlan-v6.calico",
-    "wireguard.cali",
-    "wg-v6.cali",
-    "lxc*",
-    "lxd*",
-    "lxdbr*",
-    "cilium_*",
-    "cni*",
-    "cbr0",
-    "docker*",
-    "br-*",
-    "podman*",
-    "nerdctl*",
-    "virbr*",
-    "vnet*",
-    "flannel*",
-    "flannel-v6*",
-    "kube-*",
-    "nodelocaldns",
-    "weave",
-    "vxlan-*",
-    "vethwe*",
-    "datapath",
-    "antrea-*",
-    "genev_sys_*",
-    "ovn-*",
-    "ovs-system",
-    "azv*",
-    "eni*.pod",
-    "gke*",
-    "nodepool*",
-    "tailscale*",
-    "wg*",
-    "ifb*",
-    "dummy*",
-    "tap*",
-    "tun*",
-    "sit*",
-    "gre*",
-    "erspan*",
-    "ip6tnl*",
-    "ip_vti*",
-    "ip6_vti*",
+    "antrea-*", "azv*", "cali*", "cbr0", "cilium_*", "cni*", "docker*", "dummy*", "erspan*", "flannel*", "genev_sys_*",
+    "gre*", "ifb*", "ip6_vti*", "ip6tnl*", "ip_vti*", "kube-*", "lxc*", "lxd*", "nerdctl*", "nodelocaldns", "ovn-*",
+    "ovs-system", "podman*", "sit*", "tailscale*", "tap*", "tun*", "tunl*", "veth*", "vethwe*", "virbr*", "vnet*",
+    "vxlan*", "weave", "wg*", "wireguard.cali",
 ];
 
 /// Why a link may not announce.
@@ -132,10 +90,16 @@ impl Link {
             .any(|pattern| match pattern.strip_suffix('*') {
                 Some(prefix) => self.name.starts_with(prefix),
                 None => self.name == *pattern,
-            });
+            })
+            || is_docker_bridge(&self.name);
         let virtual_pair = matches!(self.kind.as_deref(), Some("veth" | "netkit" | "dummy"));
         named || (virtual_pair && !self.addresses.iter().any(is_segment))
     }
+}
+
+fn is_docker_bridge(name: &str) -> bool {
+    name.strip_prefix("br-")
+        .is_some_and(|id| id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// An address that puts the interface on a segment with others: global, and not a host route.
@@ -286,7 +250,8 @@ mod tests {
 
     #[test]
     fn what_cannot_carry_an_announcement_is_refused_with_its_reason_even_when_named() {
-        let spoil: [(fn(&mut Link), Refusal); 6] = [
+        type Spoil = fn(&mut Link);
+        let spoil: [(Spoil, Refusal); 6] = [
             (|link| link.up = false, Refusal::Down),
             (|link| link.carrier = false, Refusal::NoCarrier),
             (|link| link.loopback = true, Refusal::Loopback),

@@ -16,6 +16,9 @@ use tokio::io::unix::AsyncFd;
 
 use super::IfIndex;
 
+/// Bytes of frames that may wait for a socket: room for a router that asks for a thousand addresses at once.
+const QUEUE: c_int = 1 << 20;
+
 /// Which frames a socket is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
@@ -52,8 +55,11 @@ impl PacketSocket {
             Protocol::Arp => socket.attach_filter(&arp_filter())?,
             Protocol::Ndp => socket.attach_filter(&ndp_filter())?,
         }
+        let fd = socket.as_raw_fd();
         // Kernels before 4.20 lack it; the filter drops what this host sent as well.
-        let _ = set_option(socket.as_raw_fd(), libc::PACKET_IGNORE_OUTGOING, &1_i32);
+        let _ = set_option(fd, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1_i32);
+        // Beyond the system's limit only with CAP_NET_ADMIN; without it the default has to do.
+        let _ = set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &QUEUE);
         socket.bind(&address(ifindex, protocol)?)?;
         // SAFETY: the AsyncFd owns the socket, nothing replaces or closes its descriptor before it is dropped.
         let socket = unsafe { AsyncFd::register(socket) }.map_err(io::Error::from)?;
@@ -74,6 +80,7 @@ impl PacketSocket {
         };
         set_option(
             self.socket.get_ref().as_raw_fd(),
+            libc::SOL_PACKET,
             libc::PACKET_ADD_MEMBERSHIP,
             &request,
         )
@@ -90,14 +97,6 @@ impl PacketSocket {
                 return result;
             }
         }
-    }
-
-    /// Reads a frame if there is one.
-    ///
-    /// # Errors
-    /// `WouldBlock` when there is none.
-    pub fn try_receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.socket.get_ref().read(buffer)
     }
 
     /// Sends a frame, now or not at all.
@@ -155,11 +154,10 @@ fn address(ifindex: IfIndex, protocol: Protocol) -> io::Result<SockAddr> {
     Ok(unsafe { SockAddr::new(storage, length_of::<sockaddr_ll>()) })
 }
 
-fn set_option<T: Copy>(fd: RawFd, option: c_int, value: &T) -> io::Result<()> {
+fn set_option<T: Copy>(fd: RawFd, level: c_int, option: c_int, value: &T) -> io::Result<()> {
     let pointer = std::ptr::from_ref(value).cast();
     // SAFETY: the pointer and length describe `value`, which outlives the call; the kernel only reads it.
-    let result =
-        unsafe { libc::setsockopt(fd, libc::SOL_PACKET, option, pointer, length_of::<T>()) };
+    let result = unsafe { libc::setsockopt(fd, level, option, pointer, length_of::<T>()) };
     if result == 0 {
         Ok(())
     } else {

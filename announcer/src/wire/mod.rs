@@ -22,6 +22,8 @@ pub mod ndp;
 pub mod probe;
 pub mod reason;
 pub mod schedule;
+#[cfg(test)]
+mod tests;
 
 pub use answer::{Answer, Decision, Interest, decide};
 pub use reason::Reason;

@@ -1,5 +1,7 @@
 //! When to announce what: once at once, then repeated, never faster than a stated rate.
 //!
+//! A key may also be repeated for ever, at a period of its own ([`Schedule::set_period`]).
+//!
 //! A pure timetable. Many addresses armed together take turns: the first announcement of every one goes out before the
 //! second of any, and all of them together keep below [`Pace::frames_per_second`].
 //!
@@ -49,6 +51,7 @@ struct Entry {
     order: u64,
     left: u32,
     frames: u32,
+    period: Option<Duration>,
 }
 
 /// The timetable.
@@ -75,17 +78,50 @@ impl<K: Ord + Copy> Schedule<K> {
         }
     }
 
-    /// Announce `key`, whose announcement takes `frames` frames, from the beginning.
-    pub fn arm(&mut self, now: Instant, key: K, frames: u32) {
+    /// Announce `key`, whose announcement takes `frames` frames, from the beginning; afterwards once every `period`.
+    pub fn arm(&mut self, now: Instant, key: K, frames: u32, period: Option<Duration>) {
         self.disarm(key);
-        self.insert(key, now, self.pace.repeats, frames);
+        self.insert(
+            key,
+            Entry {
+                due: now,
+                order: 0,
+                left: self.pace.repeats,
+                frames,
+                period,
+            },
+        );
+    }
+
+    /// From now on `key`, whose announcement takes `frames` frames, is announced once every `period`, or not beyond
+    /// what it was armed for.
+    pub fn set_period(&mut self, now: Instant, key: K, frames: u32, period: Option<Duration>) {
+        let known = self.take(key);
+        match (known, period) {
+            (Some(entry), _) if entry.left > 0 => self.insert(key, Entry { period, ..entry }),
+            (_, Some(wait)) => self.insert(
+                key,
+                Entry {
+                    due: now + wait,
+                    order: 0,
+                    left: 0,
+                    frames,
+                    period,
+                },
+            ),
+            (_, None) => {}
+        }
     }
 
     /// Announce `key` no more.
     pub fn disarm(&mut self, key: K) {
-        if let Some(entry) = self.entries.remove(&key) {
-            self.queue.remove(&(entry.due, entry.order, key));
-        }
+        self.take(key);
+    }
+
+    fn take(&mut self, key: K) -> Option<Entry> {
+        let entry = self.entries.remove(&key)?;
+        self.queue.remove(&(entry.due, entry.order, key));
+        Some(entry)
     }
 
     /// How many keys still have announcements to come.
@@ -117,8 +153,20 @@ impl<K: Ord + Copy> Schedule<K> {
         self.disarm(key);
         let from = self.paid.map_or(now, |paid| paid.max(now));
         self.paid = Some(from + self.cost(entry.frames));
-        if entry.left > 0 {
-            self.insert(key, now + self.pace.interval, entry.left - 1, entry.frames);
+        let next = if entry.left > 0 {
+            Some(self.pace.interval)
+        } else {
+            entry.period
+        };
+        if let Some(wait) = next {
+            self.insert(
+                key,
+                Entry {
+                    due: now + wait,
+                    left: entry.left.saturating_sub(1),
+                    ..entry
+                },
+            );
         }
         Turn::Announce(key)
     }
@@ -127,17 +175,13 @@ impl<K: Ord + Copy> Schedule<K> {
         Duration::from_secs(1) * frames / self.pace.frames_per_second.max(1)
     }
 
-    fn insert(&mut self, key: K, due: Instant, left: u32, frames: u32) {
+    fn insert(&mut self, key: K, entry: Entry) {
         self.order += 1;
-        self.entries.insert(
-            key,
-            Entry {
-                due,
-                order: self.order,
-                left,
-                frames,
-            },
-        );
-        self.queue.insert((due, self.order, key));
+        let entry = Entry {
+            order: self.order,
+            ..entry
+        };
+        self.queue.insert((entry.due, entry.order, key));
+        self.entries.insert(key, entry);
     }
 }
