@@ -11,14 +11,18 @@
 //! `model`, `policy`, `election`, `dataplane` and `report` are pure: values in, values out.
 
 pub mod agent;
+pub mod args;
 pub mod cluster;
+pub mod daemon;
 pub mod dataplane;
 pub mod election;
 pub mod link;
+pub mod metrics;
 pub mod model;
 pub mod names;
 pub mod policy;
 pub mod report;
 pub mod responder;
 pub mod session;
+pub mod settings;
 pub mod wire;

@@ -161,7 +161,8 @@ impl Brain {
                 self.election.observe(seen, now);
             }
             Object::Session(node, peer) => {
-                self.election.observe(Event::LeaseSeen(node.clone(), peer.lease.clone()), now);
+                self.election
+                    .observe(Event::LeaseSeen(node.clone(), peer.lease.clone()), now);
             }
             _ => {}
         }
@@ -232,16 +233,26 @@ impl Brain {
             _ => String::new(),
         };
         let on = lbip.status.interfaces.join(", ");
-        let note = format!("node {} answers for {} on {on}{from}", self.me, lbip.address);
+        let note = format!(
+            "node {} answers for {} on {on}{from}",
+            self.me, lbip.address
+        );
         self.notify(lbip.address, false, "Announced", note);
     }
 
     fn notify(&mut self, address: IpAddr, warning: bool, reason: &'static str, note: String) {
-        let Some(lbip) = self.world.lbips.get(&address) else { return };
+        let Some(lbip) = self.world.lbips.get(&address) else {
+            return;
+        };
         let mut subjects = vec![Subject::Address(lbip.name.clone(), lbip.uid.clone())];
         let holders = lbip.holders.iter();
         subjects.extend(holders.map(|(key, uid)| Subject::Service(key.clone(), uid.clone())));
-        self.notices.push(Notice { subjects, warning, reason, note });
+        self.notices.push(Notice {
+            subjects,
+            warning,
+            reason,
+            note,
+        });
     }
 
     fn reported(
@@ -316,6 +327,14 @@ impl Brain {
             effects.wake_at = decision.wake_at;
             for address in decision.answering {
                 effects.owned.insert(address, self.indexes(address));
+                let period = self
+                    .plan
+                    .addresses
+                    .get(&address)
+                    .and_then(|plan| plan.period);
+                effects
+                    .periods
+                    .extend(period.map(|period| (address, period)));
             }
             for address in decision.probes {
                 effects.probes.push((address, self.indexes(address)));
@@ -334,7 +353,9 @@ impl Brain {
         let before = self.conflicts.len();
         let world = &self.world;
         self.conflicts.retain(|address, (conflict, seen)| {
-            let Some(lbip) = world.lbips.get(address) else { return false };
+            let Some(lbip) = world.lbips.get(address) else {
+                return false;
+            };
             let owned = lbip.status.owner.is_some();
             owned != conflict.at_probe && (conflict.at_probe || now < *seen + CONFLICT_MEMORY)
         });
@@ -357,12 +378,18 @@ impl Brain {
             address: *address,
             candidates: plan.candidates.clone(),
         });
-        self.election.observe(Event::Contests(contests.collect()), now);
+        self.election
+            .observe(Event::Contests(contests.collect()), now);
     }
 
     fn assemble(&mut self) -> Option<DataPath> {
-        let assembled =
-            assemble(&self.world, &self.plan, &self.me, &self.links, &self.neighbours);
+        let assembled = assemble(
+            &self.world,
+            &self.plan,
+            &self.me,
+            &self.links,
+            &self.neighbours,
+        );
         self.unplaced = assembled.unplaced;
         let wanted = |link: &&Link| self.plan.director.contains(&link.name);
         let attach = self.links.links.values().filter(wanted);
@@ -379,7 +406,11 @@ impl Brain {
     }
 
     fn own_interfaces(&self) -> Vec<Interface> {
-        let usable = self.links.links.values().filter(|link| link.usable().is_ok());
+        let usable = self
+            .links
+            .links
+            .values()
+            .filter(|link| link.usable().is_ok());
         usable
             .filter_map(|link| {
                 Some(Interface {
@@ -400,30 +431,61 @@ impl Brain {
     }
 
     fn peers(&self) -> BTreeSet<Mac> {
-        let others = self.world.peers.iter().filter(|(node, _)| **node != self.me);
-        others.flat_map(|(_, peer)| &peer.interfaces).filter_map(|i| parse_mac(&i.mac)).collect()
+        let others = self
+            .world
+            .peers
+            .iter()
+            .filter(|(node, _)| **node != self.me);
+        others
+            .flat_map(|(_, peer)| &peer.interfaces)
+            .filter_map(|i| parse_mac(&i.mac))
+            .collect()
     }
 
     fn indexes(&self, address: IpAddr) -> BTreeSet<IfIndex> {
-        let Some(plan) = self.plan.addresses.get(&address) else { return BTreeSet::new() };
+        let Some(plan) = self.plan.addresses.get(&address) else {
+            return BTreeSet::new();
+        };
         let named = |link: &&Link| plan.interfaces.contains(&link.name);
-        self.links.links.values().filter(named).map(|link| link.index).collect()
+        self.links
+            .links
+            .values()
+            .filter(named)
+            .map(|link| link.index)
+            .collect()
     }
 
     fn write(&mut self, write: Write, wall: &Time, now: Now, effects: &mut Effects) {
         match write {
             Write::Expire { node, version } => effects.jobs.push(Job::Expire(node, version)),
             Write::Inquire { node, session } => effects.jobs.push(Job::Inquire(node, session)),
-            Write::Claim { address, version, owner, reason } => {
-                let before = self.world.lbips.get(&address).and_then(|l| l.status.owner.clone());
+            Write::Claim {
+                address,
+                version,
+                owner,
+                reason,
+            } => {
+                let before = self
+                    .world
+                    .lbips
+                    .get(&address)
+                    .and_then(|l| l.status.owner.clone());
                 let kept = before.as_ref().filter(|_| reason == ClaimReason::Kept);
                 let since = kept.map_or_else(|| Some(wall.clone()), |owner| owner.since.clone());
                 let before = before.map(|owner| NodeName::new(owner.node));
                 self.claims.insert(address, (reason, before));
                 self.swap(address, &version, Some((owner, since)), wall, now, effects);
             }
-            Write::HandOver { address, version, owner } => {
-                let known = self.world.lbips.get(&address).and_then(|l| l.status.owner.as_ref());
+            Write::HandOver {
+                address,
+                version,
+                owner,
+            } => {
+                let known = self
+                    .world
+                    .lbips
+                    .get(&address)
+                    .and_then(|l| l.status.owner.as_ref());
                 let since = known.and_then(|owner| owner.since.clone());
                 self.swap(address, &version, Some((owner, since)), wall, now, effects);
             }
@@ -448,17 +510,24 @@ impl Brain {
         if lbip.version != *version {
             let record = record(lbip);
             effects.wake_at = Some(now);
-            return self.election.observe(Event::Refused(address, Some(record)), now);
+            return self
+                .election
+                .observe(Event::Refused(address, Some(record)), now);
         }
         let empty = BTreeSet::new();
-        let interfaces = self.plan.addresses.get(&address).map_or(&empty, |p| &p.interfaces);
+        let interfaces = self
+            .plan
+            .addresses
+            .get(&address)
+            .map_or(&empty, |p| &p.interfaces);
         let conflict = self.conflicts.get(&address).map(|(conflict, _)| conflict);
         let owner = owner.map(|(owner, since)| written(owner, since));
         let status = match owner {
             // What is being given away reads as before until its next owner writes.
-            Some(owner) if owner.handover_to.is_some() => {
-                LoadBalancerIPStatus { owner: Some(owner), ..lbip.status.clone() }
-            }
+            Some(owner) if owner.handover_to.is_some() => LoadBalancerIPStatus {
+                owner: Some(owner),
+                ..lbip.status.clone()
+            },
             owner => status_of(lbip, owner, interfaces, conflict, wall),
         };
         effects.jobs.push(Job::Swap(Box::new(Swap {
@@ -475,12 +544,20 @@ impl Brain {
         self.report_due |= live != self.live;
         self.live = live;
         let retry = |r: &Reporting| r.retry_at.filter(|_| !r.in_flight);
-        self.report_due |= self.reporting.values().filter_map(retry).any(|at| at <= now);
+        self.report_due |= self
+            .reporting
+            .values()
+            .filter_map(retry)
+            .any(|at| at <= now);
         if !self.report_due || self.election.session().is_none() {
             return;
         }
         self.report_due = false;
-        let conflicts = self.conflicts.iter().map(|(a, (c, _))| (*a, c.clone())).collect();
+        let conflicts = self
+            .conflicts
+            .iter()
+            .map(|(a, (c, _))| (*a, c.clone()))
+            .collect();
         let reports = reports(View {
             world: &self.world,
             plan: &self.plan,
@@ -520,7 +597,8 @@ impl Brain {
             reporting.retry_at = None;
             effects.jobs.extend(job(report, &self.world));
         }
-        self.reporting.retain(|key, reporting| reporting.in_flight || due.contains(key));
+        self.reporting
+            .retain(|key, reporting| reporting.in_flight || due.contains(key));
     }
 
     /// A look inside.
@@ -550,12 +628,21 @@ impl Brain {
                 .filter_map(|(address, lbip)| Some((*address, owner(lbip)?)))
                 .collect(),
             live: self.election.live_nodes(now),
-            conflicts: self.conflicts.iter().map(|(a, (c, _))| (*a, c.clone())).collect(),
+            conflicts: self
+                .conflicts
+                .iter()
+                .map(|(a, (c, _))| (*a, c.clone()))
+                .collect(),
             conflicts_seen: self.conflicts_seen,
             transitions: self.transitions.clone(),
             frontends: data_path.map_or(0, |path| path.desired.frontends.len()),
-            backends: data_path
-                .map_or(0, |path| path.desired.frontends.values().map(|v| v.backends.len()).sum()),
+            backends: data_path.map_or(0, |path| {
+                path.desired
+                    .frontends
+                    .values()
+                    .map(|v| v.backends.len())
+                    .sum()
+            }),
             hops: data_path.map_or(0, |path| path.desired.hops.len()),
             unplaced: self.unplaced,
             waiting_for: waiting.map(|kind| kind.as_str()).collect(),
@@ -572,7 +659,11 @@ pub(super) fn record(lbip: &Lbip) -> Record {
         transitions: u64::try_from(owner.transitions).unwrap_or(0),
         handover_to: owner.handover_to.as_ref().map(NodeName::new),
     });
-    Record { version: lbip.version.clone(), uid: lbip.uid.clone(), owner }
+    Record {
+        version: lbip.version.clone(),
+        uid: lbip.uid.clone(),
+        owner,
+    }
 }
 
 fn written(owner: Owner, since: Option<Time>) -> landfall_crds::Owner {

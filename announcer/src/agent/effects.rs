@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use landfall_bpf_lb::desired::Desired;
@@ -17,6 +18,8 @@ use crate::session::published::Published;
 pub struct Effects {
     /// The responder's table.
     pub owned: BTreeMap<IpAddr, BTreeSet<IfIndex>>,
+    /// What of it is announced again and again, and how often.
+    pub periods: BTreeMap<IpAddr, Duration>,
     /// Until when it may answer.
     pub deadline: Option<Now>,
     /// Ethernet addresses of the other announcers.

@@ -15,8 +15,6 @@
 mod brain;
 mod effects;
 mod run;
-#[cfg(test)]
-mod tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -12,8 +12,8 @@ use k8s_openapi::api::core::v1::{Namespace, Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{ObjectMeta, PartialObjectMeta};
 use kube::core::DeserializeGuard;
+use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::runtime::{WatchStreamExt as _, metadata_watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use landfall_crds::{L2AnnouncementPolicy, LoadBalancerIP};
 use parking_lot::Mutex;
@@ -53,8 +53,16 @@ pub fn watch_all(
         Api::all(client.clone()),
         config(),
         feed(Kind::Address),
-        |ip| model::lbip(ip).map(Object::Address).map_err(|error| error.to_string()),
-        |meta| Some(Key::Address(landfall_crds::parse_ip_name(meta.name.as_ref()?).ok()?)),
+        |ip| {
+            model::lbip(ip)
+                .map(Object::Address)
+                .map_err(|error| error.to_string())
+        },
+        |meta| {
+            Some(Key::Address(
+                landfall_crds::parse_ip_name(meta.name.as_ref()?).ok()?,
+            ))
+        },
     ));
     tasks.spawn(guarded::<L2AnnouncementPolicy>(
         Api::all(client.clone()),
@@ -86,7 +94,10 @@ pub fn watch_all(
         },
         |meta| {
             let service = meta.labels.as_ref()?.get("kubernetes.io/service-name")?;
-            Some(Key::Slice(service_key(meta, service.clone()), meta.name.clone()?))
+            Some(Key::Slice(
+                service_key(meta, service.clone()),
+                meta.name.clone()?,
+            ))
         },
     ));
     tasks.spawn(guarded::<Node>(
@@ -109,7 +120,10 @@ pub fn watch_all(
             Ok(Object::Session(node, peer))
         },
         |meta| {
-            let node = meta.name.as_deref()?.strip_prefix(published::LEASE_PREFIX)?;
+            let node = meta
+                .name
+                .as_deref()?
+                .strip_prefix(published::LEASE_PREFIX)?;
             Some(Key::Session(NodeName::new(node)))
         },
     ));
@@ -122,7 +136,10 @@ fn config() -> watcher::Config {
 }
 
 fn service_key(meta: &ObjectMeta, name: String) -> ServiceKey {
-    ServiceKey { namespace: meta.namespace.clone().unwrap_or_default(), name }
+    ServiceKey {
+        namespace: meta.namespace.clone().unwrap_or_default(),
+        name,
+    }
 }
 
 /// Where a watch's news go.
@@ -153,16 +170,16 @@ impl Feed {
 }
 
 async fn guarded<K>(
-    api: Api<K>,
+    api: Api<DeserializeGuard<K>>,
     config: watcher::Config,
     feed: Feed,
     read: fn(&K) -> Result<Object, String>,
     key: fn(&ObjectMeta) -> Option<Key>,
 ) where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
-    DeserializeGuard<K>: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    DeserializeGuard<K>:
+        Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let api: Api<DeserializeGuard<K>> = guard(api);
     let read_guarded = |guarded: &DeserializeGuard<K>| match &guarded.0 {
         Ok(object) => read(object),
         Err(invalid) => Err(invalid.error.clone()),
@@ -171,13 +188,16 @@ async fn guarded<K>(
     consume(stream, feed, read_guarded, |guarded| key(guarded.meta())).await;
 }
 
-async fn namespaces(api: Api<Namespace>, feed: Feed) {
-    let stream = metadata_watcher(api, config()).backoff(Short::default());
+async fn namespaces(api: Api<PartialObjectMeta<Namespace>>, feed: Feed) {
+    let stream = watcher(api, config()).backoff(Short::default());
     let read = |object: &PartialObjectMeta<Namespace>| {
         let (name, namespace) = model::namespace(object.name_any(), object.labels());
         Ok(Object::Namespace(name, namespace))
     };
-    consume(stream, feed, read, |object| Some(Key::Namespace(object.name_any()))).await;
+    consume(stream, feed, read, |object| {
+        Some(Key::Namespace(object.name_any()))
+    })
+    .await;
 }
 
 async fn consume<K: Resource<DynamicType = ()>>(
@@ -220,9 +240,9 @@ async fn consume<K: Resource<DynamicType = ()>>(
                 Some(Input::Listed(feed.kind, std::mem::take(&mut listing)))
             }
             // What cannot be read any more is as good as gone.
-            Some(Ok(Event::Apply(object))) => {
-                read(&object).map(Input::Applied).or_else(|| key(&object).map(Input::Gone))
-            }
+            Some(Ok(Event::Apply(object))) => read(&object)
+                .map(Input::Applied)
+                .or_else(|| key(&object).map(Input::Gone)),
             Some(Ok(Event::Delete(object))) => key(&object).map(Input::Gone),
         };
         if let Some(input) = input
@@ -230,18 +250,5 @@ async fn consume<K: Resource<DynamicType = ()>>(
         {
             return;
         }
-    }
-}
-
-/// The same endpoint, read with a guard against objects that cannot be read.
-fn guard<K: Resource<DynamicType = ()>>(api: Api<K>) -> Api<DeserializeGuard<K>>
-where
-    DeserializeGuard<K>: Resource<DynamicType = ()>,
-{
-    let namespace = api.namespace().map(str::to_owned);
-    let client = api.into_client();
-    match namespace {
-        Some(namespace) => Api::namespaced_with(client, &namespace, &()),
-        None => Api::all_with(client, &()),
     }
 }

@@ -65,7 +65,9 @@ impl Writer {
     pub fn send(&self, job: Job) {
         let writer = self.clone();
         self.tasks.spawn(async move {
-            let Ok(_permit) = writer.permits.acquire().await else { return };
+            let Ok(_permit) = writer.permits.acquire().await else {
+                return;
+            };
             let input = match job {
                 Job::Swap(swap) => writer.swap(*swap).await,
                 Job::Expire(node, version) => writer.expire(node, version).await,
@@ -99,7 +101,9 @@ impl Writer {
     pub fn notify(&self, notice: Notice) {
         let writer = self.clone();
         self.tasks.spawn(async move {
-            let Ok(_permit) = writer.permits.acquire().await else { return };
+            let Ok(_permit) = writer.permits.acquire().await else {
+                return;
+            };
             for subject in &notice.subjects {
                 let note = Note {
                     warning: notice.warning,
@@ -107,7 +111,9 @@ impl Writer {
                     action: "Announcing",
                     note: notice.note.clone(),
                 };
-                let published = writer.events.publish(reference(subject), note, Timestamp::now());
+                let published = writer
+                    .events
+                    .publish(reference(subject), note, Timestamp::now());
                 if let Err(error) = within(published).await {
                     tracing::debug!(reason = notice.reason, %error, "Event was not written");
                 }
@@ -124,8 +130,10 @@ impl Writer {
     async fn swap(&self, swap: Swap) -> Input {
         let api = Api::<LoadBalancerIP>::all(self.client.clone());
         let patch = Patch::Merge(patch_of(&swap.version, &swap.status));
-        let params =
-            PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.into()),
+            ..PatchParams::default()
+        };
         let outcome = within(api.patch_status(&swap.name, &params, &patch)).await;
         let (address, name) = (swap.address, swap.name);
         if swap.report {
@@ -151,12 +159,7 @@ impl Writer {
         Input::Swapped(address, outcome)
     }
 
-    async fn reread(
-        &self,
-        api: &Api<LoadBalancerIP>,
-        name: &str,
-        address: IpAddr,
-    ) -> SwapOutcome {
+    async fn reread(&self, api: &Api<LoadBalancerIP>, name: &str, address: IpAddr) -> SwapOutcome {
         match within(api.get_opt(name)).await {
             Ok(Some(object)) => {
                 let lbip: Option<Lbip> = model::lbip(&object).ok();
@@ -194,7 +197,9 @@ impl Writer {
         name: &str,
         version: &Version,
     ) -> Result<Option<Lease>, kube::Error> {
-        let Some(mut lease) = api.get_opt(name).await? else { return Ok(None) };
+        let Some(mut lease) = api.get_opt(name).await? else {
+            return Ok(None);
+        };
         if lease.metadata.resource_version.as_deref() != Some(version.as_str()) {
             return Ok(Some(lease));
         }
@@ -245,20 +250,14 @@ impl Failure {
     }
 }
 
-async fn within<T>(
-    request: impl Future<Output = Result<T, kube::Error>>,
-) -> Result<T, Failure> {
+async fn within<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Failure> {
     match tokio::time::timeout(PATIENCE, request).await {
         Ok(answer) => Ok(answer?),
         Err(_) => Err(Failure::TimedOut),
     }
 }
 
-fn reported(
-    kind: &'static str,
-    key: ReportKey,
-    outcome: Result<Option<Object>, Failure>,
-) -> Input {
+fn reported(kind: &'static str, key: ReportKey, outcome: Result<Option<Object>, Failure>) -> Input {
     let outcome = outcome.map_err(|error| {
         let class = error.class();
         if class != Class::Conflict && class != Class::NotFound {
@@ -321,8 +320,14 @@ mod tests {
         let patch = patch_of(&Version::new("7"), &status);
         assert_eq!(patch["metadata"]["resourceVersion"], "7");
         assert_eq!(patch["status"]["owner"], Value::Null);
-        let owner = landfall_crds::Owner { node: "n".into(), ..landfall_crds::Owner::default() };
-        let status = LoadBalancerIPStatus { owner: Some(owner), ..status };
+        let owner = landfall_crds::Owner {
+            node: "n".into(),
+            ..landfall_crds::Owner::default()
+        };
+        let status = LoadBalancerIPStatus {
+            owner: Some(owner),
+            ..status
+        };
         let patch = patch_of(&Version::new("7"), &status);
         assert_eq!(patch["status"]["owner"]["handoverTo"], Value::Null);
     }

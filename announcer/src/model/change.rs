@@ -148,7 +148,9 @@ impl World {
             Key::Policy(name) => self.policies.remove(name).is_some(),
             Key::Service(key) => self.services.remove(key).is_some(),
             Key::Slice(service, name) => {
-                let Some(slices) = self.slices.get_mut(service) else { return false };
+                let Some(slices) = self.slices.get_mut(service) else {
+                    return false;
+                };
                 let known = slices.remove(name).is_some();
                 if slices.is_empty() {
                     self.slices.remove(service);
@@ -169,17 +171,30 @@ impl World {
             Kind::Service => self.services.keys().cloned().map(Key::Service).collect(),
             Kind::Slice => {
                 let slices = self.slices.iter();
-                slices.flat_map(|(s, n)| n.keys().map(|n| Key::Slice(s.clone(), n.clone()))).collect()
+                slices
+                    .flat_map(|(s, n)| n.keys().map(|n| Key::Slice(s.clone(), n.clone())))
+                    .collect()
             }
             Kind::Node => self.nodes.keys().cloned().map(Key::Node).collect(),
-            Kind::Namespace => self.namespaces.keys().cloned().map(Key::Namespace).collect(),
+            Kind::Namespace => self
+                .namespaces
+                .keys()
+                .cloned()
+                .map(Key::Namespace)
+                .collect(),
             Kind::Session => self.peers.keys().cloned().map(Key::Session).collect(),
         };
-        keys.into_iter().filter(|key| !listed.contains(key)).collect()
+        keys.into_iter()
+            .filter(|key| !listed.contains(key))
+            .collect()
     }
 }
 
-fn replace<K: Ord, V: PartialEq>(map: &mut std::collections::BTreeMap<K, V>, key: K, value: V) -> bool {
+fn replace<K: Ord, V: PartialEq>(
+    map: &mut std::collections::BTreeMap<K, V>,
+    key: K,
+    value: V,
+) -> bool {
     match map.get_mut(&key) {
         Some(known) if *known == value => false,
         Some(known) => {

@@ -1,6 +1,7 @@
 //! A policy read once: its patterns compiled, its selectors tried, its nodes found.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use landfall_crds::selector::{self, Labels};
@@ -25,6 +26,8 @@ pub(super) struct CompiledPolicy<'a> {
     patterns: Vec<Regex>,
     /// Nodes that can announce under it, with their preference.
     pub(super) nodes: BTreeMap<NodeName, i64>,
+    /// How often its announcements are repeated.
+    pub(super) period: Option<Duration>,
     /// Why other nodes it might mean cannot.
     pub(super) impeded: BTreeMap<Impediment, usize>,
 }
@@ -74,10 +77,12 @@ impl<'a> CompiledPolicy<'a> {
             defects: Vec::new(),
             patterns: Vec::new(),
             nodes: BTreeMap::new(),
+            period: None,
             impeded: BTreeMap::new(),
         };
         policy.compile_patterns();
         policy.try_selectors();
+        policy.read_period();
         policy.find_nodes(world);
         policy
     }
@@ -130,6 +135,16 @@ impl<'a> CompiledPolicy<'a> {
             })
             .collect();
         self.defects.extend(defects);
+    }
+
+    fn read_period(&mut self) {
+        match duration(&self.spec.periodic_announcement) {
+            Some(period) => self.period = (!period.is_zero()).then_some(period),
+            None => self.defects.push(format!(
+                "periodicAnnouncement {:?} is no duration, and nothing is repeated; write it like 30s",
+                self.spec.periodic_announcement
+            )),
+        }
     }
 
     fn find_nodes(&mut self, world: &World) {
@@ -215,4 +230,44 @@ impl<'a> CompiledPolicy<'a> {
 
 fn admits(selector: Option<&LabelSelector>, labels: &Labels) -> bool {
     selector::matches(selector, labels).unwrap_or(false)
+}
+
+/// Reads what the API calls a duration: `1h30m`, `1.5s`, `0s`.
+fn duration(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut total = Duration::ZERO;
+    while !rest.is_empty() {
+        let unit_at = rest.find(|c: char| c.is_ascii_alphabetic())?;
+        let (number, tail) = rest.split_at(unit_at);
+        let unit_end = tail
+            .find(|c: char| !c.is_ascii_alphabetic())
+            .unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(unit_end);
+        let seconds = match unit {
+            "ms" => 0.001,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        } * number.parse::<f64>().ok()?;
+        total = total.checked_add(Duration::try_from_secs_f64(seconds).ok()?)?;
+        rest = tail;
+    }
+    (!text.is_empty()).then_some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_the_api_writes_them() {
+        assert_eq!(duration("1h30m"), Some(Duration::from_secs(5400)));
+        assert_eq!(duration("1.5s"), Some(Duration::from_millis(1500)));
+        assert_eq!(duration("250ms"), Some(Duration::from_millis(250)));
+        assert_eq!(duration("0s"), Some(Duration::ZERO));
+        for nonsense in ["", "5", "s", "-1s", "1d", "1e400s", "ä"] {
+            assert_eq!(duration(nonsense), None, "{nonsense}");
+        }
+    }
 }

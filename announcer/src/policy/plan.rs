@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::compiled::{CompiledPolicy, compile};
 use super::refusal::Unannounced;
@@ -44,6 +45,8 @@ pub struct AddressPlan {
     pub interfaces: BTreeSet<String>,
     /// Whether the director carries its traffic.
     pub xdp: bool,
+    /// How often the announcements are repeated; the shortest of its policies' times.
+    pub period: Option<Duration>,
     /// Why there is no candidate.
     pub refusal: Option<Unannounced>,
 }
@@ -128,6 +131,7 @@ fn plan_address(
             outcome.addresses += 1;
         }
     }
+    plan.period = matching.iter().filter_map(|policy| policy.period).min();
     plan.xdp = matching.iter().any(|policy| policy.is_xdp());
     fill_candidates(&mut plan, world, &holders, &matching);
     let mine = matching

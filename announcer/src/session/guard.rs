@@ -26,7 +26,10 @@ impl Guard {
     /// When the kernel refuses for another reason.
     pub fn try_take(node: &NodeName) -> std::io::Result<Option<Self>> {
         // Abstract names are at most 107 bytes; node names at most 253.
-        let name: String = format!("landfall-announcer/{node}").chars().take(100).collect();
+        let name: String = format!("landfall-announcer/{node}")
+            .chars()
+            .take(100)
+            .collect();
         let address = SocketAddr::from_abstract_name(name)?;
         match UnixListener::bind_addr(&address) {
             Ok(listener) => Ok(Some(Self { _name: listener })),
@@ -39,10 +42,7 @@ impl Guard {
     ///
     /// # Errors
     /// When the kernel refuses for another reason than that the name is taken.
-    pub async fn take(
-        node: &NodeName,
-        token: &CancellationToken,
-    ) -> std::io::Result<Option<Self>> {
+    pub async fn take(node: &NodeName, token: &CancellationToken) -> std::io::Result<Option<Self>> {
         let mut told = false;
         loop {
             if let Some(guard) = Self::try_take(node)? {

@@ -154,7 +154,9 @@ impl Session {
 
     /// Whether what was read ends this session: no Lease, or one that names another.
     fn lost(&self, lease: Option<&Lease>) -> bool {
-        let Some(session) = &self.session else { return false };
+        let Some(session) = &self.session else {
+            return false;
+        };
         let holder = lease.and_then(|lease| lease.spec.as_ref()?.holder_identity.as_deref());
         holder != Some(session.as_str())
     }
@@ -169,10 +171,16 @@ impl Session {
         let Some(before) = before else {
             let mut lease = self.lease(Lease::default(), session);
             lease.metadata.owner_references = self.owner().await;
-            return self.within(self.leases.create(&PostParams::default(), &lease)).await;
+            return self
+                .within(self.leases.create(&PostParams::default(), &lease))
+                .await;
         };
         let lease = self.lease(before, session);
-        self.within(self.leases.replace(&self.name, &PostParams::default(), &lease)).await
+        self.within(
+            self.leases
+                .replace(&self.name, &PostParams::default(), &lease),
+        )
+        .await
     }
 
     /// `before` with this session as its holder. It keeps the version that was read, so that the
@@ -181,28 +189,46 @@ impl Session {
         let now = MicroTime(Timestamp::now());
         let spec = before.spec.unwrap_or_default();
         let continues = spec.holder_identity.as_deref() == Some(session.as_str());
-        let mut metadata = ObjectMeta { name: Some(self.name.clone()), ..before.metadata };
+        let mut metadata = ObjectMeta {
+            name: Some(self.name.clone()),
+            ..before.metadata
+        };
         let published = self.published.borrow().clone().unwrap_or_default();
         let (label, value) = LABEL;
-        metadata.labels.get_or_insert_default().insert(label.into(), value.into());
+        metadata
+            .labels
+            .get_or_insert_default()
+            .insert(label.into(), value.into());
         let annotations = metadata.annotations.get_or_insert_default();
         annotations.insert(ANNOTATION.into(), write(&published));
         let spec = LeaseSpec {
             holder_identity: Some(session.to_string()),
             lease_duration_seconds: i32::try_from(self.settings.duration.as_secs()).ok(),
-            acquire_time: if continues { spec.acquire_time } else { Some(now.clone()) },
+            acquire_time: if continues {
+                spec.acquire_time
+            } else {
+                Some(now.clone())
+            },
             renew_time: Some(now),
             lease_transitions: Some(
-                spec.lease_transitions.unwrap_or(0).saturating_add(i32::from(!continues)),
+                spec.lease_transitions
+                    .unwrap_or(0)
+                    .saturating_add(i32::from(!continues)),
             ),
             ..LeaseSpec::default()
         };
-        Lease { metadata, spec: Some(spec) }
+        Lease {
+            metadata,
+            spec: Some(spec),
+        }
     }
 
     /// The Lease goes with its Node. Without the Node's uid it stays: harmless, but litter.
     async fn owner(&self) -> Option<Vec<OwnerReference>> {
-        let node = self.within(self.nodes.get_opt(self.settings.node.as_str())).await.ok()??;
+        let node = self
+            .within(self.nodes.get_opt(self.settings.node.as_str()))
+            .await
+            .ok()??;
         Some(vec![OwnerReference {
             api_version: "v1".into(),
             kind: "Node".into(),
@@ -214,17 +240,22 @@ impl Session {
 
     /// Empties the Lease: whoever has addresses to take over need not wait.
     async fn give_up(&mut self) {
-        let Some(session) = self.session.take() else { return };
+        let Some(session) = self.session.take() else {
+            return;
+        };
         self.tell(Event::SessionLost).await;
         let given = async {
             let Some(mut lease) = self.within(self.leases.get_opt(&self.name)).await? else {
                 return Ok(());
             };
-            let Some(spec) = lease.spec.as_mut() else { return Ok(()) };
+            let Some(spec) = lease.spec.as_mut() else {
+                return Ok(());
+            };
             if spec.holder_identity.as_deref() == Some(session.as_str()) {
                 spec.holder_identity = None;
                 let parameters = PostParams::default();
-                self.within(self.leases.replace(&self.name, &parameters, &lease)).await?;
+                self.within(self.leases.replace(&self.name, &parameters, &lease))
+                    .await?;
             }
             Ok::<(), Failure>(())
         };
@@ -253,7 +284,9 @@ impl Session {
 
 fn random() -> u64 {
     use std::hash::{BuildHasher as _, Hasher as _};
-    std::collections::hash_map::RandomState::new().build_hasher().finish()
+    std::collections::hash_map::RandomState::new()
+        .build_hasher()
+        .finish()
 }
 
 /// In 0..1.
