@@ -23,7 +23,13 @@ fn main() -> ExitCode {
 
 fn build() -> Result<(), String> {
     let root = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
-    for path in ["ebpf/src", "ebpf/Cargo.toml", "ebpf/Cargo.lock", "common/src", "common/Cargo.toml"] {
+    for path in [
+        "ebpf/src",
+        "ebpf/Cargo.toml",
+        "ebpf/Cargo.lock",
+        "common/src",
+        "common/Cargo.toml",
+    ] {
         println!("cargo::rerun-if-changed={path}");
     }
     require_linker()?;
@@ -52,9 +58,11 @@ fn require_linker() -> Result<(), String> {
         .status();
     match found {
         Ok(status) if status.success() => Ok(()),
-        _ => Err("bpf-linker is not on the PATH, and the XDP programs cannot be linked without it.\n\
+        _ => Err(
+            "bpf-linker is not on the PATH, and the XDP programs cannot be linked without it.\n\
              Run `make setup`, which installs it with the LLVM that this toolchain speaks."
-            .to_owned()),
+                .to_owned(),
+        ),
     }
 }
 
@@ -74,7 +82,15 @@ fn compile(project: &Path, target_dir: &Path, target: &str) -> Result<(), String
     }
     let output = Command::new(variable("CARGO")?)
         .current_dir(project)
-        .args(["build", "--locked", "--release", "--bins", "--target", target, "-Zbuild-std=core"])
+        .args([
+            "build",
+            "--locked",
+            "--release",
+            "--bins",
+            "--target",
+            target,
+            "-Zbuild-std=core",
+        ])
         .arg("--target-dir")
         .arg(target_dir)
         .env("RUSTC_BOOTSTRAP", "1")

@@ -9,7 +9,8 @@
 
 mod segment;
 
-use std::time::Instant;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use segment::{Node, eventually, mac, on_a_segment, text};
 
@@ -242,6 +243,44 @@ fn the_frames_left_out_are_counted_by_reason() {
             );
             assert!(seen.answered_arp >= 1, "{seen:?}");
             assert_eq!((counters.owned, counters.ports), (1, 1));
+        },
+    );
+}
+
+#[test]
+fn five_announcements_leave_over_four_seconds_and_a_period_goes_on() {
+    on_a_segment(
+        "five_announcements_leave_over_four_seconds_and_a_period_goes_on",
+        async |segment| {
+            let mut node = Node::start().await;
+            let eth0 = node.link("eth0").await;
+            let announced = || {
+                node.responder
+                    .counters()
+                    .interfaces
+                    .iter()
+                    .map(|interface| interface.announced)
+                    .sum::<u64>()
+            };
+            let began = Instant::now();
+            node.own(eth0, &[V4, V6]).await;
+            // Two frames for IPv4, one for IPv6, five times.
+            eventually("all have left", || announced() >= 15).await;
+            assert!(
+                began.elapsed() >= Duration::from_secs(4),
+                "{:?}",
+                began.elapsed()
+            );
+            segment::settled("and no more", Duration::from_millis(1_500), || {
+                announced() == 15
+            })
+            .await;
+            node.responder.set_periods(BTreeMap::from([(
+                V6.parse().unwrap(),
+                Duration::from_millis(50),
+            )]));
+            eventually("the period goes on", || announced() >= 18).await;
+            drop(segment);
         },
     );
 }

@@ -396,3 +396,33 @@ fn garbage(count: usize) -> Vec<Vec<u8>> {
     };
     (0..count).map(&mut frame).collect()
 }
+
+#[test]
+fn more_groups_than_one_socket_may_hold_are_joined() {
+    on_a_segment(
+        "more_groups_than_one_socket_may_hold_are_joined",
+        async |segment| {
+            let mut node = Node::start().await;
+            let eth0 = node.link("eth0").await;
+            let addresses: Vec<String> = (0..6_000)
+                .map(|number| format!("2001:db8::2:{number:x}"))
+                .collect();
+            node.own(
+                eth0,
+                &addresses.iter().map(String::as_str).collect::<Vec<_>>(),
+            )
+            .await;
+            eventually("every group is joined", || {
+                node.responder.counters().groups == 6_000
+            })
+            .await;
+            let output = segment
+                .exec(
+                    "client",
+                    &format!("ndisc6 -r 3 -1 -w 1000 {} eth0", addresses[5_999]),
+                )
+                .await;
+            assert!(output.status.success(), "{}", text(&output));
+        },
+    );
+}

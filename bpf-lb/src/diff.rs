@@ -88,7 +88,13 @@ pub fn plan(now: &Programmed, desired: &Desired, sources: &Sources, settings: &S
     let mut refused = BTreeMap::new();
     let mut resolved = BTreeMap::new();
     for (frontend, vip) in &desired.frontends {
-        match ids.resolve(frontend, vip) {
+        let room = resolved.len() < settings.frontends as usize;
+        let ids = if room {
+            ids.resolve(frontend, vip)
+        } else {
+            Err(Refusal::Frontends)
+        };
+        match ids {
             Ok(ids) => {
                 resolved.insert(*frontend, ids);
             }
@@ -99,7 +105,12 @@ pub fn plan(now: &Programmed, desired: &Desired, sources: &Sources, settings: &S
     }
     let mut next = Programmed {
         hops: ids.hops,
-        nodes: desired.hops.values().map(|hop| hop.mac).collect(),
+        nodes: desired
+            .hops
+            .values()
+            .map(|hop| hop.mac)
+            .take(settings.hops as usize)
+            .collect(),
         backends: ids.backends,
         frontends: BTreeMap::new(),
         free_tables: now.free_tables.clone(),
@@ -109,7 +120,9 @@ pub fn plan(now: &Programmed, desired: &Desired, sources: &Sources, settings: &S
     for (frontend, ids) in resolved {
         let vip = &desired.frontends[&frontend];
         let before = now.frontends.get(&frontend);
-        match install(vip, &ids, before, &mut next, settings, |step| operations.push(step.of(frontend))) {
+        match install(vip, &ids, before, &mut next, settings, |step| {
+            operations.push(step.of(frontend))
+        }) {
             Ok(installed) => {
                 next.frontends.insert(frontend, installed);
             }
@@ -119,7 +132,11 @@ pub fn plan(now: &Programmed, desired: &Desired, sources: &Sources, settings: &S
         }
     }
     remove_what_is_left(now, &mut next, &mut operations);
-    Plan { operations, next, refused }
+    Plan {
+        operations,
+        next,
+        refused,
+    }
 }
 
 /// Additions that no packet can see yet.
@@ -129,7 +146,11 @@ fn add_what_they_lead_to(now: &Programmed, next: &Programmed, operations: &mut V
             operations.push(Operation::SetHop(*id, *hop));
         }
     }
-    operations.extend(next.nodes.difference(&now.nodes).map(|mac| Operation::AddNode(*mac)));
+    operations.extend(
+        next.nodes
+            .difference(&now.nodes)
+            .map(|mac| Operation::AddNode(*mac)),
+    );
     for (id, backend) in &next.backends {
         if now.backends.get(id) != Some(backend) {
             operations.push(Operation::SetBackend(*id, *backend));
@@ -146,9 +167,16 @@ fn remove_what_is_left(now: &Programmed, next: &mut Programmed, operations: &mut
             }
         }
     }
-    let gone = now.backends.keys().filter(|id| !next.backends.contains_key(id));
+    let gone = now
+        .backends
+        .keys()
+        .filter(|id| !next.backends.contains_key(id));
     operations.extend(gone.map(|id| Operation::ClearBackend(*id)));
-    operations.extend(now.nodes.difference(&next.nodes).map(|mac| Operation::RemoveNode(*mac)));
+    operations.extend(
+        now.nodes
+            .difference(&next.nodes)
+            .map(|mac| Operation::RemoveNode(*mac)),
+    );
     let gone = now.hops.keys().filter(|id| !next.hops.contains_key(id));
     operations.extend(gone.map(|id| Operation::ClearHop(*id)));
 }
@@ -180,7 +208,11 @@ fn install(
     if let Some(before) = before.filter(|before| before.vip.as_ref() == Some(vip)) {
         return Ok(before.clone());
     }
-    let flags = if vip.client_ip_affinity { FrontendEntry::CLIENT_IP } else { 0 };
+    let flags = if vip.client_ip_affinity {
+        FrontendEntry::CLIENT_IP
+    } else {
+        0
+    };
     let old = before.map(|before| &*before.slots);
     let wanted = slots(vip, ids, old, settings.table_slots);
     let table_before = before.map_or(FrontendEntry::NO_TABLE, |before| before.entry.table);
@@ -201,7 +233,11 @@ fn install(
     if table_before != table && table_before != FrontendEntry::NO_TABLE {
         next.free_tables.push_back(table_before);
     }
-    Ok(Installed { entry, slots, vip: Some(vip.clone()) })
+    Ok(Installed {
+        entry,
+        slots,
+        vip: Some(vip.clone()),
+    })
 }
 
 /// Ids for hops and backends: the ones they have, or the lowest that nobody has or had.
@@ -220,14 +256,27 @@ struct Ids<'a> {
 }
 
 impl<'a> Ids<'a> {
-    fn new(now: &'a Programmed, desired: &'a Desired, sources: &'a Sources, settings: &'a Settings) -> Self {
+    fn new(
+        now: &'a Programmed,
+        desired: &'a Desired,
+        sources: &'a Sources,
+        settings: &'a Settings,
+    ) -> Self {
         Self {
             now,
             desired,
             sources,
             settings,
-            hop_ids: now.hops.iter().map(|(id, hop)| (hop.address, *id)).collect(),
-            backend_ids: now.backends.iter().map(|(id, backend)| (*backend, *id)).collect(),
+            hop_ids: now
+                .hops
+                .iter()
+                .map(|(id, hop)| (hop.address, *id))
+                .collect(),
+            backend_ids: now
+                .backends
+                .iter()
+                .map(|(id, backend)| (*backend, *id))
+                .collect(),
             hops: BTreeMap::new(),
             backends: BTreeMap::new(),
             hop_from: 1,
@@ -236,8 +285,16 @@ impl<'a> Ids<'a> {
     }
 
     /// The backend ids of one frontend.
-    fn resolve(&mut self, frontend: &Frontend, vip: &Vip) -> Result<BTreeMap<Endpoint, u16>, Refusal> {
-        if vip.backends.keys().any(|endpoint| endpoint.address.is_ipv6() != frontend.address.is_ipv6()) {
+    fn resolve(
+        &mut self,
+        frontend: &Frontend,
+        vip: &Vip,
+    ) -> Result<BTreeMap<Endpoint, u16>, Refusal> {
+        if vip
+            .backends
+            .keys()
+            .any(|endpoint| endpoint.address.is_ipv6() != frontend.address.is_ipv6())
+        {
             return Err(Refusal::Family);
         }
         vip.backends
@@ -262,11 +319,20 @@ impl<'a> Ids<'a> {
                 BackendEntry::USED | BackendEntry::IPV6
             }
         };
-        let entry = BackendEntry { address, port: endpoint.port.to_be_bytes(), hop, flags };
+        let entry = BackendEntry {
+            address,
+            port: endpoint.port.to_be_bytes(),
+            hop,
+            flags,
+        };
         let id = match self.backend_ids.get(&entry) {
             Some(id) => *id,
             None => {
-                let id = lowest_free(self.backend_from, self.settings.backends, &self.now.backends);
+                let id = lowest_free(
+                    self.backend_from,
+                    self.settings.backends,
+                    &self.now.backends,
+                );
                 let id = id.ok_or(Refusal::Backends)?;
                 self.backend_from = id.saturating_add(1);
                 id
@@ -292,9 +358,17 @@ impl<'a> Ids<'a> {
         // tables must not depend on what one node happens to have resolved.
         let known = self.desired.hops.get(&node).and_then(|hop| {
             let source = *self.sources.get(&hop.ifindex)?;
-            Some(HopEntry { mac: hop.mac, source, ifindex: hop.ifindex, address })
+            Some(HopEntry {
+                mac: hop.mac,
+                source,
+                ifindex: hop.ifindex,
+                address,
+            })
         });
-        let unknown = HopEntry { address, ..HopEntry::default() };
+        let unknown = HopEntry {
+            address,
+            ..HopEntry::default()
+        };
         self.hop_ids.insert(address, id);
         self.hops.insert(id, known.unwrap_or(unknown));
         Ok(id)
@@ -310,8 +384,14 @@ fn lowest_free<T>(from: u16, size: u32, in_use: &BTreeMap<u16, T>) -> Option<u16
 /// Ids that appear in the tables of `programmed`.
 #[must_use]
 pub fn ids_in_use(programmed: &Programmed) -> BTreeSet<u16> {
-    let slots = programmed.frontends.values().flat_map(|installed| installed.slots.iter());
-    slots.flat_map(|slot| [slot.current, slot.previous]).filter(|id| *id != 0).collect()
+    let slots = programmed
+        .frontends
+        .values()
+        .flat_map(|installed| installed.slots.iter());
+    slots
+        .flat_map(|slot| [slot.current, slot.previous])
+        .filter(|id| *id != 0)
+        .collect()
 }
 
 #[cfg(test)]

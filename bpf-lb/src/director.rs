@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 
 use aya::maps::MapError;
 use aya::programs::ProgramError;
-use aya::{Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
+use aya::{Ebpf, EbpfError, EbpfLoader};
 use landfall_bpf_lb_common::records::{
-    BackendEntry, BudgetEntry, ConnectionEntry4, ConnectionEntry6, ConnectionKey4, ConnectionKey6, FrontendEntry,
-    FrontendKey4, FrontendKey6, HopEntry, InterfaceEntry, SlotPair, table_stride,
+    BackendEntry, BudgetEntry, ConnectionEntry4, ConnectionEntry6, ConnectionKey4, ConnectionKey6,
+    FrontendEntry, FrontendKey4, FrontendKey6, HopEntry, InterfaceEntry, SlotPair, table_stride,
 };
 use landfall_bpf_lb_common::{Verdict, names};
 
@@ -111,9 +111,13 @@ impl Director {
         discard_misshapen(&maps_dir, settings)?;
         let mut ebpf = load_object(object::LANDFALL, settings)?;
         let program = names::XDP;
-        xdp_program(&mut ebpf).and_then(|xdp| xdp.load()).map_err(|source| LoadError::Program { program, source })?;
+        xdp_program(&mut ebpf)
+            .and_then(|xdp| xdp.load())
+            .map_err(|source| LoadError::Program { program, source })?;
         let program = names::EGRESS;
-        classifier(&mut ebpf).and_then(|tc| tc.load()).map_err(|source| LoadError::Program { program, source })?;
+        classifier(&mut ebpf)
+            .and_then(|tc| tc.load())
+            .map_err(|source| LoadError::Program { program, source })?;
         let maps = Maps::open(&maps_dir, settings)?;
         let programmed = maps.read(settings)?;
         let links = Links::new(links_dir);
@@ -133,10 +137,19 @@ impl Director {
     ///
     /// # Errors
     /// See [`AttachError`]; the interface is then as it was before.
-    pub fn attach(&mut self, ifindex: u32, name: &str, mode: AttachMode) -> Result<Attached, AttachError> {
-        let mac = interface::mac(name)
-            .map_err(|source| AttachError::Interface { name: name.to_owned(), source })?;
-        self.maps.set_interface(ifindex, mac).map_err(|source| AttachError::Map { ifindex, source })?;
+    pub fn attach(
+        &mut self,
+        ifindex: u32,
+        name: &str,
+        mode: AttachMode,
+    ) -> Result<Attached, AttachError> {
+        let mac = interface::mac(name).map_err(|source| AttachError::Interface {
+            name: name.to_owned(),
+            source,
+        })?;
+        self.maps
+            .set_interface(ifindex, mac)
+            .map_err(|source| AttachError::Map { ifindex, source })?;
         self.sources.insert(ifindex, mac);
         self.links.attach(&mut self.ebpf, ifindex, name, mode)
     }
@@ -148,7 +161,9 @@ impl Director {
     pub fn detach(&mut self, ifindex: u32) -> Result<(), AttachError> {
         self.links.detach(ifindex)?;
         self.sources.remove(&ifindex);
-        self.maps.remove_interface(ifindex).map_err(|source| AttachError::Map { ifindex, source })
+        self.maps
+            .remove_interface(ifindex)
+            .map_err(|source| AttachError::Map { ifindex, source })
     }
 
     /// Brings the maps to what `desired` says, by the fewest writes.
@@ -167,7 +182,23 @@ impl Director {
                 self.sources.insert(hop.ifindex, mac);
             }
         }
-        let plan = plan(&now, desired, &self.sources, &self.settings);
+        let (mut applied, mut next) = self.carry_out(&now, desired)?;
+        if !applied.refused.is_empty() && applied.operations > 0 {
+            // What was removed has made room.
+            let before = applied.operations;
+            (applied, next) = self.carry_out(&next, desired)?;
+            applied.operations += before;
+        }
+        self.programmed = Some(next);
+        Ok(applied)
+    }
+
+    fn carry_out(
+        &mut self,
+        now: &Programmed,
+        desired: &Desired,
+    ) -> Result<(Applied, Programmed), ApplyError> {
+        let plan = plan(now, desired, &self.sources, &self.settings);
         for operation in &plan.operations {
             self.maps.carry_out(operation)?;
         }
@@ -177,8 +208,7 @@ impl Director {
             backends: plan.next.backends.len(),
             refused: plan.refused.into_iter().collect(),
         };
-        self.programmed = Some(plan.next);
-        Ok(applied)
+        Ok((applied, plan.next))
     }
 
     /// Packets by verdict since the maps were made, over all CPUs.
@@ -202,9 +232,10 @@ impl Director {
         let (maps_dir, links_dir) = directories(settings);
         Links::new(links_dir).detach_all()?;
         match fs::remove_dir_all(&settings.pin_dir) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(LoadError::Directory { path: maps_dir, source })
-            }
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(LoadError::Directory {
+                path: maps_dir,
+                source,
+            }),
             _ => Ok(()),
         }
     }
@@ -218,24 +249,29 @@ pub fn load_object(object: &[u8], settings: &Settings) -> Result<Ebpf, EbpfError
     let (maps_dir, _) = directories(settings);
     let jiffies = jiffies_per_second();
     EbpfLoader::new()
-        .verifier_log_level(VerifierLogLevel::DEBUG)
         .default_map_pin_directory(&maps_dir)
         .override_global(names::TABLE_SLOTS, &settings.table_slots, false)
         .override_global(names::JIFFIES_PER_SECOND, &jiffies, false)
         .override_global(names::INSERT_BUDGET, &settings.insert_budget, false)
-        .map_max_entries(names::FRONTENDS4, settings.frontends)
-        .map_max_entries(names::FRONTENDS6, settings.frontends)
-        .map_max_entries(names::TABLES, settings.tables() * table_stride(settings.table_slots))
+        .map_max_entries(names::FRONTENDS4, settings.frontend_entries())
+        .map_max_entries(names::FRONTENDS6, settings.frontend_entries())
+        .map_max_entries(
+            names::TABLES,
+            settings.tables() * table_stride(settings.table_slots),
+        )
         .map_max_entries(names::BACKENDS, settings.backends)
         .map_max_entries(names::HOPS, settings.hops)
-        .map_max_entries(names::NODES, settings.hops)
+        .map_max_entries(names::NODES, settings.node_entries())
         .map_max_entries(names::CONNECTIONS4, settings.connections4)
         .map_max_entries(names::CONNECTIONS6, settings.connections6)
         .load(object)
 }
 
 fn directories(settings: &Settings) -> (PathBuf, PathBuf) {
-    (settings.pin_dir.join("maps"), settings.pin_dir.join("links"))
+    (
+        settings.pin_dir.join("maps"),
+        settings.pin_dir.join("links"),
+    )
 }
 
 /// Unpins maps that another version or other settings made. The five that refer to each other
@@ -243,12 +279,22 @@ fn directories(settings: &Settings) -> (PathBuf, PathBuf) {
 fn discard_misshapen(directory: &Path, settings: &Settings) -> Result<(), LoadError> {
     let at = |name: &str| directory.join(name);
     let tables = settings.tables() * table_stride(settings.table_slots);
-    let fits = has_shape::<FrontendKey4, FrontendEntry>(&at(names::FRONTENDS4), settings.frontends)
-        && has_shape::<FrontendKey6, FrontendEntry>(&at(names::FRONTENDS6), settings.frontends)
-        && has_shape::<u32, SlotPair>(&at(names::TABLES), tables)
+    let fits = has_shape::<FrontendKey4, FrontendEntry>(
+        &at(names::FRONTENDS4),
+        settings.frontend_entries(),
+    ) && has_shape::<FrontendKey6, FrontendEntry>(
+        &at(names::FRONTENDS6),
+        settings.frontend_entries(),
+    ) && has_shape::<u32, SlotPair>(&at(names::TABLES), tables)
         && has_shape::<u32, BackendEntry>(&at(names::BACKENDS), settings.backends)
         && has_shape::<u32, HopEntry>(&at(names::HOPS), settings.hops);
-    let together = [names::FRONTENDS4, names::FRONTENDS6, names::TABLES, names::BACKENDS, names::HOPS];
+    let together = [
+        names::FRONTENDS4,
+        names::FRONTENDS6,
+        names::TABLES,
+        names::BACKENDS,
+        names::HOPS,
+    ];
     if !fits {
         tracing::info!("the sizes of the data path have changed; its tables are made anew");
         for name in together {
@@ -257,11 +303,32 @@ fn discard_misshapen(directory: &Path, settings: &Settings) -> Result<(), LoadEr
     }
     let verdicts = u32::try_from(Verdict::COUNT).unwrap_or(u32::MAX);
     let alone = [
-        (names::NODES, has_shape::<InterfaceEntry, u32>(&at(names::NODES), settings.hops)),
-        (names::CONNECTIONS4, has_shape::<ConnectionKey4, ConnectionEntry4>(&at(names::CONNECTIONS4), settings.connections4)),
-        (names::CONNECTIONS6, has_shape::<ConnectionKey6, ConnectionEntry6>(&at(names::CONNECTIONS6), settings.connections6)),
-        (names::COUNTERS, has_shape::<u32, u64>(&at(names::COUNTERS), verdicts)),
-        (names::BUDGET, has_shape::<u32, BudgetEntry>(&at(names::BUDGET), 1)),
+        (
+            names::NODES,
+            has_shape::<InterfaceEntry, u32>(&at(names::NODES), settings.node_entries()),
+        ),
+        (
+            names::CONNECTIONS4,
+            has_shape::<ConnectionKey4, ConnectionEntry4>(
+                &at(names::CONNECTIONS4),
+                settings.connections4,
+            ),
+        ),
+        (
+            names::CONNECTIONS6,
+            has_shape::<ConnectionKey6, ConnectionEntry6>(
+                &at(names::CONNECTIONS6),
+                settings.connections6,
+            ),
+        ),
+        (
+            names::COUNTERS,
+            has_shape::<u32, u64>(&at(names::COUNTERS), verdicts),
+        ),
+        (
+            names::BUDGET,
+            has_shape::<u32, BudgetEntry>(&at(names::BUDGET), 1),
+        ),
     ];
     for (name, fits) in alone {
         if !fits {
@@ -273,22 +340,30 @@ fn discard_misshapen(directory: &Path, settings: &Settings) -> Result<(), LoadEr
 
 fn unpin(path: &Path) -> Result<(), LoadError> {
     match fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(LoadError::Directory { path: path.to_owned(), source })
-        }
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(LoadError::Directory {
+            path: path.to_owned(),
+            source,
+        }),
         _ => Ok(()),
     }
 }
 
 fn make(directory: &Path) -> Result<(), LoadError> {
-    fs::create_dir_all(directory).map_err(|source| LoadError::Directory { path: directory.to_owned(), source })
+    fs::create_dir_all(directory).map_err(|source| LoadError::Directory {
+        path: directory.to_owned(),
+        source,
+    })
 }
 
 /// The nearest existing ancestor of the pin directory must be on a bpffs.
 fn require_bpffs(path: &Path) -> Result<(), LoadError> {
     let existing = path.ancestors().find(|path| path.exists()).unwrap_or(path);
-    let failed = |source| LoadError::Directory { path: existing.to_owned(), source };
-    let name = std::ffi::CString::new(existing.as_os_str().as_bytes()).map_err(|error| failed(error.into()))?;
+    let failed = |source| LoadError::Directory {
+        path: existing.to_owned(),
+        source,
+    };
+    let name = std::ffi::CString::new(existing.as_os_str().as_bytes())
+        .map_err(|error| failed(error.into()))?;
     // SAFETY: all zeros is a valid structure for the call to fill, and the name ends with a zero.
     let (result, stat) = unsafe {
         let mut stat: libc::statfs = std::mem::zeroed();
@@ -298,7 +373,9 @@ fn require_bpffs(path: &Path) -> Result<(), LoadError> {
         return Err(failed(io::Error::last_os_error()));
     }
     if stat.f_type != libc::BPF_FS_MAGIC.into() {
-        return Err(LoadError::NotBpffs { path: path.to_owned() });
+        return Err(LoadError::NotBpffs {
+            path: path.to_owned(),
+        });
     }
     Ok(())
 }

@@ -19,7 +19,10 @@ pub(crate) fn mac(name: &str) -> io::Result<[u8; 6]> {
     // SAFETY: SIOCGIFHWADDR filled this member of the union.
     let address = unsafe { request.0.ifr_ifru.ifru_hwaddr };
     if address.sa_family != libc::ARPHRD_ETHER {
-        return Err(io::Error::new(io::ErrorKind::Unsupported, "not an Ethernet interface"));
+        return Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "not an Ethernet interface",
+        ));
     }
     let mut mac = [0; 6];
     for (byte, raw) in mac.iter_mut().zip(address.sa_data) {
@@ -37,7 +40,9 @@ pub(crate) fn name(ifindex: u32) -> io::Result<String> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the kernel ended it with a zero.
-    Ok(unsafe { CStr::from_ptr(buffer.as_ptr()) }.to_string_lossy().into_owned())
+    Ok(unsafe { CStr::from_ptr(buffer.as_ptr()) }
+        .to_string_lossy()
+        .into_owned())
 }
 
 /// Whether XDP belongs into the generic path on the interface `name` whatever its driver offers.
@@ -55,7 +60,11 @@ fn driver(name: &str) -> io::Result<Option<String>> {
         driver: [u8; 32],
         rest: [u8; 256],
     }
-    let mut info = DriverInfo { command: ETHTOOL_GDRVINFO, driver: [0; 32], rest: [0; 256] };
+    let mut info = DriverInfo {
+        command: ETHTOOL_GDRVINFO,
+        driver: [0; 32],
+        rest: [0; 256],
+    };
     let mut request = Request::new(name)?;
     request.0.ifr_ifru.ifru_data = (&raw mut info).cast();
     match request.ioctl(libc::SIOCETHTOOL) {
@@ -74,7 +83,10 @@ impl Request {
         // SAFETY: all zeros is a valid request.
         let mut request: libc::ifreq = unsafe { zeroed() };
         if name.len() >= request.ifr_name.len() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "interface name too long"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "interface name too long",
+            ));
         }
         for (slot, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
             *slot = libc::c_char::from_ne_bytes([byte]);
@@ -86,7 +98,11 @@ impl Request {
         let socket = socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
         // SAFETY: every request used here reads and writes an `ifreq`.
         let result = unsafe { libc::ioctl(socket.as_raw_fd(), request, &raw mut self.0) };
-        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        if result < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -106,13 +122,19 @@ pub(crate) fn xdp_program(ifindex: u32) -> io::Result<Option<u32>> {
     /// The first three tell a program by mode, the last one if there is but one.
     const PROGRAM_IDS: [u16; 4] = [4, 5, 6, 7];
     let answer = get_link(ifindex)?;
-    let Some(attributes) = answer.get(16 + 16..) else { return Ok(None) };
+    let Some(attributes) = answer.get(16 + 16..) else {
+        return Ok(None);
+    };
     let xdp = Attributes(attributes).find(|(kind, _)| kind & 0x3fff == IFLA_XDP);
-    let Some((_, nested)) = xdp else { return Ok(None) };
-    let id = Attributes(nested).find(|(kind, _)| PROGRAM_IDS.contains(kind)).and_then(|(_, value)| {
-        let id = u32::from_ne_bytes(value.get(..4)?.try_into().ok()?);
-        (id != 0).then_some(id)
-    });
+    let Some((_, nested)) = xdp else {
+        return Ok(None);
+    };
+    let id = Attributes(nested)
+        .find(|(kind, _)| PROGRAM_IDS.contains(kind))
+        .and_then(|(_, value)| {
+            let id = u32::from_ne_bytes(value.get(..4)?.try_into().ok()?);
+            (id != 0).then_some(id)
+        });
     Ok(id)
 }
 
@@ -128,18 +150,37 @@ fn get_link(ifindex: u32) -> io::Result<Vec<u8>> {
     request.extend(ifindex.to_ne_bytes());
     request.extend([0; 8]);
     // SAFETY: the buffer is as long as said.
-    let sent = unsafe { libc::send(socket.as_raw_fd(), request.as_ptr().cast(), request.len(), 0) };
+    let sent = unsafe {
+        libc::send(
+            socket.as_raw_fd(),
+            request.as_ptr().cast(),
+            request.len(),
+            0,
+        )
+    };
     if sent < 0 {
         return Err(io::Error::last_os_error());
     }
     let mut answer = vec![0; 65_536];
     // SAFETY: the buffer is as long as said.
-    let length = unsafe { libc::recv(socket.as_raw_fd(), answer.as_mut_ptr().cast(), answer.len(), 0) };
+    let length = unsafe {
+        libc::recv(
+            socket.as_raw_fd(),
+            answer.as_mut_ptr().cast(),
+            answer.len(),
+            0,
+        )
+    };
     let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
     answer.truncate(length);
-    let kind = answer.get(4..6).map(|kind| u16::from_ne_bytes([kind[0], kind[1]]));
+    let kind = answer
+        .get(4..6)
+        .map(|kind| u16::from_ne_bytes([kind[0], kind[1]]));
     if kind != Some(libc::RTM_NEWLINK) {
-        return Err(io::Error::new(io::ErrorKind::NotFound, format!("no interface {ifindex}")));
+        return Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("no interface {ifindex}"),
+        ));
     }
     Ok(answer)
 }

@@ -63,7 +63,9 @@ pub struct Attached {
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
     /// Another XDP program is there. It is left alone.
-    #[error("interface {ifindex} already runs another XDP program (id {prog_id}); remove it, or take the interface out of the policy")]
+    #[error(
+        "interface {ifindex} already runs another XDP program (id {prog_id}); remove it, or take the interface out of the policy"
+    )]
     Occupied {
         /// The interface.
         ifindex: u32,
@@ -126,13 +128,21 @@ impl Links {
     pub(crate) fn adopt(&self, ebpf: &mut Ebpf) -> Result<(), AttachError> {
         for path in self.pins()? {
             let is_egress = file_name(&path).starts_with("egress-");
-            let replaced = if is_egress { replace_egress(ebpf, &path) } else { replace_xdp(ebpf, &path) };
+            let replaced = if is_egress {
+                replace_egress(ebpf, &path)
+            } else {
+                replace_xdp(ebpf, &path)
+            };
             match replaced {
                 Ok(true) => {}
                 Ok(false) => remove_pin(&path)?,
                 Err(source) => {
                     let program = if is_egress { names::EGRESS } else { names::XDP };
-                    return Err(AttachError::Program { program, name: file_name(&path), source });
+                    return Err(AttachError::Program {
+                        program,
+                        name: file_name(&path),
+                        source,
+                    });
                 }
             }
         }
@@ -162,17 +172,27 @@ impl Links {
         name: &str,
         mode: AttachMode,
     ) -> Result<Attached, AttachError> {
-        let failed = |source| AttachError::Program { program: names::XDP, name: name.to_owned(), source };
+        let failed = |source| AttachError::Program {
+            program: names::XDP,
+            name: name.to_owned(),
+            source,
+        };
         for path in [XdpPath::Native, XdpPath::Generic] {
             let pin = self.xdp(path, ifindex);
             if pin.exists() {
                 if replace_xdp(ebpf, &pin).map_err(failed)? {
-                    return Ok(Attached { path, replaced: true });
+                    return Ok(Attached {
+                        path,
+                        replaced: true,
+                    });
                 }
                 remove_pin(&pin)?;
             }
         }
-        let of_interface = |source| AttachError::Interface { name: name.to_owned(), source };
+        let of_interface = |source| AttachError::Interface {
+            name: name.to_owned(),
+            source,
+        };
         if let Some(prog_id) = interface::xdp_program(ifindex).map_err(of_interface)? {
             return Err(AttachError::Occupied { ifindex, prog_id });
         }
@@ -181,21 +201,38 @@ impl Links {
             AttachMode::Native => false,
             AttachMode::Generic => true,
         };
-        let path = if generic { XdpPath::Generic } else { XdpPath::Native };
+        let path = if generic {
+            XdpPath::Generic
+        } else {
+            XdpPath::Native
+        };
         let (path, link) = match create_xdp(ebpf, ifindex, path) {
             Ok(link) => (path, link),
-            Err(_) if mode == AttachMode::Auto && !generic => {
-                (XdpPath::Generic, create_xdp(ebpf, ifindex, XdpPath::Generic).map_err(failed)?)
-            }
+            Err(_) if mode == AttachMode::Auto && !generic => (
+                XdpPath::Generic,
+                create_xdp(ebpf, ifindex, XdpPath::Generic).map_err(failed)?,
+            ),
             Err(source) => return Err(failed(source)),
         };
         pin(link, &self.xdp(path, ifindex))?;
-        Ok(Attached { path, replaced: false })
+        Ok(Attached {
+            path,
+            replaced: false,
+        })
     }
 
     /// Returns whether it was there already.
-    fn attach_egress(&self, ebpf: &mut Ebpf, ifindex: u32, name: &str) -> Result<bool, AttachError> {
-        let failed = |source| AttachError::Program { program: names::EGRESS, name: name.to_owned(), source };
+    fn attach_egress(
+        &self,
+        ebpf: &mut Ebpf,
+        ifindex: u32,
+        name: &str,
+    ) -> Result<bool, AttachError> {
+        let failed = |source| AttachError::Program {
+            program: names::EGRESS,
+            name: name.to_owned(),
+            source,
+        };
         let path = self.egress(ifindex);
         if path.exists() {
             if replace_egress(ebpf, &path).map_err(failed)? {
@@ -209,7 +246,9 @@ impl Links {
             return Ok(false);
         }
         let order = TcAttachOptions::TcxOrder(LinkOrder::default());
-        let id = program.attach_with_options(name, TcAttachType::Egress, order).map_err(failed)?;
+        let id = program
+            .attach_with_options(name, TcAttachType::Egress, order)
+            .map_err(failed)?;
         let link = program.take_link(id).map_err(failed)?;
         let link = FdLink::try_from(link).map_err(|error| failed(wrong_link(error)))?;
         pin(link, &path)?;
@@ -239,7 +278,10 @@ impl Links {
     }
 
     fn pins(&self) -> Result<Vec<PathBuf>, AttachError> {
-        let failed = |source| AttachError::Pin { path: self.directory.clone(), source };
+        let failed = |source| AttachError::Pin {
+            path: self.directory.clone(),
+            source,
+        };
         match fs::read_dir(&self.directory) {
             Ok(entries) => entries
                 .map(|entry| entry.map(|entry| entry.path()).map_err(failed))
@@ -259,15 +301,22 @@ impl Links {
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 pub(crate) fn xdp_program(ebpf: &mut Ebpf) -> Result<&mut Xdp, ProgramError> {
-    ebpf.program_mut(names::XDP).ok_or(ProgramError::NotLoaded)?.try_into()
+    ebpf.program_mut(names::XDP)
+        .ok_or(ProgramError::NotLoaded)?
+        .try_into()
 }
 
 pub(crate) fn classifier(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier, ProgramError> {
-    ebpf.program_mut(names::EGRESS).ok_or(ProgramError::NotLoaded)?.try_into()
+    ebpf.program_mut(names::EGRESS)
+        .ok_or(ProgramError::NotLoaded)?
+        .try_into()
 }
 
 fn create_xdp(ebpf: &mut Ebpf, ifindex: u32, path: XdpPath) -> Result<FdLink, ProgramError> {
@@ -284,20 +333,34 @@ fn create_xdp(ebpf: &mut Ebpf, ifindex: u32, path: XdpPath) -> Result<FdLink, Pr
 fn replace_xdp(ebpf: &mut Ebpf, path: &Path) -> Result<bool, ProgramError> {
     let link = XdpLink::try_from(open(path)?).map_err(wrong_link)?;
     let program = xdp_program(ebpf)?;
-    still_there(program.attach_to_link(link).and_then(|id| program.take_link(id)).map(drop))
+    still_there(
+        program
+            .attach_to_link(link)
+            .and_then(|id| program.take_link(id))
+            .map(drop),
+    )
 }
 
 /// Makes the pinned link run this program; `false` if its interface is gone.
 fn replace_egress(ebpf: &mut Ebpf, path: &Path) -> Result<bool, ProgramError> {
     let link = SchedClassifierLink::try_from(open(path)?).map_err(wrong_link)?;
     let program = classifier(ebpf)?;
-    still_there(program.attach_to_link(link).and_then(|id| program.take_link(id)).map(drop))
+    still_there(
+        program
+            .attach_to_link(link)
+            .and_then(|id| program.take_link(id))
+            .map(drop),
+    )
 }
 
 fn still_there(result: Result<(), ProgramError>) -> Result<bool, ProgramError> {
     match result {
         Ok(()) => Ok(true),
-        Err(ProgramError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOLINK) => Ok(false),
+        Err(ProgramError::SyscallError(error))
+            if error.io_error.raw_os_error() == Some(libc::ENOLINK) =>
+        {
+            Ok(false)
+        }
         Err(error) => Err(error),
     }
 }
@@ -323,9 +386,10 @@ fn pin(link: FdLink, path: &Path) -> Result<(), AttachError> {
 /// Removing the pin of a link that nobody holds open takes its program off.
 fn remove_pin(path: &Path) -> Result<(), AttachError> {
     match fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(AttachError::Pin { path: path.to_owned(), source })
-        }
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(AttachError::Pin {
+            path: path.to_owned(),
+            source,
+        }),
         _ => Ok(()),
     }
 }
@@ -338,12 +402,26 @@ fn has_tc_links() -> bool {
 fn attach_filter(program: &mut SchedClassifier, name: &str) -> Result<(), ProgramError> {
     // It may be there already, ours or somebody else's.
     let _ = tc::qdisc_add_clsact(name);
-    let options = NlOptions { priority: FILTER_PRIORITY, handle: FILTER_HANDLE, classid: None };
-    let id = match program.attach_with_options(name, TcAttachType::Egress, TcAttachOptions::Netlink(options)) {
+    let options = NlOptions {
+        priority: FILTER_PRIORITY,
+        handle: FILTER_HANDLE,
+        classid: None,
+    };
+    let id = match program.attach_with_options(
+        name,
+        TcAttachType::Egress,
+        TcAttachOptions::Netlink(options),
+    ) {
         Ok(id) => id,
         Err(_) => {
-            let link = SchedClassifierLink::attached(name, TcAttachType::Egress, FILTER_PRIORITY, FILTER_HANDLE, None)
-                .map_err(ProgramError::IOError)?;
+            let link = SchedClassifierLink::attached(
+                name,
+                TcAttachType::Egress,
+                FILTER_PRIORITY,
+                FILTER_HANDLE,
+                None,
+            )
+            .map_err(ProgramError::IOError)?;
             program.attach_to_link(link)?
         }
     };
@@ -355,7 +433,10 @@ fn attach_filter(program: &mut SchedClassifier, name: &str) -> Result<(), Progra
 fn detach_filter(name: &str) -> Result<(), AttachError> {
     match tc::qdisc_detach_program(name, TcAttachType::Egress, names::EGRESS) {
         Err(tc::TcError::IoError(error)) if error.kind() != io::ErrorKind::NotFound => {
-            Err(AttachError::Interface { name: name.to_owned(), source: error })
+            Err(AttachError::Interface {
+                name: name.to_owned(),
+                source: error,
+            })
         }
         _ => Ok(()),
     }

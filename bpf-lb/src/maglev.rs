@@ -118,18 +118,27 @@ mod tests {
     use std::net::Ipv4Addr;
 
     fn endpoint(number: u32) -> Endpoint {
-        Endpoint { address: Ipv4Addr::from(0x0af4_0000 + number).into(), port: 8080 }
+        Endpoint {
+            address: Ipv4Addr::from(0x0af4_0000 + number).into(),
+            port: 8080,
+        }
     }
 
     fn even(numbers: impl IntoIterator<Item = u32>) -> Vec<(Endpoint, u16)> {
-        let mut backends: Vec<_> = numbers.into_iter().map(|number| (endpoint(number), 1)).collect();
+        let mut backends: Vec<_> = numbers
+            .into_iter()
+            .map(|number| (endpoint(number), 1))
+            .collect();
         backends.sort_unstable();
         backends.dedup();
         backends
     }
 
     fn owners(backends: &[(Endpoint, u16)]) -> Vec<Endpoint> {
-        table(backends, SLOTS).iter().map(|index| backends[usize::from(*index)].0).collect()
+        table(backends, SLOTS)
+            .iter()
+            .map(|index| backends[usize::from(*index)].0)
+            .collect()
     }
 
     fn shares(backends: &[(Endpoint, u16)]) -> BTreeMap<Endpoint, usize> {
@@ -147,7 +156,10 @@ mod tests {
 
     #[test]
     fn a_single_backend_owns_every_slot() {
-        assert_eq!(shares(&even([7])).values().copied().collect::<Vec<_>>(), [SLOTS as usize]);
+        assert_eq!(
+            shares(&even([7])).values().copied().collect::<Vec<_>>(),
+            [SLOTS as usize]
+        );
     }
 
     #[test]
@@ -155,15 +167,19 @@ mod tests {
         let backends = even(0..100);
         let table = table(&backends, SLOTS_LARGE);
         assert_eq!(table.len(), SLOTS_LARGE as usize);
-        assert!(table.iter().all(|index| usize::from(*index) < backends.len()));
+        assert!(
+            table
+                .iter()
+                .all(|index| usize::from(*index) < backends.len())
+        );
     }
 
     #[test]
     fn the_table_is_the_same_for_ever() {
         // Nodes of two versions serve one VIP during a roll-out.
-        let sum = table(&even(0..10), SLOTS)
-            .iter()
-            .fold(0u64, |sum, index| sum.wrapping_mul(31).wrapping_add(u64::from(*index)));
+        let sum = table(&even(0..10), SLOTS).iter().fold(0u64, |sum, index| {
+            sum.wrapping_mul(31).wrapping_add(u64::from(*index))
+        });
         assert_eq!(sum, 2_072_577_911_663_594_910);
     }
 
@@ -175,7 +191,10 @@ mod tests {
         let one = SLOTS as f64 / 10.0;
         for (endpoint, weight) in &backends {
             let share = shares[endpoint] as f64;
-            assert!((share / one - f64::from(*weight)).abs() < 0.05, "{endpoint:?} has {share}");
+            assert!(
+                (share / one - f64::from(*weight)).abs() < 0.05,
+                "{endpoint:?} has {share}"
+            );
         }
     }
 

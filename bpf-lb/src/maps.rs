@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use aya::Pod;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use landfall_bpf_lb_common::records::{
-    BackendEntry, FrontendEntry, FrontendKey4, FrontendKey6, HopEntry, InterfaceEntry, Slot, table_stride,
+    BackendEntry, FrontendEntry, FrontendKey4, FrontendKey6, HopEntry, InterfaceEntry, Slot,
+    table_stride,
 };
 use landfall_bpf_lb_common::{Verdict, names};
 
@@ -62,10 +63,15 @@ impl Maps {
             let address = Ipv6Addr::from(key.address).into();
             frontends.extend(self.installed(address, key.port, key.protocol, entry));
         }
-        let used: BTreeSet<u32> = frontends.values().map(|installed| installed.entry.table).collect();
+        let used: BTreeSet<u32> = frontends
+            .values()
+            .map(|installed| installed.entry.table)
+            .collect();
         let mut programmed = Programmed {
             frontends,
-            free_tables: (0..settings.tables()).filter(|table| !used.contains(table)).collect::<VecDeque<_>>(),
+            free_tables: (0..settings.tables())
+                .filter(|table| !used.contains(table))
+                .collect::<VecDeque<_>>(),
             ..Programmed::default()
         };
         for id in ids_in_use(&programmed) {
@@ -82,11 +88,30 @@ impl Maps {
         Ok(programmed)
     }
 
-    fn installed(&self, address: IpAddr, port: [u8; 2], protocol: u8, entry: FrontendEntry) -> Option<(Frontend, Installed)> {
-        let protocol = [Protocol::Tcp, Protocol::Udp].into_iter().find(|known| *known as u8 == protocol)?;
-        let frontend = Frontend { address, port: u16::from_be_bytes(port), protocol };
+    fn installed(
+        &self,
+        address: IpAddr,
+        port: [u8; 2],
+        protocol: u8,
+        entry: FrontendEntry,
+    ) -> Option<(Frontend, Installed)> {
+        let protocol = [Protocol::Tcp, Protocol::Udp]
+            .into_iter()
+            .find(|known| *known as u8 == protocol)?;
+        let frontend = Frontend {
+            address,
+            port: u16::from_be_bytes(port),
+            protocol,
+        };
         let slots = self.tables.read(entry.table);
-        Some((frontend, Installed { entry, slots, vip: None }))
+        Some((
+            frontend,
+            Installed {
+                entry,
+                slots,
+                vip: None,
+            },
+        ))
     }
 
     /// Carries out one operation.
@@ -107,7 +132,10 @@ impl Maps {
                 Key::V4(key) => gone(self.frontends4.remove(&key)),
                 Key::V6(key) => gone(self.frontends6.remove(&key)),
             },
-            Operation::ClearBackend(id) => self.backends.set(u32::from(*id), BackendEntry::default(), 0),
+            Operation::ClearBackend(id) => {
+                self.backends
+                    .set(u32::from(*id), BackendEntry::default(), 0)
+            }
             Operation::RemoveNode(mac) => gone(self.nodes.remove(&as_key(*mac))),
             Operation::ClearHop(id) => self.hops.set(u32::from(*id), HopEntry::default(), 0),
         }
@@ -125,7 +153,12 @@ impl Maps {
     pub(crate) fn counters(&self) -> Result<Vec<(Verdict, u64)>, MapError> {
         Verdict::ALL
             .iter()
-            .map(|verdict| Ok((*verdict, self.counters.get(&(*verdict as u32), 0)?.iter().sum())))
+            .map(|verdict| {
+                Ok((
+                    *verdict,
+                    self.counters.get(&(*verdict as u32), 0)?.iter().sum(),
+                ))
+            })
             .collect()
     }
 }
@@ -143,22 +176,38 @@ fn key(frontend: &Frontend) -> Key {
     let port = frontend.port.to_be_bytes();
     let protocol = frontend.protocol as u8;
     match frontend.address {
-        IpAddr::V4(address) => Key::V4(FrontendKey4 { address: address.octets(), port, protocol, zero: 0 }),
-        IpAddr::V6(address) => Key::V6(FrontendKey6 { address: address.octets(), port, protocol, zero: 0 }),
+        IpAddr::V4(address) => Key::V4(FrontendKey4 {
+            address: address.octets(),
+            port,
+            protocol,
+            zero: 0,
+        }),
+        IpAddr::V6(address) => Key::V6(FrontendKey6 {
+            address: address.octets(),
+            port,
+            protocol,
+            zero: 0,
+        }),
     }
 }
 
 /// Removing what is not there is what was wanted.
 fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
-        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        Err(MapError::SyscallError(error))
+            if error.io_error.raw_os_error() == Some(libc::ENOENT) =>
+        {
+            Ok(())
+        }
         other => other,
     }
 }
 
 /// Whether the map pinned at `path` is of this shape; a missing one is of any.
 pub(crate) fn has_shape<K: Pod, V: Pod>(path: &Path, entries: u32) -> bool {
-    let Ok(map) = MapData::from_pin(path) else { return true };
+    let Ok(map) = MapData::from_pin(path) else {
+        return true;
+    };
     let Ok(info) = map.info() else { return false };
     info.max_entries() == entries
         && info.key_size() as usize == size_of::<K>()
@@ -192,9 +241,11 @@ impl Tables {
             )
         };
         match NonNull::new(memory) {
-            Some(mapped) if memory != libc::MAP_FAILED => {
-                Ok(Self { memory: mapped.cast(), length, slots: settings.table_slots })
-            }
+            Some(mapped) if memory != libc::MAP_FAILED => Ok(Self {
+                memory: mapped.cast(),
+                length,
+                slots: settings.table_slots,
+            }),
             _ => Err(MapError::IoError(io::Error::last_os_error())),
         }
     }
@@ -204,7 +255,8 @@ impl Tables {
         // SAFETY: `length` elements are mapped as long as `self` lives.
         let all = unsafe { std::slice::from_raw_parts(self.memory.as_ptr(), self.length) };
         let start = (table as usize).saturating_mul(stride);
-        all.get(start..start.saturating_add(stride)).unwrap_or_default()
+        all.get(start..start.saturating_add(stride))
+            .unwrap_or_default()
     }
 
     fn read(&self, table: u32) -> Arc<[Slot]> {
@@ -253,8 +305,14 @@ mod tests {
 
     #[test]
     fn a_packed_pair_lies_in_memory_as_the_programs_read_it() {
-        let even = Slot { current: 1, previous: 2 };
-        let odd = Slot { current: 3, previous: 4 };
+        let even = Slot {
+            current: 1,
+            previous: 2,
+        };
+        let odd = Slot {
+            current: 3,
+            previous: 4,
+        };
         let bytes = pack(even, odd).to_ne_bytes();
         // SAFETY: plain integers of eight bytes.
         let pair: SlotPair = unsafe { std::mem::transmute(bytes) };

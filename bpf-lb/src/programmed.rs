@@ -38,7 +38,10 @@ impl Programmed {
     /// Empty maps with room for so many tables.
     #[must_use]
     pub fn empty(tables: u32) -> Self {
-        Self { free_tables: (0..tables).collect(), ..Self::default() }
+        Self {
+            free_tables: (0..tables).collect(),
+            ..Self::default()
+        }
     }
 }
 

@@ -47,6 +47,16 @@ impl Settings {
     pub(crate) fn tables(&self) -> u32 {
         self.frontends + SPARE_TABLES
     }
+
+    /// Room for the frontends of before and after a change, because removals come last.
+    pub(crate) fn frontend_entries(&self) -> u32 {
+        self.frontends * 2
+    }
+
+    /// The same for the nodes' MAC addresses.
+    pub(crate) fn node_entries(&self) -> u32 {
+        self.hops * 2
+    }
 }
 
 const SPARE_TABLES: u32 = 8;

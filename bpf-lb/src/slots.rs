@@ -13,7 +13,12 @@ use crate::maglev;
 
 /// The slots of a frontend: `ids` are its backends' ids, `old` what the frontend has now.
 #[must_use]
-pub(crate) fn slots(vip: &Vip, ids: &BTreeMap<Endpoint, u16>, old: Option<&[Slot]>, count: u32) -> Vec<Slot> {
+pub(crate) fn slots(
+    vip: &Vip,
+    ids: &BTreeMap<Endpoint, u16>,
+    old: Option<&[Slot]>,
+    count: u32,
+) -> Vec<Slot> {
     let active: Vec<_> = select(vip, ids, |backend| backend.state == BackendState::Active);
     let all: Vec<_> = select(vip, ids, |_| true);
     // Nothing ready: what still serves is better than nothing, as kube-proxy sees it.
@@ -23,14 +28,29 @@ pub(crate) fn slots(vip: &Vip, ids: &BTreeMap<Endpoint, u16>, old: Option<&[Slot
     match old.filter(|old| old.len() == current.len()) {
         Some(old) => {
             let remembered = |(current, old): (u16, &Slot)| {
-                let before = if old.current == current { old.previous } else { old.current };
-                Slot { current, previous: if living.contains(&before) { before } else { current } }
+                let before = if old.current == current {
+                    old.previous
+                } else {
+                    old.current
+                };
+                Slot {
+                    current,
+                    previous: if living.contains(&before) {
+                        before
+                    } else {
+                        current
+                    },
+                }
             };
             current.into_iter().zip(old).map(remembered).collect()
         }
         // No memory: with what is draining put back, the table is nearly that of before.
         None => {
-            let before = if all.len() == chosen.len() { current.clone() } else { named(&all, ids, count) };
+            let before = if all.len() == chosen.len() {
+                current.clone()
+            } else {
+                named(&all, ids, count)
+            };
             current
                 .into_iter()
                 .zip(before)
@@ -40,7 +60,11 @@ pub(crate) fn slots(vip: &Vip, ids: &BTreeMap<Endpoint, u16>, old: Option<&[Slot
     }
 }
 
-fn select(vip: &Vip, ids: &BTreeMap<Endpoint, u16>, choose: impl Fn(&Backend) -> bool) -> Vec<(Endpoint, u16)> {
+fn select(
+    vip: &Vip,
+    ids: &BTreeMap<Endpoint, u16>,
+    choose: impl Fn(&Backend) -> bool,
+) -> Vec<(Endpoint, u16)> {
     vip.backends
         .iter()
         .filter(|(endpoint, backend)| ids.contains_key(endpoint) && choose(backend))
@@ -50,7 +74,10 @@ fn select(vip: &Vip, ids: &BTreeMap<Endpoint, u16>, choose: impl Fn(&Backend) ->
 
 fn named(backends: &[(Endpoint, u16)], ids: &BTreeMap<Endpoint, u16>, count: u32) -> Vec<u16> {
     let names: Vec<u16> = backends.iter().map(|(endpoint, _)| ids[endpoint]).collect();
-    maglev::table(backends, count).iter().map(|index| names[usize::from(*index)]).collect()
+    maglev::table(backends, count)
+        .iter()
+        .map(|index| names[usize::from(*index)])
+        .collect()
 }
 
 #[cfg(test)]
@@ -62,16 +89,29 @@ mod tests {
     const COUNT: u32 = 1021;
 
     fn endpoint(number: u8) -> Endpoint {
-        Endpoint { address: Ipv4Addr::new(10, 244, 0, number).into(), port: 80 }
+        Endpoint {
+            address: Ipv4Addr::new(10, 244, 0, number).into(),
+            port: 80,
+        }
     }
 
     fn vip(backends: &[(u8, BackendState)]) -> (Vip, BTreeMap<Endpoint, u16>) {
-        let backend = |state| Backend { placement: Placement::Local, weight: 1, state };
+        let backend = |state| Backend {
+            placement: Placement::Local,
+            weight: 1,
+            state,
+        };
         let vip = Vip {
-            backends: backends.iter().map(|(number, state)| (endpoint(*number), backend(*state))).collect(),
+            backends: backends
+                .iter()
+                .map(|(number, state)| (endpoint(*number), backend(*state)))
+                .collect(),
             client_ip_affinity: false,
         };
-        let ids = backends.iter().map(|(number, _)| (endpoint(*number), u16::from(*number))).collect();
+        let ids = backends
+            .iter()
+            .map(|(number, _)| (endpoint(*number), u16::from(*number)))
+            .collect();
         (vip, ids)
     }
 
@@ -82,7 +122,11 @@ mod tests {
         let (vip, ids) = vip(&[(1, Active), (2, Active)]);
         let slots = slots(&vip, &ids, None, COUNT);
         assert_eq!(slots.len(), COUNT as usize);
-        assert!(slots.iter().all(|slot| slot.current == slot.previous && slot.current != 0));
+        assert!(
+            slots
+                .iter()
+                .all(|slot| slot.current == slot.previous && slot.current != 0)
+        );
     }
 
     #[test]
@@ -102,7 +146,10 @@ mod tests {
         let (before, ids) = vip(&[(1, Active), (2, Active), (3, Active)]);
         let old = slots(&before, &ids, None, COUNT);
         let (after, ids) = vip(&[(1, Active), (2, Draining), (3, Active)]);
-        assert_eq!(slots(&after, &ids, Some(&old), COUNT), slots(&after, &ids, None, COUNT));
+        assert_eq!(
+            slots(&after, &ids, Some(&old), COUNT),
+            slots(&after, &ids, None, COUNT)
+        );
     }
 
     #[test]
@@ -111,7 +158,11 @@ mod tests {
         let old = slots(&before, &ids, None, COUNT);
         let (after, ids) = vip(&[(1, Active)]);
         let new = slots(&after, &ids, Some(&old), COUNT);
-        assert!(new.iter().all(|slot| *slot == Slot { current: 1, previous: 1 }));
+        assert!(new.iter().all(|slot| *slot
+            == Slot {
+                current: 1,
+                previous: 1
+            }));
     }
 
     #[test]
@@ -129,7 +180,11 @@ mod tests {
     #[test]
     fn with_nothing_ready_what_drains_still_serves() {
         let (vip, ids) = vip(&[(1, Draining), (2, Draining)]);
-        assert!(slots(&vip, &ids, None, COUNT).iter().all(|slot| slot.current != 0));
+        assert!(
+            slots(&vip, &ids, None, COUNT)
+                .iter()
+                .all(|slot| slot.current != 0)
+        );
     }
 
     #[test]

@@ -4,7 +4,9 @@ mod support;
 
 use std::net::{IpAddr, SocketAddr};
 
-use landfall_bpf_lb::desired::{Backend, BackendState, Desired, Endpoint, Frontend, Hop, Placement, Protocol, Vip};
+use landfall_bpf_lb::desired::{
+    Backend, BackendState, Desired, Endpoint, Frontend, Hop, Placement, Protocol, Vip,
+};
 use landfall_bpf_lb::{Director, Verdict};
 use support::frames::{CLIENT_MAC, Flow, Shape, frame, see, shaped};
 use support::run::{PASS, REDIRECT, TX, receive, send};
@@ -30,24 +32,61 @@ fn families() -> [Family; 2] {
         node: node.parse().unwrap(),
     };
     [
-        family("198.51.100.7:40001", "192.0.2.10:80", "10.244.1.5:10080", "192.0.2.2"),
-        family("[2001:db8:ffff::7]:40001", "[2001:db8::10]:80", "[fd00:10:244:1::5]:10080", "2001:db8::2"),
+        family(
+            "198.51.100.7:40001",
+            "192.0.2.10:80",
+            "10.244.1.5:10080",
+            "192.0.2.2",
+        ),
+        family(
+            "[2001:db8:ffff::7]:40001",
+            "[2001:db8::10]:80",
+            "[fd00:10:244:1::5]:10080",
+            "2001:db8::2",
+        ),
     ]
 }
 
 impl Family {
     fn flow(&self, protocol: Protocol) -> Flow {
-        Flow { client: self.client, to: self.vip, protocol }
+        Flow {
+            client: self.client,
+            to: self.vip,
+            protocol,
+        }
     }
 }
 
 fn desired(family: &Family, protocol: Protocol, placement: Placement, ifindex: u32) -> Desired {
     let mut desired = Desired::default();
-    let backend = Backend { placement, weight: 1, state: BackendState::Active };
-    let endpoint = Endpoint { address: family.pod.ip(), port: family.pod.port() };
-    let frontend = Frontend { address: family.vip.ip(), port: family.vip.port(), protocol };
-    desired.frontends.insert(frontend, Vip { backends: [(endpoint, backend)].into(), client_ip_affinity: false });
-    desired.hops.insert(family.node, Hop { mac: HOP_MAC, ifindex });
+    let backend = Backend {
+        placement,
+        weight: 1,
+        state: BackendState::Active,
+    };
+    let endpoint = Endpoint {
+        address: family.pod.ip(),
+        port: family.pod.port(),
+    };
+    let frontend = Frontend {
+        address: family.vip.ip(),
+        port: family.vip.port(),
+        protocol,
+    };
+    desired.frontends.insert(
+        frontend,
+        Vip {
+            backends: [(endpoint, backend)].into(),
+            client_ip_affinity: false,
+        },
+    );
+    desired.hops.insert(
+        family.node,
+        Hop {
+            mac: HOP_MAC,
+            ifindex,
+        },
+    );
     desired
 }
 
@@ -56,8 +95,14 @@ fn each(node: &Node, remote: bool, mut check: impl FnMut(&mut Director, Family, 
     let mut director = node.director();
     for family in families() {
         for protocol in PROTOCOLS {
-            let placement = if remote { Placement::Remote(family.node) } else { Placement::Local };
-            director.apply(&desired(&family, protocol, placement, node.ifindex)).unwrap();
+            let placement = if remote {
+                Placement::Remote(family.node)
+            } else {
+                Placement::Local
+            };
+            director
+                .apply(&desired(&family, protocol, placement, node.ifindex))
+                .unwrap();
             check(&mut director, family, protocol);
         }
     }
@@ -99,8 +144,18 @@ fn a_local_backends_packet_becomes_the_pods() {
         assert_eq!(after.payload, before.payload);
         assert_eq!((after.source_mac, after.destination_mac), (CLIENT_MAC, OWN));
 
-        let reply = Flow { client: family.pod, to: family.client, protocol };
-        let reply = shaped(reply, &Shape { syn: false, ..Shape::default() });
+        let reply = Flow {
+            client: family.pod,
+            to: family.client,
+            protocol,
+        };
+        let reply = shaped(
+            reply,
+            &Shape {
+                syn: false,
+                ..Shape::default()
+            },
+        );
         let ran = send(director, &reply);
         assert_eq!(ran.verdict(), Verdict::ReplyRewritten);
         let after = see(&ran.frame);
@@ -117,8 +172,17 @@ fn a_hop_behind_another_interface_is_redirected_to() {
     let mut director = node.director();
     let [family, _] = families();
     let placement = Placement::Remote(family.node);
-    director.apply(&desired(&family, Protocol::Tcp, placement, node.other)).unwrap();
-    let ran = receive(&mut director, node.ifindex, &frame(family.flow(Protocol::Tcp)));
-    assert_eq!((ran.action, ran.verdict()), (REDIRECT, Verdict::DirectedElsewhere));
+    director
+        .apply(&desired(&family, Protocol::Tcp, placement, node.other))
+        .unwrap();
+    let ran = receive(
+        &mut director,
+        node.ifindex,
+        &frame(family.flow(Protocol::Tcp)),
+    );
+    assert_eq!(
+        (ran.action, ran.verdict()),
+        (REDIRECT, Verdict::DirectedElsewhere)
+    );
     assert_eq!(see(&ran.frame).destination_mac, HOP_MAC);
 }

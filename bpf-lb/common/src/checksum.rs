@@ -103,7 +103,10 @@ mod tests {
     fn recompute(bytes: &[u8]) -> [u8; 2] {
         let mut sum: u64 = 0;
         for pair in bytes.chunks(2) {
-            sum += u64::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
+            sum += u64::from(u16::from_be_bytes([
+                pair[0],
+                pair.get(1).copied().unwrap_or(0),
+            ]));
         }
         while sum > 0xffff {
             sum = (sum & 0xffff) + (sum >> 16);

@@ -131,7 +131,11 @@ pub fn network<W: Window + ?Sized>(frame: &W) -> Result<Network, Verdict> {
 /// # Errors
 /// The verdict with which the packet passes.
 #[inline(always)]
-pub fn ipv4<W: Window + ?Sized>(frame: &W, offset: usize, lengths: Lengths) -> Result<Transport, Verdict> {
+pub fn ipv4<W: Window + ?Sized>(
+    frame: &W,
+    offset: usize,
+    lengths: Lengths,
+) -> Result<Transport, Verdict> {
     // The whole of it, although only half is looked at: the check holds for the addresses too, and
     // the verifier would not see that a later one implies it.
     let header: [u8; 20] = frame.at(offset).ok_or(Verdict::Malformed)?;
@@ -159,7 +163,11 @@ pub fn ipv4<W: Window + ?Sized>(frame: &W, offset: usize, lengths: Lengths) -> R
 /// # Errors
 /// The verdict with which the packet passes.
 #[inline(always)]
-pub fn ipv6<W: Window + ?Sized>(frame: &W, offset: usize, lengths: Lengths) -> Result<Transport, Verdict> {
+pub fn ipv6<W: Window + ?Sized>(
+    frame: &W,
+    offset: usize,
+    lengths: Lengths,
+) -> Result<Transport, Verdict> {
     let header: [u8; IPV6] = frame.at(offset).ok_or(Verdict::Malformed)?;
     if header[0] >> 4 != 6 {
         return Err(Verdict::Malformed);
@@ -172,12 +180,21 @@ pub fn ipv6<W: Window + ?Sized>(frame: &W, offset: usize, lengths: Lengths) -> R
             return Err(Verdict::Malformed);
         }
     }
-    transport(frame, offset + IPV6 + extensions, protocol, header[IPV6_HOP_LIMIT])
+    transport(
+        frame,
+        offset + IPV6 + extensions,
+        protocol,
+        header[IPV6_HOP_LIMIT],
+    )
 }
 
 /// The upper-layer protocol and the length of the extension headers before it.
 #[inline(always)]
-fn extensions<W: Window + ?Sized>(frame: &W, start: usize, first: u8) -> Result<(u8, usize), Verdict> {
+fn extensions<W: Window + ?Sized>(
+    frame: &W,
+    start: usize,
+    first: u8,
+) -> Result<(u8, usize), Verdict> {
     let mut next = first;
     let mut length = 0;
     for _ in 0..EXTENSIONS {
@@ -233,4 +250,174 @@ fn transport<W: Window + ?Sized>(
         destination: u16::from_ne_bytes([ports[2], ports[3]]),
         established,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use etherparse::PacketBuilder;
+    use proptest::prelude::*;
+    use std::vec;
+    use std::vec::Vec;
+
+    fn udp4(payload: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])
+            .ipv4([192, 0, 2, 1], [192, 0, 2, 2], 9)
+            .udp(4000, 53)
+            .write(&mut frame, payload)
+            .unwrap();
+        frame
+    }
+
+    fn tcp6(
+        flags: impl Fn(
+            etherparse::PacketBuilderStep<etherparse::TcpHeader>,
+        ) -> etherparse::PacketBuilderStep<etherparse::TcpHeader>,
+    ) -> Vec<u8> {
+        let mut frame = Vec::new();
+        let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])
+            .ipv6([1; 16], [2; 16], 9)
+            .tcp(4000, 80, 1, 2);
+        flags(builder).write(&mut frame, &[]).unwrap();
+        frame
+    }
+
+    fn transport_of(frame: &[u8]) -> Result<Transport, Verdict> {
+        match network(frame)? {
+            Network::V4(offset) => ipv4(frame, offset, Lengths::Checked),
+            Network::V6(offset) => ipv6(frame, offset, Lengths::Checked),
+        }
+    }
+
+    #[test]
+    fn a_plain_datagram_is_found() {
+        let found = transport_of(&udp4(b"hello")).unwrap();
+        assert_eq!(
+            (found.offset, found.protocol, found.hop_limit),
+            (34, UDP, 9)
+        );
+        assert_eq!(found.source.to_ne_bytes(), 4000u16.to_be_bytes());
+        assert_eq!(found.destination.to_ne_bytes(), 53u16.to_be_bytes());
+        assert!(!found.established);
+    }
+
+    #[test]
+    fn only_a_lone_syn_opens_a_connection() {
+        let found = |frame: Vec<u8>| transport_of(&frame).unwrap().established;
+        assert!(!found(tcp6(|tcp| tcp.syn())));
+        assert!(found(tcp6(|tcp| tcp.syn().ack(1))));
+        assert!(found(tcp6(|tcp| tcp.ack(1))));
+        assert!(found(tcp6(|tcp| tcp.rst())));
+        assert!(found(tcp6(|tcp| tcp.fin().ack(1))));
+    }
+
+    #[test]
+    fn two_tags_are_looked_through_and_three_are_not() {
+        let mut frame = udp4(b"");
+        for tags in 1..=3 {
+            frame.splice(12..12, [0x81, 0x00, 0x00, tags]);
+            let found = transport_of(&frame).map(|found| found.offset);
+            let expected = if tags < 3 {
+                Ok(34 + 4 * usize::from(tags))
+            } else {
+                Err(Verdict::NotIp)
+            };
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn any_sign_of_a_fragment_is_one() {
+        for bytes in [[0x20, 0], [0, 1], [0x1f, 0xff], [0x20, 1]] {
+            let mut frame = udp4(b"");
+            frame[20..22].copy_from_slice(&bytes);
+            assert_eq!(transport_of(&frame), Err(Verdict::Fragment));
+        }
+        let mut frame = udp4(b"");
+        frame[20] = 0x40;
+        assert!(
+            transport_of(&frame).is_ok(),
+            "don't fragment is no fragment"
+        );
+    }
+
+    #[test]
+    fn a_header_shorter_than_twenty_bytes_is_malformed() {
+        let mut frame = udp4(b"");
+        frame[14] = 0x44;
+        assert_eq!(transport_of(&frame), Err(Verdict::Malformed));
+    }
+
+    #[test]
+    fn padding_behind_the_packet_is_no_contradiction() {
+        let mut frame = udp4(b"");
+        frame.resize(60, 0);
+        assert!(transport_of(&frame).is_ok());
+    }
+
+    #[test]
+    fn a_routing_header_with_segments_left_is_not_for_us_to_follow() {
+        let mut frame = tcp6(|tcp| tcp.syn());
+        frame.splice(54..54, [TCP, 0, 0, 1, 0, 0, 0, 0]);
+        frame[20] = ROUTING;
+        frame[19] += 8;
+        assert_eq!(transport_of(&frame), Err(Verdict::OtherProtocol));
+        frame[57] = 0;
+        assert_eq!(transport_of(&frame).map(|found| found.offset), Ok(62));
+    }
+
+    #[test]
+    fn a_large_send_of_our_own_need_not_say_its_length() {
+        let mut frame = udp4(b"");
+        frame[16..18].copy_from_slice(&[0, 0]);
+        assert_eq!(transport_of(&frame), Err(Verdict::Malformed));
+        assert!(ipv4(&*frame, 14, Lengths::Trusted).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn a_frame_cut_anywhere_is_malformed(payload in proptest::collection::vec(any::<u8>(), 0..64), cut in any::<prop::sample::Index>()) {
+            let frame = udp4(&payload);
+            let cut = cut.index(frame.len());
+            prop_assert_eq!(transport_of(&frame[..cut]), Err(Verdict::Malformed));
+        }
+
+        #[test]
+        fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..200), family in 0..3u8) {
+            let mut frame = vec![0; 12];
+            frame.extend(match family { 0 => ETHERTYPE_IPV4, 1 => ETHERTYPE_IPV6, _ => VLAN });
+            frame.extend(&bytes);
+            if let Ok(found) = transport_of(&frame) {
+                prop_assert!(found.offset + UDP_LENGTH <= frame.len());
+            }
+        }
+
+        #[test]
+        fn extension_headers_are_walked_as_etherparse_walks_them(
+            lengths in proptest::collection::vec(0u8..4, 0..4), kinds in proptest::collection::vec(0usize..2, 4)
+        ) {
+            let mut frame = tcp6(|tcp| tcp.syn());
+            let mut at = 54;
+            let mut field = 20;
+            for (length, kind) in lengths.iter().zip(&kinds) {
+                // Hop-by-hop may stand first only.
+                let kind = if at == 54 && *kind == 0 { HOP_BY_HOP } else { DESTINATION_OPTIONS };
+                let size = (usize::from(*length) + 1) * 8;
+                let mut header = vec![0; size];
+                header[0] = frame[field];
+                header[1] = *length;
+                frame.splice(at..at, header);
+                frame[field] = kind;
+                field = at;
+                at += size;
+            }
+            let payload = u16::try_from(frame.len() - 54).unwrap();
+            frame[18..20].copy_from_slice(&payload.to_be_bytes());
+            let sliced = etherparse::SlicedPacket::from_ethernet(&frame).unwrap();
+            prop_assert!(matches!(sliced.transport, Some(etherparse::TransportSlice::Tcp(_))));
+            prop_assert_eq!(transport_of(&frame).map(|found| found.offset), Ok(at));
+        }
+    }
 }

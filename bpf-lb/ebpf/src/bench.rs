@@ -45,7 +45,11 @@ fn renew(ctx: &XdpContext) -> Option<Frame> {
         // SAFETY: the first 64 of 80 bytes.
         bytes.copy_from_slice(unsafe { &*(template.as_ptr().cast::<[u8; 64]>()) });
     }
-    let port = if PORT_OFFSET.load() == 34 { frame.bytes::<2>(34)? } else { frame.bytes::<2>(54)? };
+    let port = if PORT_OFFSET.load() == 34 {
+        frame.bytes::<2>(34)?
+    } else {
+        frame.bytes::<2>(54)?
+    };
     // An odd factor visits every flow, far from the one before.
     let flow = (run as u32).wrapping_mul(40_503) & FLOWS.load();
     *port = (flow as u16).to_be_bytes();

@@ -30,7 +30,13 @@ pub(crate) fn now() -> u64 {
 fn key<F: Family>(packet: &Packet<F>, backend: &BackendEntry) -> F::Key {
     let transport = &packet.transport;
     let port = u16::from_ne_bytes(backend.port);
-    F::key(packet.client, transport.source, F::pod(backend), port, transport.protocol)
+    F::key(
+        packet.client,
+        transport.source,
+        F::pod(backend),
+        port,
+        transport.protocol,
+    )
 }
 
 /// Whether `packet` belongs to a connection that `backend` has by this packet's frontend.
@@ -38,7 +44,9 @@ fn key<F: Family>(packet: &Packet<F>, backend: &BackendEntry) -> F::Key {
 pub(crate) fn look_up<F: Family>(packet: &Packet<F>, backend: &BackendEntry) -> Known {
     match F::connection(&key(packet, backend)) {
         // SAFETY: an entry of the table; it may be reused under us, which shows as another frontend.
-        Some(entry) if F::vip(unsafe { &*entry }) == (packet.vip, packet.transport.destination) => Known::Yes,
+        Some(entry) if F::vip(unsafe { &*entry }) == (packet.vip, packet.transport.destination) => {
+            Known::Yes
+        }
         _ => Known::No,
     }
 }
@@ -64,7 +72,10 @@ pub(crate) fn record<F: Family>(packet: &Packet<F>, backend: &BackendEntry) -> R
         }
     }
     spend(now)?;
-    F::remember(&key, &F::entry(packet.vip, packet.transport.destination, now))
+    F::remember(
+        &key,
+        &F::entry(packet.vip, packet.transport.destination, now),
+    )
 }
 
 /// Takes one insert from this CPU's budget, so that a flood of new connections cannot push the

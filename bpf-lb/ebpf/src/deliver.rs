@@ -18,20 +18,35 @@ use crate::ingress::Packet;
 
 /// Translates `packet` to the pod `backend`.
 #[inline(always)]
-pub(crate) fn deliver<F: Family>(packet: &Packet<F>, backend: &BackendEntry) -> Result<(), Verdict> {
+pub(crate) fn deliver<F: Family>(
+    packet: &Packet<F>,
+    backend: &BackendEntry,
+) -> Result<(), Verdict> {
     let frame = &packet.frame;
     let transport = &packet.transport;
     let pod = F::pod(backend);
-    let checksum_offset =
-        transport.offset + if transport.protocol == TCP { TCP_CHECKSUM } else { UDP_CHECKSUM };
-    let ports = frame.bytes::<4>(transport.offset).ok_or(Verdict::Malformed)?;
-    let checksum = frame.bytes::<2>(checksum_offset).ok_or(Verdict::Malformed)?;
+    let checksum_offset = transport.offset
+        + if transport.protocol == TCP {
+            TCP_CHECKSUM
+        } else {
+            UDP_CHECKSUM
+        };
+    let ports = frame
+        .bytes::<4>(transport.offset)
+        .ok_or(Verdict::Malformed)?;
+    let checksum = frame
+        .bytes::<2>(checksum_offset)
+        .ok_or(Verdict::Malformed)?;
     connections::record(packet, backend)?;
 
     F::set_destination(frame, packet.network, packet.vip, pod).ok_or(Verdict::Malformed)?;
-    let change = F::replace(Change::none(), packet.vip, pod).word(transport.destination.to_ne_bytes(), backend.port);
-    *checksum =
-        if transport.protocol == TCP { change.apply(*checksum) } else { change.apply_udp(*checksum) };
+    let change = F::replace(Change::none(), packet.vip, pod)
+        .word(transport.destination.to_ne_bytes(), backend.port);
+    *checksum = if transport.protocol == TCP {
+        change.apply(*checksum)
+    } else {
+        change.apply_udp(*checksum)
+    };
     ports[2..].copy_from_slice(&backend.port);
     Ok(())
 }

@@ -19,16 +19,34 @@ pub(crate) fn direct<F: Family>(
     let frame = &packet.frame;
     let hop = maps::hop(backend.hop).ok_or(Verdict::NoHop)?;
     let ethernet = frame.bytes::<12>(0).ok_or(Verdict::Malformed)?;
-    let destination = [ethernet[0], ethernet[1], ethernet[2], ethernet[3], ethernet[4], ethernet[5]];
+    let destination = [
+        ethernet[0],
+        ethernet[1],
+        ethernet[2],
+        ethernet[3],
+        ethernet[4],
+        ethernet[5],
+    ];
     // On the hop's own interface its record holds our address; elsewhere it must be looked up.
     let same = hop.ifindex == frame.ifindex;
-    let ours = if same { destination == hop.source } else { maps::is_ours(frame.ifindex, destination) };
+    let ours = if same {
+        destination == hop.source
+    } else {
+        maps::is_ours(frame.ifindex, destination)
+    };
     if !ours {
         return Err(Verdict::NotOurMac);
     }
     F::set_hop_limit(frame, packet.network, limit).ok_or(Verdict::Malformed)?;
     ethernet[..6].copy_from_slice(&hop.mac);
     ethernet[6..].copy_from_slice(&hop.source);
-    let verdict = if same { verdict } else { Verdict::DirectedElsewhere };
-    Ok(Outcome { verdict, ifindex: hop.ifindex })
+    let verdict = if same {
+        verdict
+    } else {
+        Verdict::DirectedElsewhere
+    };
+    Ok(Outcome {
+        verdict,
+        ifindex: hop.ifindex,
+    })
 }

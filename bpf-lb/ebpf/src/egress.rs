@@ -8,8 +8,8 @@ use aya_ebpf::bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC
 use aya_ebpf::helpers::bpf_csum_diff;
 use aya_ebpf::programs::TcContext;
 use landfall_bpf_lb_common::headers::{
-    self, ETHERNET, IPV4_CHECKSUM, IPV6, Lengths, Network, TCP, TCP_CHECKSUM, TCP_MINIMUM, Transport,
-    UDP_CHECKSUM,
+    self, ETHERNET, IPV4_CHECKSUM, IPV6, Lengths, Network, TCP, TCP_CHECKSUM, TCP_MINIMUM,
+    Transport, UDP_CHECKSUM,
 };
 use landfall_bpf_lb_common::{Action, Verdict};
 
@@ -32,7 +32,11 @@ pub fn reply(ctx: &TcContext) -> i32 {
         Err(_) => Verdict::ReplyUntracked,
     };
     maps::count(verdict);
-    if verdict.action() == Action::Drop { TC_ACT_SHOT as i32 } else { TC_ACT_UNSPEC }
+    if verdict.action() == Action::Drop {
+        TC_ACT_SHOT as i32
+    } else {
+        TC_ACT_UNSPEC
+    }
 }
 
 #[inline(always)]
@@ -40,7 +44,11 @@ fn rewrite(ctx: &TcContext) -> Result<(), Verdict> {
     let length = ctx.len();
     let mut frame = Frame::of_skb(ctx);
     if frame.visible() < HEADERS && frame.visible() < length as usize {
-        let wanted = if length < HEADERS as u32 { length } else { HEADERS as u32 };
+        let wanted = if length < HEADERS as u32 {
+            length
+        } else {
+            HEADERS as u32
+        };
         ctx.pull_data(wanted).map_err(|_| Verdict::Malformed)?;
         frame = Frame::of_skb(ctx);
     }
@@ -63,7 +71,13 @@ fn tracked<F: Family>(
     pod: F::Address,
     client: F::Address,
 ) -> Result<(F::Address, u16), Verdict> {
-    let key = F::key(client, transport.destination, pod, transport.source, transport.protocol);
+    let key = F::key(
+        client,
+        transport.destination,
+        pod,
+        transport.source,
+        transport.protocol,
+    );
     let entry = F::connection(&key).ok_or(Verdict::ReplyUntracked)?;
     // SAFETY: an entry of the table; `seen` alone is written, and a word at once.
     let entry = unsafe { &mut *entry };
@@ -75,26 +89,40 @@ fn tracked<F: Family>(
 }
 
 #[inline(always)]
-fn rewrite4(ctx: &TcContext, frame: &Frame, network: usize, transport: &Transport) -> Result<(), Verdict> {
+fn rewrite4(
+    ctx: &TcContext,
+    frame: &Frame,
+    network: usize,
+    transport: &Transport,
+) -> Result<(), Verdict> {
     let (pod, client) = V4::addresses(frame, network).ok_or(Verdict::Malformed)?;
     let (vip, port) = tracked::<V4>(transport, pod, client)?;
     let (old, new) = (u64::from(pod), u64::from(vip));
-    ctx.l3_csum_replace(network + IPV4_CHECKSUM, old, new, 4).map_err(broken)?;
+    ctx.l3_csum_replace(network + IPV4_CHECKSUM, old, new, 4)
+        .map_err(broken)?;
     let (checksum, flags) = checksum_of(transport);
-    ctx.l4_csum_replace(checksum, old, new, flags | u64::from(BPF_F_PSEUDO_HDR) | 4).map_err(broken)?;
+    ctx.l4_csum_replace(checksum, old, new, flags | u64::from(BPF_F_PSEUDO_HDR) | 4)
+        .map_err(broken)?;
     rewrite_port(ctx, transport, port)?;
     ctx.store(network + 12, &vip, 0).map_err(broken)
 }
 
 #[inline(always)]
-fn rewrite6(ctx: &TcContext, frame: &Frame, network: usize, transport: &Transport) -> Result<(), Verdict> {
+fn rewrite6(
+    ctx: &TcContext,
+    frame: &Frame,
+    network: usize,
+    transport: &Transport,
+) -> Result<(), Verdict> {
     let (mut pod, client) = V6::addresses(frame, network).ok_or(Verdict::Malformed)?;
     let (mut vip, port) = tracked::<V6>(transport, pod, client)?;
     // SAFETY: both are 16 bytes of this function's stack.
-    let change = unsafe { bpf_csum_diff(pod.as_mut_ptr().cast(), 16, vip.as_mut_ptr().cast(), 16, 0) };
+    let change =
+        unsafe { bpf_csum_diff(pod.as_mut_ptr().cast(), 16, vip.as_mut_ptr().cast(), 16, 0) };
     let change = u64::try_from(change).map_err(|_| Verdict::ReplyUntracked)?;
     let (checksum, flags) = checksum_of(transport);
-    ctx.l4_csum_replace(checksum, 0, change, flags | u64::from(BPF_F_PSEUDO_HDR)).map_err(broken)?;
+    ctx.l4_csum_replace(checksum, 0, change, flags | u64::from(BPF_F_PSEUDO_HDR))
+        .map_err(broken)?;
     rewrite_port(ctx, transport, port)?;
     ctx.store(network + 8, &vip, 0).map_err(broken)
 }
@@ -103,7 +131,8 @@ fn rewrite6(ctx: &TcContext, frame: &Frame, network: usize, transport: &Transpor
 fn rewrite_port(ctx: &TcContext, transport: &Transport, port: u16) -> Result<(), Verdict> {
     let (checksum, flags) = checksum_of(transport);
     let (old, new) = (u64::from(transport.source), u64::from(port));
-    ctx.l4_csum_replace(checksum, old, new, flags | 2).map_err(broken)?;
+    ctx.l4_csum_replace(checksum, old, new, flags | 2)
+        .map_err(broken)?;
     ctx.store(transport.offset, &port, 0).map_err(broken)
 }
 
@@ -114,7 +143,10 @@ fn checksum_of(transport: &Transport) -> (usize, u64) {
         (transport.offset + TCP_CHECKSUM, 0)
     } else {
         // Zero means that there is none, and stays.
-        (transport.offset + UDP_CHECKSUM, u64::from(BPF_F_MARK_MANGLED_0))
+        (
+            transport.offset + UDP_CHECKSUM,
+            u64::from(BPF_F_MARK_MANGLED_0),
+        )
     }
 }
 

@@ -30,7 +30,12 @@ pub(crate) trait Family {
     fn pod(backend: &BackendEntry) -> Self::Address;
     fn replace(change: Change, old: Self::Address, new: Self::Address) -> Change;
     /// Writes the destination address, and the header's own checksum.
-    fn set_destination(frame: &Frame, network: usize, old: Self::Address, new: Self::Address) -> Option<()>;
+    fn set_destination(
+        frame: &Frame,
+        network: usize,
+        old: Self::Address,
+        new: Self::Address,
+    ) -> Option<()>;
     /// Writes TTL or hop limit, and the header's own checksum.
     fn set_hop_limit(frame: &Frame, network: usize, limit: u8) -> Option<()>;
 
@@ -59,7 +64,9 @@ impl Family for V4 {
     #[inline(always)]
     fn addresses(frame: &Frame, network: usize) -> Option<(u32, u32)> {
         let bytes = frame.bytes::<8>(network + 12)?;
-        let word = |at: usize| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let word = |at: usize| {
+            u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        };
         Some((word(0), word(4)))
     }
 
@@ -125,7 +132,12 @@ impl Family for V4 {
 
     #[inline(always)]
     fn entry(vip: u32, port: u16, seen: u64) -> ConnectionEntry4 {
-        ConnectionEntry4 { vip: vip.to_ne_bytes(), port: port.to_ne_bytes(), zero: [0; 2], seen }
+        ConnectionEntry4 {
+            vip: vip.to_ne_bytes(),
+            port: port.to_ne_bytes(),
+            zero: [0; 2],
+            seen,
+        }
     }
 
     #[inline(always)]
@@ -135,12 +147,17 @@ impl Family for V4 {
 
     #[inline(always)]
     fn remember(key: &ConnectionKey4, entry: &ConnectionEntry4) -> Result<(), Verdict> {
-        CONNECTIONS4.insert(key, entry, 0).map_err(|_| Verdict::TableFull)
+        CONNECTIONS4
+            .insert(key, entry, 0)
+            .map_err(|_| Verdict::TableFull)
     }
 
     #[inline(always)]
     fn vip(entry: &ConnectionEntry4) -> (u32, u16) {
-        (u32::from_ne_bytes(entry.vip), u16::from_ne_bytes(entry.port))
+        (
+            u32::from_ne_bytes(entry.vip),
+            u16::from_ne_bytes(entry.port),
+        )
     }
 
     #[inline(always)]
@@ -156,7 +173,10 @@ impl Family for V6 {
 
     #[inline(always)]
     fn addresses(frame: &Frame, network: usize) -> Option<([u64; 2], [u64; 2])> {
-        Some((join(frame.bytes::<16>(network + 8)?), join(frame.bytes::<16>(network + 24)?)))
+        Some((
+            join(frame.bytes::<16>(network + 8)?),
+            join(frame.bytes::<16>(network + 24)?),
+        ))
     }
 
     #[inline(always)]
@@ -199,7 +219,13 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn key(client: [u64; 2], client_port: u16, pod: [u64; 2], pod_port: u16, protocol: u8) -> ConnectionKey6 {
+    fn key(
+        client: [u64; 2],
+        client_port: u16,
+        pod: [u64; 2],
+        pod_port: u16,
+        protocol: u8,
+    ) -> ConnectionKey6 {
         ConnectionKey6 {
             client: split(client),
             pod: split(pod),
@@ -212,7 +238,12 @@ impl Family for V6 {
 
     #[inline(always)]
     fn entry(vip: [u64; 2], port: u16, seen: u64) -> ConnectionEntry6 {
-        ConnectionEntry6 { vip: split(vip), port: port.to_ne_bytes(), zero: [0; 6], seen }
+        ConnectionEntry6 {
+            vip: split(vip),
+            port: port.to_ne_bytes(),
+            zero: [0; 6],
+            seen,
+        }
     }
 
     #[inline(always)]
@@ -222,7 +253,9 @@ impl Family for V6 {
 
     #[inline(always)]
     fn remember(key: &ConnectionKey6, entry: &ConnectionEntry6) -> Result<(), Verdict> {
-        CONNECTIONS6.insert(key, entry, 0).map_err(|_| Verdict::TableFull)
+        CONNECTIONS6
+            .insert(key, entry, 0)
+            .map_err(|_| Verdict::TableFull)
     }
 
     #[inline(always)]
@@ -251,6 +284,7 @@ pub(crate) fn split(address: [u64; 2]) -> [u8; 16] {
     let a = address[0].to_ne_bytes();
     let b = address[1].to_ne_bytes();
     [
-        a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7],
+        a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], b[0], b[1], b[2], b[3], b[4], b[5], b[6],
+        b[7],
     ]
 }

@@ -20,13 +20,23 @@ impl Frame {
     #[must_use]
     pub fn of_xdp(ctx: &XdpContext) -> Self {
         let (start, end) = (ctx.data(), ctx.data_end());
-        Self { start, end, length: end - start, ifindex: ctx.ingress_ifindex() as u32 }
+        Self {
+            start,
+            end,
+            length: end - start,
+            ifindex: ctx.ingress_ifindex() as u32,
+        }
     }
 
     /// The linear part of the packet a TC program was called for.
     #[inline(always)]
     pub(crate) fn of_skb(ctx: &TcContext) -> Self {
-        Self { start: ctx.data(), end: ctx.data_end(), length: ctx.len() as usize, ifindex: 0 }
+        Self {
+            start: ctx.data(),
+            end: ctx.data_end(),
+            length: ctx.len() as usize,
+            ifindex: 0,
+        }
     }
 
     /// How many bytes can be looked at.

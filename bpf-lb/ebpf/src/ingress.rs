@@ -42,7 +42,10 @@ pub(crate) struct Outcome {
 impl From<Verdict> for Outcome {
     #[inline(always)]
     fn from(verdict: Verdict) -> Self {
-        Self { verdict, ifindex: 0 }
+        Self {
+            verdict,
+            ifindex: 0,
+        }
     }
 }
 
@@ -86,16 +89,30 @@ fn decide(frame: &Frame) -> Result<Outcome, Verdict> {
 }
 
 #[inline(always)]
-fn balance<F: Family>(frame: &Frame, network: usize, transport: Transport) -> Result<Outcome, Verdict> {
+fn balance<F: Family>(
+    frame: &Frame,
+    network: usize,
+    transport: Transport,
+) -> Result<Outcome, Verdict> {
     let (client, vip) = F::addresses(frame, network).ok_or(Verdict::Malformed)?;
     let frontend = F::frontend(vip, &transport).ok_or(Verdict::NotFrontend)?;
     if frontend.table == FrontendEntry::NO_TABLE {
         return Err(Verdict::NoBackend);
     }
-    let port = if frontend.flags & FrontendEntry::CLIENT_IP == 0 { transport.source } else { 0 };
+    let port = if frontend.flags & FrontendEntry::CLIENT_IP == 0 {
+        transport.source
+    } else {
+        0
+    };
     let slot = maps::slot(frontend.table, F::hash(client, port)).ok_or(Verdict::NoBackend)?;
     let current = maps::backend(slot.current).ok_or(Verdict::NoBackend)?;
-    let packet = Packet::<F> { frame: *frame, network, transport, client, vip };
+    let packet = Packet::<F> {
+        frame: *frame,
+        network,
+        transport,
+        client,
+        vip,
+    };
     let previous = if slot.previous != slot.current && transport.established {
         maps::backend(slot.previous)
     } else {
@@ -141,7 +158,14 @@ fn elsewhere<F: Family>(
 ) -> Result<Outcome, Verdict> {
     let limit = packet.transport.hop_limit;
     let ethernet = packet.frame.bytes::<12>(0).ok_or(Verdict::Malformed)?;
-    let source = [ethernet[6], ethernet[7], ethernet[8], ethernet[9], ethernet[10], ethernet[11]];
+    let source = [
+        ethernet[6],
+        ethernet[7],
+        ethernet[8],
+        ethernet[9],
+        ethernet[10],
+        ethernet[11],
+    ];
     let from_node = maps::is_node(source);
     if let Some(previous) = previous
         && previous.hop == 0
@@ -168,5 +192,9 @@ fn elsewhere<F: Family>(
 #[inline(always)]
 fn ours<F: Family>(packet: &Packet<F>) -> Result<(), Verdict> {
     let destination = packet.frame.bytes::<6>(0).ok_or(Verdict::Malformed)?;
-    if maps::is_ours(packet.frame.ifindex, *destination) { Ok(()) } else { Err(Verdict::NotOurMac) }
+    if maps::is_ours(packet.frame.ifindex, *destination) {
+        Ok(())
+    } else {
+        Err(Verdict::NotOurMac)
+    }
 }

@@ -60,7 +60,9 @@ pub(crate) fn backend(id: u16) -> Option<&'static BackendEntry> {
     if id == 0 {
         return None;
     }
-    BACKENDS.get(u32::from(id)).filter(|backend| backend.flags & BackendEntry::USED != 0)
+    BACKENDS
+        .get(u32::from(id))
+        .filter(|backend| backend.flags & BackendEntry::USED != 0)
 }
 
 /// The hop of this id, if its MAC address is known.
@@ -72,7 +74,9 @@ pub(crate) fn hop(id: u16) -> Option<&'static HopEntry> {
 /// Whether frames from this MAC address were sent by another director.
 #[inline(always)]
 pub(crate) fn is_node(mac: [u8; 6]) -> bool {
-    NODES.get_ptr(InterfaceEntry { mac, zero: [0; 2] }).is_some()
+    NODES
+        .get_ptr(InterfaceEntry { mac, zero: [0; 2] })
+        .is_some()
 }
 
 /// Whether `mac` is the address of the interface `ifindex`.

@@ -60,19 +60,32 @@ pub(crate) fn frame(flow: Flow) -> Vec<u8> {
 pub(crate) fn shaped(flow: Flow, shape: &Shape) -> Vec<u8> {
     let ethernet = PacketBuilder::ethernet2(shape.source, shape.destination);
     let ip = match (flow.client.ip(), flow.to.ip()) {
-        (IpAddr::V4(client), IpAddr::V4(to)) => ethernet.ipv4(client.octets(), to.octets(), shape.hop_limit),
-        (IpAddr::V6(client), IpAddr::V6(to)) => ethernet.ipv6(client.octets(), to.octets(), shape.hop_limit),
+        (IpAddr::V4(client), IpAddr::V4(to)) => {
+            ethernet.ipv4(client.octets(), to.octets(), shape.hop_limit)
+        }
+        (IpAddr::V6(client), IpAddr::V6(to)) => {
+            ethernet.ipv6(client.octets(), to.octets(), shape.hop_limit)
+        }
         _ => panic!("two families in one flow"),
     };
     let (source, destination) = (flow.client.port(), flow.to.port());
     let mut frame = Vec::new();
     match flow.protocol {
-        Protocol::Udp => ip.udp(source, destination).write(&mut frame, &shape.payload).unwrap(),
+        Protocol::Udp => ip
+            .udp(source, destination)
+            .write(&mut frame, &shape.payload)
+            .unwrap(),
         Protocol::Tcp if shape.syn => {
-            ip.tcp(source, destination, 1, 1024).syn().write(&mut frame, &shape.payload).unwrap();
+            ip.tcp(source, destination, 1, 1024)
+                .syn()
+                .write(&mut frame, &shape.payload)
+                .unwrap();
         }
         Protocol::Tcp => {
-            ip.tcp(source, destination, 7, 1024).ack(1).write(&mut frame, &shape.payload).unwrap();
+            ip.tcp(source, destination, 7, 1024)
+                .ack(1)
+                .write(&mut frame, &shape.payload)
+                .unwrap();
         }
     }
     insert_options(&mut frame, &shape.options);
@@ -128,7 +141,10 @@ fn insert_extensions(frame: &mut Vec<u8>, extensions: &[u8]) {
 pub(crate) fn ones_complement(bytes: &[u8]) -> u16 {
     let mut sum: u32 = 0;
     for pair in bytes.chunks(2) {
-        sum += u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
+        sum += u32::from(u16::from_be_bytes([
+            pair[0],
+            pair.get(1).copied().unwrap_or(0),
+        ]));
     }
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
@@ -153,48 +169,76 @@ pub(crate) struct Seen {
 #[must_use]
 pub(crate) fn see(frame: &[u8]) -> Seen {
     let packet = SlicedPacket::from_ethernet(frame).expect("a well-formed frame");
-    let (from, to, hop_limit): (IpAddr, IpAddr, u8) = match packet.net.as_ref().expect("an IP header") {
-        NetSlice::Ipv4(ip) => {
-            let header = ip.header().to_header();
-            assert_eq!(header.header_checksum, header.calc_header_checksum(), "IPv4 header checksum");
-            (Ipv4Addr::from(header.source).into(), Ipv4Addr::from(header.destination).into(), header.time_to_live)
-        }
-        NetSlice::Ipv6(ip) => {
-            let header = ip.header().to_header();
-            (Ipv6Addr::from(header.source).into(), Ipv6Addr::from(header.destination).into(), header.hop_limit)
-        }
-        other => panic!("not IP: {other:?}"),
-    };
-    let (ports, payload, checksum, wanted) = match packet.transport.as_ref().expect("a transport header") {
-        TransportSlice::Tcp(tcp) => {
-            let header = tcp.to_header();
-            let wanted = match (from, to) {
-                (IpAddr::V4(from), IpAddr::V4(to)) => {
-                    header.calc_checksum_ipv4_raw(from.octets(), to.octets(), tcp.payload())
-                }
-                (IpAddr::V6(from), IpAddr::V6(to)) => {
-                    header.calc_checksum_ipv6_raw(from.octets(), to.octets(), tcp.payload())
-                }
-                _ => unreachable!(),
-            };
-            ((tcp.source_port(), tcp.destination_port()), tcp.payload(), tcp.checksum(), wanted.unwrap())
-        }
-        TransportSlice::Udp(udp) => {
-            let header = udp.to_header();
-            let wanted = match (from, to) {
-                (IpAddr::V4(from), IpAddr::V4(to)) => {
-                    header.calc_checksum_ipv4_raw(from.octets(), to.octets(), udp.payload())
-                }
-                (IpAddr::V6(from), IpAddr::V6(to)) => {
-                    header.calc_checksum_ipv6_raw(from.octets(), to.octets(), udp.payload())
-                }
-                _ => unreachable!(),
-            };
-            let wanted = if udp.checksum() == 0 && from.is_ipv4() { 0 } else { wanted.unwrap() };
-            ((udp.source_port(), udp.destination_port()), udp.payload(), udp.checksum(), wanted)
-        }
-        other => panic!("not TCP or UDP: {other:?}"),
-    };
+    let (from, to, hop_limit): (IpAddr, IpAddr, u8) =
+        match packet.net.as_ref().expect("an IP header") {
+            NetSlice::Ipv4(ip) => {
+                let header = ip.header().to_header();
+                assert_eq!(
+                    header.header_checksum,
+                    header.calc_header_checksum(),
+                    "IPv4 header checksum"
+                );
+                (
+                    Ipv4Addr::from(header.source).into(),
+                    Ipv4Addr::from(header.destination).into(),
+                    header.time_to_live,
+                )
+            }
+            NetSlice::Ipv6(ip) => {
+                let header = ip.header().to_header();
+                (
+                    Ipv6Addr::from(header.source).into(),
+                    Ipv6Addr::from(header.destination).into(),
+                    header.hop_limit,
+                )
+            }
+            other => panic!("not IP: {other:?}"),
+        };
+    let (ports, payload, checksum, wanted) =
+        match packet.transport.as_ref().expect("a transport header") {
+            TransportSlice::Tcp(tcp) => {
+                let header = tcp.to_header();
+                let wanted = match (from, to) {
+                    (IpAddr::V4(from), IpAddr::V4(to)) => {
+                        header.calc_checksum_ipv4_raw(from.octets(), to.octets(), tcp.payload())
+                    }
+                    (IpAddr::V6(from), IpAddr::V6(to)) => {
+                        header.calc_checksum_ipv6_raw(from.octets(), to.octets(), tcp.payload())
+                    }
+                    _ => unreachable!(),
+                };
+                (
+                    (tcp.source_port(), tcp.destination_port()),
+                    tcp.payload(),
+                    tcp.checksum(),
+                    wanted.unwrap(),
+                )
+            }
+            TransportSlice::Udp(udp) => {
+                let header = udp.to_header();
+                let wanted = match (from, to) {
+                    (IpAddr::V4(from), IpAddr::V4(to)) => {
+                        header.calc_checksum_ipv4_raw(from.octets(), to.octets(), udp.payload())
+                    }
+                    (IpAddr::V6(from), IpAddr::V6(to)) => {
+                        header.calc_checksum_ipv6_raw(from.octets(), to.octets(), udp.payload())
+                    }
+                    _ => unreachable!(),
+                };
+                let wanted = if udp.checksum() == 0 && from.is_ipv4() {
+                    0
+                } else {
+                    wanted.unwrap()
+                };
+                (
+                    (udp.source_port(), udp.destination_port()),
+                    udp.payload(),
+                    udp.checksum(),
+                    wanted,
+                )
+            }
+            other => panic!("not TCP or UDP: {other:?}"),
+        };
     assert_eq!(checksum, wanted, "transport checksum");
     Seen {
         source_mac: frame[6..12].try_into().unwrap(),

@@ -42,18 +42,26 @@ impl Node {
         unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
         for (name, peer) in [("seg0", "seg0p"), ("seg1", "seg1p")] {
             let mac = OWN.map(|byte| format!("{byte:02x}")).join(":");
-            ip(&["link", "add", name, "address", &mac, "type", "veth", "peer", "name", peer]);
+            ip(&[
+                "link", "add", name, "address", &mac, "type", "veth", "peer", "name", peer,
+            ]);
             ip(&["link", "set", name, "up"]);
             ip(&["link", "set", peer, "up"]);
         }
-        Self { settings, ifindex: index("seg0"), other: index("seg1") }
+        Self {
+            settings,
+            ifindex: index("seg0"),
+            other: index("seg1"),
+        }
     }
 
     /// A director attached to the segment.
     #[must_use]
     pub(crate) fn director(&self) -> Director {
         let mut director = Director::load(&self.settings).expect("the director loads");
-        director.attach(self.ifindex, "seg0", AttachMode::Auto).expect("it attaches");
+        director
+            .attach(self.ifindex, "seg0", AttachMode::Auto)
+            .expect("it attaches");
         director
     }
 }

@@ -32,7 +32,12 @@ impl Ran {
 /// A frame received on the interface `ifindex`.
 pub(crate) fn receive(director: &mut Director, ifindex: u32, frame: &[u8]) -> Ran {
     let before = director.counters().unwrap();
-    let xdp: &Xdp = director.programs().program("landfall_xdp").unwrap().try_into().unwrap();
+    let xdp: &Xdp = director
+        .programs()
+        .program("landfall_xdp")
+        .unwrap()
+        .try_into()
+        .unwrap();
     let mut out = vec![0; frame.len() + 256];
     let context = context(frame.len(), ifindex);
     let result = xdp
@@ -44,19 +49,36 @@ pub(crate) fn receive(director: &mut Director, ifindex: u32, frame: &[u8]) -> Ra
         })
         .unwrap();
     out.truncate(result.data_size_out as usize);
-    Ran { action: result.return_value, frame: out, counted: since(&before, director) }
+    Ran {
+        action: result.return_value,
+        frame: out,
+        counted: since(&before, director),
+    }
 }
 
 /// A frame about to leave.
 pub(crate) fn send(director: &mut Director, frame: &[u8]) -> Ran {
     let before = director.counters().unwrap();
-    let egress: &SchedClassifier = director.programs().program("landfall_egress").unwrap().try_into().unwrap();
+    let egress: &SchedClassifier = director
+        .programs()
+        .program("landfall_egress")
+        .unwrap()
+        .try_into()
+        .unwrap();
     let mut out = vec![0; frame.len() + 256];
     let result = egress
-        .test_run(TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::new() })
+        .test_run(TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ..TestRunOptions::new()
+        })
         .unwrap();
     out.truncate(result.data_size_out as usize);
-    Ran { action: result.return_value, frame: out, counted: since(&before, director) }
+    Ran {
+        action: result.return_value,
+        frame: out,
+        counted: since(&before, director),
+    }
 }
 
 fn since(before: &[(Verdict, u64)], director: &Director) -> BTreeMap<Verdict, u64> {
@@ -73,5 +95,8 @@ fn since(before: &[(Verdict, u64)], director: &Director) -> BTreeMap<Verdict, u6
 #[must_use]
 pub(crate) fn context(length: usize, ifindex: u32) -> Vec<u8> {
     let length = u32::try_from(length).unwrap();
-    [0, length, 0, ifindex, 0, 0].into_iter().flat_map(u32::to_ne_bytes).collect()
+    [0, length, 0, ifindex, 0, 0]
+        .into_iter()
+        .flat_map(u32::to_ne_bytes)
+        .collect()
 }
