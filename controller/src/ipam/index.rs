@@ -486,11 +486,19 @@ impl Index {
         diff(at, self.world.book.get(at)?)
     }
 
-    /// A departure could not be written: the Service holds the address until it leaves again.
-    pub fn undepart(&mut self, key: &ServiceKey, at: Point) {
-        self.change(at, |entry| {
-            entry.want = entry.stored.as_ref().map(|stored| stored.spec.clone());
-        });
+    /// Departures that could not be written: the Service holds these until it leaves again.
+    pub fn undepart(&mut self, key: &ServiceKey, open: &[Point]) {
+        for at in open {
+            self.change(*at, |entry| {
+                let held = |stored: &&Stored| {
+                    let mut holders = stored.spec.holders.iter();
+                    holders.any(|holder| service_key(holder).as_ref() == Some(key))
+                };
+                if let Some(stored) = entry.stored.as_ref().filter(held) {
+                    entry.want = Some(stored.spec.clone());
+                }
+            });
+        }
         if self.world.services.contains_key(key) {
             self.touch([key.clone()]);
         } else {

@@ -301,12 +301,14 @@ impl World {
                 })?;
             }
         }
-        for write in self.controllers[which].index.depart(key, &step.plan.leave) {
-            let result = self.faulty(&mut done, fault, |world| world.write(which, &write));
-            if result.is_err() && self.controllers[which].index.open(write.at()).is_some() {
-                self.controllers[which].index.undepart(key, write.at());
+        let departures = self.controllers[which].index.depart(key, &step.plan.leave);
+        for (nth, write) in departures.iter().enumerate() {
+            let result = self.faulty(&mut done, fault, |world| world.write(which, write));
+            if result.is_err() {
+                let open: Vec<Point> = departures[nth..].iter().map(Write::at).collect();
+                self.controllers[which].index.undepart(key, &open);
+                return result;
             }
-            result?;
         }
         Ok(())
     }
@@ -461,7 +463,33 @@ impl World {
                 "{key} was moved from {before:?} to {now:?}"
             );
         }
-        let quiet = self.services.values().filter(|service| service.wanted);
+        // A leave to be renumbered, and a request that is not met yet, are standing wishes.
+        let elsewhere = |service: &Service, named: &PoolName| {
+            service.status.iter().any(|address| {
+                let from = self
+                    .records
+                    .get(&Point::from(*address))
+                    .and_then(|r| r.spec.pool_ref.as_ref());
+                from.is_none_or(|pool| *pool.name != *named.0)
+            })
+        };
+        let asks = |service: &Service| {
+            service.readable().is_some_and(|request| {
+                request.renumber
+                    || request
+                        .addresses
+                        .iter()
+                        .any(|a| !service.status.contains(a))
+                    || request
+                        .pool
+                        .as_ref()
+                        .is_some_and(|named| elsewhere(service, named))
+            })
+        };
+        let quiet = self
+            .services
+            .values()
+            .filter(|service| service.wanted && !asks(service));
         self.settled = quiet
             .map(|service| (service.key.clone(), service.status.clone()))
             .collect();
