@@ -150,8 +150,8 @@ impl World {
                 self.fill_families(service, request, &mut draft);
             }
             Err(refusal) => {
-                let held = self.book.held_by(&service.key);
-                draft.keep = held.map(|at| self.kept(service, at)).collect();
+                // A typing error costs nobody an address.
+                self.review(service, &Request::default(), &mut draft);
                 draft.problems.push((None, refusal.clone()));
             }
         }

@@ -10,7 +10,7 @@ use landfall_controller::ipam::address::{Family, Point};
 use landfall_controller::ipam::book::Stored;
 use landfall_controller::ipam::index::Write;
 use landfall_controller::ipam::pool::Pool;
-use landfall_controller::ipam::sharing::compatible;
+use landfall_controller::ipam::sharing::stay_together;
 use landfall_controller::ipam::{Index, PoolName, Service, ServiceKey, Turn};
 use landfall_crds::{LoadBalancerIPPoolSpec, LoadBalancerIPSpec};
 
@@ -119,11 +119,16 @@ impl World {
                 service.uid = format!("uid-{}", service.created);
             }
         }
-        // Whoever may share with it may have to make room for it, or for one another.
-        if service
-            .readable()
-            .is_none_or(|request| request.sharing.is_some())
-        {
+        // Whoever shares with it may have to make room for its new ports; not for its new key.
+        let group = |service: &Service| {
+            service
+                .readable()
+                .and_then(|r| r.sharing.as_ref().map(|s| s.key.clone()))
+        };
+        let before = self.services.get(&key);
+        if before.is_some_and(|before| {
+            before.request.is_err() || service.request.is_err() || group(before) == group(&service)
+        }) {
             let shares = |other: &Service| other.readable().is_none_or(|r| r.sharing.is_some());
             let sharers: Vec<_> = self
                 .services
@@ -447,7 +452,7 @@ impl World {
         for (address, holders) in &booked {
             for one in holders {
                 for two in holders.iter().filter(|two| *two > one) {
-                    let clash = compatible(&self.services[one], &self.services[two]);
+                    let clash = stay_together(&self.services[one], &self.services[two]);
                     assert_eq!(
                         clash,
                         Ok(()),
