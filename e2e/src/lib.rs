@@ -10,3 +10,4 @@ pub mod control_plane;
 pub mod kubelet;
 pub mod lab;
 pub mod process;
+pub mod scenario;

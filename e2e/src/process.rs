@@ -73,7 +73,7 @@ pub struct Program {
     pub args: Vec<String>,
     /// Variables added to its environment.
     pub env: Vec<(String, String)>,
-    /// The network namespace it runs in; none: the caller's.
+    /// The network namespace it runs in, by name or path; none: the caller's.
     pub netns: Option<String>,
     /// Where standard output and error are appended.
     pub log: PathBuf,
@@ -116,7 +116,7 @@ impl Program {
     }
 }
 
-/// A command that runs `program` in a named network namespace. `nsenter` and not `ip netns exec`: the latter also makes
+/// A command that runs `program` in a network namespace, given by name or by path. `nsenter` and not `ip netns exec`: the latter also makes
 /// a mount namespace, in which nothing that the program mounts would be seen by the others.
 pub fn in_netns(netns: Option<&str>, program: &Path) -> Command {
     match netns {

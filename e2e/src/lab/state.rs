@@ -85,7 +85,7 @@ impl Scratch {
         for attempt in 0..u32::from(u16::MAX) {
             let id = format!(
                 "{:04x}",
-                (seed / 1000 ^ std::process::id()).wrapping_add(attempt * 7919) & 0xffff
+                ((seed / 1000) ^ std::process::id()).wrapping_add(attempt * 7919) & 0xffff
             );
             let dir = base.join(&id);
             match fs::create_dir(&dir) {
@@ -278,7 +278,7 @@ pub fn namespaces(prefix: &str) -> Vec<String> {
 }
 
 /// The processes that live in named network namespaces, without this one.
-fn inhabitants(names: &[String]) -> Vec<Stamp> {
+pub fn inhabitants(names: &[String]) -> Vec<Stamp> {
     let inside: BTreeSet<(u64, u64)> = names
         .iter()
         .filter_map(|name| fs::metadata(format!("/run/netns/{name}")).ok())

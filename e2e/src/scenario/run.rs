@@ -1,0 +1,628 @@
+//! Carries a scenario out in a lab: step by step, shows each, stops at the first that does not hold.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+
+use super::expect::{Expectations, Output, pattern_of, sum_of_series};
+use super::jsonpath::Template;
+use super::probe::{Probing, Target};
+use super::spec::{Action, Await, Kill, Logs, Metrics, Outage, Probe, Scenario, Step};
+use super::transcript::{Transcript, in_words};
+use super::vars::Vars;
+use super::watch;
+use crate::control_plane::assets::source_tree;
+use crate::lab::cluster::{Lab, logs};
+use crate::lab::evidence;
+use crate::process::{Stamp, in_netns, tail};
+
+/// The time all probes must be answered before an outage counts as over.
+const STEADY: Duration = Duration::from_secs(2);
+/// A command that takes longer than this hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every step held.
+    Held,
+    /// One did not.
+    Broke,
+}
+
+/// A scenario on its way.
+#[derive(Debug)]
+pub struct Runner<'a> {
+    lab: &'a Lab,
+    scenario: &'a Scenario,
+    transcript: &'a mut Transcript,
+    vars: Vars,
+    probes: BTreeMap<String, Probing>,
+    /// The first disturbance since the last outage was measured.
+    disturbed: Option<Instant>,
+}
+
+/// A command line, and where it runs.
+struct Line {
+    prompt: String,
+    netns: String,
+    text: String,
+}
+
+impl<'a> Runner<'a> {
+    /// Ready to run; its variables are the lab's machines and the scenario's own.
+    pub fn new(
+        lab: &'a Lab,
+        scenario: &'a Scenario,
+        transcript: &'a mut Transcript,
+    ) -> Result<Self> {
+        let mut vars = Vars::of(lab.plan());
+        for (name, value) in &scenario.vars {
+            let value = vars
+                .expand(value)
+                .with_context(|| format!("the variable {name} of {}", scenario.name))?;
+            vars.set(name, value);
+        }
+        Ok(Self {
+            lab,
+            scenario,
+            transcript,
+            vars,
+            probes: BTreeMap::new(),
+            disturbed: None,
+        })
+    }
+
+    /// Runs all steps, or up to the first that does not hold.
+    pub async fn run(&mut self) -> Result<Outcome> {
+        let started = Instant::now();
+        let steps = &self.scenario.steps;
+        for (index, step) in steps.iter().enumerate() {
+            let at = Instant::now();
+            if let Err(error) = self.step(step).await {
+                self.transcript
+                    .broke(&format!("step {}: {error:#}", index + 1), at.elapsed());
+                let kept = self.keep_evidence().await;
+                self.transcript.closing(
+                    false,
+                    &format!(
+                        "{} did not hold: step {} of {}, after {}. Logs and objects: {}",
+                        self.scenario.name,
+                        index + 1,
+                        steps.len(),
+                        in_words(started.elapsed()),
+                        kept.map_or_else(
+                            |error| format!("not kept ({error:#})"),
+                            |dir| dir.display().to_string()
+                        ),
+                    ),
+                );
+                return Ok(Outcome::Broke);
+            }
+        }
+        let checked = steps
+            .iter()
+            .filter(|step| !matches!(step.action(), Ok(Action::Say)))
+            .count();
+        self.transcript.closing(
+            true,
+            &format!(
+                "{}: all {checked} steps held, in {}",
+                self.scenario.name,
+                in_words(started.elapsed())
+            ),
+        );
+        Ok(Outcome::Held)
+    }
+
+    /// Takes away what the scenario made, for a lab that goes on to another one.
+    pub async fn clean_up(mut self) -> Result<()> {
+        for step in &self.scenario.cleanup {
+            self.step(step).await.context("cleaning up")?;
+        }
+        Ok(())
+    }
+
+    async fn step(&mut self, step: &Step) -> Result<()> {
+        if let Some(title) = &step.title {
+            let title = self.vars.expand(title)?;
+            self.transcript.title(&title);
+        }
+        if let Some(say) = &step.say {
+            let say = self.vars.expand(say)?;
+            self.transcript.say(&say);
+        }
+        let action = step.action().map_err(anyhow::Error::msg)?;
+        if action.disturbs() {
+            self.disturbed.get_or_insert_with(Instant::now);
+        }
+        let at = Instant::now();
+        let said = match action {
+            Action::Say => return Ok(()),
+            Action::Await(wanted) => self.wait_for(wanted, step).await?,
+            Action::Probe(probe) => self.begin_probe(probe)?,
+            Action::Outage(outage) => self.measure_outage(outage, step).await?,
+            Action::Kill(kill) => self.kill(kill)?,
+            Action::FailNode(name) => self.fail_node(name)?,
+            Action::Metrics(metrics) => self.read_metrics(metrics, step).await?,
+            Action::Logs(wanted) => self.read_logs(wanted, step).await?,
+            command => {
+                let line = self.line(command)?;
+                self.command(&line, step).await?
+            }
+        };
+        self.transcript.held(&said, at.elapsed());
+        Ok(())
+    }
+
+    /// The command line of an action that is one.
+    fn line(&self, action: Action<'_>) -> Result<Line> {
+        let on = |name: &str, text: String| -> Result<Line> {
+            let name = self.vars.expand(name)?;
+            Ok(Line {
+                prompt: format!("{name}#"),
+                netns: self.netns(&name)?,
+                text: self.vars.expand(&text)?,
+            })
+        };
+        match action {
+            Action::Kubectl(args) => {
+                let text = format!("kubectl {}", self.vars.expand(args)?);
+                Ok(Line {
+                    prompt: "$".into(),
+                    netns: self.lab.plan().hub.clone(),
+                    text,
+                })
+            }
+            Action::Exec(exec) => on(&exec.on, exec.run.clone()),
+            Action::Curl(curl) => {
+                let space = if curl.flags.is_empty() { "" } else { " " };
+                let once = format!("curl -sS --max-time 5 {}{space}{}", curl.flags, curl.url);
+                on(
+                    &curl.from,
+                    if curl.times == 1 {
+                        once
+                    } else {
+                        format!("for i in $(seq {}); do {once}; done", curl.times)
+                    },
+                )
+            }
+            Action::Arping(solicit) => on(
+                &solicit.from,
+                format!(
+                    "arping -I eth0 -w 3 -c {} {}",
+                    solicit.times, solicit.address
+                ),
+            ),
+            Action::Ndisc6(solicit) => on(
+                &solicit.from,
+                format!("ndisc6 -q -r {} {} eth0", solicit.times, solicit.address),
+            ),
+            Action::Link(link) => {
+                let name = self.vars.expand(&link.on)?;
+                let machine = self
+                    .lab
+                    .plan()
+                    .machine(&name)
+                    .with_context(|| format!("the lab has no {name}"))?;
+                let interface = if link.interface == super::spec::Interface::Eth0 {
+                    "eth0"
+                } else {
+                    "mgmt0"
+                };
+                let state = if link.state == super::spec::LinkState::Up {
+                    "up"
+                } else {
+                    "down"
+                };
+                // The switch's end of the cable: the machine loses its carrier, as when the plug is pulled.
+                let text = format!("ip link set {} {state}", machine.port(interface));
+                Ok(Line {
+                    prompt: "switch#".into(),
+                    netns: self.lab.plan().hub.clone(),
+                    text,
+                })
+            }
+            other => anyhow::bail!("{other:?} is no command line"),
+        }
+    }
+
+    /// Runs a command, again and again if it may take a while, and holds its output against the expectations.
+    async fn command(&mut self, line: &Line, step: &Step) -> Result<String> {
+        self.transcript.command(&line.prompt, &line.text);
+        let expectations = Expectations::of(step, &self.vars)?;
+        let until = step.within.map(|within| Instant::now() + within);
+        loop {
+            let output = self.shell(line).await?;
+            match expectations.hold(&output) {
+                Ok(captured) => {
+                    self.transcript.output(&output.text, step.show);
+                    return Ok(self.take(captured));
+                }
+                Err(_) if until.is_some_and(|until| Instant::now() < until) => {
+                    tokio::time::sleep(Duration::from_millis(250)).await;
+                }
+                Err(why) => {
+                    self.transcript.output(&output.text, None);
+                    anyhow::bail!(why);
+                }
+            }
+        }
+    }
+
+    async fn shell(&self, line: &Line) -> Result<Output> {
+        let mut command =
+            tokio::process::Command::from(in_netns(Some(&line.netns), Path::new("sh")));
+        let own = std::env::current_exe().context("finding out where this program is")?;
+        let own = own
+            .parent()
+            .map_or_else(String::new, |dir| dir.display().to_string());
+        let path = std::env::var("PATH").unwrap_or_default();
+        command
+            .args(["-c", &line.text])
+            .current_dir(source_tree())
+            .env(
+                "PATH",
+                format!("{}:{own}:{path}", self.lab.plan().assets.display()),
+            )
+            .env("KUBECONFIG", self.lab.kubeconfig("admin"))
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        let output = tokio::time::timeout(PATIENCE, command.output())
+            .await
+            .map_err(|_| anyhow::anyhow!("{:?} did not end within {PATIENCE:?}", line.text))?
+            .with_context(|| format!("running {:?}", line.text))?;
+        let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.push_str(&String::from_utf8_lossy(&output.stderr));
+        Ok(Output {
+            text,
+            success: output.status.success(),
+        })
+    }
+
+    async fn wait_for(&mut self, wanted: &Await, step: &Step) -> Result<String> {
+        let name = self.vars.expand(&wanted.name)?;
+        let namespace = wanted
+            .namespace
+            .as_ref()
+            .map(|namespace| self.vars.expand(namespace))
+            .transpose()?;
+        let path = self.vars.expand(&wanted.path)?;
+        let shown = format!(
+            "{}{name}",
+            namespace
+                .as_ref()
+                .map(|name| format!("{name}/"))
+                .unwrap_or_default()
+        );
+        self.transcript
+            .command("…", &format!("awaiting {} {shown} {path}", wanted.kind));
+        let template = Template::parse(&path)?;
+        let expectations = Expectations::of(step, &self.vars)?;
+        let wanted = watch::Wanted {
+            api: wanted.api.clone(),
+            kind: wanted.kind.clone(),
+            namespace,
+            name,
+        };
+        let client = self.lab.client().await?;
+        let mut seen = Output::default();
+        let watching = watch::until(&client, &wanted, &template, &mut seen, |output| {
+            if output.text.is_empty() && step.expect.is_empty() && step.capture.is_empty() {
+                return Err("nothing there yet".to_owned());
+            }
+            expectations.hold(output)
+        });
+        let within = step.within.unwrap_or(PATIENCE);
+        let found = tokio::time::timeout(within, watching).await;
+        self.transcript.output(&seen.text, step.show);
+        match found {
+            Ok(captured) => Ok(self.take(captured?)),
+            Err(_) => anyhow::bail!(
+                "not within {}: {}",
+                in_words(within),
+                expectations.hold(&seen).err().unwrap_or_default()
+            ),
+        }
+    }
+
+    fn begin_probe(&mut self, probe: &Probe) -> Result<String> {
+        let url = self.vars.expand(&probe.url)?;
+        let from = self.vars.expand(&probe.from)?;
+        let target = Target::parse(&self.netns(&from)?, &url, probe.every, probe.timeout)?;
+        self.transcript.command(
+            &format!("{from}#"),
+            &format!(
+                "(in the background: a new connection to {url} every {})",
+                in_words(probe.every)
+            ),
+        );
+        self.probes
+            .insert(probe.name.clone(), Probing::start(target)?);
+        Ok(String::new())
+    }
+
+    async fn measure_outage(&mut self, outage: &Outage, step: &Step) -> Result<String> {
+        let probing = self
+            .probes
+            .get(&outage.of)
+            .with_context(|| format!("there is no probe {}", outage.of))?;
+        let disturbed = self.disturbed.context("nothing was disturbed yet")?;
+        let within = step.within.unwrap_or(PATIENCE);
+        let until = Instant::now() + within;
+        let silence = loop {
+            if let Some(silence) = probing.silence(disturbed, STEADY) {
+                break silence;
+            }
+            if Instant::now() >= until {
+                let (answered, lost) = probing.counts();
+                anyhow::bail!(
+                    "not answered steadily within {}: {answered} probes answered, {lost} lost in all",
+                    in_words(within)
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        self.disturbed = None;
+        let text = format!(
+            "unanswered for {} ms ({} of {} probes lost); answered again {} ms after the disturbance",
+            silence.lasted.as_millis(),
+            silence.lost,
+            silence.sent,
+            silence.answered_again.as_millis()
+        );
+        self.transcript.output(&text, None);
+        self.vars.set(
+            &format!("{}.outage-ms", outage.of),
+            silence.lasted.as_millis().to_string(),
+        );
+        anyhow::ensure!(
+            silence.lasted <= outage.at_most,
+            "that is more than {}",
+            in_words(outage.at_most)
+        );
+        let captured = Expectations::of(step, &self.vars)?.hold(&Output {
+            text,
+            success: true,
+        });
+        captured
+            .map(|captured| self.take(captured))
+            .map_err(anyhow::Error::msg)
+    }
+
+    /// Kills the processes of a node that run a program of that name: its own and those of its pods.
+    fn kill(&mut self, kill: &Kill) -> Result<String> {
+        let node = self.vars.expand(&kill.on)?;
+        let name = self.vars.expand(&kill.process)?;
+        let signal: Signal = format!("SIG{}", kill.signal)
+            .parse()
+            .with_context(|| format!("signal {:?}", kill.signal))?;
+        let machine = self
+            .lab
+            .plan()
+            .machine(&node)
+            .with_context(|| format!("the lab has no {node}"))?;
+        let mut namespaces = crate::lab::state::namespaces(&self.lab.plan().pod_prefix(machine));
+        namespaces.push(machine.netns.clone());
+        let victims: Vec<Stamp> = crate::lab::state::inhabitants(&namespaces)
+            .into_iter()
+            .filter(|stamp| program_of(stamp.pid).is_some_and(|program| program == name))
+            .collect();
+        anyhow::ensure!(!victims.is_empty(), "no process of {node} is called {name}");
+        let pids: Vec<String> = victims.iter().map(|stamp| stamp.pid.to_string()).collect();
+        self.transcript.command(
+            &format!("{node}#"),
+            &format!("kill -{} {}    # {name}", kill.signal, pids.join(" ")),
+        );
+        victims.iter().for_each(|stamp| stamp.signal(signal));
+        Ok(String::new())
+    }
+
+    fn fail_node(&mut self, name: &str) -> Result<String> {
+        let name = self.vars.expand(name)?;
+        let machine = self
+            .lab
+            .plan()
+            .machine(&name)
+            .with_context(|| format!("the lab has no {name}"))?;
+        self.transcript.command("…", &format!("{name} loses power"));
+        self.lab.fail_node(machine)?;
+        Ok(String::new())
+    }
+
+    async fn read_metrics(&mut self, metrics: &Metrics, step: &Step) -> Result<String> {
+        let on = self.vars.expand(&metrics.on)?;
+        let select = pattern_of(&self.vars.expand_pattern(&metrics.select)?)?;
+        let host = self.vars.expand(&metrics.host)?;
+        let line = Line {
+            prompt: format!("{on}#"),
+            netns: self.netns(&on)?,
+            text: format!(
+                "curl -sS --max-time 5 http://{host}:{}/metrics",
+                metrics.port
+            ),
+        };
+        self.transcript
+            .command(&line.prompt, &format!("{} | grep -E '{select}'", line.text));
+        let until = Instant::now() + step.within.unwrap_or_default();
+        let expectations = Expectations::of(step, &self.vars)?;
+        loop {
+            let all = self.shell(&line).await?;
+            let chosen: Vec<&str> = all
+                .text
+                .lines()
+                .filter(|line| select.is_match(line))
+                .collect();
+            let output = Output {
+                text: chosen.join("\n"),
+                success: all.success,
+            };
+            let found = expectations
+                .hold(&output)
+                .and_then(|captured| self.above(metrics, &all.text).map(|()| captured));
+            match found {
+                Err(_) if Instant::now() < until => {
+                    tokio::time::sleep(Duration::from_millis(250)).await
+                }
+                Err(why) => {
+                    self.transcript.output(&output.text, None);
+                    anyhow::bail!(why);
+                }
+                Ok(captured) => {
+                    self.transcript.output(&output.text, step.show);
+                    return Ok(self.take(captured));
+                }
+            }
+        }
+    }
+
+    fn above(&self, metrics: &Metrics, exposition: &str) -> Result<(), String> {
+        for (series, bound) in &metrics.above {
+            let pattern = self
+                .vars
+                .expand_pattern(series)
+                .map_err(|error| error.to_string())?;
+            let sum = sum_of_series(
+                exposition,
+                &pattern_of(&pattern).map_err(|error| error.to_string())?,
+            );
+            if sum <= *bound {
+                return Err(format!(
+                    "the series /{pattern}/ add up to {sum}, not above {bound}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The ends of the logs of a Deployment's or DaemonSet's Pods, read where the nodes keep them.
+    async fn read_logs(&mut self, wanted: &Logs, step: &Step) -> Result<String> {
+        let (namespace, pod) = (
+            self.vars.expand(&wanted.namespace)?,
+            self.vars.expand(&wanted.pod)?,
+        );
+        let begin = format!("{namespace}_{pod}");
+        let end = format!("_{}.log", wanted.container);
+        let select = wanted
+            .select
+            .as_ref()
+            .map(|text| pattern_of(&self.vars.expand_pattern(text)?))
+            .transpose()?;
+        let grep = select
+            .as_ref()
+            .map(|regex| format!(" | grep -E '{regex}'"))
+            .unwrap_or_default();
+        self.transcript.command(
+            "logs",
+            &format!(
+                "{namespace}/{pod}* {}{grep} | tail -n {}",
+                wanted.container, wanted.tail
+            ),
+        );
+        let until = Instant::now() + step.within.unwrap_or_default();
+        let expectations = Expectations::of(step, &self.vars)?;
+        loop {
+            let mut text = String::new();
+            for path in self.log_files(&begin, &end) {
+                let all = tail(&path, usize::MAX);
+                let chosen: Vec<&str> = all
+                    .lines()
+                    .filter(|line| select.as_ref().is_none_or(|regex| regex.is_match(line)))
+                    .collect();
+                for line in &chosen[chosen.len().saturating_sub(wanted.tail)..] {
+                    text.push_str(line);
+                    text.push('\n');
+                }
+            }
+            let output = Output {
+                text,
+                success: true,
+            };
+            match expectations.hold(&output) {
+                Err(_) if Instant::now() < until => {
+                    tokio::time::sleep(Duration::from_millis(250)).await
+                }
+                Err(why) => {
+                    self.transcript.output(&output.text, None);
+                    anyhow::bail!(why);
+                }
+                Ok(captured) => {
+                    self.transcript.output(&output.text, step.show);
+                    return Ok(self.take(captured));
+                }
+            }
+        }
+    }
+
+    fn log_files(&self, begin: &str, end: &str) -> Vec<PathBuf> {
+        let plan = self.lab.plan();
+        let mut files: Vec<PathBuf> = plan
+            .nodes
+            .iter()
+            .filter_map(|node| fs::read_dir(logs(plan, node)).ok())
+            .flat_map(|entries| entries.flatten())
+            .filter(|entry| {
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                name.starts_with(begin) && name.ends_with(end)
+            })
+            .map(|entry| entry.path())
+            .collect();
+        files.sort();
+        files
+    }
+
+    /// Remembers what was captured, and says it.
+    fn take(&mut self, captured: BTreeMap<String, String>) -> String {
+        let mut said = String::new();
+        for (name, value) in captured {
+            said.push_str(&format!("{name} = {value}, "));
+            self.vars.set(&name, value);
+        }
+        said
+    }
+
+    fn netns(&self, machine: &str) -> Result<String> {
+        self.lab
+            .plan()
+            .netns(machine)
+            .map(str::to_owned)
+            .with_context(|| format!("the lab has no machine {machine}"))
+    }
+
+    /// Copies logs and dumps objects to where they outlive the lab.
+    async fn keep_evidence(&self) -> Result<PathBuf> {
+        let plan = self.lab.plan();
+        let dir = evidence::keep(plan, &self.scenario.name)?;
+        let objects = Line {
+            prompt: String::new(),
+            netns: plan.hub.clone(),
+            text: "kubectl get nodes,pods,services,endpointslices,events,leases -A -o wide; \
+                   kubectl get landfall -o yaml; kubectl describe pods -A"
+                .into(),
+        };
+        let dump = self
+            .shell(&objects)
+            .await
+            .map_or_else(|error| format!("{error:#}"), |output| output.text);
+        fs::write(dir.join("objects.txt"), dump)?;
+        Ok(dir)
+    }
+}
+
+/// The file name of the program a process runs.
+fn program_of(pid: i32) -> Option<String> {
+    let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let first = command.split(|byte| *byte == 0).next()?;
+    Some(
+        Path::new(&*String::from_utf8_lossy(first))
+            .file_name()?
+            .to_string_lossy()
+            .into_owned(),
+    )
+}
