@@ -24,7 +24,7 @@ use crate::process::{Stamp, in_netns, tail};
 /// The time all probes must be answered before an outage counts as over.
 const STEADY: Duration = Duration::from_secs(2);
 /// A command that takes longer than this hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
