@@ -161,20 +161,24 @@ fn conditions(networked: bool, old: &[NodeCondition], now: Timestamp) -> Vec<Nod
         ),
         ready,
     ];
-    all.into_iter()
-        .map(|(kind, status, reason, message)| {
-            let same = old.iter().find(|c| c.type_ == kind && c.status == status);
-            let since = same.and_then(|c| c.last_transition_time.clone());
-            NodeCondition {
-                type_: kind.to_owned(),
-                status: status.to_owned(),
-                reason: Some(reason.to_owned()),
-                message: Some(message.to_owned()),
-                last_heartbeat_time: Some(Time(now)),
-                last_transition_time: Some(since.unwrap_or(Time(now))),
-            }
-        })
-        .collect()
+    let others = old
+        .iter()
+        .filter(|c| all.iter().all(|own| own.0 != c.type_));
+    let own = all.iter().copied();
+    own.map(|(kind, status, reason, message)| {
+        let same = old.iter().find(|c| c.type_ == kind && c.status == status);
+        let since = same.and_then(|c| c.last_transition_time.clone());
+        NodeCondition {
+            type_: kind.to_owned(),
+            status: status.to_owned(),
+            reason: Some(reason.to_owned()),
+            message: Some(message.to_owned()),
+            last_heartbeat_time: Some(Time(now)),
+            last_transition_time: Some(since.unwrap_or(Time(now))),
+        }
+    })
+    .chain(others.cloned())
+    .collect()
 }
 
 /// Whether the API shows the node as it reports itself; the node lifecycle controller changes that when it misses

@@ -99,7 +99,8 @@ impl NodeAgent {
             &old,
             now,
         );
-        let patch = Patch::Strategic(json!({"status": status}));
+        // Not a strategic merge: that one merges addresses by type, and a dual-stack node has two InternalIPs.
+        let patch = Patch::Merge(json!({"status": status}));
         self.nodes()
             .patch_status(name, &PatchParams::default(), &patch)
             .await

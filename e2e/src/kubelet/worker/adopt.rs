@@ -53,7 +53,7 @@ impl Worker {
         };
         match bundle
             .shim()
-            .filter(|shim| shim.process.alive() && bundle.exit().is_none())
+            .filter(|shim| shim.process.is_alive() && bundle.exit().is_none())
         {
             Some(shim) => {
                 container.life = containers::running(spec, shim.started_at.0);
