@@ -344,7 +344,9 @@ impl Brain {
             }
             self.report(now, wall, &mut effects);
         }
-        effects.has_left = self.leaving && (!self.ready() || self.election.has_left());
+        // What was said of the addresses given away is part of the farewell.
+        let said = self.reporting.is_empty();
+        effects.has_left = self.leaving && (!self.ready() || self.election.has_left() && said);
         effects.notices = std::mem::take(&mut self.notices);
         effects
     }
@@ -567,22 +569,13 @@ impl Brain {
             conflicts: &conflicts,
             now: wall,
         });
-        // An address the election is writing right now is left alone: one of the two would be
-        // refused, and the owner's write says it all.
-        let busy: BTreeSet<IpAddr> = effects
-            .jobs
-            .iter()
-            .filter_map(|job| match job {
-                Job::Swap(swap) => Some(swap.address),
-                _ => None,
-            })
-            .chain(self.claims.keys().copied())
-            .collect();
         let mut due = BTreeSet::new();
         for report in reports {
             let key = key_of(&report);
             due.insert(key.clone());
-            if matches!(&key, ReportKey::Address(address) if busy.contains(address)) {
+            // What the election is writing right now is left alone: one of the two would be
+            // refused, and the owner's write says it all.
+            if matches!(&key, ReportKey::Address(address) if self.election.is_writing(address)) {
                 continue;
             }
             let reporting = self.reporting.entry(key).or_default();
