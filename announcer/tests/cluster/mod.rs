@@ -1,6 +1,12 @@
 //! A small cluster to test on: a real API server and nodes that are network namespaces on one
 //! bridge, each with a real announcer. Everything ends with the value.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test support module: what fails here fails the test"
+)]
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::future::Future;
