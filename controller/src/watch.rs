@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::ipam::address::Point;
+use crate::ipam::index::older;
 use crate::ipam::pool::Pool;
 use crate::ipam::{PoolName, ServiceKey};
 use crate::service::{apply, validate};
@@ -208,11 +209,6 @@ impl Follow<Node> for Picture {
     fn known(&self) -> BTreeSet<String> {
         self.index.world.book.nodes()
     }
-}
-
-/// Whether one version is older than another; what is no number is never older.
-fn older(one: &str, two: &str) -> bool {
-    matches!((one.parse::<u64>(), two.parse::<u64>()), (Ok(one), Ok(two)) if one < two)
 }
 
 /// One watch, and whether its first list is complete.
