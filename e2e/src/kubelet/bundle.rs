@@ -140,7 +140,6 @@ fn process(
             "permitted": security.capabilities,
             "effective": security.capabilities,
         },
-        "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1_048_576, "hard": 1_048_576}],
     })
 }
 

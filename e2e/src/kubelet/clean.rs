@@ -12,8 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use nix::{
     mount::{MntFlags, umount2},
-    sys::signal::{Signal, kill},
-    unistd::Pid,
+    sys::signal::Signal,
 };
 use tokio::time::timeout;
 
@@ -86,10 +85,10 @@ pub(crate) async fn bury(runtime: &Runtime, bundle: &BundleDir) {
     let Some(ShimRecord { id, process, .. }) = bundle.shim() else {
         return;
     };
-    if process.alive() {
+    if process.is_alive() {
         let waited = timeout(PATIENCE, ended(process)).await;
-        if !matches!(waited, Ok(Ok(()))) && process.alive() {
-            let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+        if !matches!(waited, Ok(Ok(()))) {
+            process.signal(Signal::SIGKILL);
         }
     }
     if bundle.exit().is_none() {
@@ -151,7 +150,7 @@ pub(crate) fn list(path: &Path) -> Vec<serde_json::Value> {
     let mut lines = Vec::new();
     for (dir, record) in root.recorded() {
         for (name, bundle) in bundles(&dir) {
-            let Some(shim) = bundle.shim().filter(|shim| shim.process.alive()) else {
+            let Some(shim) = bundle.shim().filter(|shim| shim.process.is_alive()) else {
                 continue;
             };
             let Some(pid) = bundle.pid() else { continue };

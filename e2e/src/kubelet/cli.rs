@@ -75,6 +75,7 @@ fn trace() {
     let filter = EnvFilter::try_from_env("LAB_KUBELET_LOG").unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(false)
         .with_writer(std::io::stderr)
         .init();
 }

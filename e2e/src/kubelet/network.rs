@@ -36,19 +36,19 @@ fn commands(short: &str, network: &NetworkRecord, pod: &[IpAddr], node: &[IpAddr
         node: vec![format!("link set {link} up")],
     };
     for address in pod {
-        let (family, gateway, bits, extra) = match address {
-            IpAddr::V4(_) => ("-4", GATEWAY_V4, 32, ""),
-            IpAddr::V6(_) => ("-6", GATEWAY_V6, 128, " nodad"),
+        let (gateway, bits, extra) = match address {
+            IpAddr::V4(_) => (GATEWAY_V4, 32, ""),
+            IpAddr::V6(_) => (GATEWAY_V6, 128, " nodad"),
         };
         commands.pod.extend([
-            format!("{family} addr add {address}/{bits} dev eth0{extra}"),
+            format!("addr add {address}/{bits} dev eth0{extra}"),
             format!("neigh replace {gateway} lladdr {NODE_MAC} dev eth0 nud permanent"),
-            format!("{family} route add default via {gateway} dev eth0 onlink"),
+            format!("route add default via {gateway} dev eth0 onlink"),
         ]);
         let own = node.iter().find(|own| own.is_ipv4() == address.is_ipv4());
         let source = own.map(|own| format!(" src {own}")).unwrap_or_default();
         commands.node.extend([
-            format!("{family} route replace {address}/{bits} dev {link}{source}"),
+            format!("route replace {address}/{bits} dev {link}{source}"),
             format!("neigh replace {address} lladdr {mac} dev {link} nud permanent"),
         ]);
     }
@@ -201,20 +201,20 @@ mod tests {
         assert_eq!(
             commands.pod[2..],
             [
-                "-4 addr add 10.244.1.2/32 dev eth0",
+                "addr add 10.244.1.2/32 dev eth0",
                 "neigh replace 169.254.1.1 lladdr ee:ee:ee:ee:ee:ee dev eth0 nud permanent",
-                "-4 route add default via 169.254.1.1 dev eth0 onlink",
-                "-6 addr add fd00:1::2/128 dev eth0 nodad",
+                "route add default via 169.254.1.1 dev eth0 onlink",
+                "addr add fd00:1::2/128 dev eth0 nodad",
                 "neigh replace fe80::1 lladdr ee:ee:ee:ee:ee:ee dev eth0 nud permanent",
-                "-6 route add default via fe80::1 dev eth0 onlink",
+                "route add default via fe80::1 dev eth0 onlink",
             ]
         );
         assert_eq!(
             commands.node[1..],
             [
-                "-4 route replace 10.244.1.2/32 dev lfv0a1b2c3d src 192.0.2.11",
+                "route replace 10.244.1.2/32 dev lfv0a1b2c3d src 192.0.2.11",
                 "neigh replace 10.244.1.2 lladdr 02:1f:0a:1b:2c:3d dev lfv0a1b2c3d nud permanent",
-                "-6 route replace fd00:1::2/128 dev lfv0a1b2c3d src 2001:db8::11",
+                "route replace fd00:1::2/128 dev lfv0a1b2c3d src 2001:db8::11",
                 "neigh replace fd00:1::2 lladdr 02:1f:0a:1b:2c:3d dev lfv0a1b2c3d nud permanent",
             ]
         );

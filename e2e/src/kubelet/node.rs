@@ -5,10 +5,7 @@ use std::{collections::BTreeMap, fs, net::IpAddr, thread};
 use k8s_openapi::{
     api::{
         coordination::v1::{Lease, LeaseSpec},
-        core::v1::{
-            DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeStatus,
-            NodeSystemInfo,
-        },
+        core::v1::{Node, NodeAddress, NodeCondition, NodeStatus, NodeSystemInfo},
     },
     apimachinery::pkg::{
         api::resource::Quantity,
@@ -115,9 +112,6 @@ pub(crate) fn status(
         allocatable: Some(capacity.clone()),
         capacity: Some(capacity),
         conditions: Some(conditions(networked, old, now)),
-        daemon_endpoints: Some(NodeDaemonEndpoints {
-            kubelet_endpoint: Some(DaemonEndpoint { port: 10250 }),
-        }),
         node_info: Some(NodeSystemInfo {
             architecture: machine.arch.to_owned(),
             container_runtime_version: "runc://1".to_owned(),
@@ -161,20 +155,24 @@ fn conditions(networked: bool, old: &[NodeCondition], now: Timestamp) -> Vec<Nod
         ),
         ready,
     ];
-    all.into_iter()
-        .map(|(kind, status, reason, message)| {
-            let same = old.iter().find(|c| c.type_ == kind && c.status == status);
-            let since = same.and_then(|c| c.last_transition_time.clone());
-            NodeCondition {
-                type_: kind.to_owned(),
-                status: status.to_owned(),
-                reason: Some(reason.to_owned()),
-                message: Some(message.to_owned()),
-                last_heartbeat_time: Some(Time(now)),
-                last_transition_time: Some(since.unwrap_or(Time(now))),
-            }
-        })
-        .collect()
+    let others = old
+        .iter()
+        .filter(|c| all.iter().all(|own| own.0 != c.type_));
+    let own = all.iter().copied();
+    own.map(|(kind, status, reason, message)| {
+        let same = old.iter().find(|c| c.type_ == kind && c.status == status);
+        let since = same.and_then(|c| c.last_transition_time.clone());
+        NodeCondition {
+            type_: kind.to_owned(),
+            status: status.to_owned(),
+            reason: Some(reason.to_owned()),
+            message: Some(message.to_owned()),
+            last_heartbeat_time: Some(Time(now)),
+            last_transition_time: Some(since.unwrap_or(Time(now))),
+        }
+    })
+    .chain(others.cloned())
+    .collect()
 }
 
 /// Whether the API shows the node as it reports itself; the node lifecycle controller changes that when it misses

@@ -18,6 +18,8 @@ use std::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::process::Stamp;
+
 /// A node's root.
 #[derive(Debug, Clone)]
 pub(crate) struct Root(PathBuf);
@@ -186,48 +188,8 @@ impl BundleDir {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ShimRecord {
     pub(crate) id: String,
-    pub(crate) process: Process,
+    pub(crate) process: Stamp,
     pub(crate) started_at: Time,
-}
-
-/// A process that cannot be confused with a later one of the same id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Process {
-    pub(crate) pid: i32,
-    /// Clock ticks from boot to its start.
-    pub(crate) start_time: u64,
-}
-
-impl Process {
-    /// The running process of that id.
-    pub(crate) fn of(pid: i32) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        Some(Self {
-            pid,
-            start_time: start_time(&stat)?,
-        })
-    }
-
-    /// Whether it still runs (a zombie does not).
-    pub(crate) fn alive(self) -> bool {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
-        let zombie = after_name(&stat).is_some_and(|rest| rest.starts_with(['Z', 'X']));
-        !zombie && start_time(&stat) == Some(self.start_time)
-    }
-}
-
-/// What follows the name, which may hold anything, in `/proc/PID/stat`.
-fn after_name(stat: &str) -> Option<&str> {
-    stat.rsplit_once(')').map(|(_, rest)| rest.trim_start())
-}
-
-fn start_time(stat: &str) -> Option<u64> {
-    // Field 22 of the line; the state, after the name, is field 3.
-    after_name(stat)?
-        .split_ascii_whitespace()
-        .nth(19)?
-        .parse()
-        .ok()
 }
 
 /// How a container ended, or why it did not begin.
@@ -261,27 +223,6 @@ fn write<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_start_time_is_found_behind_any_name() {
-        let stat = "7 (a) b (c)) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4242 9 9";
-        assert_eq!(start_time(stat), Some(4242));
-        assert_eq!(start_time("garbage"), None);
-    }
-
-    #[test]
-    fn this_process_is_alive_and_an_older_one_of_its_id_is_not() {
-        let pid = i32::try_from(std::process::id()).unwrap();
-        let me = Process::of(pid).unwrap();
-        assert!(me.alive());
-        assert!(
-            !Process {
-                start_time: me.start_time - 1,
-                ..me
-            }
-            .alive()
-        );
-    }
 
     #[test]
     fn records_come_back_as_they_were_written() {

@@ -18,8 +18,9 @@ use tokio::{
 
 use super::{
     bundle,
-    records::{BundleDir, Process, Root},
+    records::{BundleDir, Root},
 };
+use crate::process::Stamp;
 
 /// A container that has not begun by then never will.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -125,12 +126,12 @@ impl Runtime {
 }
 
 /// Waits until a process has ended, whoever its parent is.
-pub(crate) async fn ended(process: Process) -> Result<()> {
+pub(crate) async fn ended(process: Stamp) -> Result<()> {
     let Some(fd) = pidfd(process.pid)? else {
         return Ok(());
     };
     // Looked at after opening: from here on the id cannot pass to another process unnoticed.
-    if !process.alive() {
+    if !process.is_alive() {
         return Ok(());
     }
     // SAFETY: `fd` is an open descriptor that the AsyncFd now owns; nobody else closes or replaces it.

@@ -23,8 +23,9 @@ use nix::{
 
 use super::{
     args::ShimArgs,
-    records::{BundleDir, ExitRecord, Process, ShimRecord},
+    records::{BundleDir, ExitRecord, ShimRecord},
 };
+use crate::process::Stamp;
 
 /// Runs one container to its end. The one line on stdout, `started PID` or `failed MESSAGE`, is for the agent.
 pub(crate) fn run(args: &ShimArgs) -> Result<()> {
@@ -32,7 +33,7 @@ pub(crate) fn run(args: &ShimArgs) -> Result<()> {
     // Fails only for a process-group leader, which then has no terminal to lose either.
     let _ = unistd::setsid();
     prctl::set_child_subreaper(true)?;
-    let process = Process::of(unistd::getpid().as_raw()).context("read /proc/self")?;
+    let process = Stamp::own()?;
     let started_at = Time(Timestamp::now());
     bundle.write_shim(&ShimRecord {
         id: args.id.clone(),
