@@ -238,8 +238,11 @@ impl Watch {
                 }
                 Ok(None) => return,
                 Err(error) => {
-                    tracing::warn!(kind = self.kind, %error, "the watch starts anew");
-                    self.readiness.not_ready(self.kind, error.to_string());
+                    tracing::warn!(kind = self.kind, %error, "the watch is tried again");
+                    // A picture once complete stays usable; it is made whole when the watch is back.
+                    if first {
+                        self.readiness.not_ready(self.kind, error.to_string());
+                    }
                 }
             }
         }
@@ -301,7 +304,8 @@ pub(crate) fn start(
         readiness: readiness.clone(),
         synced: synced.clone(),
     };
-    let config = watcher::Config::default;
+    // A connection that died silently is noticed after this long.
+    let config = || watcher::Config::default().timeout(120);
     let spawn = |task: futures::future::BoxFuture<'static, ()>| {
         let token = token.clone();
         tokio::spawn(async move { token.run_until_cancelled(task).await });
