@@ -113,7 +113,7 @@ fn in_process(figures: &mut Figures, owned: u32) {
             Interest::None
         }
     };
-    let method = "minimum over batches of one pass through 1,000 different frames; hash table as the responder's";
+    let method = "a batch is 1,000 different frames, parsed, looked up and answered into a buffer; hash table as the responder's";
     for (kind, make) in [
         ("arp", (|n| arp_request(v4(n))) as fn(u32) -> Vec<u8>),
         ("ndp", |n| solicitation(v6(n))),

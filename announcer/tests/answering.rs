@@ -229,7 +229,7 @@ fn the_frames_left_out_are_counted_by_reason() {
             let eth0 = node.link("eth0").await;
             node.own(eth0, &[V4]).await;
             segment
-                .exec("client", "arping -b -c 1 -w 1 -I eth0 192.0.2.101")
+                .exec("client", "ndisc6 -r 1 -w 200 2001:db8::1:65 eth0")
                 .await;
             segment
                 .exec("client", &format!("arping -c 1 -w 3 -I eth0 {V4}"))

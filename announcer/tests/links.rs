@@ -13,7 +13,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use landfall_announcer::link::{IfIndex, Mac, Neighbours};
-use landfall_announcer::responder::{Event, ProbeOutcome};
+use landfall_announcer::responder::{Event, ProbeOutcome, Rate, Settings};
+use landfall_announcer::wire::Reason;
 use segment::{Node, eventually, mac, on_a_segment, text};
 
 const V4: &str = "192.0.2.100";
@@ -421,6 +422,40 @@ fn more_groups_than_one_socket_may_hold_are_joined() {
                     "client",
                     &format!("ndisc6 -r 3 -1 -w 1000 {} eth0", addresses[5_999]),
                 )
+                .await;
+            assert!(output.status.success(), "{}", text(&output));
+        },
+    );
+}
+
+#[test]
+fn a_source_that_asks_too_often_is_answered_at_the_allowed_rate_and_others_as_ever() {
+    on_a_segment(
+        "a_source_that_asks_too_often_is_answered_at_the_allowed_rate",
+        async |mut segment| {
+            segment.host("other", 99);
+            let answers = Rate {
+                per_second: 1,
+                burst: 20,
+            };
+            let mut node = Node::with(Settings {
+                answers,
+                ..Settings::default()
+            })
+            .await;
+            let eth0 = node.link("eth0").await;
+            node.own(eth0, &[V4]).await;
+            segment
+                .inject("client", vec![arp_request(foreign("client")); 500])
+                .await;
+            let seen = || node.responder.counters().interfaces[0].clone();
+            eventually("all questions are read", || {
+                seen().answered_arp + seen().ignored(Reason::RateLimited) >= 500
+            })
+            .await;
+            assert!((20..=40).contains(&seen().answered_arp), "{:?}", seen());
+            let output = segment
+                .exec("other", &format!("arping -c 1 -w 3 -I eth0 {V4}"))
                 .await;
             assert!(output.status.success(), "{}", text(&output));
         },

@@ -23,6 +23,7 @@ pub mod object;
 pub mod programmed;
 mod settings;
 mod slots;
+mod sys;
 
 pub use director::{Applied, ApplyError, Director, LoadError, load_object};
 pub use landfall_bpf_lb_common::{Action, Verdict};

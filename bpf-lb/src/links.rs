@@ -19,6 +19,7 @@ use aya::util::KernelVersion;
 use landfall_bpf_lb_common::names;
 
 use crate::interface;
+use crate::sys;
 
 /// How an XDP program shall be attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -383,15 +384,21 @@ fn pin(link: FdLink, path: &Path) -> Result<(), AttachError> {
     })
 }
 
-/// Removing the pin of a link that nobody holds open takes its program off.
+/// Detaches a link and removes its pin; one that is not there is no error.
 fn remove_pin(path: &Path) -> Result<(), AttachError> {
-    match fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(AttachError::Pin {
-            path: path.to_owned(),
-            source,
-        }),
-        _ => Ok(()),
+    let failed = |source| AttachError::Pin {
+        path: path.to_owned(),
+        source,
+    };
+    match sys::detach_link(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        // Whatever else is wrong with the link, without its pin it goes.
+        Err(error) => {
+            tracing::debug!(pin = %path.display(), %error, "detaching by removing the pin")
+        }
+        Ok(()) => {}
     }
+    fs::remove_file(path).map_err(failed)
 }
 
 fn has_tc_links() -> bool {

@@ -194,7 +194,7 @@ fn ends(world: &World) -> BTreeMap<ServiceKey, Vec<std::net::IpAddr>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: histories(), max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: histories(), max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn nobody_moves_without_asking_whatever_happens_to_one_controller(

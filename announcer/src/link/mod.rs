@@ -14,6 +14,7 @@
 //! works in the network namespace of the thread that started it.
 
 mod eligible;
+mod filter;
 mod groups;
 mod monitor;
 mod neighbours;

@@ -6,15 +6,17 @@
 //! The unsafe blocks of the announcer are here: two socket calls that `socket2` does not have, and the registration
 //! with the runtime.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read as _};
 use std::mem::size_of;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd as _, RawFd};
 
 use libc::{c_int, sockaddr_ll, socklen_t};
-use socket2::{Domain, SockAddr, SockAddrStorage, SockFilter, Socket, Type};
+use socket2::{Domain, SockAddr, SockAddrStorage, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
-use super::IfIndex;
+use super::{IfIndex, filter};
 
 /// Bytes of frames that may wait for a socket: room for a router that asks for a thousand addresses at once.
 const QUEUE: c_int = 1 << 20;
@@ -51,10 +53,11 @@ impl PacketSocket {
     pub fn open(ifindex: IfIndex, protocol: Protocol) -> io::Result<Self> {
         let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
         socket.set_nonblocking(true)?;
-        match protocol {
-            Protocol::Arp => socket.attach_filter(&arp_filter())?,
-            Protocol::Ndp => socket.attach_filter(&ndp_filter())?,
-        }
+        let program = match protocol {
+            Protocol::Arp => filter::arp(),
+            Protocol::Ndp => filter::ndp(),
+        };
+        socket.attach_filter(&filter::assemble(&program))?;
         let fd = socket.as_raw_fd();
         // Kernels before 4.20 lack it; the filter drops what this host sent as well.
         let _ = set_option(fd, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1_i32);
@@ -64,6 +67,19 @@ impl PacketSocket {
         // SAFETY: the AsyncFd owns the socket, nothing replaces or closes its descriptor before it is dropped.
         let socket = unsafe { AsyncFd::register(socket) }.map_err(io::Error::from)?;
         Ok(Self { socket })
+    }
+
+    /// From now on the socket of [`Protocol::Arp`] is for packets from or about these addresses only.
+    ///
+    /// # Errors
+    /// The operating system's, when not even the filter for every packet can be put in place again.
+    pub fn narrow(&self, addresses: &BTreeSet<Ipv4Addr>) -> io::Result<()> {
+        let socket = self.socket.get_ref();
+        let narrow = filter::assemble(&filter::arp_about(addresses));
+        // The kernel bounds the memory of filters; then every packet comes through.
+        socket
+            .attach_filter(&narrow)
+            .or_else(|_| socket.attach_filter(&filter::assemble(&filter::arp())))
     }
 
     /// Hands every multicast frame of the interface to this socket: for an interface on which the kernel has no IPv6
@@ -171,67 +187,4 @@ fn length_of<T>() -> socklen_t {
 
 fn index(ifindex: IfIndex) -> io::Result<c_int> {
     c_int::try_from(ifindex).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
-}
-
-/// One instruction of the kernel's classic packet filter: comparisons jump `yes` or `no` instructions ahead.
-const fn op(code: u32, value: u32, yes: u8, no: u8) -> SockFilter {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "codes are 16 bits wide; libc's constants are not"
-    )]
-    let code = code as u16;
-    SockFilter::new(code, yes, no, value)
-}
-
-const LOAD_BYTE: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_ABS;
-const LOAD_HALF: u32 = libc::BPF_LD | libc::BPF_H | libc::BPF_ABS;
-const EQUALS: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
-const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
-/// What kind of frame it is, relative to this host: one of the kernel's negative offsets.
-const PACKET_TYPE: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE).cast_unsigned();
-/// Whether it had a VLAN tag, which the kernel has taken off.
-const VLAN_PRESENT: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_VLAN_TAG_PRESENT).cast_unsigned();
-const TO_OTHERS: u32 = libc::PACKET_OTHERHOST as u32;
-const OUTGOING: u32 = libc::PACKET_OUTGOING as u32;
-const WHOLE: u32 = 0xffff;
-
-/// ARP to this host or a group, not tagged, not sent by this host.
-const fn arp_filter() -> [SockFilter; 9] {
-    [
-        op(LOAD_BYTE, PACKET_TYPE, 0, 0),
-        op(EQUALS, TO_OTHERS, 6, 0),
-        op(EQUALS, OUTGOING, 5, 0),
-        op(LOAD_BYTE, VLAN_PRESENT, 0, 0),
-        op(EQUALS, 0, 0, 3),
-        op(LOAD_HALF, 12, 0, 0),
-        op(EQUALS, 0x0806, 0, 1),
-        op(RETURN, WHOLE, 0, 0),
-        op(RETURN, 0, 0, 0),
-    ]
-}
-
-/// The same for IPv6 whose payload is a neighbour message; behind extension headers only with a neighbour message's
-/// hop limit, so that listener reports stay out.
-const fn ndp_filter() -> [SockFilter; 19] {
-    [
-        op(LOAD_BYTE, PACKET_TYPE, 0, 0),
-        op(EQUALS, TO_OTHERS, 16, 0),
-        op(EQUALS, OUTGOING, 15, 0),
-        op(LOAD_BYTE, VLAN_PRESENT, 0, 0),
-        op(EQUALS, 0, 0, 13),
-        op(LOAD_HALF, 12, 0, 0),
-        op(EQUALS, 0x86dd, 0, 11),
-        op(LOAD_BYTE, 20, 0, 0),
-        op(EQUALS, 58, 3, 0),
-        op(EQUALS, 0, 5, 0),
-        op(EQUALS, 43, 4, 0),
-        op(EQUALS, 60, 3, 6),
-        op(LOAD_BYTE, 54, 0, 0),
-        op(EQUALS, 135, 3, 0),
-        op(EQUALS, 136, 2, 3),
-        op(LOAD_BYTE, 21, 0, 0),
-        op(EQUALS, 255, 0, 1),
-        op(RETURN, WHOLE, 0, 0),
-        op(RETURN, 0, 0, 0),
-    ]
 }

@@ -37,7 +37,8 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn set_owned(&mut self, owned: BTreeMap<IpAddr, BTreeSet<IfIndex>>) {
+    /// Like all of these: whether anything has changed.
+    pub(super) fn set_owned(&mut self, owned: BTreeMap<IpAddr, BTreeSet<IfIndex>>) -> bool {
         let mut table = HashMap::with_capacity(owned.len());
         for (address, interfaces) in owned {
             for ifindex in interfaces {
@@ -52,30 +53,35 @@ impl State {
                 table.insert((address, ifindex), arrival);
             }
         }
-        self.owned = Arc::new(table);
+        replace(&mut self.owned, table)
     }
 
-    pub(super) fn set_peers(&mut self, peers: BTreeSet<Mac>) {
-        self.peers = Arc::new(peers);
+    pub(super) fn set_peers(&mut self, peers: BTreeSet<Mac>) -> bool {
+        replace(&mut self.peers, peers)
     }
 
-    pub(super) fn set_periods(&mut self, periods: BTreeMap<IpAddr, Duration>) {
+    pub(super) fn set_periods(&mut self, periods: BTreeMap<IpAddr, Duration>) -> bool {
         let real = |(_, period): &(IpAddr, Duration)| !period.is_zero();
-        self.periods = Arc::new(periods.into_iter().filter(real).collect());
+        replace(
+            &mut self.periods,
+            periods.into_iter().filter(real).collect(),
+        )
     }
 
-    pub(super) fn revive(&mut self) {
+    pub(super) fn revive(&mut self) -> bool {
         self.session += 1;
+        true
     }
 
-    pub(super) fn begin_probe(&mut self, pairs: &[Pair]) {
+    pub(super) fn begin_probe(&mut self, pairs: &[Pair]) -> bool {
         let probing = Arc::make_mut(&mut self.probing);
         for pair in pairs {
             *probing.entry(*pair).or_default() += 1;
         }
+        true
     }
 
-    pub(super) fn end_probe(&mut self, pairs: &[Pair]) {
+    pub(super) fn end_probe(&mut self, pairs: &[Pair]) -> bool {
         let probing = Arc::make_mut(&mut self.probing);
         for pair in pairs {
             if let Some(count) = probing.get_mut(pair) {
@@ -85,6 +91,7 @@ impl State {
                 }
             }
         }
+        true
     }
 
     pub(super) fn interest(&self, pair: Pair) -> Interest {
@@ -100,6 +107,14 @@ impl State {
     pub(super) fn is_peer(&self, mac: Mac) -> bool {
         self.peers.contains(&mac)
     }
+}
+
+fn replace<T: PartialEq>(known: &mut Arc<T>, new: T) -> bool {
+    let changed = **known != new;
+    if changed {
+        *known = Arc::new(new);
+    }
+    changed
 }
 
 /// What the handles, the supervisor and the listeners have in common.
@@ -135,12 +150,14 @@ impl Shared {
         }
     }
 
-    /// Replaces the state by a changed one. The change is made beside it, so that no listener waits for it.
-    pub(super) fn update(&self, change: impl FnOnce(&mut State)) {
+    /// Replaces the state by a changed one. The change is made beside it, so that no listener waits for it; where
+    /// nothing has changed nobody is woken.
+    pub(super) fn update(&self, change: impl FnOnce(&mut State) -> bool) {
         let _writing = self.writer.lock();
         let mut state = self.state.borrow().clone();
-        change(&mut state);
-        self.state.send_replace(state);
+        if change(&mut state) {
+            self.state.send_replace(state);
+        }
     }
 
     /// Sets the deadline; whether the one before had passed.
@@ -179,8 +196,12 @@ mod tests {
     fn a_pair_that_stays_keeps_its_arrival_and_one_that_returns_gets_a_new_one() {
         let pair = ("192.0.2.1".parse().unwrap(), 2);
         let mut state = State::default();
-        state.set_owned(owned(&[("192.0.2.1", 2)]));
+        assert!(state.set_owned(owned(&[("192.0.2.1", 2)])));
         let first = state.owned[&pair];
+        assert!(
+            !state.set_owned(owned(&[("192.0.2.1", 2)])),
+            "nothing has changed"
+        );
         state.set_owned(owned(&[("192.0.2.1", 2), ("192.0.2.2", 2)]));
         assert_eq!(state.owned[&pair], first);
         state.set_owned(owned(&[("192.0.2.2", 2)]));

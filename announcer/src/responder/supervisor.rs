@@ -4,7 +4,7 @@
 //! should be and carries out the difference. Nothing is polled.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -29,6 +29,8 @@ struct Open {
     /// New each time, so that whatever is on the port is announced again.
     opening: u64,
     all_multicast: bool,
+    /// The IPv4 addresses its filter knows.
+    about: Option<BTreeSet<Ipv4Addr>>,
     _listeners: [AbortOnDropHandle<()>; 2],
 }
 
@@ -119,6 +121,7 @@ impl Supervisor {
             .lock()
             .retain(|ifindex, _| links.links.contains_key(ifindex));
         self.stand(state);
+        self.narrow();
         self.shared
             .groups
             .store(self.groups.len() as u64, Ordering::Relaxed);
@@ -162,6 +165,7 @@ impl Supervisor {
             port,
             opening: self.openings,
             all_multicast: false,
+            about: None,
             _listeners: listeners,
         }
     }
@@ -222,6 +226,28 @@ impl Supervisor {
             }
         }
         self.standing = standing;
+    }
+
+    /// Tells the kernel which addresses its filters are about: before anything is announced, so that no question the
+    /// announcement causes is missed.
+    fn narrow(&mut self) {
+        let mut about: BTreeMap<IfIndex, BTreeSet<Ipv4Addr>> = BTreeMap::new();
+        for (address, ifindex) in self.standing.keys() {
+            if let IpAddr::V4(address) = address {
+                about.entry(*ifindex).or_default().insert(*address);
+            }
+        }
+        for (ifindex, open) in &mut self.open {
+            let addresses = about.remove(ifindex).unwrap_or_default();
+            if open.about.as_ref() == Some(&addresses) {
+                continue;
+            }
+            if let Err(error) = open.port.socket(Protocol::Arp).narrow(&addresses) {
+                tracing::warn!(ifindex, %error, "cannot renew the filter of a socket");
+            } else {
+                open.about = Some(addresses);
+            }
+        }
     }
 
     fn join(&mut self, (address, ifindex): Pair) {

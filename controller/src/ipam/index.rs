@@ -440,7 +440,7 @@ impl Index {
         let marks = plan
             .keep
             .iter()
-            .filter_map(|kept| self.mark(kept))
+            .filter_map(|kept| self.mark(key, kept))
             .collect();
         Some(Step {
             service: Some(service),
@@ -450,9 +450,13 @@ impl Index {
         })
     }
 
-    fn mark(&self, kept: &Kept) -> Option<Mark> {
+    fn mark(&self, key: &ServiceKey, kept: &Kept) -> Option<Mark> {
         let at = Point::from(kept.address);
-        let marked = &self.world.book.get(at)?.stored.as_ref()?.out_of_pool;
+        let entry = self.world.book.get(at)?;
+        let marked = &entry.stored.as_ref()?.out_of_pool;
+        if !first(entry.want.as_ref()?, key) {
+            return None;
+        }
         let same = match (marked, &kept.out_of_pool) {
             (None | Some((false, _)), None) => true,
             (Some((true, before)), Some(now)) => before == now,
@@ -473,6 +477,14 @@ impl Index {
             });
             self.freed.insert(at);
             writes.extend(self.world.book.get(at).and_then(|entry| diff(at, entry)));
+            let rest: Vec<ServiceKey> = self
+                .world
+                .book
+                .get(at)
+                .into_iter()
+                .flat_map(Entry::services)
+                .collect();
+            self.touch(rest);
         }
         if self.world.book.held_by(key).next().is_none() {
             self.gone.remove(key);
@@ -486,11 +498,19 @@ impl Index {
         diff(at, self.world.book.get(at)?)
     }
 
-    /// A departure could not be written: the Service holds the address until it leaves again.
-    pub fn undepart(&mut self, key: &ServiceKey, at: Point) {
-        self.change(at, |entry| {
-            entry.want = entry.stored.as_ref().map(|stored| stored.spec.clone());
-        });
+    /// Departures that could not be written: the Service holds these until it leaves again.
+    pub fn undepart(&mut self, key: &ServiceKey, open: &[Point]) {
+        for at in open {
+            self.change(*at, |entry| {
+                let held = |stored: &&Stored| {
+                    let mut holders = stored.spec.holders.iter();
+                    holders.any(|holder| service_key(holder).as_ref() == Some(key))
+                };
+                if let Some(stored) = entry.stored.as_ref().filter(held) {
+                    entry.want = Some(stored.spec.clone());
+                }
+            });
+        }
         if self.world.services.contains_key(key) {
             self.touch([key.clone()]);
         } else {
@@ -556,10 +576,16 @@ impl Index {
         });
     }
 
-    /// The one way an entry changes: pools are told, and a free address is offered.
+    /// The one way an entry changes: pools are told, and what is free or shared now is offered.
     fn change(&mut self, at: Point, edit: impl FnOnce(&mut Entry)) {
         self.world.book.set(at, edit);
-        if !self.world.book.taken().contains(at) {
+        let want = self
+            .world
+            .book
+            .get(at)
+            .and_then(|entry| entry.want.as_ref());
+        let shared = want.is_some_and(|want| want.sharing_key.is_some());
+        if shared || !self.world.book.taken().contains(at) {
             self.freed.insert(at);
         }
         self.pools_at(at);
@@ -669,7 +695,7 @@ fn settled(
             held.uid.clone_from(&service.uid);
         }
     }
-    if let Some(pool) = pool {
+    if let Some(pool) = pool.filter(|_| first(&spec, &service.key)) {
         spec.pool_ref = Some(PoolRef {
             name: pool.to_string(),
         });
@@ -678,6 +704,11 @@ fn settled(
         spec.sharing_key = sharing_key(service);
     }
     spec
+}
+
+/// Whether the Service is the first of the holders: it speaks for all of them.
+fn first(spec: &LoadBalancerIPSpec, key: &ServiceKey) -> bool {
+    spec.holders.first().and_then(service_key).as_ref() == Some(key)
 }
 
 fn holder(service: &Service) -> Holder {

@@ -150,8 +150,8 @@ impl World {
                 self.fill_families(service, request, &mut draft);
             }
             Err(refusal) => {
-                let held = self.book.held_by(&service.key);
-                draft.keep = held.map(|at| self.kept(service, at)).collect();
+                // A typing error costs nobody an address.
+                self.review(service, &Request::default(), &mut draft);
                 draft.problems.push((None, refusal.clone()));
             }
         }
@@ -250,7 +250,14 @@ impl World {
                 .find(|name| good(name))
                 .cloned()
         };
-        let home = from.clone().filter(good).or_else(other);
+        // An address from the very pool the Service names stays booked there: were it moved to
+        // another pool's account, the name would later read as a wish to move.
+        let named = service.readable().and_then(|request| request.pool.as_ref());
+        let bound = from.is_some() && from.as_ref() == named;
+        let home = from
+            .clone()
+            .filter(good)
+            .or_else(|| if bound { None } else { other() });
         let out_of_pool = home.is_none().then(|| match &from {
             None => "lies in no pool".to_owned(),
             Some(name) => match covering.iter().find(|pool| pool.name == *name) {

@@ -6,7 +6,7 @@ use super::address::{Family, Point};
 use super::book::{Entry, service_key};
 use super::plan::{How, Take};
 use super::service::Service;
-use super::sharing::{Clash, compatible};
+use super::sharing::{Clash, compatible, stay_together};
 use super::spans::Span;
 use super::world::World;
 use super::{PoolName, Reason, Refusal};
@@ -151,14 +151,29 @@ impl World {
         Ok(())
     }
 
-    /// Who was there before the Service and cannot share the address with it.
+    /// Why the Service cannot stay among the holders of an address. Whoever left the sharing group
+    /// by its own key goes; otherwise those who were there first stay.
     pub(super) fn clash_with_seniors(&self, service: &Service, entry: &Entry) -> Option<String> {
+        let group = entry
+            .want
+            .as_ref()
+            .and_then(|want| want.sharing_key.as_deref());
+        let left = |member: &Service| {
+            let request = member.readable();
+            request.is_some_and(|r| r.sharing.as_ref().map(|sharing| sharing.key.as_str()) != group)
+        };
+        if entry.holders().len() > 1 && left(service) {
+            return Some(
+                "whose other holders share it by another landfall.dev/sharing-key".to_owned(),
+            );
+        }
         let senior = entry
             .services()
             .take_while(|key| *key != service.key)
-            .filter_map(|key| self.services.get(&key).filter(|other| other.wanted));
+            .filter_map(|key| self.services.get(&key))
+            .filter(|other| other.wanted && !left(other));
         for other in senior {
-            if let Err(clash) = compatible(service, other) {
+            if let Err(clash) = stay_together(service, other) {
                 return Some(format!("held by Service {} first; {clash}", other.key));
             }
         }

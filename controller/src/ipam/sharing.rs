@@ -74,3 +74,19 @@ pub fn compatible(one: &Service, two: &Service) -> Result<(), Clash> {
     }
     Ok(())
 }
+
+/// Whether two that hold an address together already may go on. A request that has become
+/// unreadable says nothing of sharing any more: a typing error costs nobody an address, a port
+/// that both listen on does.
+///
+/// # Errors
+/// The first rule they break.
+pub fn stay_together(one: &Service, two: &Service) -> Result<(), Clash> {
+    if one.request.is_ok() && two.request.is_ok() {
+        return compatible(one, two);
+    }
+    match one.ports.intersection(&two.ports).next() {
+        Some(&(protocol, port)) => Err(Clash::Port(protocol, port)),
+        None => Ok(()),
+    }
+}

@@ -23,7 +23,7 @@ use landfall_runtime::events::Note;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::ipam::index::Step;
+use crate::ipam::index::{Step, Write};
 use crate::ipam::plan::How;
 use crate::ipam::{ServiceKey, Turn};
 use crate::metrics::Metrics;
@@ -116,8 +116,20 @@ pub async fn carry_out(context: &Context, work: &Work) -> Result<(), StepError> 
     let departures = context
         .state
         .change(|picture| picture.index.depart(key, &step.plan.leave));
-    for write in departures {
-        depart(context, key, write).await?;
+    let mut departures = departures.into_iter();
+    while let Some(write) = departures.next() {
+        if let Err(error) = depart(context, write.clone()).await {
+            // It holds what it could not let go of: the next step leaves again.
+            let open: Vec<_> = [write]
+                .into_iter()
+                .chain(departures)
+                .map(|write| write.at())
+                .collect();
+            context
+                .state
+                .change(|picture| picture.index.undepart(key, &open));
+            return Err(error);
+        }
     }
     if !step.plan.leave.is_empty() {
         tracing::info!(service = %key, addresses = ?step.plan.leave, "released");
@@ -127,12 +139,8 @@ pub async fn carry_out(context: &Context, work: &Work) -> Result<(), StepError> 
     Ok(())
 }
 
-/// A departure that fails is taken back: the next step leaves again.
-async fn depart(
-    context: &Context,
-    key: &ServiceKey,
-    write: crate::ipam::index::Write,
-) -> Result<(), StepError> {
+/// Writes a departure, a few times when somebody else writes the same record.
+async fn depart(context: &Context, write: Write) -> Result<(), StepError> {
     let at = write.at();
     let mut next = Some(write);
     let mut last = Ok(());
@@ -142,14 +150,10 @@ async fn depart(
         };
         last = apply::write(context, &write).await;
         next = match &last {
-            Ok(()) => return Ok(()),
             Err(StepError::Overtaken(_)) => context.state.lock().index.open(at),
-            Err(_) => break,
+            _ => return last,
         };
     }
-    context
-        .state
-        .change(|picture| picture.index.undepart(key, at));
     last
 }
 

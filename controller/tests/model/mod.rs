@@ -10,7 +10,7 @@ use landfall_controller::ipam::address::{Family, Point};
 use landfall_controller::ipam::book::Stored;
 use landfall_controller::ipam::index::Write;
 use landfall_controller::ipam::pool::Pool;
-use landfall_controller::ipam::sharing::compatible;
+use landfall_controller::ipam::sharing::stay_together;
 use landfall_controller::ipam::{Index, PoolName, Service, ServiceKey, Turn};
 use landfall_crds::{LoadBalancerIPPoolSpec, LoadBalancerIPSpec};
 
@@ -119,11 +119,16 @@ impl World {
                 service.uid = format!("uid-{}", service.created);
             }
         }
-        // Whoever may share with it may have to make room for it, or for one another.
-        if service
-            .readable()
-            .is_none_or(|request| request.sharing.is_some())
-        {
+        // Whoever shares with it may have to make room for its new ports; not for its new key.
+        let group = |service: &Service| {
+            service
+                .readable()
+                .and_then(|r| r.sharing.as_ref().map(|s| s.key.clone()))
+        };
+        let before = self.services.get(&key);
+        if before.is_some_and(|before| {
+            before.request.is_err() || service.request.is_err() || group(before) == group(&service)
+        }) {
             let shares = |other: &Service| other.readable().is_none_or(|r| r.sharing.is_some());
             let sharers: Vec<_> = self
                 .services
@@ -301,12 +306,14 @@ impl World {
                 })?;
             }
         }
-        for write in self.controllers[which].index.depart(key, &step.plan.leave) {
-            let result = self.faulty(&mut done, fault, |world| world.write(which, &write));
-            if result.is_err() && self.controllers[which].index.open(write.at()).is_some() {
-                self.controllers[which].index.undepart(key, write.at());
+        let departures = self.controllers[which].index.depart(key, &step.plan.leave);
+        for (nth, write) in departures.iter().enumerate() {
+            let result = self.faulty(&mut done, fault, |world| world.write(which, write));
+            if result.is_err() {
+                let open: Vec<Point> = departures[nth..].iter().map(Write::at).collect();
+                self.controllers[which].index.undepart(key, &open);
+                return result;
             }
-            result?;
         }
         Ok(())
     }
@@ -445,7 +452,7 @@ impl World {
         for (address, holders) in &booked {
             for one in holders {
                 for two in holders.iter().filter(|two| *two > one) {
-                    let clash = compatible(&self.services[one], &self.services[two]);
+                    let clash = stay_together(&self.services[one], &self.services[two]);
                     assert_eq!(
                         clash,
                         Ok(()),
@@ -461,7 +468,33 @@ impl World {
                 "{key} was moved from {before:?} to {now:?}"
             );
         }
-        let quiet = self.services.values().filter(|service| service.wanted);
+        // A leave to be renumbered, and a request that is not met yet, are standing wishes.
+        let elsewhere = |service: &Service, named: &PoolName| {
+            service.status.iter().any(|address| {
+                let from = self
+                    .records
+                    .get(&Point::from(*address))
+                    .and_then(|r| r.spec.pool_ref.as_ref());
+                from.is_none_or(|pool| *pool.name != *named.0)
+            })
+        };
+        let asks = |service: &Service| {
+            service.readable().is_some_and(|request| {
+                request.renumber
+                    || request
+                        .addresses
+                        .iter()
+                        .any(|a| !service.status.contains(a))
+                    || request
+                        .pool
+                        .as_ref()
+                        .is_some_and(|named| elsewhere(service, named))
+            })
+        };
+        let quiet = self
+            .services
+            .values()
+            .filter(|service| service.wanted && !asks(service));
         self.settled = quiet
             .map(|service| (service.key.clone(), service.status.clone()))
             .collect();

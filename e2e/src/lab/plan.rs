@@ -20,6 +20,8 @@ use serde::{Deserialize, Serialize};
 pub const API_SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 /// Its port.
 pub const API_PORT: u16 = 6443;
+/// The router of the data segment, which the lab does not have: it has nowhere to lead.
+const ROUTER_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 /// More nodes or clients than this do not fit the address plan.
 pub const MOST: u8 = 60;
 
@@ -291,9 +293,14 @@ fn machine_script(machine: &Machine) -> Script {
         machine.ipv4, machine.ipv6
     );
     if let Some(mgmt) = machine.mgmt {
+        // A default route in each family, as every node has one: without it a packet to a Service's address would be
+        // refused before kube-proxy's rules see it. Neither leads out of the lab.
         let _ = write!(
             text,
-            "ip address add {mgmt}/24 dev mgmt0\nip link set mgmt0 up\n"
+            "ip address add {mgmt}/24 dev mgmt0\n\
+             ip link set mgmt0 up\n\
+             ip route add default via {API_SERVER} dev mgmt0\n\
+             ip route add default via {ROUTER_V6} dev eth0\n"
         );
     }
     Script {

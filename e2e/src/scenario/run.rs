@@ -24,7 +24,10 @@ use crate::process::{Stamp, in_netns, tail};
 /// The time all probes must be answered before an outage counts as over.
 const STEADY: Duration = Duration::from_secs(2);
 /// A command that takes longer than this hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Lines of output shown of a command that did not hold.
+const MOST_OF_A_FAILURE: usize = 25;
 
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -248,7 +251,8 @@ impl<'a> Runner<'a> {
                     tokio::time::sleep(Duration::from_millis(250)).await;
                 }
                 Err(why) => {
-                    self.transcript.output(&output.text, None);
+                    self.transcript
+                        .output(&output.text, Some(MOST_OF_A_FAILURE));
                     anyhow::bail!(why);
                 }
             }
@@ -470,7 +474,8 @@ impl<'a> Runner<'a> {
                     tokio::time::sleep(Duration::from_millis(250)).await
                 }
                 Err(why) => {
-                    self.transcript.output(&output.text, None);
+                    self.transcript
+                        .output(&output.text, Some(MOST_OF_A_FAILURE));
                     anyhow::bail!(why);
                 }
                 Ok(captured) => {
@@ -548,7 +553,8 @@ impl<'a> Runner<'a> {
                     tokio::time::sleep(Duration::from_millis(250)).await
                 }
                 Err(why) => {
-                    self.transcript.output(&output.text, None);
+                    self.transcript
+                        .output(&output.text, Some(MOST_OF_A_FAILURE));
                     anyhow::bail!(why);
                 }
                 Ok(captured) => {
