@@ -1,3 +1,37 @@
-//! The XDP layer-4 load balancer: loader, Maglev tables and map diff.
+//! The XDP layer-4 load balancer: what is wanted, how the maps get there, and the loader.
+//!
+//! ```text
+//! Desired ─► diff::plan ─► operations ─► maps ◄── landfall_xdp, landfall_egress (ebpf/)
+//!               ▲  maglev, slots          │
+//!               └────── Programmed ◄──────┘  read back after a restart
+//! ```
+//!
+//! `desired`, `maglev`, `slots`, `programmed` and `diff` are pure; `director`, `maps`, `links` and
+//! `interface` touch the kernel. What the programs and this crate share is in
+//! `landfall-bpf-lb-common`.
+//!
+//! Invariant: a packet never meets a half-made change, and nothing is ever flushed.
 
 pub mod desired;
+pub mod diff;
+mod director;
+mod interface;
+mod links;
+pub mod maglev;
+mod maps;
+pub mod object;
+pub mod programmed;
+mod settings;
+mod slots;
+mod sys;
+
+pub use director::{Applied, ApplyError, Director, LoadError, load_object};
+pub use landfall_bpf_lb_common::{Action, Verdict};
+pub use links::{AttachError, AttachMode, Attached, XdpPath};
+pub use settings::Settings;
+
+/// One sentence on what a verdict means, as for the help text of a metric.
+#[must_use]
+pub fn describe(verdict: Verdict) -> &'static str {
+    verdict.describe()
+}

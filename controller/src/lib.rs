@@ -1,1 +1,22 @@
-//! controller
+//! Landfall's IPAM controller: addresses for LoadBalancer Services.
+//!
+//! ```text
+//!  API server ──watch──► state ──► dispatch ──► service ──► LoadBalancerIP, Service status, Event
+//!                          │ ipam (pure)  └───► pool ─────► pool status, finalizer
+//!                          └──────────► metrics, /debug/state
+//! ```
+//!
+//! [`ipam`] decides and knows nothing of clients; everything else carries out what it says.
+//! Invariant: the record comes before the status that names its address, and goes after it.
+
+pub mod args;
+pub mod dispatch;
+pub mod ipam;
+pub mod metrics;
+mod orphans;
+pub mod pool;
+pub mod run;
+pub mod service;
+pub mod settings;
+pub mod state;
+mod watch;

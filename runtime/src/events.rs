@@ -79,7 +79,7 @@ impl Events {
             .collect();
         Event {
             metadata: ObjectMeta {
-                generate_name: Some(format!("{stem}.")),
+                generate_name: Some(format!("{stem}-")),
                 namespace: Some(namespace.to_owned()),
                 ..ObjectMeta::default()
             },

@@ -1,5 +1,29 @@
-//! Interfaces, sockets and neighbours of this node: the only module with syscalls.
+//! Interfaces, sockets and neighbours of this node: the only module of the announcer with syscalls.
+//!
+//! It is: what the kernel knows (links and addresses from netlink events, neighbours kept resolved), what it is asked
+//! to do (packet sockets with their filter, multicast groups), and the pure rule which links may announce. It is not:
+//! any decision about addresses of Services.
+//!
+//! ```text
+//!  rtnetlink ─► monitor ─► watch<LinkTable> ─► eligible (pure)
+//!            └► neighbours ─► watch<Neighbours>
+//!  packet sockets ◄─► responder           groups ─► MLD reports by the kernel
+//! ```
+//!
+//! Invariant: state comes from events after one full dump; when events were lost there is another dump. Everything
+//! works in the network namespace of the thread that started it.
 
+mod eligible;
+mod filter;
+mod groups;
+mod monitor;
+mod neighbours;
+mod socket;
 mod table;
 
+pub use eligible::{CONTAINER_INTERFACES, InterfacePatterns, PatternError, Refusal};
+pub use groups::{GroupKey, GroupSet, Groups, Membership};
+pub use monitor::monitor;
+pub use neighbours::{NeighbourTable, Neighbours};
+pub use socket::{PacketSocket, Protocol};
 pub use table::{IfIndex, Link, LinkTable, Mac};

@@ -1,4 +1,4 @@
-//! The interfaces of this node as values, and which of them may announce.
+//! The interfaces of this node as values.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,6 +11,25 @@ pub type IfIndex = u32;
 /// An Ethernet address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mac(pub [u8; 6]);
+
+impl Mac {
+    /// Everybody on the segment.
+    pub const BROADCAST: Self = Self([0xff; 6]);
+    /// "Not known", in an ARP request.
+    pub const ZERO: Self = Self([0; 6]);
+
+    /// Whether it names a group: multicast or broadcast.
+    #[must_use]
+    pub const fn is_group(self) -> bool {
+        self.0[0] & 1 != 0
+    }
+
+    /// Whether it can be the address of one interface.
+    #[must_use]
+    pub fn is_station(self) -> bool {
+        !self.is_group() && self != Self::ZERO
+    }
+}
 
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

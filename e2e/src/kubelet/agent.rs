@@ -23,7 +23,7 @@ use tracing::{info, warn};
 use super::{
     args::Settings,
     clean,
-    context::{Context, backoff},
+    context::{Context, READ_LIMIT, backoff, watching},
     node_agent::NodeAgent,
     pod::PodId,
     records::Root,
@@ -83,12 +83,13 @@ async fn connect(settings: &Settings) -> Result<Client> {
     let kubeconfig = Kubeconfig::read_from(&settings.kubeconfig)
         .with_context(|| format!("read {}", settings.kubeconfig.display()))?;
     let options = KubeConfigOptions::default();
-    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
+    config.read_timeout = Some(READ_LIMIT);
     Ok(Client::try_from(config)?)
 }
 
 async fn follow_services(client: Client, sender: watch::Sender<Option<Arc<Services>>>) {
-    let stream = watcher(Api::<Service>::all(client), watcher::Config::default());
+    let stream = watcher(Api::<Service>::all(client), watching());
     let stream = stream.backoff(backoff());
     pin_mut!(stream);
     let mut known = Services::new();
@@ -145,7 +146,7 @@ impl Pods {
     async fn follow(&mut self) {
         let api: Api<Pod> = Api::all(self.context.client.clone());
         let mine = format!("spec.nodeName={}", self.context.settings.node_name);
-        let stream = watcher(api, watcher::Config::default().fields(&mine)).backoff(backoff());
+        let stream = watcher(api, watching().fields(&mine)).backoff(backoff());
         pin_mut!(stream);
         let mut listed = BTreeSet::new();
         while let Some(event) = stream.next().await {

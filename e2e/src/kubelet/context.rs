@@ -8,6 +8,7 @@ use kube::{
     runtime::{
         events::{Event, EventType, Recorder, Reporter},
         utils::Backoff,
+        watcher,
     },
 };
 use parking_lot::Mutex;
@@ -101,4 +102,14 @@ impl Backoff for Steady {
 /// How watches of this program back off.
 pub(crate) fn backoff() -> Steady {
     Steady
+}
+
+/// The server ends a watch after this long, to be resumed …
+const WATCH_SECONDS: u32 = 20;
+/// … so that a connection silent for longer is dead.
+pub(crate) const READ_LIMIT: Duration = Duration::from_secs(25);
+
+/// How watches of this program are made.
+pub(crate) fn watching() -> watcher::Config {
+    watcher::Config::default().timeout(WATCH_SECONDS)
 }

@@ -5,10 +5,7 @@ use std::{collections::BTreeMap, fs, net::IpAddr, thread};
 use k8s_openapi::{
     api::{
         coordination::v1::{Lease, LeaseSpec},
-        core::v1::{
-            DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeStatus,
-            NodeSystemInfo,
-        },
+        core::v1::{Node, NodeAddress, NodeCondition, NodeStatus, NodeSystemInfo},
     },
     apimachinery::pkg::{
         api::resource::Quantity,
@@ -115,9 +112,6 @@ pub(crate) fn status(
         allocatable: Some(capacity.clone()),
         capacity: Some(capacity),
         conditions: Some(conditions(networked, old, now)),
-        daemon_endpoints: Some(NodeDaemonEndpoints {
-            kubelet_endpoint: Some(DaemonEndpoint { port: 10250 }),
-        }),
         node_info: Some(NodeSystemInfo {
             architecture: machine.arch.to_owned(),
             container_runtime_version: "runc://1".to_owned(),

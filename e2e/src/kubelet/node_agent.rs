@@ -21,12 +21,14 @@ use tracing::{info, warn};
 
 use super::{
     args::Settings,
-    context::backoff,
+    context::{backoff, watching},
     ipam::Cidr,
     node::{self, Machine},
 };
 
 const RENEW: Duration = Duration::from_secs(1);
+/// Where nothing was heard for this long, the node looks at how it is shown.
+const LOOK: Duration = Duration::from_secs(2);
 const REQUEST_LIMIT: Duration = Duration::from_secs(3);
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -117,20 +119,37 @@ impl NodeAgent {
             node.uid().unwrap_or_default(),
         );
         tokio::spawn(renewal);
-        let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+        let config = watching().fields(&format!("metadata.name={name}"));
         let stream = watcher(self.nodes(), config).backoff(backoff());
         pin_mut!(stream);
-        while let Some(event) = stream.next().await {
-            match event {
-                Ok(watcher::Event::Apply(node) | watcher::Event::InitApply(node)) => {
-                    self.follow(&node).await;
+        // The watch tells at once; looking now and then finds what a dead connection hid.
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                event = stream.next() => match event {
+                    Some(event) => self.take(event).await,
+                    None => return,
+                },
+                _ = looks.tick() => {
+                    if let Ok(Ok(node)) = timeout(REQUEST_LIMIT, self.nodes().get(&name)).await {
+                        self.follow(&node).await;
+                    }
                 }
-                Ok(watcher::Event::Delete(_)) => {
-                    self.register_until_done().await;
-                }
-                Ok(watcher::Event::Init | watcher::Event::InitDone) => {}
-                Err(error) => warn!("watch the node: {error}"),
             }
+        }
+    }
+
+    async fn take(&self, event: watcher::Result<watcher::Event<Node>>) {
+        match event {
+            Ok(watcher::Event::Apply(node) | watcher::Event::InitApply(node)) => {
+                self.follow(&node).await;
+            }
+            Ok(watcher::Event::Delete(_)) => {
+                self.register_until_done().await;
+            }
+            Ok(watcher::Event::Init | watcher::Event::InitDone) => {}
+            Err(error) => warn!("watch the node: {error}"),
         }
     }
 
@@ -151,12 +170,10 @@ impl NodeAgent {
             return;
         }
         info!(ranges = ?texts, ready = networked, "reporting the node");
-        while let Err(error) = self.report(node, networked).await {
-            warn!("report the node: {error}");
-            if matches!(&error, kube::Error::Api(status) if status.is_not_found()) {
-                return;
-            }
-            sleep(RETRY).await;
+        match timeout(REQUEST_LIMIT, self.report(node, networked)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => warn!("report the node: {error}"),
+            Err(_) => warn!("report the node: no answer"),
         }
     }
 }

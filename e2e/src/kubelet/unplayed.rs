@@ -14,7 +14,14 @@ pub(crate) fn of_pod(pod: &Pod) -> Vec<String> {
         host_users,
         ..
     } = spec;
+    let ports = spec
+        .containers
+        .iter()
+        .flat_map(|c| c.ports.iter().flatten());
+    let host_port = !pod::host_network(&pod::spec(pod))
+        && ports.into_iter().any(|port| port.host_port.is_some());
     let flags = [
+        (host_port, "hostPort"),
         (host_pid == Some(true), "hostPID"),
         (host_ipc == Some(true), "hostIPC"),
         (
@@ -88,6 +95,13 @@ pub(crate) fn of_container(container: &Container) -> Vec<String> {
         found.extend(probe.iter().flat_map(|probe| of_probe(kind, probe)));
     }
     for mount in container.volume_mounts.iter().flatten() {
+        if mount
+            .sub_path_expr
+            .as_ref()
+            .is_some_and(|path| !path.is_empty())
+        {
+            found.push(format!("subPathExpr (of {})", mount.name));
+        }
         if mount.mount_propagation.as_deref() == Some("Bidirectional") {
             found.push(format!(
                 "mountPropagation: Bidirectional (of {})",

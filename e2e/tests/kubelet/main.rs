@@ -2,6 +2,13 @@
 //!
 //! Starting a control plane takes seconds, so one test tells the whole story; each step is named by what it shows.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 mod node;
 
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};

@@ -57,6 +57,7 @@ impl Worker {
         {
             Some(shim) => {
                 container.life = containers::running(spec, shim.started_at.0);
+                self.keep_verdicts(&spec.name, &mut container);
                 self.state.containers.insert(spec.name.clone(), container);
                 self.await_end(&spec.name, attempt, &bundle);
                 self.start_probes(spec, attempt);
@@ -70,6 +71,24 @@ impl Worker {
                 };
                 self.state.containers.insert(spec.name.clone(), container);
             }
+        }
+    }
+
+    /// What was reported of this very attempt holds until a probe says otherwise, so that a new agent does not take
+    /// a Pod out of its Services.
+    fn keep_verdicts(&self, name: &str, container: &mut Container) {
+        let statuses = self.pod.status.iter().flat_map(|status| {
+            let init = status.init_container_statuses.iter().flatten();
+            init.chain(status.container_statuses.iter().flatten())
+        });
+        let mut same = statuses.filter(|old| {
+            old.name == name && u32::try_from(old.restart_count) == Ok(container.attempt)
+        });
+        if let (Some(old), Life::Running { started, ready, .. }) =
+            (same.next(), &mut container.life)
+        {
+            *started |= old.started == Some(true);
+            *ready |= old.ready && *started;
         }
     }
 

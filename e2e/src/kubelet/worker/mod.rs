@@ -39,8 +39,10 @@ use super::{
     state::{Backoff, PodState, Sandbox},
 };
 
-/// How often volumes are brought up to date and unwritten reports are tried again.
+/// How often volumes are brought up to date.
 const REFRESH: Duration = Duration::from_secs(10);
+/// A report that did not get through is made again.
+const RETRY_REPORT: Duration = Duration::from_secs(1);
 /// Grace for a Pod whose object vanished without one.
 const GONE_GRACE: Duration = Duration::from_secs(1);
 
@@ -105,6 +107,8 @@ pub(crate) struct Worker {
     probes: BTreeMap<String, CancellationToken>,
     started: Timestamp,
     reported: Option<PodStatus>,
+    /// The last report did not get through.
+    unreported: bool,
     /// The object is deleted, or was before we came.
     forgotten: bool,
     inputs: mpsc::UnboundedReceiver<Input>,
@@ -141,6 +145,7 @@ impl Worker {
             sandbox_backoff: Backoff::default(),
             probes: BTreeMap::new(),
             reported: None,
+            unreported: false,
             forgotten: false,
             inputs,
             sender: sender.clone(),
@@ -167,7 +172,15 @@ impl Worker {
             if acted {
                 continue;
             }
-            let wake = plan.wake.unwrap_or_else(|| Instant::now() + REFRESH);
+            let retry = if self.unreported {
+                RETRY_REPORT
+            } else {
+                REFRESH
+            };
+            let wake = plan
+                .wake
+                .unwrap_or(Instant::now() + retry)
+                .min(Instant::now() + retry);
             tokio::select! {
                 input = self.inputs.recv() => match input {
                     Some(input) => self.take(input).await,

@@ -45,12 +45,16 @@ impl Worker {
         let patch = Patch::Merge(json!({"metadata": {"uid": self.id.uid}, "status": status}));
         let params = PatchParams::default();
         let written = api.patch_status(&self.id.name, &params, &patch);
+        self.unreported = true;
         match timeout(LIMIT, written).await {
             Ok(Ok(pod)) => {
+                self.unreported = false;
                 // Later transitions are measured against what was just written.
                 self.pod = std::sync::Arc::new(pod);
                 self.reported = Some(status);
             }
+            // Its end is about to be told by the watch.
+            Ok(Err(kube::Error::Api(status))) if status.is_not_found() => {}
             Ok(Err(error)) => warn!(pod = %self.id, "report: {error}"),
             Err(_) => warn!(pod = %self.id, "report: no answer"),
         }

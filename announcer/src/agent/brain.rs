@@ -1,0 +1,711 @@
+//! The brain: everything this node knows, and what follows from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use landfall_crds::LoadBalancerIPStatus;
+
+use super::effects::{DataPath, Effects, Job, Notice, ReportKey, Subject, Swap};
+use super::{Input, ProbeNews, SwapOutcome};
+use crate::dataplane::assemble;
+use crate::election::{
+    ClaimReason, Contest, Election, Event, Now, Owner, Probed, Record, Settings, Write,
+};
+use crate::link::{IfIndex, Link, LinkTable, Mac, NeighbourTable};
+use crate::model::{Interface, Key, Kind, Lbip, Object, World, XdpState};
+use crate::names::{NodeName, SessionId, Version};
+use crate::policy::{Plan, plan};
+use crate::report::{Conflict, Report, View, reports, status_of};
+use crate::session::published::Published;
+
+/// A conflict on an owned address is over when nothing was seen of it for this long.
+const CONFLICT_MEMORY: Duration = Duration::from_secs(60);
+
+/// Everything one node knows.
+pub struct Brain {
+    me: NodeName,
+    world: World,
+    election: Election,
+    plan: Plan,
+    links: Arc<LinkTable>,
+    neighbours: Arc<NeighbourTable>,
+    director: XdpState,
+    conflicts: BTreeMap<IpAddr, (Conflict, Now)>,
+    listed: BTreeSet<Kind>,
+    leaving: bool,
+    live: BTreeSet<NodeName>,
+    claims: BTreeMap<IpAddr, (ClaimReason, Option<NodeName>)>,
+    reporting: BTreeMap<ReportKey, Reporting>,
+    notices: Vec<Notice>,
+    data_path: Option<DataPath>,
+    unplaced: usize,
+    plan_due: bool,
+    report_due: bool,
+    transitions: BTreeMap<&'static str, u64>,
+    conflicts_seen: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Reporting {
+    in_flight: bool,
+    attempts: u32,
+    retry_at: Option<Now>,
+}
+
+/// A look inside, for `/debug/state` and metrics.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct Summary {
+    /// This node's session.
+    pub session: Option<SessionId>,
+    /// Seconds until this node stops answering unless it renews.
+    pub session_remaining_seconds: f64,
+    /// Addresses this node answers for, and on which interfaces.
+    pub answering: BTreeMap<IpAddr, BTreeSet<String>>,
+    /// Addresses by owner, all nodes.
+    pub owners: BTreeMap<IpAddr, String>,
+    /// Nodes with a live session.
+    pub live: BTreeSet<NodeName>,
+    /// Foreign hosts at our addresses.
+    pub conflicts: BTreeMap<IpAddr, Conflict>,
+    /// How often a foreign host was found.
+    pub conflicts_seen: u64,
+    /// Ownerships taken, by reason.
+    pub transitions: BTreeMap<&'static str, u64>,
+    /// Frontends and backends wanted in the data path.
+    pub frontends: usize,
+    /// Backends of all frontends.
+    pub backends: usize,
+    /// Next hops known.
+    pub hops: usize,
+    /// Endpoints on no node of this segment.
+    pub unplaced: usize,
+    /// Kinds not listed yet.
+    pub waiting_for: Vec<&'static str>,
+    /// Why addresses are not announced.
+    pub refusals: BTreeMap<IpAddr, String>,
+}
+
+impl Brain {
+    /// A node that knows nothing yet.
+    pub fn new(me: NodeName, settings: Settings) -> Self {
+        Self {
+            election: Election::new(me.clone(), settings),
+            me,
+            world: World::default(),
+            plan: Plan::default(),
+            links: Arc::default(),
+            neighbours: Arc::default(),
+            director: XdpState::Off,
+            conflicts: BTreeMap::new(),
+            listed: BTreeSet::new(),
+            leaving: false,
+            live: BTreeSet::new(),
+            claims: BTreeMap::new(),
+            reporting: BTreeMap::new(),
+            notices: Vec::new(),
+            data_path: None,
+            unplaced: 0,
+            plan_due: true,
+            report_due: true,
+            transitions: BTreeMap::new(),
+            conflicts_seen: 0,
+        }
+    }
+
+    /// Takes one input in.
+    pub fn take(&mut self, input: Input, now: Now) {
+        match input {
+            Input::Applied(object) => self.apply(object, now),
+            Input::Gone(key) => self.remove(&key, now),
+            Input::Listed(kind, objects) => self.list(kind, objects, now),
+            Input::Session(event) => {
+                self.report_due = true;
+                self.election.observe(event, now);
+            }
+            Input::Links(links) => {
+                self.links = links;
+                self.plan_due = true;
+            }
+            Input::Neighbours(neighbours) => {
+                self.neighbours = neighbours;
+                self.plan_due = true;
+            }
+            Input::Director(state) => self.director = state,
+            Input::Swapped(address, outcome) => self.swapped(address, outcome, now),
+            Input::Inquired(events) => {
+                for event in events {
+                    self.election.observe(event, now);
+                }
+            }
+            Input::Reported(key, outcome) => self.reported(key, outcome, now),
+            Input::Probed(address, news) => self.probed(address, news, now),
+            Input::Conflict(address, conflict) => {
+                self.conflicts_seen += 1;
+                self.conflict(address, conflict, now);
+            }
+            Input::Leave => {
+                self.leaving = true;
+                self.plan_due = true;
+                self.election.observe(Event::Leaving, now);
+            }
+        }
+    }
+
+    fn apply(&mut self, object: Object, now: Now) {
+        match &object {
+            Object::Address(lbip) => {
+                let seen = Event::RecordSeen(lbip.address, record(lbip));
+                self.election.observe(seen, now);
+            }
+            Object::Session(node, peer) => {
+                self.election
+                    .observe(Event::LeaseSeen(node.clone(), peer.lease.clone()), now);
+            }
+            _ => {}
+        }
+        if self.world.apply(object) {
+            self.plan_due = true;
+        }
+    }
+
+    fn remove(&mut self, key: &Key, now: Now) {
+        match key {
+            Key::Address(address) => self.election.observe(Event::RecordGone(*address), now),
+            Key::Session(node) => self.election.observe(Event::LeaseGone(node.clone()), now),
+            _ => {}
+        }
+        if self.world.remove(key) {
+            self.plan_due = true;
+        }
+    }
+
+    fn list(&mut self, kind: Kind, objects: Vec<Object>, now: Now) {
+        let listed = objects.iter().map(Object::key).collect();
+        for key in self.world.missing(kind, &listed) {
+            self.remove(&key, now);
+        }
+        for object in objects {
+            self.apply(object, now);
+        }
+        self.plan_due |= self.listed.insert(kind);
+    }
+
+    fn swapped(&mut self, address: IpAddr, outcome: SwapOutcome, now: Now) {
+        let claim = self.claims.remove(&address);
+        let event = match outcome {
+            SwapOutcome::Done(lbip) => {
+                let record = record(&lbip);
+                if let Some((reason, before)) = claim {
+                    self.claimed(&lbip, reason, before);
+                }
+                self.plan_due |= self.world.apply(Object::Address(*lbip));
+                Event::Wrote(address, record)
+            }
+            SwapOutcome::Refused(Some(lbip)) => {
+                let record = record(&lbip);
+                // A read after the refusal: newer than anything known.
+                self.world.lbips.insert(address, *lbip);
+                self.plan_due = true;
+                Event::Refused(address, Some(record))
+            }
+            SwapOutcome::Refused(None) => {
+                self.plan_due |= self.world.remove(&Key::Address(address));
+                Event::Refused(address, None)
+            }
+            SwapOutcome::Failed => Event::Failed(address),
+        };
+        self.report_due = true;
+        self.election.observe(event, now);
+    }
+
+    /// This node now owns an address: tell people.
+    fn claimed(&mut self, lbip: &Lbip, reason: ClaimReason, before: Option<NodeName>) {
+        *self.transitions.entry(reason.as_str()).or_default() += 1;
+        let from = match (reason, before) {
+            (ClaimReason::Kept | ClaimReason::Restarted, _) => return,
+            (ClaimReason::OwnerDied, Some(node)) => {
+                format!(" (took over from {node}, whose session ended)")
+            }
+            (ClaimReason::HandedOver, Some(node)) => format!(" (handed over by {node})"),
+            _ => String::new(),
+        };
+        let on = lbip.status.interfaces.join(", ");
+        let note = format!(
+            "node {} answers for {} on {on}{from}",
+            self.me, lbip.address
+        );
+        self.notify(lbip.address, false, "Announced", note);
+    }
+
+    fn notify(&mut self, address: IpAddr, warning: bool, reason: &'static str, note: String) {
+        let Some(lbip) = self.world.lbips.get(&address) else {
+            return;
+        };
+        let mut subjects = vec![Subject::Address(lbip.name.clone(), lbip.uid.clone())];
+        let holders = lbip.holders.iter();
+        subjects.extend(holders.map(|(key, uid)| Subject::Service(key.clone(), uid.clone())));
+        self.notices.push(Notice {
+            subjects,
+            warning,
+            reason,
+            note,
+        });
+    }
+
+    fn reported(
+        &mut self,
+        key: ReportKey,
+        outcome: Result<Option<Object>, landfall_runtime::class::Class>,
+        now: Now,
+    ) {
+        match outcome {
+            Ok(object) => {
+                self.reporting.remove(&key);
+                if let Some(object) = object {
+                    self.apply(object, now);
+                }
+            }
+            Err(class) => {
+                let reporting = self.reporting.entry(key).or_default();
+                reporting.in_flight = false;
+                reporting.attempts += 1;
+                // A fixed spread: one node reports, there is no herd to scatter.
+                let pause = class.retry_after(reporting.attempts, 0.5);
+                reporting.retry_at = Some(now + pause);
+            }
+        }
+        self.report_due = true;
+    }
+
+    fn probed(&mut self, address: IpAddr, news: ProbeNews, now: Now) {
+        let outcome = match news {
+            ProbeNews::Clear => {
+                self.conflicts.remove(&address);
+                Probed::Clear
+            }
+            ProbeNews::Taken(conflict) => {
+                self.conflicts_seen += 1;
+                self.conflict(address, conflict, now);
+                Probed::Taken
+            }
+            ProbeNews::Unable => Probed::Unable,
+        };
+        self.report_due = true;
+        self.election.observe(Event::Probed(address, outcome), now);
+    }
+
+    fn conflict(&mut self, address: IpAddr, conflict: Conflict, now: Now) {
+        self.report_due = true;
+        let known = self.conflicts.insert(address, (conflict.clone(), now));
+        if known.is_none_or(|(known, _)| known != conflict) {
+            let Conflict { mac, interface, .. } = &conflict;
+            let note = format!("a foreign host ({mac}, seen on {interface}) uses {address}");
+            self.notify(address, true, "AddressConflict", note);
+        }
+    }
+
+    fn ready(&self) -> bool {
+        self.listed.len() == Kind::ALL.len()
+    }
+
+    /// Says what to do now.
+    pub fn step(&mut self, now: Now, wall: &Time) -> Effects {
+        let mut effects = Effects::default();
+        self.forget_conflicts(now);
+        if self.plan_due && self.ready() {
+            self.make_plan(now);
+            effects.data_path = self.assemble();
+        }
+        effects.published = self.ready().then(|| self.published());
+        effects.peers = self.peers();
+        if self.ready() {
+            let decision = self.election.decide(now);
+            effects.deadline = decision.deadline;
+            effects.wake_at = decision.wake_at;
+            for address in decision.answering {
+                effects.owned.insert(address, self.indexes(address));
+                let period = self
+                    .plan
+                    .addresses
+                    .get(&address)
+                    .and_then(|plan| plan.period);
+                effects
+                    .periods
+                    .extend(period.map(|period| (address, period)));
+            }
+            for address in decision.probes {
+                effects.probes.push((address, self.indexes(address)));
+            }
+            for write in decision.writes {
+                self.write(write, wall, now, &mut effects);
+            }
+            self.report(now, wall, &mut effects);
+        }
+        effects.has_left = self.leaving && (!self.ready() || self.election.has_left());
+        effects.notices = std::mem::take(&mut self.notices);
+        effects
+    }
+
+    fn forget_conflicts(&mut self, now: Now) {
+        let before = self.conflicts.len();
+        let world = &self.world;
+        self.conflicts.retain(|address, (conflict, seen)| {
+            let Some(lbip) = world.lbips.get(address) else {
+                return false;
+            };
+            let owned = lbip.status.owner.is_some();
+            owned != conflict.at_probe && (conflict.at_probe || now < *seen + CONFLICT_MEMORY)
+        });
+        self.report_due |= before != self.conflicts.len();
+    }
+
+    fn make_plan(&mut self, now: Now) {
+        self.plan_due = false;
+        self.report_due = true;
+        let own = self.own_interfaces();
+        let (leaving, director) = (self.leaving, self.director);
+        // Of itself a node knows better than what its Lease said last.
+        if let Some(peer) = self.world.peers.get_mut(&self.me) {
+            peer.interfaces = own.clone();
+            peer.leaving = leaving;
+            peer.xdp = director;
+        }
+        self.plan = plan(&self.world, &self.me, &own);
+        let contests = self.plan.addresses.iter().map(|(address, plan)| Contest {
+            address: *address,
+            candidates: plan.candidates.clone(),
+        });
+        self.election
+            .observe(Event::Contests(contests.collect()), now);
+    }
+
+    fn assemble(&mut self) -> Option<DataPath> {
+        let assembled = assemble(
+            &self.world,
+            &self.plan,
+            &self.me,
+            &self.links,
+            &self.neighbours,
+        );
+        self.unplaced = assembled.unplaced;
+        let wanted = |link: &&Link| self.plan.director.contains(&link.name);
+        let attach = self.links.links.values().filter(wanted);
+        let data_path = DataPath {
+            desired: assembled.desired,
+            attach: attach.map(|link| (link.index, link.name.clone())).collect(),
+            track: assembled.track,
+        };
+        if self.data_path.as_ref() == Some(&data_path) {
+            return None;
+        }
+        self.data_path = Some(data_path.clone());
+        Some(data_path)
+    }
+
+    fn own_interfaces(&self) -> Vec<Interface> {
+        let usable = self
+            .links
+            .links
+            .values()
+            .filter(|link| link.usable().is_ok());
+        usable
+            .filter_map(|link| {
+                Some(Interface {
+                    name: link.name.clone(),
+                    mac: link.mac?.to_string(),
+                    container: link.is_container(),
+                })
+            })
+            .collect()
+    }
+
+    fn published(&self) -> Published {
+        Published {
+            interfaces: self.plan.publish.clone(),
+            xdp: self.director,
+            leaving: self.leaving,
+        }
+    }
+
+    fn peers(&self) -> BTreeSet<Mac> {
+        let others = self
+            .world
+            .peers
+            .iter()
+            .filter(|(node, _)| **node != self.me);
+        others
+            .flat_map(|(_, peer)| &peer.interfaces)
+            .filter_map(|i| parse_mac(&i.mac))
+            .collect()
+    }
+
+    fn indexes(&self, address: IpAddr) -> BTreeSet<IfIndex> {
+        let Some(plan) = self.plan.addresses.get(&address) else {
+            return BTreeSet::new();
+        };
+        let named = |link: &&Link| plan.interfaces.contains(&link.name);
+        self.links
+            .links
+            .values()
+            .filter(named)
+            .map(|link| link.index)
+            .collect()
+    }
+
+    fn write(&mut self, write: Write, wall: &Time, now: Now, effects: &mut Effects) {
+        match write {
+            Write::Expire { node, version } => effects.jobs.push(Job::Expire(node, version)),
+            Write::Inquire { node, session } => effects.jobs.push(Job::Inquire(node, session)),
+            Write::Claim {
+                address,
+                version,
+                owner,
+                reason,
+            } => {
+                let before = self
+                    .world
+                    .lbips
+                    .get(&address)
+                    .and_then(|l| l.status.owner.clone());
+                let kept = before.as_ref().filter(|_| reason == ClaimReason::Kept);
+                let since = kept.map_or_else(|| Some(wall.clone()), |owner| owner.since.clone());
+                let before = before.map(|owner| NodeName::new(owner.node));
+                self.claims.insert(address, (reason, before));
+                self.swap(address, &version, Some((owner, since)), wall, now, effects);
+            }
+            Write::HandOver {
+                address,
+                version,
+                owner,
+            } => {
+                let known = self
+                    .world
+                    .lbips
+                    .get(&address)
+                    .and_then(|l| l.status.owner.as_ref());
+                let since = known.and_then(|owner| owner.since.clone());
+                self.swap(address, &version, Some((owner, since)), wall, now, effects);
+            }
+            Write::Release { address, version } => {
+                self.swap(address, &version, None, wall, now, effects);
+            }
+        }
+    }
+
+    fn swap(
+        &mut self,
+        address: IpAddr,
+        version: &Version,
+        owner: Option<(Owner, Option<Time>)>,
+        wall: &Time,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        let Some(lbip) = self.world.lbips.get(&address) else {
+            return self.election.observe(Event::Refused(address, None), now);
+        };
+        if lbip.version != *version {
+            let record = record(lbip);
+            effects.wake_at = Some(now);
+            return self
+                .election
+                .observe(Event::Refused(address, Some(record)), now);
+        }
+        let empty = BTreeSet::new();
+        let interfaces = self
+            .plan
+            .addresses
+            .get(&address)
+            .map_or(&empty, |p| &p.interfaces);
+        let conflict = self.conflicts.get(&address).map(|(conflict, _)| conflict);
+        let owner = owner.map(|(owner, since)| written(owner, since));
+        let status = match owner {
+            // What is being given away reads as before until its next owner writes.
+            Some(owner) if owner.handover_to.is_some() => LoadBalancerIPStatus {
+                owner: Some(owner),
+                ..lbip.status.clone()
+            },
+            owner => status_of(lbip, owner, interfaces, conflict, wall),
+        };
+        effects.jobs.push(Job::Swap(Box::new(Swap {
+            address,
+            name: lbip.name.clone(),
+            version: version.clone(),
+            status,
+            report: false,
+        })));
+    }
+
+    fn report(&mut self, now: Now, wall: &Time, effects: &mut Effects) {
+        let live = self.election.live_nodes(now);
+        self.report_due |= live != self.live;
+        self.live = live;
+        let retry = |r: &Reporting| r.retry_at.filter(|_| !r.in_flight);
+        self.report_due |= self
+            .reporting
+            .values()
+            .filter_map(retry)
+            .any(|at| at <= now);
+        if !self.report_due || self.election.session().is_none() {
+            return;
+        }
+        self.report_due = false;
+        let conflicts = self
+            .conflicts
+            .iter()
+            .map(|(a, (c, _))| (*a, c.clone()))
+            .collect();
+        let reports = reports(View {
+            world: &self.world,
+            plan: &self.plan,
+            me: &self.me,
+            session: self.election.session(),
+            live: &self.live,
+            conflicts: &conflicts,
+            now: wall,
+        });
+        // An address the election is writing right now is left alone: one of the two would be
+        // refused, and the owner's write says it all.
+        let busy: BTreeSet<IpAddr> = effects
+            .jobs
+            .iter()
+            .filter_map(|job| match job {
+                Job::Swap(swap) => Some(swap.address),
+                _ => None,
+            })
+            .chain(self.claims.keys().copied())
+            .collect();
+        let mut due = BTreeSet::new();
+        for report in reports {
+            let key = key_of(&report);
+            due.insert(key.clone());
+            if matches!(&key, ReportKey::Address(address) if busy.contains(address)) {
+                continue;
+            }
+            let reporting = self.reporting.entry(key).or_default();
+            if reporting.in_flight {
+                continue;
+            }
+            if let Some(at) = reporting.retry_at.filter(|at| *at > now) {
+                effects.wake_at = Some(effects.wake_at.map_or(at, |wake| wake.min(at)));
+                continue;
+            }
+            reporting.in_flight = true;
+            reporting.retry_at = None;
+            effects.jobs.extend(job(report, &self.world));
+        }
+        self.reporting
+            .retain(|key, reporting| reporting.in_flight || due.contains(key));
+    }
+
+    /// A look inside.
+    pub fn summary(&self, now: Now) -> Summary {
+        let data_path = self.data_path.as_ref();
+        let owner = |lbip: &Lbip| lbip.status.owner.as_ref().map(|owner| owner.node.clone());
+        let waiting = Kind::ALL.iter().filter(|kind| !self.listed.contains(kind));
+        let refusals = self.plan.addresses.iter().filter_map(|(address, plan)| {
+            Some((*address, plan.refusal.as_ref()?.message(*address)))
+        });
+        Summary {
+            session: self.election.session().cloned(),
+            session_remaining_seconds: self
+                .election
+                .deadline()
+                .map_or(0.0, |deadline| deadline.saturating_sub(now).as_secs_f64()),
+            answering: self
+                .election
+                .owned()
+                .into_iter()
+                .filter_map(|a| Some((a, self.plan.addresses.get(&a)?.interfaces.clone())))
+                .collect(),
+            owners: self
+                .world
+                .lbips
+                .iter()
+                .filter_map(|(address, lbip)| Some((*address, owner(lbip)?)))
+                .collect(),
+            live: self.election.live_nodes(now),
+            conflicts: self
+                .conflicts
+                .iter()
+                .map(|(a, (c, _))| (*a, c.clone()))
+                .collect(),
+            conflicts_seen: self.conflicts_seen,
+            transitions: self.transitions.clone(),
+            frontends: data_path.map_or(0, |path| path.desired.frontends.len()),
+            backends: data_path.map_or(0, |path| {
+                path.desired
+                    .frontends
+                    .values()
+                    .map(|v| v.backends.len())
+                    .sum()
+            }),
+            hops: data_path.map_or(0, |path| path.desired.hops.len()),
+            unplaced: self.unplaced,
+            waiting_for: waiting.map(|kind| kind.as_str()).collect(),
+            refusals: refusals.collect(),
+        }
+    }
+}
+
+/// The record as the election sees it.
+pub(super) fn record(lbip: &Lbip) -> Record {
+    let owner = lbip.status.owner.as_ref().map(|owner| Owner {
+        node: NodeName::new(&owner.node),
+        session: SessionId::new(&owner.session),
+        transitions: u64::try_from(owner.transitions).unwrap_or(0),
+        handover_to: owner.handover_to.as_ref().map(NodeName::new),
+    });
+    Record {
+        version: lbip.version.clone(),
+        uid: lbip.uid.clone(),
+        owner,
+    }
+}
+
+fn written(owner: Owner, since: Option<Time>) -> landfall_crds::Owner {
+    landfall_crds::Owner {
+        node: owner.node.to_string(),
+        session: owner.session.to_string(),
+        since,
+        transitions: i64::try_from(owner.transitions).unwrap_or(i64::MAX),
+        handover_to: owner.handover_to.map(|node| node.to_string()),
+    }
+}
+
+fn key_of(report: &Report) -> ReportKey {
+    match report {
+        Report::Address(address, _) => ReportKey::Address(*address),
+        Report::Service(key, _) => ReportKey::Service(key.clone()),
+        Report::Policy(name, _) => ReportKey::Policy(name.clone()),
+    }
+}
+
+fn job(report: Report, world: &World) -> Option<Job> {
+    Some(match report {
+        Report::Address(address, status) => {
+            let lbip = world.lbips.get(&address)?;
+            Job::Swap(Box::new(Swap {
+                address,
+                name: lbip.name.clone(),
+                version: lbip.version.clone(),
+                status: *status,
+                report: true,
+            }))
+        }
+        Report::Service(key, condition) => Job::Service(key, condition),
+        Report::Policy(name, status) => Job::Policy(name, status),
+    })
+}
+
+fn parse_mac(text: &str) -> Option<Mac> {
+    let mut mac = [0; 6];
+    let mut parts = text.split(':');
+    for byte in &mut mac {
+        *byte = u8::from_str_radix(parts.next()?, 16).ok()?;
+    }
+    parts.next().is_none().then_some(Mac(mac))
+}

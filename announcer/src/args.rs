@@ -1,0 +1,79 @@
+//! The flags, as typed. [`crate::settings`] makes sense of them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use landfall_runtime::args::{CommonArgs, duration};
+
+/// Announces LoadBalancer addresses from this node at layer 2, and balances their traffic by XDP.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "landfall-announcer", version)]
+pub struct Args {
+    /// Flags of every binary.
+    #[command(flatten)]
+    pub common: CommonArgs,
+
+    /// The node this announcer runs on, by the name of its Node object
+    #[arg(long, env = "NODE_NAME", value_name = "NAME")]
+    pub node_name: String,
+
+    /// The namespace of the announcers' session Leases
+    #[arg(
+        long,
+        env = "POD_NAMESPACE",
+        default_value = "landfall-system",
+        value_name = "NAME"
+    )]
+    pub namespace: String,
+
+    /// The name Events are reported by
+    #[arg(
+        long,
+        env = "POD_NAME",
+        default_value = "landfall-announcer",
+        value_name = "NAME"
+    )]
+    pub pod_name: String,
+
+    /// How long this node may answer after its last renewed session, in whole seconds
+    #[arg(long, env = "LANDFALL_SESSION_DURATION", default_value = "15s",
+          value_parser = duration, value_name = "DURATION")]
+    pub session_duration: Duration,
+
+    /// How often the session is renewed
+    #[arg(long, env = "LANDFALL_RENEW_INTERVAL", default_value = "5s",
+          value_parser = duration, value_name = "DURATION")]
+    pub renew_interval: Duration,
+
+    /// Where the director keeps its maps and links over a restart; on a bpffs
+    #[arg(
+        long,
+        env = "LANDFALL_BPF_PIN_DIR",
+        default_value = "/sys/fs/bpf/landfall",
+        value_name = "DIRECTORY"
+    )]
+    pub bpf_pin_dir: PathBuf,
+
+    /// How to attach the XDP director to interfaces of XDP policies
+    #[arg(
+        long,
+        env = "LANDFALL_XDP_MODE",
+        default_value = "auto",
+        value_name = "MODE"
+    )]
+    pub xdp_mode: XdpMode,
+}
+
+/// How to attach the director.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum XdpMode {
+    /// Native where the driver can, else generic.
+    Auto,
+    /// In the driver, or not at all.
+    Native,
+    /// In the network stack.
+    Generic,
+    /// Never: XDP policies take the kernel's path on this node.
+    Off,
+}

@@ -1,0 +1,12 @@
+//! The API server: watches in, requests out. I/O only; what is read is turned into values by
+//! [`crate::model`], what is written was decided by [`crate::agent::Brain`].
+
+mod backoff;
+mod watch;
+mod write;
+
+pub use watch::{WatchErrors, watch_all};
+pub use write::Writer;
+
+/// The field manager of everything the announcer applies.
+pub const FIELD_MANAGER: &str = "landfall-announcer";

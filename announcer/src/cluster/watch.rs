@@ -1,0 +1,254 @@
+//! One watch a kind. A malformed object is counted and named, and is as good as absent; it never
+//! stops the watch.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Namespace, Node, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::{ObjectMeta, PartialObjectMeta};
+use kube::core::DeserializeGuard;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use landfall_crds::{L2AnnouncementPolicy, LoadBalancerIP};
+use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::backoff::Short;
+use crate::agent::Input;
+use crate::model::{self, Key, Kind, Object};
+use crate::names::{NodeName, PolicyName, ServiceKey};
+use crate::session::published;
+
+/// How long one watch call lasts: a dead connection is noticed after this at the latest.
+const WATCH_SECONDS: u32 = 60;
+
+/// What went wrong with watches: `(kind, "request" or "object")`.
+pub type WatchErrors = Arc<Mutex<BTreeMap<(Kind, &'static str), u64>>>;
+
+/// Watches everything the announcer needs, until the token is cancelled.
+pub fn watch_all(
+    client: &Client,
+    namespace: &str,
+    inputs: &mpsc::Sender<Input>,
+    errors: &WatchErrors,
+    token: &CancellationToken,
+) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let feed = |kind| Feed {
+        kind,
+        inputs: inputs.clone(),
+        errors: errors.clone(),
+        token: token.clone(),
+    };
+    tasks.spawn(guarded::<LoadBalancerIP>(
+        Api::all(client.clone()),
+        config(),
+        feed(Kind::Address),
+        |ip| {
+            model::lbip(ip)
+                .map(Object::Address)
+                .map_err(|error| error.to_string())
+        },
+        |meta| {
+            Some(Key::Address(
+                landfall_crds::parse_ip_name(meta.name.as_ref()?).ok()?,
+            ))
+        },
+    ));
+    tasks.spawn(guarded::<L2AnnouncementPolicy>(
+        Api::all(client.clone()),
+        config(),
+        feed(Kind::Policy),
+        |policy| {
+            let (name, policy) = model::policy(policy);
+            Ok(Object::Policy(name, policy))
+        },
+        |meta| Some(Key::Policy(PolicyName::new(meta.name.clone()?))),
+    ));
+    tasks.spawn(guarded::<Service>(
+        Api::all(client.clone()),
+        config(),
+        feed(Kind::Service),
+        |service| {
+            let (key, service) = model::service(service);
+            Ok(Object::Service(key, service))
+        },
+        |meta| Some(Key::Service(service_key(meta, meta.name.clone()?))),
+    ));
+    tasks.spawn(guarded::<EndpointSlice>(
+        Api::all(client.clone()),
+        config().labels("kubernetes.io/service-name"),
+        feed(Kind::Slice),
+        |slice| {
+            let (key, name, slice) = model::slice(slice).map_err(|error| error.to_string())?;
+            Ok(Object::Slice(key, name, slice))
+        },
+        |meta| {
+            let service = meta.labels.as_ref()?.get("kubernetes.io/service-name")?;
+            Some(Key::Slice(
+                service_key(meta, service.clone()),
+                meta.name.clone()?,
+            ))
+        },
+    ));
+    tasks.spawn(guarded::<Node>(
+        Api::all(client.clone()),
+        config(),
+        feed(Kind::Node),
+        |node| {
+            let (name, node) = model::node(node);
+            Ok(Object::Node(name, node))
+        },
+        |meta| Some(Key::Node(NodeName::new(meta.name.clone()?))),
+    ));
+    let (label, value) = published::LABEL;
+    tasks.spawn(guarded::<Lease>(
+        Api::namespaced(client.clone(), namespace),
+        config().labels(&format!("{label}={value}")),
+        feed(Kind::Session),
+        |lease| {
+            let (node, peer) = model::lease(lease).map_err(|error| error.to_string())?;
+            Ok(Object::Session(node, peer))
+        },
+        |meta| {
+            let node = meta
+                .name
+                .as_deref()?
+                .strip_prefix(published::LEASE_PREFIX)?;
+            Some(Key::Session(NodeName::new(node)))
+        },
+    ));
+    tasks.spawn(namespaces(Api::all(client.clone()), feed(Kind::Namespace)));
+    tasks
+}
+
+fn config() -> watcher::Config {
+    watcher::Config::default().timeout(WATCH_SECONDS)
+}
+
+fn service_key(meta: &ObjectMeta, name: String) -> ServiceKey {
+    ServiceKey {
+        namespace: meta.namespace.clone().unwrap_or_default(),
+        name,
+    }
+}
+
+/// Where a watch's news go.
+struct Feed {
+    kind: Kind,
+    inputs: mpsc::Sender<Input>,
+    errors: WatchErrors,
+    token: CancellationToken,
+}
+
+impl Feed {
+    fn count(&self, what: &'static str) {
+        *self.errors.lock().entry((self.kind, what)).or_default() += 1;
+    }
+
+    fn request_failed(&self, error: &watcher::Error) {
+        self.count("request");
+        tracing::warn!(kind = self.kind.as_str(), %error, "watch failed, trying again");
+    }
+
+    /// False when the agent is gone.
+    async fn send(&self, input: Input) -> bool {
+        tokio::select! {
+            () = self.token.cancelled() => false,
+            sent = self.inputs.send(input) => sent.is_ok(),
+        }
+    }
+}
+
+async fn guarded<K>(
+    api: Api<DeserializeGuard<K>>,
+    config: watcher::Config,
+    feed: Feed,
+    read: fn(&K) -> Result<Object, String>,
+    key: fn(&ObjectMeta) -> Option<Key>,
+) where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    DeserializeGuard<K>:
+        Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let read_guarded = |guarded: &DeserializeGuard<K>| match &guarded.0 {
+        Ok(object) => read(object),
+        Err(invalid) => Err(invalid.error.clone()),
+    };
+    let stream = watcher(api, config).backoff(Short::default());
+    consume(stream, feed, read_guarded, |guarded| key(guarded.meta())).await;
+}
+
+async fn namespaces(api: Api<PartialObjectMeta<Namespace>>, feed: Feed) {
+    let stream = watcher(api, config()).backoff(Short::default());
+    let read = |object: &PartialObjectMeta<Namespace>| {
+        let (name, namespace) = model::namespace(object.name_any(), object.labels());
+        Ok(Object::Namespace(name, namespace))
+    };
+    consume(stream, feed, read, |object| {
+        Some(Key::Namespace(object.name_any()))
+    })
+    .await;
+}
+
+async fn consume<K: Resource<DynamicType = ()>>(
+    stream: impl futures::Stream<Item = Result<Event<K>, watcher::Error>>,
+    feed: Feed,
+    read: impl Fn(&K) -> Result<Object, String>,
+    key: impl Fn(&K) -> Option<Key>,
+) {
+    let mut stream = pin!(stream);
+    let mut listing = Vec::new();
+    let read = |object: &K| match read(object) {
+        Ok(object) => Some(object),
+        Err(error) => {
+            feed.count("object");
+            let (kind, name) = (feed.kind.as_str(), object.name_any());
+            tracing::warn!(kind, name, error, "object cannot be read and is left out");
+            None
+        }
+    };
+    loop {
+        let event = tokio::select! {
+            () = feed.token.cancelled() => return,
+            event = stream.next() => event,
+        };
+        let input = match event {
+            None => return,
+            Some(Err(error)) => {
+                feed.request_failed(&error);
+                continue;
+            }
+            Some(Ok(Event::Init)) => {
+                listing.clear();
+                continue;
+            }
+            Some(Ok(Event::InitApply(object))) => {
+                listing.extend(read(&object));
+                continue;
+            }
+            Some(Ok(Event::InitDone)) => {
+                Some(Input::Listed(feed.kind, std::mem::take(&mut listing)))
+            }
+            // What cannot be read any more is as good as gone.
+            Some(Ok(Event::Apply(object))) => read(&object)
+                .map(Input::Applied)
+                .or_else(|| key(&object).map(Input::Gone)),
+            Some(Ok(Event::Delete(object))) => key(&object).map(Input::Gone),
+        };
+        if let Some(input) = input
+            && !feed.send(input).await
+        {
+            return;
+        }
+    }
+}

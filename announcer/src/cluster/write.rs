@@ -1,0 +1,334 @@
+//! Requests to the API server, a few at a time, each with a time limit; outcomes go back to the
+//! agent.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ObjectReference, Service};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use landfall_crds::{L2AnnouncementPolicy, LoadBalancerIP, LoadBalancerIPStatus};
+use landfall_runtime::apply;
+use landfall_runtime::class::Class;
+use landfall_runtime::events::{Events, Note};
+use serde_json::{Value, json};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::task::TaskTracker;
+
+use super::FIELD_MANAGER;
+use crate::agent::{Input, Job, Notice, ReportKey, Subject, Swap, SwapOutcome};
+use crate::election::Event;
+use crate::model::{self, Lbip, Object};
+use crate::names::{NodeName, SessionId, Version};
+use crate::session::published::LEASE_PREFIX;
+
+/// Requests under way at a time.
+const PARALLEL: usize = 16;
+
+/// How long one request may take.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// Sends requests and reports back.
+#[derive(Clone)]
+pub struct Writer {
+    client: Client,
+    namespace: String,
+    events: Events,
+    inputs: mpsc::Sender<Input>,
+    permits: Arc<Semaphore>,
+    tasks: TaskTracker,
+}
+
+impl Writer {
+    /// A writer whose session Leases live in `namespace`, and whose Events come from `pod`.
+    pub fn new(
+        client: Client,
+        namespace: String,
+        pod: String,
+        inputs: mpsc::Sender<Input>,
+    ) -> Self {
+        Self {
+            events: Events::new(client.clone(), FIELD_MANAGER, pod),
+            client,
+            namespace,
+            inputs,
+            permits: Arc::new(Semaphore::new(PARALLEL)),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// Sends a request; its outcome comes as an input.
+    pub fn send(&self, job: Job) {
+        let writer = self.clone();
+        self.tasks.spawn(async move {
+            let Ok(_permit) = writer.permits.acquire().await else {
+                return;
+            };
+            let input = match job {
+                Job::Swap(swap) => writer.swap(*swap).await,
+                Job::Expire(node, version) => writer.expire(node, version).await,
+                Job::Inquire(node, session) => writer.inquire(node, session).await,
+                Job::Service(key, condition) => {
+                    let api = Api::<Service>::namespaced(writer.client.clone(), &key.namespace);
+                    let status = json!({"conditions": [condition]});
+                    let applied = apply::status(&api, &key.name, FIELD_MANAGER, &status);
+                    let outcome = within(applied).await.map(|service| {
+                        let (key, service) = model::service(&service);
+                        Some(Object::Service(key, service))
+                    });
+                    reported("Service", ReportKey::Service(key), outcome)
+                }
+                Job::Policy(name, status) => {
+                    let api = Api::<L2AnnouncementPolicy>::all(writer.client.clone());
+                    let applied = apply::status(&api, name.as_str(), FIELD_MANAGER, &*status);
+                    let outcome = within(applied).await.map(|policy| {
+                        let (name, policy) = model::policy(&policy);
+                        Some(Object::Policy(name, policy))
+                    });
+                    reported("L2AnnouncementPolicy", ReportKey::Policy(name), outcome)
+                }
+            };
+            // The agent being gone, nobody needs to know.
+            let _ = writer.inputs.send(input).await;
+        });
+    }
+
+    /// Writes an Event about each subject. Never worth a retry.
+    pub fn notify(&self, notice: Notice) {
+        let writer = self.clone();
+        self.tasks.spawn(async move {
+            let Ok(_permit) = writer.permits.acquire().await else {
+                return;
+            };
+            for subject in &notice.subjects {
+                let note = Note {
+                    warning: notice.warning,
+                    reason: notice.reason.to_owned(),
+                    action: "Announcing",
+                    note: notice.note.clone(),
+                };
+                let published = writer
+                    .events
+                    .publish(reference(subject), note, Timestamp::now());
+                if let Err(error) = within(published).await {
+                    tracing::debug!(reason = notice.reason, %error, "Event was not written");
+                }
+            }
+        });
+    }
+
+    /// Waits until everything sent has been carried out.
+    pub async fn finish(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    async fn swap(&self, swap: Swap) -> Input {
+        let api = Api::<LoadBalancerIP>::all(self.client.clone());
+        let patch = Patch::Merge(patch_of(&swap.version, &swap.status));
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.into()),
+            ..PatchParams::default()
+        };
+        let outcome = within(api.patch_status(&swap.name, &params, &patch)).await;
+        let (address, name) = (swap.address, swap.name);
+        if swap.report {
+            let outcome = outcome.map(|ip| model::lbip(&ip).ok().map(Object::Address));
+            return reported("LoadBalancerIP", ReportKey::Address(address), outcome);
+        }
+        let outcome = match outcome {
+            Ok(object) => match model::lbip(&object) {
+                Ok(lbip) => SwapOutcome::Done(Box::new(lbip)),
+                Err(_) => SwapOutcome::Refused(None),
+            },
+            Err(Failure::Api(error)) if Class::of(&error) == Class::NotFound => {
+                SwapOutcome::Refused(None)
+            }
+            Err(Failure::Api(error)) if Class::of(&error) == Class::Conflict => {
+                self.reread(&api, &name, address).await
+            }
+            Err(error) => {
+                tracing::warn!(%address, %error, "owner record was not written");
+                SwapOutcome::Failed
+            }
+        };
+        Input::Swapped(address, outcome)
+    }
+
+    async fn reread(&self, api: &Api<LoadBalancerIP>, name: &str, address: IpAddr) -> SwapOutcome {
+        match within(api.get_opt(name)).await {
+            Ok(Some(object)) => {
+                let lbip: Option<Lbip> = model::lbip(&object).ok();
+                SwapOutcome::Refused(lbip.map(Box::new))
+            }
+            Ok(None) => SwapOutcome::Refused(None),
+            Err(error) => {
+                tracing::warn!(%address, %error, "owner record was not read again");
+                SwapOutcome::Failed
+            }
+        }
+    }
+
+    /// Empties a Lease, if it still is at this version; tells what it says then.
+    async fn expire(&self, node: NodeName, version: Version) -> Input {
+        let api = Api::<Lease>::namespaced(self.client.clone(), &self.namespace);
+        let name = format!("{LEASE_PREFIX}{node}");
+        let mut events = Vec::new();
+        match within(self.empty(&api, &name, &version)).await {
+            Ok(Some(lease)) => {
+                if let Ok((node, peer)) = model::lease(&lease) {
+                    events.push(Event::LeaseSeen(node, peer.lease));
+                }
+            }
+            Ok(None) => events.push(Event::LeaseGone(node.clone())),
+            Err(error) => tracing::warn!(%node, %error, "silent session was not expired"),
+        }
+        events.push(Event::InquiryEnded(node));
+        Input::Inquired(events)
+    }
+
+    async fn empty(
+        &self,
+        api: &Api<Lease>,
+        name: &str,
+        version: &Version,
+    ) -> Result<Option<Lease>, kube::Error> {
+        let Some(mut lease) = api.get_opt(name).await? else {
+            return Ok(None);
+        };
+        if lease.metadata.resource_version.as_deref() != Some(version.as_str()) {
+            return Ok(Some(lease));
+        }
+        if let Some(spec) = &mut lease.spec {
+            spec.holder_identity = None;
+        }
+        match api.replace(name, &PostParams::default(), &lease).await {
+            Ok(lease) => {
+                tracing::info!(lease = name, "expired a silent session");
+                Ok(Some(lease))
+            }
+            Err(error) if Class::of(&error) == Class::Conflict => api.get_opt(name).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn inquire(&self, node: NodeName, session: SessionId) -> Input {
+        let api = Api::<Lease>::namespaced(self.client.clone(), &self.namespace);
+        let mut events = Vec::new();
+        match within(api.get_opt(&format!("{LEASE_PREFIX}{node}"))).await {
+            Ok(lease) => {
+                let seen = lease.and_then(|lease| model::lease(&lease).ok());
+                let seen = seen.map(|(_, peer)| peer.lease);
+                events.push(Event::Inquired(node.clone(), session, seen));
+            }
+            Err(error) => tracing::warn!(%node, %error, "session was not asked about"),
+        }
+        events.push(Event::InquiryEnded(node));
+        Input::Inquired(events)
+    }
+}
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+    #[error("no answer within {PATIENCE:?}")]
+    TimedOut,
+}
+
+impl Failure {
+    fn class(&self) -> Class {
+        match self {
+            Self::Api(error) => Class::of(error),
+            Self::TimedOut => Class::Transient,
+        }
+    }
+}
+
+async fn within<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Failure> {
+    match tokio::time::timeout(PATIENCE, request).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(Failure::TimedOut),
+    }
+}
+
+fn reported(kind: &'static str, key: ReportKey, outcome: Result<Option<Object>, Failure>) -> Input {
+    let outcome = outcome.map_err(|error| {
+        let class = error.class();
+        if class != Class::Conflict && class != Class::NotFound {
+            tracing::warn!(kind, ?key, %error, "status was not written");
+        }
+        class
+    });
+    Input::Reported(key, outcome)
+}
+
+/// A merge patch that says the whole status, absences included, and takes effect only on
+/// `version`.
+fn patch_of(version: &Version, status: &LoadBalancerIPStatus) -> Value {
+    let owner = status.owner.as_ref().map(|owner| {
+        json!({
+            "node": owner.node,
+            "session": owner.session,
+            "since": owner.since,
+            "transitions": owner.transitions,
+            "handoverTo": owner.handover_to,
+        })
+    });
+    json!({
+        "metadata": {"resourceVersion": version.as_str()},
+        "status": {
+            "owner": owner,
+            "interfaces": status.interfaces,
+            "conditions": status.conditions,
+        },
+    })
+}
+
+fn reference(subject: &Subject) -> ObjectReference {
+    match subject {
+        Subject::Address(name, uid) => ObjectReference {
+            api_version: Some(format!("{}/v1alpha1", landfall_crds::GROUP)),
+            kind: Some("LoadBalancerIP".into()),
+            name: Some(name.clone()),
+            uid: Some(uid.clone()),
+            ..ObjectReference::default()
+        },
+        Subject::Service(key, uid) => ObjectReference {
+            api_version: Some("v1".into()),
+            kind: Some("Service".into()),
+            namespace: Some(key.namespace.clone()),
+            name: Some(key.name.clone()),
+            uid: Some(uid.clone()),
+            ..ObjectReference::default()
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_says_what_is_absent_so_that_nothing_of_before_remains() {
+        let status = LoadBalancerIPStatus::default();
+        let patch = patch_of(&Version::new("7"), &status);
+        assert_eq!(patch["metadata"]["resourceVersion"], "7");
+        assert_eq!(patch["status"]["owner"], Value::Null);
+        let owner = landfall_crds::Owner {
+            node: "n".into(),
+            ..landfall_crds::Owner::default()
+        };
+        let status = LoadBalancerIPStatus {
+            owner: Some(owner),
+            ..status
+        };
+        let patch = patch_of(&Version::new("7"), &status);
+        assert_eq!(patch["status"]["owner"]["handoverTo"], Value::Null);
+    }
+}

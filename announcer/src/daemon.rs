@@ -1,0 +1,210 @@
+//! The process: which tasks there are, in which order they start and end.
+//!
+//! ```text
+//!  start: guard ► links, neighbours, responder ► watches, session, director ► agent, admin port
+//!  stop:  not ready ► agent hands over ► answers end ► session given up ► the rest
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use kube::{Client, Config};
+use landfall_runtime::admin::{self, Admin};
+use landfall_runtime::readiness::Readiness;
+use parking_lot::Mutex;
+use serde_json::json;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::agent::{self, Brain, Parts, Summary};
+use crate::cluster::{WatchErrors, Writer, watch_all};
+use crate::dataplane::director::{self, DirectorView};
+use crate::link::{Neighbours, monitor};
+use crate::metrics::{self, Sources};
+use crate::model::XdpState;
+use crate::responder::{self, Responder};
+use crate::session::{Clock, Guard, Session};
+use crate::settings::Settings;
+
+/// Inputs that may wait for the brain; watches wait when it is full.
+const QUEUE: usize = 4096;
+
+/// How long the last requests may take at the end.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+const CACHES: &str = "caches";
+const SESSION: &str = "session";
+const DIRECTOR: &str = "director";
+
+/// Runs until the token is cancelled and everything is handed over.
+///
+/// # Errors
+/// When a part cannot be started.
+pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result<()> {
+    let readiness = Readiness::waiting_for(&[CACHES, SESSION]);
+    // Everything that must go on while addresses are handed over ends with this one.
+    let end = CancellationToken::new();
+    let _end = end.clone().drop_guard();
+    let clock = Clock::start();
+    let client = client().await?;
+    let (inputs, queue) = mpsc::channel(QUEUE);
+    let summary = Arc::new(Mutex::new(Summary::default()));
+    let watch_errors = WatchErrors::default();
+    let view = DirectorView::default();
+
+    let (mut links, _links_task) = monitor(end.clone());
+    let (neighbours, _neighbours_task) = Neighbours::start(end.clone());
+    let responder = Responder::start(responder::Settings::default(), links.clone(), end.clone());
+
+    let sources = Sources {
+        summary: summary.clone(),
+        responder: responder.clone(),
+        director: view.clone(),
+        watch_errors: watch_errors.clone(),
+    };
+    let admin = Admin {
+        readiness: readiness.clone(),
+        registry: metrics::registry(sources),
+        state: state_of(summary.clone(), view.clone()),
+    };
+    let admin = tokio::spawn(admin::serve(settings.admin_address, admin, end.clone()));
+    tokio::spawn(watch_readiness(
+        readiness.clone(),
+        summary.clone(),
+        view.clone(),
+        end.clone(),
+    ));
+
+    // From here on this process may answer: no other may run on this node.
+    let guard = Guard::take(&settings.node, &token)
+        .await
+        .context("claiming this node")?;
+    let Some(_guard) = guard else { return Ok(()) };
+    // The first dump of interfaces; it comes at once or never.
+    let _ = tokio::time::timeout(Duration::from_secs(5), links.changed()).await;
+
+    let (published, published_receiver) = watch::channel(None);
+    let (data_path, data_path_receiver) = watch::channel(None);
+    let namespace = settings.session.namespace.clone();
+    let _watches = watch_all(&client, &namespace, &inputs, &watch_errors, &end);
+    let writer = Writer::new(
+        client.clone(),
+        namespace,
+        settings.pod.clone(),
+        inputs.clone(),
+    );
+    let director = director::run(
+        settings.director,
+        data_path_receiver,
+        view,
+        inputs.clone(),
+        end.clone(),
+    );
+    tokio::spawn(director);
+    let session_end = CancellationToken::new();
+    let session = Session::new(
+        client,
+        settings.session,
+        clock,
+        inputs.clone(),
+        published_receiver,
+    );
+    let session = tokio::spawn(session.run(session_end.clone()));
+
+    let parts = Parts {
+        clock,
+        responder,
+        links,
+        neighbours,
+        writer: writer.clone(),
+        published,
+        data_path,
+        summary,
+        inputs,
+    };
+    let brain = Brain::new(settings.node, settings.election);
+    let agent = tokio::spawn(agent::run(brain, parts, queue, token.clone()));
+    tokio::select! {
+        ended = agent => ended.context("the agent ended in a panic")?,
+        ended = admin => ended.context("the admin port ended in a panic")??,
+    }
+    readiness.not_ready(SESSION, "stopping");
+    let last_words = async {
+        writer.finish().await;
+        session_end.cancel();
+        session.await
+    };
+    if tokio::time::timeout(LAST_WORDS, last_words).await.is_err() {
+        tracing::warn!("the session could not be given up in time; it will run out");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn client() -> anyhow::Result<Client> {
+    let mut config = Config::infer().await.context("finding the API server")?;
+    config.connect_timeout = Some(Duration::from_secs(3));
+    // Longer than a watch call lasts, shorter than a dead connection may go unnoticed.
+    config.read_timeout = Some(Duration::from_secs(65));
+    Client::try_from(config).context("making the API client")
+}
+
+/// Says what is not ready; nothing else decides by it.
+async fn watch_readiness(
+    readiness: Readiness,
+    summary: Arc<Mutex<Summary>>,
+    view: DirectorView,
+    end: CancellationToken,
+) {
+    let mut every = tokio::time::interval(Duration::from_millis(500));
+    loop {
+        tokio::select! {
+            () = end.cancelled() => return,
+            _ = every.tick() => {}
+        }
+        let (waiting, session) = {
+            let summary = summary.lock();
+            // Before the first decision there is no summary either.
+            let fresh = summary.live.is_empty() && summary.session.is_none();
+            let waiting = summary.waiting_for.clone();
+            (
+                if fresh && waiting.is_empty() {
+                    vec!["the first lists"]
+                } else {
+                    waiting
+                },
+                summary.session_remaining_seconds > 0.0,
+            )
+        };
+        if waiting.is_empty() || session {
+            readiness.ready(CACHES);
+        } else {
+            readiness.not_ready(CACHES, format!("waiting for {}", waiting.join(", ")));
+        }
+        if session {
+            readiness.ready(SESSION);
+        } else {
+            readiness.not_ready(
+                SESSION,
+                "this node has no live session and answers for nothing",
+            );
+        }
+        let status = view.status();
+        if status.state == XdpState::Failed {
+            // The kernel path serves instead: a detail to read, not a reason to be replaced.
+            readiness.ready(DIRECTOR);
+            tracing::debug!(problems = ?status.problems, "director failed");
+        }
+    }
+}
+
+fn state_of(
+    summary: Arc<Mutex<Summary>>,
+    view: DirectorView,
+) -> Box<dyn Fn() -> serde_json::Value + Send + Sync> {
+    Box::new(move || {
+        let summary = summary.lock().clone();
+        json!({"agent": summary, "director": view.status()})
+    })
+}

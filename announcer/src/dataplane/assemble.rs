@@ -1,0 +1,212 @@
+//! The assembly itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use landfall_bpf_lb::desired::{
+    Backend, BackendState, Desired, Endpoint, Frontend, Hop, Placement, Vip,
+};
+
+use crate::link::{IfIndex, Link, LinkTable, NeighbourTable};
+use crate::model::{self, Readiness, Service, ServicePort, World};
+use crate::names::{NodeName, ServiceKey};
+use crate::policy::{AddressPlan, Plan};
+
+/// What the data path shall do, and what must be known for it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Assembled {
+    /// For the director.
+    pub desired: Desired,
+    /// Neighbours to keep resolved.
+    pub track: BTreeSet<(IpAddr, IfIndex)>,
+    /// Endpoints left out because nothing says on which node of the segment they run.
+    pub unplaced: usize,
+}
+
+/// Assembles the data path of node `me`.
+pub fn assemble(
+    world: &World,
+    plan: &Plan,
+    me: &NodeName,
+    links: &LinkTable,
+    neighbours: &NeighbourTable,
+) -> Assembled {
+    let mut out = Assembled::default();
+    if plan.director.is_empty() {
+        return out;
+    }
+    let segment: Vec<&Link> = links
+        .links
+        .values()
+        .filter(|link| plan.director.contains(&link.name))
+        .collect();
+    let nodes = nodes_on(world, &segment);
+    for (address, address_plan) in plan.addresses.iter().filter(|(_, plan)| plan.xdp) {
+        add_frontends(&mut out, world, *address, address_plan, me, &nodes);
+    }
+    // Every node, not only those with backends: a frame from any of them is recognised as
+    // directed already.
+    if !out.desired.frontends.is_empty() {
+        let others = nodes.iter().filter(|(node, _)| **node != me);
+        out.track = others
+            .flat_map(|(_, addresses)| addresses.iter().copied())
+            .collect();
+    }
+    for (address, ifindex) in &out.track {
+        if let Some((mac, found)) = neighbours.get(address)
+            && found == ifindex
+        {
+            out.desired.hops.insert(
+                *address,
+                Hop {
+                    mac: mac.0,
+                    ifindex: *found,
+                },
+            );
+        }
+    }
+    out
+}
+
+/// The addresses of every node that lie on a segment of one of these links, and behind which.
+fn nodes_on<'w>(
+    world: &'w World,
+    segment: &[&Link],
+) -> BTreeMap<&'w NodeName, Vec<(IpAddr, IfIndex)>> {
+    let behind = |address: &IpAddr| {
+        let link = segment.iter().find(|link| {
+            link.addresses
+                .iter()
+                .any(|network| network.contains(*address))
+        })?;
+        Some((*address, link.index))
+    };
+    world
+        .nodes
+        .iter()
+        .map(|(name, node)| (name, node.addresses.iter().filter_map(behind).collect()))
+        .collect()
+}
+
+fn add_frontends(
+    out: &mut Assembled,
+    world: &World,
+    address: IpAddr,
+    plan: &AddressPlan,
+    me: &NodeName,
+    nodes: &BTreeMap<&NodeName, Vec<(IpAddr, IfIndex)>>,
+) {
+    for key in &plan.holders {
+        // Source ranges are the kernel path's to enforce: a frontend here would pass them by.
+        let Some(service) = world
+            .services
+            .get(key)
+            .filter(|service| !service.source_ranges)
+        else {
+            continue;
+        };
+        for port in &service.ports {
+            let frontend = Frontend {
+                address,
+                port: port.port,
+                protocol: port.protocol,
+            };
+            // Two holders of one address never have the same port; if they do, the first has it.
+            if out.desired.frontends.contains_key(&frontend) {
+                continue;
+            }
+            let vip = vip(
+                world,
+                key,
+                service,
+                port,
+                address,
+                me,
+                nodes,
+                &mut out.unplaced,
+            );
+            out.desired.frontends.insert(frontend, vip);
+        }
+    }
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one caller; a struct would only rename them"
+)]
+fn vip(
+    world: &World,
+    key: &ServiceKey,
+    service: &Service,
+    port: &ServicePort,
+    address: IpAddr,
+    me: &NodeName,
+    nodes: &BTreeMap<&NodeName, Vec<(IpAddr, IfIndex)>>,
+    unplaced: &mut usize,
+) -> Vip {
+    let mut vip = Vip {
+        backends: BTreeMap::new(),
+        client_ip_affinity: service.client_ip_affinity,
+    };
+    for slice in world.slices.get(key).into_iter().flat_map(BTreeMap::values) {
+        let targets = slice.ports.iter();
+        let targets = targets.filter(|p| p.name == port.name && p.protocol == port.protocol);
+        for target in targets {
+            for endpoint in &slice.endpoints {
+                let Some(state) = state(endpoint, address) else {
+                    continue;
+                };
+                let Some(placement) = placement(endpoint, address, me, nodes) else {
+                    *unplaced += 1;
+                    continue;
+                };
+                let backend = Backend {
+                    placement,
+                    weight: 1,
+                    state,
+                };
+                let at = Endpoint {
+                    address: endpoint.address,
+                    port: target.port,
+                };
+                // A pod may appear in two slices while it moves between them: ready wins.
+                let known = vip.backends.entry(at).or_insert(backend);
+                if backend.state == BackendState::Active {
+                    *known = backend;
+                }
+            }
+        }
+    }
+    vip
+}
+
+fn state(endpoint: &model::Endpoint, vip: IpAddr) -> Option<BackendState> {
+    if endpoint.address.is_ipv4() != vip.is_ipv4() {
+        return None;
+    }
+    match endpoint.readiness {
+        Readiness::Ready => Some(BackendState::Active),
+        Readiness::Draining => Some(BackendState::Draining),
+        Readiness::Unready => None,
+    }
+}
+
+/// Where an endpoint runs. The node's address of the VIP's own family is preferred; any other
+/// serves as well, because frames are directed by Ethernet address alone.
+fn placement(
+    endpoint: &model::Endpoint,
+    vip: IpAddr,
+    me: &NodeName,
+    nodes: &BTreeMap<&NodeName, Vec<(IpAddr, IfIndex)>>,
+) -> Option<Placement> {
+    let node = endpoint.node.as_ref()?;
+    if node == me {
+        return Some(Placement::Local);
+    }
+    let addresses = nodes.get(node)?;
+    let same = addresses
+        .iter()
+        .find(|(address, _)| address.is_ipv4() == vip.is_ipv4());
+    same.or(addresses.first())
+        .map(|(address, _)| Placement::Remote(*address))
+}

@@ -1,0 +1,238 @@
+//! The task that owns the director: loads it when it is first wanted, attaches, applies.
+//!
+//! A node where it cannot be loaded says so and goes on: its traffic takes the kernel's path. What
+//! is programmed stays when this process ends, so that a restart drops nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use landfall_bpf_lb::{AttachMode, Director, Settings, Verdict};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::agent::{DataPath, Input};
+use crate::link::IfIndex;
+use crate::model::XdpState;
+
+/// Between two attempts at what failed.
+const AGAIN: Duration = Duration::from_secs(15);
+
+/// Whether and how the director is used on this node.
+#[derive(Clone, Debug)]
+pub struct DirectorSettings {
+    /// Sizes and the pin directory.
+    pub load: Settings,
+    /// Where to attach; `None`: never.
+    pub mode: Option<AttachMode>,
+}
+
+/// A view of the director for metrics and `/debug/state`; clones share it.
+#[derive(Clone, Default)]
+pub struct DirectorView {
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    director: Option<Director>,
+    attached: BTreeMap<IfIndex, (String, String)>,
+    status: DirectorStatus,
+}
+
+/// How the director is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct DirectorStatus {
+    /// In a word.
+    pub state: XdpState,
+    /// Interfaces it runs on: name and path (native, generic).
+    pub interfaces: BTreeMap<String, String>,
+    /// What does not work, in words.
+    pub problems: Vec<String>,
+    /// Frontends in the maps.
+    pub frontends: usize,
+    /// Backends in the maps.
+    pub backends: usize,
+    /// Frontends left to the kernel because the maps are full.
+    pub refused: usize,
+}
+
+impl DirectorView {
+    /// How it is doing.
+    pub fn status(&self) -> DirectorStatus {
+        self.shared.lock().status.clone()
+    }
+
+    /// Packets by verdict; nothing while it is not loaded.
+    pub fn counters(&self) -> Vec<(Verdict, u64)> {
+        let shared = self.shared.lock();
+        let counters = shared.director.as_ref().map(Director::counters);
+        counters.and_then(Result::ok).unwrap_or_default()
+    }
+}
+
+/// Carries out what is wanted until the token is cancelled.
+pub async fn run(
+    settings: DirectorSettings,
+    mut wanted: watch::Receiver<Option<Arc<DataPath>>>,
+    view: DirectorView,
+    inputs: mpsc::Sender<Input>,
+    token: CancellationToken,
+) {
+    let mut told = XdpState::Off;
+    loop {
+        let path = wanted.borrow_and_update().clone();
+        let mut again = None;
+        if let Some(path) = path {
+            let (view, settings) = (view.clone(), settings.clone());
+            let carried = tokio::task::spawn_blocking(move || {
+                let mut shared = view.shared.lock();
+                shared.carry_out(&settings, &path);
+                shared.status.clone()
+            });
+            let Ok(status) = carried.await else {
+                tracing::error!("the director's task ended in a panic");
+                return;
+            };
+            again = (!status.problems.is_empty()).then_some(AGAIN);
+            if status.state != told {
+                told = status.state;
+                if inputs.send(Input::Director(told)).await.is_err() {
+                    return;
+                }
+            }
+        }
+        tokio::select! {
+            () = token.cancelled() => return,
+            changed = wanted.changed() => if changed.is_err() { return },
+            () = sleep(again) => {}
+        }
+    }
+}
+
+async fn sleep(pause: Option<Duration>) {
+    match pause {
+        Some(pause) => tokio::time::sleep(pause).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Shared {
+    fn carry_out(&mut self, settings: &DirectorSettings, path: &DataPath) {
+        let before = std::mem::take(&mut self.status);
+        let mut status = DirectorStatus::default();
+        if path.attach.is_empty() {
+            self.take_down(settings, &mut status);
+        } else if let Some(mode) = settings.mode {
+            self.put_up(settings, mode, path, &mut status);
+        } else {
+            status
+                .problems
+                .push("--xdp-mode=off: XDP policies take the kernel's path here".into());
+        }
+        for problem in status
+            .problems
+            .iter()
+            .filter(|p| !before.problems.contains(p))
+        {
+            tracing::warn!(problem, "XDP director");
+        }
+        if status.problems.is_empty() && status.interfaces != before.interfaces {
+            tracing::info!(interfaces = ?status.interfaces, "XDP director attached");
+        }
+        self.status = status;
+    }
+
+    /// No policy wants it: nothing of it stays on the node, also not from an earlier process.
+    fn take_down(&mut self, settings: &DirectorSettings, status: &mut DirectorStatus) {
+        let left_over = settings.load.pin_dir.join("maps").exists();
+        if self.director.take().is_none() && !left_over {
+            return;
+        }
+        self.attached.clear();
+        match Director::remove(&settings.load) {
+            Ok(()) => tracing::info!("XDP director removed: no policy asks for it"),
+            Err(error) => status
+                .problems
+                .push(format!("removing the director: {error}")),
+        }
+    }
+
+    fn put_up(
+        &mut self,
+        settings: &DirectorSettings,
+        mode: AttachMode,
+        path: &DataPath,
+        status: &mut DirectorStatus,
+    ) {
+        if self.director.is_none() {
+            match Director::load(&settings.load) {
+                Ok(director) => self.director = Some(director),
+                Err(error) => {
+                    status.state = XdpState::Failed;
+                    let chain = with_causes(&error);
+                    status
+                        .problems
+                        .push(format!("cannot be loaded on this node: {chain}"));
+                    return;
+                }
+            }
+        }
+        let Some(director) = &mut self.director else {
+            return;
+        };
+        for (index, _) in self.attached.clone() {
+            if !path.attach.contains_key(&index) {
+                self.attached.remove(&index);
+                if let Err(error) = director.detach(index) {
+                    status.problems.push(with_causes(&error));
+                }
+            }
+        }
+        // Tables first: what is attached after them finds them filled.
+        match director.apply(&path.desired) {
+            Ok(applied) => {
+                status.frontends = applied.frontends;
+                status.backends = applied.backends;
+                status.refused = applied.refused.len();
+                for (frontend, refusal) in &applied.refused {
+                    tracing::debug!(?frontend, ?refusal, "frontend left to the kernel");
+                }
+            }
+            Err(error) => status.problems.push(with_causes(&error)),
+        }
+        for (index, name) in &path.attach {
+            match director.attach(*index, name, mode) {
+                Ok(attached) => {
+                    self.attached
+                        .insert(*index, (name.clone(), attached.path.to_string()));
+                }
+                Err(error) => {
+                    self.attached.remove(index);
+                    status.problems.push(with_causes(&error));
+                }
+            }
+        }
+        status.interfaces = self.attached.values().cloned().collect();
+        status.state = if self.attached.is_empty() {
+            XdpState::Failed
+        } else {
+            XdpState::Ready
+        };
+    }
+}
+
+/// An error with everything that led to it.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,303 @@
+//! The link table, kept by netlink events: one dump, then changes; another dump when events were lost.
+//!
+//! Invariant: once the events that have arrived are applied, the table is the kernel's. Events that queue up while a
+//! dump is read are applied after it: they repeat what it said, or go beyond it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures::{StreamExt as _, TryStreamExt as _};
+use ipnetwork::IpNetwork;
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::packet_core::NetlinkPayload;
+use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{Link, LinkTable, Mac};
+
+const GROUPS: [MulticastGroup; 3] = [
+    MulticastGroup::Link,
+    MulticastGroup::Ipv4Ifaddr,
+    MulticastGroup::Ipv6Ifaddr,
+];
+/// Before the next attempt, when netlink itself fails.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Watches the interfaces of this network namespace until the token is cancelled. The first table is an empty one;
+/// the first full one follows at once.
+#[must_use]
+pub fn monitor(token: CancellationToken) -> (watch::Receiver<Arc<LinkTable>>, JoinHandle<()>) {
+    let (sender, receiver) = watch::channel(Arc::new(LinkTable::default()));
+    let task = tokio::spawn(async move {
+        while !token.is_cancelled() {
+            tokio::select! {
+                () = token.cancelled() => return,
+                result = follow(&sender) => {
+                    let error = result.err().map(|error| format!("{error:#}"));
+                    tracing::warn!(error, "lost the view of the interfaces, reading them anew");
+                }
+            }
+            tokio::select! {
+                () = token.cancelled() => return,
+                () = tokio::time::sleep(RETRY) => {}
+            }
+        }
+    });
+    (receiver, task)
+}
+
+/// Follows one netlink connection to its end.
+async fn follow(sender: &watch::Sender<Arc<LinkTable>>) -> anyhow::Result<()> {
+    let (connection, handle, mut events) =
+        new_multicast_connection(&GROUPS).context("opening a netlink socket")?;
+    let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
+    let mut table = dump(&handle).await?;
+    loop {
+        // What has arrived together is published together.
+        while let Ok((message, _)) = events.try_recv() {
+            if apply(&mut table, message.payload) == Applied::Lost {
+                tracing::info!("netlink events were lost, reading the interfaces anew");
+                table = dump(&handle).await?;
+            }
+        }
+        publish(sender, &table);
+        match events.next().await {
+            Some((message, _)) => {
+                if apply(&mut table, message.payload) == Applied::Lost {
+                    table = dump(&handle).await?;
+                }
+            }
+            None => anyhow::bail!("the netlink socket was closed"),
+        }
+    }
+}
+
+fn publish(sender: &watch::Sender<Arc<LinkTable>>, table: &LinkTable) {
+    sender.send_if_modified(|published| {
+        let changed = **published != *table;
+        if changed {
+            *published = Arc::new(table.clone());
+        }
+        changed
+    });
+}
+
+async fn dump(handle: &Handle) -> anyhow::Result<LinkTable> {
+    let mut table = LinkTable::default();
+    let mut links = handle.link().get().execute();
+    while let Some(message) = links.try_next().await.context("reading the links")? {
+        put_link(&mut table, &message);
+    }
+    let mut addresses = handle.address().get().execute();
+    while let Some(message) = addresses
+        .try_next()
+        .await
+        .context("reading the addresses")?
+    {
+        put_address(&mut table, &message);
+    }
+    Ok(table)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Applied {
+    Done,
+    /// The kernel had more to say than the socket could hold.
+    Lost,
+}
+
+fn apply(table: &mut LinkTable, payload: NetlinkPayload<RouteNetlinkMessage>) -> Applied {
+    match payload {
+        NetlinkPayload::Overrun(_) => return Applied::Lost,
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message)) => {
+            put_link(table, &message)
+        }
+        // A port that leaves a bridge is also told as a link deleted, in the bridge's own family.
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(message))
+            if !is_bridge(&message) =>
+        {
+            table.links.remove(&message.header.index);
+        }
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewAddress(message)) => {
+            put_address(table, &message)
+        }
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelAddress(message)) => {
+            if let (Some(link), Some(address)) = (
+                table.links.get_mut(&message.header.index),
+                network(&message),
+            ) {
+                link.addresses.retain(|known| *known != address);
+            }
+        }
+        _ => {}
+    }
+    Applied::Done
+}
+
+fn is_bridge(message: &LinkMessage) -> bool {
+    message.header.interface_family == AddressFamily::Bridge
+}
+
+fn put_link(table: &mut LinkTable, message: &LinkMessage) {
+    // Events of wireless extensions carry only their own attribute.
+    if is_bridge(message)
+        || message
+            .attributes
+            .iter()
+            .any(|attribute| matches!(attribute, LinkAttribute::Wireless(_)))
+    {
+        return;
+    }
+    let flags = message.header.flags;
+    let mut link = Link {
+        index: message.header.index,
+        name: String::new(),
+        mac: None,
+        up: flags.contains(LinkFlags::Up),
+        carrier: flags.contains(LinkFlags::LowerUp),
+        loopback: flags.contains(LinkFlags::Loopback),
+        noarp: flags.contains(LinkFlags::Noarp),
+        master: None,
+        kind: None,
+        addresses: table
+            .links
+            .get(&message.header.index)
+            .map(|known| known.addresses.clone())
+            .unwrap_or_default(),
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name.clone_from(name),
+            LinkAttribute::Address(bytes)
+                if message.header.link_layer_type == LinkLayerType::Ether =>
+            {
+                link.mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(Mac);
+            }
+            LinkAttribute::Controller(index) if *index != 0 => link.master = Some(*index),
+            LinkAttribute::LinkInfo(infos) => {
+                link.kind = infos.iter().find_map(|info| match info {
+                    LinkInfo::Kind(kind) => Some(kind.to_string()),
+                    _ => None,
+                });
+            }
+            _ => {}
+        }
+    }
+    table.links.insert(link.index, link);
+}
+
+fn put_address(table: &mut LinkTable, message: &AddressMessage) {
+    if let (Some(link), Some(address)) =
+        (table.links.get_mut(&message.header.index), network(message))
+        && let Err(position) = link.addresses.binary_search(&address)
+    {
+        link.addresses.insert(position, address);
+    }
+}
+
+/// The address itself: for IPv4 the local one, which differs from the plain one on a point-to-point link.
+fn network(message: &AddressMessage) -> Option<IpNetwork> {
+    let mut found: Option<IpAddr> = None;
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(address) => found = Some(*address),
+            AddressAttribute::Address(address) => found = found.or(Some(*address)),
+            _ => {}
+        }
+    }
+    IpNetwork::new(found?, message.header.prefix_len).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(index: u32, name: &str, flags: LinkFlags) -> LinkMessage {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.header.flags = flags;
+        message.header.link_layer_type = LinkLayerType::Ether;
+        message.attributes = vec![
+            LinkAttribute::IfName(name.to_owned()),
+            LinkAttribute::Address(vec![2, 0, 0, 0, 0, 7]),
+        ];
+        message
+    }
+
+    fn event(table: &mut LinkTable, message: RouteNetlinkMessage) -> Applied {
+        apply(table, NetlinkPayload::InnerMessage(message))
+    }
+
+    #[test]
+    fn a_renamed_link_keeps_its_addresses_and_a_deleted_one_loses_all() {
+        let mut table = LinkTable::default();
+        event(
+            &mut table,
+            RouteNetlinkMessage::NewLink(message(4, "eth0", LinkFlags::Up | LinkFlags::LowerUp)),
+        );
+        let mut address = AddressMessage::default();
+        address.header.index = 4;
+        address.header.prefix_len = 24;
+        address.attributes = vec![AddressAttribute::Address("192.0.2.1".parse().unwrap())];
+        event(&mut table, RouteNetlinkMessage::NewAddress(address));
+        event(
+            &mut table,
+            RouteNetlinkMessage::NewLink(message(4, "lan0", LinkFlags::Up)),
+        );
+        let link = &table.links[&4];
+        assert_eq!(
+            (link.name.as_str(), link.up, link.carrier),
+            ("lan0", true, false)
+        );
+        assert_eq!(link.addresses, ["192.0.2.1/24".parse().unwrap()]);
+        event(
+            &mut table,
+            RouteNetlinkMessage::DelLink(message(4, "lan0", LinkFlags::empty())),
+        );
+        assert_eq!(table, LinkTable::default());
+    }
+
+    #[test]
+    fn a_port_that_leaves_a_bridge_is_not_a_deleted_link() {
+        let mut table = LinkTable::default();
+        event(
+            &mut table,
+            RouteNetlinkMessage::NewLink(message(4, "eth0", LinkFlags::Up)),
+        );
+        let mut leaving = message(4, "eth0", LinkFlags::Up);
+        leaving.header.interface_family = AddressFamily::Bridge;
+        event(&mut table, RouteNetlinkMessage::DelLink(leaving));
+        assert!(table.links.contains_key(&4));
+    }
+
+    #[test]
+    fn an_enslaved_link_names_its_master_and_a_device_without_six_bytes_has_no_mac() {
+        let mut table = LinkTable::default();
+        let mut port = message(5, "eth1", LinkFlags::Up);
+        port.attributes.push(LinkAttribute::Controller(9));
+        event(&mut table, RouteNetlinkMessage::NewLink(port));
+        let mut tunnel = message(6, "tun0", LinkFlags::Up | LinkFlags::Noarp);
+        tunnel.header.link_layer_type = LinkLayerType::None;
+        event(&mut table, RouteNetlinkMessage::NewLink(tunnel));
+        assert_eq!(table.links[&5].master, Some(9));
+        assert_eq!((table.links[&6].mac, table.links[&6].noarp), (None, true));
+    }
+
+    #[test]
+    fn lost_events_ask_for_a_new_dump() {
+        assert_eq!(
+            apply(
+                &mut LinkTable::default(),
+                NetlinkPayload::Overrun(Vec::new())
+            ),
+            Applied::Lost
+        );
+    }
+}

@@ -1,0 +1,190 @@
+//! Packet sockets: one for the ARP and one for the Neighbour Discovery of an interface.
+//!
+//! A socket is made without a protocol, given its filter, and only then bound: nothing of another interface can be in
+//! its queue. The filter runs in the kernel; what it lets through is still checked byte by byte.
+//!
+//! The unsafe blocks of the announcer are here: two socket calls that `socket2` does not have, and the registration
+//! with the runtime.
+
+use std::collections::BTreeSet;
+use std::io::{self, Read as _};
+use std::mem::size_of;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd as _, RawFd};
+
+use libc::{c_int, sockaddr_ll, socklen_t};
+use socket2::{Domain, SockAddr, SockAddrStorage, Socket, Type};
+use tokio::io::unix::AsyncFd;
+
+use super::{IfIndex, filter};
+
+/// Bytes of frames that may wait for a socket: room for a router that asks for a thousand addresses at once.
+const QUEUE: c_int = 1 << 20;
+
+/// Which frames a socket is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// EtherType 0x0806.
+    Arp,
+    /// Neighbour solicitations and advertisements.
+    Ndp,
+}
+
+impl Protocol {
+    const fn ether_type(self) -> u16 {
+        match self {
+            Self::Arp => 0x0806,
+            Self::Ndp => 0x86dd,
+        }
+    }
+}
+
+/// A bound, filtered, non-blocking packet socket.
+#[derive(Debug)]
+pub struct PacketSocket {
+    socket: AsyncFd<Socket>,
+}
+
+impl PacketSocket {
+    /// Opens a socket on the interface. It must be called on a runtime.
+    ///
+    /// # Errors
+    /// The operating system's; `EPERM` without `CAP_NET_RAW`, `ENODEV` when the interface has gone.
+    pub fn open(ifindex: IfIndex, protocol: Protocol) -> io::Result<Self> {
+        let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
+        socket.set_nonblocking(true)?;
+        let program = match protocol {
+            Protocol::Arp => filter::arp(),
+            Protocol::Ndp => filter::ndp(),
+        };
+        socket.attach_filter(&filter::assemble(&program))?;
+        let fd = socket.as_raw_fd();
+        // Kernels before 4.20 lack it; the filter drops what this host sent as well.
+        let _ = set_option(fd, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1_i32);
+        // Beyond the system's limit only with CAP_NET_ADMIN; without it the default has to do.
+        let _ = set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &QUEUE);
+        socket.bind(&address(ifindex, protocol)?)?;
+        // SAFETY: the AsyncFd owns the socket, nothing replaces or closes its descriptor before it is dropped.
+        let socket = unsafe { AsyncFd::register(socket) }.map_err(io::Error::from)?;
+        Ok(Self { socket })
+    }
+
+    /// From now on the socket of [`Protocol::Arp`] is for packets from or about these addresses only.
+    ///
+    /// # Errors
+    /// The operating system's, when not even the filter for every packet can be put in place again.
+    pub fn narrow(&self, addresses: &BTreeSet<Ipv4Addr>) -> io::Result<()> {
+        let socket = self.socket.get_ref();
+        let narrow = filter::assemble(&filter::arp_about(addresses));
+        // The kernel bounds the memory of filters; then every packet comes through.
+        socket
+            .attach_filter(&narrow)
+            .or_else(|_| socket.attach_filter(&filter::assemble(&filter::arp())))
+    }
+
+    /// Hands every multicast frame of the interface to this socket: for an interface on which the kernel has no IPv6
+    /// and so no groups to join.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn receive_all_multicast(&self, ifindex: IfIndex) -> io::Result<()> {
+        let request = libc::packet_mreq {
+            mr_ifindex: index(ifindex)?,
+            mr_type: u16::try_from(libc::PACKET_MR_ALLMULTI).unwrap_or_default(),
+            mr_alen: 0,
+            mr_address: [0; 8],
+        };
+        set_option(
+            self.socket.get_ref().as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_ADD_MEMBERSHIP,
+            &request,
+        )
+    }
+
+    /// Waits for a frame and reads it into `buffer`; what does not fit is cut off.
+    ///
+    /// # Errors
+    /// The operating system's; `ENETDOWN` once when the interface goes down.
+    pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let mut ready = self.socket.readable().await?;
+            if let Ok(result) = ready.try_io(|socket| socket.get_ref().read(buffer)) {
+                return result;
+            }
+        }
+    }
+
+    /// Sends a frame, now or not at all.
+    ///
+    /// # Errors
+    /// The operating system's; `WouldBlock` or `ENOBUFS` when the queue of the interface is full.
+    pub fn send(&self, frame: &[u8]) -> io::Result<()> {
+        self.socket.get_ref().send(frame).map(|_| ())
+    }
+
+    /// Frames the kernel dropped since the last call because this socket's queue was full.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn take_dropped(&self) -> io::Result<u32> {
+        let mut stats = libc::tpacket_stats {
+            tp_packets: 0,
+            tp_drops: 0,
+        };
+        let mut length = length_of::<libc::tpacket_stats>();
+        let pointer = (&raw mut stats).cast();
+        let fd = self.socket.get_ref().as_raw_fd();
+        // SAFETY: the pointer and length describe `stats`, which outlives the call; the kernel writes plain integers.
+        let result = unsafe {
+            libc::getsockopt(
+                fd,
+                libc::SOL_PACKET,
+                libc::PACKET_STATISTICS,
+                pointer,
+                &raw mut length,
+            )
+        };
+        if result == 0 {
+            Ok(stats.tp_drops)
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    }
+}
+
+fn address(ifindex: IfIndex, protocol: Protocol) -> io::Result<SockAddr> {
+    let address = sockaddr_ll {
+        sll_family: u16::try_from(libc::AF_PACKET).unwrap_or_default(),
+        sll_protocol: protocol.ether_type().to_be(),
+        sll_ifindex: index(ifindex)?,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    let mut storage = SockAddrStorage::zeroed();
+    // SAFETY: `sockaddr_ll` is a socket address type, which is what the view may be used for.
+    *unsafe { storage.view_as::<sockaddr_ll>() } = address;
+    // SAFETY: the storage holds a whole `sockaddr_ll`, of exactly this length.
+    Ok(unsafe { SockAddr::new(storage, length_of::<sockaddr_ll>()) })
+}
+
+fn set_option<T: Copy>(fd: RawFd, level: c_int, option: c_int, value: &T) -> io::Result<()> {
+    let pointer = std::ptr::from_ref(value).cast();
+    // SAFETY: the pointer and length describe `value`, which outlives the call; the kernel only reads it.
+    let result = unsafe { libc::setsockopt(fd, level, option, pointer, length_of::<T>()) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+fn length_of<T>() -> socklen_t {
+    socklen_t::try_from(size_of::<T>()).unwrap_or_default()
+}
+
+fn index(ifindex: IfIndex) -> io::Result<c_int> {
+    c_int::try_from(ifindex).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
+}

@@ -1,0 +1,27 @@
+//! `landfall-announcer`: parses flags, starts the parts, waits for their end.
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use landfall_announcer::args::Args;
+use landfall_announcer::daemon;
+use landfall_announcer::settings::Settings;
+use landfall_runtime::{shutdown, telemetry};
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    telemetry::init(
+        &args.common,
+        "landfall-announcer",
+        env!("CARGO_PKG_VERSION"),
+    )?;
+    let settings = Settings::try_from(&args)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    runtime.block_on(async {
+        let token = shutdown::token().context("installing signal handlers")?;
+        daemon::run(settings, token).await
+    })
+}

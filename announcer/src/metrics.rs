@@ -1,0 +1,262 @@
+//! Metrics: read off the running parts at every scrape, so that they cannot drift.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::agent::Summary;
+use crate::cluster::WatchErrors;
+use crate::dataplane::director::DirectorView;
+use crate::model::XdpState;
+use crate::responder::Responder;
+
+/// The parts that are read.
+#[derive(Clone)]
+pub struct Sources {
+    /// The agent's state.
+    pub summary: Arc<Mutex<Summary>>,
+    /// The responder's counters.
+    pub responder: Responder,
+    /// The director's counters.
+    pub director: DirectorView,
+    /// Troubles of the watches.
+    pub watch_errors: WatchErrors,
+}
+
+impl std::fmt::Debug for Sources {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sources")
+    }
+}
+
+/// A registry that shows them.
+pub fn registry(sources: Sources) -> Registry {
+    let mut registry = Registry::with_prefix("landfall");
+    registry.register_collector(Box::new(sources));
+    registry
+}
+
+impl Collector for Sources {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let mut out = Out { encoder };
+        self.ownership(&mut out)?;
+        self.wire(&mut out)?;
+        self.data_path(&mut out)?;
+        let errors = self.watch_errors.lock().clone();
+        out.counters(
+            "watch_errors",
+            "Watch requests that failed and objects that could not be read",
+            errors
+                .into_iter()
+                .map(|((kind, what), n)| ([("kind", kind.as_str()), ("what", what)], n)),
+        )
+    }
+}
+
+impl Sources {
+    fn ownership(&self, out: &mut Out<'_>) -> Result<(), std::fmt::Error> {
+        let summary = self.summary.lock().clone();
+        out.gauge(
+            "addresses_owned",
+            "Addresses this node owns",
+            count(summary.answering.len()),
+        )?;
+        out.gauge(
+            "addresses_known",
+            "Addresses in the cluster",
+            count(summary.owners.len()),
+        )?;
+        out.gauge(
+            "addresses_refused",
+            "Addresses no node may announce",
+            count(summary.refusals.len()),
+        )?;
+        out.gauge(
+            "session_remaining_seconds",
+            "Time this node may go on answering unless it renews its session",
+            summary.session_remaining_seconds,
+        )?;
+        out.gauge(
+            "sessions_live",
+            "Nodes with a live session",
+            count(summary.live.len()),
+        )?;
+        out.gauge(
+            "conflicts",
+            "Addresses a foreign host uses",
+            count(summary.conflicts.len()),
+        )?;
+        out.counter(
+            "conflicts_seen",
+            "Foreign hosts found at our addresses",
+            summary.conflicts_seen,
+        )?;
+        out.counters(
+            "transitions",
+            "Ownerships this node took, by reason",
+            summary
+                .transitions
+                .into_iter()
+                .map(|(reason, n)| ([("reason", reason)], n)),
+        )?;
+        out.gauge(
+            "endpoints_unplaced",
+            "Endpoints on no node of this segment",
+            count(summary.unplaced),
+        )
+    }
+
+    fn wire(&self, out: &mut Out<'_>) -> Result<(), std::fmt::Error> {
+        let wire = self.responder.counters();
+        let each = || wire.interfaces.iter();
+        out.counters(
+            "frames_answered",
+            "Questions answered",
+            each().flat_map(|i| {
+                let label =
+                    |protocol| [("interface", i.interface.as_str()), ("protocol", protocol)];
+                [
+                    (label("arp"), i.answered_arp),
+                    (label("ndp"), i.answered_ndp),
+                ]
+            }),
+        )?;
+        out.counters(
+            "frames_ignored",
+            "Frames not answered, by reason",
+            each().flat_map(|i| {
+                i.ignored.iter().map(move |(reason, n)| {
+                    (
+                        [
+                            ("interface", i.interface.as_str()),
+                            ("reason", reason.label()),
+                        ],
+                        *n,
+                    )
+                })
+            }),
+        )?;
+        for (name, help, value) in [
+            (
+                "frames_announced",
+                "Gratuitous announcements sent",
+                (|i| i.announced) as fn(&crate::responder::InterfaceSnapshot) -> u64,
+            ),
+            ("frames_probed", "Probes sent before first claims", |i| {
+                i.probed
+            }),
+            ("frames_unsent", "Frames the kernel would not send", |i| {
+                i.unsent
+            }),
+            ("receive_errors", "Errors of receiving sockets", |i| {
+                i.receive_errors
+            }),
+            (
+                "frames_dropped",
+                "Frames the kernel dropped before this process saw them",
+                |i| i.dropped,
+            ),
+        ] {
+            out.counters(
+                name,
+                help,
+                each().map(|i| ([("interface", i.interface.as_str())], value(i))),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn data_path(&self, out: &mut Out<'_>) -> Result<(), std::fmt::Error> {
+        let status = self.director.status();
+        let (is_ready, is_failed) = (
+            status.state == XdpState::Ready,
+            status.state == XdpState::Failed,
+        );
+        out.gauge(
+            "director_ready",
+            "Whether the XDP director runs",
+            flag(is_ready),
+        )?;
+        out.gauge(
+            "director_failed",
+            "Whether the XDP director is wanted and cannot run",
+            flag(is_failed),
+        )?;
+        out.gauge(
+            "director_frontends",
+            "Frontends programmed",
+            count(status.frontends),
+        )?;
+        out.gauge(
+            "director_backends",
+            "Backends programmed",
+            count(status.backends),
+        )?;
+        out.gauge(
+            "director_refused",
+            "Frontends left to the kernel",
+            count(status.refused),
+        )?;
+        let counters = self.director.counters();
+        out.counters(
+            "director_packets",
+            "Packets by what the director did with them",
+            counters
+                .into_iter()
+                .map(|(verdict, n)| ([("verdict", verdict.label())], n)),
+        )
+    }
+}
+
+/// Writes metrics without a fuss.
+struct Out<'a> {
+    encoder: DescriptorEncoder<'a>,
+}
+
+impl Out<'_> {
+    fn gauge(&mut self, name: &str, help: &str, value: f64) -> Result<(), std::fmt::Error> {
+        let encoder = self
+            .encoder
+            .encode_descriptor(name, help, None, MetricType::Gauge)?;
+        ConstGauge::new(value).encode(encoder)
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> Result<(), std::fmt::Error> {
+        let encoder = self
+            .encoder
+            .encode_descriptor(name, help, None, MetricType::Counter)?;
+        ConstCounter::new(value).encode(encoder)
+    }
+
+    fn counters<L>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (L, u64)>,
+    ) -> Result<(), std::fmt::Error>
+    where
+        L: EncodeLabelSet,
+    {
+        let mut encoder = self
+            .encoder
+            .encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, value) in values {
+            ConstCounter::new(value).encode(encoder.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+const fn flag(value: bool) -> f64 {
+    if value { 1.0 } else { 0.0 }
+}
+
+fn count(value: usize) -> f64 {
+    u32::try_from(value).unwrap_or(u32::MAX).into()
+}

@@ -1,0 +1,209 @@
+//! What a watch says, and taking it in.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::world::{Lbip, Namespace, Node, Peer, Policy, Service, Slice, World};
+use crate::names::{NodeName, PolicyName, ServiceKey};
+
+/// The kinds that are watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// LoadBalancerIP.
+    Address,
+    /// L2AnnouncementPolicy.
+    Policy,
+    /// Service.
+    Service,
+    /// EndpointSlice.
+    Slice,
+    /// Node.
+    Node,
+    /// Namespace.
+    Namespace,
+    /// Session Leases.
+    Session,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 7] = [
+        Self::Address,
+        Self::Policy,
+        Self::Service,
+        Self::Slice,
+        Self::Node,
+        Self::Namespace,
+        Self::Session,
+    ];
+
+    /// The API's own word, as in logs and metric labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Address => "LoadBalancerIP",
+            Self::Policy => "L2AnnouncementPolicy",
+            Self::Service => "Service",
+            Self::Slice => "EndpointSlice",
+            Self::Node => "Node",
+            Self::Namespace => "Namespace",
+            Self::Session => "Lease",
+        }
+    }
+}
+
+/// The key of an object of any kind.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    /// A LoadBalancerIP.
+    Address(IpAddr),
+    /// An L2AnnouncementPolicy.
+    Policy(PolicyName),
+    /// A Service.
+    Service(ServiceKey),
+    /// An EndpointSlice, by the Service it belongs to.
+    Slice(ServiceKey, String),
+    /// A Node.
+    Node(NodeName),
+    /// A namespace.
+    Namespace(String),
+    /// A session.
+    Session(NodeName),
+}
+
+/// An object as it now is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Object {
+    /// A LoadBalancerIP.
+    Address(Lbip),
+    /// An L2AnnouncementPolicy.
+    Policy(PolicyName, Policy),
+    /// A Service.
+    Service(ServiceKey, Service),
+    /// An EndpointSlice.
+    Slice(ServiceKey, String, Slice),
+    /// A Node.
+    Node(NodeName, Node),
+    /// A namespace.
+    Namespace(String, Namespace),
+    /// A session.
+    Session(NodeName, Peer),
+}
+
+impl Object {
+    /// Its key.
+    pub fn key(&self) -> Key {
+        match self {
+            Self::Address(lbip) => Key::Address(lbip.address),
+            Self::Policy(name, _) => Key::Policy(name.clone()),
+            Self::Service(key, _) => Key::Service(key.clone()),
+            Self::Slice(service, name, _) => Key::Slice(service.clone(), name.clone()),
+            Self::Node(name, _) => Key::Node(name.clone()),
+            Self::Namespace(name, _) => Key::Namespace(name.clone()),
+            Self::Session(node, _) => Key::Session(node.clone()),
+        }
+    }
+}
+
+impl World {
+    /// Takes an object in. Says whether anything but a session's renewal is new.
+    pub fn apply(&mut self, object: Object) -> bool {
+        match object {
+            Object::Address(lbip) => {
+                let stale = self.lbips.get(&lbip.address).is_some_and(|known| {
+                    known.uid == lbip.uid && lbip.version.is_older_than(&known.version)
+                });
+                !stale && replace(&mut self.lbips, lbip.address, lbip)
+            }
+            Object::Policy(name, policy) => replace(&mut self.policies, name, policy),
+            Object::Service(key, service) => replace(&mut self.services, key, service),
+            Object::Slice(service, name, slice) => {
+                replace(self.slices.entry(service).or_default(), name, slice)
+            }
+            Object::Node(name, node) => replace(&mut self.nodes, name, node),
+            Object::Namespace(name, namespace) => replace(&mut self.namespaces, name, namespace),
+            Object::Session(node, peer) => self.apply_session(node, peer),
+        }
+    }
+
+    fn apply_session(&mut self, node: NodeName, peer: Peer) -> bool {
+        let Some(known) = self.peers.get_mut(&node) else {
+            self.peers.insert(node, peer);
+            return true;
+        };
+        if peer.lease.version.is_older_than(&known.lease.version) {
+            return false;
+        }
+        let renewed_only = known.lease.session == peer.lease.session
+            && known.interfaces == peer.interfaces
+            && known.xdp == peer.xdp
+            && known.leaving == peer.leaving;
+        *known = peer;
+        !renewed_only
+    }
+
+    /// Forgets an object. Says whether it was known.
+    pub fn remove(&mut self, key: &Key) -> bool {
+        match key {
+            Key::Address(address) => self.lbips.remove(address).is_some(),
+            Key::Policy(name) => self.policies.remove(name).is_some(),
+            Key::Service(key) => self.services.remove(key).is_some(),
+            Key::Slice(service, name) => {
+                let Some(slices) = self.slices.get_mut(service) else {
+                    return false;
+                };
+                let known = slices.remove(name).is_some();
+                if slices.is_empty() {
+                    self.slices.remove(service);
+                }
+                known
+            }
+            Key::Node(name) => self.nodes.remove(name).is_some(),
+            Key::Namespace(name) => self.namespaces.remove(name).is_some(),
+            Key::Session(node) => self.peers.remove(node).is_some(),
+        }
+    }
+
+    /// Keys of all objects of a kind that are not among `listed`: what a new list says is gone.
+    pub fn missing(&self, kind: Kind, listed: &BTreeSet<Key>) -> Vec<Key> {
+        let keys: Vec<Key> = match kind {
+            Kind::Address => self.lbips.keys().copied().map(Key::Address).collect(),
+            Kind::Policy => self.policies.keys().cloned().map(Key::Policy).collect(),
+            Kind::Service => self.services.keys().cloned().map(Key::Service).collect(),
+            Kind::Slice => {
+                let slices = self.slices.iter();
+                slices
+                    .flat_map(|(s, n)| n.keys().map(|n| Key::Slice(s.clone(), n.clone())))
+                    .collect()
+            }
+            Kind::Node => self.nodes.keys().cloned().map(Key::Node).collect(),
+            Kind::Namespace => self
+                .namespaces
+                .keys()
+                .cloned()
+                .map(Key::Namespace)
+                .collect(),
+            Kind::Session => self.peers.keys().cloned().map(Key::Session).collect(),
+        };
+        keys.into_iter()
+            .filter(|key| !listed.contains(key))
+            .collect()
+    }
+}
+
+fn replace<K: Ord, V: PartialEq>(
+    map: &mut std::collections::BTreeMap<K, V>,
+    key: K,
+    value: V,
+) -> bool {
+    match map.get_mut(&key) {
+        Some(known) if *known == value => false,
+        Some(known) => {
+            *known = value;
+            true
+        }
+        None => {
+            map.insert(key, value);
+            true
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! A policy read once: its patterns compiled, its selectors tried, its nodes found.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use landfall_crds::selector::{self, Labels};
+use landfall_crds::{L2AnnouncementPolicySpec, LoadBalancing};
+use regex::Regex;
+
+use crate::link::InterfacePatterns;
+use crate::model::{Interface, Node, World};
+use crate::names::{NodeName, PolicyName, ServiceKey};
+
+/// The label that keeps a node out of load balancing.
+const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
+
+/// A policy ready to be asked.
+#[derive(Clone, Debug)]
+pub(super) struct CompiledPolicy<'a> {
+    /// Its name.
+    pub(super) name: &'a PolicyName,
+    spec: &'a L2AnnouncementPolicySpec,
+    /// What is wrong with it; what is right of it works all the same.
+    pub(super) defects: Vec<String>,
+    patterns: Vec<Regex>,
+    /// Nodes that can announce under it, with their preference.
+    pub(super) nodes: BTreeMap<NodeName, i64>,
+    /// How often its announcements are repeated.
+    pub(super) period: Option<Duration>,
+    /// Why other nodes it might mean cannot.
+    pub(super) impeded: BTreeMap<Impediment, usize>,
+}
+
+/// Why a node that a policy selects cannot announce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Impediment {
+    /// It is labelled to be left out.
+    Excluded,
+    /// It is tainted out of service.
+    OutOfService,
+    /// It has no announcer session.
+    NoAnnouncer,
+    /// Its announcer is stopping.
+    Leaving,
+    /// None of its interfaces fits and is up.
+    NoInterface,
+}
+
+impl Impediment {
+    /// What a person reads after "n nodes".
+    pub const fn explain(self) -> &'static str {
+        match self {
+            Self::Excluded => "labelled node.kubernetes.io/exclude-from-external-load-balancers",
+            Self::OutOfService => "tainted node.kubernetes.io/out-of-service",
+            Self::NoAnnouncer => "without a running announcer",
+            Self::Leaving => "with an announcer that is stopping",
+            Self::NoInterface => "without an eligible interface that has carrier",
+        }
+    }
+}
+
+/// Reads every policy of the world.
+pub(super) fn compile(world: &World) -> Vec<CompiledPolicy<'_>> {
+    world
+        .policies
+        .iter()
+        .map(|(name, policy)| CompiledPolicy::new(name, &policy.spec, world))
+        .collect()
+}
+
+impl<'a> CompiledPolicy<'a> {
+    fn new(name: &'a PolicyName, spec: &'a L2AnnouncementPolicySpec, world: &World) -> Self {
+        let mut policy = Self {
+            name,
+            spec,
+            defects: Vec::new(),
+            patterns: Vec::new(),
+            nodes: BTreeMap::new(),
+            period: None,
+            impeded: BTreeMap::new(),
+        };
+        policy.compile_patterns();
+        policy.try_selectors();
+        policy.read_period();
+        policy.find_nodes(world);
+        policy
+    }
+
+    fn compile_patterns(&mut self) {
+        for (index, pattern) in self.spec.interfaces.iter().enumerate() {
+            match InterfacePatterns::compile(std::slice::from_ref(pattern)) {
+                Ok(_) => self
+                    .patterns
+                    .extend(Regex::new(&format!("^(?:{pattern})$"))),
+                Err(error) => self.defects.push(format!(
+                    "interfaces[{index}] {pattern:?} is no regular expression: {}",
+                    error.message
+                )),
+            }
+        }
+    }
+
+    fn try_selectors(&mut self) {
+        let preferred = self
+            .spec
+            .preferred_nodes
+            .iter()
+            .enumerate()
+            .map(|(index, preferred)| {
+                (
+                    format!("preferredNodes[{index}].nodeSelector"),
+                    Some(&preferred.node_selector),
+                )
+            });
+        let selectors = [
+            (
+                "serviceSelector".to_owned(),
+                self.spec.service_selector.as_ref(),
+            ),
+            (
+                "namespaceSelector".to_owned(),
+                self.spec.namespace_selector.as_ref(),
+            ),
+            ("nodeSelector".to_owned(), self.spec.node_selector.as_ref()),
+        ];
+        let defects: Vec<_> = selectors
+            .into_iter()
+            .chain(preferred)
+            .filter_map(|(field, selector)| {
+                let error = selector::matches(selector, &Labels::new()).err()?;
+                Some(format!(
+                    "{field} cannot be read and selects nothing: {error}"
+                ))
+            })
+            .collect();
+        self.defects.extend(defects);
+    }
+
+    fn read_period(&mut self) {
+        match duration(&self.spec.periodic_announcement) {
+            Some(period) => self.period = (!period.is_zero()).then_some(period),
+            None => self.defects.push(format!(
+                "periodicAnnouncement {:?} is no duration, and nothing is repeated; write it like 30s",
+                self.spec.periodic_announcement
+            )),
+        }
+    }
+
+    fn find_nodes(&mut self, world: &World) {
+        for (name, node) in &world.nodes {
+            if !admits(self.spec.node_selector.as_ref(), &node.labels) {
+                continue;
+            }
+            match self.impediment(name, node, world) {
+                Some(impediment) => *self.impeded.entry(impediment).or_default() += 1,
+                None => {
+                    self.nodes.insert(name.clone(), self.weight(node));
+                }
+            }
+        }
+    }
+
+    fn impediment(&self, name: &NodeName, node: &Node, world: &World) -> Option<Impediment> {
+        if node.labels.contains_key(EXCLUDED) {
+            return Some(Impediment::Excluded);
+        }
+        if node.out_of_service {
+            return Some(Impediment::OutOfService);
+        }
+        let Some(peer) = world
+            .peers
+            .get(name)
+            .filter(|peer| peer.lease.session.is_some())
+        else {
+            return Some(Impediment::NoAnnouncer);
+        };
+        if peer.leaving {
+            return Some(Impediment::Leaving);
+        }
+        let fits = peer
+            .interfaces
+            .iter()
+            .any(|interface| self.admits_interface(interface));
+        (!fits).then_some(Impediment::NoInterface)
+    }
+
+    fn weight(&self, node: &Node) -> i64 {
+        let fits = |p: &&landfall_crds::PreferredNode| admits(Some(&p.node_selector), &node.labels);
+        self.spec
+            .preferred_nodes
+            .iter()
+            .filter(fits)
+            .map(|p| i64::from(p.weight))
+            .sum()
+    }
+
+    /// Whether `interface` may announce under this policy. A policy whose every pattern is broken
+    /// admits none: it asked for something, and not for everything.
+    pub(super) fn admits_interface(&self, interface: &Interface) -> bool {
+        if self.spec.interfaces.is_empty() {
+            return !interface.container;
+        }
+        self.patterns
+            .iter()
+            .any(|pattern| pattern.is_match(&interface.name))
+    }
+
+    /// Whether the policy is for this Service.
+    pub(super) fn selects(&self, key: &ServiceKey, labels: &Labels, namespace: &Labels) -> bool {
+        let seen = selector::service_labels(&key.namespace, &key.name, labels);
+        admits(self.spec.service_selector.as_ref(), &seen)
+            && admits(self.spec.namespace_selector.as_ref(), namespace)
+    }
+
+    /// Whether it announces addresses of this origin.
+    pub(super) const fn announces(&self, external: bool) -> bool {
+        if external {
+            self.spec.external_ips
+        } else {
+            self.spec.load_balancer_ips
+        }
+    }
+
+    /// Whether its traffic goes through the director.
+    pub(super) fn is_xdp(&self) -> bool {
+        self.spec.load_balancing == LoadBalancing::Xdp
+    }
+}
+
+fn admits(selector: Option<&LabelSelector>, labels: &Labels) -> bool {
+    selector::matches(selector, labels).unwrap_or(false)
+}
+
+/// Reads what the API calls a duration: `1h30m`, `1.5s`, `0s`.
+fn duration(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut total = Duration::ZERO;
+    while !rest.is_empty() {
+        let unit_at = rest.find(|c: char| c.is_ascii_alphabetic())?;
+        let (number, tail) = rest.split_at(unit_at);
+        let unit_end = tail
+            .find(|c: char| !c.is_ascii_alphabetic())
+            .unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(unit_end);
+        let seconds = match unit {
+            "ms" => 0.001,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        } * number.parse::<f64>().ok()?;
+        total = total.checked_add(Duration::try_from_secs_f64(seconds).ok()?)?;
+        rest = tail;
+    }
+    (!text.is_empty()).then_some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_the_api_writes_them() {
+        assert_eq!(duration("1h30m"), Some(Duration::from_secs(5400)));
+        assert_eq!(duration("1.5s"), Some(Duration::from_millis(1500)));
+        assert_eq!(duration("250ms"), Some(Duration::from_millis(250)));
+        assert_eq!(duration("0s"), Some(Duration::ZERO));
+        for nonsense in ["", "5", "s", "-1s", "1d", "1e400s", "ä"] {
+            assert_eq!(duration(nonsense), None, "{nonsense}");
+        }
+    }
+}

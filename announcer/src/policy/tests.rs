@@ -1,0 +1,294 @@
+//! What a policy makes of a small world.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use landfall_crds::L2AnnouncementPolicySpec;
+use serde_json::json;
+
+use super::*;
+use crate::election::SeenLease;
+use crate::model::*;
+use crate::names::{NodeName, PolicyName, ServiceKey, SessionId, Version};
+
+const VIP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 10));
+
+fn interface(name: &str) -> Interface {
+    Interface {
+        name: name.into(),
+        mac: "02:00:00:00:00:01".into(),
+        container: false,
+    }
+}
+
+fn key() -> ServiceKey {
+    ServiceKey {
+        namespace: "shop".into(),
+        name: "web".into(),
+    }
+}
+
+fn policy_named(world: &mut World, name: &str, spec: serde_json::Value) {
+    let spec: L2AnnouncementPolicySpec = serde_json::from_value(spec).unwrap();
+    let policy = Policy {
+        uid: name.into(),
+        generation: Some(1),
+        spec,
+        status: Default::default(),
+    };
+    world.policies.insert(PolicyName::new(name), policy);
+}
+
+/// Nodes n1 and n2 with a session and eth0, a Service shop/web that holds 192.0.2.10.
+fn world() -> World {
+    let mut world = World::default();
+    for name in ["n1", "n2"] {
+        let labels = [("zone".to_owned(), format!("z-{name}"))].into();
+        world.nodes.insert(
+            NodeName::new(name),
+            Node {
+                labels,
+                ..Node::default()
+            },
+        );
+        let lease = SeenLease {
+            session: Some(SessionId::new(format!("{name}-s"))),
+            version: Version::new("1"),
+            duration: Duration::from_secs(15),
+        };
+        let interfaces = vec![interface("eth0")];
+        let peer = Peer {
+            lease,
+            interfaces,
+            xdp: XdpState::Ready,
+            leaving: false,
+        };
+        world.peers.insert(NodeName::new(name), peer);
+    }
+    let service = Service {
+        uid: "u".into(),
+        labels: [("app".to_owned(), "web".to_owned())].into(),
+        external_ips: BTreeSet::new(),
+        local: false,
+        client_ip_affinity: false,
+        source_ranges: false,
+        ports: vec![],
+        generation: None,
+        conditions: vec![],
+    };
+    world.services.insert(key(), service);
+    let lbip = Lbip {
+        address: VIP,
+        name: "192-0-2-10".into(),
+        uid: "r".into(),
+        version: Version::new("2"),
+        generation: None,
+        holders: vec![(key(), "u".into())],
+        status: Default::default(),
+    };
+    world.lbips.insert(VIP, lbip);
+    world
+}
+
+fn planned(world: &World) -> AddressPlan {
+    plan(world, &NodeName::new("n1"), &[interface("eth0")]).addresses[&VIP].clone()
+}
+
+fn candidates(plan: &AddressPlan) -> Vec<&str> {
+    plan.candidates.iter().map(|c| c.node.as_str()).collect()
+}
+
+#[test]
+fn without_a_policy_nothing_is_announced_and_the_reason_names_the_remedy() {
+    let plan = planned(&world());
+    assert!(plan.candidates.is_empty());
+    insta::assert_snapshot!(plan.refusal.unwrap().message(VIP), @"no L2AnnouncementPolicy selects Service shop/web for 192.0.2.10 (0 looked at); create one, or widen its serviceSelector or namespaceSelector");
+}
+
+#[test]
+fn a_policy_without_selectors_takes_every_node_with_an_interface() {
+    let mut world = world();
+    policy_named(&mut world, "all", json!({}));
+    let plan = planned(&world);
+    assert_eq!(candidates(&plan), ["n1", "n2"]);
+    assert_eq!(plan.interfaces, BTreeSet::from(["eth0".to_owned()]));
+    assert!(!plan.xdp);
+}
+
+#[test]
+fn a_users_label_cannot_stand_for_the_services_name() {
+    let mut world = world();
+    let forged = ("io.kubernetes.service.name".to_owned(), "db".to_owned());
+    world
+        .services
+        .get_mut(&key())
+        .unwrap()
+        .labels
+        .extend([forged]);
+    let selector =
+        json!({"serviceSelector": {"matchLabels": {"io.kubernetes.service.name": "db"}}});
+    policy_named(&mut world, "db", selector);
+    assert!(planned(&world).candidates.is_empty());
+}
+
+#[test]
+fn a_pattern_that_does_not_compile_is_named_and_the_others_still_work() {
+    let mut world = world();
+    policy_named(&mut world, "half", json!({"interfaces": ["eth[", "eth0"]}));
+    policy_named(&mut world, "none", json!({"interfaces": ["("]}));
+    let plan = plan(&world, &NodeName::new("n1"), &[interface("eth0")]);
+    insta::assert_snapshot!(plan.policies[&PolicyName::new("half")].defects[0], @r#"interfaces[0] "eth[" is no regular expression: unclosed character class"#);
+    assert_eq!(plan.policies[&PolicyName::new("half")].nodes, 2);
+    assert_eq!(
+        plan.policies[&PolicyName::new("none")].nodes,
+        0,
+        "broken is not everything"
+    );
+    assert_eq!(candidates(&plan.addresses[&VIP]), ["n1", "n2"]);
+}
+
+#[test]
+fn nodes_that_cannot_announce_are_counted_by_reason() {
+    let mut world = world();
+    policy_named(&mut world, "all", json!({}));
+    world
+        .peers
+        .get_mut(&NodeName::new("n1"))
+        .unwrap()
+        .interfaces
+        .clear();
+    world
+        .nodes
+        .get_mut(&NodeName::new("n2"))
+        .unwrap()
+        .out_of_service = true;
+    let plan = planned(&world);
+    insta::assert_snapshot!(plan.refusal.unwrap().message(VIP), @"no node can announce 192.0.2.10 under policy all: 1 node tainted node.kubernetes.io/out-of-service, 1 node without an eligible interface that has carrier");
+}
+
+#[test]
+fn an_excluded_or_leaving_node_or_one_without_a_node_object_is_no_candidate() {
+    for spoil in [
+        (|world: &mut World| {
+            let label = (
+                "node.kubernetes.io/exclude-from-external-load-balancers".to_owned(),
+                String::new(),
+            );
+            world
+                .nodes
+                .get_mut(&NodeName::new("n2"))
+                .unwrap()
+                .labels
+                .extend([label]);
+        }) as fn(&mut World),
+        |world| world.peers.get_mut(&NodeName::new("n2")).unwrap().leaving = true,
+        |world| {
+            world
+                .peers
+                .get_mut(&NodeName::new("n2"))
+                .unwrap()
+                .lease
+                .session = None
+        },
+        |world| drop(world.nodes.remove(&NodeName::new("n2"))),
+    ] {
+        let mut world = world();
+        policy_named(&mut world, "all", json!({}));
+        spoil(&mut world);
+        assert_eq!(candidates(&planned(&world)), ["n1"]);
+    }
+}
+
+#[test]
+fn with_local_traffic_only_nodes_with_a_ready_endpoint_are_candidates() {
+    let mut world = world();
+    policy_named(&mut world, "all", json!({}));
+    world.services.get_mut(&key()).unwrap().local = true;
+    let refusal = planned(&world).refusal.unwrap();
+    assert_eq!(refusal, Unannounced::NoLocalEndpoint(key()));
+    let endpoint = |node: &str, readiness| Endpoint {
+        address: VIP,
+        node: Some(NodeName::new(node)),
+        readiness,
+    };
+    let endpoints = vec![
+        endpoint("n2", Readiness::Ready),
+        endpoint("n1", Readiness::Draining),
+    ];
+    let slice = Slice {
+        ports: vec![],
+        endpoints,
+    };
+    world
+        .slices
+        .entry(key())
+        .or_default()
+        .insert("web-1".into(), slice);
+    assert_eq!(candidates(&planned(&world)), ["n2"]);
+}
+
+#[test]
+fn preferred_nodes_weigh_more() {
+    let mut world = world();
+    let preferred = json!([{"weight": 10, "nodeSelector": {"matchLabels": {"zone": "z-n2"}}}]);
+    policy_named(&mut world, "all", json!({"preferredNodes": preferred}));
+    let weights: Vec<_> = planned(&world)
+        .candidates
+        .iter()
+        .map(|c| c.weight)
+        .collect();
+    assert_eq!(weights, [0, 10]);
+}
+
+#[test]
+fn external_ips_are_announced_only_by_policies_that_say_so() {
+    let mut world = world();
+    world
+        .services
+        .get_mut(&key())
+        .unwrap()
+        .external_ips
+        .insert(VIP);
+    policy_named(&mut world, "all", json!({}));
+    assert!(
+        planned(&world)
+            .refusal
+            .unwrap()
+            .message(VIP)
+            .contains("externalIPs: true")
+    );
+    policy_named(
+        &mut world,
+        "all",
+        json!({"externalIPs": true, "loadBalancerIPs": false}),
+    );
+    assert_eq!(candidates(&planned(&world)), ["n1", "n2"]);
+}
+
+#[test]
+fn the_director_is_wanted_where_an_xdp_policy_admits_the_interface_whatever_nodes_announce() {
+    let mut world = world();
+    let spec = json!({"loadBalancing": "XDP", "interfaces": ["eth.*"],
+        "nodeSelector": {"matchLabels": {"zone": "z-n2"}}});
+    policy_named(&mut world, "xdp", spec);
+    let own = [interface("eth0"), interface("mgmt0")];
+    let plan = plan(&world, &NodeName::new("n1"), &own);
+    assert_eq!(plan.director, BTreeSet::from(["eth0".to_owned()]));
+    assert!(plan.addresses[&VIP].xdp);
+    assert!(
+        plan.addresses[&VIP].interfaces.is_empty(),
+        "n1 may not announce"
+    );
+}
+
+#[test]
+fn a_holder_made_again_is_another_holder() {
+    let mut world = world();
+    policy_named(&mut world, "all", json!({}));
+    world.services.get_mut(&key()).unwrap().uid = "another".into();
+    assert_eq!(
+        planned(&world).refusal,
+        Some(Unannounced::HolderGone(key()))
+    );
+}

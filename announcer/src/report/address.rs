@@ -1,0 +1,188 @@
+//! Conditions of addresses.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use landfall_crds::conditions::{ADDRESS_CONFLICT, ANNOUNCED, Verdict};
+use landfall_crds::{LoadBalancerIPStatus, Owner};
+
+use super::{Conflict, Report, View, put};
+use crate::model::Lbip;
+use crate::policy::AddressPlan;
+
+/// The status a write of the owner leaves behind: with `owner` (or none), answering on
+/// `interfaces`. Everything else stays as it was.
+pub fn status_of(
+    lbip: &Lbip,
+    owner: Option<Owner>,
+    interfaces: &BTreeSet<String>,
+    conflict: Option<&Conflict>,
+    now: &Time,
+) -> LoadBalancerIPStatus {
+    let mut status = lbip.status.clone();
+    let verdict = match &owner {
+        Some(owner) => announced(lbip.address, &owner.node, interfaces),
+        None => Verdict {
+            type_: ANNOUNCED,
+            status: Some(false),
+            reason: "Released".into(),
+            message: format!(
+                "no node announces {}: the last owner gave it up",
+                lbip.address
+            ),
+        },
+    };
+    status.interfaces = if owner.is_some() {
+        interfaces.iter().cloned().collect()
+    } else {
+        Vec::new()
+    };
+    status.owner = owner;
+    let before = status.conditions.clone();
+    put(
+        &mut status.conditions,
+        verdict.condition(&before, lbip.generation, now.clone()),
+    );
+    put_conflict(&mut status, lbip, conflict, now);
+    status
+}
+
+fn announced(address: IpAddr, node: &str, interfaces: &BTreeSet<String>) -> Verdict {
+    if interfaces.is_empty() {
+        return Verdict {
+            type_: ANNOUNCED,
+            status: Some(false),
+            reason: "NoInterface".into(),
+            message: format!("node {node} owns {address} and has no eligible interface up for it"),
+        };
+    }
+    let names: Vec<_> = interfaces.iter().map(String::as_str).collect();
+    Verdict {
+        type_: ANNOUNCED,
+        status: Some(true),
+        reason: "Announced".into(),
+        message: format!("node {node} answers for {address} on {}", names.join(", ")),
+    }
+}
+
+/// The conflict condition appears with the first conflict and says `False` when it is over.
+fn put_conflict(
+    status: &mut LoadBalancerIPStatus,
+    lbip: &Lbip,
+    conflict: Option<&Conflict>,
+    now: &Time,
+) -> bool {
+    let known = status
+        .conditions
+        .iter()
+        .any(|c| c.type_ == ADDRESS_CONFLICT);
+    let verdict = match conflict {
+        Some(conflict) => Verdict {
+            type_: ADDRESS_CONFLICT,
+            status: Some(true),
+            reason: "ForeignHost".into(),
+            message: message(lbip.address, conflict),
+        },
+        None if known => Verdict {
+            type_: ADDRESS_CONFLICT,
+            status: Some(false),
+            reason: "Clear".into(),
+            message: format!("no foreign host answers for {}", lbip.address),
+        },
+        None => return false,
+    };
+    let before = status.conditions.clone();
+    put(
+        &mut status.conditions,
+        verdict.condition(&before, lbip.generation, now.clone()),
+    )
+}
+
+/// What a person reads of a conflict.
+pub(super) fn message(address: IpAddr, conflict: &Conflict) -> String {
+    let Conflict {
+        mac,
+        interface,
+        at_probe,
+    } = conflict;
+    let consequence = if *at_probe {
+        "it is not announced; take the address from that host, or exclude it from the pool"
+    } else {
+        "clients may reach either; take the address from that host"
+    };
+    format!("a foreign host ({mac}, seen on {interface}) uses {address}: {consequence}")
+}
+
+pub(super) fn reports(view: View<'_>) -> Vec<Report> {
+    let mut reports = Vec::new();
+    for (address, lbip) in &view.world.lbips {
+        let plan = view.plan.addresses.get(address);
+        let conflict = view.conflicts.get(address);
+        let owner = lbip.status.owner.as_ref();
+        let mine = owner.is_some_and(|owner| {
+            owner.node == view.me.as_str()
+                && view
+                    .session
+                    .is_some_and(|session| owner.session == session.as_str())
+        });
+        let status = match owner {
+            Some(owner) if mine => {
+                let Some(plan) = plan.filter(|_| owner.handover_to.is_none()) else {
+                    continue;
+                };
+                let owner = Some(owner.clone());
+                status_of(lbip, owner, &plan.interfaces, conflict, view.now)
+            }
+            Some(owner) if view.live.iter().any(|node| node.as_str() == owner.node) => continue,
+            _ => match unowned(view, lbip, plan, conflict) {
+                Some(status) => status,
+                None => continue,
+            },
+        };
+        if status != lbip.status {
+            reports.push(Report::Address(*address, Box::new(status)));
+        }
+    }
+    reports
+}
+
+/// The status of an address without a live owner, where this node is the one to write it.
+fn unowned(
+    view: View<'_>,
+    lbip: &Lbip,
+    plan: Option<&AddressPlan>,
+    conflict: Option<&Conflict>,
+) -> Option<LoadBalancerIPStatus> {
+    let mut status = lbip.status.clone();
+    let before = status.conditions.clone();
+    if let Some(conflict) = conflict {
+        let verdict = Verdict {
+            type_: ANNOUNCED,
+            status: Some(false),
+            reason: "AddressConflict".into(),
+            message: message(lbip.address, conflict),
+        };
+        put(
+            &mut status.conditions,
+            verdict.condition(&before, lbip.generation, view.now.clone()),
+        );
+        put_conflict(&mut status, lbip, Some(conflict), view.now);
+        return Some(status);
+    }
+    let refusal = plan?.refusal.as_ref()?;
+    if !view.is_reporter() || lbip.holders.is_empty() {
+        return None;
+    }
+    let verdict = Verdict {
+        type_: ANNOUNCED,
+        status: Some(false),
+        reason: refusal.reason().into(),
+        message: refusal.message(lbip.address),
+    };
+    put(
+        &mut status.conditions,
+        verdict.condition(&before, lbip.generation, view.now.clone()),
+    );
+    Some(status)
+}

@@ -1,0 +1,100 @@
+//! The condition `landfall.dev/Announced` of Services.
+//!
+//! A Service may have several addresses, and these several owners; the owner of the first address
+//! that has one speaks for all of them, from the records.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use landfall_crds::conditions::{ANNOUNCED, SERVICE_ANNOUNCED, Verdict, find};
+
+use super::{Report, View, address, says_the_same};
+use crate::model::Lbip;
+use crate::names::ServiceKey;
+
+pub(super) fn reports(view: View<'_>) -> Vec<Report> {
+    let mut held: BTreeMap<&ServiceKey, Vec<&Lbip>> = BTreeMap::new();
+    for (address, plan) in &view.plan.addresses {
+        for holder in &plan.holders {
+            held.entry(holder)
+                .or_default()
+                .extend(view.world.lbips.get(address));
+        }
+    }
+    held.into_iter()
+        .filter_map(|(key, lbips)| report(view, key, &lbips))
+        .collect()
+}
+
+fn report(view: View<'_>, key: &ServiceKey, lbips: &[&Lbip]) -> Option<Report> {
+    let service = view.world.services.get(key)?;
+    let speaker = lbips.iter().find_map(|lbip| live_owner(view, lbip));
+    let mine = match speaker {
+        Some(node) => node == view.me.as_str(),
+        None => view.is_reporter(),
+    };
+    if !mine {
+        return None;
+    }
+    let words: Option<Vec<_>> = lbips.iter().map(|lbip| word(view, lbip)).collect();
+    // An address between two owners: its next owner will speak.
+    let words = words?;
+    let refused = words
+        .iter()
+        .find_map(|word| word.as_ref().err().map(|(reason, _)| reason));
+    let message: Vec<_> = words
+        .iter()
+        .map(|word| match word {
+            Ok(message) => message.as_str(),
+            Err((_, message)) => message.as_str(),
+        })
+        .collect();
+    let verdict = Verdict {
+        type_: SERVICE_ANNOUNCED,
+        status: Some(refused.is_none()),
+        reason: refused.map_or("Announced", |reason| reason).to_owned(),
+        message: message.join("; "),
+    };
+    let condition = verdict.condition(&service.conditions, service.generation, view.now.clone());
+    let known = find(&service.conditions, SERVICE_ANNOUNCED);
+    if known.is_some_and(|known| says_the_same(known, &condition)) {
+        return None;
+    }
+    Some(Report::Service(key.clone(), Box::new(condition)))
+}
+
+fn live_owner<'a>(view: View<'_>, lbip: &'a Lbip) -> Option<&'a str> {
+    let owner = lbip.status.owner.as_ref()?;
+    view.live
+        .iter()
+        .any(|node| node.as_str() == owner.node)
+        .then_some(owner.node.as_str())
+}
+
+/// What there is to say of one address; nothing while it is between two owners.
+#[expect(
+    clippy::type_complexity,
+    reason = "said, refused, or nothing yet: spelled out it reads best"
+)]
+fn word(view: View<'_>, lbip: &Lbip) -> Option<Result<String, (&'static str, String)>> {
+    if live_owner(view, lbip).is_some() {
+        let condition = find(&lbip.status.conditions, ANNOUNCED)?;
+        return Some(if condition.status == "True" {
+            Ok(condition.message.clone())
+        } else {
+            Err(("NoInterface", condition.message.clone()))
+        });
+    }
+    if let Some(conflict) = view.conflicts.get(&lbip.address) {
+        return Some(Err((
+            "AddressConflict",
+            address::message(lbip.address, conflict),
+        )));
+    }
+    let refusal = refusal(view, lbip.address)?;
+    Some(Err((refusal.reason(), refusal.message(lbip.address))))
+}
+
+fn refusal<'a>(view: View<'a>, address: IpAddr) -> Option<&'a crate::policy::Unannounced> {
+    view.plan.addresses.get(&address)?.refusal.as_ref()
+}

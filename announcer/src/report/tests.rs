@@ -1,0 +1,306 @@
+//! Who writes what.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use landfall_crds::conditions::{ADDRESS_CONFLICT, ANNOUNCED, find};
+use landfall_crds::{LoadBalancerIPStatus, Owner};
+
+use super::*;
+use crate::election::{Candidate, SeenLease};
+use crate::model::*;
+use crate::names::Version;
+use crate::policy::{AddressPlan, PolicyOutcome, Unannounced};
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn key() -> ServiceKey {
+    ServiceKey {
+        namespace: "shop".into(),
+        name: "web".into(),
+    }
+}
+
+struct Scene {
+    world: World,
+    plan: Plan,
+    conflicts: BTreeMap<IpAddr, Conflict>,
+}
+
+impl Scene {
+    /// shop/web holds 192.0.2.10 and 2001:db8::10; nobody owns them yet; n1 and n2 may.
+    fn new() -> Self {
+        let mut world = World::default();
+        let mut plan = Plan::default();
+        for address in [ip("192.0.2.10"), ip("2001:db8::10")] {
+            let lbip = Lbip {
+                address,
+                name: landfall_crds::ip_name(address),
+                uid: "r".into(),
+                version: Version::new("2"),
+                generation: Some(1),
+                holders: vec![(key(), "u".into())],
+                status: LoadBalancerIPStatus::default(),
+            };
+            world.lbips.insert(address, lbip);
+            let candidate = |name| Candidate {
+                node: NodeName::new(name),
+                weight: 0,
+            };
+            let address_plan = AddressPlan {
+                holders: vec![key()],
+                candidates: vec![candidate("n1"), candidate("n2")],
+                interfaces: BTreeSet::from(["eth0".to_owned()]),
+                ..AddressPlan::default()
+            };
+            plan.addresses.insert(address, address_plan);
+        }
+        let service = Service {
+            uid: "u".into(),
+            labels: BTreeMap::new(),
+            external_ips: BTreeSet::new(),
+            local: false,
+            client_ip_affinity: false,
+            source_ranges: false,
+            ports: vec![],
+            generation: None,
+            conditions: vec![],
+        };
+        world.services.insert(key(), service);
+        for name in ["n1", "n2"] {
+            let lease = SeenLease {
+                session: Some(SessionId::new(format!("{name}-s"))),
+                version: Version::new("1"),
+                duration: Duration::from_secs(15),
+            };
+            let peer = Peer {
+                lease,
+                interfaces: vec![],
+                xdp: XdpState::Off,
+                leaving: false,
+            };
+            world.peers.insert(NodeName::new(name), peer);
+        }
+        Self {
+            world,
+            plan,
+            conflicts: BTreeMap::new(),
+        }
+    }
+
+    fn own(&mut self, address: &str, node: &str) {
+        let owner = Owner {
+            node: node.into(),
+            session: format!("{node}-s"),
+            ..Owner::default()
+        };
+        let interfaces = BTreeSet::from(["eth0".to_owned()]);
+        let lbip = self.world.lbips.get_mut(&ip(address)).unwrap();
+        lbip.status = status_of(lbip, Some(owner), &interfaces, None, &at(5));
+    }
+
+    fn refuse(&mut self, address: &str) {
+        let plan = self.plan.addresses.get_mut(&ip(address)).unwrap();
+        plan.candidates.clear();
+        plan.refusal = Some(Unannounced::NoPolicy {
+            service: key(),
+            external: false,
+            policies: 0,
+        });
+    }
+
+    fn seen_by(&self, node: &str) -> Vec<Report> {
+        let live = [NodeName::new("n1"), NodeName::new("n2")].into();
+        reports(View {
+            world: &self.world,
+            plan: &self.plan,
+            me: &NodeName::new(node),
+            session: Some(&SessionId::new(format!("{node}-s"))),
+            live: &live,
+            conflicts: &self.conflicts,
+            now: &at(10),
+        })
+    }
+}
+
+fn at(second: i64) -> Time {
+    Time(Timestamp::from_second(second).unwrap())
+}
+
+fn service_condition(reports: &[Report]) -> Option<&Condition> {
+    reports.iter().find_map(|report| match report {
+        Report::Service(_, condition) => Some(condition.as_ref()),
+        _ => None,
+    })
+}
+
+#[test]
+fn an_address_between_owners_is_not_spoken_of() {
+    assert_eq!(Scene::new().seen_by("n1"), []);
+}
+
+#[test]
+fn the_owner_of_the_first_address_speaks_for_the_service() {
+    let mut scene = Scene::new();
+    scene.own("192.0.2.10", "n2");
+    scene.own("2001:db8::10", "n1");
+    assert_eq!(scene.seen_by("n1"), []);
+    let reports = scene.seen_by("n2");
+    let condition = service_condition(&reports).unwrap();
+    assert_eq!(condition.status, "True");
+    insta::assert_snapshot!(condition.message, @"node n2 answers for 192.0.2.10 on eth0; node n1 answers for 2001:db8::10 on eth0");
+}
+
+#[test]
+fn what_is_written_already_is_not_written_again() {
+    let mut scene = Scene::new();
+    scene.own("192.0.2.10", "n2");
+    scene.own("2001:db8::10", "n2");
+    let reports = scene.seen_by("n2");
+    let condition = service_condition(&reports).unwrap().clone();
+    scene
+        .world
+        .services
+        .get_mut(&key())
+        .unwrap()
+        .conditions
+        .push(condition);
+    assert_eq!(scene.seen_by("n2"), []);
+}
+
+#[test]
+fn without_a_policy_the_reporter_alone_says_so() {
+    let mut scene = Scene::new();
+    scene.refuse("192.0.2.10");
+    scene.refuse("2001:db8::10");
+    assert_eq!(scene.seen_by("n2"), []);
+    let reports = scene.seen_by("n1");
+    assert_eq!(
+        reports.len(),
+        3,
+        "two addresses and the Service: {reports:?}"
+    );
+    let condition = service_condition(&reports).unwrap();
+    assert_eq!(
+        (condition.status.as_str(), condition.reason.as_str()),
+        ("False", "NoMatchingPolicy")
+    );
+}
+
+#[test]
+fn a_half_announced_service_is_not_announced() {
+    let mut scene = Scene::new();
+    scene.own("192.0.2.10", "n2");
+    scene.refuse("2001:db8::10");
+    let reports = scene.seen_by("n2");
+    let condition = service_condition(&reports).unwrap();
+    assert_eq!(condition.status, "False");
+    assert!(condition.message.contains("node n2 answers for 192.0.2.10"));
+}
+
+#[test]
+fn a_conflict_names_the_foreign_host_and_says_when_it_is_over() {
+    let mut scene = Scene::new();
+    let conflict = Conflict {
+        mac: "02:00:00:00:00:09".into(),
+        interface: "eth0".into(),
+        at_probe: true,
+    };
+    scene.conflicts.insert(ip("192.0.2.10"), conflict);
+    let reports = scene.seen_by("n2");
+    let Some(Report::Address(_, status)) = reports.first() else {
+        panic!("{reports:?}")
+    };
+    let condition = find(&status.conditions, ADDRESS_CONFLICT).unwrap();
+    assert_eq!(condition.status, "True");
+    insta::assert_snapshot!(condition.message, @"a foreign host (02:00:00:00:00:09, seen on eth0) uses 192.0.2.10: it is not announced; take the address from that host, or exclude it from the pool");
+    assert_eq!(
+        find(&status.conditions, ANNOUNCED).unwrap().reason,
+        "AddressConflict"
+    );
+    scene.world.lbips.get_mut(&ip("192.0.2.10")).unwrap().status = *status.clone();
+    scene.conflicts.clear();
+    scene.own("192.0.2.10", "n2");
+    let status = &scene.world.lbips[&ip("192.0.2.10")].status;
+    assert_eq!(
+        find(&status.conditions, ADDRESS_CONFLICT).unwrap().status,
+        "False"
+    );
+}
+
+#[test]
+fn an_owner_without_an_interface_admits_it() {
+    let mut scene = Scene::new();
+    scene.own("192.0.2.10", "n1");
+    scene.own("2001:db8::10", "n1");
+    scene
+        .plan
+        .addresses
+        .get_mut(&ip("192.0.2.10"))
+        .unwrap()
+        .interfaces
+        .clear();
+    let reports = scene.seen_by("n1");
+    let Some(Report::Address(_, status)) = reports.first() else {
+        panic!("{reports:?}")
+    };
+    assert_eq!(find(&status.conditions, ANNOUNCED).unwrap().status, "False");
+    assert!(status.interfaces.is_empty());
+}
+
+#[test]
+fn conditions_of_others_on_an_address_stay() {
+    let mut scene = Scene::new();
+    let foreign = Condition {
+        type_: "OutOfPool".into(),
+        status: "True".into(),
+        reason: "PoolShrunk".into(),
+        message: "x".into(),
+        observed_generation: None,
+        last_transition_time: at(1),
+    };
+    scene
+        .world
+        .lbips
+        .get_mut(&ip("192.0.2.10"))
+        .unwrap()
+        .status
+        .conditions
+        .push(foreign);
+    scene.own("192.0.2.10", "n1");
+    let conditions = &scene.world.lbips[&ip("192.0.2.10")].status.conditions;
+    assert!(find(conditions, "OutOfPool").is_some() && find(conditions, ANNOUNCED).is_some());
+}
+
+#[test]
+fn a_defect_of_a_policy_is_reported_once_by_the_reporter() {
+    let mut scene = Scene::new();
+    let name = PolicyName::new("half");
+    let policy = Policy {
+        uid: "p".into(),
+        generation: Some(3),
+        spec: landfall_crds::L2AnnouncementPolicySpec::default(),
+        status: L2AnnouncementPolicyStatus::default(),
+    };
+    scene.world.policies.insert(name.clone(), policy);
+    let outcome = PolicyOutcome {
+        defects: vec!["interfaces[0] is bad".into()],
+        addresses: 2,
+        nodes: 1,
+    };
+    scene.plan.policies.insert(name.clone(), outcome);
+    assert_eq!(scene.seen_by("n2"), []);
+    let reports = scene.seen_by("n1");
+    let [Report::Policy(_, status)] = reports.as_slice() else {
+        panic!("{reports:?}")
+    };
+    assert_eq!(
+        (status.addresses, status.nodes, status.observed_generation),
+        (2, 1, Some(3))
+    );
+    insta::assert_snapshot!(status.conditions[0].message, @"interfaces[0] is bad; what else it says is in force");
+    scene.world.policies.get_mut(&name).unwrap().status = *status.clone();
+    assert_eq!(scene.seen_by("n1"), []);
+}

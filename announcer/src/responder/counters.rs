@@ -1,0 +1,144 @@
+//! Counters of what was answered, announced and ignored, by interface and reason.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::state::Shared;
+use crate::link::Protocol;
+use crate::wire::Reason;
+
+/// The counters of one interface.
+#[derive(Debug)]
+pub(super) struct Counters {
+    answered: [AtomicU64; 2],
+    ignored: [AtomicU64; Reason::COUNT],
+    pub(super) announced: AtomicU64,
+    pub(super) probed: AtomicU64,
+    pub(super) conflicts: AtomicU64,
+    pub(super) unsent: AtomicU64,
+    pub(super) receive_errors: AtomicU64,
+    pub(super) dropped: AtomicU64,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            answered: Default::default(),
+            ignored: std::array::from_fn(|_| AtomicU64::new(0)),
+            announced: AtomicU64::new(0),
+            probed: AtomicU64::new(0),
+            conflicts: AtomicU64::new(0),
+            unsent: AtomicU64::new(0),
+            receive_errors: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Counters {
+    pub(super) fn answered(&self, protocol: Protocol) {
+        count(&self.answered[slot(protocol)]);
+    }
+
+    pub(super) fn ignored(&self, reason: Reason) {
+        count(&self.ignored[reason.index()]);
+    }
+}
+
+pub(super) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+const fn slot(protocol: Protocol) -> usize {
+    match protocol {
+        Protocol::Arp => 0,
+        Protocol::Ndp => 1,
+    }
+}
+
+/// What one interface has seen since it was first used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InterfaceSnapshot {
+    /// Its name now.
+    pub interface: String,
+    /// ARP requests answered.
+    pub answered_arp: u64,
+    /// Neighbour solicitations answered.
+    pub answered_ndp: u64,
+    /// Frames ignored, for every reason in the order of [`Reason::ALL`].
+    pub ignored: Vec<(Reason, u64)>,
+    /// Announcement frames sent.
+    pub announced: u64,
+    /// Probe frames sent.
+    pub probed: u64,
+    /// Frames in which a foreign host claimed an address of this node.
+    pub conflicts: u64,
+    /// Announcement and probe frames the kernel did not take.
+    pub unsent: u64,
+    /// Failed reads.
+    pub receive_errors: u64,
+    /// Frames the kernel dropped because the queue of a socket was full.
+    pub dropped: u64,
+}
+
+impl InterfaceSnapshot {
+    /// Frames ignored for `reason`.
+    #[must_use]
+    pub fn ignored(&self, reason: Reason) -> u64 {
+        self.ignored
+            .get(reason.index())
+            .map_or(0, |(_, count)| *count)
+    }
+}
+
+/// Everything there is to count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// By interface.
+    pub interfaces: Vec<InterfaceSnapshot>,
+    /// Pairs of address and interface owned.
+    pub owned: u64,
+    /// Interfaces on which frames are received.
+    pub ports: u64,
+    /// Solicited-node groups joined.
+    pub groups: u64,
+}
+
+pub(super) fn snapshot(shared: &Shared) -> Snapshot {
+    for port in shared.ports.borrow().values() {
+        port.count_dropped();
+    }
+    let links = Arc::clone(&shared.links.borrow());
+    let name = |index| links.links.get(index).map(|link| link.name.clone());
+    let interfaces = shared
+        .counters
+        .lock()
+        .iter()
+        .filter_map(|(index, counters)| Some(read(name(index)?, counters)))
+        .collect();
+    Snapshot {
+        interfaces,
+        owned: shared.state.borrow().owned.len() as u64,
+        ports: shared.ports.borrow().len() as u64,
+        groups: shared.groups.load(Ordering::Relaxed),
+    }
+}
+
+fn read(interface: String, counters: &Counters) -> InterfaceSnapshot {
+    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    InterfaceSnapshot {
+        interface,
+        answered_arp: load(&counters.answered[slot(Protocol::Arp)]),
+        answered_ndp: load(&counters.answered[slot(Protocol::Ndp)]),
+        ignored: Reason::ALL
+            .iter()
+            .map(|reason| (*reason, load(&counters.ignored[reason.index()])))
+            .collect(),
+        announced: load(&counters.announced),
+        probed: load(&counters.probed),
+        conflicts: load(&counters.conflicts),
+        unsent: load(&counters.unsent),
+        receive_errors: load(&counters.receive_errors),
+        dropped: load(&counters.dropped),
+    }
+}

@@ -1,0 +1,138 @@
+//! Rates: how much of something is let through in a second. Pure; bounded memory.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::time::{Duration, Instant};
+
+use crate::link::Mac;
+
+/// So many a second, and so many at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// In the long run.
+    pub per_second: u32,
+    /// After a pause, back to back.
+    pub burst: u32,
+}
+
+impl Rate {
+    fn cost(self, count: u32) -> Duration {
+        Duration::from_secs(1) * count / self.per_second.max(1)
+    }
+}
+
+/// Measures one flow against a rate: `paid` is when all that was let through will have been paid for at that rate.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Meter {
+    paid: Option<Instant>,
+}
+
+impl Meter {
+    /// Lets one through, or says when there will be room again.
+    ///
+    /// # Errors
+    /// The time from which one would be let through.
+    pub(super) fn admit(&mut self, rate: Rate, now: Instant) -> Result<(), Instant> {
+        let from = self.paid.map_or(now, |paid| paid.max(now));
+        let paid = from + rate.cost(1);
+        let latest = now + rate.cost(rate.burst.max(1));
+        if paid > latest {
+            return Err(now + (paid - latest));
+        }
+        self.paid = Some(paid);
+        Ok(())
+    }
+}
+
+const WAYS: usize = 4;
+const SETS: usize = 256;
+
+/// A meter for each source, for the 1,024 or so sources that were busy last. A source that is forgotten begins anew:
+/// whoever invents addresses is held by the rate of frames, not by this one.
+#[derive(Debug)]
+pub(super) struct Sources {
+    rate: Rate,
+    hasher: RandomState,
+    slots: Box<[(Mac, Meter)]>,
+}
+
+impl Sources {
+    /// No source known yet.
+    pub(super) fn new(rate: Rate) -> Self {
+        let slots = vec![(Mac::ZERO, Meter::default()); WAYS * SETS].into_boxed_slice();
+        Self {
+            rate,
+            hasher: RandomState::new(),
+            slots,
+        }
+    }
+
+    /// Whether one more from `source` is within the rate.
+    pub(super) fn admit(&mut self, source: Mac, now: Instant) -> bool {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "any bits of the hash will do"
+        )]
+        let set = (self.hasher.hash_one(source) as usize % SETS) * WAYS;
+        let slots = &mut self.slots[set..set + WAYS];
+        let known = slots.iter().position(|(mac, _)| *mac == source);
+        let quietest = || {
+            (0..WAYS)
+                .min_by_key(|&way| slots[way].1.paid)
+                .unwrap_or_default()
+        };
+        let way = known.unwrap_or_else(quietest);
+        if known.is_none() {
+            slots[way] = (source, Meter::default());
+        }
+        slots[way].1.admit(self.rate, now).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: Rate = Rate {
+        per_second: 10,
+        burst: 5,
+    };
+
+    #[test]
+    fn a_burst_passes_and_then_the_rate_holds() {
+        let (start, mut meter) = (Instant::now(), Meter::default());
+        for _ in 0..5 {
+            assert_eq!(meter.admit(RATE, start), Ok(()));
+        }
+        let again = meter.admit(RATE, start).unwrap_err();
+        assert_eq!(again, start + Duration::from_millis(100));
+        assert!(meter.admit(RATE, again - Duration::from_millis(1)).is_err());
+        assert_eq!(meter.admit(RATE, again), Ok(()));
+        let admitted = (0..10_000)
+            .filter(|step| {
+                meter
+                    .admit(RATE, again + Duration::from_millis(*step))
+                    .is_ok()
+            })
+            .count();
+        assert!((99..=100).contains(&admitted), "{admitted} in ten seconds");
+    }
+
+    #[test]
+    fn one_busy_source_does_not_silence_another() {
+        let (now, mut sources) = (Instant::now(), Sources::new(RATE));
+        let (busy, quiet) = (Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2]));
+        let admitted = (0..1_000).filter(|_| sources.admit(busy, now)).count();
+        assert_eq!(admitted, 5);
+        assert!(sources.admit(quiet, now));
+    }
+
+    #[test]
+    fn any_number_of_sources_takes_the_same_memory() {
+        let (now, mut sources) = (Instant::now(), Sources::new(RATE));
+        for number in 0..100_000_u32 {
+            let [a, b, c, d] = number.to_be_bytes();
+            assert!(sources.admit(Mac([2, 0, a, b, c, d]), now));
+        }
+        assert_eq!(sources.slots.len(), WAYS * SETS);
+    }
+}

@@ -1,0 +1,153 @@
+//! A listener: receives the frames of one protocol on one port and answers them.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Event;
+use super::counters::count;
+use super::limit::{Meter, Sources};
+use super::port::Port;
+use super::state::Shared;
+use crate::link::{Mac, Protocol};
+use crate::wire::{Answer, Buffer, Decision, Interest, Reason, buffer, decide};
+
+/// Between two reports of one address.
+const REPORT_AGAIN: Duration = Duration::from_secs(1);
+/// After a failed read.
+const RECOVER: Duration = Duration::from_millis(50);
+/// Longer frames are cut off, which the parser sees.
+const FRAME: usize = 2_048;
+
+pub(super) struct Listener {
+    shared: Arc<Shared>,
+    port: Arc<Port>,
+    protocol: Protocol,
+    frames: Meter,
+    sources: Sources,
+    /// Owned addresses only, so it stays as small as they are few.
+    reported: HashMap<IpAddr, Instant>,
+}
+
+impl Listener {
+    pub(super) fn new(shared: Arc<Shared>, port: Arc<Port>, protocol: Protocol) -> Self {
+        let sources = Sources::new(shared.settings.answers);
+        Self {
+            shared,
+            port,
+            protocol,
+            frames: Meter::default(),
+            sources,
+            reported: HashMap::new(),
+        }
+    }
+
+    /// Receives until it is dropped: nothing that is received ends it.
+    pub(super) async fn run(mut self) {
+        let port = Arc::clone(&self.port);
+        let (mut frame, mut out) = ([0; FRAME], buffer());
+        loop {
+            match port.socket(self.protocol).receive(&mut frame).await {
+                Ok(length) => {
+                    let now = Instant::now();
+                    self.handle(&frame[..length], &mut out, now);
+                    if let Err(room) = self.frames.admit(self.shared.settings.frames, now) {
+                        tokio::time::sleep_until(room.into()).await;
+                    }
+                }
+                Err(error) => {
+                    count(&self.port.counters.receive_errors);
+                    tracing::debug!(ifindex = port.ifindex, %error, "reading a frame failed");
+                    tokio::time::sleep(RECOVER).await;
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, bytes: &[u8], out: &mut Buffer, now: Instant) {
+        let port = &self.port;
+        let decision = {
+            let state = self.shared.state.borrow();
+            let interest = |address| state.interest((address, port.ifindex));
+            let friend = |mac| state.is_peer(mac) || self.is_mine(mac);
+            decide(bytes, port.mac, interest, friend, out)
+        };
+        let outcome = match decision {
+            Decision::Answer(answer) => self.answer(&answer, out, now),
+            Decision::Claim {
+                address,
+                mac,
+                interest,
+            } => {
+                self.report(address, mac, interest, now);
+                return;
+            }
+            Decision::Ignored(reason) => Err(reason),
+        };
+        match outcome {
+            Ok(()) => self.port.counters.answered(self.protocol),
+            Err(reason) => {
+                tracing::trace!(
+                    ifindex = self.port.ifindex,
+                    reason = reason.label(),
+                    "frame ignored"
+                );
+                self.port.counters.ignored(reason);
+            }
+        }
+    }
+
+    fn answer(&mut self, answer: &Answer, out: &Buffer, now: Instant) -> Result<(), Reason> {
+        if !self.shared.alive(now) {
+            return Err(Reason::SessionExpired);
+        }
+        if !self.sources.admit(answer.asker, now) {
+            return Err(Reason::RateLimited);
+        }
+        self.port
+            .socket(self.protocol)
+            .send(&out[..answer.length])
+            .map_err(|_| Reason::SendFailed)
+    }
+
+    /// Whether another interface of this node has the address: two on one segment hear each other.
+    fn is_mine(&self, mac: Mac) -> bool {
+        self.shared
+            .links
+            .borrow()
+            .links
+            .values()
+            .any(|link| link.mac == Some(mac))
+    }
+
+    fn report(&mut self, address: IpAddr, mac: Mac, interest: Interest, now: Instant) {
+        let ifindex = self.port.ifindex;
+        let event = if interest == Interest::Probing {
+            Event::ProbeAnswered {
+                address,
+                ifindex,
+                mac,
+            }
+        } else {
+            count(&self.port.counters.conflicts);
+            if self
+                .reported
+                .get(&address)
+                .is_some_and(|last| now.duration_since(*last) < REPORT_AGAIN)
+            {
+                return;
+            }
+            self.reported
+                .retain(|_, last| now.duration_since(*last) < REPORT_AGAIN);
+            self.reported.insert(address, now);
+            Event::Conflict {
+                address,
+                ifindex,
+                mac,
+            }
+        };
+        // Nobody listening is no failure.
+        let _ = self.shared.events.send(event);
+    }
+}

@@ -1,0 +1,176 @@
+//! The responder: answers on the wire for the addresses this node owns, and tells the segment about them.
+//!
+//! It is the I/O shell around [`crate::wire`]: sockets on the interfaces that are needed, the owned table, the session's
+//! deadline, counters. It is not: who owns what (the election decides), nor which interfaces a policy allows.
+//!
+//! ```text
+//!  set_owned ─► State ──watch──► supervisor: opens and closes ports, joins groups, announces
+//!  set_deadline ─┐      └──────► listeners (two a port): receive ─► wire::decide ─► send
+//!                └─ checked for every frame that leaves on behalf of an owned address
+//! ```
+//!
+//! Invariant: no answer and no announcement leaves after the deadline, nor for an address that has been taken out of
+//! the table; no bytes received can stop a listener. On the answering path nothing is allocated and no lock is held
+//! across an await.
+
+mod counters;
+mod limit;
+mod listener;
+mod port;
+mod probing;
+mod state;
+mod supervisor;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::link::{IfIndex, LinkTable, Mac};
+use crate::wire::probe::Timing;
+use crate::wire::schedule::Pace;
+
+pub use counters::{InterfaceSnapshot, Snapshot};
+pub use limit::Rate;
+pub use probing::ProbeOutcome;
+
+use state::Shared;
+
+/// How fast and how patient.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Announcing.
+    pub pace: Pace,
+    /// Probing before a first claim.
+    pub probe: Timing,
+    /// Answers to one source.
+    pub answers: Rate,
+    /// Frames looked at, for each interface and protocol: what comes faster waits in the kernel, and is dropped there.
+    pub frames: Rate,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            pace: Pace::default(),
+            probe: Timing::default(),
+            answers: Rate {
+                per_second: 1_000,
+                burst: 2_000,
+            },
+            frames: Rate {
+                per_second: 50_000,
+                burst: 10_000,
+            },
+        }
+    }
+}
+
+/// Something the rest of the announcer should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A host that is no peer claims an address this node owns. At most one a second for an address and interface.
+    Conflict {
+        /// The address.
+        address: IpAddr,
+        /// Where it was seen.
+        ifindex: IfIndex,
+        /// Who claims it.
+        mac: Mac,
+    },
+    /// A host that is no peer claims an address that is being probed.
+    ProbeAnswered {
+        /// The address.
+        address: IpAddr,
+        /// Where it was seen.
+        ifindex: IfIndex,
+        /// Who claims it.
+        mac: Mac,
+    },
+    /// The sockets of an interface could not be opened; it is tried again.
+    PortFailed {
+        /// The interface.
+        ifindex: IfIndex,
+        /// What the operating system said.
+        error: String,
+    },
+}
+
+/// A running responder. Clones are handles to the same one.
+#[derive(Clone, Debug)]
+pub struct Responder {
+    shared: Arc<Shared>,
+}
+
+impl Responder {
+    /// Starts on the current runtime, owning nothing, until the token is cancelled. Nothing is answered before the
+    /// first [`Responder::set_deadline`].
+    #[must_use]
+    pub fn start(
+        settings: Settings,
+        links: watch::Receiver<Arc<LinkTable>>,
+        token: CancellationToken,
+    ) -> Self {
+        let shared = Arc::new(Shared::new(settings, links));
+        tokio::spawn(supervisor::run(Arc::clone(&shared), token));
+        Self { shared }
+    }
+
+    /// The whole table of what this node owns, and on which interfaces. What is new is announced; what is not in it
+    /// any more is not answered from the moment this returns.
+    pub fn set_owned(&self, owned: BTreeMap<IpAddr, BTreeSet<IfIndex>>) {
+        self.shared.update(|state| state.set_owned(owned));
+    }
+
+    /// Until when this node may answer, by its own monotonic clock. A deadline that comes after the last one has
+    /// passed lets everything owned be announced anew.
+    pub fn set_deadline(&self, deadline: Instant) {
+        if self.shared.set_deadline(deadline, Instant::now()) {
+            self.shared.update(|state| state.revive());
+        }
+    }
+
+    /// The Ethernet addresses of the other announcers on the segment: what they claim is no conflict.
+    pub fn set_peers(&self, peers: BTreeSet<Mac>) {
+        self.shared.update(|state| state.set_peers(peers));
+    }
+
+    /// Which addresses are announced again and again, and how often. What is not owned is not announced all the same.
+    pub fn set_periods(&self, periods: BTreeMap<IpAddr, Duration>) {
+        self.shared.update(|state| state.set_periods(periods));
+    }
+
+    /// Asks on these interfaces whether anybody else has the address. For the first claim of an address that nobody
+    /// owned; it takes as long as [`Settings::probe`] says.
+    pub async fn probe(&self, address: IpAddr, interfaces: BTreeSet<IfIndex>) -> ProbeOutcome {
+        probing::probe(&self.shared, address, interfaces).await
+    }
+
+    /// What happens from now on.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.shared.events.subscribe()
+    }
+
+    /// The interfaces on which frames are received now. An owned address whose interface is missing is not answered.
+    #[must_use]
+    pub fn listening(&self) -> BTreeSet<IfIndex> {
+        self.shared.ports.borrow().keys().copied().collect()
+    }
+
+    /// Waits until frames are received on the interface. It must be owned or probed on, or it never is.
+    pub async fn wait_listening(&self, ifindex: IfIndex) {
+        let mut ports = self.shared.ports.subscribe();
+        // The sender is in `shared`: it cannot be gone.
+        let _ = ports.wait_for(|ports| ports.contains_key(&ifindex)).await;
+    }
+
+    /// All counters, for `/metrics`.
+    #[must_use]
+    pub fn counters(&self) -> Snapshot {
+        counters::snapshot(&self.shared)
+    }
+}

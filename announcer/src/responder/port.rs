@@ -1,0 +1,81 @@
+//! A port: the two sockets of one interface, and what is sent through them.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::counters::{Counters, count};
+use crate::link::{IfIndex, Mac, PacketSocket, Protocol};
+use crate::wire::announce::Unasked;
+use crate::wire::buffer;
+
+/// The open ports by interface.
+pub(super) type Ports = BTreeMap<IfIndex, Arc<Port>>;
+
+/// One interface with its sockets open.
+#[derive(Debug)]
+pub(super) struct Port {
+    pub(super) ifindex: IfIndex,
+    pub(super) mac: Mac,
+    pub(super) counters: Arc<Counters>,
+    arp: PacketSocket,
+    ndp: PacketSocket,
+}
+
+impl Port {
+    pub(super) fn open(ifindex: IfIndex, mac: Mac, counters: Arc<Counters>) -> io::Result<Self> {
+        let arp = PacketSocket::open(ifindex, Protocol::Arp)?;
+        let ndp = PacketSocket::open(ifindex, Protocol::Ndp)?;
+        Ok(Self {
+            ifindex,
+            mac,
+            counters,
+            arp,
+            ndp,
+        })
+    }
+
+    pub(super) fn socket(&self, protocol: Protocol) -> &PacketSocket {
+        match protocol {
+            Protocol::Arp => &self.arp,
+            Protocol::Ndp => &self.ndp,
+        }
+    }
+
+    /// Sends a frame nobody asked for. What the kernel does not take is counted and not repeated: the timetable is.
+    pub(super) fn send(&self, unasked: Unasked) {
+        let mut frame = buffer();
+        let length = unasked.emit(self.mac, &mut frame);
+        let (protocol, counter) = self.kind(unasked);
+        match self.socket(protocol).send(&frame[..length]) {
+            Ok(()) => count(counter),
+            Err(error) => {
+                count(&self.counters.unsent);
+                tracing::debug!(ifindex = self.ifindex, ?unasked, %error, "a frame was not sent");
+            }
+        }
+    }
+
+    fn kind(&self, unasked: Unasked) -> (Protocol, &AtomicU64) {
+        match unasked {
+            Unasked::ArpRequest(_) | Unasked::ArpReply(_) => {
+                (Protocol::Arp, &self.counters.announced)
+            }
+            Unasked::Advertisement(_) => (Protocol::Ndp, &self.counters.announced),
+            Unasked::ArpProbe(_) => (Protocol::Arp, &self.counters.probed),
+            Unasked::Solicitation(_) => (Protocol::Ndp, &self.counters.probed),
+        }
+    }
+
+    /// Takes over what the kernel has counted.
+    pub(super) fn count_dropped(&self) {
+        for socket in [&self.arp, &self.ndp] {
+            if let Ok(dropped) = socket.take_dropped() {
+                self.counters
+                    .dropped
+                    .fetch_add(u64::from(dropped), Ordering::Relaxed);
+            }
+        }
+    }
+}

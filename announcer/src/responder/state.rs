@@ -1,0 +1,264 @@
+//! What the listeners look things up in: one value, replaced as a whole, read without waiting.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::{broadcast, watch};
+
+use super::counters::Counters;
+use super::port::Ports;
+use super::{Event, Settings};
+use crate::link::{IfIndex, LinkTable, Mac};
+use crate::wire::Interest;
+
+/// An address on an interface.
+pub(super) type Pair = (IpAddr, IfIndex);
+
+/// Events a slow reader may be behind.
+const EVENTS: usize = 1_024;
+
+/// What is owned and what is being probed. Cheap to clone: its tables are shared.
+#[derive(Clone, Debug, Default)]
+pub(super) struct State {
+    /// With a number that is new each time the pair comes in.
+    pub(super) owned: Arc<HashMap<Pair, u64>>,
+    /// With the number of probings under way.
+    pub(super) probing: Arc<HashMap<Pair, usize>>,
+    peers: Arc<BTreeSet<Mac>>,
+    /// Addresses that are announced again and again, and how often.
+    pub(super) periods: Arc<BTreeMap<IpAddr, Duration>>,
+    /// How often the session has come back to life.
+    pub(super) session: u64,
+    arrivals: u64,
+}
+
+impl State {
+    /// Like all of these: whether anything has changed.
+    pub(super) fn set_owned(&mut self, owned: BTreeMap<IpAddr, BTreeSet<IfIndex>>) -> bool {
+        let mut table = HashMap::with_capacity(owned.len());
+        for (address, interfaces) in owned {
+            for ifindex in interfaces {
+                let arrival = self
+                    .owned
+                    .get(&(address, ifindex))
+                    .copied()
+                    .unwrap_or_else(|| {
+                        self.arrivals += 1;
+                        self.arrivals
+                    });
+                table.insert((address, ifindex), arrival);
+            }
+        }
+        replace(&mut self.owned, table)
+    }
+
+    pub(super) fn set_peers(&mut self, peers: BTreeSet<Mac>) -> bool {
+        replace(&mut self.peers, peers)
+    }
+
+    pub(super) fn set_periods(&mut self, periods: BTreeMap<IpAddr, Duration>) -> bool {
+        let real = |(_, period): &(IpAddr, Duration)| !period.is_zero();
+        replace(
+            &mut self.periods,
+            periods.into_iter().filter(real).collect(),
+        )
+    }
+
+    pub(super) fn revive(&mut self) -> bool {
+        self.session += 1;
+        true
+    }
+
+    pub(super) fn begin_probe(&mut self, pairs: &[Pair]) -> bool {
+        let probing = Arc::make_mut(&mut self.probing);
+        for pair in pairs {
+            *probing.entry(*pair).or_default() += 1;
+        }
+        true
+    }
+
+    pub(super) fn end_probe(&mut self, pairs: &[Pair]) -> bool {
+        let probing = Arc::make_mut(&mut self.probing);
+        for pair in pairs {
+            if let Some(count) = probing.get_mut(pair) {
+                *count -= 1;
+                if *count == 0 {
+                    probing.remove(pair);
+                }
+            }
+        }
+        true
+    }
+
+    pub(super) fn interest(&self, pair: Pair) -> Interest {
+        if self.owned.contains_key(&pair) {
+            Interest::Owned
+        } else if !self.probing.is_empty() && self.probing.contains_key(&pair) {
+            Interest::Probing
+        } else {
+            Interest::None
+        }
+    }
+
+    pub(super) fn is_peer(&self, mac: Mac) -> bool {
+        self.peers.contains(&mac)
+    }
+}
+
+fn replace<T: PartialEq>(known: &mut Arc<T>, new: T) -> bool {
+    let changed = **known != new;
+    if changed {
+        *known = Arc::new(new);
+    }
+    changed
+}
+
+/// What the handles, the supervisor and the listeners have in common.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) settings: Settings,
+    pub(super) links: watch::Receiver<Arc<LinkTable>>,
+    pub(super) state: watch::Sender<State>,
+    pub(super) ports: watch::Sender<Arc<Ports>>,
+    pub(super) events: broadcast::Sender<Event>,
+    pub(super) counters: Mutex<BTreeMap<IfIndex, Arc<Counters>>>,
+    pub(super) groups: AtomicU64,
+    writer: Mutex<()>,
+    /// Times are kept as nanoseconds since this one.
+    epoch: Instant,
+    /// Zero: never yet.
+    deadline: AtomicU64,
+}
+
+impl Shared {
+    pub(super) fn new(settings: Settings, links: watch::Receiver<Arc<LinkTable>>) -> Self {
+        Self {
+            settings,
+            links,
+            state: watch::channel(State::default()).0,
+            ports: watch::channel(Arc::default()).0,
+            events: broadcast::channel(EVENTS).0,
+            counters: Mutex::default(),
+            groups: AtomicU64::new(0),
+            writer: Mutex::default(),
+            epoch: Instant::now(),
+            deadline: AtomicU64::new(0),
+        }
+    }
+
+    /// Replaces the state by a changed one. The change is made beside it, so that no listener waits for it; where
+    /// nothing has changed nobody is woken.
+    pub(super) fn update(&self, change: impl FnOnce(&mut State) -> bool) {
+        let _writing = self.writer.lock();
+        let mut state = self.state.borrow().clone();
+        if change(&mut state) {
+            self.state.send_replace(state);
+        }
+    }
+
+    /// Sets the deadline; whether the one before had passed.
+    pub(super) fn set_deadline(&self, deadline: Instant, now: Instant) -> bool {
+        let before = self.deadline.swap(self.nanos(deadline), Ordering::AcqRel);
+        let now = self.nanos(now);
+        before <= now && self.nanos(deadline) > now
+    }
+
+    /// Whether this node may answer at `now`.
+    pub(super) fn alive(&self, now: Instant) -> bool {
+        self.nanos(now) < self.deadline.load(Ordering::Acquire)
+    }
+
+    fn nanos(&self, time: Instant) -> u64 {
+        u64::try_from(time.saturating_duration_since(self.epoch).as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owned(pairs: &[(&str, IfIndex)]) -> BTreeMap<IpAddr, BTreeSet<IfIndex>> {
+        let mut table: BTreeMap<IpAddr, BTreeSet<IfIndex>> = BTreeMap::new();
+        for (address, ifindex) in pairs {
+            table
+                .entry(address.parse().unwrap())
+                .or_default()
+                .insert(*ifindex);
+        }
+        table
+    }
+
+    #[test]
+    fn a_pair_that_stays_keeps_its_arrival_and_one_that_returns_gets_a_new_one() {
+        let pair = ("192.0.2.1".parse().unwrap(), 2);
+        let mut state = State::default();
+        assert!(state.set_owned(owned(&[("192.0.2.1", 2)])));
+        let first = state.owned[&pair];
+        assert!(
+            !state.set_owned(owned(&[("192.0.2.1", 2)])),
+            "nothing has changed"
+        );
+        state.set_owned(owned(&[("192.0.2.1", 2), ("192.0.2.2", 2)]));
+        assert_eq!(state.owned[&pair], first);
+        state.set_owned(owned(&[("192.0.2.2", 2)]));
+        assert_eq!(state.interest(pair), Interest::None);
+        state.set_owned(owned(&[("192.0.2.1", 2)]));
+        assert_ne!(state.owned[&pair], first);
+    }
+
+    #[test]
+    fn an_address_is_owned_on_its_interfaces_only() {
+        let mut state = State::default();
+        state.set_owned(owned(&[("2001:db8::1", 2)]));
+        assert_eq!(
+            state.interest(("2001:db8::1".parse().unwrap(), 2)),
+            Interest::Owned
+        );
+        assert_eq!(
+            state.interest(("2001:db8::1".parse().unwrap(), 3)),
+            Interest::None
+        );
+    }
+
+    #[test]
+    fn two_probings_of_one_address_end_with_the_last() {
+        let pair = ("192.0.2.1".parse().unwrap(), 2);
+        let mut state = State::default();
+        state.begin_probe(&[pair]);
+        state.begin_probe(&[pair]);
+        state.end_probe(&[pair]);
+        assert_eq!(state.interest(pair), Interest::Probing);
+        state.end_probe(&[pair]);
+        assert_eq!(state.interest(pair), Interest::None);
+    }
+
+    #[test]
+    fn nothing_is_alive_before_the_first_deadline_nor_from_the_deadline_on() {
+        let shared = Shared::new(Settings::default(), watch::channel(Arc::default()).1);
+        let now = Instant::now();
+        assert!(!shared.alive(now));
+        assert!(
+            shared.set_deadline(now + Duration::from_secs(15), now),
+            "the first one brings it to life"
+        );
+        assert!(shared.alive(now + Duration::from_secs(14)));
+        assert!(
+            !shared.set_deadline(now + Duration::from_secs(20), now + Duration::from_secs(5)),
+            "a renewal does not"
+        );
+        assert!(!shared.alive(now + Duration::from_secs(20)));
+        assert!(
+            shared.set_deadline(now + Duration::from_secs(40), now + Duration::from_secs(25)),
+            "a return does"
+        );
+        assert!(
+            !shared.set_deadline(now, now + Duration::from_secs(30)),
+            "a deadline in the past only ends"
+        );
+        assert!(!shared.alive(now + Duration::from_secs(30)));
+    }
+}

@@ -1,0 +1,323 @@
+//! The supervisor: brings ports, groups and announcements into line with the state and the links.
+//!
+//! One task. It is woken by a new state, by a change of the links, and by its timetable; it compares what is with what
+//! should be and carries out the difference. Nothing is polled.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::Event;
+use super::listener::Listener;
+use super::port::Port;
+use super::state::{Pair, Shared, State};
+use crate::link::{GroupSet, Groups, IfIndex, LinkTable, Mac, Membership, Protocol};
+use crate::wire::announce::announcement;
+use crate::wire::schedule::{Schedule, Turn};
+
+/// Before a port that could not be opened is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A port with its listeners; they end when it is dropped.
+struct Open {
+    port: Arc<Port>,
+    /// New each time, so that whatever is on the port is announced again.
+    opening: u64,
+    all_multicast: bool,
+    /// The IPv4 addresses its filter knows.
+    about: Option<BTreeSet<Ipv4Addr>>,
+    _listeners: [AbortOnDropHandle<()>; 2],
+}
+
+/// What a pair was announced under. When more than the period changes, it is announced anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Standing {
+    /// `None` while it is only probed.
+    arrival: Option<(u64, u64)>,
+    opening: u64,
+    period: Option<Duration>,
+}
+
+struct Supervisor {
+    shared: Arc<Shared>,
+    open: BTreeMap<IfIndex, Open>,
+    openings: u64,
+    standing: BTreeMap<Pair, Standing>,
+    needed: GroupSet,
+    groups: Groups,
+    schedule: Schedule<Pair>,
+    retry: Option<Instant>,
+}
+
+/// Runs until the token is cancelled; then every port is closed.
+pub(super) async fn run(shared: Arc<Shared>, token: CancellationToken) {
+    let (mut states, mut links) = (shared.state.subscribe(), shared.links.clone());
+    let mut monitored = true;
+    let mut supervisor = Supervisor {
+        open: BTreeMap::new(),
+        openings: 0,
+        standing: BTreeMap::new(),
+        needed: GroupSet::default(),
+        groups: Groups::default(),
+        schedule: Schedule::new(shared.settings.pace),
+        retry: None,
+        shared: Arc::clone(&shared),
+    };
+    loop {
+        let (state, table) = (
+            states.borrow_and_update().clone(),
+            Arc::clone(&links.borrow_and_update()),
+        );
+        supervisor.reconcile(&state, &table);
+        loop {
+            let wake = supervisor.announce(Instant::now());
+            let sleep = async {
+                match wake {
+                    Some(time) => tokio::time::sleep_until(time.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = token.cancelled() => {
+                    shared.ports.send_replace(Arc::default());
+                    return;
+                }
+                // The sender is in `shared`: it cannot be gone.
+                _ = states.changed() => break,
+                changed = links.changed(), if monitored => {
+                    monitored = changed.is_ok();
+                    break;
+                }
+                () = sleep => if supervisor.retry.is_some_and(|time| time <= Instant::now()) { break },
+            }
+        }
+    }
+}
+
+impl Supervisor {
+    fn reconcile(&mut self, state: &State, links: &LinkTable) {
+        let wanted: BTreeSet<IfIndex> = state
+            .owned
+            .keys()
+            .chain(state.probing.keys())
+            .map(|(_, ifindex)| *ifindex)
+            .collect();
+        let usable = |ifindex: &IfIndex| {
+            links
+                .links
+                .get(ifindex)
+                .filter(|link| link.usable().is_ok())
+                .and_then(|link| Some((link.index, link.mac?)))
+        };
+        let wanted: BTreeMap<IfIndex, Mac> = wanted.iter().filter_map(usable).collect();
+        self.open_ports(&wanted);
+        self.shared
+            .counters
+            .lock()
+            .retain(|ifindex, _| links.links.contains_key(ifindex));
+        self.stand(state);
+        self.narrow();
+        self.shared
+            .groups
+            .store(self.groups.len() as u64, Ordering::Relaxed);
+        self.publish();
+    }
+
+    fn open_ports(&mut self, wanted: &BTreeMap<IfIndex, Mac>) {
+        self.open
+            .retain(|ifindex, open| wanted.get(ifindex) == Some(&open.port.mac));
+        self.retry = None;
+        for (&ifindex, &mac) in wanted {
+            if self.open.contains_key(&ifindex) {
+                continue;
+            }
+            let counters = Arc::clone(self.shared.counters.lock().entry(ifindex).or_default());
+            match Port::open(ifindex, mac, counters) {
+                Ok(port) => {
+                    self.openings += 1;
+                    self.open.insert(ifindex, self.listen(Arc::new(port)));
+                    tracing::info!(ifindex, %mac, "answering on an interface");
+                }
+                Err(error) => {
+                    tracing::warn!(ifindex, %error, "cannot open packet sockets");
+                    let _ = self.shared.events.send(Event::PortFailed {
+                        ifindex,
+                        error: error.to_string(),
+                    });
+                    self.retry = Some(Instant::now() + RETRY);
+                }
+            }
+        }
+    }
+
+    fn listen(&self, port: Arc<Port>) -> Open {
+        let listener = |protocol| {
+            let listener = Listener::new(Arc::clone(&self.shared), Arc::clone(&port), protocol);
+            AbortOnDropHandle::new(tokio::spawn(listener.run()))
+        };
+        let listeners = [listener(Protocol::Arp), listener(Protocol::Ndp)];
+        Open {
+            port,
+            opening: self.openings,
+            all_multicast: false,
+            about: None,
+            _listeners: listeners,
+        }
+    }
+
+    /// Every pair that is owned or probed on an open port.
+    fn standing(&self, state: &State) -> BTreeMap<Pair, Standing> {
+        let owned = state
+            .owned
+            .iter()
+            .map(|(pair, arrival)| (*pair, Some((*arrival, state.session))));
+        let probed = state
+            .probing
+            .keys()
+            .filter(|pair| !state.owned.contains_key(pair))
+            .map(|pair| (*pair, None));
+        let stand = |(pair, arrival): (Pair, Option<(u64, u64)>)| {
+            let opening = self.open.get(&pair.1)?.opening;
+            let period = state.periods.get(&pair.0).copied();
+            Some((
+                pair,
+                Standing {
+                    arrival,
+                    opening,
+                    period,
+                },
+            ))
+        };
+        owned.chain(probed).filter_map(stand).collect()
+    }
+
+    /// Takes in what has changed for every pair: its group, and whether it is to be announced.
+    fn stand(&mut self, state: &State) {
+        let standing = self.standing(state);
+        let before = std::mem::take(&mut self.standing);
+        for (&pair, was) in &before {
+            let is = standing.get(&pair);
+            if is.is_none_or(|is| is.opening != was.opening) {
+                self.leave(pair);
+            }
+            if is.is_none_or(|is| is.arrival.is_none()) {
+                self.schedule.disarm(pair);
+            }
+        }
+        let now = Instant::now();
+        for (&pair, is) in &standing {
+            let was = before.get(&pair);
+            if was.is_none_or(|was| was.opening != is.opening) {
+                self.join(pair);
+            }
+            let frames = announcement(pair.0).1;
+            if is.arrival.is_none() || was == Some(is) {
+                continue;
+            }
+            if was.is_some_and(|was| (was.arrival, was.opening) == (is.arrival, is.opening)) {
+                self.schedule.set_period(now, pair, frames, is.period);
+            } else {
+                self.schedule.arm(now, pair, frames, is.period);
+            }
+        }
+        self.standing = standing;
+    }
+
+    /// Tells the kernel which addresses its filters are about: before anything is announced, so that no question the
+    /// announcement causes is missed.
+    fn narrow(&mut self) {
+        let mut about: BTreeMap<IfIndex, BTreeSet<Ipv4Addr>> = BTreeMap::new();
+        for (address, ifindex) in self.standing.keys() {
+            if let IpAddr::V4(address) = address {
+                about.entry(*ifindex).or_default().insert(*address);
+            }
+        }
+        for (ifindex, open) in &mut self.open {
+            let addresses = about.remove(ifindex).unwrap_or_default();
+            if open.about.as_ref() == Some(&addresses) {
+                continue;
+            }
+            if let Err(error) = open.port.socket(Protocol::Arp).narrow(&addresses) {
+                tracing::warn!(ifindex, %error, "cannot renew the filter of a socket");
+            } else {
+                open.about = Some(addresses);
+            }
+        }
+    }
+
+    fn join(&mut self, (address, ifindex): Pair) {
+        let IpAddr::V6(address) = address else { return };
+        let Some(Membership::Join(key)) = self.needed.add(ifindex, address) else {
+            return;
+        };
+        let Err(error) = self.groups.join(key) else {
+            return;
+        };
+        let Some(open) = self
+            .open
+            .get_mut(&ifindex)
+            .filter(|open| !open.all_multicast)
+        else {
+            return;
+        };
+        // An interface without IPv6 of its own: the kernel reports no groups there, but may still hand them over.
+        let all = open
+            .port
+            .socket(Protocol::Ndp)
+            .receive_all_multicast(ifindex);
+        open.all_multicast = all.is_ok();
+        tracing::warn!(ifindex, group = %key.1, %error, all_multicast = open.all_multicast, "cannot join a solicited-node group");
+    }
+
+    fn leave(&mut self, (address, ifindex): Pair) {
+        let IpAddr::V6(address) = address else { return };
+        if let Some(Membership::Leave(key)) = self.needed.remove(ifindex, address) {
+            self.groups.leave(key);
+        }
+    }
+
+    /// Sends the announcements that are due; says when to come back. While the session is not alive nothing is due:
+    /// its return begins everything anew.
+    fn announce(&mut self, now: Instant) -> Option<Instant> {
+        while self.shared.alive(now) {
+            match self.schedule.turn(now) {
+                Turn::Announce(pair) => {
+                    // The state may have moved on since the last look at it.
+                    let owned = self.shared.state.borrow().owned.contains_key(&pair);
+                    if let Some(open) = self.open.get(&pair.1).filter(|_| owned) {
+                        for frame in announcement(pair.0).0.into_iter().flatten() {
+                            open.port.send(frame);
+                        }
+                    }
+                }
+                Turn::Wait(time) => return Some(self.retry.map_or(time, |retry| retry.min(time))),
+                Turn::Idle => break,
+            }
+        }
+        self.retry
+    }
+
+    fn publish(&self) {
+        self.shared.ports.send_if_modified(|published| {
+            let same = published.len() == self.open.len()
+                && published
+                    .values()
+                    .zip(self.open.values())
+                    .all(|(a, b)| Arc::ptr_eq(a, &b.port));
+            if !same {
+                *published = Arc::new(
+                    self.open
+                        .iter()
+                        .map(|(ifindex, open)| (*ifindex, Arc::clone(&open.port)))
+                        .collect(),
+                );
+            }
+            !same
+        });
+    }
+}

@@ -1,0 +1,286 @@
+//! Answers on a real segment, asked for by the tools and kernels that will ask for them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may end here"
+)]
+
+mod segment;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use segment::{Node, eventually, mac, on_a_segment, text};
+
+const V4: &str = "192.0.2.100";
+const V6: &str = "2001:db8::1:64";
+
+#[test]
+fn arping_is_answered_by_broadcast_and_by_unicast() {
+    on_a_segment(
+        "arping_is_answered_by_broadcast_and_by_unicast",
+        async |segment| {
+            let mut node = Node::start().await;
+            let eth0 = node.link("eth0").await;
+            node.own(eth0, &[V4]).await;
+            for command in ["arping -b -c 2 -w 5 -I eth0", "arping -c 3 -w 5 -I eth0"] {
+                let output = segment.exec("client", &format!("{command} {V4}")).await;
+                assert!(output.status.success(), "{}", text(&output));
+                assert!(
+                    text(&output).to_lowercase().contains(&mac(11).to_string()),
+                    "{}",
+                    text(&output)
+                );
+            }
+            let other = segment
+                .exec("client", "arping -c 1 -w 1 -I eth0 192.0.2.101")
+                .await;
+            assert!(
+                !other.status.success(),
+                "an address that is not owned: {}",
+                text(&other)
+            );
+        },
+    );
+}
+
+#[test]
+fn an_arp_probe_is_defended() {
+    on_a_segment("an_arp_probe_is_defended", async |segment| {
+        let mut node = Node::start().await;
+        let eth0 = node.link("eth0").await;
+        node.own(eth0, &[V4]).await;
+        let output = segment
+            .exec("client", &format!("arping -D -c 2 -w 3 -I eth0 {V4}"))
+            .await;
+        assert_eq!(
+            output.status.code(),
+            Some(1),
+            "arping -D ends with 1 when the address is taken: {}",
+            text(&output)
+        );
+    });
+}
+
+#[test]
+fn ndisc6_is_answered() {
+    on_a_segment("ndisc6_is_answered", async |segment| {
+        let mut node = Node::start().await;
+        let eth0 = node.link("eth0").await;
+        node.own(eth0, &[V6]).await;
+        let output = segment
+            .exec("client", &format!("ndisc6 -1 -w 2000 {V6} eth0"))
+            .await;
+        assert!(output.status.success(), "{}", text(&output));
+        assert!(
+            text(&output).to_lowercase().contains(&mac(11).to_string()),
+            "{}",
+            text(&output)
+        );
+    });
+}
+
+#[test]
+fn a_linux_client_resolves_and_confirms_by_unicast() {
+    on_a_segment(
+        "a_linux_client_resolves_and_confirms_by_unicast",
+        async |segment| {
+            let mut node = Node::start().await;
+            let eth0 = node.link("eth0").await;
+            node.own(eth0, &[V4, V6]).await;
+            for address in [V4, V6] {
+                segment
+                    .exec("client", &format!("ping -c 1 -W 1 {address}"))
+                    .await;
+                let resolved = || {
+                    segment
+                        .neighbour("client", address)
+                        .contains(&mac(11).to_string())
+                };
+                eventually("the client has resolved the address", resolved).await;
+                // A probe goes to the known Ethernet address only, and only an answer makes the entry reachable again.
+                segment.ip(
+                    "client",
+                    &format!(
+                        "neighbour change {address} dev eth0 lladdr {} nud probe",
+                        mac(11)
+                    ),
+                );
+                let reachable = || segment.neighbour("client", address).contains("REACHABLE");
+                eventually("the unicast probe is answered", reachable).await;
+            }
+        },
+    );
+}
+
+#[test]
+fn a_host_that_takes_the_same_ipv6_address_fails_its_duplicate_address_detection() {
+    on_a_segment(
+        "a_host_that_takes_the_same_ipv6_address_fails",
+        async |segment| {
+            let mut node = Node::start().await;
+            let eth0 = node.link("eth0").await;
+            node.own(eth0, &[V6]).await;
+            segment
+                .exec("client", "sysctl -qw net.ipv6.conf.eth0.accept_dad=1")
+                .await;
+            segment.ip("client", &format!("address add {V6}/64 dev eth0"));
+            let failed = || {
+                segment
+                    .ip("client", "-6 address show dev eth0")
+                    .contains("dadfailed")
+            };
+            eventually("the kernel finds the duplicate", failed).await;
+        },
+    );
+}
+
+#[test]
+fn a_move_is_seen_in_the_neighbour_tables_of_clients_at_once() {
+    on_a_segment(
+        "a_move_is_seen_in_the_neighbour_tables_of_clients_at_once",
+        async |segment| {
+            let mut node = Node::start().await;
+            let eth0 = node.link("eth0").await;
+            for (address, state) in [
+                (V4, "stale"),
+                (V6, "stale"),
+                ("192.0.2.101", "reachable"),
+                ("2001:db8::1:65", "reachable"),
+            ] {
+                segment.ip(
+                    "client",
+                    &format!(
+                        "neighbour replace {address} dev eth0 lladdr {} nud {state}",
+                        mac(77)
+                    ),
+                );
+            }
+            node.own(eth0, &[V4, V6, "192.0.2.101", "2001:db8::1:65"])
+                .await;
+            for address in [V4, V6, "192.0.2.101", "2001:db8::1:65"] {
+                let moved = || {
+                    segment
+                        .neighbour("client", address)
+                        .contains(&mac(11).to_string())
+                };
+                eventually("the client has the new Ethernet address", moved).await;
+            }
+        },
+    );
+}
+
+#[test]
+fn the_deadline_silences_and_a_new_one_gives_the_voice_back() {
+    on_a_segment(
+        "the_deadline_silences_and_a_new_one_gives_the_voice_back",
+        async |segment| {
+            let mut node = Node::start().await;
+            let eth0 = node.link("eth0").await;
+            node.own(eth0, &[V4]).await;
+            let ask = format!("arping -c 1 -w 1 -I eth0 {V4}");
+            assert!(segment.exec("client", &ask).await.status.success());
+            node.responder.set_deadline(Instant::now());
+            assert!(
+                !segment.exec("client", &ask).await.status.success(),
+                "answered after the deadline"
+            );
+            node.live();
+            assert!(segment.exec("client", &ask).await.status.success());
+        },
+    );
+}
+
+#[test]
+fn what_is_given_up_is_not_answered_any_more() {
+    on_a_segment(
+        "what_is_given_up_is_not_answered_any_more",
+        async |segment| {
+            let mut node = Node::start().await;
+            let eth0 = node.link("eth0").await;
+            node.own(eth0, &[V4, "192.0.2.101"]).await;
+            node.own(eth0, &["192.0.2.101"]).await;
+            assert!(
+                !segment
+                    .exec("client", &format!("arping -c 1 -w 1 -I eth0 {V4}"))
+                    .await
+                    .status
+                    .success()
+            );
+            assert!(
+                segment
+                    .exec("client", "arping -c 1 -w 3 -I eth0 192.0.2.101")
+                    .await
+                    .status
+                    .success()
+            );
+        },
+    );
+}
+
+#[test]
+fn the_frames_left_out_are_counted_by_reason() {
+    on_a_segment(
+        "the_frames_left_out_are_counted_by_reason",
+        async |segment| {
+            let mut node = Node::start().await;
+            let eth0 = node.link("eth0").await;
+            node.own(eth0, &[V4]).await;
+            segment
+                .exec("client", "ndisc6 -r 1 -w 200 2001:db8::1:65 eth0")
+                .await;
+            segment
+                .exec("client", &format!("arping -c 1 -w 3 -I eth0 {V4}"))
+                .await;
+            let counters = node.responder.counters();
+            let seen = &counters.interfaces[0];
+            assert_eq!(seen.interface, "eth0");
+            assert!(
+                seen.ignored(landfall_announcer::wire::Reason::NotOwned) >= 1,
+                "{seen:?}"
+            );
+            assert!(seen.answered_arp >= 1, "{seen:?}");
+            assert_eq!((counters.owned, counters.ports), (1, 1));
+        },
+    );
+}
+
+#[test]
+fn five_announcements_leave_over_four_seconds_and_a_period_goes_on() {
+    on_a_segment(
+        "five_announcements_leave_over_four_seconds_and_a_period_goes_on",
+        async |segment| {
+            let mut node = Node::start().await;
+            let eth0 = node.link("eth0").await;
+            let announced = || {
+                node.responder
+                    .counters()
+                    .interfaces
+                    .iter()
+                    .map(|interface| interface.announced)
+                    .sum::<u64>()
+            };
+            let began = Instant::now();
+            node.own(eth0, &[V4, V6]).await;
+            // Two frames for IPv4, one for IPv6, five times.
+            eventually("all have left", || announced() >= 15).await;
+            assert!(
+                began.elapsed() >= Duration::from_secs(4),
+                "{:?}",
+                began.elapsed()
+            );
+            segment::settled("and no more", Duration::from_millis(1_500), || {
+                announced() == 15
+            })
+            .await;
+            node.responder.set_periods(BTreeMap::from([(
+                V6.parse().unwrap(),
+                Duration::from_millis(50),
+            )]));
+            eventually("the period goes on", || announced() >= 18).await;
+            drop(segment);
+        },
+    );
+}

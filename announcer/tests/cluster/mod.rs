@@ -1,0 +1,426 @@
+//! A small cluster to test on: a real API server and nodes that are network namespaces on one
+//! bridge, each with a real announcer. Everything ends with the value.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::future::Future;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::{Namespace, Node, Service};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client, Resource};
+use landfall_crds::{L2AnnouncementPolicy, LoadBalancerIP};
+use landfall_e2e::control_plane::{ControlPlane, Options};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// How long a test waits for what it expects.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) struct Cluster {
+    net: Net,
+    pub(crate) client: Client,
+    plane: ControlPlane,
+    announcers: BTreeMap<String, Child>,
+    logs: tempfile::TempDir,
+}
+
+/// The namespaces. Declared apart so that they go after the processes in them.
+struct Net {
+    prefix: String,
+    namespaces: Vec<String>,
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        for namespace in &self.namespaces {
+            let _ = Command::new("ip")
+                .args(["netns", "delete", namespace])
+                .status();
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for child in self.announcers.values_mut() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            for (name, _) in &self.announcers {
+                let log = std::fs::read_to_string(self.log(name)).unwrap_or_default();
+                eprintln!("--- announcer on {name}\n{log}");
+            }
+        }
+    }
+}
+
+/// Runs a test on a cluster with these nodes; or says why not.
+pub(crate) fn with_cluster<F, R>(test: &'static str, nodes: &'static [&'static str], body: F)
+where
+    F: FnOnce(Cluster) -> R + Send + 'static,
+    R: Future<Output = ()>,
+{
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED (needs root for network namespaces): {test}");
+        return;
+    }
+    let Some(options) = Options::for_test(test) else {
+        return;
+    };
+    let net = Net::build(test, nodes);
+    // A thread of its own, because a network namespace is a thread's.
+    let thread = std::thread::spawn(move || {
+        let hub = std::fs::File::open(format!("/run/netns/{}", net.name("hub"))).unwrap();
+        nix::sched::setns(hub, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async move {
+            let cluster = Cluster::start(net, options, nodes).await;
+            body(cluster).await;
+        });
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+impl Net {
+    fn build(test: &str, nodes: &[&str]) -> Self {
+        let short: String = test
+            .chars()
+            .filter(|c| c.is_ascii_alphabetic())
+            .take(4)
+            .collect();
+        let prefix = format!("lf-core-{}-{short}", std::process::id());
+        let mut net = Self {
+            prefix,
+            namespaces: Vec::new(),
+        };
+        net.namespace("hub");
+        net.ip("hub", "link add br0 type bridge mcast_snooping 0");
+        net.ip("hub", "address add 192.0.2.1/24 dev br0");
+        net.ip("hub", "link set br0 up");
+        net.host("client", 200);
+        for (number, node) in nodes.iter().enumerate() {
+            net.host(node, 11 + u8::try_from(number).unwrap());
+        }
+        net
+    }
+
+    fn namespace(&mut self, name: &str) {
+        let full = self.name(name);
+        run(&format!("ip netns add {full}"));
+        self.namespaces.push(full);
+        self.ip(name, "link set lo up");
+    }
+
+    fn host(&mut self, name: &str, last: u8) {
+        self.namespace(name);
+        let (host, hub) = (self.name(name), self.name("hub"));
+        run(&format!(
+            "ip netns exec {host} sysctl -qw net.ipv6.conf.default.accept_dad=0"
+        ));
+        let mac = format!("02:00:00:00:00:{last:02x}");
+        run(&format!(
+            "ip link add eth0 netns {host} address {mac} type veth peer name p-{name} netns {hub}"
+        ));
+        self.ip("hub", &format!("link set p-{name} master br0 up"));
+        self.ip(name, "link set eth0 up");
+        self.ip(name, &format!("address add 192.0.2.{last}/24 dev eth0"));
+        self.ip(
+            name,
+            &format!("address add 2001:db8::{last}/64 dev eth0 nodad"),
+        );
+    }
+
+    fn name(&self, name: &str) -> String {
+        format!("{}-{name}", self.prefix)
+    }
+
+    fn ip(&self, name: &str, arguments: &str) {
+        run(&format!("ip -n {} {arguments}", self.name(name)));
+    }
+}
+
+impl Cluster {
+    async fn start(net: Net, mut options: Options, nodes: &[&str]) -> Self {
+        options.netns = Some(net.name("hub"));
+        options.address = "192.0.2.1".parse().unwrap();
+        options.port = 6443;
+        let plane = ControlPlane::start(options).await.unwrap();
+        let client = plane.client().await.unwrap();
+        let cluster = Self {
+            net,
+            client,
+            plane,
+            announcers: BTreeMap::new(),
+            logs: tempfile::tempdir().unwrap(),
+        };
+        for crd in landfall_crds::all() {
+            let _: CustomResourceDefinition =
+                cluster.create(Api::all(cluster.client.clone()), crd).await;
+        }
+        cluster
+            .apply::<Namespace>(None, json!({"metadata": {"name": "landfall-system"}}))
+            .await;
+        for (number, node) in nodes.iter().enumerate() {
+            let last = 11 + number;
+            cluster
+                .apply::<Node>(None, json!({"metadata": {"name": node}}))
+                .await;
+            let addresses = json!([
+                {"type": "InternalIP", "address": format!("192.0.2.{last}")},
+                {"type": "InternalIP", "address": format!("2001:db8::{last}")},
+            ]);
+            let api = Api::<Node>::all(cluster.client.clone());
+            let patch = Patch::Merge(json!({"status": {"addresses": addresses}}));
+            api.patch_status(node, &PatchParams::default(), &patch)
+                .await
+                .unwrap();
+        }
+        cluster
+    }
+
+    async fn create<K>(&self, api: Api<K>, object: K) -> K
+    where
+        K: Resource + Clone + Serialize + DeserializeOwned + Debug,
+    {
+        api.create(&PostParams::default(), &object).await.unwrap()
+    }
+
+    /// Creates a cluster-scoped object, or one of a namespace; a kind not served yet is waited for.
+    pub(crate) async fn apply<K>(&self, namespace: Option<&str>, object: Value) -> K
+    where
+        K: Resource<DynamicType = ()> + Clone + Serialize + DeserializeOwned + Debug,
+    {
+        let api = Api::<kube::api::DynamicObject>::all_with;
+        let resource = kube::api::ApiResource::erase::<K>(&());
+        let api = match namespace {
+            None => api(self.client.clone(), &resource),
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
+        };
+        let mut object = object;
+        object["apiVersion"] = json!(K::api_version(&()));
+        object["kind"] = json!(K::kind(&()));
+        let object: kube::api::DynamicObject = serde_json::from_value(object).unwrap();
+        let created = self
+            .await_some("the kind to be served", async || {
+                match api.create(&PostParams::default(), &object).await {
+                    Ok(object) => Some(object),
+                    Err(kube::Error::Api(status)) if status.code == 404 => None,
+                    Err(error) => panic!("{error}"),
+                }
+            })
+            .await;
+        serde_json::from_value(serde_json::to_value(created).unwrap()).unwrap()
+    }
+
+    /// A LoadBalancer Service `shop/NAME` that holds these addresses.
+    pub(crate) async fn serve(&self, name: &str, addresses: &[&str]) {
+        if Api::<Namespace>::all(self.client.clone())
+            .get_opt("shop")
+            .await
+            .unwrap()
+            .is_none()
+        {
+            self.apply::<Namespace>(None, json!({"metadata": {"name": "shop"}}))
+                .await;
+        }
+        let service: Service = self
+            .apply(
+                Some("shop"),
+                json!({
+                    "metadata": {"name": name, "namespace": "shop"},
+                    "spec": {
+                        "type": "LoadBalancer", "ipFamilyPolicy": "PreferDualStack",
+                        "allocateLoadBalancerNodePorts": false, "ports": [{"port": 80}],
+                    },
+                }),
+            )
+            .await;
+        for address in addresses {
+            let holder = json!({"kind": "Service", "namespace": "shop", "name": name,
+                "uid": service.metadata.uid});
+            self.apply::<LoadBalancerIP>(
+                None,
+                json!({
+                    "metadata": {"name": landfall_crds::ip_name(address.parse().unwrap())},
+                    "spec": {"address": address, "holders": [holder]},
+                }),
+            )
+            .await;
+        }
+    }
+
+    /// Applies a policy.
+    pub(crate) async fn policy(&self, name: &str, spec: Value) {
+        let object = json!({"metadata": {"name": name}, "spec": spec});
+        self.apply::<L2AnnouncementPolicy>(None, object).await;
+    }
+
+    fn log(&self, node: &str) -> PathBuf {
+        self.logs.path().join(node)
+    }
+
+    /// Starts the announcer of a node, with sessions of three seconds.
+    pub(crate) fn announce(&mut self, node: &str) {
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log(node))
+            .unwrap();
+        let child = Command::new("ip")
+            .args([
+                "netns",
+                "exec",
+                &self.net.name(node),
+                env!("CARGO_BIN_EXE_landfall-announcer"),
+            ])
+            .args([
+                "--node-name",
+                node,
+                "--session-duration",
+                "3s",
+                "--renew-interval",
+                "1s",
+            ])
+            .args([
+                "--admin-address",
+                "127.0.0.1:7780",
+                "--log-level",
+                "debug,kube=info,hyper=info,tower=info,rustls=info",
+            ])
+            .arg("--bpf-pin-dir")
+            .arg(self.logs.path().join("bpf").join(node))
+            .env("KUBECONFIG", self.plane.kubeconfig("admin"))
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.announcers.insert(node.to_owned(), child);
+    }
+
+    /// Ends an announcer as a crash would.
+    pub(crate) fn crash(&mut self, node: &str) {
+        let mut child = self.announcers.remove(node).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Asks an announcer to stop, and waits until it has.
+    pub(crate) async fn stop(&mut self, node: &str) {
+        let mut child = self.announcers.remove(node).unwrap();
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        let status = self
+            .await_some("the announcer to stop", async || child.try_wait().unwrap())
+            .await;
+        assert!(status.success(), "{status}");
+    }
+
+    /// The record of an address.
+    pub(crate) async fn record(&self, address: &str) -> LoadBalancerIP {
+        let name = landfall_crds::ip_name(address.parse().unwrap());
+        Api::all(self.client.clone()).get(&name).await.unwrap()
+    }
+
+    /// Waits until an address has an owner among `nodes`; the node.
+    pub(crate) async fn owner(&self, address: &str, nodes: &[&str]) -> String {
+        self.await_some(
+            &format!("{address} to be owned by one of {nodes:?}"),
+            async || {
+                let owner = self.record(address).await.status?.owner?;
+                (nodes.contains(&owner.node.as_str()) && owner.handover_to.is_none())
+                    .then_some(owner.node)
+            },
+        )
+        .await
+    }
+
+    /// Waits until the client's questions for an address are answered, by this node alone.
+    pub(crate) async fn answered_by(&self, address: &str, node: &str) {
+        let last = 11
+            + ["n1", "n2", "n3"]
+                .iter()
+                .position(|name| *name == node)
+                .unwrap();
+        let mac = format!("02:00:00:00:00:{last:02x}");
+        self.await_some(&format!("{address} to be answered by {node}"), async || {
+            let answers = self.ask(address).await;
+            (!answers.is_empty() && answers.iter().all(|answer| *answer == mac)).then_some(())
+        })
+        .await;
+    }
+
+    /// The Ethernet addresses that answer the client's questions for an address.
+    pub(crate) async fn ask(&self, address: &str) -> Vec<String> {
+        let command = if address.contains(':') {
+            format!("ndisc6 -m -1 -r 1 -w 500 {address} eth0")
+        } else {
+            format!("arping -c 1 -w 1 -I eth0 {address}")
+        };
+        let out = self.exec("client", &command).await.to_lowercase();
+        let words = out.split(|c: char| c.is_whitespace() || c == '[' || c == ']');
+        words
+            .filter(|word| word.starts_with("02:00:00:"))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// What a command prints in the namespace of a host, whether it succeeds or not.
+    pub(crate) async fn exec(&self, host: &str, command: &str) -> String {
+        let out = tokio::process::Command::new("ip")
+            .args(["netns", "exec", &self.net.name(host)])
+            .args(command.split_whitespace())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .unwrap();
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    }
+
+    /// Runs `ip` in the namespace of a host.
+    pub(crate) fn ip(&self, host: &str, arguments: &str) {
+        self.net.ip(host, arguments);
+    }
+
+    /// Waits for something to be there.
+    pub(crate) async fn await_some<T>(
+        &self,
+        what: &str,
+        mut look: impl AsyncFnMut() -> Option<T>,
+    ) -> T {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            assert!(
+                Instant::now() < until,
+                "waited {PATIENCE:?} in vain for {what}"
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+fn run(command: &str) {
+    let mut words = command.split_whitespace();
+    let out = Command::new(words.next().unwrap())
+        .args(words)
+        .output()
+        .unwrap();
+    assert!(
+        out.status.success(),
+        "{command}: {}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+}

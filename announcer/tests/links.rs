@@ -1,0 +1,463 @@
+//! What happens when links, neighbours and other hosts change under the responder.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may end here"
+)]
+
+mod segment;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use landfall_announcer::link::{IfIndex, Mac, Neighbours};
+use landfall_announcer::responder::{Event, ProbeOutcome, Rate, Settings};
+use landfall_announcer::wire::Reason;
+use segment::{Node, eventually, mac, on_a_segment, text};
+
+const V4: &str = "192.0.2.100";
+const V6: &str = "2001:db8::1:64";
+
+fn address(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn foreign(name: &str) -> Mac {
+    mac(if name == "other" { 99 } else { 200 })
+}
+
+#[test]
+fn an_interface_added_later_and_renamed_answers_under_its_new_name() {
+    on_a_segment(
+        "an_interface_added_later_and_renamed_answers_under_its_new_name",
+        async |segment| {
+            let mut node = Node::start().await;
+            segment.plug("node", "late0", "p-late", 12);
+            let late = node.link("late0").await;
+            node.own(late, &[V4, V6]).await;
+            segment.ip("node", "link set late0 name lan7");
+            assert_eq!(node.link("lan7").await, late);
+            for command in [
+                format!("arping -c 1 -w 3 -I eth0 {V4}"),
+                format!("ndisc6 -1 -w 2000 {V6} eth0"),
+            ] {
+                let output = segment.exec("client", &command).await;
+                assert!(
+                    output.status.success()
+                        && text(&output).to_lowercase().contains(&mac(12).to_string()),
+                    "{}",
+                    text(&output)
+                );
+            }
+            assert_eq!(node.responder.counters().interfaces[0].interface, "lan7");
+        },
+    );
+}
+
+#[test]
+fn a_link_that_returns_or_changes_its_mac_is_announced_anew() {
+    on_a_segment(
+        "a_link_that_returns_or_changes_its_mac_is_announced_anew",
+        async |segment| {
+            let mut node = Node::start().await;
+            let eth0 = node.link("eth0").await;
+            node.own(eth0, &[V4, V6]).await;
+            segment.ip("switch", "link set p-node down");
+            eventually("the port is closed", || {
+                node.responder.listening().is_empty()
+            })
+            .await;
+            for address in [V4, V6] {
+                segment.ip(
+                    "client",
+                    &format!(
+                        "neighbour replace {address} dev eth0 lladdr {} nud stale",
+                        mac(77)
+                    ),
+                );
+            }
+            segment.ip("switch", "link set p-node up");
+            for address in [V4, V6] {
+                eventually("announced after the flap", || {
+                    segment
+                        .neighbour("client", address)
+                        .contains(&mac(11).to_string())
+                })
+                .await;
+            }
+            segment.ip("node", &format!("link set eth0 address {}", mac(42)));
+            for address in [V4, V6] {
+                eventually("announced with the new MAC", || {
+                    segment
+                        .neighbour("client", address)
+                        .contains(&mac(42).to_string())
+                })
+                .await;
+            }
+            assert!(
+                segment
+                    .exec("client", &format!("ndisc6 -1 -w 2000 {V6} eth0"))
+                    .await
+                    .status
+                    .success()
+            );
+        },
+    );
+}
+
+#[test]
+fn a_solicited_node_group_is_joined_once_and_left_with_the_last_address() {
+    on_a_segment(
+        "a_solicited_node_group_is_joined_once_and_left_with_the_last_address",
+        async |segment| {
+            let mut node = Node::start().await;
+            let eth0 = node.link("eth0").await;
+            let joined = || {
+                segment
+                    .ip("node", "-6 maddress show dev eth0")
+                    .contains("ff02::1:ffbb:ccdd")
+            };
+            node.own(eth0, &["2001:db8::1:aabb:ccdd", "2001:db8::2:aabb:ccdd"])
+                .await;
+            eventually("joined", joined).await;
+            node.own(eth0, &["2001:db8::2:aabb:ccdd", V6]).await;
+            eventually("the other address has its group", || {
+                segment
+                    .ip("node", "-6 maddress show dev eth0")
+                    .contains("ff02::1:ff01:64")
+            })
+            .await;
+            assert!(joined(), "left although an address is still there");
+            assert_eq!(node.responder.counters().groups, 2);
+            node.own(eth0, &[V6]).await;
+            eventually("left", || !joined()).await;
+        },
+    );
+}
+
+#[test]
+fn ndp_is_answered_where_the_kernel_has_no_ipv6() {
+    on_a_segment(
+        "ndp_is_answered_where_the_kernel_has_no_ipv6",
+        async |segment| {
+            segment
+                .exec("node", "sysctl -qw net.ipv6.conf.eth0.disable_ipv6=1")
+                .await;
+            let mut node = Node::start().await;
+            let eth0 = node.link("eth0").await;
+            node.own(eth0, &[V6]).await;
+            let output = segment
+                .exec("client", &format!("ndisc6 -1 -w 2000 {V6} eth0"))
+                .await;
+            assert!(output.status.success(), "{}", text(&output));
+        },
+    );
+}
+
+#[test]
+fn an_address_nobody_has_is_clear_and_one_in_use_names_its_user() {
+    on_a_segment(
+        "an_address_nobody_has_is_clear_and_one_in_use_names_its_user",
+        async |segment| {
+            let mut node = Node::start().await;
+            let eth0 = BTreeSet::from([node.link("eth0").await]);
+            for free in [V4, V6] {
+                assert_eq!(
+                    node.responder.probe(address(free), eth0.clone()).await,
+                    ProbeOutcome::Clear
+                );
+            }
+            for taken in ["192.0.2.200", "2001:db8::200"] {
+                let outcome = node.responder.probe(address(taken), eth0.clone()).await;
+                assert!(
+                    matches!(outcome, ProbeOutcome::Conflict { mac, .. } if mac == foreign("client")),
+                    "{outcome:?}"
+                );
+            }
+            assert!(
+                !segment
+                    .exec("client", &format!("arping -c 1 -w 1 -I eth0 {V4}"))
+                    .await
+                    .status
+                    .success(),
+                "probing is not owning"
+            );
+            node.responder
+                .set_peers(BTreeSet::from([foreign("client")]));
+            assert_eq!(
+                node.responder.probe(address("192.0.2.200"), eth0).await,
+                ProbeOutcome::Clear,
+                "a peer is no conflict"
+            );
+            assert_eq!(
+                node.responder
+                    .probe(address(V4), BTreeSet::from([4_000]))
+                    .await,
+                ProbeOutcome::NotAsked
+            );
+        },
+    );
+}
+
+#[test]
+fn a_foreign_host_with_an_owned_address_is_a_conflict_and_a_peer_is_not() {
+    on_a_segment(
+        "a_foreign_host_with_an_owned_address_is_a_conflict_and_a_peer_is_not",
+        async |mut segment| {
+            segment.host("other", 99);
+            let mut node = Node::start().await;
+            let eth0 = node.link("eth0").await;
+            node.own(eth0, &[V4, V6]).await;
+            let mut events = node.responder.events();
+            // The bridge hands frames on in order: what the peer says arrives before what the foreign host says.
+            node.responder
+                .set_peers(BTreeSet::from([foreign("client")]));
+            for (host, expected) in [("client", None), ("other", Some(foreign("other")))] {
+                segment
+                    .inject(
+                        host,
+                        vec![
+                            gratuitous_arp(foreign(host)),
+                            unsolicited_advertisement(foreign(host)),
+                        ],
+                    )
+                    .await;
+                let Some(expected) = expected else { continue };
+                let mut seen = BTreeSet::new();
+                while seen.len() < 2 {
+                    let Event::Conflict {
+                        address,
+                        ifindex,
+                        mac,
+                    } = events.recv().await.unwrap()
+                    else {
+                        continue;
+                    };
+                    assert_eq!((ifindex, mac), (eth0, expected));
+                    seen.insert(address);
+                }
+                assert_eq!(seen, BTreeSet::from([address(V4), address(V6)]));
+            }
+        },
+    );
+}
+
+#[test]
+fn a_flood_of_garbage_stops_nothing() {
+    on_a_segment("a_flood_of_garbage_stops_nothing", async |segment| {
+        let mut node = Node::start().await;
+        let eth0 = node.link("eth0").await;
+        node.own(eth0, &[V4, V6]).await;
+        segment.inject("client", garbage(20_000)).await;
+        for command in [
+            format!("arping -c 1 -w 5 -I eth0 {V4}"),
+            format!("ndisc6 -r 5 -1 -w 1000 {V6} eth0"),
+        ] {
+            let output = segment.exec("client", &command).await;
+            assert!(output.status.success(), "{}", text(&output));
+        }
+        let counters = node.responder.counters();
+        let ignored: u64 = counters.interfaces[0]
+            .ignored
+            .iter()
+            .map(|(_, count)| count)
+            .sum();
+        assert!(ignored > 1_000, "the garbage was looked at: {counters:?}");
+    });
+}
+
+#[test]
+fn a_question_with_a_vlan_tag_is_not_answered() {
+    on_a_segment(
+        "a_question_with_a_vlan_tag_is_not_answered",
+        async |segment| {
+            let mut node = Node::start().await;
+            let eth0 = node.link("eth0").await;
+            node.own(eth0, &[V4]).await;
+            let plain = arp_request(foreign("client"));
+            let mut tagged = plain.clone();
+            tagged.splice(12..12, [0x81, 0x00, 0x00, 0x64]);
+            segment
+                .inject("client", vec![tagged.clone(), tagged, plain])
+                .await;
+            eventually("the plain question is answered", || answered(&node) >= 1).await;
+            assert_eq!(answered(&node), 1);
+        },
+    );
+}
+
+fn answered(node: &Node) -> u64 {
+    node.responder
+        .counters()
+        .interfaces
+        .iter()
+        .map(|interface| interface.answered_arp)
+        .sum()
+}
+
+#[test]
+fn tracked_neighbours_are_resolved_and_follow_a_change_of_mac() {
+    on_a_segment(
+        "tracked_neighbours_are_resolved_and_follow_a_change_of_mac",
+        async |segment| {
+            let mut node = Node::start().await;
+            let eth0 = node.link("eth0").await;
+            let (neighbours, _) = Neighbours::start(node.token.clone());
+            let table = neighbours.watch();
+            let keys: BTreeSet<(IpAddr, IfIndex)> = ["192.0.2.200", "2001:db8::200", "192.0.2.201"]
+                .iter()
+                .map(|text| (address(text), eth0))
+                .collect();
+            neighbours.track(keys);
+            let at = |mac: Mac| {
+                let table = table.borrow();
+                ["192.0.2.200", "2001:db8::200"]
+                    .iter()
+                    .all(|text| table.get(&address(text)) == Some(&(mac, eth0)))
+            };
+            eventually("both families are resolved", || at(mac(200))).await;
+            assert!(
+                !table.borrow().contains_key(&address("192.0.2.201")),
+                "nobody is there"
+            );
+            segment.ip("client", &format!("link set eth0 address {}", mac(201)));
+            // An entry goes stale when its time is over; that is when the kernel is asked to confirm it.
+            for text in ["192.0.2.200", "2001:db8::200"] {
+                segment.ip(
+                    "node",
+                    &format!(
+                        "neighbour change {text} dev eth0 nud stale lladdr {}",
+                        mac(200)
+                    ),
+                );
+            }
+            eventually("the new Ethernet address is known", || at(mac(201))).await;
+            neighbours.track(BTreeSet::new());
+            eventually("what is not tracked is not published", || {
+                table.borrow().is_empty()
+            })
+            .await;
+        },
+    );
+}
+
+fn arp(source: Mac, sender: [u8; 4]) -> Vec<u8> {
+    let mut frame = vec![0xff; 6];
+    frame.extend(source.0);
+    frame.extend([0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1]);
+    frame.extend(source.0);
+    frame.extend(sender);
+    frame.extend([0; 6]);
+    frame.extend([192, 0, 2, 100]);
+    frame
+}
+
+fn arp_request(source: Mac) -> Vec<u8> {
+    arp(source, [192, 0, 2, 200])
+}
+
+fn gratuitous_arp(source: Mac) -> Vec<u8> {
+    arp(source, [192, 0, 2, 100])
+}
+
+fn unsolicited_advertisement(source: Mac) -> Vec<u8> {
+    let IpAddr::V6(target) = address(V6) else {
+        unreachable!()
+    };
+    let mut out = landfall_announcer::wire::buffer();
+    let length =
+        landfall_announcer::wire::announce::Unasked::Advertisement(target).emit(source, &mut out);
+    out[..length].to_vec()
+}
+
+/// Frames that begin like the real ones and go wrong somewhere, from a fixed seed.
+fn garbage(count: usize) -> Vec<Vec<u8>> {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state >> 33).unwrap()
+    };
+    let models = [
+        arp_request(foreign("client")),
+        unsolicited_advertisement(foreign("client")),
+    ];
+    let mut frame = move |number: usize| {
+        let mut frame = models[number % 2].clone();
+        for _ in 0..=random() % 6 {
+            let at = 14 + random() % (frame.len() - 14);
+            frame[at] = u8::try_from(random() % 256).unwrap();
+        }
+        frame.truncate(14 + random() % (frame.len() - 13));
+        frame.resize(frame.len() + (random() % 4) * 300, 0xa5);
+        frame
+    };
+    (0..count).map(&mut frame).collect()
+}
+
+#[test]
+fn more_groups_than_one_socket_may_hold_are_joined() {
+    on_a_segment(
+        "more_groups_than_one_socket_may_hold_are_joined",
+        async |segment| {
+            let mut node = Node::start().await;
+            let eth0 = node.link("eth0").await;
+            let addresses: Vec<String> = (0..6_000)
+                .map(|number| format!("2001:db8::2:{number:x}"))
+                .collect();
+            node.own(
+                eth0,
+                &addresses.iter().map(String::as_str).collect::<Vec<_>>(),
+            )
+            .await;
+            eventually("every group is joined", || {
+                node.responder.counters().groups == 6_000
+            })
+            .await;
+            let output = segment
+                .exec(
+                    "client",
+                    &format!("ndisc6 -r 3 -1 -w 1000 {} eth0", addresses[5_999]),
+                )
+                .await;
+            assert!(output.status.success(), "{}", text(&output));
+        },
+    );
+}
+
+#[test]
+fn a_source_that_asks_too_often_is_answered_at_the_allowed_rate_and_others_as_ever() {
+    on_a_segment(
+        "a_source_that_asks_too_often_is_answered_at_the_allowed_rate",
+        async |mut segment| {
+            segment.host("other", 99);
+            let answers = Rate {
+                per_second: 1,
+                burst: 20,
+            };
+            let mut node = Node::with(Settings {
+                answers,
+                ..Settings::default()
+            })
+            .await;
+            let eth0 = node.link("eth0").await;
+            node.own(eth0, &[V4]).await;
+            segment
+                .inject("client", vec![arp_request(foreign("client")); 500])
+                .await;
+            let seen = || node.responder.counters().interfaces[0].clone();
+            eventually("all questions are read", || {
+                seen().answered_arp + seen().ignored(Reason::RateLimited) >= 500
+            })
+            .await;
+            assert!((20..=40).contains(&seen().answered_arp), "{:?}", seen());
+            let output = segment
+                .exec("other", &format!("arping -c 1 -w 3 -I eth0 {V4}"))
+                .await;
+            assert!(output.status.success(), "{}", text(&output));
+        },
+    );
+}

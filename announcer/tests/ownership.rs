@@ -1,0 +1,216 @@
+//! Announcers against a real API server, asked by a real client: who answers, and who takes over.
+
+mod cluster;
+
+use std::time::Instant;
+
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::events::v1::Event;
+use kube::Api;
+use kube::api::ListParams;
+use landfall_crds::L2AnnouncementPolicy;
+use landfall_crds::conditions::{ACCEPTED, ANNOUNCED, SERVICE_ANNOUNCED, find};
+use serde_json::json;
+
+use cluster::{Cluster, with_cluster};
+
+const V4: &str = "192.0.2.100";
+const V6: &str = "2001:db8::100";
+
+async fn service_condition(
+    cluster: &Cluster,
+    name: &str,
+    status: &str,
+) -> k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition {
+    let services = Api::<Service>::namespaced(cluster.client.clone(), "shop");
+    cluster
+        .await_some(
+            &format!("Service {name} to be announced: {status}"),
+            async || {
+                let conditions = services.get(name).await.unwrap().status?.conditions?;
+                find(&conditions, SERVICE_ANNOUNCED)
+                    .filter(|c| c.status == status)
+                    .cloned()
+            },
+        )
+        .await
+}
+
+#[test]
+fn an_owner_answers_and_another_node_takes_over_when_it_crashes_or_leaves() {
+    with_cluster("takeover", &["n1", "n2", "n3"], async |mut cluster| {
+        for node in ["n1", "n2", "n3"] {
+            cluster.announce(node);
+        }
+        cluster.policy("all", json!({})).await;
+        cluster.serve("web", &[V4, V6]).await;
+        let mut nodes = vec!["n1", "n2", "n3"];
+        let first = cluster.owner(V4, &nodes).await;
+        cluster.answered_by(V4, &first).await;
+        let v6 = cluster.owner(V6, &nodes).await;
+        cluster.answered_by(V6, &v6).await;
+        let condition = service_condition(&cluster, "web", "True").await;
+        assert!(
+            condition
+                .message
+                .contains(&format!("node {first} answers for {V4} on eth0"))
+        );
+
+        cluster.crash(&first);
+        nodes.retain(|node| **node != *first);
+        let crashed = Instant::now();
+        let second = cluster.owner(V4, &nodes).await;
+        cluster.answered_by(V4, &second).await;
+        eprintln!(
+            "answered again {:?} after the crash (sessions of 3 s)",
+            crashed.elapsed()
+        );
+        assert_eq!(
+            cluster
+                .record(V4)
+                .await
+                .status
+                .unwrap()
+                .owner
+                .unwrap()
+                .transitions,
+            2
+        );
+        let v6 = cluster.owner(V6, &nodes).await;
+        cluster.answered_by(V6, &v6).await;
+
+        let leaving = Instant::now();
+        cluster.stop(&second).await;
+        nodes.retain(|node| **node != *second);
+        let third = cluster.owner(V4, &nodes).await;
+        eprintln!("handed over {:?} after SIGTERM", leaving.elapsed());
+        cluster.answered_by(V4, &third).await;
+        cluster.owner(V6, &nodes).await;
+        cluster.answered_by(V6, &third).await;
+
+        // Whoever comes back takes nothing back.
+        cluster.announce(&first);
+        cluster
+            .await_some("the returned node to be ready", async || {
+                let ready = cluster
+                    .exec(&first, "curl -s http://127.0.0.1:7780/readyz")
+                    .await;
+                ready.contains("[+]session ok").then_some(())
+            })
+            .await;
+        cluster.answered_by(V4, &third).await;
+        let events = Api::<Event>::namespaced(cluster.client.clone(), "shop");
+        let notes = events.list(&ListParams::default()).await.unwrap();
+        let notes: Vec<_> = notes
+            .items
+            .iter()
+            .filter_map(|event| event.note.clone())
+            .collect();
+        assert!(
+            notes
+                .iter()
+                .any(|note| note.contains("whose session ended")),
+            "{notes:?}"
+        );
+        assert!(
+            notes.iter().any(|note| note.contains("handed over by")),
+            "{notes:?}"
+        );
+        let metrics = cluster
+            .exec(&third, "curl -s http://127.0.0.1:7780/metrics")
+            .await;
+        assert!(metrics.contains("landfall_addresses_owned 2"), "{metrics}");
+    });
+}
+
+#[test]
+fn the_last_announcer_to_leave_releases_its_addresses() {
+    with_cluster("release", &["n1"], async |mut cluster| {
+        cluster.announce("n1");
+        cluster.policy("all", json!({})).await;
+        cluster.serve("web", &[V4]).await;
+        cluster.owner(V4, &["n1"]).await;
+        cluster.answered_by(V4, "n1").await;
+        cluster.stop("n1").await;
+        let status = cluster.record(V4).await.status.unwrap();
+        assert!(
+            status.owner.is_none() && status.interfaces.is_empty(),
+            "{status:?}"
+        );
+        assert_eq!(
+            find(&status.conditions, ANNOUNCED).unwrap().reason,
+            "Released"
+        );
+        assert!(cluster.ask(V4).await.is_empty());
+    });
+}
+
+#[test]
+fn what_cannot_be_announced_says_why_and_bad_policies_name_their_fault() {
+    with_cluster("refusal", &["n1"], async |mut cluster| {
+        cluster.announce("n1");
+        cluster.policy("odd", json!({"interfaces": ["eth["]})).await;
+        cluster.serve("web", &[V4]).await;
+        let condition = service_condition(&cluster, "web", "False").await;
+        assert_eq!(condition.reason, "NoCandidateNode");
+        let policies = Api::<L2AnnouncementPolicy>::all(cluster.client.clone());
+        let accepted = cluster
+            .await_some("the policy to be judged", async || {
+                find(
+                    &policies.get("odd").await.unwrap().status?.conditions,
+                    ACCEPTED,
+                )
+                .cloned()
+            })
+            .await;
+        assert_eq!(accepted.status, "False");
+        assert!(
+            accepted.message.contains("interfaces[0] \"eth[\""),
+            "{}",
+            accepted.message
+        );
+        cluster
+            .policy("good", json!({"interfaces": ["eth0"]}))
+            .await;
+        cluster.answered_by(V4, "n1").await;
+        service_condition(&cluster, "web", "True").await;
+    });
+}
+
+#[test]
+fn an_address_a_foreign_host_uses_is_not_announced_until_it_is_free() {
+    with_cluster("conflict", &["n1"], async |mut cluster| {
+        cluster.ip("client", &format!("address add {V4}/32 dev eth0"));
+        cluster.announce("n1");
+        cluster.policy("all", json!({})).await;
+        cluster.serve("web", &[V4]).await;
+        let condition = service_condition(&cluster, "web", "False").await;
+        assert_eq!(condition.reason, "AddressConflict");
+        assert!(
+            condition.message.contains("02:00:00:00:00:c8"),
+            "{}",
+            condition.message
+        );
+        cluster.ip("client", &format!("address del {V4}/32 dev eth0"));
+        cluster.owner(V4, &["n1"]).await;
+        service_condition(&cluster, "web", "True").await;
+    });
+}
+
+#[test]
+fn an_owner_whose_link_goes_down_hands_over_and_one_without_the_api_falls_silent() {
+    with_cluster("links", &["n1", "n2"], async |mut cluster| {
+        cluster.announce("n1");
+        cluster.announce("n2");
+        cluster.policy("all", json!({})).await;
+        cluster.serve("web", &[V4]).await;
+        let first = cluster.owner(V4, &["n1", "n2"]).await;
+        let second = if first == "n1" { "n2" } else { "n1" };
+        // Its only link is its way to the API server too: nobody is told, its session ends.
+        cluster.ip("hub", &format!("link set p-{first} nomaster"));
+        cluster.owner(V4, &[second]).await;
+        cluster.answered_by(V4, second).await;
+        cluster.ip("hub", &format!("link set p-{first} master br0"));
+        cluster.answered_by(V4, second).await;
+    });
+}

@@ -1,0 +1,410 @@
+//! What a packet costs in the data path, in raw nanoseconds, by `BPF_PROG_TEST_RUN`.
+//!
+//! Each round runs every case once, one after the other, so that whatever slows the machine down
+//! slows all of them down. The kernel changes nothing between repetitions, so each program runs
+//! behind a prologue that writes the packet anew (and its next source port); the prologue alone is
+//! a case of its own, and is part of every other figure but the empty program's.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use aya::maps::Array;
+use aya::programs::{TestRun, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use etherparse::PacketBuilder;
+use landfall_bpf_lb::desired::{
+    Backend, BackendState, Desired, Endpoint, Frontend, Hop, Placement, Protocol, Vip,
+};
+use landfall_bpf_lb::{AttachMode, Director, Settings, object};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+
+const REPEAT: u32 = 1_000_000;
+const ROUNDS: usize = 15;
+const OWN: [u8; 6] = [0x02, 0x4c, 0x46, 0, 0, 1];
+const HOP: [u8; 6] = [0x02, 0x4c, 0x46, 0, 0, 2];
+const CLIENT: [u8; 6] = [0x02, 0, 0, 0, 0, 0xc1];
+const MANY: u32 = 65_536;
+const PASS: u32 = 2;
+const TX: u32 = 3;
+
+/// One thing to measure.
+struct Case {
+    name: &'static str,
+    ebpf: Ebpf,
+    program: &'static str,
+    frame: Vec<u8>,
+    action: u32,
+    samples: Vec<f64>,
+}
+
+fn main() -> Result<()> {
+    // `cargo test --benches` and `cargo bench -- --list` want nothing measured.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return Ok(());
+    }
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED (needs root): bench xdp");
+        return Ok(());
+    }
+    let ifindex = namespaces()?;
+    let settings = Settings::new("/sys/fs/landfall");
+    let mut director = Director::load(&settings)?;
+    director.attach(ifindex, "seg0", AttachMode::Auto)?;
+    let applied = director.apply(&desired(ifindex))?;
+    ensure!(applied.refused.is_empty(), "refused: {:?}", applied.refused);
+    let mut cases = cases(&settings)?;
+    for case in &mut cases {
+        // Once unmeasured: caches, the branch predictor, and the connections of the first run.
+        case.run(ifindex)?;
+    }
+    for _ in 0..ROUNDS {
+        for case in &mut cases {
+            let nanoseconds = case.run(ifindex)?;
+            case.samples.push(nanoseconds);
+        }
+    }
+    report(&mut cases)
+}
+
+/// A network namespace with an interface, and a bpffs of our own; they end with this process.
+fn namespaces() -> Result<u32> {
+    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)?;
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+    mount(Some("bpf"), "/sys/fs", Some("bpf"), MsFlags::empty(), none)?;
+    let mac = OWN.map(|byte| format!("{byte:02x}")).join(":");
+    let status = std::process::Command::new("ip")
+        .args([
+            "link", "add", "seg0", "address", &mac, "type", "veth", "peer", "name", "seg0p",
+        ])
+        .status()?;
+    ensure!(status.success(), "ip link add failed");
+    Ok(nix::net::if_::if_nametoindex("seg0")?)
+}
+
+/// The addresses of one family: VIPs with remote and with local backends, and one that is no VIP.
+struct Addresses {
+    client: IpAddr,
+    remote: IpAddr,
+    local: IpAddr,
+    foreign: IpAddr,
+    node: IpAddr,
+    pods: [IpAddr; 3],
+}
+
+fn v4() -> Addresses {
+    let pod = |last| Ipv4Addr::new(10, 244, 1, last).into();
+    Addresses {
+        client: Ipv4Addr::new(198, 51, 100, 7).into(),
+        remote: Ipv4Addr::new(192, 0, 2, 10).into(),
+        local: Ipv4Addr::new(192, 0, 2, 11).into(),
+        foreign: Ipv4Addr::new(192, 0, 2, 99).into(),
+        node: Ipv4Addr::new(192, 0, 2, 2).into(),
+        pods: [pod(1), pod(2), pod(3)],
+    }
+}
+
+fn v6() -> Addresses {
+    let host = |last| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last).into();
+    let pod = |last| Ipv6Addr::new(0xfd00, 0x10, 0x244, 1, 0, 0, 0, last).into();
+    Addresses {
+        client: Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 7).into(),
+        remote: host(0x10),
+        local: host(0x11),
+        foreign: host(0x99),
+        node: host(2),
+        pods: [pod(1), pod(2), pod(3)],
+    }
+}
+
+fn desired(ifindex: u32) -> Desired {
+    let mut desired = Desired::default();
+    for addresses in [v4(), v6()] {
+        for (vip, placement) in [
+            (addresses.remote, Placement::Remote(addresses.node)),
+            (addresses.local, Placement::Local),
+        ] {
+            let frontend = Frontend {
+                address: vip,
+                port: 80,
+                protocol: Protocol::Tcp,
+            };
+            let backend = Backend {
+                placement,
+                weight: 1,
+                state: BackendState::Active,
+            };
+            let backends = addresses.pods.map(|address| {
+                (
+                    Endpoint {
+                        address,
+                        port: 8080,
+                    },
+                    backend,
+                )
+            });
+            desired.frontends.insert(
+                frontend,
+                Vip {
+                    backends: backends.into(),
+                    client_ip_affinity: false,
+                },
+            );
+        }
+        desired
+            .hops
+            .insert(addresses.node, Hop { mac: HOP, ifindex });
+    }
+    desired
+}
+
+/// A TCP segment without payload, padded to 64 bytes where it is shorter.
+fn frame(addresses: &Addresses, to: IpAddr) -> Result<Vec<u8>> {
+    let ethernet = PacketBuilder::ethernet2(CLIENT, OWN);
+    let ip = match (addresses.client, to) {
+        (IpAddr::V4(client), IpAddr::V4(to)) => ethernet.ipv4(client.octets(), to.octets(), 64),
+        (IpAddr::V6(client), IpAddr::V6(to)) => ethernet.ipv6(client.octets(), to.octets(), 64),
+        _ => anyhow::bail!("two families in one packet"),
+    };
+    let mut frame = Vec::new();
+    ip.tcp(40_000, 80, 7, 1024).ack(1).write(&mut frame, &[])?;
+    frame.resize(if to.is_ipv4() { 64 } else { 80 }, 0);
+    Ok(frame)
+}
+
+fn cases(settings: &Settings) -> Result<Vec<Case>> {
+    let (four, six) = (v4(), v6());
+    let mut cases = Vec::new();
+    let mut add = |name, program, frame: Vec<u8>, flows, action| -> Result<()> {
+        let ebpf = load(settings, program, &frame, flows)?;
+        cases.push(Case {
+            name,
+            ebpf,
+            program,
+            frame,
+            action,
+            samples: Vec::new(),
+        });
+        Ok(())
+    };
+    add(
+        "empty",
+        "landfall_empty",
+        frame(&four, four.remote)?,
+        1,
+        PASS,
+    )?;
+    add(
+        "prologue_ipv4",
+        "bench_renew",
+        frame(&four, four.remote)?,
+        MANY,
+        PASS,
+    )?;
+    add(
+        "prologue_ipv6",
+        "bench_renew",
+        frame(&six, six.remote)?,
+        MANY,
+        PASS,
+    )?;
+    add(
+        "not_ours_ipv4",
+        "bench_path",
+        frame(&four, four.foreign)?,
+        1,
+        PASS,
+    )?;
+    add(
+        "not_ours_ipv6",
+        "bench_path",
+        frame(&six, six.foreign)?,
+        1,
+        PASS,
+    )?;
+    add(
+        "director_ipv4_1_flow",
+        "bench_path",
+        frame(&four, four.remote)?,
+        1,
+        TX,
+    )?;
+    add(
+        "director_ipv4_64k_flows",
+        "bench_path",
+        frame(&four, four.remote)?,
+        MANY,
+        TX,
+    )?;
+    add(
+        "director_ipv6_1_flow",
+        "bench_path",
+        frame(&six, six.remote)?,
+        1,
+        TX,
+    )?;
+    add(
+        "director_ipv6_64k_flows",
+        "bench_path",
+        frame(&six, six.remote)?,
+        MANY,
+        TX,
+    )?;
+    add(
+        "deliver_ipv4_1_flow",
+        "bench_path",
+        frame(&four, four.local)?,
+        1,
+        PASS,
+    )?;
+    add(
+        "deliver_ipv4_64k_flows",
+        "bench_path",
+        frame(&four, four.local)?,
+        MANY,
+        PASS,
+    )?;
+    add(
+        "deliver_ipv6_1_flow",
+        "bench_path",
+        frame(&six, six.local)?,
+        1,
+        PASS,
+    )?;
+    add(
+        "deliver_ipv6_64k_flows",
+        "bench_path",
+        frame(&six, six.local)?,
+        MANY,
+        PASS,
+    )?;
+    Ok(cases)
+}
+
+/// A program of its own for each case: the number of flows is a constant to the verifier.
+fn load(settings: &Settings, program: &str, frame: &[u8], flows: u32) -> Result<Ebpf> {
+    let mask = flows - 1;
+    let port_offset: u32 = if frame[12..14] == [0x86, 0xdd] {
+        54
+    } else {
+        34
+    };
+    let mut ebpf: Ebpf = if program == "landfall_empty" {
+        landfall_bpf_lb::load_object(object::LANDFALL, settings)?
+    } else {
+        let mut loader = EbpfLoader::new();
+        loader.override_global("FLOWS", &mask, true);
+        loader.override_global("PORT_OFFSET", &port_offset, true);
+        loader.override_global("INSERT_BUDGET", &u32::MAX, false);
+        loader.override_global("TABLE_SLOTS", &settings.table_slots, false);
+        loader.default_map_pin_directory(settings.pin_dir.join("maps"));
+        loader.load(object::BENCH)?
+    };
+    if let Some(map) = ebpf.map_mut("TEMPLATE") {
+        let mut template = [0u64; 10];
+        for (word, bytes) in template.iter_mut().zip(frame.chunks(8)) {
+            *word = u64::from_ne_bytes(bytes.try_into()?);
+        }
+        Array::<_, [u64; 10]>::try_from(map)?.set(0, template, 0)?;
+    }
+    let loaded: &mut Xdp = ebpf
+        .program_mut(program)
+        .context("no such program")?
+        .try_into()?;
+    loaded.load()?;
+    Ok(ebpf)
+}
+
+impl Case {
+    /// Mean nanoseconds of a packet over one million.
+    fn run(&mut self, ifindex: u32) -> Result<f64> {
+        let length = u32::try_from(self.frame.len())?;
+        let context: Vec<u8> = [0, length, 0, ifindex, 0, 0]
+            .into_iter()
+            .flat_map(u32::to_ne_bytes)
+            .collect();
+        let program: &Xdp = self
+            .ebpf
+            .program(self.program)
+            .context("no such program")?
+            .try_into()?;
+        let result = program.test_run(TestRunOptions {
+            data_in: Some(&self.frame),
+            ctx_in: Some(&context),
+            repeat: REPEAT,
+            ..TestRunOptions::new()
+        })?;
+        ensure!(
+            result.return_value == self.action,
+            "{} returned {}",
+            self.name,
+            result.return_value
+        );
+        // The kernel divides by the number of repetitions, to whole nanoseconds.
+        Ok(result.duration.as_secs_f64() * 1e9)
+    }
+
+    fn figure(&mut self) -> Figure {
+        self.samples.sort_by(f64::total_cmp);
+        let at =
+            |share: f64| self.samples[((self.samples.len() - 1) as f64 * share).round() as usize];
+        Figure {
+            name: self.name,
+            minimum: at(0.0),
+            median: at(0.5),
+            p99: at(0.99),
+            maximum: at(1.0),
+        }
+    }
+}
+
+struct Figure {
+    name: &'static str,
+    minimum: f64,
+    median: f64,
+    p99: f64,
+    maximum: f64,
+}
+
+fn report(cases: &mut [Case]) -> Result<()> {
+    let method = format!(
+        "BPF_PROG_TEST_RUN, repeat {REPEAT}, {ROUNDS} rounds interleaved over all cases; raw, prologue included \
+         (see prologue_*), TCP without payload; value = min; not_ours includes the prologue too"
+    );
+    let mut table = format!(
+        "{:<28} {:>8} {:>8} {:>8} {:>8}\n",
+        "ns per packet", "min", "median", "p99", "max"
+    );
+    let mut json = Vec::new();
+    for case in cases {
+        let figure = case.figure();
+        writeln!(
+            table,
+            "{:<28} {:>8.0} {:>8.0} {:>8.0} {:>8.0}",
+            figure.name, figure.minimum, figure.median, figure.p99, figure.maximum
+        )?;
+        json.push(serde_json::json!({
+            "name": format!("xdp_{}", figure.name), "value": figure.minimum, "unit": "ns", "n": ROUNDS,
+            "min": figure.minimum, "median": figure.median, "p99": figure.p99, "max": figure.maximum,
+            "method": method,
+        }));
+    }
+    std::io::stdout().write_all(table.as_bytes())?;
+    let directory = target_directory().join("figures");
+    std::fs::create_dir_all(&directory)?;
+    std::fs::write(
+        directory.join("bench-xdp.json"),
+        serde_json::to_string_pretty(&json)? + "\n",
+    )?;
+    Ok(())
+}
+
+fn target_directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .join("target")
+}

@@ -1,0 +1,111 @@
+//! Every way a packet can leave the data path: the one table from reason to action.
+//!
+//! Invariant: whatever is not understood or not ours is passed untouched. Nothing is dropped but
+//! a reply whose rewriting failed half-way, which must not leave with a wrong address.
+
+/// What the kernel is told to do with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Go on to the kernel's own stack.
+    Pass,
+    /// Send out of the interface it came in by.
+    Transmit,
+    /// Send out of another interface.
+    Redirect,
+    /// Discard.
+    Drop,
+}
+
+macro_rules! verdicts {
+    ($($name:ident = $label:literal, $action:ident, $text:literal;)*) => {
+        /// Why a packet left the data path as it did. The number is the index of its counter.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u32)]
+        pub enum Verdict {
+            $(#[doc = $text] $name,)*
+        }
+
+        impl Verdict {
+            /// All verdicts, in the order of their counters.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+            /// How many there are.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// What the kernel is told.
+            #[inline(always)]
+            #[must_use]
+            pub const fn action(self) -> Action {
+                match self { $(Self::$name => Action::$action,)* }
+            }
+
+            /// The metric label.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$name => $label,)* }
+            }
+
+            /// One sentence for people.
+            #[must_use]
+            pub const fn describe(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+verdicts! {
+    Directed = "directed", Transmit, "Sent to its backend's node on the interface it came in by.";
+    DirectedElsewhere = "directed_elsewhere", Redirect, "Sent to its backend's node out of another interface.";
+    SecondChance = "second_chance", Transmit, "Unknown at the current backend's node; sent once to the previous one's.";
+    ExtraHop = "extra_hop", Transmit, "Came from another director although its backend is elsewhere; sent on, once.";
+    Delivered = "delivered", Pass, "Translated to a pod on this node.";
+    DeliveredPrevious = "delivered_previous", Pass, "Translated to the pod that served this connection before the backends changed.";
+    NotIp = "pass_not_ip", Pass, "Neither IPv4 nor IPv6, or more than two VLAN tags.";
+    Malformed = "pass_malformed", Pass, "Headers are cut short or contradict each other.";
+    Fragment = "pass_fragment", Pass, "An IP fragment; the kernel path serves it.";
+    OtherProtocol = "pass_other_protocol", Pass, "Neither TCP nor UDP, or behind unknown extension headers.";
+    NotFrontend = "pass_not_frontend", Pass, "Not addressed to a frontend.";
+    NotOurMac = "pass_not_our_mac", Pass, "For a frontend, but the frame was not sent to this node's MAC address.";
+    NoBackend = "pass_no_backend", Pass, "The frontend has no backend.";
+    NoHop = "pass_no_hop", Pass, "The MAC address of the backend's node is not known.";
+    HopLimit = "pass_hop_limit", Pass, "TTL or hop limit is used up.";
+    LoopGuard = "pass_loop_guard", Pass, "Would have bounced between directors.";
+    Collision = "pass_collision", Pass, "The client's port already reaches the same pod by another frontend.";
+    TableFull = "pass_table_full", Pass, "The connection could not be recorded.";
+    OverBudget = "pass_over_budget", Pass, "More new connections than one CPU may record in a second.";
+    ReplyRewritten = "reply_rewritten", Pass, "A tracked connection's reply, given its VIP as source.";
+    ReplyUntracked = "reply_untracked", Pass, "Leaving packet of no tracked connection.";
+    ReplyBroken = "drop_reply_broken", Drop, "Rewriting a reply failed half-way.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdicts_number_is_its_place_in_the_list() {
+        for (index, verdict) in Verdict::ALL.iter().enumerate() {
+            assert_eq!(*verdict as usize, index);
+        }
+    }
+
+    #[test]
+    fn the_label_says_what_happens_to_the_packet() {
+        for verdict in Verdict::ALL {
+            let label = verdict.label();
+            assert_eq!(label.starts_with("drop_"), verdict.action() == Action::Drop);
+            if label.starts_with("pass_") {
+                assert_eq!(verdict.action(), Action::Pass);
+            }
+        }
+    }
+
+    #[test]
+    fn labels_are_unique() {
+        for (index, one) in Verdict::ALL.iter().enumerate() {
+            for other in &Verdict::ALL[index + 1..] {
+                assert_ne!(one.label(), other.label());
+            }
+        }
+    }
+}

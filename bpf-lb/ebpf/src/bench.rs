@@ -1,0 +1,85 @@
+//! The data path behind a prologue that renews the packet: `BPF_PROG_TEST_RUN` hands the same
+//! bytes to every repetition, changed by the one before. The prologue's cost is measured alone by
+//! `renew` and is part of every figure of `path`.
+#![no_std]
+#![no_main]
+
+use aya_ebpf::Global;
+use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_PASS};
+use aya_ebpf::macros::{map, xdp};
+use aya_ebpf::maps::{Array, PerCpuArray};
+use aya_ebpf::programs::XdpContext;
+use landfall_bpf_lb_ebpf::{Frame, receive};
+
+/// The frame to write, in words of eight bytes.
+const WORDS: usize = 10;
+
+#[map]
+static TEMPLATE: Array<[u64; WORDS]> = Array::with_max_entries(1, 0);
+#[map]
+static RUNS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Offset of the source port.
+#[unsafe(no_mangle)]
+static PORT_OFFSET: Global<u32> = Global::new(34);
+/// Number of flows minus one; a power of two minus one.
+#[unsafe(no_mangle)]
+static FLOWS: Global<u32> = Global::new(0);
+
+/// Writes the template, and the next source port into it.
+#[inline(always)]
+fn renew(ctx: &XdpContext) -> Option<Frame> {
+    let frame = Frame::of_xdp(ctx);
+    let template = TEMPLATE.get(0)?;
+    let runs = RUNS.get_ptr_mut(0)?;
+    // SAFETY: this CPU's own counter.
+    let run = unsafe {
+        *runs += 1;
+        *runs
+    };
+    if let Some(bytes) = frame.bytes::<80>(0) {
+        // SAFETY: the same 80 bytes.
+        bytes.copy_from_slice(unsafe { &*(template.as_ptr().cast::<[u8; 80]>()) });
+    } else {
+        let bytes = frame.bytes::<64>(0)?;
+        // SAFETY: the first 64 of 80 bytes.
+        bytes.copy_from_slice(unsafe { &*(template.as_ptr().cast::<[u8; 64]>()) });
+    }
+    let port = if PORT_OFFSET.load() == 34 {
+        frame.bytes::<2>(34)?
+    } else {
+        frame.bytes::<2>(54)?
+    };
+    // An odd factor visits every flow, far from the one before.
+    let flow = (run as u32).wrapping_mul(40_503) & FLOWS.load();
+    *port = (flow as u16).to_be_bytes();
+    Some(frame)
+}
+
+/// The prologue alone.
+#[xdp]
+pub fn bench_renew(ctx: XdpContext) -> u32 {
+    match renew(&ctx) {
+        Some(_) => XDP_PASS,
+        None => XDP_ABORTED,
+    }
+}
+
+/// The prologue and the data path.
+#[xdp]
+pub fn bench_path(ctx: XdpContext) -> u32 {
+    match renew(&ctx) {
+        Some(frame) => receive(&frame),
+        None => XDP_ABORTED,
+    }
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,52 @@
+//! Sending a packet to the node of its backend: new Ethernet addresses, a lower hop limit, and
+//! nothing else. The receiver's checksum and the client's address stay as they were.
+
+use landfall_bpf_lb_common::Verdict;
+use landfall_bpf_lb_common::records::BackendEntry;
+
+use crate::family::Family;
+use crate::ingress::{Outcome, Packet};
+use crate::maps;
+
+/// Sends `packet` to the node of `backend` with hop limit `limit`.
+#[inline(always)]
+pub(crate) fn direct<F: Family>(
+    packet: &Packet<F>,
+    backend: &BackendEntry,
+    limit: u8,
+    verdict: Verdict,
+) -> Result<Outcome, Verdict> {
+    let frame = &packet.frame;
+    let hop = maps::hop(backend.hop).ok_or(Verdict::NoHop)?;
+    let ethernet = frame.bytes::<12>(0).ok_or(Verdict::Malformed)?;
+    let destination = [
+        ethernet[0],
+        ethernet[1],
+        ethernet[2],
+        ethernet[3],
+        ethernet[4],
+        ethernet[5],
+    ];
+    // On the hop's own interface its record holds our address; elsewhere it must be looked up.
+    let same = hop.ifindex == frame.ifindex;
+    let ours = if same {
+        destination == hop.source
+    } else {
+        maps::is_ours(frame.ifindex, destination)
+    };
+    if !ours {
+        return Err(Verdict::NotOurMac);
+    }
+    F::set_hop_limit(frame, packet.network, limit).ok_or(Verdict::Malformed)?;
+    ethernet[..6].copy_from_slice(&hop.mac);
+    ethernet[6..].copy_from_slice(&hop.source);
+    let verdict = if same {
+        verdict
+    } else {
+        Verdict::DirectedElsewhere
+    };
+    Ok(Outcome {
+        verdict,
+        ifindex: hop.ifindex,
+    })
+}

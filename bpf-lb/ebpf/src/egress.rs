@@ -1,0 +1,156 @@
+//! The reverse of delivery, where packets leave the node: podIP:port becomes VIP:port, for tracked
+//! connections alone. A pod that answers from the same port to anybody else is left alone.
+//!
+//! The kernel's checksum helpers are used, not our own arithmetic, because here the checksum field
+//! may still be a device's to fill in, and only they know.
+
+use aya_ebpf::bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC_ACT_UNSPEC};
+use aya_ebpf::helpers::bpf_csum_diff;
+use aya_ebpf::programs::TcContext;
+use landfall_bpf_lb_common::headers::{
+    self, ETHERNET, IPV4_CHECKSUM, IPV6, Lengths, Network, TCP, TCP_CHECKSUM, TCP_MINIMUM,
+    Transport, UDP_CHECKSUM,
+};
+use landfall_bpf_lb_common::{Action, Verdict};
+
+use crate::connections;
+use crate::family::{Family, V4, V6};
+use crate::frame::Frame;
+use crate::maps;
+
+/// What must be visible to find the ports of any ordinary packet.
+const HEADERS: usize = ETHERNET + 8 + IPV6 + TCP_MINIMUM;
+
+/// The whole of the TC program; returns the TC action: the next program on the interface, never an
+/// end to its chain.
+#[inline(always)]
+#[must_use]
+pub fn reply(ctx: &TcContext) -> i32 {
+    let verdict = match rewrite(ctx) {
+        Ok(()) => Verdict::ReplyRewritten,
+        Err(Verdict::ReplyBroken) => Verdict::ReplyBroken,
+        Err(_) => Verdict::ReplyUntracked,
+    };
+    maps::count(verdict);
+    if verdict.action() == Action::Drop {
+        TC_ACT_SHOT as i32
+    } else {
+        TC_ACT_UNSPEC
+    }
+}
+
+#[inline(always)]
+fn rewrite(ctx: &TcContext) -> Result<(), Verdict> {
+    let length = ctx.len();
+    let mut frame = Frame::of_skb(ctx);
+    if frame.visible() < HEADERS && frame.visible() < length as usize {
+        let wanted = if length < HEADERS as u32 {
+            length
+        } else {
+            HEADERS as u32
+        };
+        ctx.pull_data(wanted).map_err(|_| Verdict::Malformed)?;
+        frame = Frame::of_skb(ctx);
+    }
+    match headers::network(&frame)? {
+        Network::V4(network) => {
+            let transport = headers::ipv4(&frame, network, Lengths::Trusted)?;
+            rewrite4(ctx, &frame, network, &transport)
+        }
+        Network::V6(network) => {
+            let transport = headers::ipv6(&frame, network, Lengths::Trusted)?;
+            rewrite6(ctx, &frame, network, &transport)
+        }
+    }
+}
+
+/// The frontend of the connection that this packet replies to.
+#[inline(always)]
+fn tracked<F: Family>(
+    transport: &Transport,
+    pod: F::Address,
+    client: F::Address,
+) -> Result<(F::Address, u16), Verdict> {
+    let key = F::key(
+        client,
+        transport.destination,
+        pod,
+        transport.source,
+        transport.protocol,
+    );
+    let entry = F::connection(&key).ok_or(Verdict::ReplyUntracked)?;
+    // SAFETY: an entry of the table; `seen` alone is written, and a word at once.
+    let entry = unsafe { &mut *entry };
+    let now = connections::now();
+    if now.wrapping_sub(*F::seen(entry)) >= u64::from(maps::JIFFIES_PER_SECOND.load()) {
+        *F::seen(entry) = now;
+    }
+    Ok(F::vip(entry))
+}
+
+#[inline(always)]
+fn rewrite4(
+    ctx: &TcContext,
+    frame: &Frame,
+    network: usize,
+    transport: &Transport,
+) -> Result<(), Verdict> {
+    let (pod, client) = V4::addresses(frame, network).ok_or(Verdict::Malformed)?;
+    let (vip, port) = tracked::<V4>(transport, pod, client)?;
+    let (old, new) = (u64::from(pod), u64::from(vip));
+    ctx.l3_csum_replace(network + IPV4_CHECKSUM, old, new, 4)
+        .map_err(broken)?;
+    let (checksum, flags) = checksum_of(transport);
+    ctx.l4_csum_replace(checksum, old, new, flags | u64::from(BPF_F_PSEUDO_HDR) | 4)
+        .map_err(broken)?;
+    rewrite_port(ctx, transport, port)?;
+    ctx.store(network + 12, &vip, 0).map_err(broken)
+}
+
+#[inline(always)]
+fn rewrite6(
+    ctx: &TcContext,
+    frame: &Frame,
+    network: usize,
+    transport: &Transport,
+) -> Result<(), Verdict> {
+    let (mut pod, client) = V6::addresses(frame, network).ok_or(Verdict::Malformed)?;
+    let (mut vip, port) = tracked::<V6>(transport, pod, client)?;
+    // SAFETY: both are 16 bytes of this function's stack.
+    let change =
+        unsafe { bpf_csum_diff(pod.as_mut_ptr().cast(), 16, vip.as_mut_ptr().cast(), 16, 0) };
+    let change = u64::try_from(change).map_err(|_| Verdict::ReplyUntracked)?;
+    let (checksum, flags) = checksum_of(transport);
+    ctx.l4_csum_replace(checksum, 0, change, flags | u64::from(BPF_F_PSEUDO_HDR))
+        .map_err(broken)?;
+    rewrite_port(ctx, transport, port)?;
+    ctx.store(network + 8, &vip, 0).map_err(broken)
+}
+
+#[inline(always)]
+fn rewrite_port(ctx: &TcContext, transport: &Transport, port: u16) -> Result<(), Verdict> {
+    let (checksum, flags) = checksum_of(transport);
+    let (old, new) = (u64::from(transport.source), u64::from(port));
+    ctx.l4_csum_replace(checksum, old, new, flags | 2)
+        .map_err(broken)?;
+    ctx.store(transport.offset, &port, 0).map_err(broken)
+}
+
+/// Offset of the transport checksum, and the flags with which it is updated.
+#[inline(always)]
+fn checksum_of(transport: &Transport) -> (usize, u64) {
+    if transport.protocol == TCP {
+        (transport.offset + TCP_CHECKSUM, 0)
+    } else {
+        // Zero means that there is none, and stays.
+        (
+            transport.offset + UDP_CHECKSUM,
+            u64::from(BPF_F_MARK_MANGLED_0),
+        )
+    }
+}
+
+#[inline(always)]
+fn broken<E>(_error: E) -> Verdict {
+    Verdict::ReplyBroken
+}

@@ -1,0 +1,72 @@
+//! A received frame as bounds-checked memory: the only place that turns offsets into pointers.
+
+use aya_ebpf::programs::{TcContext, XdpContext};
+use landfall_bpf_lb_common::headers::Window;
+
+/// The bytes of a frame, and the interface it came in by.
+#[derive(Clone, Copy)]
+pub struct Frame {
+    start: usize,
+    end: usize,
+    /// The whole frame's length, of which a socket buffer may hold only a part here.
+    length: usize,
+    /// Index of the interface.
+    pub ifindex: u32,
+}
+
+impl Frame {
+    /// The frame an XDP program was called for.
+    #[inline(always)]
+    #[must_use]
+    pub fn of_xdp(ctx: &XdpContext) -> Self {
+        let (start, end) = (ctx.data(), ctx.data_end());
+        Self {
+            start,
+            end,
+            length: end - start,
+            ifindex: ctx.ingress_ifindex() as u32,
+        }
+    }
+
+    /// The linear part of the packet a TC program was called for.
+    #[inline(always)]
+    pub(crate) fn of_skb(ctx: &TcContext) -> Self {
+        Self {
+            start: ctx.data(),
+            end: ctx.data_end(),
+            length: ctx.len() as usize,
+            ifindex: 0,
+        }
+    }
+
+    /// How many bytes can be looked at.
+    #[inline(always)]
+    pub(crate) fn visible(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// The `N` bytes from `offset`, for writing.
+    #[inline(always)]
+    #[must_use]
+    pub fn bytes<const N: usize>(&self, offset: usize) -> Option<&'static mut [u8; N]> {
+        let start = self.start + offset;
+        if start + N > self.end {
+            return None;
+        }
+        // SAFETY: inside the frame, which outlives the program's run; the verifier checks it again.
+        // The programs hold no two references to one range at a time.
+        Some(unsafe { &mut *(start as *mut [u8; N]) })
+    }
+}
+
+impl Window for Frame {
+    #[inline(always)]
+    fn at<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        self.bytes(offset).map(|bytes| *bytes)
+    }
+
+    #[inline(always)]
+    fn length(&self) -> usize {
+        self.length
+    }
+}

@@ -1,0 +1,26 @@
+//! The data path: a director and a deliverer at XDP, and the reverse of delivery at TC egress.
+//!
+//! ```text
+//! frame ─► headers ─► frontend ─► Maglev slot ─┬─ elsewhere: direct   (new Ethernet addresses, TX)
+//!             │            │                   └─ here:      deliver  (new destination, PASS)
+//!             └────────────┴──► anything else: PASS, untouched, counted
+//! ```
+//!
+//! It decides nothing that can be decided in user space: tables, ids and MAC addresses arrive in
+//! maps. Parsing and arithmetic are in `landfall-bpf-lb-common`, where the host tests them.
+//!
+//! Invariant: a packet is changed only after everything that can fail has succeeded.
+#![no_std]
+
+mod connections;
+mod deliver;
+mod direct;
+mod egress;
+mod family;
+mod frame;
+mod ingress;
+mod maps;
+
+pub use egress::reply;
+pub use frame::Frame;
+pub use ingress::{receive, receive_xdp};

@@ -1,0 +1,35 @@
+//! The programs that are attached.
+#![no_std]
+#![no_main]
+
+use aya_ebpf::bindings::xdp_action::XDP_PASS;
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
+
+/// Directs or delivers what is received.
+#[xdp]
+pub fn landfall_xdp(ctx: XdpContext) -> u32 {
+    landfall_bpf_lb_ebpf::receive_xdp(&ctx)
+}
+
+/// Does nothing: the floor of every measurement.
+#[xdp]
+pub fn landfall_empty(_ctx: XdpContext) -> u32 {
+    XDP_PASS
+}
+
+/// Gives replies of delivered connections their VIP back.
+#[classifier]
+pub fn landfall_egress(ctx: TcContext) -> i32 {
+    landfall_bpf_lb_ebpf::reply(&ctx)
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,202 @@
+//! What the kernel says of a network interface: MAC address, driver, the XDP program on it.
+//!
+//! Three system calls of this thread's network namespace; nothing is kept.
+
+use std::ffi::CStr;
+use std::io;
+use std::mem::zeroed;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+/// Drivers whose frames come from the same machine, or that have no native XDP worth having.
+/// Native XDP on a veth loses the note that a checksum is still to be filled in: what a local
+/// sender sent would be thrown away by its receiver.
+const GENERIC_DRIVERS: [&str; 4] = ["veth", "bridge", "tun", "macvlan"];
+
+/// The MAC address of the interface `name`.
+pub(crate) fn mac(name: &str) -> io::Result<[u8; 6]> {
+    let mut request = Request::new(name)?;
+    request.ioctl(libc::SIOCGIFHWADDR)?;
+    // SAFETY: SIOCGIFHWADDR filled this member of the union.
+    let address = unsafe { request.0.ifr_ifru.ifru_hwaddr };
+    if address.sa_family != libc::ARPHRD_ETHER {
+        return Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "not an Ethernet interface",
+        ));
+    }
+    let mut mac = [0; 6];
+    for (byte, raw) in mac.iter_mut().zip(address.sa_data) {
+        *byte = raw.to_ne_bytes()[0];
+    }
+    Ok(mac)
+}
+
+/// The name of the interface of this index.
+pub(crate) fn name(ifindex: u32) -> io::Result<String> {
+    let mut buffer = [0; libc::IF_NAMESIZE];
+    // SAFETY: the buffer is as large as the call demands.
+    let name = unsafe { libc::if_indextoname(ifindex, buffer.as_mut_ptr()) };
+    if name.is_null() {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel ended it with a zero.
+    Ok(unsafe { CStr::from_ptr(buffer.as_ptr()) }
+        .to_string_lossy()
+        .into_owned())
+}
+
+/// Whether XDP belongs into the generic path on the interface `name` whatever its driver offers.
+pub(crate) fn wants_generic(name: &str) -> io::Result<bool> {
+    let driver = driver(name)?;
+    Ok(driver.is_none_or(|driver| GENERIC_DRIVERS.contains(&driver.as_str())))
+}
+
+/// The driver's name; some interfaces have none to tell.
+fn driver(name: &str) -> io::Result<Option<String>> {
+    const ETHTOOL_GDRVINFO: u32 = 3;
+    #[repr(C)]
+    struct DriverInfo {
+        command: u32,
+        driver: [u8; 32],
+        rest: [u8; 256],
+    }
+    let mut info = DriverInfo {
+        command: ETHTOOL_GDRVINFO,
+        driver: [0; 32],
+        rest: [0; 256],
+    };
+    let mut request = Request::new(name)?;
+    request.0.ifr_ifru.ifru_data = (&raw mut info).cast();
+    match request.ioctl(libc::SIOCETHTOOL) {
+        Ok(()) => {}
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let name = CStr::from_bytes_until_nul(&info.driver).unwrap_or_default();
+    Ok(Some(name.to_string_lossy().into_owned()))
+}
+
+struct Request(libc::ifreq);
+
+impl Request {
+    fn new(name: &str) -> io::Result<Self> {
+        // SAFETY: all zeros is a valid request.
+        let mut request: libc::ifreq = unsafe { zeroed() };
+        if name.len() >= request.ifr_name.len() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "interface name too long",
+            ));
+        }
+        for (slot, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
+            *slot = libc::c_char::from_ne_bytes([byte]);
+        }
+        Ok(Self(request))
+    }
+
+    fn ioctl(&mut self, request: libc::c_ulong) -> io::Result<()> {
+        let socket = socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
+        // SAFETY: every request used here reads and writes an `ifreq`.
+        let result = unsafe { libc::ioctl(socket.as_raw_fd(), request, &raw mut self.0) };
+        if result < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
+    }
+}
+
+fn socket(domain: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
+    // SAFETY: a plain system call.
+    let fd = unsafe { libc::socket(domain, kind | libc::SOCK_CLOEXEC, protocol) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a descriptor that nobody else has.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The id of the XDP program on the interface, if there is one.
+pub(crate) fn xdp_program(ifindex: u32) -> io::Result<Option<u32>> {
+    const IFLA_XDP: u16 = 43;
+    /// The first three tell a program by mode, the last one if there is but one.
+    const PROGRAM_IDS: [u16; 4] = [4, 5, 6, 7];
+    let answer = get_link(ifindex)?;
+    let Some(attributes) = answer.get(16 + 16..) else {
+        return Ok(None);
+    };
+    let xdp = Attributes(attributes).find(|(kind, _)| kind & 0x3fff == IFLA_XDP);
+    let Some((_, nested)) = xdp else {
+        return Ok(None);
+    };
+    let id = Attributes(nested)
+        .find(|(kind, _)| PROGRAM_IDS.contains(kind))
+        .and_then(|(_, value)| {
+            let id = u32::from_ne_bytes(value.get(..4)?.try_into().ok()?);
+            (id != 0).then_some(id)
+        });
+    Ok(id)
+}
+
+/// The kernel's RTM_NEWLINK message for the interface.
+fn get_link(ifindex: u32) -> io::Result<Vec<u8>> {
+    let socket = socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE)?;
+    // struct nlmsghdr and struct ifinfomsg, 16 bytes each.
+    let mut request = Vec::with_capacity(32);
+    request.extend(32u32.to_ne_bytes());
+    request.extend(libc::RTM_GETLINK.to_ne_bytes());
+    request.extend(1u16.to_ne_bytes());
+    request.extend([0; 12]);
+    request.extend(ifindex.to_ne_bytes());
+    request.extend([0; 8]);
+    // SAFETY: the buffer is as long as said.
+    let sent = unsafe {
+        libc::send(
+            socket.as_raw_fd(),
+            request.as_ptr().cast(),
+            request.len(),
+            0,
+        )
+    };
+    if sent < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut answer = vec![0; 65_536];
+    // SAFETY: the buffer is as long as said.
+    let length = unsafe {
+        libc::recv(
+            socket.as_raw_fd(),
+            answer.as_mut_ptr().cast(),
+            answer.len(),
+            0,
+        )
+    };
+    let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
+    answer.truncate(length);
+    let kind = answer
+        .get(4..6)
+        .map(|kind| u16::from_ne_bytes([kind[0], kind[1]]));
+    if kind != Some(libc::RTM_NEWLINK) {
+        return Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("no interface {ifindex}"),
+        ));
+    }
+    Ok(answer)
+}
+
+/// Netlink attributes one after the other.
+struct Attributes<'a>(&'a [u8]);
+
+impl<'a> Iterator for Attributes<'a> {
+    type Item = (u16, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let header = self.0.get(..4)?;
+        let length = usize::from(u16::from_ne_bytes([header[0], header[1]]));
+        let kind = u16::from_ne_bytes([header[2], header[3]]);
+        let value = self.0.get(4..length)?;
+        self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((kind, value))
+    }
+}

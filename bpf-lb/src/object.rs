@@ -1,0 +1,7 @@
+//! The compiled programs, as `build.rs` left them.
+
+/// The programs that are attached.
+pub static LANDFALL: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/landfall"));
+
+/// The same behind a prologue for repeated runs; benches load it.
+pub static BENCH: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/landfall-bench"));

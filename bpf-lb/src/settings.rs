@@ -1,0 +1,62 @@
+//! How large the data path is, and where it lives.
+
+use std::path::PathBuf;
+
+use crate::maglev;
+
+/// What [`crate::Director::load`] needs to know. Changing a size on a running node rebuilds the
+/// maps that depend on it; everything else is kept over a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// A directory on a bpffs; maps and links are pinned below it.
+    pub pin_dir: PathBuf,
+    /// Slots in a Maglev table: [`maglev::SLOTS`] or [`maglev::SLOTS_LARGE`]. The same on every node.
+    pub table_slots: u32,
+    /// Frontends with backends, both families together. Each costs 4 bytes a slot.
+    pub frontends: u32,
+    /// Backends, at most 65,535.
+    pub backends: u32,
+    /// Other nodes.
+    pub hops: u32,
+    /// Connections delivered on this node at a time, IPv4.
+    pub connections4: u32,
+    /// Connections delivered on this node at a time, IPv6.
+    pub connections6: u32,
+    /// New connections that one CPU may record in a second.
+    pub insert_budget: u32,
+}
+
+impl Settings {
+    /// The defaults, below `pin_dir`.
+    #[must_use]
+    pub fn new(pin_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            pin_dir: pin_dir.into(),
+            table_slots: maglev::SLOTS,
+            frontends: 512,
+            backends: 16_384,
+            hops: 4_096,
+            connections4: 262_144,
+            connections6: 65_536,
+            insert_budget: 100_000,
+        }
+    }
+
+    /// Tables in the map: one for each frontend, and some to build the next ones in, so that a
+    /// table is not written to again right after packets have stopped using it.
+    pub(crate) fn tables(&self) -> u32 {
+        self.frontends + SPARE_TABLES
+    }
+
+    /// Room for the frontends of before and after a change, because removals come last.
+    pub(crate) fn frontend_entries(&self) -> u32 {
+        self.frontends * 2
+    }
+
+    /// The same for the nodes' MAC addresses.
+    pub(crate) fn node_entries(&self) -> u32 {
+        self.hops * 2
+    }
+}
+
+const SPARE_TABLES: u32 = 8;

@@ -1,0 +1,297 @@
+//! The XDP program on exact bytes: what is directed, what is delivered, what its replies become.
+
+mod support;
+
+use landfall_bpf_lb::Verdict;
+use landfall_bpf_lb::desired::{BackendState, Protocol};
+use support::Node;
+use support::frames::{CLIENT_MAC, Flow, Shape, frame, see, shaped};
+use support::run::{NEXT, PASS, REDIRECT, TX, receive, send};
+use support::scene::{HOPS, each, families};
+
+/// Shapes in which every packet must be understood.
+fn shapes(ipv6: bool, protocol: Protocol) -> Vec<Shape> {
+    let mut shapes = vec![
+        Shape::default(),
+        Shape {
+            syn: false,
+            ..Shape::default()
+        },
+    ];
+    shapes.extend((0..=17).map(|length| Shape {
+        payload: vec![0xa5; length],
+        ..Shape::default()
+    }));
+    shapes.push(Shape {
+        payload: (0..1400).map(|n| (n % 251) as u8).collect(),
+        ..Shape::default()
+    });
+    shapes.push(Shape {
+        hop_limit: 2,
+        ..Shape::default()
+    });
+    shapes.push(Shape {
+        hop_limit: 255,
+        ..Shape::default()
+    });
+    shapes.extend([vec![7], vec![7, 4095]].map(|tags| Shape {
+        tags,
+        ..Shape::default()
+    }));
+    if ipv6 {
+        let chains = [
+            vec![0],
+            vec![60],
+            vec![43],
+            vec![0, 60],
+            vec![0, 60, 43, 60],
+        ];
+        shapes.extend(chains.map(|extensions| Shape {
+            extensions,
+            ..Shape::default()
+        }));
+    } else {
+        let options = [vec![1, 1, 1, 0], vec![1; 40]];
+        shapes.extend(options.map(|options| Shape {
+            options,
+            ..Shape::default()
+        }));
+    }
+    if protocol == Protocol::Udp {
+        shapes.push(Shape {
+            tags: vec![7],
+            payload: vec![1],
+            ..Shape::default()
+        });
+    }
+    shapes
+}
+
+#[test]
+fn a_remote_backends_packet_gets_new_ethernet_addresses_and_a_lower_hop_limit() {
+    needs_root!("a_remote_backends_packet_gets_new_ethernet_addresses_and_a_lower_hop_limit");
+    let node = Node::new();
+    each(&node, Some(0), |director, family, protocol| {
+        for shape in shapes(family.vip.is_ipv6(), protocol) {
+            let sent = shaped(family.flow(protocol), &shape);
+            let ran = receive(director, node.ifindex, &sent);
+            assert_eq!(
+                (ran.action, ran.verdict()),
+                (TX, Verdict::Directed),
+                "{shape:?}"
+            );
+            let (before, after) = (see(&sent), see(&ran.frame));
+            assert_eq!(after.destination_mac, HOPS[0]);
+            assert_eq!(after.source_mac, support::OWN);
+            assert_eq!(after.hop_limit, before.hop_limit - 1);
+            assert_eq!((after.from, after.to), (before.from, before.to));
+            assert_eq!(after.checksum, before.checksum);
+            assert_eq!((after.payload, after.tags), (before.payload, before.tags));
+        }
+    });
+}
+
+#[test]
+fn a_local_backends_packet_becomes_the_pods_and_its_replies_the_vips() {
+    needs_root!("a_local_backends_packet_becomes_the_pods_and_its_replies_the_vips");
+    let node = Node::new();
+    each(&node, None, |director, family, protocol| {
+        for shape in shapes(family.vip.is_ipv6(), protocol) {
+            let sent = shaped(family.flow(protocol), &shape);
+            let ran = receive(director, node.ifindex, &sent);
+            assert_eq!(
+                (ran.action, ran.verdict()),
+                (PASS, Verdict::Delivered),
+                "{shape:?}"
+            );
+            let (before, after) = (see(&sent), see(&ran.frame));
+            assert_eq!((after.from, after.to), (family.client, family.pods[0]));
+            assert_eq!(after.hop_limit, before.hop_limit);
+            assert_eq!((after.payload, after.tags), (before.payload, before.tags));
+            assert_eq!(
+                (after.source_mac, after.destination_mac),
+                (CLIENT_MAC, support::OWN)
+            );
+
+            let reply = shaped(
+                family.reply(protocol),
+                &Shape {
+                    syn: false,
+                    ..shape
+                },
+            );
+            let ran = send(director, &reply);
+            assert_eq!((ran.action, ran.verdict()), (NEXT, Verdict::ReplyRewritten));
+            let (before, after) = (see(&reply), see(&ran.frame));
+            assert_eq!((after.from, after.to), (family.vip, family.client));
+            assert_eq!(
+                (after.payload, after.hop_limit),
+                (before.payload, before.hop_limit)
+            );
+        }
+    });
+}
+
+#[test]
+fn a_udp_checksum_of_zero_stays_zero_both_ways() {
+    needs_root!("a_udp_checksum_of_zero_stays_zero_both_ways");
+    let node = Node::new();
+    let [family, _] = families();
+    let mut director = node.director();
+    let local = [(0, None, BackendState::Active)];
+    director
+        .apply(&family.desired(Protocol::Udp, node.ifindex, &local))
+        .unwrap();
+    let without = |flow| {
+        let mut frame = frame(flow);
+        frame[40..42].copy_from_slice(&[0, 0]);
+        frame
+    };
+    let ran = receive(
+        &mut director,
+        node.ifindex,
+        &without(family.flow(Protocol::Udp)),
+    );
+    assert_eq!(ran.verdict(), Verdict::Delivered);
+    assert_eq!(see(&ran.frame).checksum, 0);
+    assert_eq!(see(&ran.frame).to, family.pods[0]);
+    let ran = send(&mut director, &without(family.reply(Protocol::Udp)));
+    assert_eq!(ran.verdict(), Verdict::ReplyRewritten);
+    assert_eq!(see(&ran.frame).checksum, 0);
+    assert_eq!(see(&ran.frame).from, family.vip);
+}
+
+#[test]
+fn checksums_stay_exact_over_every_client_port() {
+    needs_root!("checksums_stay_exact_over_every_client_port");
+    let node = Node::new();
+    let mut director = node.director();
+    for family in families() {
+        let local = [(0, None, BackendState::Active)];
+        director
+            .apply(&family.desired(Protocol::Udp, node.ifindex, &local))
+            .unwrap();
+        // Some of the sums come out as zero, which UDP writes as all ones.
+        for port in (1..=u16::MAX).step_by(17) {
+            let mut flow = family.flow(Protocol::Udp);
+            flow.client.set_port(port);
+            let ran = receive(&mut director, node.ifindex, &frame(flow));
+            assert_eq!(ran.verdict(), Verdict::Delivered);
+            assert_eq!(see(&ran.frame).to, family.pods[0]);
+        }
+    }
+}
+
+#[test]
+fn a_hop_behind_another_interface_is_redirected_to() {
+    needs_root!("a_hop_behind_another_interface_is_redirected_to");
+    let node = Node::new();
+    let mut director = node.director();
+    for family in families() {
+        let remote = [(0, Some(0), BackendState::Active)];
+        director
+            .apply(&family.desired(Protocol::Tcp, node.other, &remote))
+            .unwrap();
+        let ran = receive(
+            &mut director,
+            node.ifindex,
+            &frame(family.flow(Protocol::Tcp)),
+        );
+        assert_eq!(
+            (ran.action, ran.verdict()),
+            (REDIRECT, Verdict::DirectedElsewhere)
+        );
+        assert_eq!(see(&ran.frame).destination_mac, HOPS[0]);
+    }
+}
+
+#[test]
+fn a_reply_of_no_tracked_connection_is_left_alone() {
+    needs_root!("a_reply_of_no_tracked_connection_is_left_alone");
+    let node = Node::new();
+    each(&node, None, |director, family, protocol| {
+        receive(director, node.ifindex, &frame(family.flow(protocol)));
+        let elsewhere = "198.51.100.8:40001".parse().unwrap();
+        let elsewhere6 = "[2001:db8:ffff::8]:40001".parse().unwrap();
+        let to = if family.vip.is_ipv6() {
+            elsewhere6
+        } else {
+            elsewhere
+        };
+        let sent = frame(Flow {
+            client: family.pods[0],
+            to,
+            protocol,
+        });
+        let ran = send(director, &sent);
+        assert_eq!((ran.action, ran.verdict()), (NEXT, Verdict::ReplyUntracked));
+        assert_eq!(ran.frame, sent);
+    });
+}
+
+#[test]
+fn affinity_sends_all_ports_of_a_client_to_one_backend() {
+    needs_root!("affinity_sends_all_ports_of_a_client_to_one_backend");
+    let node = Node::new();
+    let mut director = node.director();
+    for family in families() {
+        let remote = [
+            (0, Some(0), BackendState::Active),
+            (1, Some(1), BackendState::Active),
+        ];
+        let mut desired = family.desired(Protocol::Tcp, node.ifindex, &remote);
+        for affinity in [false, true] {
+            desired
+                .frontends
+                .values_mut()
+                .for_each(|vip| vip.client_ip_affinity = affinity);
+            director.apply(&desired).unwrap();
+            let mut reached = std::collections::BTreeSet::new();
+            for port in 40_000..40_100 {
+                let mut flow = family.flow(Protocol::Tcp);
+                flow.client.set_port(port);
+                reached.insert(
+                    see(&receive(&mut director, node.ifindex, &frame(flow)).frame).destination_mac,
+                );
+            }
+            assert_eq!(reached.len(), if affinity { 1 } else { 2 });
+        }
+    }
+}
+
+#[test]
+fn two_nodes_choose_the_same_backend_for_every_flow() {
+    needs_root!("two_nodes_choose_the_same_backend_for_every_flow");
+    // The second backend's node sees it as its own, and must deliver just what the first sends it.
+    let [family, _] = families();
+    let choices = |at: [Option<usize>; 2]| {
+        std::thread::spawn(move || {
+            let node = Node::new();
+            let mut director = node.director();
+            let backends = [
+                (0, at[0], BackendState::Active),
+                (1, at[1], BackendState::Active),
+            ];
+            director
+                .apply(&family.desired(Protocol::Tcp, node.ifindex, &backends))
+                .unwrap();
+            let choose = |port| {
+                let mut flow = family.flow(Protocol::Tcp);
+                flow.client.set_port(port);
+                receive(&mut director, node.ifindex, &frame(flow)).verdict() == Verdict::Delivered
+            };
+            (1..2_000).map(choose).collect::<Vec<bool>>()
+        })
+        .join()
+        .unwrap()
+    };
+    let first: Vec<bool> = choices([None, Some(1)]);
+    let second: Vec<bool> = choices([Some(0), None]);
+    assert!(
+        first
+            .iter()
+            .zip(&second)
+            .all(|(first, second)| first != second)
+    );
+    assert!(first.contains(&true) && second.contains(&true));
+}

@@ -1,0 +1,237 @@
+//! Restart, other programs on the interface, changed sizes, removal.
+
+mod support;
+
+use landfall_bpf_lb::desired::{BackendState, Protocol};
+use landfall_bpf_lb::{AttachError, AttachMode, Director, LoadError, Settings, Verdict, XdpPath};
+use support::frames::{frame, see};
+use support::run::{receive, send};
+use support::scene::families;
+use support::{Node, run_command};
+
+const LOCAL: [(usize, Option<usize>, BackendState); 1] = [(0, None, BackendState::Active)];
+
+#[test]
+fn a_restart_keeps_connections_and_has_nothing_to_do() {
+    needs_root!("a_restart_keeps_connections_and_has_nothing_to_do");
+    let node = Node::new();
+    for family in families() {
+        let desired = family.desired(Protocol::Tcp, node.ifindex, &LOCAL);
+        let mut director = node.director();
+        director.apply(&desired).unwrap();
+        let sent = frame(family.flow(Protocol::Tcp));
+        assert_eq!(
+            receive(&mut director, node.ifindex, &sent).verdict(),
+            Verdict::Delivered
+        );
+        let counted = director.counters().unwrap();
+        drop(director);
+
+        let mut director = Director::load(&node.settings).unwrap();
+        assert_eq!(director.counters().unwrap(), counted);
+        let reply = send(&mut director, &frame(family.reply(Protocol::Tcp)));
+        assert_eq!(see(&reply.frame).from, family.vip);
+        assert_eq!(director.apply(&desired).unwrap().operations, 0);
+        let attached = director
+            .attach(node.ifindex, "seg0", AttachMode::Auto)
+            .unwrap();
+        assert!(attached.replaced);
+    }
+}
+
+#[test]
+fn the_programs_stay_attached_while_nothing_runs() {
+    needs_root!("the_programs_stay_attached_while_nothing_runs");
+    let node = Node::new();
+    drop(node.director());
+    let shown = run_command("ip", &["-details", "link", "show", "seg0"]);
+    assert!(shown.contains("prog/xdp id"), "{shown}");
+    Director::remove(&node.settings).unwrap();
+    let shown = run_command("ip", &["-details", "link", "show", "seg0"]);
+    assert!(!shown.contains("prog/xdp id"), "{shown}");
+    assert!(!node.settings.pin_dir.exists());
+}
+
+#[test]
+fn a_restart_replaces_the_program_in_place() {
+    needs_root!("a_restart_replaces_the_program_in_place");
+    let program = || {
+        let shown = run_command("ip", &["-details", "link", "show", "seg0"]);
+        let id = shown
+            .split("prog/xdp id ")
+            .nth(1)
+            .expect("a program")
+            .split(' ')
+            .next();
+        id.unwrap_or_default().to_owned()
+    };
+    let node = Node::new();
+    let _first = node.director();
+    let before = program();
+    let _second = Director::load(&node.settings).unwrap();
+    assert_ne!(program(), before);
+}
+
+#[test]
+fn an_interface_with_another_program_is_left_to_it() {
+    needs_root!("an_interface_with_another_program_is_left_to_it");
+    let node = Node::new();
+    let mut stranger = node.director();
+    let path = node.settings.pin_dir.join("stranger");
+    let program: &mut aya::programs::Xdp = stranger
+        .programs()
+        .program_mut("landfall_empty")
+        .unwrap()
+        .try_into()
+        .unwrap();
+    program.load().unwrap();
+    program.pin(&path).unwrap();
+    for mode in ["xdpgeneric", "xdpdrv"] {
+        run_command(
+            "ip",
+            &[
+                "link",
+                "set",
+                "dev",
+                "seg1",
+                mode,
+                "pinned",
+                path.to_str().unwrap(),
+            ],
+        );
+        let id = program.info().unwrap().id();
+        let refused = stranger_attach(&node);
+        assert!(
+            matches!(refused, AttachError::Occupied { ifindex, prog_id } if ifindex == node.other && prog_id == id),
+            "{refused}"
+        );
+        let shown = run_command("ip", &["-details", "link", "show", "seg1"]);
+        assert!(shown.contains(&format!("id {id} ")), "{shown}");
+        run_command("ip", &["link", "set", "dev", "seg1", mode, "off"]);
+    }
+    // Once it is gone there is room.
+    let mut director = Director::load(&node.settings).unwrap();
+    director
+        .attach(node.other, "seg1", AttachMode::Auto)
+        .unwrap();
+}
+
+fn stranger_attach(node: &Node) -> AttachError {
+    let mut director = Director::load(&node.settings).unwrap();
+    director
+        .attach(node.other, "seg1", AttachMode::Auto)
+        .expect_err("occupied")
+}
+
+#[test]
+fn a_veth_runs_in_the_generic_path_unless_asked_otherwise() {
+    needs_root!("a_veth_runs_in_the_generic_path_unless_asked_otherwise");
+    let node = Node::new();
+    let mut director = Director::load(&node.settings).unwrap();
+    let mut path = |mode| {
+        let attached = director.attach(node.ifindex, "seg0", mode).unwrap();
+        director.detach(node.ifindex).unwrap();
+        attached.path
+    };
+    assert_eq!(path(AttachMode::Auto), XdpPath::Generic);
+    assert_eq!(path(AttachMode::Native), XdpPath::Native);
+    assert_eq!(path(AttachMode::Generic), XdpPath::Generic);
+}
+
+#[test]
+fn an_interface_that_came_back_under_its_old_index_is_attached_anew() {
+    needs_root!("an_interface_that_came_back_under_its_old_index_is_attached_anew");
+    let node = Node::new();
+    let mut director = node.director();
+    run_command("ip", &["link", "del", "seg0"]);
+    let index = node.ifindex.to_string();
+    run_command(
+        "ip",
+        &[
+            "link", "add", "seg0", "index", &index, "type", "veth", "peer", "name", "seg0p",
+        ],
+    );
+    let attached = director
+        .attach(node.ifindex, "seg0", AttachMode::Auto)
+        .unwrap();
+    assert!(!attached.replaced);
+}
+
+#[test]
+fn a_vanished_interface_does_not_stand_in_a_restarts_way() {
+    needs_root!("a_vanished_interface_does_not_stand_in_a_restarts_way");
+    let node = Node::new();
+    drop(node.director());
+    run_command("ip", &["link", "del", "seg0"]);
+    let mut director = Director::load(&node.settings).unwrap();
+    director.detach(node.ifindex).unwrap();
+}
+
+#[test]
+fn changed_sizes_make_new_tables_and_keep_connections() {
+    needs_root!("changed_sizes_make_new_tables_and_keep_connections");
+    let node = Node::new();
+    let [family, _] = families();
+    let desired = family.desired(Protocol::Tcp, node.ifindex, &LOCAL);
+    let mut director = node.director();
+    director.apply(&desired).unwrap();
+    receive(
+        &mut director,
+        node.ifindex,
+        &frame(family.flow(Protocol::Tcp)),
+    );
+    drop(director);
+    let larger = Settings {
+        table_slots: 65_537,
+        ..node.settings.clone()
+    };
+    let mut director = Director::load(&larger).unwrap();
+    assert!(director.apply(&desired).unwrap().operations > 0);
+    let reply = send(&mut director, &frame(family.reply(Protocol::Tcp)));
+    assert_eq!(see(&reply.frame).from, family.vip);
+    assert_eq!(
+        receive(
+            &mut director,
+            node.ifindex,
+            &frame(family.flow(Protocol::Tcp))
+        )
+        .verdict(),
+        Verdict::Delivered
+    );
+}
+
+#[test]
+fn a_directory_that_is_no_bpffs_is_refused_with_the_remedy() {
+    needs_root!("a_directory_that_is_no_bpffs_is_refused_with_the_remedy");
+    let refused = Director::load(&Settings::new("/tmp/landfall-no-bpffs"))
+        .err()
+        .expect("refused");
+    assert!(matches!(refused, LoadError::NotBpffs { .. }));
+    assert!(refused.to_string().contains("mount -t bpf"));
+}
+
+#[test]
+fn an_unknown_interface_is_an_error_that_names_it() {
+    needs_root!("an_unknown_interface_is_an_error_that_names_it");
+    let node = Node::new();
+    let mut director = Director::load(&node.settings).unwrap();
+    let error = director
+        .attach(9_999, "nowhere0", AttachMode::Auto)
+        .expect_err("no such interface");
+    assert!(error.to_string().contains("nowhere0"), "{error}");
+}
+
+#[test]
+fn removing_what_was_never_there_is_no_error() {
+    needs_root!("removing_what_was_never_there_is_no_error");
+    let node = Node::new();
+    Director::remove(&node.settings).unwrap();
+}
+
+#[test]
+fn the_kernel_has_room_for_every_size_the_defaults_ask_for() {
+    needs_root!("the_kernel_has_room_for_every_size_the_defaults_ask_for");
+    let node = Node::new();
+    let settings = Settings::new(node.settings.pin_dir.clone());
+    Director::load(&settings).unwrap();
+}

@@ -1,0 +1,269 @@
+//! What is not ours, or not understood, reaches the kernel byte for byte.
+
+mod support;
+
+use landfall_bpf_lb::desired::{BackendState, Desired, Protocol, Vip};
+use landfall_bpf_lb::{Director, Verdict};
+use support::frames::{Shape, frame, shaped};
+use support::run::{PASS, receive, send};
+use support::scene::{each, families};
+use support::{Node, OWN};
+
+fn untouched(director: &mut Director, ifindex: u32, sent: &[u8], verdict: Verdict) {
+    let ran = receive(director, ifindex, sent);
+    assert_eq!((ran.action, ran.verdict()), (PASS, verdict));
+    assert_eq!(ran.frame, sent);
+}
+
+#[test]
+fn other_addresses_ports_and_protocols_are_not_ours() {
+    needs_root!("other_addresses_ports_and_protocols_are_not_ours");
+    let node = Node::new();
+    for at in [None, Some(0)] {
+        each(&node, at, |director, family, protocol| {
+            let mut flow = family.flow(protocol);
+            flow.to.set_port(81);
+            untouched(director, node.ifindex, &frame(flow), Verdict::NotFrontend);
+            let mut flow = family.flow(protocol);
+            flow.to.set_ip(family.nodes[0]);
+            untouched(director, node.ifindex, &frame(flow), Verdict::NotFrontend);
+            let mut flow = family.flow(protocol);
+            flow.protocol = if protocol == Protocol::Tcp {
+                Protocol::Udp
+            } else {
+                Protocol::Tcp
+            };
+            untouched(director, node.ifindex, &frame(flow), Verdict::NotFrontend);
+        });
+    }
+}
+
+#[test]
+fn a_frame_cut_at_any_length_passes() {
+    needs_root!("a_frame_cut_at_any_length_passes");
+    let node = Node::new();
+    for at in [None, Some(0)] {
+        each(&node, at, |director, family, protocol| {
+            for tags in [vec![], vec![5, 6]] {
+                let whole = shaped(
+                    family.flow(protocol),
+                    &Shape {
+                        tags,
+                        ..Shape::default()
+                    },
+                );
+                // The kernel runs nothing on less than an Ethernet header.
+                for length in 14..whole.len() {
+                    untouched(director, node.ifindex, &whole[..length], Verdict::Malformed);
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn a_reply_cut_at_any_length_passes_unless_its_headers_are_whole() {
+    needs_root!("a_reply_cut_at_any_length_passes_unless_its_headers_are_whole");
+    let node = Node::new();
+    each(&node, None, |director, family, protocol| {
+        receive(director, node.ifindex, &frame(family.flow(protocol)));
+        let whole = shaped(
+            family.reply(protocol),
+            &Shape {
+                payload: vec![],
+                ..Shape::default()
+            },
+        );
+        // The kernel lets no less than an IP header leave.
+        let least = if family.vip.is_ipv4() { 34 } else { 54 };
+        for length in least..whole.len() {
+            let ran = send(director, &whole[..length]);
+            let verdict = ran.verdict();
+            assert!(
+                verdict == Verdict::ReplyUntracked && ran.frame == whole[..length]
+                    || verdict == Verdict::ReplyRewritten
+                    || verdict == Verdict::ReplyBroken,
+                "{length}: {verdict:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn fragments_pass() {
+    needs_root!("fragments_pass");
+    let node = Node::new();
+    each(&node, None, |director, family, protocol| {
+        let mut sent = frame(family.flow(protocol));
+        if family.vip.is_ipv4() {
+            sent[20] = 0x20;
+        } else {
+            sent.splice(54..54, [sent[20], 0, 0, 1, 0, 0, 0, 9]);
+            sent[20] = 44;
+            sent[19] += 8;
+        }
+        untouched(director, node.ifindex, &sent, Verdict::Fragment);
+    });
+}
+
+#[test]
+fn arp_and_icmp_pass() {
+    needs_root!("arp_and_icmp_pass");
+    let node = Node::new();
+    each(&node, None, |director, family, protocol| {
+        let mut arp = vec![0xff; 6];
+        arp.extend([2, 0, 0, 0, 0, 1, 0x08, 0x06]);
+        arp.resize(60, 0);
+        untouched(director, node.ifindex, &arp, Verdict::NotIp);
+        let mut icmp = frame(family.flow(protocol));
+        let (field, number) = if family.vip.is_ipv4() {
+            (23, 1)
+        } else {
+            (20, 58)
+        };
+        icmp[field] = number;
+        untouched(director, node.ifindex, &icmp, Verdict::OtherProtocol);
+    });
+}
+
+#[test]
+fn a_hop_limit_of_one_is_not_ours_to_use_up() {
+    needs_root!("a_hop_limit_of_one_is_not_ours_to_use_up");
+    let node = Node::new();
+    each(&node, Some(0), |director, family, protocol| {
+        for hop_limit in [0, 1] {
+            let sent = shaped(
+                family.flow(protocol),
+                &Shape {
+                    hop_limit,
+                    ..Shape::default()
+                },
+            );
+            untouched(director, node.ifindex, &sent, Verdict::HopLimit);
+        }
+    });
+}
+
+#[test]
+fn a_frame_for_another_mac_address_passes() {
+    needs_root!("a_frame_for_another_mac_address_passes");
+    let node = Node::new();
+    for at in [None, Some(0)] {
+        each(&node, at, |director, family, protocol| {
+            for destination in [[0x02, 9, 9, 9, 9, 9], [0xff; 6], [0x33, 0x33, 0, 0, 0, 1]] {
+                let shape = Shape {
+                    destination,
+                    ..Shape::default()
+                };
+                untouched(
+                    director,
+                    node.ifindex,
+                    &shaped(family.flow(protocol), &shape),
+                    Verdict::NotOurMac,
+                );
+            }
+            // Right again, at the end: it was the address.
+            let shape = Shape {
+                destination: OWN,
+                ..Shape::default()
+            };
+            assert_ne!(
+                receive(
+                    director,
+                    node.ifindex,
+                    &shaped(family.flow(protocol), &shape)
+                )
+                .verdict(),
+                Verdict::NotOurMac
+            );
+        });
+    }
+}
+
+#[test]
+fn a_frontend_without_backends_passes() {
+    needs_root!("a_frontend_without_backends_passes");
+    let node = Node::new();
+    let mut director = node.director();
+    for family in families() {
+        let mut desired = Desired::default();
+        desired
+            .frontends
+            .insert(family.frontend(Protocol::Tcp), Vip::default());
+        director.apply(&desired).unwrap();
+        let sent = frame(family.flow(Protocol::Tcp));
+        untouched(&mut director, node.ifindex, &sent, Verdict::NoBackend);
+    }
+}
+
+#[test]
+fn a_node_whose_mac_address_is_unknown_is_not_directed_to() {
+    needs_root!("a_node_whose_mac_address_is_unknown_is_not_directed_to");
+    let node = Node::new();
+    let mut director = node.director();
+    for family in families() {
+        let remote = [(0, Some(0), BackendState::Active)];
+        let mut desired = family.desired(Protocol::Tcp, node.ifindex, &remote);
+        let hops = std::mem::take(&mut desired.hops);
+        director.apply(&desired).unwrap();
+        let sent = frame(family.flow(Protocol::Tcp));
+        untouched(&mut director, node.ifindex, &sent, Verdict::NoHop);
+        desired.hops = hops;
+        director.apply(&desired).unwrap();
+        assert_eq!(
+            receive(&mut director, node.ifindex, &sent).verdict(),
+            Verdict::Directed
+        );
+    }
+}
+
+#[test]
+fn a_client_port_that_already_reaches_the_pod_by_another_frontend_passes() {
+    needs_root!("a_client_port_that_already_reaches_the_pod_by_another_frontend_passes");
+    let node = Node::new();
+    each(&node, None, |director, family, protocol| {
+        let mut desired =
+            family.desired(protocol, node.ifindex, &[(0, None, BackendState::Active)]);
+        let mut second = family.frontend(protocol);
+        second.port = 8081;
+        let vip = desired.frontends[&family.frontend(protocol)].clone();
+        desired.frontends.insert(second, vip);
+        director.apply(&desired).unwrap();
+        let first = receive(director, node.ifindex, &frame(family.flow(protocol)));
+        assert_eq!(first.verdict(), Verdict::Delivered);
+        let mut flow = family.flow(protocol);
+        flow.to.set_port(8081);
+        untouched(director, node.ifindex, &frame(flow), Verdict::Collision);
+    });
+}
+
+#[test]
+fn more_new_connections_than_the_budget_allows_pass() {
+    needs_root!("more_new_connections_than_the_budget_allows_pass");
+    let mut node = Node::new();
+    node.settings.insert_budget = 3;
+    let mut director = node.director();
+    let [family, _] = families();
+    let local = [(0, None, BackendState::Active)];
+    director
+        .apply(&family.desired(Protocol::Tcp, node.ifindex, &local))
+        .unwrap();
+    let mut over = 0;
+    for port in 1_000..1_100 {
+        let mut flow = family.flow(Protocol::Tcp);
+        flow.client.set_port(port);
+        let sent = frame(flow);
+        let ran = receive(&mut director, node.ifindex, &sent);
+        if ran.verdict() == Verdict::OverBudget {
+            assert_eq!(ran.frame, sent);
+            over += 1;
+        } else {
+            // What is known costs nothing.
+            assert_eq!(
+                receive(&mut director, node.ifindex, &sent).verdict(),
+                Verdict::Delivered
+            );
+        }
+    }
+    assert!(over > 0);
+}

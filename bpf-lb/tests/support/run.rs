@@ -1,0 +1,102 @@
+//! Running the programs on exact bytes, by `BPF_PROG_TEST_RUN`.
+
+use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp};
+use landfall_bpf_lb::{Director, Verdict};
+use std::collections::BTreeMap;
+
+pub(crate) const ABORTED: u32 = 0;
+pub(crate) const PASS: u32 = 2;
+pub(crate) const TX: u32 = 3;
+pub(crate) const REDIRECT: u32 = 4;
+/// What the TC program returns for everything but a broken reply.
+pub(crate) const NEXT: u32 = u32::MAX;
+
+/// What became of a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ran {
+    pub(crate) action: u32,
+    pub(crate) frame: Vec<u8>,
+    /// The verdicts counted during the run.
+    pub(crate) counted: BTreeMap<Verdict, u64>,
+}
+
+impl Ran {
+    /// The only verdict that was counted.
+    #[must_use]
+    pub(crate) fn verdict(&self) -> Verdict {
+        assert_eq!(self.counted.values().sum::<u64>(), 1, "{:?}", self.counted);
+        *self.counted.keys().next().unwrap()
+    }
+}
+
+/// A frame received on the interface `ifindex`.
+pub(crate) fn receive(director: &mut Director, ifindex: u32, frame: &[u8]) -> Ran {
+    let before = director.counters().unwrap();
+    let xdp: &Xdp = director
+        .programs()
+        .program("landfall_xdp")
+        .unwrap()
+        .try_into()
+        .unwrap();
+    let mut out = vec![0; frame.len() + 256];
+    let context = context(frame.len(), ifindex);
+    let result = xdp
+        .test_run(TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ctx_in: Some(&context),
+            ..TestRunOptions::new()
+        })
+        .unwrap();
+    out.truncate(result.data_size_out as usize);
+    Ran {
+        action: result.return_value,
+        frame: out,
+        counted: since(&before, director),
+    }
+}
+
+/// A frame about to leave.
+pub(crate) fn send(director: &mut Director, frame: &[u8]) -> Ran {
+    let before = director.counters().unwrap();
+    let egress: &SchedClassifier = director
+        .programs()
+        .program("landfall_egress")
+        .unwrap()
+        .try_into()
+        .unwrap();
+    let mut out = vec![0; frame.len() + 256];
+    let result = egress
+        .test_run(TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ..TestRunOptions::new()
+        })
+        .unwrap();
+    out.truncate(result.data_size_out as usize);
+    Ran {
+        action: result.return_value,
+        frame: out,
+        counted: since(&before, director),
+    }
+}
+
+fn since(before: &[(Verdict, u64)], director: &Director) -> BTreeMap<Verdict, u64> {
+    let after = director.counters().unwrap();
+    after
+        .into_iter()
+        .zip(before)
+        .map(|((verdict, after), (_, before))| (verdict, after - before))
+        .filter(|(_, count)| *count > 0)
+        .collect()
+}
+
+/// A `struct xdp_md`: all of the data, no metadata, the interface, its first queue.
+#[must_use]
+pub(crate) fn context(length: usize, ifindex: u32) -> Vec<u8> {
+    let length = u32::try_from(length).unwrap();
+    [0, length, 0, ifindex, 0, 0]
+        .into_iter()
+        .flat_map(u32::to_ne_bytes)
+        .collect()
+}

@@ -1,0 +1,206 @@
+//! The book of records: one entry for every address that somebody holds or keeps.
+//!
+//! An entry has two sides: what the API server last said of the record (`stored`), and what it
+//! shall say (`want`). Where they differ there is something to write. An address is free when it
+//! has no entry: neither wanted nor stored.
+//!
+//! Invariant: `taken`, `by_service` and `by_key` always follow from the entries (and, for `taken`,
+//! the nodes' addresses); only [`Book::set`] changes an entry.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use landfall_crds::{Holder, LoadBalancerIPSpec};
+
+use super::ServiceKey;
+use super::address::Point;
+use super::spans::{Span, Spans};
+
+/// `kind` of a Service in a record.
+pub const SERVICE: &str = "Service";
+
+/// A record as the API server last showed it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    /// Its spec.
+    pub spec: LoadBalancerIPSpec,
+    /// Its uid.
+    pub uid: String,
+    /// Its `resourceVersion`.
+    pub version: String,
+    /// What its `OutOfPool` condition says: nothing, or whether it is true and why.
+    pub out_of_pool: Option<(bool, String)>,
+}
+
+/// Both sides of one address.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Entry {
+    /// What the record shall say; `None`: it shall go.
+    pub want: Option<LoadBalancerIPSpec>,
+    /// What the API server has.
+    pub stored: Option<Stored>,
+}
+
+impl Entry {
+    /// Those who hold it, by what is wanted.
+    pub fn holders(&self) -> &[Holder] {
+        self.want.as_ref().map_or(&[], |want| &want.holders)
+    }
+
+    /// The Services among the holders.
+    pub fn services(&self) -> impl Iterator<Item = ServiceKey> + '_ {
+        self.holders().iter().filter_map(service_key)
+    }
+}
+
+/// The key of a holder that is a Service.
+pub fn service_key(holder: &Holder) -> Option<ServiceKey> {
+    (holder.kind == SERVICE).then(|| ServiceKey::new(&holder.namespace, &holder.name))
+}
+
+/// All entries, and what follows from them.
+#[derive(Clone, Debug, Default)]
+pub struct Book {
+    entries: BTreeMap<Point, Entry>,
+    nodes: BTreeMap<Point, String>,
+    taken: Spans,
+    by_service: BTreeMap<ServiceKey, BTreeSet<Point>>,
+    by_key: BTreeMap<String, BTreeSet<Point>>,
+    reserved: BTreeMap<ServiceKey, BTreeSet<Point>>,
+}
+
+impl Book {
+    /// The entry of an address.
+    pub fn get(&self, at: Point) -> Option<&Entry> {
+        self.entries.get(&at)
+    }
+
+    /// Every entry, ascending.
+    pub fn entries(&self) -> impl Iterator<Item = (Point, &Entry)> {
+        self.entries.iter().map(|(at, entry)| (*at, entry))
+    }
+
+    /// The entries within a span, ascending.
+    pub fn within(&self, span: Span) -> impl Iterator<Item = (Point, &Entry)> {
+        self.entries
+            .range(span.start..=span.end)
+            .map(|(at, entry)| (*at, entry))
+    }
+
+    /// Everything that cannot be handed out.
+    pub fn taken(&self) -> &Spans {
+        &self.taken
+    }
+
+    /// The addresses a Service holds.
+    pub fn held_by(&self, service: &ServiceKey) -> impl Iterator<Item = Point> + '_ {
+        self.by_service.get(service).into_iter().flatten().copied()
+    }
+
+    /// The addresses shared by a key.
+    pub fn shared_by(&self, key: &str) -> impl Iterator<Item = Point> + '_ {
+        self.by_key.get(key).into_iter().flatten().copied()
+    }
+
+    /// The addresses without holders that are kept for a Service.
+    pub fn reserved_for(&self, service: &ServiceKey) -> impl Iterator<Item = Point> + '_ {
+        self.reserved.get(service).into_iter().flatten().copied()
+    }
+
+    /// The node that has this address.
+    pub fn node_at(&self, at: Point) -> Option<&str> {
+        self.nodes.get(&at).map(String::as_str)
+    }
+
+    /// The names of all nodes with addresses.
+    pub fn nodes(&self) -> BTreeSet<String> {
+        self.nodes.values().cloned().collect()
+    }
+
+    /// The nodes' addresses within a span.
+    pub fn nodes_within(&self, span: Span) -> impl Iterator<Item = (Point, &str)> {
+        self.nodes
+            .range(span.start..=span.end)
+            .map(|(at, node)| (*at, node.as_str()))
+    }
+
+    /// Replaces an entry by what `edit` makes of it; one with neither side is gone.
+    pub fn set(&mut self, at: Point, edit: impl FnOnce(&mut Entry)) {
+        let mut entry = self.entries.remove(&at).unwrap_or_default();
+        self.unlink(at, &entry);
+        edit(&mut entry);
+        if entry == Entry::default() {
+            if !self.nodes.contains_key(&at) {
+                self.taken.remove(Span::point(at));
+            }
+            return;
+        }
+        for service in entry.services() {
+            self.by_service.entry(service).or_default().insert(at);
+        }
+        if let Some(want) = &entry.want {
+            if let Some(key) = want.sharing_key.as_deref().filter(|key| !key.is_empty()) {
+                self.by_key.entry(key.to_owned()).or_default().insert(at);
+            }
+            if let Some(service) = reservation(want) {
+                self.reserved.entry(service).or_default().insert(at);
+            }
+        }
+        self.taken.insert(Span::point(at));
+        self.entries.insert(at, entry);
+    }
+
+    fn unlink(&mut self, at: Point, entry: &Entry) {
+        for service in entry.services() {
+            forget(&mut self.by_service, &service, at);
+        }
+        if let Some(want) = &entry.want {
+            if let Some(key) = &want.sharing_key {
+                forget(&mut self.by_key, key, at);
+            }
+            if let Some(service) = reservation(want) {
+                forget(&mut self.reserved, &service, at);
+            }
+        }
+    }
+
+    /// Replaces the nodes' addresses of one node; returns the points that changed.
+    pub fn set_node(&mut self, node: &str, addresses: &BTreeSet<Point>) -> BTreeSet<Point> {
+        let before: BTreeSet<Point> = self
+            .nodes
+            .iter()
+            .filter(|(_, name)| *name == node)
+            .map(|(at, _)| *at)
+            .collect();
+        for at in before.difference(addresses) {
+            self.nodes.remove(at);
+            if !self.entries.contains_key(at) {
+                self.taken.remove(Span::point(*at));
+            }
+        }
+        for at in addresses {
+            self.nodes.insert(*at, node.to_owned());
+            self.taken.insert(Span::point(*at));
+        }
+        before.symmetric_difference(addresses).copied().collect()
+    }
+}
+
+/// For whom a record without holders keeps its address.
+fn reservation(spec: &LoadBalancerIPSpec) -> Option<ServiceKey> {
+    let kept = spec
+        .reserved_for
+        .as_ref()
+        .filter(|kept| kept.kind == SERVICE)?;
+    spec.holders
+        .is_empty()
+        .then(|| ServiceKey::new(&kept.namespace, &kept.name))
+}
+
+fn forget<K: Ord>(map: &mut BTreeMap<K, BTreeSet<Point>>, key: &K, at: Point) {
+    if let Some(points) = map.get_mut(key) {
+        points.remove(&at);
+        if points.is_empty() {
+            map.remove(key);
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! The plan for one Service: what it keeps, takes and leaves, and what its condition says.
+//!
+//! The rules, in the order they are applied:
+//! 1. What a Service holds, it keeps, whatever became of pools, selectors and labels.
+//! 2. It leaves an address only by its own doing: it stopped being ours, gave up the family, asked
+//!    for other addresses or another pool, agreed to be renumbered, or can no longer share with
+//!    those who were there before it. Except for the first, second and last of these it leaves
+//!    only when it has another address instead.
+//! 3. What it asks for by name it gets, or a refusal; never something else instead.
+//! 4. Families still without an address get the best one there is.
+
+use std::net::IpAddr;
+
+use super::address::{Family, Point};
+use super::book::Entry;
+use super::request::Request;
+use super::service::{FamilyPolicy, Service};
+use super::world::World;
+use super::{PoolName, Reason, Refusal};
+
+/// How an address is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// A free one: a record is created.
+    Create,
+    /// One the Service's status names already: a record is created for it.
+    Adopt,
+    /// One that others hold too.
+    Join,
+    /// One that was kept for it.
+    Claim,
+}
+
+/// An address to take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Take {
+    /// The address.
+    pub address: IpAddr,
+    /// How.
+    pub how: How,
+    /// The pool it comes from.
+    pub pool: Option<PoolName>,
+}
+
+/// An address to keep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The address.
+    pub address: IpAddr,
+    /// The pool its record shall name.
+    pub pool: Option<PoolName>,
+    /// Why its pool would not give it to this Service any more.
+    pub out_of_pool: Option<String>,
+}
+
+/// What the Service's condition says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Whether it has everything it wants.
+    pub assigned: bool,
+    /// The condition's reason.
+    pub reason: Reason,
+    /// One sentence.
+    pub message: String,
+}
+
+/// What becomes of one Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Addresses it keeps.
+    pub keep: Vec<Kept>,
+    /// Addresses it takes.
+    pub take: Vec<Take>,
+    /// Addresses it leaves, once its status no longer names them.
+    pub leave: Vec<IpAddr>,
+    /// Its condition; `None` for a Service that wants nothing from us.
+    pub outcome: Option<Outcome>,
+    /// A change elsewhere could give it more.
+    pub waits: bool,
+}
+
+impl Plan {
+    /// The addresses its status shall name: as asked for, else the primary family first.
+    #[must_use]
+    pub fn addresses(&self, service: &Service) -> Vec<IpAddr> {
+        let asked = service
+            .readable()
+            .map_or(&[][..], |request| &request.addresses);
+        let place = |address: &IpAddr| {
+            let family = Family::of(*address);
+            let of = service.families.iter().position(|wanted| *wanted == family);
+            let by = asked.iter().position(|wanted| wanted == address);
+            (of.unwrap_or(usize::MAX), by.unwrap_or(usize::MAX), *address)
+        };
+        let kept = self.keep.iter().map(|kept| kept.address);
+        let mut all: Vec<IpAddr> = kept
+            .chain(self.take.iter().map(|take| take.address))
+            .collect();
+        all.sort_by_key(place);
+        all
+    }
+}
+
+/// A plan in the making.
+#[derive(Default)]
+struct Draft {
+    keep: Vec<Kept>,
+    /// Held, and given up as soon as there is another of its family.
+    displaced: Vec<Kept>,
+    take: Vec<Take>,
+    leave: Vec<IpAddr>,
+    problems: Vec<(Option<Family>, Refusal)>,
+    notes: Vec<String>,
+}
+
+impl Draft {
+    fn has(&self, family: Family) -> bool {
+        self.keep
+            .iter()
+            .any(|kept| Family::of(kept.address) == family)
+            || self
+                .take
+                .iter()
+                .any(|take| Family::of(take.address) == family)
+    }
+}
+
+impl World {
+    /// The plan for a Service. The same world gives the same plan.
+    #[must_use]
+    pub fn plan(&self, service: &Service) -> Plan {
+        if !service.wanted {
+            return Plan {
+                keep: Vec::new(),
+                take: Vec::new(),
+                leave: self
+                    .book
+                    .held_by(&service.key)
+                    .map(Point::address)
+                    .collect(),
+                outcome: None,
+                waits: false,
+            };
+        }
+        let mut draft = Draft::default();
+        match &service.request {
+            Ok(request) => {
+                self.review(service, request, &mut draft);
+                self.take_requested(service, request, &mut draft);
+                self.fill_families(service, request, &mut draft);
+            }
+            Err(refusal) => {
+                // A typing error costs nobody an address.
+                self.review(service, &Request::default(), &mut draft);
+                draft.problems.push((None, refusal.clone()));
+            }
+        }
+        self.conclude(service, draft)
+    }
+
+    /// What becomes of the addresses it holds.
+    fn review(&self, service: &Service, request: &Request, draft: &mut Draft) {
+        for at in self.book.held_by(&service.key) {
+            let kept = self.kept(service, at);
+            let (address, family) = (kept.address, Family::of(kept.address));
+            let asked = request.addresses.contains(&address);
+            let entry = self.book.get(at);
+            if !service.families.contains(&family) {
+                draft.leave.push(address);
+            } else if let Some(clash) =
+                entry.and_then(|entry| self.clash_with_seniors(service, entry))
+            {
+                draft.notes.push(format!("gave up {address}, {clash}"));
+                draft.leave.push(address);
+            } else if asked {
+                draft.keep.push(kept);
+            } else if request
+                .addresses
+                .iter()
+                .any(|other| Family::of(*other) == family)
+                || (request.renumber && kept.out_of_pool.is_some())
+                || self.asks_for_another_pool(request, entry, at)
+            {
+                draft.displaced.push(kept);
+            } else {
+                draft.keep.push(kept);
+            }
+        }
+    }
+
+    /// Whether the Service names a pool that this address neither comes from nor lies in. An
+    /// address whose own pool was cut away from under it is no wish to move.
+    fn asks_for_another_pool(&self, request: &Request, entry: Option<&Entry>, at: Point) -> bool {
+        let Some(named) = &request.pool else {
+            return false;
+        };
+        let from = entry.and_then(|entry| entry.want.as_ref()?.pool_ref.as_ref());
+        from.is_none_or(|from| *from.name != *named.0)
+            && self
+                .pools
+                .accepted(named)
+                .is_some_and(|pool| !pool.usable.contains(at))
+    }
+
+    fn take_requested(&self, service: &Service, request: &Request, draft: &mut Draft) {
+        for address in &request.addresses {
+            if draft.keep.iter().any(|kept| kept.address == *address)
+                || draft.leave.contains(address)
+            {
+                continue;
+            }
+            match self.obtain(service, *address) {
+                Ok(take) => draft.take.push(take),
+                Err(refusal) => draft.problems.push((Some(Family::of(*address)), refusal)),
+            }
+        }
+    }
+
+    fn fill_families(&self, service: &Service, request: &Request, draft: &mut Draft) {
+        for &family in &service.families {
+            let asked = request
+                .addresses
+                .iter()
+                .any(|address| Family::of(*address) == family);
+            if asked || draft.has(family) {
+                continue;
+            }
+            match self.best(service, family) {
+                Ok(take) => draft.take.push(take),
+                Err(refusal) => draft.problems.push((Some(family), refusal)),
+            }
+        }
+    }
+
+    /// A held address, the pool it belongs to, and whether that pool would still give it.
+    fn kept(&self, service: &Service, at: Point) -> Kept {
+        let want = self.book.get(at).and_then(|entry| entry.want.as_ref());
+        let from = want.and_then(|want| want.pool_ref.as_ref());
+        let from = from.map(|pool| PoolName::from(pool.name.as_str()));
+        let covering = self.pools.covering(at);
+        let good = |name: &PoolName| {
+            covering.iter().any(|pool| {
+                pool.name == *name && !pool.draining && self.admits(pool, service).is_ok()
+            })
+        };
+        let other = || {
+            covering
+                .iter()
+                .map(|pool| &pool.name)
+                .find(|name| good(name))
+                .cloned()
+        };
+        // An address from the very pool the Service names stays booked there: were it moved to
+        // another pool's account, the name would later read as a wish to move.
+        let named = service.readable().and_then(|request| request.pool.as_ref());
+        let bound = from.is_some() && from.as_ref() == named;
+        let home = from
+            .clone()
+            .filter(good)
+            .or_else(|| if bound { None } else { other() });
+        let out_of_pool = home.is_none().then(|| match &from {
+            None => "lies in no pool".to_owned(),
+            Some(name) => match covering.iter().find(|pool| pool.name == *name) {
+                None => format!("is no longer covered by pool {name}"),
+                Some(pool) => match self.admits(pool, service) {
+                    Err(rejection) => {
+                        format!("would no longer be given by pool {name}: {rejection}")
+                    }
+                    Ok(()) => format!("belongs to pool {name}, which is being deleted"),
+                },
+            },
+        });
+        Kept {
+            address: at.address(),
+            pool: home.or(from),
+            out_of_pool,
+        }
+    }
+
+    /// Settles what is displaced, applies the family policy and words the condition.
+    fn conclude(&self, service: &Service, mut draft: Draft) -> Plan {
+        let held = |family: Family| {
+            draft
+                .displaced
+                .iter()
+                .any(|kept| Family::of(kept.address) == family)
+        };
+        let lacks = service
+            .families
+            .iter()
+            .any(|family| !draft.has(*family) && !held(*family));
+        if lacks && service.policy == FamilyPolicy::RequireDualStack {
+            draft.take.clear();
+        }
+        for kept in std::mem::take(&mut draft.displaced) {
+            if draft.has(Family::of(kept.address)) {
+                draft.leave.push(kept.address);
+            } else {
+                draft.keep.push(kept);
+            }
+        }
+        let outcome = outcome(service, &draft);
+        Plan {
+            waits: !draft.problems.is_empty(),
+            keep: draft.keep,
+            take: draft.take,
+            leave: draft.leave,
+            outcome: Some(outcome),
+        }
+    }
+}
+
+/// What the condition says of a finished draft.
+fn outcome(service: &Service, draft: &Draft) -> Outcome {
+    let mut has: Vec<String> = Vec::new();
+    for kept in &draft.keep {
+        has.push(match &kept.out_of_pool {
+            Some(why) => format!(
+                "{}, which {why} (it stays; set landfall.dev/renumber to \"true\" to move)",
+                named(kept.address, None)
+            ),
+            None => named(kept.address, kept.pool.as_ref()),
+        });
+    }
+    has.extend(
+        draft
+            .take
+            .iter()
+            .map(|take| named(take.address, take.pool.as_ref())),
+    );
+    has.sort();
+    let has = has.join("; ");
+    let notes: String = draft.notes.iter().map(|note| format!("; {note}")).collect();
+    let optional = |family: &Option<Family>| {
+        service.policy == FamilyPolicy::PreferDualStack
+            && !service
+                .readable()
+                .is_some_and(|r| r.addresses.iter().any(|a| Some(Family::of(*a)) == *family))
+            && family.is_some_and(|family| draft.has(family.other()))
+    };
+    let problem = draft.problems.iter().find(|(family, _)| !optional(family));
+    let words: Vec<String> = draft
+        .problems
+        .iter()
+        .map(|(family, refusal)| match family {
+            Some(family) if optional(&Some(*family)) => format!("no {family}: {}", refusal.message),
+            Some(family) => format!("{family}: {}", refusal.message),
+            None => refusal.message.clone(),
+        })
+        .collect();
+    let words = words.join("; ");
+    let mut message = match (problem, has.is_empty(), words.is_empty()) {
+        (None, _, true) => has,
+        (None, _, false) => format!("{has}; {words}"),
+        (Some(_), true, _) => words,
+        (Some(_), false, _) => format!("{words}; keeps {has}"),
+    };
+    let both = service.policy == FamilyPolicy::RequireDualStack && draft.problems.len() == 1;
+    if both && draft.keep.is_empty() {
+        message.push_str("; RequireDualStack takes both families or none");
+    }
+    message.push_str(&notes);
+    Outcome {
+        assigned: problem.is_none(),
+        reason: problem.map_or(Reason::Assigned, |(_, refusal)| refusal.reason),
+        message,
+    }
+}
+
+fn named(address: IpAddr, pool: Option<&PoolName>) -> String {
+    let family = Family::of(address);
+    match pool {
+        Some(pool) => format!("{family} {address} from pool {pool}"),
+        None => format!("{family} {address}"),
+    }
+}

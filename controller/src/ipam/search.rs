@@ -1,0 +1,350 @@
+//! Finding an address: one that is asked for by name, or the best for a family.
+
+use std::net::IpAddr;
+
+use super::address::{Family, Point};
+use super::book::{Entry, service_key};
+use super::plan::{How, Take};
+use super::service::Service;
+use super::sharing::{Clash, compatible, stay_together};
+use super::spans::Span;
+use super::world::World;
+use super::{PoolName, Reason, Refusal};
+
+/// How many names a message lists before it only counts.
+const LISTED: usize = 4;
+
+impl World {
+    /// The address a Service asks for by name.
+    pub(super) fn obtain(&self, service: &Service, address: IpAddr) -> Result<Take, Refusal> {
+        let family = Family::of(address);
+        if !service.families.contains(&family) {
+            return Err(Refusal::new(
+                Reason::FamilyUnavailable,
+                format!(
+                    "asks for {address}, but the Service has no {family}; \
+                     set spec.ipFamilies or spec.ipFamilyPolicy, or ask for another address"
+                ),
+            ));
+        }
+        let at = Point::from(address);
+        if let Some(entry) = self.book.get(at) {
+            return self.enter(service, at, entry);
+        }
+        if let Some(node) = self.book.node_at(at) {
+            return Err(Refusal::new(
+                Reason::AddressInUse,
+                format!("{address} is an address of node {node}; no Service can have it"),
+            ));
+        }
+        let pool = self.pool_for(service, address)?;
+        Ok(Take {
+            address,
+            how: How::Create,
+            pool: Some(pool),
+        })
+    }
+
+    /// The pool that gives this very address to the Service.
+    fn pool_for(&self, service: &Service, address: IpAddr) -> Result<PoolName, Refusal> {
+        let covering = self.pools.covering(Point::from(address));
+        if covering.is_empty() {
+            return Err(Refusal::new(
+                Reason::NotInAnyPool,
+                format!("{address} lies in no pool; {}", self.pools_in_words()),
+            ));
+        }
+        let named = service.readable().and_then(|request| request.pool.as_ref());
+        let mut rejections = Vec::new();
+        for pool in covering {
+            if let Some(named) = named.filter(|named| **named != pool.name) {
+                rejections.push(format!(
+                    "pool {}: the Service asks for pool {named}",
+                    pool.name
+                ));
+                continue;
+            }
+            match self.offers(pool, service, true) {
+                Ok(()) => return Ok(pool.name.clone()),
+                Err(rejection) => rejections.push(format!("pool {}: {rejection}", pool.name)),
+            }
+        }
+        Err(Refusal::new(
+            Reason::NoMatchingPool,
+            format!(
+                "{address} is not given to this Service: {}",
+                list(&rejections)
+            ),
+        ))
+    }
+
+    /// A share of, or a claim on, an address that has a record.
+    fn enter(&self, service: &Service, at: Point, entry: &Entry) -> Result<Take, Refusal> {
+        let address = at.address();
+        let pool = entry.want.as_ref().and_then(|want| want.pool_ref.as_ref());
+        let pool = pool.map(|pool| PoolName::from(pool.name.as_str()));
+        let Some(want) = &entry.want else {
+            return Err(Refusal::new(
+                Reason::AddressInUse,
+                format!("{address} is being released; it is assigned as soon as it is free"),
+            ));
+        };
+        if want.holders.is_empty() {
+            if self.book.reserved_for(&service.key).any(|kept| kept == at) {
+                return Ok(Take {
+                    address,
+                    how: How::Claim,
+                    pool,
+                });
+            }
+            let name = landfall_crds::ip_name(address);
+            return Err(Refusal::new(
+                Reason::AddressInUse,
+                match &want.reserved_for {
+                    Some(kept) => format!(
+                        "{address} is kept for {} {}/{} by LoadBalancerIP {name}",
+                        kept.kind, kept.namespace, kept.name
+                    ),
+                    None => format!(
+                        "{address} is kept by LoadBalancerIP {name}, which has no holder; \
+                     set its spec.reservedFor, or delete it"
+                    ),
+                },
+            ));
+        }
+        match self.shares(service, entry) {
+            Ok(()) => Ok(Take {
+                address,
+                how: How::Join,
+                pool,
+            }),
+            Err((holder, clash)) => {
+                let asks = service
+                    .readable()
+                    .is_some_and(|request| request.sharing.is_some());
+                let reason = if asks {
+                    Reason::SharingRefused
+                } else {
+                    Reason::AddressInUse
+                };
+                Err(Refusal::new(
+                    reason,
+                    format!("{address} is held by {holder}; {clash}"),
+                ))
+            }
+        }
+    }
+
+    /// Whether the Service may join all who hold the address.
+    fn shares(&self, service: &Service, entry: &Entry) -> Result<(), (String, Clash)> {
+        for holder in entry.holders() {
+            let name = format!("{} {}/{}", holder.kind, holder.namespace, holder.name);
+            let key = service_key(holder);
+            if key.as_ref() == Some(&service.key) {
+                continue;
+            }
+            match key.and_then(|key| self.services.get(&key)) {
+                Some(other) => compatible(service, other).map_err(|clash| (name, clash))?,
+                None => return Err((name, Clash::NoKey)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Why the Service cannot stay among the holders of an address. Whoever left the sharing group
+    /// by its own key goes; otherwise those who were there first stay.
+    pub(super) fn clash_with_seniors(&self, service: &Service, entry: &Entry) -> Option<String> {
+        let group = entry
+            .want
+            .as_ref()
+            .and_then(|want| want.sharing_key.as_deref());
+        let left = |member: &Service| {
+            let request = member.readable();
+            request.is_some_and(|r| r.sharing.as_ref().map(|sharing| sharing.key.as_str()) != group)
+        };
+        if entry.holders().len() > 1 && left(service) {
+            return Some(
+                "whose other holders share it by another landfall.dev/sharing-key".to_owned(),
+            );
+        }
+        let senior = entry
+            .services()
+            .take_while(|key| *key != service.key)
+            .filter_map(|key| self.services.get(&key))
+            .filter(|other| other.wanted && !left(other));
+        for other in senior {
+            if let Err(clash) = stay_together(service, other) {
+                return Some(format!("held by Service {} first; {clash}", other.key));
+            }
+        }
+        None
+    }
+
+    /// The best address of a family: one kept for the Service, one its status names already, one
+    /// it shares, or the lowest free one of the best pool.
+    pub(super) fn best(&self, service: &Service, family: Family) -> Result<Take, Refusal> {
+        let of_family = |at: &Point| Family::of(at.address()) == family;
+        if let Some(at) = self.book.reserved_for(&service.key).find(of_family)
+            && let Some(entry) = self.book.get(at)
+        {
+            return self.enter(service, at, entry);
+        }
+        let adopted = service.status.iter().filter(|a| Family::of(**a) == family);
+        if let Some(take) = adopted
+            .filter_map(|address| self.adoption(service, *address))
+            .next()
+        {
+            return Ok(take);
+        }
+        if let Some(take) = self.share(service, family) {
+            return Ok(take);
+        }
+        self.lowest(service, family)
+    }
+
+    /// An address the Service's status names: it stays with it unless somebody else has it.
+    pub(super) fn adoption(&self, service: &Service, address: IpAddr) -> Option<Take> {
+        let at = Point::from(address);
+        if super::address::unusable(address).is_some() || self.book.node_at(at).is_some() {
+            return None;
+        }
+        if let Some(entry) = self.book.get(at) {
+            let held = entry.services().any(|key| key == service.key);
+            return (!held)
+                .then(|| self.enter(service, at, entry).ok())
+                .flatten();
+        }
+        let covering = self.pools.covering(at);
+        let pool = covering
+            .iter()
+            .find(|pool| self.admits(pool, service).is_ok())
+            .or_else(|| covering.first())
+            .map(|pool| pool.name.clone());
+        Some(Take {
+            address,
+            how: How::Adopt,
+            pool,
+        })
+    }
+
+    fn share(&self, service: &Service, family: Family) -> Option<Take> {
+        let request = service.readable()?;
+        let key = &request.sharing.as_ref()?.key;
+        self.book
+            .shared_by(key)
+            .filter(|at| Family::of(at.address()) == family)
+            .filter(|at| {
+                self.pools.covering(*at).iter().any(|pool| {
+                    let named = request.pool.as_ref();
+                    named.is_none_or(|named| *named == pool.name)
+                        && self.offers(pool, service, named.is_some()).is_ok()
+                })
+            })
+            .filter_map(|at| self.book.get(at).map(|entry| (at, entry)))
+            .filter(|(_, entry)| !entry.holders().is_empty())
+            .find_map(|(at, entry)| self.enter(service, at, entry).ok())
+    }
+
+    fn lowest(&self, service: &Service, family: Family) -> Result<Take, Refusal> {
+        let named = service.readable().and_then(|request| request.pool.as_ref());
+        let (mut full, mut lacking, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
+        let pools = self.pools.ordered().iter();
+        for pool in pools.filter(|pool| named.is_none_or(|named| *named == pool.name)) {
+            if let Err(rejection) = self.offers(pool, service, named.is_some()) {
+                rejected.push((pool, rejection));
+                continue;
+            }
+            let mut spans = pool.spans(family).peekable();
+            if spans.peek().is_none() {
+                lacking.push(pool);
+                continue;
+            }
+            if let Some(at) = spans.find_map(|span| self.first_free(span)) {
+                let pool = Some(pool.name.clone());
+                return Ok(Take {
+                    address: at.address(),
+                    how: How::Create,
+                    pool,
+                });
+            }
+            full.push(pool);
+        }
+        if !full.is_empty() {
+            let words: Vec<String> = full
+                .iter()
+                .take(LISTED + 1)
+                .map(|pool| {
+                    format!(
+                        "pool {} has none of its {} {family} addresses free",
+                        pool.name,
+                        pool.total(family)
+                    )
+                })
+                .collect();
+            let message = format!("{}; widen a pool or add one", list(&words));
+            return Err(Refusal::new(Reason::PoolExhausted, message));
+        }
+        if !lacking.is_empty() {
+            let words: Vec<String> = lacking
+                .iter()
+                .take(LISTED + 1)
+                .map(|pool| pool.name.to_string())
+                .collect();
+            let message = format!(
+                "no {family} addresses in pool {}; add a {family} block",
+                list(&words)
+            );
+            return Err(Refusal::new(Reason::FamilyUnavailable, message));
+        }
+        if let Some(named) = named
+            && rejected.is_empty()
+        {
+            let problem = match self.pools.get(named) {
+                Some(Err(error)) => format!("pool {named} is not accepted ({error})"),
+                _ => format!("pool {named}, which the Service asks for, does not exist"),
+            };
+            return Err(Refusal::new(Reason::NoMatchingPool, problem));
+        }
+        let words: Vec<String> = rejected
+            .iter()
+            .take(LISTED + 1)
+            .map(|(pool, rejection)| format!("pool {}: {rejection}", pool.name))
+            .collect();
+        let message = if words.is_empty() {
+            "there is no pool; create a LoadBalancerIPPool".to_owned()
+        } else {
+            format!("no pool takes this Service for {family}: {}", list(&words))
+        };
+        Err(Refusal::new(Reason::NoMatchingPool, message))
+    }
+
+    /// The lowest free address of a span.
+    fn first_free(&self, span: Span) -> Option<Point> {
+        self.book.taken().first_gap(span)
+    }
+
+    fn pools_in_words(&self) -> String {
+        let names: Vec<String> = self
+            .pools
+            .ordered()
+            .iter()
+            .take(LISTED + 1)
+            .map(|pool| pool.name.to_string())
+            .collect();
+        if names.is_empty() {
+            "there is no pool; create a LoadBalancerIPPool".to_owned()
+        } else {
+            format!("ask for an address of pool {}", list(&names))
+        }
+    }
+}
+
+/// The first few of a list, in words.
+fn list(words: &[String]) -> String {
+    let shown = words.get(..LISTED).unwrap_or(words).join(", ");
+    if words.len() > LISTED {
+        format!("{shown} and more")
+    } else {
+        shown
+    }
+}

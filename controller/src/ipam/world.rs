@@ -1,0 +1,45 @@
+//! The one picture everything is decided by: pools, records, Services, namespaces, nodes.
+
+use std::collections::BTreeMap;
+
+use super::ServiceKey;
+use super::admission::{Rejection, admits, offers};
+use super::book::Book;
+use super::pool::Pool;
+use super::pools::Pools;
+use super::service::{Labels, Service};
+
+/// The world as the allocator sees it.
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    /// Where addresses come from.
+    pub pools: Pools,
+    /// Who has which address.
+    pub book: Book,
+    /// Who may want one.
+    pub services: BTreeMap<ServiceKey, Service>,
+    /// Labels of namespaces.
+    pub namespaces: BTreeMap<String, Labels>,
+}
+
+impl World {
+    /// Whether the pool's selectors admit the Service.
+    pub(super) fn admits(&self, pool: &Pool, service: &Service) -> Result<(), Rejection> {
+        admits(pool, service, self.namespaces.get(&service.key.namespace))
+    }
+
+    /// Whether the pool gives the Service a new address.
+    pub(super) fn offers(
+        &self,
+        pool: &Pool,
+        service: &Service,
+        named: bool,
+    ) -> Result<(), Rejection> {
+        offers(
+            pool,
+            service,
+            self.namespaces.get(&service.key.namespace),
+            named,
+        )
+    }
+}

@@ -1,0 +1,186 @@
+//! What is measured: happenings are counted, state is collected when it is asked for, so that it
+//! cannot drift and goes when its pool goes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family as Labelled;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::ipam::Family;
+use crate::state::State;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ErrorLabels {
+    class: String,
+}
+
+/// The counters; clones count together.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    latency: Histogram,
+    conflicts: Counter,
+    adoptions: Counter,
+    events_dropped: Counter,
+    errors: Labelled<ErrorLabels, Counter>,
+}
+
+impl Metrics {
+    /// Registers everything, the state among it.
+    #[must_use]
+    pub fn register(registry: &mut Registry, state: &Arc<State>) -> Self {
+        let metrics = Self {
+            latency: Histogram::new([
+                0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+            ]),
+            conflicts: Counter::default(),
+            adoptions: Counter::default(),
+            events_dropped: Counter::default(),
+            errors: Labelled::default(),
+        };
+        registry.register(
+            "landfall_allocation_latency_seconds",
+            "From the event that asked for addresses to the status that names them",
+            metrics.latency.clone(),
+        );
+        registry.register(
+            "landfall_record_conflicts",
+            "Writes of a LoadBalancerIP that somebody else was quicker with",
+            metrics.conflicts.clone(),
+        );
+        registry.register(
+            "landfall_adoptions",
+            "Addresses taken over from a Service's status",
+            metrics.adoptions.clone(),
+        );
+        registry.register(
+            "landfall_events_dropped",
+            "Events given up under load",
+            metrics.events_dropped.clone(),
+        );
+        registry.register(
+            "landfall_reconcile_errors",
+            "Steps that had to be tried again, by class of error",
+            metrics.errors.clone(),
+        );
+        registry.register_collector(Box::new(Snapshot(Arc::clone(state))));
+        metrics
+    }
+
+    /// A Service got its addresses.
+    pub fn assigned(&self, after: Duration) {
+        self.latency.observe(after.as_secs_f64());
+    }
+
+    /// Somebody else was quicker.
+    pub fn conflict(&self) {
+        self.conflicts.inc();
+    }
+
+    /// Addresses were taken over.
+    pub fn adopted(&self, count: usize) {
+        self.adoptions.inc_by(count as u64);
+    }
+
+    /// An Event was given up.
+    pub fn event_dropped(&self) {
+        self.events_dropped.inc();
+    }
+
+    /// A step failed.
+    pub fn failed(&self, class: &str) {
+        let labels = ErrorLabels {
+            class: class.to_owned(),
+        };
+        self.errors.get_or_create(&labels).inc();
+    }
+}
+
+/// The state, looked at when somebody asks.
+#[derive(Debug)]
+struct Snapshot(Arc<State>);
+
+impl Collector for Snapshot {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a gauge is a float; a /64 needs no last digit"
+    )]
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let mut rows: Vec<(String, &'static str, [u128; 4])> = Vec::new();
+        let mut pending: BTreeMap<&'static str, u64> = BTreeMap::new();
+        {
+            let picture = self.0.lock();
+            let world = &picture.index.world;
+            for pool in world.pools.ordered() {
+                for family in Family::ALL
+                    .into_iter()
+                    .filter(|family| pool.total(*family) > 0)
+                {
+                    let counts = world.counts(pool, family);
+                    let values = [
+                        counts.total,
+                        counts.assigned,
+                        counts.available,
+                        counts.reserved,
+                    ];
+                    rows.push((pool.name.to_string(), family.as_str(), values));
+                }
+            }
+            for turn in picture.index.waiting() {
+                let live = picture.services.get(&turn.key);
+                let condition = live.and_then(|live| {
+                    landfall_crds::conditions::find(
+                        &live.conditions,
+                        landfall_crds::conditions::ADDRESS_ASSIGNED,
+                    )
+                });
+                let reason = condition.filter(|condition| condition.status == "False");
+                let known = landfall_crds::conditions::AssignedReason::ALL.into_iter();
+                let reason = reason
+                    .and_then(|reason| known.map(|r| r.as_str()).find(|r| *r == reason.reason));
+                if let Some(reason) = reason {
+                    *pending.entry(reason).or_default() += 1;
+                }
+            }
+        }
+        let gauges = [
+            ("landfall_pool_addresses_total", "Addresses a pool has"),
+            (
+                "landfall_pool_addresses_assigned",
+                "Addresses of a pool that have a holder",
+            ),
+            (
+                "landfall_pool_addresses_available",
+                "Addresses of a pool that are free",
+            ),
+            (
+                "landfall_pool_addresses_reserved",
+                "Addresses of a pool that are kept for a holder to come",
+            ),
+        ];
+        for (at, (name, help)) in gauges.into_iter().enumerate() {
+            let kind = prometheus_client::metrics::MetricType::Gauge;
+            let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
+            for (pool, family, values) in &rows {
+                let labels = [("pool", pool.as_str()), ("family", *family)];
+                let gauge = ConstGauge::new(values[at] as f64);
+                gauge.encode(metric.encode_family(&labels)?)?;
+            }
+        }
+        let kind = prometheus_client::metrics::MetricType::Gauge;
+        let help = "Services without their addresses, by reason";
+        let mut metric =
+            encoder.encode_descriptor("landfall_services_pending", help, None, kind)?;
+        for (reason, count) in &pending {
+            let gauge = ConstGauge::new(i64::try_from(*count).unwrap_or(i64::MAX));
+            gauge.encode(metric.encode_family(&[("reason", *reason)])?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,202 @@
+//! A pool's status from the index. Pure.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use landfall_crds::conditions::{ACCEPTED, EXHAUSTED, OVERLAP, Verdict};
+use landfall_crds::{
+    Block, FamilyCounts, LoadBalancerIPPool, LoadBalancerIPPoolStatus, PoolSummary,
+};
+use serde_json::{Value, json};
+
+use crate::ipam::counts::Counts;
+use crate::ipam::pool::Pool;
+use crate::ipam::{Family, Index, PoolName};
+
+/// How many names or addresses a message lists.
+const LISTED: usize = 4;
+
+/// The status to write, or `None` when the pool says so already.
+#[must_use]
+pub fn build(
+    index: &Index,
+    pool: &LoadBalancerIPPool,
+    name: &PoolName,
+    now: Time,
+) -> Option<Value> {
+    let before = pool.status.clone().unwrap_or_default();
+    let generation = pool.metadata.generation;
+    let (verdicts, counts) = match index.world.pools.get(name)? {
+        Ok(compiled) => {
+            let counts = Family::ALL.map(|family| {
+                (compiled.total(family) > 0).then(|| index.world.counts(compiled, family))
+            });
+            let verdicts = vec![
+                accepted(index, compiled),
+                overlap(index, compiled),
+                exhausted(&counts),
+            ];
+            (verdicts, counts)
+        }
+        Err(error) => (
+            vec![verdict(ACCEPTED, false, "Invalid", error.to_string())],
+            [None, None],
+        ),
+    };
+    let conditions = verdicts
+        .into_iter()
+        .map(|verdict| verdict.condition(&before.conditions, generation, now.clone()))
+        .collect();
+    let [v4, v6] = counts;
+    let status = LoadBalancerIPPoolStatus {
+        observed_generation: generation,
+        ipv4: v4.map(strings),
+        ipv6: v6.map(strings),
+        summary: Some(summary(&pool.spec.blocks, &counts)),
+        conditions,
+    };
+    (status != before).then(|| json!(status))
+}
+
+fn verdict(type_: &'static str, status: bool, reason: &str, message: String) -> Verdict {
+    Verdict {
+        type_,
+        status: Some(status),
+        reason: reason.to_owned(),
+        message,
+    }
+}
+
+fn accepted(index: &Index, pool: &Pool) -> Verdict {
+    if pool.draining {
+        let records = index.records_of(&pool.name);
+        return verdict(
+            ACCEPTED,
+            false,
+            "Draining",
+            format!(
+                "is being deleted; {records} addresses are still held and stay until their holders \
+                 go or set landfall.dev/renumber to \"true\""
+            ),
+        );
+    }
+    let nodes = index.world.nodes_in(pool);
+    if nodes.is_empty() {
+        let message = if pool.disabled {
+            "disabled: makes no new assignments"
+        } else {
+            "in use"
+        };
+        return verdict(ACCEPTED, true, "Accepted", message.to_owned());
+    }
+    let words: Vec<String> = nodes
+        .iter()
+        .map(|(at, node)| format!("{} (node {node})", at.address()))
+        .collect();
+    verdict(
+        ACCEPTED,
+        true,
+        "NodeAddressesExcluded",
+        format!("never hands out the addresses of nodes: {}", list(&words)),
+    )
+}
+
+fn overlap(index: &Index, pool: &Pool) -> Verdict {
+    let others = index.world.pools.overlapping(pool);
+    if others.is_empty() {
+        return verdict(
+            OVERLAP,
+            false,
+            "NoOverlap",
+            "no other pool has its addresses".to_owned(),
+        );
+    }
+    let words: Vec<String> = others.iter().map(ToString::to_string).collect();
+    verdict(
+        OVERLAP,
+        true,
+        "SharesAddresses",
+        format!(
+            "shares addresses with pool {}; each address is assigned once",
+            list(&words)
+        ),
+    )
+}
+
+fn exhausted(counts: &[Option<Counts>; 2]) -> Verdict {
+    let families = Family::ALL.into_iter().zip(counts);
+    let full: Vec<&str> = families
+        .filter(|(_, counts)| counts.is_some_and(|counts| counts.available == 0))
+        .map(|(family, _)| family.as_str())
+        .collect();
+    if full.is_empty() {
+        verdict(
+            EXHAUSTED,
+            false,
+            "AddressesAvailable",
+            "addresses are available".to_owned(),
+        )
+    } else {
+        let message = format!("no {} address is free; add a block", full.join(" and no "));
+        verdict(EXHAUSTED, true, "NoAddressAvailable", message)
+    }
+}
+
+fn strings(counts: Counts) -> FamilyCounts {
+    let Counts {
+        total,
+        assigned,
+        available,
+        reserved,
+    } = counts;
+    FamilyCounts {
+        total: total.to_string(),
+        assigned: assigned.to_string(),
+        available: available.to_string(),
+        reserved: reserved.to_string(),
+    }
+}
+
+fn summary(blocks: &[Block], counts: &[Option<Counts>; 2]) -> PoolSummary {
+    let join = |pick: fn(&Counts) -> u128| {
+        let words: Vec<String> = counts
+            .iter()
+            .flatten()
+            .map(|c| pick(c).to_string())
+            .collect();
+        if words.is_empty() {
+            "0".to_owned()
+        } else {
+            words.join(" + ")
+        }
+    };
+    let words: Vec<String> = blocks.iter().take(3).map(block).collect();
+    let more = blocks.len().saturating_sub(words.len());
+    let shown = words.join(",");
+    PoolSummary {
+        blocks: if more == 0 {
+            shown
+        } else {
+            format!("{shown} and {more} more")
+        },
+        total: join(|counts| counts.total),
+        assigned: join(|counts| counts.assigned),
+        available: join(|counts| counts.available),
+    }
+}
+
+fn block(block: &Block) -> String {
+    match (&block.cidr, &block.start, &block.stop) {
+        (Some(cidr), _, _) => cidr.clone(),
+        (None, Some(start), Some(stop)) => format!("{start}-{stop}"),
+        (None, Some(start), None) => start.clone(),
+        (None, None, _) => "?".to_owned(),
+    }
+}
+
+fn list(words: &[String]) -> String {
+    let shown = words.get(..LISTED).unwrap_or(words).join(", ");
+    if words.len() > LISTED {
+        format!("{shown} and {} more", words.len() - LISTED)
+    } else {
+        shown
+    }
+}

@@ -1,0 +1,147 @@
+//! Putting it together: watches, leader, dispatcher, pools, Events, admin port.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use kube::Client;
+use landfall_runtime::admin::{self, Admin};
+use landfall_runtime::events::Events;
+use landfall_runtime::lease;
+use landfall_runtime::readiness::Readiness;
+use prometheus_client::registry::Registry;
+use serde_json::json;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::dispatch::Dispatcher;
+use crate::metrics::Metrics;
+use crate::service::Context;
+use crate::settings::Settings;
+use crate::state::State;
+use crate::{orphans, pool, watch as watches};
+
+/// How many Events may wait to be written.
+const EVENTS: usize = 1024;
+
+/// Runs the controller until the token is cancelled.
+///
+/// # Errors
+/// When the admin port cannot be served.
+pub async fn run(
+    client: Client,
+    settings: Settings,
+    admin_address: Option<SocketAddr>,
+    token: CancellationToken,
+) -> anyhow::Result<()> {
+    let settings = Arc::new(settings);
+    let state = Arc::new(State::default());
+    let readiness = Readiness::waiting_for(&watches::KINDS);
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry, &state);
+    let (events, mut notes) = mpsc::channel(EVENTS);
+    let context = Context {
+        client: client.clone(),
+        state: Arc::clone(&state),
+        metrics,
+        events,
+    };
+
+    let admin = admin_address.map(|address| {
+        let shown = Arc::clone(&state);
+        let admin = Admin {
+            readiness: readiness.clone(),
+            registry,
+            state: Box::new(move || debug(&shown)),
+        };
+        tokio::spawn(admin::serve(address, admin, token.clone()))
+    });
+    let publisher = Events::new(
+        client.clone(),
+        "landfall-controller",
+        settings.identity.clone(),
+    );
+    let publishing = tokio::spawn(async move {
+        while let Some((regarding, note, at)) = notes.recv().await {
+            if let Err(error) = publisher.publish(regarding, note, at).await {
+                tracing::warn!(%error, "Event not written");
+            }
+        }
+    });
+
+    let mut synced = watches::start(&client, &state, &settings, &readiness, &token);
+    let all = synced.wait_for(|count| *count == watches::KINDS.len());
+    if token.run_until_cancelled(all).await.is_some() {
+        tracing::info!("everything has been seen once");
+        // The Lease is asked for only now: a leader has something to lead.
+        let (lease_token, leads, election) = elect(&client, &settings);
+        let work = async {
+            tokio::join!(
+                Dispatcher::new(context.clone(), settings.parallel)
+                    .run(leads.clone(), token.clone()),
+                pool::run(context.clone(), leads.clone(), token.clone()),
+                orphans::run(context.clone(), &settings, leads.clone(), token.clone()),
+            );
+        };
+        work.await;
+        lease_token.cancel();
+        if let Some(election) = election {
+            election.await.context("leader election")?;
+        }
+    }
+    drop(context);
+    publishing.await.context("Events")?;
+    match admin {
+        Some(admin) => admin.await.context("admin port")?.map_err(Into::into),
+        None => Ok(()),
+    }
+}
+
+type Election = (
+    CancellationToken,
+    watch::Receiver<bool>,
+    Option<tokio::task::JoinHandle<()>>,
+);
+
+/// Leadership, by Lease or by decree. It ends after the work, so that nobody takes over too early.
+fn elect(client: &Client, settings: &Settings) -> Election {
+    let token = CancellationToken::new();
+    match &settings.lease {
+        Some(lease) => {
+            let (leads, task) = lease::lead(client.clone(), lease.clone(), token.clone());
+            (token, leads, Some(task))
+        }
+        None => {
+            let (sender, leads) = watch::channel(true);
+            let held = token.clone();
+            let task = tokio::spawn(async move {
+                held.cancelled().await;
+                drop(sender);
+            });
+            (token, leads, Some(task))
+        }
+    }
+}
+
+/// What `/debug/state` shows.
+fn debug(state: &State) -> serde_json::Value {
+    let picture = state.lock();
+    let world = &picture.index.world;
+    let records: Vec<_> = world
+        .book
+        .entries()
+        .map(|(at, entry)| {
+            json!({
+                "address": at.address(),
+                "holders": entry.services().map(|key| key.to_string()).collect::<Vec<_>>(),
+                "written": entry.stored.as_ref().map(|stored| &stored.spec) == entry.want.as_ref(),
+            })
+        })
+        .collect();
+    json!({
+        "services": world.services.len(),
+        "pools": world.pools.names().map(ToString::to_string).collect::<Vec<_>>(),
+        "waiting": picture.index.waiting().iter().map(|turn| turn.key.to_string()).collect::<Vec<_>>(),
+        "records": records,
+    })
+}

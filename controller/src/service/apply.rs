@@ -1,0 +1,183 @@
+//! Carrying out writes of records. Every answer goes back into the index, refusals too.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Api, ResourceExt as _};
+use landfall_crds::conditions::{OUT_OF_POOL, find};
+use landfall_crds::{LoadBalancerIP, ip_name, parse_ip_name};
+use landfall_runtime::class::Class;
+use serde_json::json;
+
+use super::{Context, MANAGER, build};
+use crate::ipam::address::Point;
+use crate::ipam::book::Stored;
+use crate::ipam::index::{Mark, Write};
+
+/// Why a step could not be finished now.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// Somebody else was quicker; the index knows by now, so plan again.
+    #[error("the record of {0} was changed by somebody else")]
+    Overtaken(String),
+    /// The API server said no, or nothing.
+    #[error("{operation} {object}: {source}")]
+    Api {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        object: String,
+        /// The answer.
+        source: kube::Error,
+    },
+}
+
+impl StepError {
+    pub(super) fn api(
+        operation: &'static str,
+        object: impl Into<String>,
+    ) -> impl FnOnce(kube::Error) -> Self {
+        let object = object.into();
+        move |source| Self::Api {
+            operation,
+            object,
+            source,
+        }
+    }
+
+    /// Its class, which decides when to come back.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Overtaken(_) => Class::Conflict,
+            Self::Api { source, .. } => Class::of(source),
+        }
+    }
+}
+
+/// What the index keeps of a record.
+#[must_use]
+pub fn stored(record: &LoadBalancerIP) -> Option<(Point, Stored)> {
+    let address = parse_ip_name(record.metadata.name.as_deref()?).ok()?;
+    let conditions = record
+        .status
+        .as_ref()
+        .map_or(&[][..], |status| &status.conditions);
+    let out_of_pool = find(conditions, OUT_OF_POOL)
+        .map(|condition| (condition.status == "True", condition.message.clone()));
+    let stored = Stored {
+        spec: record.spec.clone(),
+        uid: record.uid().unwrap_or_default(),
+        version: record.resource_version().unwrap_or_default(),
+        out_of_pool,
+    };
+    (record.spec.address.parse() == Ok(address)).then(|| (Point::from(address), stored))
+}
+
+/// Carries out one write. After a refused one the index has been shown the record as it is.
+pub async fn write(context: &Context, write: &Write) -> Result<(), StepError> {
+    let api: Api<LoadBalancerIP> = Api::all(context.client.clone());
+    let (at, operation, answer) = match write {
+        Write::Create(at, spec) => {
+            let metadata = ObjectMeta {
+                name: Some(ip_name(at.address())),
+                ..ObjectMeta::default()
+            };
+            let record = LoadBalancerIP {
+                metadata,
+                spec: spec.clone(),
+                status: None,
+            };
+            let params = PostParams {
+                field_manager: Some(MANAGER.to_owned()),
+                ..PostParams::default()
+            };
+            (
+                *at,
+                "create LoadBalancerIP",
+                api.create(&params, &record).await.map(Some),
+            )
+        }
+        Write::Replace(at, spec, stored) => {
+            let patch = build::record_patch(spec, &stored.uid, &stored.version);
+            let params = PatchParams {
+                field_manager: Some(MANAGER.to_owned()),
+                ..PatchParams::default()
+            };
+            let answer = api
+                .patch(&ip_name(at.address()), &params, &Patch::Merge(patch))
+                .await;
+            (*at, "patch LoadBalancerIP", answer.map(Some))
+        }
+        Write::Delete(at, stored) => {
+            let params = DeleteParams {
+                preconditions: Some(Preconditions {
+                    uid: Some(stored.uid.clone()),
+                    resource_version: Some(stored.version.clone()),
+                }),
+                ..DeleteParams::default()
+            };
+            let answer = api.delete(&ip_name(at.address()), &params).await;
+            if answer.is_ok() {
+                context
+                    .state
+                    .change(|picture| picture.index.record_gone(*at, &stored.uid, true));
+            }
+            (*at, "delete LoadBalancerIP", answer.map(|_| None))
+        }
+    };
+    match answer {
+        Ok(record) => {
+            see(context, record.as_ref());
+            Ok(())
+        }
+        Err(error) if matches!(Class::of(&error), Class::Conflict | Class::NotFound) => {
+            context.metrics.conflict();
+            look(context, at, write).await?;
+            Err(StepError::Overtaken(at.address().to_string()))
+        }
+        Err(error) => Err(StepError::api(operation, at.address().to_string())(error)),
+    }
+}
+
+fn see(context: &Context, record: Option<&LoadBalancerIP>) {
+    if let Some((at, stored)) = record.and_then(stored) {
+        context
+            .state
+            .change(|picture| picture.index.record_seen(at, stored));
+    }
+}
+
+/// Shows the index a record as the API server has it now.
+async fn look(context: &Context, at: Point, write: &Write) -> Result<(), StepError> {
+    let api: Api<LoadBalancerIP> = Api::all(context.client.clone());
+    let name = ip_name(at.address());
+    let found = api
+        .get_opt(&name)
+        .await
+        .map_err(StepError::api("get LoadBalancerIP", &name))?;
+    match (&found, write) {
+        (Some(_), _) => see(context, found.as_ref()),
+        (None, Write::Replace(_, _, stored) | Write::Delete(_, stored)) => {
+            context
+                .state
+                .change(|picture| picture.index.record_gone(at, &stored.uid, true));
+        }
+        (None, Write::Create(..)) => {}
+    }
+    Ok(())
+}
+
+/// Writes a record's `OutOfPool` condition.
+pub async fn mark(context: &Context, mark: &Mark) -> Result<(), StepError> {
+    let api: Api<LoadBalancerIP> = Api::all(context.client.clone());
+    let name = ip_name(mark.at.address());
+    let verdict = build::out_of_pool(mark.out_of_pool.as_deref());
+    let condition = verdict.condition(&[], None, Time(Timestamp::now()));
+    let status = json!({"conditions": [condition]});
+    let record = landfall_runtime::apply::status(&api, &name, MANAGER, &status)
+        .await
+        .map_err(StepError::api("mark LoadBalancerIP", &name))?;
+    see(context, Some(&record));
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! What shall be written for a plan: status, records, Events. Pure.
+
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1::LoadBalancerIngress;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use landfall_crds::LoadBalancerIPSpec;
+use landfall_crds::conditions::{ADDRESS_ASSIGNED, OUT_OF_POOL, Verdict, find};
+use landfall_runtime::events::Note;
+use serde_json::{Value, json};
+
+use crate::ipam::index::Step;
+use crate::ipam::plan::Outcome;
+use crate::state::LiveService;
+
+/// The status to apply, or `None` when the Service's status says so already: compared with the
+/// API server's defaults laid over it, so that nothing to do writes nothing.
+#[must_use]
+pub fn status(step: &Step, live: &LiveService, now: Time) -> Option<Value> {
+    let service = step.service.as_ref()?;
+    let Some(outcome) = &step.plan.outcome else {
+        return cleared(&step.plan.leave, live);
+    };
+    let addresses = step.plan.addresses(service);
+    let condition = verdict(outcome).condition(&live.conditions, live.generation, now);
+    let same_condition = find(&live.conditions, ADDRESS_ASSIGNED) == Some(&condition);
+    if same_condition && names(&live.ingress, &addresses) {
+        return None;
+    }
+    let ingress: Vec<Value> = addresses
+        .iter()
+        .map(|address| json!({"ip": address, "ipMode": "VIP"}))
+        .collect();
+    Some(json!({"loadBalancer": {"ingress": ingress}, "conditions": [condition]}))
+}
+
+/// The status of a Service that is no longer ours: our condition goes, and what it leaves. What
+/// somebody else wrote since then stays.
+fn cleared(leave: &[IpAddr], live: &LiveService) -> Option<Value> {
+    let leaves = |point: &LoadBalancerIngress| {
+        point
+            .ip
+            .as_deref()
+            .and_then(|ip| ip.parse().ok())
+            .is_some_and(|ip| leave.contains(&ip))
+    };
+    if live.ingress.iter().any(leaves) {
+        let rest: Vec<_> = live.ingress.iter().filter(|point| !leaves(point)).collect();
+        return Some(json!({"loadBalancer": {"ingress": rest}}));
+    }
+    find(&live.conditions, ADDRESS_ASSIGNED).map(|_| json!({}))
+}
+
+/// Whether the ingress points are just these addresses, as the API server would complete them.
+fn names(ingress: &[LoadBalancerIngress], addresses: &[IpAddr]) -> bool {
+    ingress.len() == addresses.len()
+        && ingress.iter().zip(addresses).all(|(point, address)| {
+            point.ip.as_deref().and_then(|ip| ip.parse::<IpAddr>().ok()) == Some(*address)
+                && point.hostname.is_none()
+                && point.ip_mode.as_deref().is_none_or(|mode| mode == "VIP")
+        })
+}
+
+fn verdict(outcome: &Outcome) -> Verdict {
+    Verdict {
+        type_: ADDRESS_ASSIGNED,
+        status: Some(outcome.assigned),
+        reason: outcome.reason.as_str().to_owned(),
+        message: outcome.message.clone(),
+    }
+}
+
+/// The Event of a transition: the condition or the addresses changed.
+#[must_use]
+pub fn note(step: &Step, live: &LiveService) -> Option<Note> {
+    let outcome = step.plan.outcome.as_ref()?;
+    let addresses = step.plan.addresses(step.service.as_ref()?);
+    let before = find(&live.conditions, ADDRESS_ASSIGNED);
+    let status = if outcome.assigned { "True" } else { "False" };
+    let same = before.is_some_and(|c| c.status == status && c.reason == outcome.reason.as_str());
+    if same && names(&live.ingress, &addresses) {
+        return None;
+    }
+    Some(Note {
+        warning: !outcome.assigned,
+        reason: outcome.reason.as_str().to_owned(),
+        action: "AssignAddress",
+        note: outcome.message.clone(),
+    })
+}
+
+/// A record's spec as a patch that leaves nothing of the old one.
+#[must_use]
+pub fn record_patch(spec: &LoadBalancerIPSpec, uid: &str, version: &str) -> Value {
+    json!({
+        "metadata": {"uid": uid, "resourceVersion": version},
+        "spec": {
+            "poolRef": spec.pool_ref,
+            "holders": spec.holders,
+            "sharingKey": spec.sharing_key,
+            "reservedFor": spec.reserved_for,
+            "reclaimPolicy": spec.reclaim_policy,
+        },
+    })
+}
+
+/// The `OutOfPool` condition of a record.
+#[must_use]
+pub fn out_of_pool(why: Option<&str>) -> Verdict {
+    Verdict {
+        type_: OUT_OF_POOL,
+        status: Some(why.is_some()),
+        reason: if why.is_some() {
+            "PoolChanged"
+        } else {
+            "InPool"
+        }
+        .to_owned(),
+        message: why.map_or_else(
+            || "its pool gives it to its holder".to_owned(),
+            str::to_owned,
+        ),
+    }
+}

@@ -1,0 +1,106 @@
+//! From the object to the allocator's values. Pure; a Service that cannot be read is refused as a
+//! value, never as an error.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1 as core;
+use landfall_crds::LOAD_BALANCER_CLASS;
+use landfall_crds::conditions::{ADDRESS_ASSIGNED, find};
+
+use crate::ipam::request::Request;
+use crate::ipam::service::{FamilyPolicy, Protocol};
+use crate::ipam::{Family, Service, ServiceKey};
+use crate::state::LiveService;
+
+/// The key of an object; `None` for one without name or namespace.
+#[must_use]
+pub fn key(service: &core::Service) -> Option<ServiceKey> {
+    let metadata = &service.metadata;
+    Some(ServiceKey::new(
+        metadata.namespace.clone()?,
+        metadata.name.clone()?,
+    ))
+}
+
+/// What the allocator knows of a Service. `default_class`: Services without a class are ours too.
+#[must_use]
+pub fn service(object: &core::Service, default_class: bool) -> Option<Service> {
+    let spec = object.spec.clone().unwrap_or_default();
+    let metadata = &object.metadata;
+    let ours = match spec.load_balancer_class.as_deref() {
+        Some(class) => class == LOAD_BALANCER_CLASS,
+        None => default_class,
+    };
+    let balanced = spec.type_.as_deref() == Some("LoadBalancer");
+    let none = BTreeMap::new();
+    let annotations = metadata.annotations.as_ref().unwrap_or(&none);
+    let live = live(object);
+    Some(Service {
+        key: key(object)?,
+        uid: metadata.uid.clone().unwrap_or_default(),
+        created: metadata
+            .creation_timestamp
+            .as_ref()
+            .map_or(0, |time| time.0.as_second()),
+        wanted: balanced && ours && metadata.deletion_timestamp.is_none(),
+        labels: metadata.labels.clone().unwrap_or_default(),
+        request: Request::read(annotations, spec.load_balancer_ip.as_deref()),
+        policy: match spec.ip_family_policy.as_deref() {
+            Some("PreferDualStack") => FamilyPolicy::PreferDualStack,
+            Some("RequireDualStack") => FamilyPolicy::RequireDualStack,
+            _ => FamilyPolicy::SingleStack,
+        },
+        families: families(&spec),
+        ports: spec.ports.iter().flatten().filter_map(port).collect(),
+        local: spec.external_traffic_policy.as_deref() == Some("Local"),
+        selector: spec.selector.unwrap_or_default(),
+        status: live
+            .ingress
+            .iter()
+            .filter_map(|point| point.ip.as_deref()?.parse().ok())
+            .collect(),
+        touched: find(&live.conditions, ADDRESS_ASSIGNED).is_some(),
+    })
+}
+
+/// What is kept of a Service to compare its status with.
+#[must_use]
+pub fn live(object: &core::Service) -> LiveService {
+    let status = object.status.clone().unwrap_or_default();
+    let ingress = status.load_balancer.and_then(|balancer| balancer.ingress);
+    LiveService {
+        uid: object.metadata.uid.clone().unwrap_or_default(),
+        version: object.metadata.resource_version.clone().unwrap_or_default(),
+        generation: object.metadata.generation,
+        ingress: ingress.unwrap_or_default(),
+        conditions: status.conditions.unwrap_or_default(),
+    }
+}
+
+fn families(spec: &core::ServiceSpec) -> Vec<Family> {
+    let named = spec
+        .ip_families
+        .iter()
+        .flatten()
+        .filter_map(|family| match family.as_str() {
+            "IPv4" => Some(Family::V4),
+            "IPv6" => Some(Family::V6),
+            _ => None,
+        });
+    let named: Vec<Family> = named.collect();
+    if named.is_empty() {
+        vec![Family::V4]
+    } else {
+        named
+    }
+}
+
+fn port(port: &core::ServicePort) -> Option<(Protocol, u16)> {
+    let protocol = match port.protocol.as_deref() {
+        None | Some("TCP") => Protocol::Tcp,
+        Some("UDP") => Protocol::Udp,
+        Some("SCTP") => Protocol::Sctp,
+        Some(_) => return None,
+    };
+    Some((protocol, u16::try_from(port.port).ok()?))
+}

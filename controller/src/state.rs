@@ -1,0 +1,68 @@
+//! What the shell shares: the index and, beside it, what the API server last showed of the objects
+//! whose status is written here.
+//!
+//! Invariant: the lock is held for one synchronous look or change, never across an await.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
+
+use k8s_openapi::api::core::v1::LoadBalancerIngress;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use landfall_crds::LoadBalancerIPPool;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Notify;
+
+use crate::ipam::{Index, PoolName, ServiceKey};
+
+/// A Service as far as its status is concerned.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LiveService {
+    /// Its uid.
+    pub uid: String,
+    /// Its `resourceVersion`.
+    pub version: String,
+    /// Its generation, where Services have one.
+    pub generation: Option<i64>,
+    /// `status.loadBalancer.ingress`.
+    pub ingress: Vec<LoadBalancerIngress>,
+    /// `status.conditions`.
+    pub conditions: Vec<Condition>,
+}
+
+/// Everything behind the lock.
+#[derive(Debug, Default)]
+pub struct Picture {
+    /// Who has what, and who has to be looked at.
+    pub index: Index,
+    /// The Services the index knows.
+    pub services: HashMap<ServiceKey, LiveService>,
+    /// The pools as last seen.
+    pub pools: BTreeMap<PoolName, LoadBalancerIPPool>,
+    /// Since when a Service waits to be worked on: the first event since it was last finished.
+    pub since: HashMap<ServiceKey, Instant>,
+}
+
+/// The shared state.
+#[derive(Debug, Default)]
+pub struct State {
+    picture: Mutex<Picture>,
+    /// Rings when there is something to look at.
+    pub services_changed: Notify,
+    /// Rings when a pool's status may be stale.
+    pub pools_changed: Notify,
+}
+
+impl State {
+    /// The picture, locked.
+    pub fn lock(&self) -> MutexGuard<'_, Picture> {
+        self.picture.lock()
+    }
+
+    /// Changes the picture and rings.
+    pub fn change<T>(&self, change: impl FnOnce(&mut Picture) -> T) -> T {
+        let result = change(&mut self.picture.lock());
+        self.services_changed.notify_one();
+        self.pools_changed.notify_one();
+        result
+    }
+}

@@ -1,0 +1,333 @@
+//! Watches: every event of the API server becomes one synchronous change of the picture.
+//!
+//! A watch that starts anew lists everything: what is missing from the list is gone. An object
+//! that cannot be decoded is skipped with a warning and stops nothing.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::TryStreamExt as _;
+use k8s_openapi::api::core::v1::{Namespace, Node, Service};
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use landfall_crds::{LoadBalancerIP, LoadBalancerIPPool, ip_name, parse_ip_name};
+use landfall_runtime::readiness::Readiness;
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::ipam::address::Point;
+use crate::ipam::pool::Pool;
+use crate::ipam::{PoolName, ServiceKey};
+use crate::service::{apply, validate};
+use crate::settings::Settings;
+use crate::state::{Picture, State};
+
+/// The kinds that are watched; each is a check of `/readyz`.
+pub(crate) const KINDS: [&str; 5] = [
+    "watch services",
+    "watch loadbalancerippools",
+    "watch loadbalancerips",
+    "watch namespaces",
+    "watch nodes",
+];
+
+/// How one kind of object changes the picture.
+trait Follow<K> {
+    /// What tells one object of the kind from another.
+    type Key: Ord;
+    fn key(object: &K) -> Option<Self::Key>;
+    fn seen(&mut self, object: K, settings: &Settings);
+    fn gone(&mut self, key: &Self::Key);
+    fn known(&self) -> BTreeSet<Self::Key>;
+}
+
+impl Follow<Service> for Picture {
+    type Key = ServiceKey;
+
+    fn key(object: &Service) -> Option<ServiceKey> {
+        validate::key(object)
+    }
+
+    fn seen(&mut self, object: Service, settings: &Settings) {
+        let Some(service) = validate::service(&object, settings.default_class) else {
+            return;
+        };
+        let key = service.key.clone();
+        self.index.service_seen(service);
+        if !self.index.world.services.contains_key(&key) {
+            self.services.remove(&key);
+            return;
+        }
+        let live = validate::live(&object);
+        let known = self.services.get(&key);
+        if known.is_none_or(|known| known.uid != live.uid || !older(&live.version, &known.version))
+        {
+            self.services.insert(key.clone(), live);
+        }
+        self.since.entry(key).or_insert_with(Instant::now);
+    }
+
+    fn gone(&mut self, key: &ServiceKey) {
+        self.index.service_gone(key);
+        self.services.remove(key);
+        self.since.remove(key);
+    }
+
+    fn known(&self) -> BTreeSet<ServiceKey> {
+        self.index.world.services.keys().cloned().collect()
+    }
+}
+
+impl Follow<DeserializeGuard<LoadBalancerIPPool>> for Picture {
+    type Key = PoolName;
+
+    fn key(object: &DeserializeGuard<LoadBalancerIPPool>) -> Option<PoolName> {
+        object.meta().name.as_deref().map(PoolName::from)
+    }
+
+    fn seen(&mut self, object: DeserializeGuard<LoadBalancerIPPool>, _: &Settings) {
+        let Some(name) = Self::key(&object) else {
+            return;
+        };
+        match object.0 {
+            Ok(pool) => {
+                let draining = pool.metadata.deletion_timestamp.is_some();
+                let compiled = Pool::compile(&name.0, &pool.spec, draining);
+                self.pools.insert(name.clone(), pool);
+                self.index.pool_seen(&name, Some(compiled));
+            }
+            Err(error) => {
+                tracing::warn!(pool = %name, %error, "a pool that cannot be decoded is left as it was");
+            }
+        }
+    }
+
+    fn gone(&mut self, name: &PoolName) {
+        self.pools.remove(name);
+        self.index.pool_seen(name, None);
+    }
+
+    fn known(&self) -> BTreeSet<PoolName> {
+        self.pools.keys().cloned().collect()
+    }
+}
+
+impl Follow<DeserializeGuard<LoadBalancerIP>> for Picture {
+    type Key = (String, String);
+
+    fn key(object: &DeserializeGuard<LoadBalancerIP>) -> Option<(String, String)> {
+        let metadata = object.meta();
+        Some((metadata.name.clone()?, metadata.uid.clone()?))
+    }
+
+    fn seen(&mut self, object: DeserializeGuard<LoadBalancerIP>, _: &Settings) {
+        let name = object.name_any();
+        match object.0.map(|record| apply::stored(&record)) {
+            Ok(Some((at, stored))) => self.index.record_seen(at, stored),
+            Ok(None) => {
+                tracing::warn!(%name, "a LoadBalancerIP whose name is not its address is ignored");
+            }
+            Err(error) => {
+                tracing::warn!(%name, %error, "a LoadBalancerIP that cannot be decoded is ignored");
+            }
+        }
+    }
+
+    fn gone(&mut self, (name, uid): &(String, String)) {
+        if let Ok(address) = parse_ip_name(name) {
+            self.index.record_gone(Point::from(address), uid, false);
+        }
+    }
+
+    fn known(&self) -> BTreeSet<(String, String)> {
+        let entries = self.index.world.book.entries();
+        entries
+            .filter_map(|(at, entry)| {
+                let stored = entry.stored.as_ref()?;
+                Some((ip_name(at.address()), stored.uid.clone()))
+            })
+            .collect()
+    }
+}
+
+impl Follow<PartialObjectMeta<Namespace>> for Picture {
+    type Key = String;
+
+    fn key(object: &PartialObjectMeta<Namespace>) -> Option<String> {
+        object.metadata.name.clone()
+    }
+
+    fn seen(&mut self, object: PartialObjectMeta<Namespace>, _: &Settings) {
+        let labels = object.metadata.labels.unwrap_or_default();
+        if let Some(name) = object.metadata.name {
+            self.index.namespace_seen(&name, Some(labels));
+        }
+    }
+
+    fn gone(&mut self, name: &String) {
+        self.index.namespace_seen(name, None);
+    }
+
+    fn known(&self) -> BTreeSet<String> {
+        self.index.world.namespaces.keys().cloned().collect()
+    }
+}
+
+impl Follow<Node> for Picture {
+    type Key = String;
+
+    fn key(object: &Node) -> Option<String> {
+        object.metadata.name.clone()
+    }
+
+    fn seen(&mut self, object: Node, _: &Settings) {
+        let addresses = object
+            .status
+            .and_then(|status| status.addresses)
+            .unwrap_or_default();
+        let points = addresses
+            .iter()
+            .filter_map(|address| address.address.parse().ok());
+        let points: BTreeSet<Point> = points
+            .map(|address: std::net::IpAddr| address.into())
+            .collect();
+        if let Some(name) = object.metadata.name {
+            self.index.node_seen(&name, &points);
+        }
+    }
+
+    fn gone(&mut self, name: &String) {
+        self.index.node_seen(name, &BTreeSet::new());
+    }
+
+    fn known(&self) -> BTreeSet<String> {
+        self.index.world.book.nodes()
+    }
+}
+
+/// Whether one version is older than another; what is no number is never older.
+fn older(one: &str, two: &str) -> bool {
+    matches!((one.parse::<u64>(), two.parse::<u64>()), (Ok(one), Ok(two)) if one < two)
+}
+
+/// One watch, and whether its first list is complete.
+struct Watch {
+    kind: &'static str,
+    state: Arc<State>,
+    settings: Arc<Settings>,
+    readiness: Readiness,
+    synced: watch::Sender<usize>,
+}
+
+impl Watch {
+    async fn run<K>(
+        self,
+        events: impl futures::Stream<Item = Result<Event<K>, watcher::Error>> + Send,
+    ) where
+        K: Debug,
+        Picture: Follow<K>,
+    {
+        let mut listed: BTreeSet<<Picture as Follow<K>>::Key> = BTreeSet::new();
+        let mut events = Box::pin(events.default_backoff());
+        let mut first = true;
+        loop {
+            match events.try_next().await {
+                Ok(Some(event)) => {
+                    self.event(event, &mut listed, &mut first);
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!(kind = self.kind, %error, "the watch starts anew");
+                    self.readiness.not_ready(self.kind, error.to_string());
+                }
+            }
+        }
+    }
+
+    fn event<K>(
+        &self,
+        event: Event<K>,
+        listed: &mut BTreeSet<<Picture as Follow<K>>::Key>,
+        first: &mut bool,
+    ) where
+        Picture: Follow<K>,
+    {
+        match event {
+            Event::Init => listed.clear(),
+            Event::InitApply(object) => {
+                listed.extend(Picture::key(&object));
+                self.state
+                    .change(|picture| picture.seen(object, &self.settings));
+            }
+            Event::Apply(object) => {
+                self.state
+                    .change(|picture| picture.seen(object, &self.settings));
+            }
+            Event::Delete(object) => {
+                if let Some(key) = Picture::key(&object) {
+                    self.state.change(|picture| picture.gone(&key));
+                }
+            }
+            Event::InitDone => {
+                self.state.change(|picture| {
+                    for key in Follow::<K>::known(picture).difference(listed) {
+                        Follow::<K>::gone(picture, key);
+                    }
+                });
+                listed.clear();
+                self.readiness.ready(self.kind);
+                if std::mem::take(first) {
+                    self.synced.send_modify(|count| *count += 1);
+                }
+            }
+        }
+    }
+}
+
+/// Starts all watches; the receiver counts those whose first list is complete.
+pub(crate) fn start(
+    client: &Client,
+    state: &Arc<State>,
+    settings: &Arc<Settings>,
+    readiness: &Readiness,
+    token: &CancellationToken,
+) -> watch::Receiver<usize> {
+    let (synced, receiver) = watch::channel(0);
+    let watch = |at: usize| Watch {
+        kind: KINDS[at],
+        state: Arc::clone(state),
+        settings: Arc::clone(settings),
+        readiness: readiness.clone(),
+        synced: synced.clone(),
+    };
+    let config = watcher::Config::default;
+    let spawn = |task: futures::future::BoxFuture<'static, ()>| {
+        let token = token.clone();
+        tokio::spawn(async move { token.run_until_cancelled(task).await });
+    };
+    fn all<K>(client: &Client) -> Api<K>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    {
+        Api::all(client.clone())
+    }
+    let services = watcher::watcher(all::<Service>(client), config());
+    spawn(Box::pin(watch(0).run(services)));
+    let pools = watcher::watcher(
+        all::<DeserializeGuard<LoadBalancerIPPool>>(client),
+        config(),
+    );
+    spawn(Box::pin(watch(1).run(pools)));
+    let records = watcher::watcher(all::<DeserializeGuard<LoadBalancerIP>>(client), config());
+    spawn(Box::pin(watch(2).run(records)));
+    let namespaces = watcher::watcher(all::<PartialObjectMeta<Namespace>>(client), config());
+    spawn(Box::pin(watch(3).run(namespaces)));
+    let nodes = watcher::watcher(all::<Node>(client), config());
+    spawn(Box::pin(watch(4).run(nodes)));
+    receiver
+}

@@ -1,0 +1,470 @@
+//! The controller against a real kube-apiserver and etcd, under its own RBAC rights.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kube::ResourceExt as _;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use landfall_crds::conditions::{OUT_OF_POOL, find};
+use landfall_crds::ip_name;
+use serde_json::json;
+use support::{Cluster, addresses, eventually};
+
+macro_rules! cluster {
+    ($test:ident) => {
+        match Cluster::start(stringify!($test)).await {
+            Some(cluster) => cluster,
+            None => return,
+        }
+    };
+}
+
+#[tokio::test]
+async fn single_and_dual_stack_services_are_recorded_and_addressed() {
+    let mut cluster = cluster!(single_and_dual_stack_services_are_recorded_and_addressed);
+    cluster
+        .cidrs("default", &["192.0.2.0/29", "2001:db8::/64"])
+        .await;
+    cluster.controller().await;
+    cluster.service("blue", "single", &[], json!({})).await;
+    cluster.has("blue", "single", &["192.0.2.0"]).await;
+    cluster
+        .service(
+            "blue",
+            "dual",
+            &[],
+            json!({"ipFamilyPolicy": "RequireDualStack"}),
+        )
+        .await;
+    cluster
+        .has("blue", "dual", &["192.0.2.1", "2001:db8::"])
+        .await;
+    cluster
+        .service("blue", "six", &[], json!({"ipFamilies": ["IPv6"]}))
+        .await;
+    cluster.has("blue", "six", &["2001:db8::1"]).await;
+
+    let service = cluster.services("blue").get("dual").await.unwrap();
+    let ingress = service
+        .status
+        .clone()
+        .unwrap()
+        .load_balancer
+        .unwrap()
+        .ingress
+        .unwrap();
+    assert!(
+        ingress
+            .iter()
+            .all(|point| point.ip_mode.as_deref() == Some("VIP"))
+    );
+    for address in addresses(&service) {
+        let record = cluster.records().get(&ip_name(address)).await.unwrap();
+        assert_eq!(record.spec.pool_ref.unwrap().name, "default");
+        assert_eq!(record.spec.holders[0].uid, service.uid().unwrap());
+    }
+    let note = cluster.event("blue", "dual", "Assigned").await;
+    assert_eq!(
+        note,
+        "IPv4 192.0.2.1 from pool default; IPv6 2001:db8:: from pool default"
+    );
+    let pool = eventually("the pool counts its addresses", async || {
+        let pool = cluster.pools().get("default").await.unwrap();
+        let status = pool.status.clone().unwrap_or_default();
+        let counts = status.ipv4.clone().unwrap_or_default();
+        if counts.assigned == "2" && status.ipv6.is_some_and(|six| six.assigned == "2") {
+            Ok(pool)
+        } else {
+            Err(format!("{:?}", pool.status))
+        }
+    })
+    .await;
+    let status = pool.status.unwrap();
+    assert_eq!(status.ipv4.unwrap().available, "6");
+    assert_eq!(status.ipv6.unwrap().total, "18446744073709551616");
+    assert!(find(&status.conditions, "Accepted").unwrap().status == "True");
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_pending_service_says_why_and_is_addressed_when_a_pool_appears() {
+    let mut cluster = cluster!(a_pending_service_says_why_and_is_addressed_when_a_pool_appears);
+    cluster.controller().await;
+    cluster.service("blue", "web", &[], json!({})).await;
+    let message = cluster.refused("blue", "web", "NoMatchingPool").await;
+    assert_eq!(
+        message,
+        "IPv4: there is no pool; create a LoadBalancerIPPool"
+    );
+    cluster.cidrs("default", &["192.0.2.0/30"]).await;
+    cluster.has("blue", "web", &["192.0.2.0"]).await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_outside_every_pool_is_refused_in_condition_and_event() {
+    let mut cluster = cluster!(a_request_outside_every_pool_is_refused_in_condition_and_event);
+    cluster.cidrs("default", &["192.0.2.0/30"]).await;
+    cluster.controller().await;
+    cluster
+        .service(
+            "blue",
+            "far",
+            &[("landfall.dev/ips", "203.0.113.9")],
+            json!({}),
+        )
+        .await;
+    let message = cluster.refused("blue", "far", "NotInAnyPool").await;
+    assert_eq!(
+        message,
+        "IPv4: 203.0.113.9 lies in no pool; ask for an address of pool default"
+    );
+    assert_eq!(cluster.event("blue", "far", "NotInAnyPool").await, message);
+    cluster
+        .service(
+            "blue",
+            "odd",
+            &[("metallb.io/loadBalancerIPs", "anything")],
+            json!({}),
+        )
+        .await;
+    let message = cluster.refused("blue", "odd", "InvalidRequest").await;
+    assert!(message.starts_with("metallb.io/loadBalancerIPs: \"anything\" is not an IP address"));
+    assert!(cluster.book().await.is_empty());
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_foreign_class_is_never_touched() {
+    let mut cluster = cluster!(a_foreign_class_is_never_touched);
+    cluster.cidrs("default", &["192.0.2.0/30"]).await;
+    let foreign = json!({"loadBalancerClass": "example.com/other"});
+    cluster.service("blue", "foreign", &[], foreign).await;
+    cluster
+        .controller_with(|settings| settings.default_class = false)
+        .await;
+    cluster.service("blue", "none", &[], json!({})).await;
+    cluster
+        .service(
+            "blue",
+            "ours",
+            &[],
+            json!({"loadBalancerClass": "landfall.dev/l2"}),
+        )
+        .await;
+    cluster.has("blue", "ours", &["192.0.2.0"]).await;
+    for name in ["foreign", "none"] {
+        let service = cluster.services("blue").get(name).await.unwrap();
+        assert_eq!(service.status.unwrap_or_default().conditions, None);
+        assert!(cluster.addresses("blue", name).await.is_empty());
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn losing_every_status_restores_the_same_addresses() {
+    let mut cluster = cluster!(losing_every_status_restores_the_same_addresses);
+    cluster.cidrs("default", &["192.0.2.0/28"]).await;
+    cluster.controller().await;
+    let names: Vec<String> = (0..8).map(|n| format!("s{n}")).collect();
+    for name in &names {
+        cluster.service("green", name, &[], json!({})).await;
+    }
+    let mut before = BTreeMap::new();
+    for name in &names {
+        before.insert(name, addressed(&cluster, "green", name).await);
+    }
+    cluster.stop().await;
+    cluster
+        .services("green")
+        .delete("s0", &DeleteParams::default())
+        .await
+        .unwrap();
+    for name in &names[1..] {
+        let empty = json!({"status": {"loadBalancer": null, "conditions": null}});
+        let params = PatchParams::default();
+        cluster
+            .services("green")
+            .patch_status(name, &params, &Patch::Merge(empty))
+            .await
+            .unwrap();
+    }
+    cluster.controller().await;
+    for name in &names[1..] {
+        assert_eq!(addressed(&cluster, "green", name).await, before[name]);
+    }
+    // The one that was deleted while nobody looked is released after its grace time.
+    eventually("the orphan is released", async || {
+        let book = cluster.book().await;
+        if book.contains_key(&before[&names[0]][0]) {
+            Err(format!("{book:?}"))
+        } else {
+            Ok(())
+        }
+    })
+    .await;
+    cluster.stop().await;
+}
+
+/// Waits until the Service has an address.
+async fn addressed(cluster: &Cluster, namespace: &str, name: &str) -> Vec<std::net::IpAddr> {
+    eventually(&format!("{name} is addressed"), async || {
+        match cluster.addresses(namespace, name).await {
+            none if none.is_empty() => Err("it is not".to_owned()),
+            some => Ok(some),
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_full_pool_keeps_its_eight_holders_over_restarts_without_a_write() {
+    let mut cluster = cluster!(a_full_pool_keeps_its_eight_holders_over_restarts_without_a_write);
+    cluster.cidrs("small", &["192.0.2.8/29"]).await;
+    cluster.controller().await;
+    for n in 0..16 {
+        cluster
+            .service("blue", &format!("s{n:02}"), &[], json!({}))
+            .await;
+        if n < 8 {
+            cluster
+                .has(
+                    "blue",
+                    &format!("s{n:02}"),
+                    &[&format!("192.0.2.{}", 8 + n)],
+                )
+                .await;
+        } else {
+            let message = cluster
+                .refused("blue", &format!("s{n:02}"), "PoolExhausted")
+                .await;
+            assert!(message.contains("pool small has none of its 8 IPv4 addresses free"));
+        }
+    }
+    eventually("the pool is exhausted", async || {
+        let pool = cluster.pools().get("small").await.unwrap();
+        let conditions = pool.status.unwrap_or_default().conditions;
+        match find(&conditions, "Exhausted") {
+            Some(exhausted) if exhausted.status == "True" => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    let (book, versions) = (cluster.book().await, cluster.versions().await);
+    for restart in 0..5 {
+        if restart % 2 == 0 {
+            cluster.stop().await
+        } else {
+            cluster.kill().await
+        }
+        cluster.controller().await;
+        // Something new that is answered proves that everything old has been looked at.
+        let asked = [("landfall.dev/ips", "198.51.100.1")];
+        cluster.service("green", "probe", &asked, json!({})).await;
+        cluster.refused("green", "probe", "NotInAnyPool").await;
+        cluster
+            .services("green")
+            .delete("probe", &DeleteParams::default())
+            .await
+            .unwrap();
+        assert_eq!(cluster.book().await, book);
+        assert_eq!(
+            cluster.versions().await,
+            versions,
+            "a restart with nothing to do wrote"
+        );
+    }
+    // A holder goes: the oldest of those who wait gets its address.
+    cluster
+        .services("blue")
+        .delete("s03", &DeleteParams::default())
+        .await
+        .unwrap();
+    cluster.has("blue", "s08", &["192.0.2.11"]).await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn two_controllers_at_once_never_make_two_holders() {
+    let mut cluster = cluster!(two_controllers_at_once_never_make_two_holders);
+    cluster.cidrs("default", &["192.0.2.0/26"]).await;
+    cluster.controller().await;
+    cluster.controller().await;
+    cluster.controller().await;
+    let names: Vec<String> = (0..48).map(|n| format!("s{n:02}")).collect();
+    futures::future::join_all(
+        names
+            .iter()
+            .map(|name| cluster.service("blue", name, &[], json!({}))),
+    )
+    .await;
+    let mut seen = BTreeSet::new();
+    for name in &names {
+        for address in addressed(&cluster, "blue", name).await {
+            assert!(seen.insert(address), "{address} has two holders");
+        }
+    }
+    eventually("records and status agree", async || {
+        let mut claimed = BTreeMap::new();
+        for service in cluster
+            .services("blue")
+            .list(&ListParams::default())
+            .await
+            .unwrap()
+        {
+            for address in addresses(&service) {
+                claimed.insert(address, vec![format!("blue/{}", service.name_any())]);
+            }
+        }
+        let book = cluster.book().await;
+        if book == claimed {
+            Ok(())
+        } else {
+            Err(format!("{book:?} {claimed:?}"))
+        }
+    })
+    .await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_service_that_stops_being_ours_gives_its_address_to_the_next() {
+    let mut cluster = cluster!(a_service_that_stops_being_ours_gives_its_address_to_the_next);
+    cluster
+        .pool("one", json!({"blocks": [{"start": "192.0.2.77"}]}))
+        .await;
+    cluster.controller().await;
+    cluster.service("blue", "first", &[], json!({})).await;
+    cluster.has("blue", "first", &["192.0.2.77"]).await;
+    cluster.service("blue", "second", &[], json!({})).await;
+    cluster.refused("blue", "second", "PoolExhausted").await;
+    let other = json!({"spec": {"type": "ClusterIP", "allocateLoadBalancerNodePorts": null}});
+    cluster
+        .services("blue")
+        .patch("first", &PatchParams::default(), &Patch::Merge(other))
+        .await
+        .unwrap();
+    cluster.has("blue", "second", &["192.0.2.77"]).await;
+    cluster.has("blue", "first", &[]).await;
+    let first = cluster.services("blue").get("first").await.unwrap();
+    assert_eq!(first.status.unwrap().conditions, None);
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn addresses_of_another_controller_are_adopted_before_anything_is_allocated() {
+    let mut cluster =
+        cluster!(addresses_of_another_controller_are_adopted_before_anything_is_allocated);
+    cluster.cidrs("default", &["192.0.2.0/29"]).await;
+    cluster.service("blue", "newcomer", &[], json!({})).await;
+    for (name, address) in [
+        ("one", "192.0.2.0"),
+        ("two", "192.0.2.1"),
+        ("outside", "198.51.100.7"),
+    ] {
+        cluster.service("blue", name, &[], json!({})).await;
+        let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": address}]}}});
+        cluster
+            .services("blue")
+            .patch_status(name, &PatchParams::default(), &Patch::Merge(status))
+            .await
+            .unwrap();
+    }
+    cluster.controller().await;
+    cluster.has("blue", "newcomer", &["192.0.2.2"]).await;
+    for (name, address) in [
+        ("one", "192.0.2.0"),
+        ("two", "192.0.2.1"),
+        ("outside", "198.51.100.7"),
+    ] {
+        cluster.event("blue", name, "Assigned").await;
+        cluster.has("blue", name, &[address]).await;
+    }
+    assert_eq!(cluster.book().await.len(), 4);
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_deleted_pool_drains_and_its_holders_move_only_when_they_ask() {
+    let mut cluster = cluster!(a_deleted_pool_drains_and_its_holders_move_only_when_they_ask);
+    cluster.cidrs("old", &["192.0.2.0/30"]).await;
+    cluster.controller().await;
+    cluster.service("blue", "web", &[], json!({})).await;
+    cluster.has("blue", "web", &["192.0.2.0"]).await;
+    eventually("the pool has its finalizer", async || {
+        let pool = cluster.pools().get("old").await.unwrap();
+        pool.metadata
+            .finalizers
+            .filter(|f| !f.is_empty())
+            .map(drop)
+            .ok_or_else(String::new)
+    })
+    .await;
+    cluster.cidrs("new", &["198.51.100.0/30"]).await;
+    cluster
+        .pools()
+        .delete("old", &DeleteParams::default())
+        .await
+        .unwrap();
+    eventually("the record is marked", async || {
+        let record = cluster.records().get("192-0-2-0").await.unwrap();
+        let conditions = record.status.unwrap_or_default().conditions;
+        match find(&conditions, OUT_OF_POOL) {
+            Some(marked) if marked.status == "True" => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    cluster.has("blue", "web", &["192.0.2.0"]).await;
+    assert!(cluster.pools().get("old").await.is_ok());
+    cluster
+        .service(
+            "blue",
+            "web",
+            &[("landfall.dev/renumber", "true")],
+            json!({}),
+        )
+        .await;
+    cluster.has("blue", "web", &["198.51.100.0"]).await;
+    eventually("the pool is gone", async || {
+        match cluster.pools().get_opt("old").await.unwrap() {
+            None => Ok(()),
+            Some(pool) => Err(format!("{:?}", pool.status)),
+        }
+    })
+    .await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_follower_takes_over_and_allocates() {
+    let mut cluster = cluster!(a_follower_takes_over_and_allocates);
+    cluster.cidrs("default", &["192.0.2.0/29"]).await;
+    for name in ["a", "b"] {
+        cluster
+            .controller_with(|settings| {
+                settings.identity = name.to_owned();
+                settings.lease = Some(landfall_runtime::lease::LeaseSettings {
+                    namespace: "landfall-system".to_owned(),
+                    name: "landfall-controller".to_owned(),
+                    identity: name.to_owned(),
+                    duration: std::time::Duration::from_secs(2),
+                    every: std::time::Duration::from_millis(200),
+                });
+            })
+            .await;
+    }
+    cluster.service("blue", "first", &[], json!({})).await;
+    cluster.has("blue", "first", &["192.0.2.0"]).await;
+    cluster.stop_one().await;
+    cluster.service("blue", "second", &[], json!({})).await;
+    cluster.has("blue", "second", &["192.0.2.1"]).await;
+    cluster.stop().await;
+}

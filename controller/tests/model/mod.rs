@@ -1,0 +1,540 @@
+//! A naive model of an API server and of controllers around the pure index: no task, no clock.
+//!
+//! Watches lag by kind, writes fail before or after they are done, controllers restart anywhere,
+//! and two of them may work at once. What the index promises is checked against the naive state.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+
+use landfall_controller::ipam::address::{Family, Point};
+use landfall_controller::ipam::book::Stored;
+use landfall_controller::ipam::index::Write;
+use landfall_controller::ipam::pool::Pool;
+use landfall_controller::ipam::sharing::stay_together;
+use landfall_controller::ipam::{Index, PoolName, Service, ServiceKey, Turn};
+use landfall_crds::{LoadBalancerIPPoolSpec, LoadBalancerIPSpec};
+
+/// What a watch says.
+#[derive(Clone, Debug)]
+enum Said {
+    Service(ServiceKey, Option<Service>),
+    Pool(PoolName, Option<(LoadBalancerIPPoolSpec, bool)>),
+    Record(Point, String, Option<Stored>),
+}
+
+/// One controller: its index and what its watches have not told it yet, by kind.
+#[derive(Default)]
+pub(crate) struct Controller {
+    pub(crate) index: Index,
+    inbox: [VecDeque<Said>; 3],
+}
+
+impl Controller {
+    fn hear(&mut self, said: Said) {
+        match said {
+            Said::Service(_, Some(service)) => self.index.service_seen(service),
+            Said::Service(key, None) => self.index.service_gone(&key),
+            Said::Pool(name, pool) => {
+                let pool = pool.map(|(spec, draining)| Pool::compile(&name.0, &spec, draining));
+                self.index.pool_seen(&name, pool);
+            }
+            Said::Record(at, _, Some(stored)) => self.index.record_seen(at, stored),
+            Said::Record(at, uid, None) => self.index.record_gone(at, &uid, false),
+        }
+    }
+
+    /// Delivers the next event of one kind.
+    pub(crate) fn deliver(&mut self, kind: usize) {
+        if let Some(said) = self.inbox[kind % 3].pop_front() {
+            self.hear(said);
+        }
+    }
+
+    fn deliver_all(&mut self) {
+        for kind in 0..3 {
+            while !self.inbox[kind].is_empty() {
+                self.deliver(kind);
+            }
+        }
+    }
+}
+
+/// How a write goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Not at all.
+    None,
+    /// This write of the step is not done.
+    Before(usize),
+    /// This write is done, and its answer is lost.
+    After(usize),
+}
+
+/// The API server, naively.
+#[derive(Default)]
+pub(crate) struct World {
+    pub(crate) services: BTreeMap<ServiceKey, Service>,
+    pub(crate) pools: BTreeMap<PoolName, (LoadBalancerIPPoolSpec, bool)>,
+    pub(crate) records: BTreeMap<Point, Stored>,
+    pub(crate) controllers: Vec<Controller>,
+    clock: u64,
+    /// What each Service had when things were last quiet and it did not ask for anything since.
+    settled: BTreeMap<ServiceKey, Vec<IpAddr>>,
+}
+
+impl World {
+    pub(crate) fn new(controllers: usize) -> Self {
+        Self {
+            controllers: (0..controllers).map(|_| Controller::default()).collect(),
+            ..Self::default()
+        }
+    }
+
+    fn tick(&mut self) -> u64 {
+        self.clock += 1;
+        self.clock
+    }
+
+    fn say(&mut self, kind: usize, said: &Said) {
+        for controller in &mut self.controllers {
+            controller.inbox[kind].push_back(said.clone());
+        }
+    }
+
+    /// A person applies a Service: made new, or changed.
+    pub(crate) fn put_service(&mut self, mut service: Service) {
+        let key = service.key.clone();
+        match self.services.get(&key) {
+            Some(before) => {
+                service.uid.clone_from(&before.uid);
+                service.created = before.created;
+                service.status.clone_from(&before.status);
+                service.touched = before.touched;
+                if *before == service {
+                    return;
+                }
+            }
+            None => {
+                service.created = i64::try_from(self.tick()).unwrap();
+                service.uid = format!("uid-{}", service.created);
+            }
+        }
+        // Whoever shares with it may have to make room for its new ports; not for its new key.
+        let group = |service: &Service| {
+            service
+                .readable()
+                .and_then(|r| r.sharing.as_ref().map(|s| s.key.clone()))
+        };
+        let before = self.services.get(&key);
+        if before.is_some_and(|before| {
+            before.request.is_err() || service.request.is_err() || group(before) == group(&service)
+        }) {
+            let shares = |other: &Service| other.readable().is_none_or(|r| r.sharing.is_some());
+            let sharers: Vec<_> = self
+                .services
+                .values()
+                .filter(|s| shares(s))
+                .map(|s| s.key.clone())
+                .collect();
+            sharers
+                .iter()
+                .for_each(|key| drop(self.settled.remove(key)));
+        }
+        self.settled.remove(&key);
+        self.services.insert(key.clone(), service.clone());
+        self.say(0, &Said::Service(key, Some(service)));
+    }
+
+    pub(crate) fn delete_service(&mut self, key: &ServiceKey) {
+        if self.services.remove(key).is_some() {
+            self.settled.remove(key);
+            self.say(0, &Said::Service(key.clone(), None));
+        }
+    }
+
+    /// Somebody wipes a Service's status.
+    pub(crate) fn lose_status(&mut self, key: &ServiceKey) {
+        self.write_status(key, Vec::new(), false);
+    }
+
+    fn write_status(&mut self, key: &ServiceKey, status: Vec<IpAddr>, touched: bool) {
+        if let Some(service) = self.services.get_mut(key) {
+            service.status = status;
+            service.touched = touched;
+            let said = Said::Service(key.clone(), Some(service.clone()));
+            self.say(0, &said);
+        }
+    }
+
+    pub(crate) fn put_pool(&mut self, name: &str, spec: LoadBalancerIPPoolSpec) {
+        let name = PoolName::from(name);
+        if self
+            .pools
+            .get(&name)
+            .is_some_and(|(before, draining)| *draining || *before == spec)
+        {
+            return;
+        }
+        self.pools.insert(name.clone(), (spec.clone(), false));
+        self.say(1, &Said::Pool(name, Some((spec, false))));
+    }
+
+    /// A pool is deleted: it drains while a record names it.
+    pub(crate) fn delete_pool(&mut self, name: &str) {
+        let name = PoolName::from(name);
+        let Some((spec, _)) = self.pools.get(&name).cloned() else {
+            return;
+        };
+        self.pools.insert(name.clone(), (spec.clone(), true));
+        self.say(1, &Said::Pool(name, Some((spec, true))));
+    }
+
+    fn finish_pools(&mut self) {
+        let named = |name: &PoolName| {
+            let mut refs = self
+                .records
+                .values()
+                .filter_map(|record| record.spec.pool_ref.as_ref());
+            refs.any(|pool| *pool.name == *name.0)
+        };
+        let done: Vec<PoolName> = self
+            .pools
+            .iter()
+            .filter(|(name, (_, draining))| *draining && !named(name))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in done {
+            self.pools.remove(&name);
+            self.say(1, &Said::Pool(name, None));
+        }
+    }
+
+    /// Replaces a controller by a new process: it lists everything, adopts, and goes on.
+    pub(crate) fn restart(&mut self, which: usize) {
+        let mut fresh = Controller::default();
+        for (key, service) in &self.services {
+            fresh.hear(Said::Service(key.clone(), Some(service.clone())));
+        }
+        for (at, record) in &self.records {
+            fresh.hear(Said::Record(*at, record.uid.clone(), Some(record.clone())));
+        }
+        for (name, pool) in &self.pools {
+            fresh.hear(Said::Pool(name.clone(), Some(pool.clone())));
+        }
+        fresh.index.adopt();
+        // The grace time is over: those who are not there do not come back.
+        for (key, _) in fresh.index.orphans() {
+            fresh.index.release(&key);
+        }
+        self.controllers[which] = fresh;
+    }
+
+    /// A first start whose watches tell everything in another order, one after the other.
+    pub(crate) fn start_in_order(&mut self, order: &[usize]) {
+        let mut said: Vec<Said> = Vec::new();
+        said.extend(
+            self.pools
+                .iter()
+                .map(|(name, pool)| Said::Pool(name.clone(), Some(pool.clone()))),
+        );
+        said.extend(
+            self.services
+                .iter()
+                .map(|(key, s)| Said::Service(key.clone(), Some(s.clone()))),
+        );
+        let mut keyed: Vec<_> = said.into_iter().enumerate().collect();
+        keyed.sort_by_key(|(at, _)| order.get(*at).copied());
+        for (_, said) in keyed {
+            self.controllers[0].hear(said);
+        }
+        self.controllers[0].index.adopt();
+    }
+
+    /// One controller looks at its next Service; `false` when it has nothing to look at.
+    pub(crate) fn work(&mut self, which: usize, fault: Fault) -> bool {
+        let Some(turn) = self.controllers[which].index.pop() else {
+            return false;
+        };
+        if self.step(which, &turn, fault).is_err() {
+            self.controllers[which].index.again(turn);
+        }
+        true
+    }
+
+    fn step(&mut self, which: usize, turn: &Turn, fault: Fault) -> Result<(), ()> {
+        let key = &turn.key;
+        let Some(step) = self.controllers[which].index.step(key) else {
+            return Ok(());
+        };
+        let mut done = 0;
+        for write in &step.writes {
+            self.faulty(&mut done, fault, |world| world.write(which, write))?;
+        }
+        if let Some(service) = &step.service {
+            let known = self.controllers[which]
+                .index
+                .world
+                .services
+                .get(key)
+                .cloned();
+            let (addresses, touched) = match &step.plan.outcome {
+                Some(_) => (step.plan.addresses(service), true),
+                None => {
+                    let leave = &step.plan.leave;
+                    (
+                        service
+                            .status
+                            .iter()
+                            .filter(|a| !leave.contains(a))
+                            .copied()
+                            .collect(),
+                        false,
+                    )
+                }
+            };
+            if known.is_some_and(|known| known.status != addresses || known.touched != touched) {
+                let uid = service.uid.clone();
+                self.faulty(&mut done, fault, |world| {
+                    if world
+                        .services
+                        .get(key)
+                        .is_some_and(|service| service.uid == uid)
+                    {
+                        world.write_status(key, addresses, touched);
+                    }
+                    Ok(())
+                })?;
+            }
+        }
+        let departures = self.controllers[which].index.depart(key, &step.plan.leave);
+        for (nth, write) in departures.iter().enumerate() {
+            let result = self.faulty(&mut done, fault, |world| world.write(which, write));
+            if result.is_err() {
+                let open: Vec<Point> = departures[nth..].iter().map(Write::at).collect();
+                self.controllers[which].index.undepart(key, &open);
+                return result;
+            }
+        }
+        Ok(())
+    }
+
+    fn faulty(
+        &mut self,
+        done: &mut usize,
+        fault: Fault,
+        write: impl FnOnce(&mut Self) -> Result<(), ()>,
+    ) -> Result<(), ()> {
+        let at = *done;
+        *done += 1;
+        if fault == Fault::Before(at) {
+            return Err(());
+        }
+        let result = write(self);
+        if fault == Fault::After(at) {
+            Err(())
+        } else {
+            result
+        }
+    }
+
+    /// A write of a record with the API server's own rules; the controller hears the answer.
+    fn write(&mut self, which: usize, write: &Write) -> Result<(), ()> {
+        let at = write.at();
+        let version = self.tick().to_string();
+        let current = self.records.get(&at).cloned();
+        let (result, now) = match (write, current) {
+            (Write::Create(_, spec), None) => {
+                let uid = format!("record-{version}");
+                (
+                    Ok(()),
+                    Some(Stored {
+                        spec: spec.clone(),
+                        uid,
+                        version,
+                        out_of_pool: None,
+                    }),
+                )
+            }
+            (Write::Create(..), Some(found)) => (Err(()), Some(found)),
+            (Write::Replace(_, spec, known), Some(found)) if found.version == known.version => (
+                Ok(()),
+                Some(Stored {
+                    spec: spec.clone(),
+                    version,
+                    ..found
+                }),
+            ),
+            (Write::Delete(_, known), Some(found)) if found.version == known.version => {
+                self.records.remove(&at);
+                self.controllers[which]
+                    .index
+                    .record_gone(at, &known.uid, true);
+                self.say(2, &Said::Record(at, known.uid.clone(), None));
+                return Ok(());
+            }
+            (_, Some(found)) => (Err(()), Some(found)),
+            (Write::Replace(_, _, known) | Write::Delete(_, known), None) => {
+                self.controllers[which]
+                    .index
+                    .record_gone(at, &known.uid, true);
+                return Err(());
+            }
+        };
+        if let Some(now) = now {
+            if result.is_ok() {
+                assert_spec(&now.spec);
+                self.records.insert(at, now.clone());
+                self.say(2, &Said::Record(at, now.uid.clone(), Some(now.clone())));
+            }
+            self.controllers[which].index.record_seen(at, now);
+        }
+        result
+    }
+
+    /// Lets everything be heard and done, until nobody has anything to do.
+    pub(crate) fn settle(&mut self) {
+        for round in 0.. {
+            assert!(round < 1000, "it never comes to rest");
+            self.finish_pools();
+            let mut busy = false;
+            for which in 0..self.controllers.len() {
+                self.controllers[which].deliver_all();
+                busy |= self.work(which, Fault::None);
+            }
+            if !busy
+                && self
+                    .controllers
+                    .iter()
+                    .all(|c| c.inbox.iter().all(VecDeque::is_empty))
+            {
+                self.finish_pools();
+                if self
+                    .controllers
+                    .iter()
+                    .all(|c| c.inbox.iter().all(VecDeque::is_empty))
+                {
+                    break;
+                }
+            }
+        }
+        self.check();
+    }
+
+    /// What holds whenever things are quiet.
+    fn check(&mut self) {
+        let mut shown: BTreeMap<IpAddr, BTreeSet<ServiceKey>> = BTreeMap::new();
+        for service in self.services.values().filter(|service| service.wanted) {
+            for address in &service.status {
+                shown
+                    .entry(*address)
+                    .or_default()
+                    .insert(service.key.clone());
+            }
+        }
+        let mut booked: BTreeMap<IpAddr, BTreeSet<ServiceKey>> = BTreeMap::new();
+        for (at, record) in &self.records {
+            let holders = record.spec.holders.iter();
+            let keys = holders
+                .map(|h| ServiceKey::new(&h.namespace, &h.name))
+                .collect();
+            booked.insert(at.address(), keys);
+            for holder in &record.spec.holders {
+                let key = ServiceKey::new(&holder.namespace, &holder.name);
+                assert_eq!(
+                    self.services[&key].uid,
+                    holder.uid,
+                    "{} has a stale holder",
+                    at.address()
+                );
+            }
+        }
+        assert_eq!(shown, booked, "status and records differ");
+        for (address, holders) in &booked {
+            for one in holders {
+                for two in holders.iter().filter(|two| *two > one) {
+                    let clash = stay_together(&self.services[one], &self.services[two]);
+                    assert_eq!(
+                        clash,
+                        Ok(()),
+                        "{address} has incompatible holders {one} and {two}"
+                    );
+                }
+            }
+        }
+        for (key, before) in &self.settled {
+            let now = &self.services[key].status;
+            assert!(
+                before.iter().all(|a| now.contains(a)),
+                "{key} was moved from {before:?} to {now:?}"
+            );
+        }
+        // A leave to be renumbered, and a request that is not met yet, are standing wishes.
+        let elsewhere = |service: &Service, named: &PoolName| {
+            service.status.iter().any(|address| {
+                let from = self
+                    .records
+                    .get(&Point::from(*address))
+                    .and_then(|r| r.spec.pool_ref.as_ref());
+                from.is_none_or(|pool| *pool.name != *named.0)
+            })
+        };
+        let asks = |service: &Service| {
+            service.readable().is_some_and(|request| {
+                request.renumber
+                    || request
+                        .addresses
+                        .iter()
+                        .any(|a| !service.status.contains(a))
+                    || request
+                        .pool
+                        .as_ref()
+                        .is_some_and(|named| elsewhere(service, named))
+            })
+        };
+        let quiet = self
+            .services
+            .values()
+            .filter(|service| service.wanted && !asks(service));
+        self.settled = quiet
+            .map(|service| (service.key.clone(), service.status.clone()))
+            .collect();
+        for controller in &self.controllers {
+            for pool in controller.index.world.pools.ordered() {
+                for family in Family::ALL {
+                    let counts = controller.index.world.counts(pool, family);
+                    assert_eq!(
+                        counts.assigned + counts.reserved + counts.available,
+                        counts.total
+                    );
+                    let in_use = booked.keys().filter(|a| {
+                        Family::of(**a) == family && pool.usable.contains(Point::from(**a))
+                    });
+                    assert_eq!(
+                        counts.assigned,
+                        in_use.count() as u128,
+                        "{} {family}",
+                        pool.name
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn assert_spec(spec: &LoadBalancerIPSpec) {
+    let shared = spec.sharing_key.as_ref().is_some_and(|key| !key.is_empty());
+    assert!(
+        spec.holders.len() <= 1 || shared,
+        "several holders need a sharingKey: {spec:?}"
+    );
+    let unique: BTreeSet<_> = spec
+        .holders
+        .iter()
+        .map(|h| (&h.namespace, &h.name))
+        .collect();
+    assert_eq!(
+        unique.len(),
+        spec.holders.len(),
+        "a holder stands there twice: {spec:?}"
+    );
+}

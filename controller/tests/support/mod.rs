@@ -1,0 +1,409 @@
+//! One API server for all tests of the binary, a clean slate for each, and the controller in it
+//! under the rights it has in a cluster.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::future::Future;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::{Namespace, Node, Service};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use landfall_controller::run::run;
+use landfall_controller::settings::Settings;
+use landfall_crds::conditions::{ADDRESS_ASSIGNED, find};
+use landfall_crds::{LoadBalancerIP, LoadBalancerIPPool};
+use landfall_e2e::control_plane::identity::User;
+use landfall_e2e::control_plane::{ControlPlane, Options, client};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The API server, shared by the tests that run while it lives.
+struct Server {
+    plane: ControlPlane,
+    turn: Arc<Mutex<()>>,
+}
+
+static SERVER: std::sync::Mutex<Weak<Server>> = std::sync::Mutex::new(Weak::new());
+
+fn server(test: &str) -> Option<Arc<Server>> {
+    let mut held = SERVER
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some(server) = held.upgrade() {
+        return Some(server);
+    }
+    let mut options = Options::for_test(test)?;
+    let account = "system:serviceaccount:landfall-system:landfall-controller";
+    options.users.push(User::new(
+        "controller",
+        account,
+        &["system:serviceaccounts"],
+    ));
+    let started = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let plane = ControlPlane::start(options).await.unwrap();
+            let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/default");
+            let output = plane
+                .kubectl()
+                .arg("apply")
+                .arg("-k")
+                .arg(tree)
+                .output()
+                .unwrap();
+            assert!(
+                output.status.success(),
+                "{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+            plane
+        })
+    });
+    let server = Arc::new(Server {
+        plane: started.join().unwrap(),
+        turn: Arc::default(),
+    });
+    *held = Arc::downgrade(&server);
+    Some(server)
+}
+
+/// A clean cluster for one test.
+pub(crate) struct Cluster {
+    pub(crate) client: Client,
+    controllers: Vec<(CancellationToken, JoinHandle<anyhow::Result<()>>)>,
+    server: Arc<Server>,
+    _turn: OwnedMutexGuard<()>,
+}
+
+impl Cluster {
+    /// `None`, said loudly, where there is no API server to be had.
+    pub(crate) async fn start(test: &str) -> Option<Self> {
+        if let Some(level) = std::env::var_os("LANDFALL_TEST_LOG") {
+            let args = landfall_runtime::args::CommonArgs {
+                log_level: level.to_string_lossy().into_owned(),
+                log_format: landfall_runtime::args::LogFormat::Text,
+                admin_address: ([127, 0, 0, 1], 0).into(),
+            };
+            let _ = landfall_runtime::telemetry::init(&args, "test", "0");
+        }
+        let name = test.to_owned();
+        let server = tokio::task::spawn_blocking(move || server(&name))
+            .await
+            .unwrap()?;
+        let turn = Arc::clone(&server.turn).lock_owned().await;
+        let client = server.plane.client().await.unwrap();
+        let cluster = Self {
+            client,
+            controllers: Vec::new(),
+            server,
+            _turn: turn,
+        };
+        cluster.clean().await;
+        Some(cluster)
+    }
+
+    async fn clean(&self) {
+        for name in ["blue", "green"] {
+            let namespace = json!({"metadata": {"name": name, "labels": {"colour": name}}});
+            let namespace: Namespace = serde_json::from_value(namespace).unwrap();
+            let api = Api::<Namespace>::all(self.client.clone());
+            let _ = api.create(&PostParams::default(), &namespace).await;
+        }
+        let services = Api::<Service>::all(self.client.clone());
+        for service in services.list(&ListParams::default()).await.unwrap() {
+            let (namespace, name) = (service.namespace().unwrap(), service.name_any());
+            if name != "kubernetes" {
+                let api = Api::<Service>::namespaced(self.client.clone(), &namespace);
+                api.delete(&name, &DeleteParams::default()).await.unwrap();
+            }
+        }
+        self.clear::<LoadBalancerIP>().await;
+        self.clear::<LoadBalancerIPPool>().await;
+        self.clear::<Node>().await;
+    }
+
+    async fn clear<K>(&self)
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    {
+        let api = Api::<K>::all(self.client.clone());
+        for object in api.list(&ListParams::default()).await.unwrap() {
+            let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+            api.patch(&object.name_any(), &PatchParams::default(), &free)
+                .await
+                .unwrap();
+            let _ = api
+                .delete(&object.name_any(), &DeleteParams::default())
+                .await;
+        }
+    }
+
+    /// A controller under the rights of its ServiceAccount, without a leader Lease.
+    pub(crate) async fn controller(&mut self) {
+        self.controller_with(|_| {}).await;
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn controller_with(&mut self, change: impl FnOnce(&mut Settings)) {
+        let client = client(&self.server.plane.kubeconfig("controller"))
+            .await
+            .unwrap();
+        let mut settings = Settings {
+            default_class: true,
+            lease: None,
+            identity: "test".to_owned(),
+            parallel: 8,
+            orphan_grace: Duration::from_millis(200),
+        };
+        change(&mut settings);
+        let token = CancellationToken::new();
+        let task = tokio::spawn(run(client, settings, None, token.clone()));
+        self.controllers.push((token, task));
+    }
+
+    /// Stops all controllers the way SIGTERM does.
+    pub(crate) async fn stop(&mut self) {
+        for (token, task) in self.controllers.drain(..) {
+            token.cancel();
+            task.await.unwrap().unwrap();
+        }
+    }
+
+    /// Stops the first controller the way SIGTERM does.
+    pub(crate) async fn stop_one(&mut self) {
+        let (token, task) = self.controllers.remove(0);
+        token.cancel();
+        task.await.unwrap().unwrap();
+    }
+
+    /// Ends all controllers the way SIGKILL does.
+    pub(crate) async fn kill(&mut self) {
+        for (_, task) in self.controllers.drain(..) {
+            task.abort();
+            let _ = task.await;
+        }
+    }
+
+    pub(crate) fn services(&self, namespace: &str) -> Api<Service> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    pub(crate) fn records(&self) -> Api<LoadBalancerIP> {
+        Api::all(self.client.clone())
+    }
+
+    pub(crate) fn pools(&self) -> Api<LoadBalancerIPPool> {
+        Api::all(self.client.clone())
+    }
+
+    pub(crate) async fn pool(&self, name: &str, spec: Value) {
+        let pool = json!({
+            "apiVersion": "landfall.dev/v1alpha1", "kind": "LoadBalancerIPPool",
+            "metadata": {"name": name}, "spec": spec,
+        });
+        self.pools()
+            .patch(
+                name,
+                &PatchParams::apply("test").force(),
+                &Patch::Apply(pool),
+            )
+            .await
+            .unwrap();
+    }
+
+    /// A pool of CIDR blocks.
+    pub(crate) async fn cidrs(&self, name: &str, cidrs: &[&str]) {
+        let blocks: Vec<Value> = cidrs.iter().map(|cidr| json!({"cidr": cidr})).collect();
+        self.pool(name, json!({"blocks": blocks})).await;
+    }
+
+    /// A Service of type LoadBalancer; `spec` is laid over the usual one.
+    pub(crate) async fn service(
+        &self,
+        namespace: &str,
+        name: &str,
+        annotations: &[(&str, &str)],
+        spec: Value,
+    ) {
+        let annotations: BTreeMap<_, _> = annotations.iter().copied().collect();
+        let mut object = json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": name, "namespace": namespace, "annotations": annotations},
+            "spec": {
+                "type": "LoadBalancer", "selector": {"app": name},
+                "allocateLoadBalancerNodePorts": false,
+                "ports": [{"port": 80, "protocol": "TCP"}],
+            },
+        });
+        for (field, value) in spec.as_object().unwrap() {
+            object["spec"][field] = value.clone();
+        }
+        let params = PatchParams::apply("test").force();
+        self.services(namespace)
+            .patch(name, &params, &Patch::Apply(object))
+            .await
+            .unwrap();
+    }
+
+    /// The addresses a Service's status names.
+    pub(crate) async fn addresses(&self, namespace: &str, name: &str) -> Vec<IpAddr> {
+        addresses(&self.services(namespace).get(name).await.unwrap())
+    }
+
+    /// Waits until the Service has these addresses.
+    pub(crate) async fn has(&self, namespace: &str, name: &str, want: &[&str]) {
+        let want: Vec<IpAddr> = want.iter().map(|text| text.parse().unwrap()).collect();
+        eventually(&format!("{namespace}/{name} has {want:?}"), async || {
+            let service = self.services(namespace).get(name).await.unwrap();
+            if addresses(&service) == want {
+                Ok(())
+            } else {
+                Err(format!("{:?}", service.status))
+            }
+        })
+        .await;
+    }
+
+    /// Waits until the Service is refused for this reason; returns the message.
+    pub(crate) async fn refused(&self, namespace: &str, name: &str, reason: &str) -> String {
+        eventually(
+            &format!("{namespace}/{name} is refused: {reason}"),
+            async || {
+                let service = self.services(namespace).get(name).await.unwrap();
+                let conditions = service
+                    .status
+                    .and_then(|status| status.conditions)
+                    .unwrap_or_default();
+                match find(&conditions, ADDRESS_ASSIGNED) {
+                    Some(condition)
+                        if condition.status == "False" && condition.reason == reason =>
+                    {
+                        Ok(condition.message.clone())
+                    }
+                    other => Err(format!("{other:?}")),
+                }
+            },
+        )
+        .await
+    }
+
+    /// Waits for an Event about the Service; returns its note.
+    pub(crate) async fn event(&self, namespace: &str, name: &str, reason: &str) -> String {
+        let uid = self.services(namespace).get(name).await.unwrap().uid();
+        let events = Api::<Event>::namespaced(self.client.clone(), namespace);
+        eventually(
+            &format!("an Event {reason} about {namespace}/{name}"),
+            async || {
+                let all = events.list(&ListParams::default()).await.unwrap();
+                let mut about = all.items.into_iter().filter(|event| {
+                    event
+                        .regarding
+                        .as_ref()
+                        .is_some_and(|about| about.uid == uid)
+                        && event.reason.as_deref() == Some(reason)
+                });
+                about
+                    .next()
+                    .and_then(|event| event.note)
+                    .ok_or_else(|| "none".to_owned())
+            },
+        )
+        .await
+    }
+
+    /// Every record's address with the names of its holders.
+    pub(crate) async fn book(&self) -> BTreeMap<IpAddr, Vec<String>> {
+        let records = self.records().list(&ListParams::default()).await.unwrap();
+        let holders = |record: &LoadBalancerIP| {
+            record
+                .spec
+                .holders
+                .iter()
+                .map(|h| format!("{}/{}", h.namespace, h.name))
+                .collect()
+        };
+        records
+            .iter()
+            .map(|record| (record.spec.address.parse().unwrap(), holders(record)))
+            .collect()
+    }
+
+    /// The resourceVersions of everything the controller writes.
+    pub(crate) async fn versions(&self) -> BTreeMap<String, String> {
+        let mut versions = BTreeMap::new();
+        let all = ListParams::default();
+        for service in Api::<Service>::all(self.client.clone())
+            .list(&all)
+            .await
+            .unwrap()
+        {
+            versions.insert(
+                format!("service {}", service.name_any()),
+                service.resource_version().unwrap(),
+            );
+        }
+        for record in self.records().list(&all).await.unwrap() {
+            versions.insert(
+                format!("record {}", record.name_any()),
+                record.resource_version().unwrap(),
+            );
+        }
+        for pool in self.pools().list(&all).await.unwrap() {
+            versions.insert(
+                format!("pool {}", pool.name_any()),
+                pool.resource_version().unwrap(),
+            );
+        }
+        versions
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for (_, task) in &self.controllers {
+            task.abort();
+        }
+    }
+}
+
+pub(crate) fn addresses(service: &Service) -> Vec<IpAddr> {
+    let ingress = service
+        .status
+        .clone()
+        .and_then(|status| status.load_balancer?.ingress);
+    ingress
+        .into_iter()
+        .flatten()
+        .filter_map(|point| point.ip?.parse().ok())
+        .collect()
+}
+
+/// Awaits a condition, and says what stood against it when it does not come.
+pub(crate) async fn eventually<T, F>(what: &str, mut check: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Result<T, String>>,
+{
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match check().await {
+            Ok(value) => return value,
+            Err(state) if Instant::now() > until => {
+                panic!("not within {PATIENCE:?}: {what}; {state}")
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
