@@ -59,6 +59,14 @@ spec:
       volumes: [{name: config, configMap: {name: greeting}}]
 "#;
 
+const FOREVER: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: forever, namespace: default}
+spec:
+  containers: [{name: main, image: 'lab/sh:1', args: [-c, 'trap exit TERM; while :; do sleep 1; done']}]
+";
+
 const GREETING: &str = "
 apiVersion: v1
 kind: ConfigMap
@@ -76,9 +84,11 @@ async fn the_labs_kubelet_runs_pods_as_a_node_does() {
     a_killed_container_is_started_again(&node, &pod).await;
     containers_survive_the_kubelet_and_are_taken_over(&mut node, &pod).await;
     a_service_account_token_opens_the_api_server(&node).await;
+    a_host_network_pod_shares_the_node_and_its_bpf_file_system(&node).await;
     init_containers_and_an_ended_pod_are_reported(&node).await;
     what_is_not_played_is_said_in_the_status(&node).await;
     a_deletion_is_graceful_and_leaves_nothing(&node).await;
+    an_agent_that_drains_takes_its_pods_along(&mut node).await;
     clean_leaves_nothing(&mut node).await;
 }
 
@@ -161,7 +171,7 @@ async fn containers_survive_the_kubelet_and_are_taken_over(test: &mut TestNode, 
     let before = test.pid_of(pod, "web");
     test.kill_kubelet();
     assert_eq!(test.pid_of(pod, "web"), before, "the container went on");
-    test.start_kubelet();
+    test.start_kubelet_with(&[]);
     let name = pod.metadata.name.as_deref().unwrap();
     // The new agent is known to have the container when it restarts it.
     node::kill(before);
@@ -185,6 +195,46 @@ async fn a_service_account_token_opens_the_api_server(test: &TestNode) {
     assert_eq!(
         test.log(&pod, "main"),
         "system:serviceaccount:default:default"
+    );
+}
+
+/// As the announcer is: in the node's namespace, root with a few capabilities, with the node's own bpffs.
+async fn a_host_network_pod_shares_the_node_and_its_bpf_file_system(test: &TestNode) {
+    let yaml = "
+apiVersion: v1
+kind: Pod
+metadata: {name: agent, namespace: default}
+spec:
+  hostNetwork: true
+  restartPolicy: Never
+  containers:
+    - name: main
+      image: lab/sh:1
+      args:
+        - -c
+        - mkdir /sys/fs/bpf/mine && echo $(hostname) $(ls /sys/class/net | tr '\\n' ' ') $(grep CapEff /proc/self/status)
+      securityContext:
+        readOnlyRootFilesystem: true
+        allowPrivilegeEscalation: false
+        capabilities: {drop: [ALL], add: [BPF, NET_ADMIN, NET_RAW]}
+      volumeMounts: [{name: bpffs, mountPath: /sys/fs/bpf, mountPropagation: HostToContainer}]
+  volumes: [{name: bpffs, hostPath: {path: /sys/fs/bpf, type: Directory}}]
+";
+    test.create::<Pod>(yaml).await;
+    let ended = |pod: &Pod| matches!(node::phase(pod), "Succeeded" | "Failed");
+    let pod = until("the agent ended", test.api(), "agent", ended).await;
+    let log = test.log(&pod, "main");
+    let words: Vec<&str> = log.split_whitespace().collect();
+    assert_eq!(
+        (words[0], words[words.len() - 1]),
+        ("worker", "0000008000003000"),
+        "{log}"
+    );
+    assert!(words.contains(&"eth0") && words.contains(&"wire"), "{log}");
+    assert_eq!(pod.status.unwrap().pod_ip.as_deref(), Some("192.0.2.11"));
+    assert!(
+        test.host_path("/sys/fs/bpf/mine").is_dir(),
+        "the node's bpffs keeps what was made"
     );
 }
 
@@ -283,10 +333,28 @@ async fn a_deletion_is_graceful_and_leaves_nothing(test: &TestNode) {
     );
 }
 
-async fn clean_leaves_nothing(test: &mut TestNode) {
-    let forever = "{metadata: {name: forever, namespace: default}, spec: {containers: [{name: main, image: 'lab/sh:1', args: [-c, 'while :; do sleep 1; done']}]}}";
-    test.create::<Pod>(forever).await;
+async fn an_agent_that_drains_takes_its_pods_along(test: &mut TestNode) {
+    test.create::<Pod>(FOREVER).await;
     let pod = until("it runs", test.api(), "forever", running_and_ready).await;
+    let pid = test.pid_of(&pod, "main");
+    test.kill_kubelet();
+    test.start_kubelet_with(&["--drain-on-exit"]);
+    test.adopted("forever").await;
+    test.terminate_kubelet();
+    assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+    assert_eq!(test.namespaces(), Vec::<String>::new());
+    assert_eq!(test.mounts(), Vec::<String>::new());
+}
+
+async fn clean_leaves_nothing(test: &mut TestNode) {
+    test.start_kubelet_with(&[]);
+    let pod = until(
+        "a node that comes back starts its Pods again",
+        test.api(),
+        "forever",
+        |pod: &Pod| running_and_ready(pod) && node::restarts(pod) == 1,
+    )
+    .await;
     let pid = test.pid_of(&pod, "main");
     test.kill_kubelet();
     test.clean();
