@@ -7,7 +7,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-const OBJECTS: [&str; 2] = ["landfall", "landfall-bench"];
+const OBJECTS: [&str; 3] = ["landfall", "landfall-bench", "landfall-filter"];
 
 fn main() -> ExitCode {
     match build() {

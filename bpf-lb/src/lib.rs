@@ -23,6 +23,7 @@ pub mod object;
 pub mod programmed;
 mod settings;
 mod slots;
+pub mod socket_filter;
 mod sys;
 
 pub use director::{Applied, ApplyError, Director, LoadError, load_object};

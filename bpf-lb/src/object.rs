@@ -5,3 +5,7 @@ pub static LANDFALL: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR")
 
 /// The same behind a prologue for repeated runs; benches load it.
 pub static BENCH: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/landfall-bench"));
+
+/// The filter of the announcer's packet sockets.
+pub static FILTER: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/landfall-filter"));

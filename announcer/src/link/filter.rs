@@ -1,4 +1,5 @@
-//! The kernel filters of the packet sockets, as programs of its classic packet filter.
+//! The kernel filters of the packet sockets, as programs of its classic packet filter: for the time before a socket has
+//! the eBPF filter of [`super::AddressFilter`], and where there is none.
 //!
 //! Pure: programs out, no socket. What a filter lets through is still checked byte by byte; it only keeps frames that
 //! cannot concern this node from waking it. For ARP it can know the addresses: two binary searches, one for the sender

@@ -13,6 +13,7 @@
 //! Invariant: state comes from events after one full dump; when events were lost there is another dump. Everything
 //! works in the network namespace of the thread that started it.
 
+mod addresses;
 mod eligible;
 mod filter;
 mod groups;
@@ -21,6 +22,7 @@ mod neighbours;
 mod socket;
 mod table;
 
+pub use addresses::AddressFilter;
 pub use eligible::{CONTAINER_INTERFACES, InterfacePatterns, PatternError, Refusal};
 pub use groups::{GroupKey, GroupSet, Groups, Membership};
 pub use monitor::monitor;

@@ -216,6 +216,9 @@ fn network(message: &AddressMessage) -> Option<IpNetwork> {
 }
 
 #[cfg(test)]
+mod recorded;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Read as _};
 use std::mem::size_of;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, RawFd};
 
 use libc::{c_int, sockaddr_ll, socklen_t};
 use socket2::{Domain, SockAddr, SockAddrStorage, Socket, Type};
@@ -37,12 +37,21 @@ impl Protocol {
             Self::Ndp => 0x86dd,
         }
     }
+
+    /// The classic filter for whatever address.
+    fn whole(self) -> Vec<filter::Op> {
+        match self {
+            Self::Arp => filter::arp(),
+            Self::Ndp => filter::ndp(),
+        }
+    }
 }
 
 /// A bound, filtered, non-blocking packet socket.
 #[derive(Debug)]
 pub struct PacketSocket {
     socket: AsyncFd<Socket>,
+    protocol: Protocol,
 }
 
 impl PacketSocket {
@@ -53,11 +62,7 @@ impl PacketSocket {
     pub fn open(ifindex: IfIndex, protocol: Protocol) -> io::Result<Self> {
         let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
         socket.set_nonblocking(true)?;
-        let program = match protocol {
-            Protocol::Arp => filter::arp(),
-            Protocol::Ndp => filter::ndp(),
-        };
-        socket.attach_filter(&filter::assemble(&program))?;
+        socket.attach_filter(&filter::assemble(&protocol.whole()))?;
         let fd = socket.as_raw_fd();
         // Kernels before 4.20 lack it; the filter drops what this host sent as well.
         let _ = set_option(fd, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1_i32);
@@ -66,20 +71,28 @@ impl PacketSocket {
         socket.bind(&address(ifindex, protocol)?)?;
         // SAFETY: the AsyncFd owns the socket, nothing replaces or closes its descriptor before it is dropped.
         let socket = unsafe { AsyncFd::register(socket) }.map_err(io::Error::from)?;
-        Ok(Self { socket })
+        Ok(Self { socket, protocol })
     }
 
-    /// From now on the socket of [`Protocol::Arp`] is for packets from or about these addresses only.
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.socket.get_ref().as_fd()
+    }
+
+    /// Puts the classic filter in place: from now on a socket of [`Protocol::Arp`] is for packets from or about these
+    /// addresses only, one of [`Protocol::Ndp`] for every neighbour message.
     ///
     /// # Errors
     /// The operating system's, when not even the filter for every packet can be put in place again.
     pub fn narrow(&self, addresses: &BTreeSet<Ipv4Addr>) -> io::Result<()> {
         let socket = self.socket.get_ref();
-        let narrow = filter::assemble(&filter::arp_about(addresses));
+        let narrow = match self.protocol {
+            Protocol::Arp => filter::arp_about(addresses),
+            Protocol::Ndp => filter::ndp(),
+        };
         // The kernel bounds the memory of filters; then every packet comes through.
         socket
-            .attach_filter(&narrow)
-            .or_else(|_| socket.attach_filter(&filter::assemble(&filter::arp())))
+            .attach_filter(&filter::assemble(&narrow))
+            .or_else(|_| socket.attach_filter(&filter::assemble(&self.protocol.whole())))
     }
 
     /// Hands every multicast frame of the interface to this socket: for an interface on which the kernel has no IPv6

@@ -15,6 +15,7 @@ pub(super) struct Counters {
     pub(super) announced: AtomicU64,
     pub(super) probed: AtomicU64,
     pub(super) conflicts: AtomicU64,
+    pub(super) defended: AtomicU64,
     pub(super) unsent: AtomicU64,
     pub(super) receive_errors: AtomicU64,
     pub(super) dropped: AtomicU64,
@@ -28,6 +29,7 @@ impl Default for Counters {
             announced: AtomicU64::new(0),
             probed: AtomicU64::new(0),
             conflicts: AtomicU64::new(0),
+            defended: AtomicU64::new(0),
             unsent: AtomicU64::new(0),
             receive_errors: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
@@ -73,6 +75,8 @@ pub struct InterfaceSnapshot {
     pub probed: u64,
     /// Frames in which a foreign host claimed an address of this node.
     pub conflicts: u64,
+    /// Announcements made because of one.
+    pub defended: u64,
     /// Announcement and probe frames the kernel did not take.
     pub unsent: u64,
     /// Failed reads.
@@ -137,6 +141,7 @@ fn read(interface: String, counters: &Counters) -> InterfaceSnapshot {
         announced: load(&counters.announced),
         probed: load(&counters.probed),
         conflicts: load(&counters.conflicts),
+        defended: load(&counters.defended),
         unsent: load(&counters.unsent),
         receive_errors: load(&counters.receive_errors),
         dropped: load(&counters.dropped),

@@ -15,6 +15,8 @@ use crate::wire::{Answer, Buffer, Decision, Interest, Reason, buffer, decide};
 
 /// Between two reports of one address.
 const REPORT_AGAIN: Duration = Duration::from_secs(1);
+/// Between two defences of one address (DEFEND_INTERVAL of RFC 5227 §1.1).
+const DEFEND_AGAIN: Duration = Duration::from_secs(10);
 /// After a failed read.
 const RECOVER: Duration = Duration::from_millis(50);
 /// Longer frames are cut off, which the parser sees.
@@ -26,8 +28,9 @@ pub(super) struct Listener {
     protocol: Protocol,
     frames: Meter,
     sources: Sources,
-    /// Owned addresses only, so it stays as small as they are few.
+    /// Owned addresses only, so they stay as small as those are few.
     reported: HashMap<IpAddr, Instant>,
+    defended: HashMap<IpAddr, Instant>,
 }
 
 impl Listener {
@@ -40,6 +43,7 @@ impl Listener {
             frames: Meter::default(),
             sources,
             reported: HashMap::new(),
+            defended: HashMap::new(),
         }
     }
 
@@ -111,6 +115,15 @@ impl Listener {
             .map_err(|_| Reason::SendFailed)
     }
 
+    /// Says once that the address is here and not again for a while (RFC 5227 §2.4): two who both insist do not fill the
+    /// segment.
+    fn defend(&mut self, address: IpAddr, now: Instant) {
+        if self.shared.alive(now) && first_in(DEFEND_AGAIN, &mut self.defended, address, now) {
+            self.port.announce(address);
+            count(&self.port.counters.defended);
+        }
+    }
+
     /// Whether another interface of this node has the address: two on one segment hear each other.
     fn is_mine(&self, mac: Mac) -> bool {
         self.shared
@@ -131,16 +144,10 @@ impl Listener {
             }
         } else {
             count(&self.port.counters.conflicts);
-            if self
-                .reported
-                .get(&address)
-                .is_some_and(|last| now.duration_since(*last) < REPORT_AGAIN)
-            {
+            self.defend(address, now);
+            if !first_in(REPORT_AGAIN, &mut self.reported, address, now) {
                 return;
             }
-            self.reported
-                .retain(|_, last| now.duration_since(*last) < REPORT_AGAIN);
-            self.reported.insert(address, now);
             Event::Conflict {
                 address,
                 ifindex,
@@ -149,5 +156,39 @@ impl Listener {
         };
         // Nobody listening is no failure.
         let _ = self.shared.events.send(event);
+    }
+}
+
+/// Whether nothing has been noted about the address for so long; then it is noted.
+fn first_in(
+    pause: Duration,
+    noted: &mut HashMap<IpAddr, Instant>,
+    address: IpAddr,
+    now: Instant,
+) -> bool {
+    let recent = |last: &Instant| now.duration_since(*last) < pause;
+    if noted.get(&address).is_some_and(recent) {
+        return false;
+    }
+    noted.retain(|_, last| recent(last));
+    noted.insert(address, now);
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_noted_once_in_a_pause_and_what_is_past_is_forgotten() {
+        let (a, b): (IpAddr, IpAddr) =
+            ("192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap());
+        let (start, pause, mut noted) = (Instant::now(), DEFEND_AGAIN, HashMap::new());
+        assert!(first_in(pause, &mut noted, a, start));
+        assert!(!first_in(pause, &mut noted, a, start + pause / 2));
+        assert!(first_in(pause, &mut noted, b, start + pause / 2));
+        assert!(first_in(pause, &mut noted, a, start + pause));
+        assert!(first_in(pause, &mut noted, a, start + pause * 2));
+        assert_eq!(noted.len(), 1);
     }
 }

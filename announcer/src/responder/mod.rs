@@ -50,6 +50,18 @@ pub struct Settings {
     pub answers: Rate,
     /// Frames looked at, for each interface and protocol: what comes faster waits in the kernel, and is dropped there.
     pub frames: Rate,
+    /// Which filter the kernel applies before a frame wakes a listener.
+    pub filter: Filter,
+}
+
+/// The kernel's filter of a socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Filter {
+    /// eBPF over a map of the addresses where that is permitted, else the classic one.
+    #[default]
+    Best,
+    /// The classic one.
+    Classic,
 }
 
 impl Default for Settings {
@@ -65,6 +77,7 @@ impl Default for Settings {
                 per_second: 50_000,
                 burst: 10_000,
             },
+            filter: Filter::default(),
         }
     }
 }

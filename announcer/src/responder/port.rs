@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::counters::{Counters, count};
 use crate::link::{IfIndex, Mac, PacketSocket, Protocol};
-use crate::wire::announce::Unasked;
+use crate::wire::announce::{Unasked, announcement};
 use crate::wire::buffer;
 
 /// The open ports by interface.
@@ -43,6 +44,17 @@ impl Port {
         }
     }
 
+    pub(super) fn sockets(&self) -> [&PacketSocket; 2] {
+        [&self.arp, &self.ndp]
+    }
+
+    /// Announces an address once.
+    pub(super) fn announce(&self, address: IpAddr) {
+        for frame in announcement(address).0.into_iter().flatten() {
+            self.send(frame);
+        }
+    }
+
     /// Sends a frame nobody asked for. What the kernel does not take is counted and not repeated: the timetable is.
     pub(super) fn send(&self, unasked: Unasked) {
         let mut frame = buffer();
@@ -70,7 +82,7 @@ impl Port {
 
     /// Takes over what the kernel has counted.
     pub(super) fn count_dropped(&self) {
-        for socket in [&self.arp, &self.ndp] {
+        for socket in self.sockets() {
             if let Ok(dropped) = socket.take_dropped() {
                 self.counters
                     .dropped

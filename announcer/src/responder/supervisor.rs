@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::Event;
 use super::listener::Listener;
 use super::port::Port;
 use super::state::{Pair, Shared, State};
-use crate::link::{GroupSet, Groups, IfIndex, LinkTable, Mac, Membership, Protocol};
+use super::{Event, Filter};
+use crate::link::{AddressFilter, GroupSet, Groups, IfIndex, LinkTable, Mac, Membership, Protocol};
 use crate::wire::announce::announcement;
 use crate::wire::schedule::{Schedule, Turn};
 
@@ -29,9 +29,19 @@ struct Open {
     /// New each time, so that whatever is on the port is announced again.
     opening: u64,
     all_multicast: bool,
-    /// The IPv4 addresses its filter knows.
-    about: Option<BTreeSet<Ipv4Addr>>,
+    filtered: Filtered,
     _listeners: [AbortOnDropHandle<()>; 2],
+}
+
+/// Which filter the sockets of a port have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Filtered {
+    /// The one they were opened with.
+    Not,
+    /// The one over the map.
+    ByMap,
+    /// The classic one, which knows these addresses.
+    About(BTreeSet<Ipv4Addr>),
 }
 
 /// What a pair was announced under. When more than the period changes, it is announced anew.
@@ -51,6 +61,8 @@ struct Supervisor {
     needed: GroupSet,
     groups: Groups,
     schedule: Schedule<Pair>,
+    /// `None` where the kernel does not take it.
+    filter: Option<AddressFilter>,
     retry: Option<Instant>,
 }
 
@@ -65,6 +77,7 @@ pub(super) async fn run(shared: Arc<Shared>, token: CancellationToken) {
         needed: GroupSet::default(),
         groups: Groups::default(),
         schedule: Schedule::new(shared.settings.pace),
+        filter: load_filter(shared.settings.filter),
         retry: None,
         shared: Arc::clone(&shared),
     };
@@ -165,7 +178,7 @@ impl Supervisor {
             port,
             opening: self.openings,
             all_multicast: false,
-            about: None,
+            filtered: Filtered::Not,
             _listeners: listeners,
         }
     }
@@ -231,6 +244,19 @@ impl Supervisor {
     /// Tells the kernel which addresses its filters are about: before anything is announced, so that no question the
     /// announcement causes is missed.
     fn narrow(&mut self) {
+        if let Some(filter) = &mut self.filter {
+            match narrow_by_map(filter, &self.standing, &mut self.open) {
+                Ok(()) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "falling back to the classic filter");
+                    self.filter = None;
+                }
+            }
+        }
+        self.narrow_classic();
+    }
+
+    fn narrow_classic(&mut self) {
         let mut about: BTreeMap<IfIndex, BTreeSet<Ipv4Addr>> = BTreeMap::new();
         for (address, ifindex) in self.standing.keys() {
             if let IpAddr::V4(address) = address {
@@ -239,13 +265,19 @@ impl Supervisor {
         }
         for (ifindex, open) in &mut self.open {
             let addresses = about.remove(ifindex).unwrap_or_default();
-            if open.about.as_ref() == Some(&addresses) {
+            let wanted = Filtered::About(addresses.clone());
+            if open.filtered == wanted {
                 continue;
             }
-            if let Err(error) = open.port.socket(Protocol::Arp).narrow(&addresses) {
-                tracing::warn!(ifindex, %error, "cannot renew the filter of a socket");
-            } else {
-                open.about = Some(addresses);
+            let sockets = open.port.sockets();
+            match sockets
+                .into_iter()
+                .try_for_each(|socket| socket.narrow(&addresses))
+            {
+                Ok(()) => open.filtered = wanted,
+                Err(error) => {
+                    tracing::warn!(ifindex, %error, "cannot renew the filter of a socket");
+                }
             }
         }
     }
@@ -290,9 +322,7 @@ impl Supervisor {
                     // The state may have moved on since the last look at it.
                     let owned = self.shared.state.borrow().owned.contains_key(&pair);
                     if let Some(open) = self.open.get(&pair.1).filter(|_| owned) {
-                        for frame in announcement(pair.0).0.into_iter().flatten() {
-                            open.port.send(frame);
-                        }
+                        open.port.announce(pair.0);
                     }
                 }
                 Turn::Wait(time) => return Some(self.retry.map_or(time, |retry| retry.min(time))),
@@ -320,4 +350,31 @@ impl Supervisor {
             !same
         });
     }
+}
+
+fn load_filter(wanted: Filter) -> Option<AddressFilter> {
+    if wanted == Filter::Classic {
+        return None;
+    }
+    AddressFilter::load()
+        .inspect_err(|error| tracing::warn!(%error, "no eBPF filter, the classic one has to do"))
+        .ok()
+}
+
+/// The addresses first, then the filter: a socket never has one that does not know them.
+fn narrow_by_map(
+    filter: &mut AddressFilter,
+    standing: &BTreeMap<Pair, Standing>,
+    open: &mut BTreeMap<IfIndex, Open>,
+) -> Result<(), landfall_bpf_lb::socket_filter::FilterError> {
+    filter.set(standing.keys().copied().collect())?;
+    for open in open.values_mut() {
+        if open.filtered != Filtered::ByMap {
+            for socket in open.port.sockets() {
+                filter.attach(socket)?;
+            }
+            open.filtered = Filtered::ByMap;
+        }
+    }
+    Ok(())
 }

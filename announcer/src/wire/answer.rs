@@ -2,7 +2,7 @@
 //!
 //! Pure: it is told what this node is interested in and which Ethernet addresses are friends (this node's other
 //! interfaces, the peer announcers), and writes the answer into the caller's buffer. One look-up of the address asked
-//! for, none for a frame that is malformed.
+//! for and one of the asker's, none for a frame that is malformed.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -180,18 +180,18 @@ fn decide_ndp(
         return Err(Reason::BadSender);
     }
     let probe = ndp.source.is_unspecified();
-    match interest(target) {
-        Interest::Owned => {}
-        // Another duplicate address probe at the same time (RFC 4862 §5.4.3).
-        Interest::Probing if probe => return claim(target, asker, Interest::Probing),
-        Interest::Probing | Interest::None => return Err(Reason::NotOwned),
-    }
     if !probe {
         let source = IpAddr::V6(ndp.source);
         match interest(source) {
             Interest::None => {}
             interest => return claim(source, asker, interest),
         }
+    }
+    match interest(target) {
+        Interest::Owned => {}
+        // Another duplicate address probe at the same time (RFC 4862 §5.4.3).
+        Interest::Probing if probe => return claim(target, asker, Interest::Probing),
+        Interest::Probing | Interest::None => return Err(Reason::NotOwned),
     }
     let length = if probe {
         // The prober has no address yet, so everybody is told (RFC 4861 §7.2.4).

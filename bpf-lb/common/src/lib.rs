@@ -11,6 +11,7 @@
 pub mod checksum;
 pub mod flow;
 pub mod headers;
+pub mod neighbour;
 pub mod records;
 mod verdict;
 

@@ -1,0 +1,73 @@
+//! Any bytes as a received frame: what is answered goes to who asked, and the kernel's filter would have let it through.
+#![no_main]
+
+use std::net::IpAddr;
+
+use landfall_announcer_fuzz::link::Mac;
+use landfall_announcer_fuzz::mend_checksum;
+use landfall_announcer_fuzz::wire::ethernet::{self, Frame};
+use landfall_announcer_fuzz::wire::{Decision, Interest, buffer, decide};
+use landfall_bpf_lb_common::neighbour::{concerns, mapped};
+use libfuzzer_sys::fuzz_target;
+
+const ME: Mac = Mac([2, 0, 0, 0, 0, 11]);
+const PEER: Mac = Mac([2, 0, 0, 0, 0, 12]);
+
+/// An address is owned, probed or neither, as its last byte says.
+fn interest(address: IpAddr) -> Interest {
+    let last = match address {
+        IpAddr::V4(address) => address.octets()[3],
+        IpAddr::V6(address) => address.octets()[15],
+    };
+    match last {
+        100..=119 => Interest::Owned,
+        120..=129 => Interest::Probing,
+        _ => Interest::None,
+    }
+}
+
+fn octets(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => mapped(address.octets()),
+        IpAddr::V6(address) => address.octets(),
+    }
+}
+
+fn check(frame: &[u8]) {
+    let mut out = buffer();
+    let decision = decide(frame, ME, interest, |mac| mac == PEER, &mut out);
+    let address = match decision {
+        Decision::Ignored(_) => return,
+        Decision::Claim { address, mac, .. } => {
+            assert!(mac != ME && mac != PEER);
+            address
+        }
+        Decision::Answer(answer) => {
+            assert_eq!(interest(answer.address), Interest::Owned);
+            assert!(answer.asker.is_station());
+            let reply = Frame::parse(&out[..answer.length]).expect("a frame of ours");
+            assert_eq!(reply.source, ME);
+            let mut again = buffer();
+            let heard = decide(&out[..answer.length], ME, interest, |_| false, &mut again);
+            assert!(
+                matches!(heard, Decision::Ignored(_)),
+                "we would answer ourselves"
+            );
+            answer.address
+        }
+    };
+    assert!(interest(address) != Interest::None);
+    assert!(
+        concerns(frame, |known| known == octets(address)),
+        "the filter would drop it"
+    );
+}
+
+fuzz_target!(|frame: &[u8]| {
+    check(frame);
+    let mut mended = frame.to_vec();
+    if mended.get(12..14) == Some(&ethernet::IPV6.to_be_bytes()) {
+        mend_checksum(&mut mended[ethernet::HEADER..]);
+        check(&mended);
+    }
+});

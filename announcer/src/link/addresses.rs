@@ -1,0 +1,57 @@
+//! The addresses the packet sockets listen for, as the kernel's eBPF filter knows them.
+//!
+//! One map for all sockets, so that a change of addresses is a change of entries, and a frame costs a look-up in a hash
+//! table however many there are. Where the kernel or its rules do not allow that, the classic filters of
+//! [`super::PacketSocket::narrow`] have to do.
+//!
+//! Invariant: the map holds exactly what was last [`AddressFilter::set`].
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use landfall_bpf_lb::socket_filter::{FilterError, SocketFilter};
+
+use super::{IfIndex, PacketSocket};
+
+/// The loaded filter.
+#[derive(Debug)]
+pub struct AddressFilter {
+    filter: SocketFilter,
+    known: BTreeSet<(IpAddr, IfIndex)>,
+}
+
+impl AddressFilter {
+    /// Loads it, knowing no address.
+    ///
+    /// # Errors
+    /// What the kernel refused: without `CAP_BPF`, or too old.
+    pub fn load() -> Result<Self, FilterError> {
+        Ok(Self {
+            filter: SocketFilter::load()?,
+            known: BTreeSet::new(),
+        })
+    }
+
+    /// From now on these addresses are listened for, on these interfaces, and no others.
+    ///
+    /// # Errors
+    /// What the kernel refused: more addresses than its map holds. The filter is of no use then.
+    pub fn set(&mut self, wanted: BTreeSet<(IpAddr, IfIndex)>) -> Result<(), FilterError> {
+        for &(address, ifindex) in wanted.difference(&self.known) {
+            self.filter.insert(ifindex, address)?;
+        }
+        for &(address, ifindex) in self.known.difference(&wanted) {
+            self.filter.remove(ifindex, address)?;
+        }
+        self.known = wanted;
+        Ok(())
+    }
+
+    /// Gives the filter to a socket, in place of the one it has.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn attach(&mut self, socket: &PacketSocket) -> Result<(), FilterError> {
+        self.filter.attach(socket.descriptor())
+    }
+}

@@ -1,0 +1,33 @@
+//! Any bytes as a received frame: what is found lies inside it.
+#![no_main]
+
+use landfall_bpf_lb_common::headers::{Lengths, Network, TCP, UDP, ipv4, ipv6, network};
+use landfall_bpf_lb_common::neighbour::concerns;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|frame: &[u8]| {
+    let _ = concerns(frame, |address| address[15] & 1 == 1);
+    let Ok(network) = network(frame) else {
+        return;
+    };
+    for lengths in [Lengths::Checked, Lengths::Trusted] {
+        let (found, header) = match network {
+            Network::V4(offset) => (ipv4(frame, offset, lengths), offset + 20),
+            Network::V6(offset) => (ipv6(frame, offset, lengths), offset + 40),
+        };
+        let Ok(found) = found else { continue };
+        let minimum = match found.protocol {
+            TCP if lengths == Lengths::Checked => 20,
+            TCP => 14,
+            UDP if lengths == Lengths::Checked => 8,
+            UDP => 4,
+            other => panic!("protocol {other}"),
+        };
+        assert!(found.offset >= header);
+        assert!(found.offset + minimum <= frame.len());
+        assert!(found.protocol == TCP || !found.established);
+        let ports = &frame[found.offset..found.offset + 4];
+        assert_eq!(found.source.to_ne_bytes(), ports[..2]);
+        assert_eq!(found.destination.to_ne_bytes(), ports[2..]);
+    }
+});

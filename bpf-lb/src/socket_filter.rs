@@ -1,0 +1,108 @@
+//! The filter for packet sockets that listen for ARP and neighbour messages: one program and one map of addresses for
+//! all of them.
+//!
+//! It keeps frames about other addresses from waking anybody, however many addresses there are. It is not pinned: it
+//! lives as long as the sockets that have it.
+//!
+//! Invariant: an address is let through from the moment [`SocketFilter::insert`] returns until
+//! [`SocketFilter::remove`] is called.
+
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+
+use aya::maps::{HashMap, MapData, MapError};
+use aya::programs::{ProgramError, SocketFilter as Program};
+use aya::{Ebpf, EbpfError};
+use landfall_bpf_lb_common::neighbour::{ADDRESSES, AddressKey, FILTER, mapped};
+
+use crate::object;
+
+pub use landfall_bpf_lb_common::neighbour::concerns;
+
+/// Why there is no such filter here. A filter of the classic kind has to do.
+#[derive(Debug, thiserror::Error)]
+pub enum FilterError {
+    /// The kernel refused the object: without CAP_BPF, or too old.
+    #[error("loading the socket filter: {0}")]
+    Object(#[from] EbpfError),
+    /// The kernel refused the program, or a socket did not take it.
+    #[error("the program of the socket filter: {0}")]
+    Program(#[from] ProgramError),
+    /// The map could not be opened or written.
+    #[error("the addresses of the socket filter: {0}")]
+    Map(#[from] MapError),
+}
+
+/// The loaded program and its addresses.
+pub struct SocketFilter {
+    // The program lives in here.
+    ebpf: Ebpf,
+    addresses: HashMap<MapData, AddressKey, u32>,
+}
+
+impl SocketFilter {
+    /// Loads the program; no address is known.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn load() -> Result<Self, FilterError> {
+        let mut ebpf = Ebpf::load(object::FILTER)?;
+        program(&mut ebpf)?.load()?;
+        let addresses = ebpf.take_map(ADDRESSES).ok_or(MapError::InvalidName {
+            name: ADDRESSES.to_owned(),
+        })?;
+        let addresses = HashMap::try_from(addresses)?;
+        Ok(Self { ebpf, addresses })
+    }
+
+    /// Gives the filter to a socket, in place of the one it has.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn attach(&mut self, socket: impl AsFd) -> Result<(), FilterError> {
+        Ok(program(&mut self.ebpf)?.attach(socket)?)
+    }
+
+    /// From now on frames from or about this address pass on this interface.
+    ///
+    /// # Errors
+    /// What the kernel refused: more addresses than the map holds.
+    pub fn insert(&mut self, ifindex: u32, address: IpAddr) -> Result<(), FilterError> {
+        Ok(self.addresses.insert(key(ifindex, address), 1, 0)?)
+    }
+
+    /// From now on they do not. An address that is not there is no error.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn remove(&mut self, ifindex: u32, address: IpAddr) -> Result<(), FilterError> {
+        match self.addresses.remove(&key(ifindex, address)) {
+            Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl std::fmt::Debug for SocketFilter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SocketFilter").finish_non_exhaustive()
+    }
+}
+
+fn program(ebpf: &mut Ebpf) -> Result<&mut Program, ProgramError> {
+    ebpf.program_mut(FILTER)
+        .ok_or(ProgramError::NotLoaded)?
+        .try_into()
+}
+
+fn key(ifindex: u32, address: IpAddr) -> AddressKey {
+    let address = match address {
+        IpAddr::V4(address) => mapped(address.octets()),
+        IpAddr::V6(address) => address.octets(),
+    };
+    AddressKey {
+        address,
+        ifindex,
+        zero: 0,
+    }
+}

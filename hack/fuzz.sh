@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Feeds the parsers of everything read from the wire with what they do not expect, for a while each.
+#
+#   hack/fuzz.sh [seconds [target…]]     60 seconds; all targets
+#
+# Begins with the committed seeds and with what earlier runs found worth keeping (target/fuzz). A crash ends it with
+# exit code 1 and says which bytes to keep as a test.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+readonly CARGO_FUZZ=0.13.2
+readonly PROJECTS=(announcer/fuzz bpf-lb/fuzz)
+# The sanitizer and the coverage are the compiler's unstable options; the pinned stable one has them.
+export RUSTC_BOOTSTRAP=1
+
+seconds=${1:-60}
+shift || true
+if ! [[ $seconds =~ ^[1-9][0-9]*$ ]]; then
+  echo "fuzz: how many seconds? usage: hack/fuzz.sh [seconds [target…]]" >&2
+  exit 2
+fi
+if ! command -v c++ >/dev/null; then
+  echo "fuzz: a C++ compiler is missing (libFuzzer is C++); remedy: apt-get install g++" >&2
+  exit 1
+fi
+if ! cargo fuzz --version >/dev/null 2>&1; then
+  echo "fuzz: installing cargo-fuzz $CARGO_FUZZ (a minute or two)" >&2
+  cargo install cargo-fuzz --version "$CARGO_FUZZ" --locked --quiet
+fi
+
+known=()
+failed=()
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+for project in "${PROJECTS[@]}"; do
+  for source in "$project"/fuzz_targets/*.rs; do
+    target=$(basename "$source" .rs)
+    known+=("$target")
+    if [ $# -gt 0 ] && [[ " $* " != *" $target "* ]]; then continue; fi
+    corpus=target/fuzz/$target
+    artifacts=target/fuzz/crashes
+    mkdir -p "$corpus" "$artifacts"
+    code=0
+    cargo fuzz run --fuzz-dir "$project" "$target" "$PWD/$corpus" "$PWD/$project/seeds/$target" -- \
+      -max_total_time="$seconds" -max_len=2048 -timeout=5 -print_final_stats=1 \
+      -artifact_prefix="$PWD/$artifacts/$target-" >"$log" 2>&1 || code=$?
+    executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
+    if [ "$code" -eq 0 ]; then
+      printf 'fuzz: %-8s %12s executions in %s s, no crash\n' "$target" "${executions:-?}" "$seconds"
+    else
+      failed+=("$target")
+      tail -n 40 "$log" >&2
+      printf 'fuzz: %-8s FAILED after %s executions; the bytes are in %s/%s-*\n' "$target" "${executions:-?}" "$artifacts" "$target"
+    fi
+  done
+done
+for wanted in "$@"; do
+  if [[ " ${known[*]} " != *" $wanted "* ]]; then
+    echo "fuzz: no target $wanted; there are: ${known[*]}" >&2
+    exit 2
+  fi
+done
+[ ${#failed[@]} -eq 0 ]
