@@ -228,9 +228,13 @@ fn the_frames_left_out_are_counted_by_reason() {
             let mut node = Node::start().await;
             let eth0 = node.link("eth0").await;
             node.own(eth0, &[V4]).await;
-            segment
-                .exec("client", "ndisc6 -r 1 -w 200 2001:db8::1:65 eth0")
-                .await;
+            let mut frame = vec![0xff; 6];
+            frame.extend(mac(200).0);
+            // A question as it should be, but for the length of its hardware addresses.
+            frame.extend([0x08, 0x06, 0, 1, 8, 0, 5, 4, 0, 1]);
+            frame.extend(mac(200).0);
+            frame.extend([192, 0, 2, 200, 0, 0, 0, 0, 0, 0, 192, 0, 2, 100]);
+            segment.inject("client", vec![frame]).await;
             segment
                 .exec("client", &format!("arping -c 1 -w 3 -I eth0 {V4}"))
                 .await;
@@ -238,7 +242,7 @@ fn the_frames_left_out_are_counted_by_reason() {
             let seen = &counters.interfaces[0];
             assert_eq!(seen.interface, "eth0");
             assert!(
-                seen.ignored(landfall_announcer::wire::Reason::NotOwned) >= 1,
+                seen.ignored(landfall_announcer::wire::Reason::ArpLengths) >= 1,
                 "{seen:?}"
             );
             assert!(seen.answered_arp >= 1, "{seen:?}");

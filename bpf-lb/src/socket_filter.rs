@@ -7,17 +7,16 @@
 //! Invariant: an address is let through from the moment [`SocketFilter::insert`] returns until
 //! [`SocketFilter::remove`] is called.
 
+use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 
 use aya::maps::{HashMap, MapData, MapError};
 use aya::programs::{ProgramError, SocketFilter as Program};
 use aya::{Ebpf, EbpfError};
-use landfall_bpf_lb_common::neighbour::{ADDRESSES, AddressKey, FILTER, mapped};
+use landfall_bpf_lb_common::neighbour::{ADDRESSES, Address, AddressKey, FILTER};
 
 use crate::object;
-
-pub use landfall_bpf_lb_common::neighbour::concerns;
 
 /// Why there is no such filter here. A filter of the classic kind has to do.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +76,11 @@ impl SocketFilter {
     /// What the kernel refused.
     pub fn remove(&mut self, ifindex: u32, address: IpAddr) -> Result<(), FilterError> {
         match self.addresses.remove(&key(ifindex, address)) {
+            Err(MapError::SyscallError(error))
+                if error.io_error.kind() == io::ErrorKind::NotFound =>
+            {
+                Ok(())
+            }
             Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -97,12 +101,8 @@ fn program(ebpf: &mut Ebpf) -> Result<&mut Program, ProgramError> {
 
 fn key(ifindex: u32, address: IpAddr) -> AddressKey {
     let address = match address {
-        IpAddr::V4(address) => mapped(address.octets()),
-        IpAddr::V6(address) => address.octets(),
+        IpAddr::V4(address) => Address::v4(address.octets()),
+        IpAddr::V6(address) => Address::v6(address.octets()),
     };
-    AddressKey {
-        address,
-        ifindex,
-        zero: 0,
-    }
+    AddressKey::new(address, ifindex)
 }

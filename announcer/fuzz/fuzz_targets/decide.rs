@@ -7,7 +7,7 @@ use landfall_announcer_fuzz::link::Mac;
 use landfall_announcer_fuzz::mend_checksum;
 use landfall_announcer_fuzz::wire::ethernet::{self, Frame};
 use landfall_announcer_fuzz::wire::{Decision, Interest, buffer, decide};
-use landfall_bpf_lb_common::neighbour::{concerns, mapped};
+use landfall_bpf_lb_common::neighbour::{Address, concerns};
 use libfuzzer_sys::fuzz_target;
 
 const ME: Mac = Mac([2, 0, 0, 0, 0, 11]);
@@ -26,10 +26,10 @@ fn interest(address: IpAddr) -> Interest {
     }
 }
 
-fn octets(address: IpAddr) -> [u8; 16] {
+fn in_words(address: IpAddr) -> Address {
     match address {
-        IpAddr::V4(address) => mapped(address.octets()),
-        IpAddr::V6(address) => address.octets(),
+        IpAddr::V4(address) => Address::v4(address.octets()),
+        IpAddr::V6(address) => Address::v6(address.octets()),
     }
 }
 
@@ -58,7 +58,7 @@ fn check(frame: &[u8]) {
     };
     assert!(interest(address) != Interest::None);
     assert!(
-        concerns(frame, |known| known == octets(address)),
+        concerns(frame, |known| known == in_words(address)),
         "the filter would drop it"
     );
 }

@@ -7,16 +7,58 @@
 
 use crate::headers::{ETHERNET, IPV6, Window};
 
-/// An address on an interface, as the filter looks it up. IPv4 addresses are mapped (`::ffff:a.b.c.d`).
-#[repr(C, align(8))]
+/// An address in words, as it lies in a packet: the verifier wants whole words on the stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// 4 or 6.
+    pub family: u32,
+    /// An IPv4 address in the first word.
+    pub words: [u64; 2],
+}
+
+impl Address {
+    /// An IPv4 address.
+    #[inline(always)]
+    #[must_use]
+    pub const fn v4(octets: [u8; 4]) -> Self {
+        Self::of_word(u32::from_ne_bytes(octets))
+    }
+
+    #[inline(always)]
+    const fn of_word(word: u32) -> Self {
+        Self {
+            family: 4,
+            words: [word as u64, 0],
+        }
+    }
+
+    /// An IPv6 address.
+    #[inline(always)]
+    #[must_use]
+    pub const fn v6(octets: [u8; 16]) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = octets;
+        Self::of_words([
+            u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
+            u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
+        ])
+    }
+
+    #[inline(always)]
+    const fn of_words(words: [u64; 2]) -> Self {
+        Self { family: 6, words }
+    }
+}
+
+/// An address on an interface, as the filter looks it up.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AddressKey {
-    /// The address.
-    pub address: [u8; 16],
+    /// [`Address::words`].
+    pub words: [u64; 2],
+    /// [`Address::family`].
+    pub family: u32,
     /// Index of the interface.
     pub ifindex: u32,
-    /// Zero.
-    pub zero: u32,
 }
 
 const _: () = assert!(size_of::<AddressKey>() == 24, "padding");
@@ -25,76 +67,108 @@ const _: () = assert!(size_of::<AddressKey>() == 24, "padding");
 // SAFETY: `repr(C)`, made of plain integers, without padding as asserted above.
 unsafe impl aya::Pod for AddressKey {}
 
+impl AddressKey {
+    /// `address` on the interface `ifindex`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(address: Address, ifindex: u32) -> Self {
+        Self {
+            words: address.words,
+            family: address.family,
+            ifindex,
+        }
+    }
+}
+
 /// Name of the map of [`AddressKey`]s.
 pub const ADDRESSES: &str = "LF_ADDRESSES";
 /// Name of the program.
 pub const FILTER: &str = "landfall_filter";
 
-const ETHERTYPE_ARP: [u8; 2] = [0x08, 0x06];
-const ETHERTYPE_IPV6: [u8; 2] = [0x86, 0xdd];
+/// A frame that is read a word at a time; each as it lies there.
+pub trait Words {
+    /// One byte.
+    fn byte(&self, offset: usize) -> Option<u8>;
+    /// Two bytes.
+    fn half(&self, offset: usize) -> Option<u16>;
+    /// Four bytes.
+    fn word(&self, offset: usize) -> Option<u32>;
+    /// Sixteen bytes.
+    fn pair(&self, offset: usize) -> Option<[u64; 2]>;
+}
+
+impl Words for [u8] {
+    fn byte(&self, offset: usize) -> Option<u8> {
+        self.get(offset).copied()
+    }
+
+    fn half(&self, offset: usize) -> Option<u16> {
+        self.at(offset).map(u16::from_ne_bytes)
+    }
+
+    fn word(&self, offset: usize) -> Option<u32> {
+        self.at(offset).map(u32::from_ne_bytes)
+    }
+
+    fn pair(&self, offset: usize) -> Option<[u64; 2]> {
+        self.at(offset).map(|octets| Address::v6(octets).words)
+    }
+}
+
+const ETHERTYPE_ARP: u16 = 0x0806_u16.to_be();
+const ETHERTYPE_IPV6: u16 = 0x86dd_u16.to_be();
 const ICMPV6: u8 = 58;
 const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
 /// Extension headers followed, as many as the announcer follows.
 const EXTENSIONS: usize = 8;
 
-/// An IPv4 address in the form of [`AddressKey::address`].
-#[inline(always)]
-#[must_use]
-pub const fn mapped([a, b, c, d]: [u8; 4]) -> [u8; 16] {
-    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
-}
-
 /// Whether an untagged Ethernet frame is an ARP packet or a neighbour message from or about an address that `known`
 /// knows.
 #[inline(always)]
-pub fn concerns<W: Window + ?Sized>(frame: &W, known: impl Fn([u8; 16]) -> bool) -> bool {
-    match frame.at(ETHERNET - 2) {
-        Some(ETHERTYPE_ARP) => arp(frame, known),
-        Some(ETHERTYPE_IPV6) => neighbour(frame, known),
+pub fn concerns<W: Words + ?Sized>(frame: &W, known: impl Fn(Address) -> bool) -> bool {
+    match frame.half(ETHERNET - 2) {
+        Some(ETHERTYPE_ARP) => {
+            let is_known =
+                |word: Option<u32>| word.is_some_and(|word| known(Address::of_word(word)));
+            // The target comes last: with it the packet is all there.
+            let target = frame.word(ETHERNET + 24);
+            target.is_some() && (is_known(target) || is_known(frame.word(ETHERNET + 14)))
+        }
+        Some(ETHERTYPE_IPV6) => {
+            let is_known =
+                |pair: Option<[u64; 2]>| pair.is_some_and(|words| known(Address::of_words(words)));
+            message(frame).is_some_and(|offset| {
+                let target = frame.pair(offset + 8);
+                target.is_some() && (is_known(target) || is_known(frame.pair(ETHERNET + 8)))
+            })
+        }
         _ => false,
     }
 }
 
+/// Where the neighbour message of an IPv6 packet begins, if it is one.
 #[inline(always)]
-fn arp<W: Window + ?Sized>(frame: &W, known: impl Fn([u8; 16]) -> bool) -> bool {
-    let Some(packet) = frame.at::<28>(ETHERNET) else {
-        return false;
-    };
-    let sender = mapped([packet[14], packet[15], packet[16], packet[17]]);
-    let target = mapped([packet[24], packet[25], packet[26], packet[27]]);
-    known(target) || known(sender)
-}
-
-#[inline(always)]
-fn neighbour<W: Window + ?Sized>(frame: &W, known: impl Fn([u8; 16]) -> bool) -> bool {
-    let Some(mut next) = frame.at::<1>(ETHERNET + 6).map(|[next]| next) else {
-        return false;
-    };
+fn message<W: Words + ?Sized>(frame: &W) -> Option<usize> {
+    let mut next = frame.byte(ETHERNET + 6)?;
     let mut offset = ETHERNET + IPV6;
     for _ in 0..=EXTENSIONS {
         match next {
             ICMPV6 => {
-                let kind = frame.at::<1>(offset);
-                if kind != Some([SOLICITATION]) && kind != Some([ADVERTISEMENT]) {
-                    return false;
-                }
-                let target = frame.at::<16>(offset + 8);
-                let source = frame.at::<16>(ETHERNET + 8);
-                return target.is_some_and(&known) || source.is_some_and(&known);
+                return match frame.byte(offset)? {
+                    SOLICITATION | ADVERTISEMENT => Some(offset),
+                    _ => None,
+                };
             }
             // Hop-by-hop, routing, destination options.
             0 | 43 | 60 => {
-                let Some([following, units]) = frame.at::<2>(offset) else {
-                    return false;
-                };
-                next = following;
-                offset += (units as usize + 1) * 8;
+                next = frame.byte(offset)?;
+                offset += (frame.byte(offset + 1)? as usize + 1) * 8;
             }
-            _ => return false,
+            _ => return None,
         }
     }
-    false
+    None
 }
 
 #[cfg(test)]
@@ -106,7 +180,7 @@ mod tests {
 
     fn arp_frame(sender: [u8; 4], target: [u8; 4]) -> Vec<u8> {
         let mut frame = vec![0; 42];
-        frame[12..14].copy_from_slice(&ETHERTYPE_ARP);
+        frame[12..14].copy_from_slice(&ETHERTYPE_ARP.to_ne_bytes());
         frame[28..32].copy_from_slice(&sender);
         frame[38..42].copy_from_slice(&target);
         frame
@@ -114,7 +188,7 @@ mod tests {
 
     fn neighbour_frame(kind: u8, source: [u8; 16], target: [u8; 16]) -> Vec<u8> {
         let mut frame = vec![0; 78];
-        frame[12..14].copy_from_slice(&ETHERTYPE_IPV6);
+        frame[12..14].copy_from_slice(&ETHERTYPE_IPV6.to_ne_bytes());
         frame[20] = ICMPV6;
         frame[22..38].copy_from_slice(&source);
         frame[54] = kind;
@@ -124,9 +198,13 @@ mod tests {
 
     const MINE: [u8; 4] = [192, 0, 2, 1];
     const OTHER: [u8; 4] = [192, 0, 2, 2];
+    const MINE6: [u8; 16] = [0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    const OTHER6: [u8; 16] = [0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
 
     fn concerned(frame: &[u8]) -> bool {
-        concerns(frame, |address| address == mapped(MINE))
+        concerns(frame, |address| {
+            [Address::v4(MINE), Address::v6(MINE6)].contains(&address)
+        })
     }
 
     #[test]
@@ -144,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_neighbour_message_concerns_its_target_and_its_source() {
-        let (mine, other) = (mapped(MINE), mapped(OTHER));
+        let (mine, other) = (MINE6, OTHER6);
         for kind in [SOLICITATION, ADVERTISEMENT] {
             assert!(concerned(&neighbour_frame(kind, other, mine)));
             assert!(concerned(&neighbour_frame(kind, mine, other)));
@@ -155,7 +233,7 @@ mod tests {
 
     #[test]
     fn eight_extension_headers_are_walked_and_a_ninth_is_not() {
-        let mut frame = neighbour_frame(SOLICITATION, [0; 16], mapped(MINE));
+        let mut frame = neighbour_frame(SOLICITATION, [0; 16], MINE6);
         for count in 1..=9 {
             frame.splice(54..54, [frame[20], 0, 0, 0, 0, 0, 0, 0]);
             frame[20] = 60;
@@ -167,7 +245,7 @@ mod tests {
     fn a_frame_cut_anywhere_is_survived_and_concerns_nobody() {
         for frame in [
             arp_frame(OTHER, MINE),
-            neighbour_frame(SOLICITATION, [0; 16], mapped(MINE)),
+            neighbour_frame(SOLICITATION, [0; 16], MINE6),
         ] {
             assert!(concerned(&frame));
             for length in 0..frame.len() {

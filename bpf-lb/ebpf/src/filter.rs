@@ -7,8 +7,7 @@
 use aya_ebpf::macros::{map, socket_filter};
 use aya_ebpf::maps::HashMap;
 use aya_ebpf::programs::SkBuffContext;
-use landfall_bpf_lb_common::headers::Window;
-use landfall_bpf_lb_common::neighbour::{AddressKey, concerns};
+use landfall_bpf_lb_common::neighbour::{AddressKey, Words, concerns};
 
 /// `BPF_F_NO_PREALLOC`: memory for the addresses there are, not for those there could be.
 const NO_PREALLOC: u32 = 1;
@@ -23,15 +22,25 @@ static ADDRESSES: HashMap<AddressKey, u32> = HashMap::with_max_entries(131_072, 
 
 struct Packet(SkBuffContext);
 
-impl Window for Packet {
+impl Words for Packet {
     #[inline(always)]
-    fn at<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+    fn byte(&self, offset: usize) -> Option<u8> {
         self.0.load(offset).ok()
     }
 
     #[inline(always)]
-    fn length(&self) -> usize {
-        self.0.len() as usize
+    fn half(&self, offset: usize) -> Option<u16> {
+        self.0.load(offset).ok()
+    }
+
+    #[inline(always)]
+    fn word(&self, offset: usize) -> Option<u32> {
+        self.0.load(offset).ok()
+    }
+
+    #[inline(always)]
+    fn pair(&self, offset: usize) -> Option<[u64; 2]> {
+        self.0.load(offset).ok()
     }
 }
 
@@ -47,12 +56,9 @@ pub fn landfall_filter(ctx: SkBuffContext) -> i64 {
         return 0;
     }
     let known = |address| {
-        let key = AddressKey {
-            address,
-            ifindex,
-            zero: 0,
-        };
-        ADDRESSES.get_ptr(key).is_some()
+        ADDRESSES
+            .get_ptr(AddressKey::new(address, ifindex))
+            .is_some()
     };
     if concerns(&Packet(ctx), known) {
         WHOLE

@@ -6,7 +6,7 @@ use landfall_bpf_lb_common::neighbour::concerns;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|frame: &[u8]| {
-    let _ = concerns(frame, |address| address[15] & 1 == 1);
+    let _ = concerns(frame, |address| address.words[0] & 1 == 1);
     let Ok(network) = network(frame) else {
         return;
     };
