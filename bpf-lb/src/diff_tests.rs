@@ -314,7 +314,10 @@ fn a_backend_of_the_other_family_is_refused() {
     assert_eq!(plan.operations, []);
 }
 
-fn histories() -> impl Strategy<Value = Vec<Vec<(u8, Vec<(u8, u8)>)>>> {
+/// Frontends with their backends, as [`wanted`] takes them.
+type State = Vec<(u8, Vec<(u8, u8)>)>;
+
+fn histories() -> impl Strategy<Value = Vec<State>> {
     let backends = proptest::collection::vec((1u8..6, 0u8..3), 0..4);
     let state = proptest::collection::vec((1u8..5, backends), 0..4);
     proptest::collection::vec(state, 1..8)

@@ -372,7 +372,7 @@ fn require_bpffs(path: &Path) -> Result<(), LoadError> {
     if result < 0 {
         return Err(failed(io::Error::last_os_error()));
     }
-    if stat.f_type != libc::BPF_FS_MAGIC.into() {
+    if stat.f_type != libc::BPF_FS_MAGIC {
         return Err(LoadError::NotBpffs {
             path: path.to_owned(),
         });

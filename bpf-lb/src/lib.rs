@@ -35,3 +35,17 @@ pub use settings::Settings;
 pub fn describe(verdict: Verdict) -> &'static str {
     verdict.describe()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_explains_every_verdict() {
+        let readme = include_str!("../README.md");
+        for verdict in Verdict::ALL {
+            let row = format!("| `{}` | {} |", verdict.label(), describe(*verdict));
+            assert!(readme.contains(&row), "missing in README.md:\n{row}");
+        }
+    }
+}

@@ -1,5 +1,12 @@
 //! Restart, other programs on the interface, changed sizes, removal.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
+
 mod support;
 
 use landfall_bpf_lb::desired::{BackendState, Protocol};

@@ -1,5 +1,12 @@
 //! What is not ours, or not understood, reaches the kernel byte for byte.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
+
 mod support;
 
 use landfall_bpf_lb::desired::{BackendState, Desired, Protocol, Vip};

@@ -7,6 +7,13 @@
 //! ```
 //! The client's neighbour entry for the VIP plays the announcement: it names the owner.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
+
 mod support;
 
 use std::collections::BTreeMap;

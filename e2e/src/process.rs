@@ -123,8 +123,10 @@ pub fn in_netns(netns: Option<&str>, program: &Path) -> Command {
         None => Command::new(program),
         Some(name) => {
             let mut command = Command::new("nsenter");
+            // A path replaces what it is joined to.
+            let path = Path::new("/run/netns").join(name);
             command
-                .arg(format!("--net=/run/netns/{name}"))
+                .arg(format!("--net={}", path.display()))
                 .arg("--")
                 .arg(program);
             command

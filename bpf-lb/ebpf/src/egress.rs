@@ -33,7 +33,7 @@ pub fn reply(ctx: &TcContext) -> i32 {
     };
     maps::count(verdict);
     if verdict.action() == Action::Drop {
-        TC_ACT_SHOT as i32
+        TC_ACT_SHOT
     } else {
         TC_ACT_UNSPEC
     }

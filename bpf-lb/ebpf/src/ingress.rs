@@ -118,73 +118,75 @@ fn balance<F: Family>(
     } else {
         None
     };
-    if current.hop == 0 {
+    let course = if current.hop == 0 {
         here(&packet, current, previous)
     } else {
-        elsewhere(&packet, current, previous)
+        elsewhere(&packet, current, previous)?
+    };
+    match course {
+        Course::Deliver(backend, verdict) => {
+            ours(&packet)?;
+            deliver(&packet, backend)?;
+            Ok(verdict.into())
+        }
+        Course::Direct(backend, limit, verdict) => direct(&packet, backend, limit, verdict),
     }
+}
+
+/// Where a packet goes, and how its doing so is counted.
+enum Course<'a> {
+    Deliver(&'a BackendEntry, Verdict),
+    /// With this hop limit.
+    Direct(&'a BackendEntry, u8, Verdict),
 }
 
 /// The current backend is on this node.
 #[inline(always)]
-fn here<F: Family>(
+fn here<'a, F: Family>(
     packet: &Packet<F>,
-    current: &BackendEntry,
-    previous: Option<&BackendEntry>,
-) -> Result<Outcome, Verdict> {
-    ours(packet)?;
+    current: &'a BackendEntry,
+    previous: Option<&'a BackendEntry>,
+) -> Course<'a> {
     if let Some(previous) = previous
         && connections::look_up(packet, current) == Known::No
     {
         if previous.hop != 0 {
             if packet.transport.hop_limit > LAST_HOP_LIMIT {
-                return direct(packet, previous, LAST_HOP_LIMIT, Verdict::SecondChance);
+                return Course::Direct(previous, LAST_HOP_LIMIT, Verdict::SecondChance);
             }
         } else if connections::look_up(packet, previous) == Known::Yes {
-            deliver(packet, previous)?;
-            return Ok(Verdict::DeliveredPrevious.into());
+            return Course::Deliver(previous, Verdict::DeliveredPrevious);
         }
     }
-    deliver(packet, current)?;
-    Ok(Verdict::Delivered.into())
+    Course::Deliver(current, Verdict::Delivered)
 }
 
 /// The current backend is on another node.
 #[inline(always)]
-fn elsewhere<F: Family>(
+fn elsewhere<'a, F: Family>(
     packet: &Packet<F>,
-    current: &BackendEntry,
-    previous: Option<&BackendEntry>,
-) -> Result<Outcome, Verdict> {
+    current: &'a BackendEntry,
+    previous: Option<&'a BackendEntry>,
+) -> Result<Course<'a>, Verdict> {
     let limit = packet.transport.hop_limit;
-    let ethernet = packet.frame.bytes::<12>(0).ok_or(Verdict::Malformed)?;
-    let source = [
-        ethernet[6],
-        ethernet[7],
-        ethernet[8],
-        ethernet[9],
-        ethernet[10],
-        ethernet[11],
-    ];
-    let from_node = maps::is_node(source);
+    let source = packet.frame.bytes::<6>(6).ok_or(Verdict::Malformed)?;
+    let from_node = maps::is_node(*source);
     if let Some(previous) = previous
         && previous.hop == 0
         && (from_node || connections::look_up(packet, previous) == Known::Yes)
     {
-        ours(packet)?;
-        deliver(packet, previous)?;
-        return Ok(Verdict::DeliveredPrevious.into());
+        return Ok(Course::Deliver(previous, Verdict::DeliveredPrevious));
     }
     if from_node {
         if limit <= LAST_HOP_LIMIT {
             return Err(Verdict::LoopGuard);
         }
-        return direct(packet, current, LAST_HOP_LIMIT, Verdict::ExtraHop);
+        return Ok(Course::Direct(current, LAST_HOP_LIMIT, Verdict::ExtraHop));
     }
     if limit <= 1 {
         return Err(Verdict::HopLimit);
     }
-    direct(packet, current, limit - 1, Verdict::Directed)
+    Ok(Course::Direct(current, limit - 1, Verdict::Directed))
 }
 
 /// Refuses frames that were not sent to this node: a port of a bridge or a promiscuous interface

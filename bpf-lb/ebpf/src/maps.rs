@@ -51,7 +51,11 @@ pub(crate) fn slot(table: u32, hash: u32) -> Option<Slot> {
     let slots = TABLE_SLOTS.load();
     let index = landfall_bpf_lb_common::flow::slot(hash, slots);
     let pair = TABLES.get(table * table_stride(slots) + index / 2)?;
-    Some(if index % 2 == 0 { pair.even } else { pair.odd })
+    Some(if index.is_multiple_of(2) {
+        pair.even
+    } else {
+        pair.odd
+    })
 }
 
 /// The backend of this id, if there is one.

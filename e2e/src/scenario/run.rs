@@ -64,7 +64,19 @@ impl<'a> Runner<'a> {
         scenario: &'a Scenario,
         transcript: &'a mut Transcript,
     ) -> Result<Self> {
-        let mut vars = Vars::of(lab.plan());
+        let (plan, wanted) = (lab.plan(), &scenario.lab);
+        anyhow::ensure!(
+            plan.nodes.len() >= usize::from(wanted.nodes)
+                && plan.clients.len() >= usize::from(wanted.clients),
+            "{} wants {} nodes and {} clients; lab {} has {} and {}",
+            scenario.name,
+            wanted.nodes,
+            wanted.clients,
+            plan.id,
+            plan.nodes.len(),
+            plan.clients.len()
+        );
+        let mut vars = Vars::of(plan);
         for (name, value) in &scenario.vars {
             let value = vars
                 .expand(value)

@@ -59,6 +59,14 @@ spec:
       volumes: [{name: config, configMap: {name: greeting}}]
 "#;
 
+const FOREVER: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: forever, namespace: default}
+spec:
+  containers: [{name: main, image: 'lab/sh:1', args: [-c, 'trap exit TERM; while :; do sleep 1; done']}]
+";
+
 const GREETING: &str = "
 apiVersion: v1
 kind: ConfigMap
@@ -76,9 +84,13 @@ async fn the_labs_kubelet_runs_pods_as_a_node_does() {
     a_killed_container_is_started_again(&node, &pod).await;
     containers_survive_the_kubelet_and_are_taken_over(&mut node, &pod).await;
     a_service_account_token_opens_the_api_server(&node).await;
+    a_host_network_pod_shares_the_node_and_its_bpf_file_system(&node).await;
     init_containers_and_an_ended_pod_are_reported(&node).await;
+    a_failing_liveness_probe_restarts_its_container(&node).await;
+    a_container_over_its_memory_limit_is_killed_and_says_so(&node).await;
     what_is_not_played_is_said_in_the_status(&node).await;
     a_deletion_is_graceful_and_leaves_nothing(&node).await;
+    an_agent_that_drains_takes_its_pods_along(&mut node).await;
     clean_leaves_nothing(&mut node).await;
 }
 
@@ -161,7 +173,7 @@ async fn containers_survive_the_kubelet_and_are_taken_over(test: &mut TestNode, 
     let before = test.pid_of(pod, "web");
     test.kill_kubelet();
     assert_eq!(test.pid_of(pod, "web"), before, "the container went on");
-    test.start_kubelet();
+    test.start_kubelet_with(&[]);
     let name = pod.metadata.name.as_deref().unwrap();
     // The new agent is known to have the container when it restarts it.
     node::kill(before);
@@ -185,6 +197,46 @@ async fn a_service_account_token_opens_the_api_server(test: &TestNode) {
     assert_eq!(
         test.log(&pod, "main"),
         "system:serviceaccount:default:default"
+    );
+}
+
+/// As the announcer is: in the node's namespace, root with a few capabilities, with the node's own bpffs.
+async fn a_host_network_pod_shares_the_node_and_its_bpf_file_system(test: &TestNode) {
+    let yaml = "
+apiVersion: v1
+kind: Pod
+metadata: {name: agent, namespace: default}
+spec:
+  hostNetwork: true
+  restartPolicy: Never
+  containers:
+    - name: main
+      image: lab/sh:1
+      args:
+        - -c
+        - mkdir /sys/fs/bpf/mine && echo $(hostname) $(ls /sys/class/net | tr '\\n' ' ') $(grep CapEff /proc/self/status)
+      securityContext:
+        readOnlyRootFilesystem: true
+        allowPrivilegeEscalation: false
+        capabilities: {drop: [ALL], add: [BPF, NET_ADMIN, NET_RAW]}
+      volumeMounts: [{name: bpffs, mountPath: /sys/fs/bpf, mountPropagation: HostToContainer}]
+  volumes: [{name: bpffs, hostPath: {path: /sys/fs/bpf, type: Directory}}]
+";
+    test.create::<Pod>(yaml).await;
+    let ended = |pod: &Pod| matches!(node::phase(pod), "Succeeded" | "Failed");
+    let pod = until("the agent ended", test.api(), "agent", ended).await;
+    let log = test.log(&pod, "main");
+    let words: Vec<&str> = log.split_whitespace().collect();
+    assert_eq!(
+        (words[0], words[words.len() - 1]),
+        ("worker", "0000008000003000"),
+        "{log}"
+    );
+    assert!(words.contains(&"eth0") && words.contains(&"wire"), "{log}");
+    assert_eq!(pod.status.unwrap().pod_ip.as_deref(), Some("192.0.2.11"));
+    assert!(
+        test.host_path("/sys/fs/bpf/mine").is_dir(),
+        "the node's bpffs keeps what was made"
     );
 }
 
@@ -222,6 +274,53 @@ spec:
     assert_eq!(
         (ended.exit_code, ended.message.as_deref()),
         (3, Some("gone wrong\n"))
+    );
+}
+
+async fn a_failing_liveness_probe_restarts_its_container(test: &TestNode) {
+    let yaml = "
+apiVersion: v1
+kind: Pod
+metadata: {name: sickly, namespace: default}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+    - name: main
+      image: lab/sh:1
+      args: [-c, 'trap exit TERM; touch /tmp/well; while :; do sleep 0.1; done']
+      startupProbe: {exec: {command: [test, -e, /tmp/well]}, periodSeconds: 1}
+      livenessProbe: {exec: {command: [test, '!', -e, /tmp/well]}, periodSeconds: 1, failureThreshold: 1}
+";
+    test.create::<Pod>(yaml).await;
+    let restarted = |pod: &Pod| node::restarts(pod) > 0;
+    until("it is restarted", test.api(), "sickly", restarted).await;
+    test.api::<Pod>()
+        .delete("sickly", &DeleteParams::default())
+        .await
+        .unwrap();
+}
+
+async fn a_container_over_its_memory_limit_is_killed_and_says_so(test: &TestNode) {
+    let yaml = "
+apiVersion: v1
+kind: Pod
+metadata: {name: greedy, namespace: default}
+spec:
+  restartPolicy: Never
+  containers:
+    - name: main
+      image: lab/perl:1
+      args: [-e, 'my $all = \"x\" x (200 << 20); print length $all']
+      resources: {limits: {memory: 32Mi}}
+";
+    test.create::<Pod>(yaml).await;
+    let failed = |pod: &Pod| node::phase(pod) == "Failed";
+    let pod = until("it is killed", test.api(), "greedy", failed).await;
+    let container = pod.status.unwrap().container_statuses.unwrap().remove(0);
+    let ended = container.state.unwrap().terminated.unwrap();
+    assert_eq!(
+        (ended.exit_code, ended.reason.as_deref()),
+        (137, Some("OOMKilled"))
     );
 }
 
@@ -283,10 +382,28 @@ async fn a_deletion_is_graceful_and_leaves_nothing(test: &TestNode) {
     );
 }
 
-async fn clean_leaves_nothing(test: &mut TestNode) {
-    let forever = "{metadata: {name: forever, namespace: default}, spec: {containers: [{name: main, image: 'lab/sh:1', args: [-c, 'while :; do sleep 1; done']}]}}";
-    test.create::<Pod>(forever).await;
+async fn an_agent_that_drains_takes_its_pods_along(test: &mut TestNode) {
+    test.create::<Pod>(FOREVER).await;
     let pod = until("it runs", test.api(), "forever", running_and_ready).await;
+    let pid = test.pid_of(&pod, "main");
+    test.kill_kubelet();
+    test.start_kubelet_with(&["--drain-on-exit"]);
+    test.adopted("forever").await;
+    test.terminate_kubelet();
+    assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+    assert_eq!(test.namespaces(), Vec::<String>::new());
+    assert_eq!(test.mounts(), Vec::<String>::new());
+}
+
+async fn clean_leaves_nothing(test: &mut TestNode) {
+    test.start_kubelet_with(&[]);
+    let pod = until(
+        "a node that comes back starts its Pods again",
+        test.api(),
+        "forever",
+        |pod: &Pod| running_and_ready(pod) && node::restarts(pod) == 1,
+    )
+    .await;
     let pid = test.pid_of(&pod, "main");
     test.kill_kubelet();
     test.clean();

@@ -82,7 +82,7 @@ impl TestNode {
             kubelet: None,
             cluster,
         };
-        node.start_kubelet();
+        node.start_kubelet_with(&[]);
         until(
             "the default ServiceAccount is there",
             node.api(),
@@ -105,8 +105,8 @@ impl TestNode {
         format!("https://192.0.2.11:{}", self.cluster.port())
     }
 
-    pub(crate) fn start_kubelet(&mut self) {
-        let flags = [
+    pub(crate) fn start_kubelet_with(&mut self, more: &[&str]) {
+        let mut flags = vec![
             "--node-name=worker".to_owned(),
             format!(
                 "--kubeconfig={}",
@@ -121,10 +121,11 @@ impl TestNode {
             ),
             format!("--pod-netns-prefix={}-pod", self.netns),
         ];
+        flags.extend(more.iter().map(|flag| (*flag).to_owned()));
         let kubelet = Program {
             name: "lab-kubelet".to_owned(),
             path: KUBELET.into(),
-            args: flags.into(),
+            args: flags,
             env: Vec::new(),
             netns: Some(self.netns.clone()),
             log: self.temp.path().join("kubelet.log"),
@@ -138,6 +139,31 @@ impl TestNode {
             .take()
             .unwrap()
             .end(Signal::SIGKILL, Duration::from_secs(1));
+    }
+
+    /// SIGTERM, and time to drain.
+    pub(crate) fn terminate_kubelet(&mut self) {
+        let mut kubelet = self.kubelet.take().unwrap();
+        kubelet.end(Signal::SIGTERM, PATIENCE);
+    }
+
+    /// Waits until the agent that was started last says it has taken a Pod over.
+    pub(crate) async fn adopted(&self, pod: &str) {
+        let line = format!("adopted pod=default/{pod}");
+        let said = async {
+            while !fs::read_to_string(self.temp.path().join("kubelet.log"))
+                .unwrap()
+                .contains(&line)
+            {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, said).await.expect("not adopted");
+    }
+
+    /// Where a path of the node is.
+    pub(crate) fn host_path(&self, path: &str) -> PathBuf {
+        self.root().join("host").join(path.trim_start_matches('/'))
     }
 
     pub(crate) fn clean(&self) {
