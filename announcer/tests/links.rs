@@ -461,3 +461,30 @@ fn a_source_that_asks_too_often_is_answered_at_the_allowed_rate_and_others_as_ev
         },
     );
 }
+
+#[test]
+fn questions_about_others_do_not_reach_the_responder_of_many_addresses() {
+    on_a_segment(
+        "questions_about_others_do_not_reach_the_responder_of_many_addresses",
+        async |segment| {
+            let mut node = Node::start().await;
+            let eth0 = node.link("eth0").await;
+            let addresses: Vec<String> = (0..1_500)
+                .map(|number| format!("10.64.{}.{}", number / 250, number % 250))
+                .collect();
+            let mut addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+            addresses.push(V4);
+            node.own(eth0, &addresses).await;
+            let mut foreign_question = arp_request(foreign("client"));
+            foreign_question[38..42].copy_from_slice(&[10, 65, 0, 1]);
+            let mut frames = vec![foreign_question; 200];
+            frames.push(arp_request(foreign("client")));
+            segment.inject("client", frames).await;
+            eventually("the last question is answered", || answered(&node) == 1).await;
+            assert_eq!(
+                node.responder.counters().interfaces[0].ignored(Reason::NotOwned),
+                0
+            );
+        },
+    );
+}

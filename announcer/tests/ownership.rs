@@ -137,10 +137,13 @@ fn the_last_announcer_to_leave_releases_its_addresses() {
             status.owner.is_none() && status.interfaces.is_empty(),
             "{status:?}"
         );
-        assert_eq!(
-            find(&status.conditions, ANNOUNCED).unwrap().reason,
-            "Released"
+        let condition = find(&status.conditions, ANNOUNCED).unwrap();
+        assert!(
+            condition.message.contains("stopping"),
+            "{}",
+            condition.message
         );
+        service_condition(&cluster, "web", "False").await;
         assert!(cluster.ask(V4).await.is_empty());
     });
 }
@@ -194,6 +197,63 @@ fn an_address_a_foreign_host_uses_is_not_announced_until_it_is_free() {
         cluster.ip("client", &format!("address del {V4}/32 dev eth0"));
         cluster.owner(V4, &["n1"]).await;
         service_condition(&cluster, "web", "True").await;
+    });
+}
+
+#[test]
+fn a_client_reaches_backends_on_every_node_through_the_director_and_after_its_owner_died() {
+    with_cluster("director", &["n1", "n2"], async |mut cluster| {
+        if !cluster.mount_bpffs() {
+            eprintln!("SKIPPED (needs a bpffs): director");
+            return;
+        }
+        cluster.announce("n1");
+        cluster.announce("n2");
+        cluster.policy("xdp", json!({"loadBalancing": "XDP"})).await;
+        cluster.serve("web", &[V4, V6]).await;
+        for (node, v4, v6) in [
+            ("n1", "10.244.1.5", "fd00:10:244:1::5"),
+            ("n2", "10.244.2.5", "fd00:10:244:2::5"),
+        ] {
+            cluster.backend("web", node, v4).await;
+            cluster.backend("web", node, v6).await;
+        }
+        let first = cluster.owner(V4, &["n1", "n2"]).await;
+        for vip in [V4, V6] {
+            cluster.owner(vip, &["n1", "n2"]).await;
+            let mut seen = std::collections::BTreeSet::new();
+            cluster
+                .await_some(&format!("both backends of {vip}"), async || {
+                    // The answer names the node, and the client's address as the backend sees it.
+                    seen.extend(cluster.connect(vip, 80).await);
+                    (seen.len() == 2).then_some(())
+                })
+                .await;
+            let client = if vip.contains(':') {
+                "2001:db8::200"
+            } else {
+                "192.0.2.200"
+            };
+            assert!(
+                seen.iter().all(|answer| answer.ends_with(client)),
+                "{seen:?}"
+            );
+        }
+        let metrics = cluster
+            .exec(&first, "curl -s http://127.0.0.1:7780/metrics")
+            .await;
+        assert!(
+            metrics.contains("landfall_director_frontends 2"),
+            "{metrics}"
+        );
+        let second = if first == "n1" { "n2" } else { "n1" };
+        cluster.crash(&first);
+        cluster.owner(V4, &[second]).await;
+        cluster
+            .await_some("an answer after the owner's death", async || {
+                cluster.connect(V4, 80).await
+            })
+            .await;
     });
 }
 

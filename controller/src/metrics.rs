@@ -150,18 +150,18 @@ impl Collector for Snapshot {
             }
         }
         let gauges = [
-            ("landfall_pool_addresses_total", "Addresses a pool has"),
+            ("landfall_pool_addresses", "Addresses a pool has"),
             (
                 "landfall_pool_addresses_assigned",
-                "Addresses of a pool that have a holder",
+                "Addresses of a pool that have a holder.",
             ),
             (
                 "landfall_pool_addresses_available",
-                "Addresses of a pool that are free",
+                "Addresses of a pool that are free.",
             ),
             (
                 "landfall_pool_addresses_reserved",
-                "Addresses of a pool that are kept for a holder to come",
+                "Addresses of a pool that are kept for a holder to come.",
             ),
         ];
         for (at, (name, help)) in gauges.into_iter().enumerate() {
@@ -174,7 +174,7 @@ impl Collector for Snapshot {
             }
         }
         let kind = prometheus_client::metrics::MetricType::Gauge;
-        let help = "Services without their addresses, by reason";
+        let help = "Services without their addresses, by reason.";
         let mut metric =
             encoder.encode_descriptor("landfall_services_pending", help, None, kind)?;
         for (reason, count) in &pending {
@@ -182,5 +182,40 @@ impl Collector for Snapshot {
             gauge.encode(metric.encode_family(&[("reason", *reason)])?)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ipam::PoolName;
+    use crate::ipam::pool::Pool;
+    use landfall_crds::{Block, LoadBalancerIPPoolSpec};
+
+    fn text(registry: &Registry) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
+        text
+    }
+
+    #[test]
+    fn the_series_of_a_pool_come_and_go_with_it() {
+        let state = Arc::new(State::default());
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry, &state);
+        let name = PoolName::from("default");
+        let blocks = ["192.0.2.0/29", "2001:db8::/64"].map(|cidr| Block {
+            cidr: Some(cidr.to_owned()),
+            ..Block::default()
+        });
+        let pool = Pool::compile("default", &LoadBalancerIPPoolSpec::of(blocks.into()), false);
+        state.change(|picture| picture.index.pool_seen(&name, Some(pool)));
+        metrics.conflict();
+        metrics.adopted(2);
+        metrics.failed("transient");
+        metrics.assigned(Duration::from_millis(7));
+        insta::assert_snapshot!(text(&registry));
+        state.change(|picture| picture.index.pool_seen(&name, None));
+        assert!(!text(&registry).contains("default"));
     }
 }

@@ -33,7 +33,10 @@ impl Settings {
         };
         let name = args.identity.clone().unwrap_or_else(host);
         // Unique over restarts: a process that comes back under the same name is another one.
-        let identity = format!("{name}_{}", std::process::id());
+        let started = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |since| since.as_nanos());
+        let identity = format!("{name}_{started:x}");
         let lease = args.leader_elect.then(|| LeaseSettings {
             namespace: args.namespace.clone(),
             name: "landfall-controller".to_owned(),

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::ipam::address::Point;
+use crate::ipam::index::older;
 use crate::ipam::pool::Pool;
 use crate::ipam::{PoolName, ServiceKey};
 use crate::service::{apply, validate};
@@ -210,11 +211,6 @@ impl Follow<Node> for Picture {
     }
 }
 
-/// Whether one version is older than another; what is no number is never older.
-fn older(one: &str, two: &str) -> bool {
-    matches!((one.parse::<u64>(), two.parse::<u64>()), (Ok(one), Ok(two)) if one < two)
-}
-
 /// One watch, and whether its first list is complete.
 struct Watch {
     kind: &'static str,
@@ -242,8 +238,11 @@ impl Watch {
                 }
                 Ok(None) => return,
                 Err(error) => {
-                    tracing::warn!(kind = self.kind, %error, "the watch starts anew");
-                    self.readiness.not_ready(self.kind, error.to_string());
+                    tracing::warn!(kind = self.kind, %error, "the watch is tried again");
+                    // A picture once complete stays usable; it is made whole when the watch is back.
+                    if first {
+                        self.readiness.not_ready(self.kind, error.to_string());
+                    }
                 }
             }
         }
@@ -305,7 +304,8 @@ pub(crate) fn start(
         readiness: readiness.clone(),
         synced: synced.clone(),
     };
-    let config = watcher::Config::default;
+    // A connection that died silently is noticed after this long.
+    let config = || watcher::Config::default().timeout(120);
     let spawn = |task: futures::future::BoxFuture<'static, ()>| {
         let token = token.clone();
         tokio::spawn(async move { token.run_until_cancelled(task).await });

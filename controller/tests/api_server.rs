@@ -468,3 +468,127 @@ async fn a_follower_takes_over_and_allocates() {
     cluster.has("blue", "second", &["192.0.2.1"]).await;
     cluster.stop().await;
 }
+
+#[tokio::test]
+async fn a_record_that_somebody_deletes_comes_back_with_its_holder() {
+    let mut cluster = cluster!(a_record_that_somebody_deletes_comes_back_with_its_holder);
+    cluster.cidrs("default", &["192.0.2.0/29"]).await;
+    cluster.controller().await;
+    cluster.service("blue", "web", &[], json!({})).await;
+    cluster.has("blue", "web", &["192.0.2.0"]).await;
+    let before = cluster.records().get("192-0-2-0").await.unwrap().uid();
+    cluster
+        .records()
+        .delete("192-0-2-0", &DeleteParams::default())
+        .await
+        .unwrap();
+    eventually("the record is back", async || {
+        match cluster.records().get_opt("192-0-2-0").await.unwrap() {
+            Some(record) if record.uid() != before => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    cluster.has("blue", "web", &["192.0.2.0"]).await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn services_of_one_sharing_key_share_an_address_and_part_when_they_clash() {
+    let mut cluster =
+        cluster!(services_of_one_sharing_key_share_an_address_and_part_when_they_clash);
+    cluster.cidrs("default", &["192.0.2.0/29"]).await;
+    cluster.controller().await;
+    let key = [("landfall.dev/sharing-key", "dns")];
+    cluster
+        .service(
+            "blue",
+            "tcp",
+            &key,
+            json!({"ports": [{"port": 53, "protocol": "TCP"}]}),
+        )
+        .await;
+    cluster.has("blue", "tcp", &["192.0.2.0"]).await;
+    cluster
+        .service(
+            "blue",
+            "udp",
+            &key,
+            json!({"ports": [{"port": 53, "protocol": "UDP"}]}),
+        )
+        .await;
+    cluster.has("blue", "udp", &["192.0.2.0"]).await;
+    let record = cluster.records().get("192-0-2-0").await.unwrap();
+    assert_eq!(record.spec.sharing_key.as_deref(), Some("dns"));
+    assert_eq!(record.spec.holders.len(), 2);
+    cluster.kill().await;
+    cluster.controller().await;
+    cluster
+        .service(
+            "blue",
+            "udp",
+            &[],
+            json!({"ports": [{"port": 53, "protocol": "UDP"}]}),
+        )
+        .await;
+    cluster.has("blue", "udp", &["192.0.2.1"]).await;
+    cluster.has("blue", "tcp", &["192.0.2.0"]).await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn disabled_and_overlapping_pools_keep_their_addresses_over_a_restart() {
+    let mut cluster = cluster!(disabled_and_overlapping_pools_keep_their_addresses_over_a_restart);
+    cluster.cidrs("one", &["192.0.2.0/30"]).await;
+    cluster.cidrs("two", &["192.0.2.2/31"]).await;
+    cluster.controller().await;
+    for (n, name) in ["a", "b", "c", "d"].into_iter().enumerate() {
+        cluster.service("blue", name, &[], json!({})).await;
+        cluster.has("blue", name, &[&format!("192.0.2.{n}")]).await;
+    }
+    eventually("the overlap is reported", async || {
+        let pool = cluster.pools().get("two").await.unwrap();
+        let conditions = pool.status.unwrap_or_default().conditions;
+        match find(&conditions, "Overlap") {
+            Some(overlap) if overlap.status == "True" => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    let book = cluster.book().await;
+    let blocks = json!([{"cidr": "192.0.2.0/30"}]);
+    cluster
+        .pool("one", json!({"blocks": blocks, "disabled": true}))
+        .await;
+    cluster.kill().await;
+    cluster.controller().await;
+    cluster.service("blue", "late", &[], json!({})).await;
+    cluster.refused("blue", "late", "PoolExhausted").await;
+    assert_eq!(cluster.book().await, book);
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_pool_that_cannot_be_used_says_which_field_and_stops_nothing() {
+    let mut cluster = cluster!(a_pool_that_cannot_be_used_says_which_field_and_stops_nothing);
+    let backwards = json!([{"start": "192.0.2.9", "stop": "192.0.2.1"}]);
+    cluster.pool("bad", json!({"blocks": backwards})).await;
+    cluster.cidrs("good", &["192.0.2.16/30"]).await;
+    cluster.controller().await;
+    cluster.service("blue", "web", &[], json!({})).await;
+    cluster.has("blue", "web", &["192.0.2.16"]).await;
+    let message = eventually("the pool is refused", async || {
+        let pool = cluster.pools().get("bad").await.unwrap();
+        let conditions = pool.status.unwrap_or_default().conditions;
+        match find(&conditions, "Accepted") {
+            Some(accepted) if accepted.status == "False" => Ok(accepted.message.clone()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    assert_eq!(
+        message,
+        "spec.blocks[0].stop: 192.0.2.1 lies before start 192.0.2.9; swap the two"
+    );
+    cluster.stop().await;
+}

@@ -1,5 +1,7 @@
 //! Logging, and the first line of a log.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
@@ -34,6 +36,7 @@ pub fn init(args: &CommonArgs, program: &str, version: &str) -> Result<(), Telem
     })?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match args.log_format {
         LogFormat::Text => builder.try_init(),

@@ -15,6 +15,8 @@
 mod brain;
 mod effects;
 mod run;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;

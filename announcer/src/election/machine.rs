@@ -294,6 +294,11 @@ impl Election {
             .collect()
     }
 
+    /// Whether a write of this address's record is under way.
+    pub fn is_writing(&self, address: &IpAddr) -> bool {
+        self.entries.get(address).is_some_and(|entry| entry.writing)
+    }
+
     /// Whether this node was told to leave and nothing is its own any more.
     pub fn has_left(&self) -> bool {
         self.leaving

@@ -23,7 +23,7 @@ pub(super) struct Op {
 /// What the kernel takes.
 const LONGEST: usize = 4_096;
 /// Addresses compared one after the other at the end of a search.
-const LEAF: usize = 4;
+const LEAF: u8 = 16;
 
 const LOAD_BYTE: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_ABS;
 const LOAD_HALF: u32 = libc::BPF_LD | libc::BPF_H | libc::BPF_ABS;
@@ -112,13 +112,18 @@ pub(super) fn arp_about(addresses: &BTreeSet<Ipv4Addr>) -> Vec<Op> {
 
 /// A binary search for the loaded word: accepts where it is found, else jumps on from one of `misses`.
 fn search(sorted: &[u32], program: &mut Vec<Op>, misses: &mut Vec<usize>) {
-    if sorted.len() <= LEAF {
-        for address in sorted {
-            program.push(op(EQUALS, *address, 0, 1));
-            program.push(op(RETURN, WHOLE, 0, 0));
-        }
+    if sorted.len() <= usize::from(LEAF) {
+        // Behind the comparisons come the jump on and the instruction that accepts.
+        let ahead = (1..=LEAF).rev().skip(usize::from(LEAF) - sorted.len());
+        program.extend(
+            sorted
+                .iter()
+                .zip(ahead)
+                .map(|(address, ahead)| op(EQUALS, *address, ahead, 0)),
+        );
         misses.push(program.len());
         program.push(op(JUMP, 0, 0, 0));
+        program.push(op(RETURN, WHOLE, 0, 0));
         return;
     }
     let (low, high) = sorted.split_at(sorted.len() / 2);
@@ -260,7 +265,7 @@ mod tests {
             )
         };
         let stranger = arp_frame(Ipv4Addr::from(1), Ipv4Addr::from(2));
-        assert!(!keeps(&about(500), &stranger, 0, false));
+        assert!(!keeps(&about(1_500), &stranger, 0, false));
         assert_eq!(about(5_000), arp());
         assert!(keeps(&about(5_000), &stranger, 0, false));
     }

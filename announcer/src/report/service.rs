@@ -72,10 +72,6 @@ fn live_owner<'a>(view: View<'_>, lbip: &'a Lbip) -> Option<&'a str> {
 }
 
 /// What there is to say of one address; nothing while it is between two owners.
-#[expect(
-    clippy::type_complexity,
-    reason = "said, refused, or nothing yet: spelled out it reads best"
-)]
 fn word(view: View<'_>, lbip: &Lbip) -> Option<Result<String, (&'static str, String)>> {
     if live_owner(view, lbip).is_some() {
         let condition = find(&lbip.status.conditions, ANNOUNCED)?;

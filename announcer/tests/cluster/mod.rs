@@ -1,14 +1,25 @@
 //! A small cluster to test on: a real API server and nodes that are network namespaces on one
 //! bridge, each with a real announcer. Everything ends with the value.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test support module: what fails here fails the test"
+)]
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::future::Future;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Namespace, Node, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource};
@@ -26,6 +37,9 @@ pub(crate) struct Cluster {
     pub(crate) client: Client,
     plane: ControlPlane,
     announcers: BTreeMap<String, Child>,
+    /// Ends the servers.
+    end: Arc<AtomicBool>,
+    bpffs: Option<PathBuf>,
     logs: tempfile::TempDir,
 }
 
@@ -47,14 +61,23 @@ impl Drop for Net {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        self.end.store(true, Ordering::Relaxed);
         for child in self.announcers.values_mut() {
             let _ = child.kill();
             let _ = child.wait();
         }
+        if let Some(bpffs) = &self.bpffs {
+            let _ = nix::mount::umount2(bpffs, nix::mount::MntFlags::MNT_DETACH);
+        }
         if std::thread::panicking() {
-            for (name, _) in &self.announcers {
-                let log = std::fs::read_to_string(self.log(name)).unwrap_or_default();
-                eprintln!("--- announcer on {name}\n{log}");
+            for entry in std::fs::read_dir(self.logs.path())
+                .into_iter()
+                .flatten()
+                .flatten()
+            {
+                if let Ok(log) = std::fs::read_to_string(entry.path()) {
+                    eprintln!("--- announcer on {}\n{log}", entry.file_name().display());
+                }
             }
         }
     }
@@ -76,8 +99,7 @@ where
     let net = Net::build(test, nodes);
     // A thread of its own, because a network namespace is a thread's.
     let thread = std::thread::spawn(move || {
-        let hub = std::fs::File::open(format!("/run/netns/{}", net.name("hub"))).unwrap();
-        nix::sched::setns(hub, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        enter(&net.name("hub"));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -162,6 +184,8 @@ impl Cluster {
             client,
             plane,
             announcers: BTreeMap::new(),
+            end: Arc::default(),
+            bpffs: None,
             logs: tempfile::tempdir().unwrap(),
         };
         for crd in landfall_crds::all() {
@@ -296,7 +320,7 @@ impl Cluster {
                 "--admin-address",
                 "127.0.0.1:7780",
                 "--log-level",
-                "debug,kube=info,hyper=info,tower=info,rustls=info",
+                "info,landfall_announcer=debug",
             ])
             .arg("--bpf-pin-dir")
             .arg(self.logs.path().join("bpf").join(node))
@@ -324,6 +348,78 @@ impl Cluster {
             .await_some("the announcer to stop", async || child.try_wait().unwrap())
             .await;
         assert!(status.success(), "{status}");
+    }
+
+    /// Mounts the bpffs below which the directors pin; false where that cannot be.
+    pub(crate) fn mount_bpffs(&mut self) -> bool {
+        let dir = self.logs.path().join("bpf");
+        std::fs::create_dir(&dir).unwrap();
+        let none: Option<&str> = None;
+        let mounted =
+            nix::mount::mount(none, &dir, Some("bpf"), nix::mount::MsFlags::empty(), none);
+        self.bpffs = mounted.is_ok().then_some(dir);
+        mounted.is_ok()
+    }
+
+    /// A pod with this address on a node: a server that answers with the node's name and the
+    /// client's address, and its EndpointSlice.
+    pub(crate) async fn backend(&self, service: &str, node: &str, address: &str) {
+        let (length, family) = if address.contains(':') {
+            (128, "IPv6")
+        } else {
+            (32, "IPv4")
+        };
+        self.ip(node, &format!("address add {address}/{length} dev lo"));
+        let (namespace, name, end) = (self.net.name(node), node.to_owned(), self.end.clone());
+        let listen = SocketAddr::new(address.parse().unwrap(), 8080);
+        let (listening, is_listening) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            enter(&namespace);
+            let listener = TcpListener::bind(listen).unwrap();
+            listener.set_nonblocking(true).unwrap();
+            listening.send(()).unwrap();
+            while !end.load(Ordering::Relaxed) {
+                match listener.accept() {
+                    Ok((mut stream, peer)) => {
+                        let _ = stream.write_all(format!("{name} {}", peer.ip()).as_bytes());
+                    }
+                    Err(_) => std::thread::sleep(Duration::from_millis(5)),
+                }
+            }
+        });
+        is_listening.await.unwrap();
+        self.apply::<EndpointSlice>(
+            Some("shop"),
+            json!({
+                "metadata": {"name": format!("{service}-{node}-{}", family.to_lowercase()),
+                    "namespace": "shop", "labels": {"kubernetes.io/service-name": service}},
+                "addressType": family,
+                "ports": [{"name": "", "port": 8080, "protocol": "TCP"}],
+                "endpoints": [{"addresses": [address], "nodeName": node,
+                    "conditions": {"ready": true}}],
+            }),
+        )
+        .await;
+    }
+
+    /// What a server says to the client; nothing where none is reached within half a second.
+    pub(crate) async fn connect(&self, address: &str, port: u16) -> Option<String> {
+        let namespace = self.net.name("client");
+        let to = SocketAddr::new(address.parse().unwrap(), port);
+        let (done, answer) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            enter(&namespace);
+            let said = TcpStream::connect_timeout(&to, Duration::from_millis(500)).and_then(
+                |mut stream| {
+                    stream.set_read_timeout(Some(Duration::from_millis(500)))?;
+                    let mut said = String::new();
+                    stream.read_to_string(&mut said)?;
+                    Ok(said)
+                },
+            );
+            let _ = done.send(said.ok());
+        });
+        answer.await.unwrap()
     }
 
     /// The record of an address.
@@ -410,6 +506,12 @@ impl Cluster {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
+}
+
+/// Moves this thread into a network namespace.
+fn enter(namespace: &str) {
+    let file = std::fs::File::open(format!("/run/netns/{namespace}")).unwrap();
+    nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
 }
 
 fn run(command: &str) {

@@ -22,12 +22,14 @@ pub mod index;
 pub mod plan;
 pub mod pool;
 pub mod pools;
+mod record;
 pub mod request;
 mod search;
 pub mod selection;
 pub mod service;
 pub mod sharing;
 pub mod spans;
+pub mod step;
 pub mod world;
 
 use std::fmt;

@@ -216,7 +216,13 @@ impl World {
         }
     }
 
+    /// What is not asked for by name is chosen; unless the Service asks for a family it does not
+    /// have: then its request is refused as a whole, and nothing else is given instead.
     fn fill_families(&self, service: &Service, request: &Request, draft: &mut Draft) {
+        let mut asked = request.addresses.iter().map(|address| Family::of(*address));
+        if asked.any(|family| !service.families.contains(&family)) {
+            return;
+        }
         for &family in &service.families {
             let asked = request
                 .addresses

@@ -88,7 +88,7 @@ impl Pool {
         for (at, block) in blocks.iter().enumerate() {
             let (span, cidr) = span(&format!("spec.blocks[{at}]"), block)?;
             usable.insert(span);
-            if cidr && *allow_first_last_ips == FirstLastIPs::No && span.len() > 2 {
+            if cidr && *allow_first_last_ips == FirstLastIPs::No && span.count() > 2 {
                 kept.insert(Span::point(span.start));
                 kept.insert(Span::point(span.end));
             }
@@ -129,7 +129,7 @@ impl Pool {
     /// How many addresses of a family it has.
     #[must_use]
     pub fn total(&self, family: Family) -> u128 {
-        self.spans(family).map(Span::len).sum()
+        self.spans(family).map(Span::count).sum()
     }
 
     /// The order of preference: higher priority, then pools with a selector, then by name.

@@ -291,7 +291,7 @@ impl World {
                 .map(|pool| pool.name.to_string())
                 .collect();
             let message = format!(
-                "no {family} addresses in pool {}; add a {family} block",
+                "no {family} addresses in pool {}; add an {family} block",
                 list(&words)
             );
             return Err(Refusal::new(Reason::FamilyUnavailable, message));

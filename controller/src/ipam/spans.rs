@@ -35,9 +35,9 @@ impl Span {
         }
     }
 
-    /// Number of points; the whole line saturates.
+    /// Number of points, at least one; the whole line saturates.
     #[must_use]
-    pub fn len(self) -> u128 {
+    pub fn count(self) -> u128 {
         (self.end.0 - self.start.0).saturating_add(1)
     }
 
@@ -71,7 +71,7 @@ impl Spans {
     #[must_use]
     pub fn len(&self) -> u128 {
         self.iter()
-            .fold(0, |sum, span| sum.saturating_add(span.len()))
+            .fold(0, |sum, span| sum.saturating_add(span.count()))
     }
 
     /// Number of spans.
@@ -217,7 +217,7 @@ mod tests {
                     prop_assert_eq!(spans.contains(Point(point)), model.contains(&point));
                     let gap = (point..80).find(|p| !model.contains(p));
                     prop_assert_eq!(spans.first_gap(span(point, 79)), gap.map(Point));
-                    let inside: u128 = spans.within(span(point, 79)).map(Span::len).sum();
+                    let inside: u128 = spans.within(span(point, 79)).map(Span::count).sum();
                     prop_assert_eq!(inside, model.range(point..80).count() as u128);
                 }
                 let all: Vec<_> = spans.iter().collect();

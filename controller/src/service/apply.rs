@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{Context, MANAGER, build};
 use crate::ipam::address::Point;
 use crate::ipam::book::Stored;
-use crate::ipam::index::{Mark, Write};
+use crate::ipam::step::{Mark, Write};
 
 /// Why a step could not be finished now.
 #[derive(Debug, thiserror::Error)]

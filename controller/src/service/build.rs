@@ -9,8 +9,8 @@ use landfall_crds::conditions::{ADDRESS_ASSIGNED, OUT_OF_POOL, Verdict, find};
 use landfall_runtime::events::Note;
 use serde_json::{Value, json};
 
-use crate::ipam::index::Step;
 use crate::ipam::plan::Outcome;
+use crate::ipam::step::Step;
 use crate::state::LiveService;
 
 /// The status to apply, or `None` when the Service's status says so already: compared with the

@@ -23,8 +23,8 @@ use landfall_runtime::events::Note;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::ipam::index::{Step, Write};
 use crate::ipam::plan::How;
+use crate::ipam::step::{Step, Write};
 use crate::ipam::{ServiceKey, Turn};
 use crate::metrics::Metrics;
 use crate::state::{LiveService, State};

@@ -8,9 +8,9 @@ use std::net::IpAddr;
 
 use landfall_controller::ipam::address::{Family, Point};
 use landfall_controller::ipam::book::Stored;
-use landfall_controller::ipam::index::Write;
 use landfall_controller::ipam::pool::Pool;
 use landfall_controller::ipam::sharing::stay_together;
+use landfall_controller::ipam::step::Write;
 use landfall_controller::ipam::{Index, PoolName, Service, ServiceKey, Turn};
 use landfall_crds::{LoadBalancerIPPoolSpec, LoadBalancerIPSpec};
 

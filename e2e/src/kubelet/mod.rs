@@ -35,6 +35,7 @@ mod pod;
 mod probe;
 mod prober;
 mod records;
+mod rootfs;
 mod runtime;
 mod seccomp;
 mod security;

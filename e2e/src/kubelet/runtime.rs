@@ -17,8 +17,8 @@ use tokio::{
 };
 
 use super::{
-    bundle,
     records::{BundleDir, Root},
+    rootfs,
 };
 use crate::process::Stamp;
 
@@ -60,7 +60,7 @@ impl Runtime {
             fs::remove_dir_all(bundle.path())?;
         }
         fs::create_dir_all(bundle.path())?;
-        bundle::skeleton(&bundle.rootfs())?;
+        rootfs::skeleton(&bundle.rootfs())?;
         fs::write(bundle.termination_log(), "")?;
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o666);
         fs::set_permissions(bundle.termination_log(), open)?;

@@ -86,6 +86,8 @@ async fn the_labs_kubelet_runs_pods_as_a_node_does() {
     a_service_account_token_opens_the_api_server(&node).await;
     a_host_network_pod_shares_the_node_and_its_bpf_file_system(&node).await;
     init_containers_and_an_ended_pod_are_reported(&node).await;
+    a_failing_liveness_probe_restarts_its_container(&node).await;
+    a_container_over_its_memory_limit_is_killed_and_says_so(&node).await;
     what_is_not_played_is_said_in_the_status(&node).await;
     a_deletion_is_graceful_and_leaves_nothing(&node).await;
     an_agent_that_drains_takes_its_pods_along(&mut node).await;
@@ -272,6 +274,53 @@ spec:
     assert_eq!(
         (ended.exit_code, ended.message.as_deref()),
         (3, Some("gone wrong\n"))
+    );
+}
+
+async fn a_failing_liveness_probe_restarts_its_container(test: &TestNode) {
+    let yaml = "
+apiVersion: v1
+kind: Pod
+metadata: {name: sickly, namespace: default}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+    - name: main
+      image: lab/sh:1
+      args: [-c, 'trap exit TERM; touch /tmp/well; while :; do sleep 0.1; done']
+      startupProbe: {exec: {command: [test, -e, /tmp/well]}, periodSeconds: 1}
+      livenessProbe: {exec: {command: [test, '!', -e, /tmp/well]}, periodSeconds: 1, failureThreshold: 1}
+";
+    test.create::<Pod>(yaml).await;
+    let restarted = |pod: &Pod| node::restarts(pod) > 0;
+    until("it is restarted", test.api(), "sickly", restarted).await;
+    test.api::<Pod>()
+        .delete("sickly", &DeleteParams::default())
+        .await
+        .unwrap();
+}
+
+async fn a_container_over_its_memory_limit_is_killed_and_says_so(test: &TestNode) {
+    let yaml = "
+apiVersion: v1
+kind: Pod
+metadata: {name: greedy, namespace: default}
+spec:
+  restartPolicy: Never
+  containers:
+    - name: main
+      image: lab/perl:1
+      args: [-e, 'my $all = \"x\" x (200 << 20); print length $all']
+      resources: {limits: {memory: 32Mi}}
+";
+    test.create::<Pod>(yaml).await;
+    let failed = |pod: &Pod| node::phase(pod) == "Failed";
+    let pod = until("it is killed", test.api(), "greedy", failed).await;
+    let container = pod.status.unwrap().container_statuses.unwrap().remove(0);
+    let ended = container.state.unwrap().terminated.unwrap();
+    assert_eq!(
+        (ended.exit_code, ended.reason.as_deref()),
+        (137, Some("OOMKilled"))
     );
 }
 

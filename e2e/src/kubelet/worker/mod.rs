@@ -5,6 +5,7 @@
 
 mod adopt;
 mod containers;
+mod probes;
 mod report;
 mod sandbox;
 

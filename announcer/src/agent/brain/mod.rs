@@ -1,24 +1,30 @@
 //! The brain: everything this node knows, and what follows from it.
 
+mod reporting;
+mod summary;
+mod writes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use landfall_crds::LoadBalancerIPStatus;
 
-use super::effects::{DataPath, Effects, Job, Notice, ReportKey, Subject, Swap};
+use reporting::Reporting;
+pub use summary::Summary;
+
+use super::effects::{DataPath, Effects, Notice, ReportKey, Subject};
 use super::{Input, ProbeNews, SwapOutcome};
 use crate::dataplane::assemble;
 use crate::election::{
-    ClaimReason, Contest, Election, Event, Now, Owner, Probed, Record, Settings, Write,
+    ClaimReason, Contest, Election, Event, Now, Owner, Probed, Record, Settings,
 };
 use crate::link::{IfIndex, Link, LinkTable, Mac, NeighbourTable};
 use crate::model::{Interface, Key, Kind, Lbip, Object, World, XdpState};
-use crate::names::{NodeName, SessionId, Version};
+use crate::names::{NodeName, SessionId};
 use crate::policy::{Plan, plan};
-use crate::report::{Conflict, Report, View, reports, status_of};
+use crate::report::Conflict;
 use crate::session::published::Published;
 
 /// A conflict on an owned address is over when nothing was seen of it for this long.
@@ -46,46 +52,6 @@ pub struct Brain {
     report_due: bool,
     transitions: BTreeMap<&'static str, u64>,
     conflicts_seen: u64,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Reporting {
-    in_flight: bool,
-    attempts: u32,
-    retry_at: Option<Now>,
-}
-
-/// A look inside, for `/debug/state` and metrics.
-#[derive(Clone, Debug, Default, serde::Serialize)]
-pub struct Summary {
-    /// This node's session.
-    pub session: Option<SessionId>,
-    /// Seconds until this node stops answering unless it renews.
-    pub session_remaining_seconds: f64,
-    /// Addresses this node answers for, and on which interfaces.
-    pub answering: BTreeMap<IpAddr, BTreeSet<String>>,
-    /// Addresses by owner, all nodes.
-    pub owners: BTreeMap<IpAddr, String>,
-    /// Nodes with a live session.
-    pub live: BTreeSet<NodeName>,
-    /// Foreign hosts at our addresses.
-    pub conflicts: BTreeMap<IpAddr, Conflict>,
-    /// How often a foreign host was found.
-    pub conflicts_seen: u64,
-    /// Ownerships taken, by reason.
-    pub transitions: BTreeMap<&'static str, u64>,
-    /// Frontends and backends wanted in the data path.
-    pub frontends: usize,
-    /// Backends of all frontends.
-    pub backends: usize,
-    /// Next hops known.
-    pub hops: usize,
-    /// Endpoints on no node of this segment.
-    pub unplaced: usize,
-    /// Kinds not listed yet.
-    pub waiting_for: Vec<&'static str>,
-    /// Why addresses are not announced.
-    pub refusals: BTreeMap<IpAddr, String>,
 }
 
 impl Brain {
@@ -255,31 +221,6 @@ impl Brain {
         });
     }
 
-    fn reported(
-        &mut self,
-        key: ReportKey,
-        outcome: Result<Option<Object>, landfall_runtime::class::Class>,
-        now: Now,
-    ) {
-        match outcome {
-            Ok(object) => {
-                self.reporting.remove(&key);
-                if let Some(object) = object {
-                    self.apply(object, now);
-                }
-            }
-            Err(class) => {
-                let reporting = self.reporting.entry(key).or_default();
-                reporting.in_flight = false;
-                reporting.attempts += 1;
-                // A fixed spread: one node reports, there is no herd to scatter.
-                let pause = class.retry_after(reporting.attempts, 0.5);
-                reporting.retry_at = Some(now + pause);
-            }
-        }
-        self.report_due = true;
-    }
-
     fn probed(&mut self, address: IpAddr, news: ProbeNews, now: Now) {
         let outcome = match news {
             ProbeNews::Clear => {
@@ -344,7 +285,9 @@ impl Brain {
             }
             self.report(now, wall, &mut effects);
         }
-        effects.has_left = self.leaving && (!self.ready() || self.election.has_left());
+        // What was said of the addresses given away is part of the farewell.
+        let said = self.reporting.is_empty();
+        effects.has_left = self.leaving && (!self.ready() || self.election.has_left() && said);
         effects.notices = std::mem::take(&mut self.notices);
         effects
     }
@@ -454,205 +397,10 @@ impl Brain {
             .map(|link| link.index)
             .collect()
     }
-
-    fn write(&mut self, write: Write, wall: &Time, now: Now, effects: &mut Effects) {
-        match write {
-            Write::Expire { node, version } => effects.jobs.push(Job::Expire(node, version)),
-            Write::Inquire { node, session } => effects.jobs.push(Job::Inquire(node, session)),
-            Write::Claim {
-                address,
-                version,
-                owner,
-                reason,
-            } => {
-                let before = self
-                    .world
-                    .lbips
-                    .get(&address)
-                    .and_then(|l| l.status.owner.clone());
-                let kept = before.as_ref().filter(|_| reason == ClaimReason::Kept);
-                let since = kept.map_or_else(|| Some(wall.clone()), |owner| owner.since.clone());
-                let before = before.map(|owner| NodeName::new(owner.node));
-                self.claims.insert(address, (reason, before));
-                self.swap(address, &version, Some((owner, since)), wall, now, effects);
-            }
-            Write::HandOver {
-                address,
-                version,
-                owner,
-            } => {
-                let known = self
-                    .world
-                    .lbips
-                    .get(&address)
-                    .and_then(|l| l.status.owner.as_ref());
-                let since = known.and_then(|owner| owner.since.clone());
-                self.swap(address, &version, Some((owner, since)), wall, now, effects);
-            }
-            Write::Release { address, version } => {
-                self.swap(address, &version, None, wall, now, effects);
-            }
-        }
-    }
-
-    fn swap(
-        &mut self,
-        address: IpAddr,
-        version: &Version,
-        owner: Option<(Owner, Option<Time>)>,
-        wall: &Time,
-        now: Now,
-        effects: &mut Effects,
-    ) {
-        let Some(lbip) = self.world.lbips.get(&address) else {
-            return self.election.observe(Event::Refused(address, None), now);
-        };
-        if lbip.version != *version {
-            let record = record(lbip);
-            effects.wake_at = Some(now);
-            return self
-                .election
-                .observe(Event::Refused(address, Some(record)), now);
-        }
-        let empty = BTreeSet::new();
-        let interfaces = self
-            .plan
-            .addresses
-            .get(&address)
-            .map_or(&empty, |p| &p.interfaces);
-        let conflict = self.conflicts.get(&address).map(|(conflict, _)| conflict);
-        let owner = owner.map(|(owner, since)| written(owner, since));
-        let status = match owner {
-            // What is being given away reads as before until its next owner writes.
-            Some(owner) if owner.handover_to.is_some() => LoadBalancerIPStatus {
-                owner: Some(owner),
-                ..lbip.status.clone()
-            },
-            owner => status_of(lbip, owner, interfaces, conflict, wall),
-        };
-        effects.jobs.push(Job::Swap(Box::new(Swap {
-            address,
-            name: lbip.name.clone(),
-            version: version.clone(),
-            status,
-            report: false,
-        })));
-    }
-
-    fn report(&mut self, now: Now, wall: &Time, effects: &mut Effects) {
-        let live = self.election.live_nodes(now);
-        self.report_due |= live != self.live;
-        self.live = live;
-        let retry = |r: &Reporting| r.retry_at.filter(|_| !r.in_flight);
-        self.report_due |= self
-            .reporting
-            .values()
-            .filter_map(retry)
-            .any(|at| at <= now);
-        if !self.report_due || self.election.session().is_none() {
-            return;
-        }
-        self.report_due = false;
-        let conflicts = self
-            .conflicts
-            .iter()
-            .map(|(a, (c, _))| (*a, c.clone()))
-            .collect();
-        let reports = reports(View {
-            world: &self.world,
-            plan: &self.plan,
-            me: &self.me,
-            session: self.election.session(),
-            live: &self.live,
-            conflicts: &conflicts,
-            now: wall,
-        });
-        // An address the election is writing right now is left alone: one of the two would be
-        // refused, and the owner's write says it all.
-        let busy: BTreeSet<IpAddr> = effects
-            .jobs
-            .iter()
-            .filter_map(|job| match job {
-                Job::Swap(swap) => Some(swap.address),
-                _ => None,
-            })
-            .chain(self.claims.keys().copied())
-            .collect();
-        let mut due = BTreeSet::new();
-        for report in reports {
-            let key = key_of(&report);
-            due.insert(key.clone());
-            if matches!(&key, ReportKey::Address(address) if busy.contains(address)) {
-                continue;
-            }
-            let reporting = self.reporting.entry(key).or_default();
-            if reporting.in_flight {
-                continue;
-            }
-            if let Some(at) = reporting.retry_at.filter(|at| *at > now) {
-                effects.wake_at = Some(effects.wake_at.map_or(at, |wake| wake.min(at)));
-                continue;
-            }
-            reporting.in_flight = true;
-            reporting.retry_at = None;
-            effects.jobs.extend(job(report, &self.world));
-        }
-        self.reporting
-            .retain(|key, reporting| reporting.in_flight || due.contains(key));
-    }
-
-    /// A look inside.
-    pub fn summary(&self, now: Now) -> Summary {
-        let data_path = self.data_path.as_ref();
-        let owner = |lbip: &Lbip| lbip.status.owner.as_ref().map(|owner| owner.node.clone());
-        let waiting = Kind::ALL.iter().filter(|kind| !self.listed.contains(kind));
-        let refusals = self.plan.addresses.iter().filter_map(|(address, plan)| {
-            Some((*address, plan.refusal.as_ref()?.message(*address)))
-        });
-        Summary {
-            session: self.election.session().cloned(),
-            session_remaining_seconds: self
-                .election
-                .deadline()
-                .map_or(0.0, |deadline| deadline.saturating_sub(now).as_secs_f64()),
-            answering: self
-                .election
-                .owned()
-                .into_iter()
-                .filter_map(|a| Some((a, self.plan.addresses.get(&a)?.interfaces.clone())))
-                .collect(),
-            owners: self
-                .world
-                .lbips
-                .iter()
-                .filter_map(|(address, lbip)| Some((*address, owner(lbip)?)))
-                .collect(),
-            live: self.election.live_nodes(now),
-            conflicts: self
-                .conflicts
-                .iter()
-                .map(|(a, (c, _))| (*a, c.clone()))
-                .collect(),
-            conflicts_seen: self.conflicts_seen,
-            transitions: self.transitions.clone(),
-            frontends: data_path.map_or(0, |path| path.desired.frontends.len()),
-            backends: data_path.map_or(0, |path| {
-                path.desired
-                    .frontends
-                    .values()
-                    .map(|v| v.backends.len())
-                    .sum()
-            }),
-            hops: data_path.map_or(0, |path| path.desired.hops.len()),
-            unplaced: self.unplaced,
-            waiting_for: waiting.map(|kind| kind.as_str()).collect(),
-            refusals: refusals.collect(),
-        }
-    }
 }
 
 /// The record as the election sees it.
-pub(super) fn record(lbip: &Lbip) -> Record {
+fn record(lbip: &Lbip) -> Record {
     let owner = lbip.status.owner.as_ref().map(|owner| Owner {
         node: NodeName::new(&owner.node),
         session: SessionId::new(&owner.session),
@@ -664,41 +412,6 @@ pub(super) fn record(lbip: &Lbip) -> Record {
         uid: lbip.uid.clone(),
         owner,
     }
-}
-
-fn written(owner: Owner, since: Option<Time>) -> landfall_crds::Owner {
-    landfall_crds::Owner {
-        node: owner.node.to_string(),
-        session: owner.session.to_string(),
-        since,
-        transitions: i64::try_from(owner.transitions).unwrap_or(i64::MAX),
-        handover_to: owner.handover_to.map(|node| node.to_string()),
-    }
-}
-
-fn key_of(report: &Report) -> ReportKey {
-    match report {
-        Report::Address(address, _) => ReportKey::Address(*address),
-        Report::Service(key, _) => ReportKey::Service(key.clone()),
-        Report::Policy(name, _) => ReportKey::Policy(name.clone()),
-    }
-}
-
-fn job(report: Report, world: &World) -> Option<Job> {
-    Some(match report {
-        Report::Address(address, status) => {
-            let lbip = world.lbips.get(&address)?;
-            Job::Swap(Box::new(Swap {
-                address,
-                name: lbip.name.clone(),
-                version: lbip.version.clone(),
-                status: *status,
-                report: true,
-            }))
-        }
-        Report::Service(key, condition) => Job::Service(key, condition),
-        Report::Policy(name, status) => Job::Policy(name, status),
-    })
 }
 
 fn parse_mac(text: &str) -> Option<Mac> {

@@ -1,0 +1,320 @@
+//! The brain on a small cluster: inputs in, effects out.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use landfall_crds::conditions::{ANNOUNCED, find};
+use landfall_crds::{L2AnnouncementPolicySpec, LoadBalancerIPStatus};
+
+use super::*;
+use crate::election::{Now, SeenLease, Settings};
+use crate::link::{Link, Mac};
+use crate::model::{Interface, Node, Peer, Policy, Service};
+use crate::names::{NodeName, PolicyName, ServiceKey, SessionId, Version};
+use crate::report::Conflict;
+
+const VIP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 10));
+
+fn secs(seconds: u64) -> Now {
+    Duration::from_secs(seconds)
+}
+
+fn wall() -> Time {
+    Time(Timestamp::from_second(1_700_000_000).unwrap())
+}
+
+fn key() -> ServiceKey {
+    ServiceKey {
+        namespace: "shop".into(),
+        name: "web".into(),
+    }
+}
+
+fn lbip(version: u64, status: LoadBalancerIPStatus) -> Lbip {
+    Lbip {
+        address: VIP,
+        name: "192-0-2-10".into(),
+        uid: "r".into(),
+        version: Version::new(version.to_string()),
+        generation: Some(1),
+        holders: vec![(key(), "u".into())],
+        status,
+    }
+}
+
+fn peer(node: &str, version: u64) -> Object {
+    let lease = SeenLease {
+        session: Some(SessionId::new(format!("{node}-s"))),
+        version: Version::new(version.to_string()),
+        duration: secs(15),
+    };
+    let interface = Interface {
+        name: "eth0".into(),
+        mac: "02:00:00:00:00:02".into(),
+        container: false,
+    };
+    let peer = Peer {
+        lease,
+        interfaces: vec![interface],
+        xdp: XdpState::Off,
+        leaving: false,
+    };
+    Object::Session(NodeName::new(node), peer)
+}
+
+fn links(carrier: bool) -> Input {
+    let eth0 = Link {
+        index: 2,
+        name: "eth0".into(),
+        mac: Some(Mac([2, 0, 0, 0, 0, 1])),
+        up: true,
+        carrier,
+        loopback: false,
+        noarp: false,
+        master: None,
+        kind: None,
+        addresses: vec!["192.0.2.1/24".parse().unwrap()],
+    };
+    Input::Links(Arc::new(LinkTable {
+        links: [(2, eth0)].into(),
+    }))
+}
+
+fn service() -> Service {
+    Service {
+        uid: "u".into(),
+        labels: Default::default(),
+        external_ips: BTreeSet::new(),
+        local: false,
+        client_ip_affinity: false,
+        source_ranges: false,
+        ports: vec![],
+        generation: None,
+        conditions: vec![],
+    }
+}
+
+/// n1's brain with everything listed; nodes n1 and those given, a policy for all, 192.0.2.10.
+fn brain(others: &[&str]) -> Brain {
+    let mut brain = Brain::new(NodeName::new("n1"), Settings::for_duration(secs(15)));
+    let now = secs(100);
+    brain.take(links(true), now);
+    let policy = Policy {
+        uid: "p".into(),
+        generation: Some(1),
+        spec: L2AnnouncementPolicySpec::default(),
+        status: Default::default(),
+    };
+    let names: Vec<&str> = ["n1"].into_iter().chain(others.iter().copied()).collect();
+    let node = |name: &&str| Object::Node(NodeName::new(*name), Node::default());
+    let lists = [
+        (
+            Kind::Address,
+            vec![Object::Address(lbip(5, LoadBalancerIPStatus::default()))],
+        ),
+        (
+            Kind::Policy,
+            vec![Object::Policy(PolicyName::new("all"), policy)],
+        ),
+        (Kind::Service, vec![Object::Service(key(), service())]),
+        (Kind::Slice, vec![]),
+        (Kind::Node, names.iter().map(node).collect()),
+        (Kind::Namespace, vec![]),
+        (
+            Kind::Session,
+            names.iter().map(|name| peer(name, 1)).collect(),
+        ),
+    ];
+    let started = Event::SessionStarted(SessionId::new("n1-s"), now);
+    brain.take(Input::Session(started), now);
+    for (kind, objects) in lists {
+        assert!(
+            brain.step(now, &wall()).jobs.is_empty(),
+            "nothing before everything is listed"
+        );
+        brain.take(Input::Listed(kind, objects), now);
+    }
+    brain
+}
+
+fn swaps(effects: &Effects) -> Vec<&Swap> {
+    effects
+        .jobs
+        .iter()
+        .filter_map(|job| match job {
+            Job::Swap(swap) => Some(swap.as_ref()),
+            _ => None,
+        })
+        .collect()
+}
+
+/// n1 has claimed the address and was told so.
+fn owning(others: &[&str]) -> Brain {
+    let mut brain = brain(others);
+    if others.is_empty() {
+        let effects = brain.step(secs(100), &wall());
+        assert_eq!(effects.probes, [(VIP, BTreeSet::from([2]))]);
+        brain.take(Input::Probed(VIP, ProbeNews::Clear), secs(101));
+        let effects = brain.step(secs(101), &wall());
+        let [swap] = swaps(&effects)[..] else {
+            panic!("{effects:?}")
+        };
+        assert_eq!(swap.version, Version::new("5"));
+        let done = SwapOutcome::Done(Box::new(lbip(6, swap.status.clone())));
+        brain.take(Input::Swapped(VIP, done), secs(101));
+        return brain;
+    }
+    let owner = landfall_crds::Owner {
+        node: "n1".into(),
+        session: "n1-s".into(),
+        transitions: 1,
+        ..landfall_crds::Owner::default()
+    };
+    let status = LoadBalancerIPStatus {
+        owner: Some(owner),
+        ..LoadBalancerIPStatus::default()
+    };
+    brain.take(Input::Applied(Object::Address(lbip(6, status))), secs(101));
+    brain
+}
+
+#[test]
+fn an_address_is_probed_claimed_answered_and_told_of() {
+    let mut brain = owning(&[]);
+    let effects = brain.step(secs(101), &wall());
+    assert_eq!(effects.owned, [(VIP, BTreeSet::from([2]))].into());
+    assert_eq!(effects.notices.len(), 1);
+    assert_eq!(
+        effects.notices[0].note,
+        "node n1 answers for 192.0.2.10 on eth0"
+    );
+    assert_eq!(
+        effects.notices[0].subjects.len(),
+        2,
+        "the record and the Service"
+    );
+    let condition = effects.jobs.iter().find_map(|job| match job {
+        Job::Service(_, condition) => Some(condition),
+        _ => None,
+    });
+    assert_eq!(condition.unwrap().status, "True");
+    let summary = brain.summary(secs(101));
+    assert_eq!(summary.transitions, [("first", 1)].into());
+    assert_eq!(summary.answering.len(), 1);
+}
+
+#[test]
+fn a_report_is_sent_once_and_again_only_after_it_failed() {
+    let mut brain = owning(&[]);
+    let sent = brain.step(secs(101), &wall()).jobs.len();
+    assert!(sent > 0);
+    brain.take(Input::Links(Arc::default()), secs(101));
+    brain.take(links(true), secs(101));
+    assert_eq!(brain.step(secs(101), &wall()).jobs, [], "under way");
+    let failed = Input::Reported(ReportKey::Service(key()), Err(Class::Transient));
+    brain.take(failed, secs(102));
+    let effects = brain.step(secs(102), &wall());
+    assert_eq!(effects.jobs, []);
+    assert!(
+        effects
+            .wake_at
+            .is_some_and(|at| at > secs(102) && at <= secs(104))
+    );
+    assert_eq!(brain.step(secs(104), &wall()).jobs.len(), 1);
+}
+
+#[test]
+fn a_conflict_found_by_the_probe_is_reported_and_nothing_is_claimed() {
+    let mut brain = brain(&[]);
+    brain.step(secs(100), &wall());
+    let conflict = Conflict {
+        mac: "02:00:00:00:00:99".into(),
+        interface: "eth0".into(),
+        at_probe: true,
+    };
+    brain.take(
+        Input::Probed(VIP, ProbeNews::Taken(conflict.clone())),
+        secs(101),
+    );
+    let effects = brain.step(secs(101), &wall());
+    assert!(effects.owned.is_empty());
+    let [swap] = swaps(&effects)[..] else {
+        panic!("{effects:?}")
+    };
+    assert!(swap.report && swap.status.owner.is_none());
+    assert_eq!(
+        find(&swap.status.conditions, ANNOUNCED).unwrap().reason,
+        "AddressConflict"
+    );
+    assert!(effects.notices.iter().any(|notice| notice.warning));
+    brain.take(Input::Probed(VIP, ProbeNews::Taken(conflict)), secs(102));
+    let notices = brain.step(secs(102), &wall()).notices;
+    assert!(
+        notices.is_empty(),
+        "an Event on a transition, none in between"
+    );
+}
+
+#[test]
+fn losing_carrier_gives_the_address_to_another_node() {
+    let mut brain = owning(&["n2"]);
+    assert_eq!(brain.step(secs(101), &wall()).owned.len(), 1);
+    brain.take(links(false), secs(102));
+    let effects = brain.step(secs(102), &wall());
+    assert!(effects.owned.is_empty(), "quiet before the write is sent");
+    let [swap] = swaps(&effects)[..] else {
+        panic!("{effects:?}")
+    };
+    let owner = swap.status.owner.as_ref().unwrap();
+    assert_eq!(
+        (owner.node.as_str(), owner.handover_to.as_deref()),
+        ("n1", Some("n2"))
+    );
+    assert!(effects.published.unwrap().interfaces.is_empty());
+}
+
+#[test]
+fn leaving_alone_releases_everything_and_says_so_before_the_end() {
+    let mut brain = owning(&[]);
+    brain.step(secs(101), &wall());
+    brain.take(Input::Leave, secs(102));
+    let effects = brain.step(secs(102), &wall());
+    assert!(effects.published.as_ref().unwrap().leaving && effects.owned.is_empty());
+    let [swap] = swaps(&effects)[..] else {
+        panic!("{effects:?}")
+    };
+    assert!(swap.status.owner.is_none() && !effects.has_left);
+    let done = SwapOutcome::Done(Box::new(lbip(7, swap.status.clone())));
+    brain.take(Input::Swapped(VIP, done), secs(102));
+    let effects = brain.step(secs(102), &wall());
+    assert!(!effects.has_left, "the reports are still to be written");
+    for (key, outcome) in [
+        (ReportKey::Address(VIP), Ok(None)),
+        (ReportKey::Service(key()), Ok(None)),
+        (ReportKey::Policy(PolicyName::new("all")), Ok(None)),
+    ] {
+        brain.take(Input::Reported(key, outcome), secs(103));
+    }
+}
+
+#[test]
+fn what_a_new_list_does_not_name_is_gone() {
+    let mut brain = owning(&[]);
+    brain.step(secs(101), &wall());
+    brain.take(Input::Listed(Kind::Address, vec![]), secs(102));
+    let effects = brain.step(secs(102), &wall());
+    assert!(effects.owned.is_empty());
+    assert!(brain.summary(secs(102)).owners.is_empty());
+}
+
+#[test]
+fn without_a_session_nothing_is_answered() {
+    let mut brain = owning(&[]);
+    brain.take(Input::Session(Event::SessionLost), secs(102));
+    let effects = brain.step(secs(102), &wall());
+    assert!(effects.owned.is_empty() && effects.deadline.is_none() && effects.jobs.is_empty());
+}

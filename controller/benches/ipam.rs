@@ -1,0 +1,194 @@
+//! What an allocation costs, in process: figures for `target/figures/bench-ipam.json`.
+
+#![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hint::black_box;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use landfall_controller::ipam::address::Point;
+use landfall_controller::ipam::pool::Pool;
+use landfall_controller::ipam::request::Request;
+use landfall_controller::ipam::service::{FamilyPolicy, Protocol};
+use landfall_controller::ipam::spans::{Span, Spans};
+use landfall_controller::ipam::{Family, Index, PoolName, Service, ServiceKey};
+use landfall_crds::{Block, LoadBalancerIPPoolSpec};
+use serde_json::{Value, json};
+
+fn pool(index: &mut Index, name: &str, cidr: &str) {
+    let block = Block {
+        cidr: Some(cidr.to_owned()),
+        ..Block::default()
+    };
+    let pool = Pool::compile(name, &LoadBalancerIPPoolSpec::of(vec![block]), false);
+    index.pool_seen(&PoolName::from(name), Some(pool));
+}
+
+fn service(n: usize) -> Service {
+    Service {
+        key: ServiceKey::new("default", format!("service-{n:05}")),
+        uid: format!("00000000-0000-4000-8000-{n:012}"),
+        created: i64::try_from(n).unwrap(),
+        wanted: true,
+        labels: BTreeMap::from([("app".to_owned(), "web".to_owned())]),
+        request: Ok(Request::default()),
+        policy: FamilyPolicy::SingleStack,
+        families: vec![Family::V4],
+        ports: BTreeSet::from([(Protocol::Tcp, 80)]),
+        local: false,
+        selector: BTreeMap::from([("app".to_owned(), "web".to_owned())]),
+        status: Vec::new(),
+        touched: false,
+    }
+}
+
+/// Plans for the next one who waits; what it holds then.
+fn allocate(index: &mut Index) -> Option<usize> {
+    let turn = index.pop()?;
+    let step = index.step(&turn.key)?;
+    Some(step.plan.take.len())
+}
+
+fn figure(name: &str, unit: &str, method: &str, mut samples: Vec<f64>) -> Value {
+    samples.sort_by(f64::total_cmp);
+    let at = |part: f64| {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "an index of a short list"
+        )]
+        let index = ((samples.len() - 1) as f64 * part).round() as usize;
+        samples[index]
+    };
+    let median = at(0.5);
+    println!(
+        "{name:<48} {median:>12.3} {unit:<3} (min {:.3}, p99 {:.3}, n {})",
+        at(0.0),
+        at(0.99),
+        samples.len()
+    );
+    json!({
+        "name": name, "value": median, "unit": unit, "n": samples.len(),
+        "min": at(0.0), "median": median, "p99": at(0.99), "max": at(1.0), "method": method,
+    })
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+fn fill(pools: usize, services: usize) -> (Index, Duration) {
+    let mut index = Index::default();
+    if pools == 1 {
+        pool(&mut index, "pool", "10.0.0.0/16");
+    } else {
+        for n in 0..pools {
+            pool(
+                &mut index,
+                &format!("pool-{n:04}"),
+                &format!("10.{}.{}.0/24", n / 256, n % 256),
+            );
+        }
+    }
+    for n in 0..services {
+        index.service_seen(service(n));
+    }
+    let start = Instant::now();
+    while allocate(&mut index).is_some() {}
+    let took = start.elapsed();
+    let held = index.world.book.entries().count();
+    assert_eq!(
+        held,
+        services.min(if pools == 1 { 65_536 } else { pools * 256 })
+    );
+    (index, took)
+}
+
+fn main() {
+    let mut figures = Vec::new();
+    let samples = (0..10).map(|_| micros(fill(1, 10_000).1) / 1e3).collect();
+    figures.push(figure(
+        "fill 10,000 addresses of a /16",
+        "ms",
+        "plan and commit, one index",
+        samples,
+    ));
+
+    let (mut index, _) = fill(1, 65_536);
+    let samples = (0..2_000).map(|n| {
+        index.service_seen(service(70_000 + n));
+        let start = Instant::now();
+        assert_eq!(black_box(allocate(&mut index)), Some(0));
+        micros(start.elapsed())
+    });
+    let samples = samples.collect();
+    figures.push(figure(
+        "a refused request on a full /16",
+        "us",
+        "plan of one who waits, message included",
+        samples,
+    ));
+
+    let first = u128::from_str_radix("20010db8000000000000000000000000", 16).unwrap();
+    let slash_64 = Span::new(Point(first), Point(first + u128::from(u64::MAX))).unwrap();
+    let mut taken: Spans = (0..1_000_000_u128)
+        .map(|n| Span::point(Point(first + n * 2 + 1)))
+        .collect();
+    assert_eq!(taken.fragments(), 1_000_000);
+    let mut seed = 1_u64;
+    let samples = (0..100_000).map(|_| {
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let near = Point(first + u128::from(seed >> 44) * 2 % 2_000_000 + 1);
+        let within = Span::new(near, slash_64.end).unwrap();
+        let start = Instant::now();
+        let free = taken.first_gap(within).unwrap();
+        taken.insert(Span::point(free));
+        taken.remove(Span::point(free));
+        micros(start.elapsed())
+    });
+    let samples = samples.collect();
+    figures.push(figure(
+        "take + release, /64 of 1,000,000 fragments",
+        "us",
+        "next free above a random address, taken and released",
+        samples,
+    ));
+
+    let (mut one, mut many) = (Vec::new(), Vec::new());
+    for _ in 0..10 {
+        one.push(micros(fill(1, 10_000).1) / 10_000.0);
+        many.push(micros(fill(1_000, 10_000).1) / 10_000.0);
+    }
+    let single = figure(
+        "an allocation with 1 pool",
+        "us",
+        "10,000 in turn, both sides interleaved",
+        one,
+    );
+    let thousand = figure(
+        "an allocation with 1,000 pools",
+        "us",
+        "10,000 in turn, both sides interleaved",
+        many,
+    );
+    let ratio = thousand["median"].as_f64().unwrap() / single["median"].as_f64().unwrap();
+    figures.extend([
+        single,
+        thousand,
+        figure(
+            "1,000 pools to 1 pool",
+            "x",
+            "ratio of the medians",
+            vec![ratio],
+        ),
+    ]);
+
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/figures");
+    std::fs::create_dir_all(&dir).unwrap();
+    let text = serde_json::to_string_pretty(&figures).unwrap();
+    std::fs::write(dir.join("bench-ipam.json"), text).unwrap();
+}

@@ -1,0 +1,94 @@
+//! Records as values: what one shall say, and what is left to write of it.
+
+use landfall_crds::{Holder, LoadBalancerIPSpec, ObjectRef, PoolRef, ReclaimPolicy};
+
+use super::address::Point;
+use super::book::{Entry, SERVICE, service_key};
+use super::service::Service;
+use super::step::Write;
+use super::{PoolName, ServiceKey};
+
+pub(super) fn from_pool(entry: &Entry, name: &PoolName) -> bool {
+    let wanted = entry.want.as_ref().and_then(|want| want.pool_ref.as_ref());
+    let stored = entry
+        .stored
+        .as_ref()
+        .and_then(|stored| stored.spec.pool_ref.as_ref());
+    wanted
+        .into_iter()
+        .chain(stored)
+        .any(|pool| *pool.name == *name.0)
+}
+
+/// What is left to write of an entry.
+pub(super) fn diff(at: Point, entry: &Entry) -> Option<Write> {
+    match (&entry.want, &entry.stored) {
+        (Some(want), None) => Some(Write::Create(at, want.clone())),
+        (Some(want), Some(stored)) if *want != stored.spec => {
+            Some(Write::Replace(at, want.clone(), stored.clone()))
+        }
+        (None, Some(stored)) => Some(Write::Delete(at, stored.clone())),
+        _ => None,
+    }
+}
+
+/// A record without one holder; `None` when nobody and nothing keeps it.
+pub(super) fn without(
+    mut spec: LoadBalancerIPSpec,
+    key: &ServiceKey,
+) -> Option<LoadBalancerIPSpec> {
+    spec.holders
+        .retain(|holder| service_key(holder).as_ref() != Some(key));
+    if !spec.holders.is_empty() {
+        return Some(spec);
+    }
+    spec.sharing_key = None;
+    if spec.reclaim_policy == ReclaimPolicy::Retain && spec.reserved_for.is_none() {
+        spec.reserved_for = Some(ObjectRef {
+            kind: SERVICE.to_owned(),
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+        });
+    }
+    spec.reserved_for.is_some().then_some(spec)
+}
+
+/// A record as it shall be for one that stays: this Service's uid, pool and sharing key.
+pub(super) fn settled(
+    mut spec: LoadBalancerIPSpec,
+    service: &Service,
+    pool: Option<&PoolName>,
+) -> LoadBalancerIPSpec {
+    for held in &mut spec.holders {
+        if service_key(held).as_ref() == Some(&service.key) {
+            held.uid.clone_from(&service.uid);
+        }
+    }
+    if let Some(pool) = pool.filter(|_| first(&spec, &service.key)) {
+        spec.pool_ref = Some(PoolRef {
+            name: pool.to_string(),
+        });
+    }
+    if spec.holders.len() == 1 && service.request.is_ok() {
+        spec.sharing_key = sharing_key(service);
+    }
+    spec
+}
+
+/// Whether the Service is the first of the holders: it speaks for all of them.
+pub(super) fn first(spec: &LoadBalancerIPSpec, key: &ServiceKey) -> bool {
+    spec.holders.first().and_then(service_key).as_ref() == Some(key)
+}
+
+pub(super) fn holder(service: &Service) -> Holder {
+    Holder {
+        kind: SERVICE.to_owned(),
+        namespace: service.key.namespace.clone(),
+        name: service.key.name.clone(),
+        uid: service.uid.clone(),
+    }
+}
+
+pub(super) fn sharing_key(service: &Service) -> Option<String> {
+    Some(service.readable()?.sharing.as_ref()?.key.clone())
+}
