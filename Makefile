@@ -34,6 +34,7 @@ build: ## Build the binaries for use
 lint: ## Format check and clippy, warnings refused
 	@hack/setup.sh build
 	$(CARGO) fmt --all -- --check
+	cd bpf-lb/ebpf && $(CARGO) fmt -- --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 .PHONY: generate
@@ -53,6 +54,17 @@ transcript: setup ## Run the demo and write its transcript to docs/demo.txt
 bench-xdp: ## Nanoseconds per packet of the XDP programs (target/figures/bench-xdp.json)
 	@hack/setup.sh build
 	$(CARGO) bench -p landfall-bpf-lb --bench xdp
+
+.PHONY: bench-wire
+bench-wire: ## What an answer costs, beside the kernel's own (target/figures/bench-wire.json)
+	@hack/setup.sh
+	$(CARGO) bench -p landfall-announcer --bench wire
+
+.PHONY: bench-ipam
+bench-ipam: ## What an address costs, in process and on a real API server (target/figures/bench-ipam*.json)
+	@hack/setup.sh
+	$(CARGO) bench -p landfall-controller --bench ipam
+	$(ASSETS) $(CARGO) bench -p landfall-controller --bench ipam_api
 
 .PHONY: benchmarks
 benchmarks: ## Write docs/benchmarks.md from the figures of the bench targets

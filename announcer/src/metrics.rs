@@ -68,8 +68,8 @@ impl Sources {
             count(summary.answering.len()),
         )?;
         out.gauge(
-            "addresses_known",
-            "Addresses in the cluster",
+            "addresses_owned_anywhere",
+            "Addresses that have an owner, on whatever node",
             count(summary.owners.len()),
         )?;
         out.gauge(
@@ -259,4 +259,33 @@ const fn flag(value: bool) -> f64 {
 
 fn count(value: usize) -> f64 {
     u32::try_from(value).unwrap_or(u32::MAX).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::watch;
+    use tokio_util::sync::CancellationToken;
+
+    #[tokio::test]
+    async fn the_metrics_and_their_labels_are_these() {
+        let token = CancellationToken::new();
+        let _end = token.clone().drop_guard();
+        let (_links, links) = watch::channel(Arc::default());
+        let summary = Summary {
+            transitions: [("first", 2)].into(),
+            ..Summary::default()
+        };
+        let sources = Sources {
+            summary: Arc::new(Mutex::new(summary)),
+            responder: Responder::start(Default::default(), links, token),
+            director: DirectorView::default(),
+            watch_errors: Arc::new(Mutex::new(
+                [((crate::model::Kind::Node, "request"), 1)].into(),
+            )),
+        };
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry(sources)).unwrap();
+        insta::assert_snapshot!(text);
+    }
 }

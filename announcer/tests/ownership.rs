@@ -27,7 +27,7 @@ async fn service_condition(
         .await_some(
             &format!("Service {name} to be announced: {status}"),
             async || {
-                let conditions = services.get(name).await.unwrap().status?.conditions?;
+                let conditions = services.get(name).await.ok()?.status?.conditions?;
                 find(&conditions, SERVICE_ANNOUNCED)
                     .filter(|c| c.status == status)
                     .cloned()

@@ -350,14 +350,13 @@ impl Case {
 
     fn figure(&mut self) -> Figure {
         self.samples.sort_by(f64::total_cmp);
-        let at =
-            |share: f64| self.samples[((self.samples.len() - 1) as f64 * share).round() as usize];
+        let at = |percent: usize| self.samples[((self.samples.len() - 1) * percent).div_ceil(100)];
         Figure {
             name: self.name,
-            minimum: at(0.0),
-            median: at(0.5),
-            p99: at(0.99),
-            maximum: at(1.0),
+            minimum: at(0),
+            median: at(50),
+            p99: at(99),
+            maximum: at(100),
         }
     }
 }

@@ -163,9 +163,9 @@ fn plug(lan: &Host, port: &str, host: &Host) {
 /// What node `own` shall do so that every VIP is spread over the pods of these nodes.
 fn desired(own: u8, pods: &[u8]) -> Desired {
     let mut desired = Desired::default();
-    for family in 0..2 {
+    for (family, vip) in VIPS.iter().enumerate() {
         for protocol in [Protocol::Tcp, Protocol::Udp] {
-            let address = VIPS[family].parse().unwrap();
+            let address = vip.parse().unwrap();
             let backends = pods.iter().map(|number| {
                 let endpoint = Endpoint {
                     address: pod_addresses(*number)[family],

@@ -592,3 +592,65 @@ async fn a_pool_that_cannot_be_used_says_which_field_and_stops_nothing() {
     );
     cluster.stop().await;
 }
+
+/// One request to the admin port, in full.
+async fn get(port: u16, path: &str) -> Result<String, String> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port))
+        .await
+        .map_err(|error| error.to_string())?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    if answer.starts_with("HTTP/1.1 200") {
+        Ok(answer)
+    } else {
+        Err(answer)
+    }
+}
+
+#[tokio::test]
+async fn the_program_serves_its_admin_port_and_ends_on_sigterm_with_its_lease_released() {
+    let cluster =
+        cluster!(the_program_serves_its_admin_port_and_ends_on_sigterm_with_its_lease_released);
+    cluster.cidrs("default", &["192.0.2.0/29"]).await;
+    let port = std::net::TcpListener::bind(("127.0.0.1", 0))
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let mut program = tokio::process::Command::new(env!("CARGO_BIN_EXE_landfall-controller"))
+        .env("KUBECONFIG", cluster.kubeconfig())
+        .env("POD_NAME", "landfall-controller-0")
+        .args(["--namespace", "landfall-system", "--log-level", "warn"])
+        .args(["--admin-address", &format!("127.0.0.1:{port}")])
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    eventually("it is ready", async || get(port, "/readyz").await).await;
+    cluster.service("blue", "web", &[], json!({})).await;
+    cluster.has("blue", "web", &["192.0.2.0"]).await;
+    let assigned = r#"landfall_pool_addresses_assigned{pool="default",family="IPv4"} 1.0"#;
+    eventually("it is counted", async || {
+        match get(port, "/metrics").await? {
+            text if text.contains(assigned) && text.contains("latency_seconds_count 1") => Ok(()),
+            text => Err(text),
+        }
+    })
+    .await;
+    let pid = program.id().unwrap().to_string();
+    let sent = tokio::process::Command::new("kill")
+        .args(["-TERM", &pid])
+        .status()
+        .await
+        .unwrap();
+    assert!(sent.success());
+    assert!(program.wait().await.unwrap().success());
+    let leases = kube::Api::<k8s_openapi::api::coordination::v1::Lease>::namespaced(
+        cluster.client.clone(),
+        "landfall-system",
+    );
+    let lease = leases.get("landfall-controller").await.unwrap();
+    assert_eq!(lease.spec.unwrap().holder_identity, None);
+}

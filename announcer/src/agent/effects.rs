@@ -60,8 +60,8 @@ pub enum Job {
     Expire(NodeName, Version),
     /// Read whether a session still holds its Lease.
     Inquire(NodeName, SessionId),
-    /// Apply a condition to a Service.
-    Service(ServiceKey, Box<Condition>),
+    /// Apply a condition to a Service, or take it away.
+    Service(ServiceKey, Option<Box<Condition>>),
     /// Apply a policy's status.
     Policy(PolicyName, Box<L2AnnouncementPolicyStatus>),
 }
@@ -106,10 +106,12 @@ pub struct Notice {
 }
 
 /// What an Event is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
     /// A LoadBalancerIP: name and uid.
     Address(String, String),
     /// A Service and its uid.
     Service(ServiceKey, String),
+    /// An L2AnnouncementPolicy: name and uid.
+    Policy(String, String),
 }

@@ -28,7 +28,7 @@ pub use effects::{DataPath, Effects, Job, Notice, ReportKey, Subject, Swap};
 pub use run::{Parts, run};
 
 use crate::election::Event;
-use crate::link::{LinkTable, NeighbourTable};
+use crate::link::{IfIndex, LinkTable, NeighbourTable};
 use crate::model::{Key, Kind, Lbip, Object, XdpState};
 
 /// Anything the agent learns.
@@ -58,6 +58,10 @@ pub enum Input {
     Probed(IpAddr, ProbeNews),
     /// A foreign host claims an address this node owns.
     Conflict(IpAddr, crate::report::Conflict),
+    /// An object cannot be read: what it is, and why.
+    Unreadable(Subject, String),
+    /// An interface cannot be listened on.
+    Deaf(IfIndex),
     /// Time to stop.
     Leave,
 }

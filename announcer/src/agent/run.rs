@@ -200,7 +200,7 @@ fn conflict(
         responder::Event::PortFailed { ifindex, error } => {
             let interface = name_of(links, ifindex);
             tracing::warn!(interface, error, "interface cannot be listened on");
-            None
+            Some(Input::Deaf(ifindex))
         }
         responder::Event::ProbeAnswered { .. } => None,
     }

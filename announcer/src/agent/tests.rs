@@ -198,7 +198,7 @@ fn an_address_is_probed_claimed_answered_and_told_of() {
         "the record and the Service"
     );
     let condition = effects.jobs.iter().find_map(|job| match job {
-        Job::Service(_, condition) => Some(condition),
+        Job::Service(_, condition) => condition.as_ref(),
         _ => None,
     });
     assert_eq!(condition.unwrap().status, "True");
@@ -317,4 +317,33 @@ fn without_a_session_nothing_is_answered() {
     brain.take(Input::Session(Event::SessionLost), secs(102));
     let effects = brain.step(secs(102), &wall());
     assert!(effects.owned.is_empty() && effects.deadline.is_none() && effects.jobs.is_empty());
+}
+
+#[test]
+fn an_interface_that_cannot_be_listened_on_carries_nothing_for_a_while() {
+    let mut brain = owning(&["n2"]);
+    brain.step(secs(101), &wall());
+    brain.take(Input::Deaf(2), secs(102));
+    let effects = brain.step(secs(102), &wall());
+    assert!(effects.owned.is_empty());
+    assert!(effects.published.unwrap().interfaces.is_empty());
+    brain.take(
+        Input::Session(Event::Renewed(SessionId::new("n1-s"), secs(130))),
+        secs(130),
+    );
+    let effects = brain.step(secs(133), &wall());
+    assert_eq!(effects.published.unwrap().interfaces.len(), 1);
+}
+
+#[test]
+fn an_unreadable_object_is_told_of_once_by_the_reporter() {
+    let mut brain = owning(&[]);
+    brain.step(secs(101), &wall());
+    let input = || {
+        let subject = Subject::Policy("odd".into(), "u".into());
+        Input::Unreadable(subject, "spec.interfaces: not a list".into())
+    };
+    brain.take(input(), secs(102));
+    brain.take(input(), secs(102));
+    assert_eq!(brain.step(secs(102), &wall()).notices.len(), 1);
 }

@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Short;
-use crate::agent::Input;
+use crate::agent::{Input, Subject};
 use crate::model::{self, Key, Kind, Object};
 use crate::names::{NodeName, PolicyName, ServiceKey};
 use crate::session::published;
@@ -160,6 +160,21 @@ impl Feed {
         tracing::warn!(kind = self.kind.as_str(), %error, "watch failed, trying again");
     }
 
+    /// Counts and logs it; kinds that people write are told of it on the object.
+    fn unreadable(&self, object: &impl Resource<DynamicType = ()>, error: String) -> Option<Input> {
+        self.count("object");
+        let (kind, name) = (self.kind.as_str(), object.name_any());
+        tracing::warn!(kind, name, error, "object cannot be read and is left out");
+        let uid = object.uid()?;
+        let subject = match self.kind {
+            Kind::Address => Subject::Address(name, uid),
+            Kind::Policy => Subject::Policy(name, uid),
+            Kind::Service => Subject::Service(service_key(object.meta(), name), uid),
+            Kind::Slice | Kind::Node | Kind::Namespace | Kind::Session => return None,
+        };
+        Some(Input::Unreadable(subject, error))
+    }
+
     /// False when the agent is gone.
     async fn send(&self, input: Input) -> bool {
         tokio::select! {
@@ -208,47 +223,46 @@ async fn consume<K: Resource<DynamicType = ()>>(
 ) {
     let mut stream = pin!(stream);
     let mut listing = Vec::new();
-    let read = |object: &K| match read(object) {
-        Ok(object) => Some(object),
-        Err(error) => {
-            feed.count("object");
-            let (kind, name) = (feed.kind.as_str(), object.name_any());
-            tracing::warn!(kind, name, error, "object cannot be read and is left out");
-            None
-        }
-    };
     loop {
         let event = tokio::select! {
             () = feed.token.cancelled() => return,
             event = stream.next() => event,
         };
+        let mut inputs = Vec::new();
+        let mut take = |object: &K| match read(object) {
+            Ok(object) => Some(object),
+            Err(error) => {
+                inputs.extend(feed.unreadable(object, error));
+                None
+            }
+        };
         let input = match event {
             None => return,
             Some(Err(error)) => {
                 feed.request_failed(&error);
-                continue;
+                None
             }
             Some(Ok(Event::Init)) => {
                 listing.clear();
-                continue;
+                None
             }
             Some(Ok(Event::InitApply(object))) => {
-                listing.extend(read(&object));
-                continue;
+                listing.extend(take(&object));
+                None
             }
             Some(Ok(Event::InitDone)) => {
                 Some(Input::Listed(feed.kind, std::mem::take(&mut listing)))
             }
             // What cannot be read any more is as good as gone.
-            Some(Ok(Event::Apply(object))) => read(&object)
+            Some(Ok(Event::Apply(object))) => take(&object)
                 .map(Input::Applied)
                 .or_else(|| key(&object).map(Input::Gone)),
             Some(Ok(Event::Delete(object))) => key(&object).map(Input::Gone),
         };
-        if let Some(input) = input
-            && !feed.send(input).await
-        {
-            return;
+        for input in input.into_iter().chain(inputs) {
+            if !feed.send(input).await {
+                return;
+            }
         }
     }
 }

@@ -74,7 +74,8 @@ impl Writer {
                 Job::Inquire(node, session) => writer.inquire(node, session).await,
                 Job::Service(key, condition) => {
                     let api = Api::<Service>::namespaced(writer.client.clone(), &key.namespace);
-                    let status = json!({"conditions": [condition]});
+                    let conditions: Vec<_> = condition.into_iter().collect();
+                    let status = json!({"conditions": conditions});
                     let applied = apply::status(&api, &key.name, FIELD_MANAGER, &status);
                     let outcome = within(applied).await.map(|service| {
                         let (key, service) = model::service(&service);
@@ -295,6 +296,13 @@ fn reference(subject: &Subject) -> ObjectReference {
         Subject::Address(name, uid) => ObjectReference {
             api_version: Some(format!("{}/v1alpha1", landfall_crds::GROUP)),
             kind: Some("LoadBalancerIP".into()),
+            name: Some(name.clone()),
+            uid: Some(uid.clone()),
+            ..ObjectReference::default()
+        },
+        Subject::Policy(name, uid) => ObjectReference {
+            api_version: Some(format!("{}/v1alpha1", landfall_crds::GROUP)),
+            kind: Some("L2AnnouncementPolicy".into()),
             name: Some(name.clone()),
             uid: Some(uid.clone()),
             ..ObjectReference::default()

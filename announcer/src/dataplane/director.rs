@@ -29,16 +29,20 @@ pub struct DirectorSettings {
 }
 
 /// A view of the director for metrics and `/debug/state`; clones share it.
+///
+/// Loading takes as long as the verifier does, so whoever looks never waits for the one who works:
+/// the status has a lock of its own, and counters that cannot be read now are those read last.
 #[derive(Clone, Default)]
 pub struct DirectorView {
-    shared: Arc<Mutex<Shared>>,
+    work: Arc<Mutex<Work>>,
+    status: Arc<Mutex<DirectorStatus>>,
+    counted: Arc<Mutex<Vec<(Verdict, u64)>>>,
 }
 
 #[derive(Default)]
-struct Shared {
+struct Work {
     director: Option<Director>,
     attached: BTreeMap<IfIndex, (String, String)>,
-    status: DirectorStatus,
 }
 
 /// How the director is doing.
@@ -61,14 +65,25 @@ pub struct DirectorStatus {
 impl DirectorView {
     /// How it is doing.
     pub fn status(&self) -> DirectorStatus {
-        self.shared.lock().status.clone()
+        self.status.lock().clone()
     }
 
     /// Packets by verdict; nothing while it is not loaded.
     pub fn counters(&self) -> Vec<(Verdict, u64)> {
-        let shared = self.shared.lock();
-        let counters = shared.director.as_ref().map(Director::counters);
-        counters.and_then(Result::ok).unwrap_or_default()
+        let mut counted = self.counted.lock();
+        if let Some(work) = self.work.try_lock() {
+            let counters = work.director.as_ref().map(Director::counters);
+            *counted = counters.and_then(Result::ok).unwrap_or_default();
+        }
+        counted.clone()
+    }
+
+    /// Carries out what is wanted, and says how it went. Blocks.
+    fn carry_out(&self, settings: &DirectorSettings, path: &DataPath) -> DirectorStatus {
+        let before = self.status();
+        let status = self.work.lock().carry_out(settings, path, &before);
+        self.status.lock().clone_from(&status);
+        status
     }
 }
 
@@ -86,11 +101,7 @@ pub async fn run(
         let mut again = None;
         if let Some(path) = path {
             let (view, settings) = (view.clone(), settings.clone());
-            let carried = tokio::task::spawn_blocking(move || {
-                let mut shared = view.shared.lock();
-                shared.carry_out(&settings, &path);
-                shared.status.clone()
-            });
+            let carried = tokio::task::spawn_blocking(move || view.carry_out(&settings, &path));
             let Ok(status) = carried.await else {
                 tracing::error!("the director's task ended in a panic");
                 return;
@@ -118,9 +129,13 @@ async fn sleep(pause: Option<Duration>) {
     }
 }
 
-impl Shared {
-    fn carry_out(&mut self, settings: &DirectorSettings, path: &DataPath) {
-        let before = std::mem::take(&mut self.status);
+impl Work {
+    fn carry_out(
+        &mut self,
+        settings: &DirectorSettings,
+        path: &DataPath,
+        before: &DirectorStatus,
+    ) -> DirectorStatus {
         let mut status = DirectorStatus::default();
         if path.attach.is_empty() {
             self.take_down(settings, &mut status);
@@ -141,7 +156,7 @@ impl Shared {
         if status.problems.is_empty() && status.interfaces != before.interfaces {
             tracing::info!(interfaces = ?status.interfaces, "XDP director attached");
         }
-        self.status = status;
+        status
     }
 
     /// No policy wants it: nothing of it stays on the node, also not from an earlier process.

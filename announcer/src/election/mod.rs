@@ -29,6 +29,7 @@
 //! may leave when it wakes (one frame a socket); the record of an address deleted and made again
 //! within a peer's blind watch is caught by the probe that precedes every first claim.
 
+mod event;
 mod machine;
 mod order;
 mod sessions;
@@ -40,7 +41,8 @@ mod tests;
 use std::net::IpAddr;
 use std::time::Duration;
 
-pub use machine::{Decision, Election, Event, Write};
+pub use event::{Decision, Event, Write};
+pub use machine::Election;
 pub use order::{Candidate, order};
 pub use sessions::{LONGEST_DURATION, SeenLease, Standing};
 

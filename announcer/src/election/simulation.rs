@@ -190,6 +190,8 @@ struct Node {
     paused_until: Now,
     dead_until: Option<Now>,
     inbox: VecDeque<(Now, Vec<Event>)>,
+    /// Was told of candidates in this life.
+    informed: bool,
 }
 
 struct World {
@@ -229,6 +231,7 @@ impl World {
                 paused_until: Duration::ZERO,
                 dead_until: None,
                 inbox: VecDeque::new(),
+                informed: false,
             })
             .collect();
         let mut server = Server::default();
@@ -352,7 +355,7 @@ impl World {
     }
 
     fn turn(&mut self, index: usize) {
-        let contests = self.contests();
+        let contests = (!self.nodes[index].informed).then(|| self.contests());
         let now = self.now;
         let node = &mut self.nodes[index];
         if let Some(until) = node.dead_until {
@@ -375,7 +378,10 @@ impl World {
             }
         }
         node.watch(&self.server, now, local);
-        node.election.observe(contests, local);
+        if let Some(contests) = contests {
+            node.election.observe(contests, local);
+            node.informed = true;
+        }
         let decision = node.election.decide(local);
         node.answering = decision.answering;
         node.deadline = decision.deadline;
@@ -475,16 +481,18 @@ impl Node {
         self.lease_version = None;
         self.renewing = false;
         self.inbox.clear();
+        self.informed = false;
         self.seen = 0;
     }
 
     fn hear(&mut self, event: Event, local: Now) {
         match &event {
-            Event::Renewed(session, sent_at) if self.election.session() != Some(session) => {
-                if self.session.as_ref() == Some(session) {
-                    let started = Event::SessionStarted(session.clone(), *sent_at);
-                    self.election.observe(started, local);
-                }
+            Event::Renewed(session, sent_at)
+                if self.election.session() != Some(session)
+                    && self.session.as_ref() == Some(session) =>
+            {
+                let started = Event::SessionStarted(session.clone(), *sent_at);
+                self.election.observe(started, local);
             }
             Event::SessionLost => self.session = None,
             _ => {}

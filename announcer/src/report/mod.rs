@@ -57,8 +57,8 @@ pub struct Conflict {
 pub enum Report {
     /// An address: its whole status, to be swapped against the version in the world.
     Address(IpAddr, Box<LoadBalancerIPStatus>),
-    /// A Service: this condition of it.
-    Service(ServiceKey, Box<Condition>),
+    /// A Service: this condition of it, or none any more.
+    Service(ServiceKey, Option<Box<Condition>>),
     /// A policy: its whole status.
     Policy(PolicyName, Box<L2AnnouncementPolicyStatus>),
 }

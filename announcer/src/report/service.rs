@@ -1,7 +1,8 @@
 //! The condition `landfall.dev/Announced` of Services.
 //!
 //! A Service may have several addresses, and these several owners; the owner of the first address
-//! that has one speaks for all of them, from the records.
+//! that has one speaks for all of them, from the records. A Service that holds none any more loses
+//! the condition.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -21,9 +22,17 @@ pub(super) fn reports(view: View<'_>) -> Vec<Report> {
                 .extend(view.world.lbips.get(address));
         }
     }
-    held.into_iter()
-        .filter_map(|(key, lbips)| report(view, key, &lbips))
-        .collect()
+    let mut reports: Vec<_> = held
+        .iter()
+        .filter_map(|(key, lbips)| report(view, key, lbips))
+        .collect();
+    if view.is_reporter() {
+        let stale = view.world.services.iter().filter(|(key, service)| {
+            !held.contains_key(key) && find(&service.conditions, SERVICE_ANNOUNCED).is_some()
+        });
+        reports.extend(stale.map(|(key, _)| Report::Service(key.clone(), None)));
+    }
+    reports
 }
 
 fn report(view: View<'_>, key: &ServiceKey, lbips: &[&Lbip]) -> Option<Report> {
@@ -60,7 +69,7 @@ fn report(view: View<'_>, key: &ServiceKey, lbips: &[&Lbip]) -> Option<Report> {
     if known.is_some_and(|known| says_the_same(known, &condition)) {
         return None;
     }
-    Some(Report::Service(key.clone(), Box::new(condition)))
+    Some(Report::Service(key.clone(), Some(Box::new(condition))))
 }
 
 fn live_owner<'a>(view: View<'_>, lbip: &'a Lbip) -> Option<&'a str> {

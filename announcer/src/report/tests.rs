@@ -131,7 +131,7 @@ fn at(second: i64) -> Time {
 
 fn service_condition(reports: &[Report]) -> Option<&Condition> {
     reports.iter().find_map(|report| match report {
-        Report::Service(_, condition) => Some(condition.as_ref()),
+        Report::Service(_, condition) => condition.as_deref(),
         _ => None,
     })
 }
@@ -187,6 +187,25 @@ fn without_a_policy_the_reporter_alone_says_so() {
         (condition.status.as_str(), condition.reason.as_str()),
         ("False", "NoMatchingPolicy")
     );
+}
+
+#[test]
+fn a_service_that_holds_nothing_any_more_loses_the_condition() {
+    let mut scene = Scene::new();
+    scene.own("192.0.2.10", "n2");
+    scene.own("2001:db8::10", "n2");
+    let condition = service_condition(&scene.seen_by("n2")).unwrap().clone();
+    scene
+        .world
+        .services
+        .get_mut(&key())
+        .unwrap()
+        .conditions
+        .push(condition);
+    scene.world.lbips.clear();
+    scene.plan.addresses.clear();
+    assert_eq!(scene.seen_by("n2"), []);
+    assert_eq!(scene.seen_by("n1"), [Report::Service(key(), None)]);
 }
 
 #[test]

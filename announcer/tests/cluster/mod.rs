@@ -24,6 +24,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource};
 use landfall_crds::{L2AnnouncementPolicy, LoadBalancerIP};
+use landfall_e2e::control_plane::identity::User;
 use landfall_e2e::control_plane::{ControlPlane, Options};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -31,6 +32,8 @@ use serde_json::{Value, json};
 
 /// How long a test waits for what it expects.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 pub(crate) struct Cluster {
     net: Net,
@@ -93,6 +96,20 @@ where
         eprintln!("SKIPPED (needs root for network namespaces): {test}");
         return;
     }
+    for tool in ["arping", "ndisc6", "curl"] {
+        if !Command::new("which")
+            .arg(tool)
+            .output()
+            .is_ok_and(|out| out.status.success())
+        {
+            eprintln!("SKIPPED (needs {tool}): {test}");
+            return;
+        }
+    }
+    // One cluster at a time: each has an API server, and tests measure time.
+    let _turn = TURN
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     let Some(options) = Options::for_test(test) else {
         return;
     };
@@ -177,6 +194,10 @@ impl Cluster {
         options.netns = Some(net.name("hub"));
         options.address = "192.0.2.1".parse().unwrap();
         options.port = 6443;
+        let name = "system:serviceaccount:landfall-system:landfall-announcer";
+        options
+            .users
+            .push(User::new("announcer", name, &["system:serviceaccounts"]));
         let plane = ControlPlane::start(options).await.unwrap();
         let client = plane.client().await.unwrap();
         let cluster = Self {
@@ -195,6 +216,7 @@ impl Cluster {
         cluster
             .apply::<Namespace>(None, json!({"metadata": {"name": "landfall-system"}}))
             .await;
+        cluster.grant();
         for (number, node) in nodes.iter().enumerate() {
             let last = 11 + number;
             cluster
@@ -211,6 +233,21 @@ impl Cluster {
                 .unwrap();
         }
         cluster
+    }
+
+    /// The announcers' own rights, as they are installed; they have no others here.
+    fn grant(&self) {
+        let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/rbac/announcer.yaml");
+        let mut kubectl = self.plane.kubectl();
+        let out = kubectl
+            .args(["apply", "-n", "landfall-system", "-f", rules])
+            .output()
+            .unwrap();
+        assert!(
+            out.status.success(),
+            "{}",
+            String::from_utf8_lossy(&out.stderr)
+        );
     }
 
     async fn create<K>(&self, api: Api<K>, object: K) -> K
@@ -324,7 +361,7 @@ impl Cluster {
             ])
             .arg("--bpf-pin-dir")
             .arg(self.logs.path().join("bpf").join(node))
-            .env("KUBECONFIG", self.plane.kubeconfig("admin"))
+            .env("KUBECONFIG", self.plane.kubeconfig("announcer"))
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()

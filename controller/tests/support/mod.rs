@@ -174,6 +174,11 @@ impl Cluster {
         self.controllers.push((token, task));
     }
 
+    /// The kubeconfig of the controller's ServiceAccount.
+    pub(crate) fn kubeconfig(&self) -> std::path::PathBuf {
+        self.server.plane.kubeconfig("controller")
+    }
+
     /// Stops all controllers the way SIGTERM does.
     pub(crate) async fn stop(&mut self) {
         for (token, task) in self.controllers.drain(..) {

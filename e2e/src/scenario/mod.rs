@@ -4,7 +4,7 @@
 //!   file ── spec (serde) ──► Scenario ── step by step: expand variables ──► action ──► output ──► expectations ──► ✓ ✗
 //! ```
 //!
-//! - [`spec`]: what may be written, and every complaint about what was.
+//! - [`spec`]: what may be written. [`check`]: reading it, and every complaint about it.
 //! - [`vars`]: `${name}` (pure). [`jsonpath`]: kubectl's paths (pure). [`expect`]: what an output must hold (pure).
 //! - [`run`]: carries steps out. [`probe`]: asks continuously in the background and measures silence.
 //! - [`transcript`]: what is shown.
@@ -12,6 +12,7 @@
 //! Invariant: a scenario held only if every step was carried out and every expectation was met; what is shown is what
 //! was run and what it printed.
 
+pub mod check;
 pub mod expect;
 pub mod jsonpath;
 pub mod probe;

@@ -30,6 +30,12 @@ use crate::session::published::Published;
 /// A conflict on an owned address is over when nothing was seen of it for this long.
 const CONFLICT_MEMORY: Duration = Duration::from_secs(60);
 
+/// An interface that could not be listened on carries no address for this long.
+const DEAF_FOR: Duration = Duration::from_secs(30);
+
+/// Unreadable objects remembered, so that each is told of once.
+const TOLD: usize = 1024;
+
 /// Everything one node knows.
 pub struct Brain {
     me: NodeName,
@@ -46,6 +52,8 @@ pub struct Brain {
     claims: BTreeMap<IpAddr, (ClaimReason, Option<NodeName>)>,
     reporting: BTreeMap<ReportKey, Reporting>,
     notices: Vec<Notice>,
+    told: BTreeSet<(Subject, String)>,
+    deaf: BTreeMap<IfIndex, Now>,
     data_path: Option<DataPath>,
     unplaced: usize,
     plan_due: bool,
@@ -72,6 +80,8 @@ impl Brain {
             claims: BTreeMap::new(),
             reporting: BTreeMap::new(),
             notices: Vec::new(),
+            told: BTreeSet::new(),
+            deaf: BTreeMap::new(),
             data_path: None,
             unplaced: 0,
             plan_due: true,
@@ -111,6 +121,11 @@ impl Brain {
             Input::Conflict(address, conflict) => {
                 self.conflicts_seen += 1;
                 self.conflict(address, conflict, now);
+            }
+            Input::Unreadable(subject, error) => self.unreadable(subject, error),
+            Input::Deaf(ifindex) => {
+                self.deaf.insert(ifindex, now + DEAF_FOR);
+                self.plan_due = true;
             }
             Input::Leave => {
                 self.leaving = true;
@@ -221,6 +236,24 @@ impl Brain {
         });
     }
 
+    /// The reporter tells it once on the object itself; every node has it in its log.
+    fn unreadable(&mut self, subject: Subject, error: String) {
+        if self.told.len() >= TOLD {
+            self.told.clear();
+        }
+        if self.live.first() == Some(&self.me) && self.told.insert((subject.clone(), error.clone()))
+        {
+            let note = format!("cannot be read and is left out: {error}");
+            let subjects = vec![subject];
+            self.notices.push(Notice {
+                subjects,
+                warning: true,
+                reason: "Unreadable",
+                note,
+            });
+        }
+    }
+
     fn probed(&mut self, address: IpAddr, news: ProbeNews, now: Now) {
         let outcome = match news {
             ProbeNews::Clear => {
@@ -256,6 +289,9 @@ impl Brain {
     pub fn step(&mut self, now: Now, wall: &Time) -> Effects {
         let mut effects = Effects::default();
         self.forget_conflicts(now);
+        let deaf = self.deaf.len();
+        self.deaf.retain(|_, until| now < *until);
+        self.plan_due |= deaf != self.deaf.len();
         if self.plan_due && self.ready() {
             self.make_plan(now);
             effects.data_path = self.assemble();
@@ -288,6 +324,9 @@ impl Brain {
         // What was said of the addresses given away is part of the farewell.
         let said = self.reporting.is_empty();
         effects.has_left = self.leaving && (!self.ready() || self.election.has_left() && said);
+        if let Some(until) = self.deaf.values().min() {
+            effects.wake_at = Some(effects.wake_at.map_or(*until, |at| at.min(*until)));
+        }
         effects.notices = std::mem::take(&mut self.notices);
         effects
     }
@@ -353,7 +392,7 @@ impl Brain {
             .links
             .links
             .values()
-            .filter(|link| link.usable().is_ok());
+            .filter(|link| link.usable().is_ok() && !self.deaf.contains_key(&link.index));
         usable
             .filter_map(|link| {
                 Some(Interface {
