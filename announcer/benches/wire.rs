@@ -19,7 +19,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use landfall_announcer::link::{IfIndex, Mac, PacketSocket, Protocol};
-use landfall_announcer::responder::{Rate, Settings};
+use landfall_announcer::responder::{Filter, Rate, Settings};
 use landfall_announcer::wire::arp::{Arp, Operation};
 use landfall_announcer::wire::ndp::{Message, Ndp, group_mac, solicited_node};
 use landfall_announcer::wire::schedule::Pace;
@@ -28,14 +28,29 @@ use segment::{Node, Segment, mac};
 
 const CLIENT: Mac = Mac([2, 0, 0, 0, 0, 200]);
 const OWNED: [u32; 3] = [1, 1_000, 10_000];
+/// The flag with which this program runs under valgrind.
+const COUNT: &str = "--count-instructions";
+/// What valgrind is told to count within.
+const COUNTED: &str = "landfall_counted";
 
 fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, flag, kind, owned] = arguments.as_slice()
+        && flag == COUNT
+    {
+        counted(kind, owned.parse().unwrap());
+        return;
+    }
     let mut figures = Figures::default();
     for owned in OWNED {
         in_process(&mut figures, owned);
     }
+    instructions(&mut figures);
     segment::on_a_segment("the part of bench-wire on a segment", async |segment| {
         on_the_wire(&segment, &mut figures).await;
+    });
+    segment::on_a_segment("the classic filter in bench-wire", async |segment| {
+        classic(&segment, &mut figures).await;
     });
     figures.write();
 }
@@ -102,10 +117,28 @@ fn solicitation(target: Ipv6Addr) -> Vec<u8> {
     out[..length].to_vec()
 }
 
-/// Parsing, look-up and the answer's bytes, without the sockets.
-fn in_process(figures: &mut Figures, owned: u32) {
+type Table = HashMap<(IpAddr, IfIndex), u64>;
+type Make = fn(u32) -> Vec<u8>;
+
+const KINDS: [(&str, Make); 2] = [
+    ("arp", |number| arp_request(v4(number))),
+    ("ndp", |number| solicitation(v6(number))),
+];
+
+/// As the responder's.
+fn table(owned: u32) -> Table {
     let pairs = (0..owned).flat_map(|number| [IpAddr::V4(v4(number)), IpAddr::V6(v6(number))]);
-    let table: HashMap<(IpAddr, IfIndex), u64> = pairs.map(|address| ((address, 2), 1)).collect();
+    pairs.map(|address| ((address, 2), 1)).collect()
+}
+
+fn thousand(make: Make, first: u32, owned: u32) -> Vec<Vec<u8>> {
+    (0..1_000)
+        .map(|number| make(first + number * 7_919 % owned))
+        .collect()
+}
+
+/// Parsing, look-up and the answer's bytes; how many were answered.
+fn decide_all(frames: &[Vec<u8>], table: &Table) -> usize {
     let interest = |address| {
         if table.contains_key(&(address, 2)) {
             Interest::Owned
@@ -113,23 +146,26 @@ fn in_process(figures: &mut Figures, owned: u32) {
             Interest::None
         }
     };
+    let mut out = buffer();
+    let mut answered = 0;
+    for frame in frames {
+        let decision = decide(black_box(frame), mac(11), interest, |_| false, &mut out);
+        answered += usize::from(matches!(decision, Decision::Answer(_)));
+        black_box(&out);
+    }
+    answered
+}
+
+/// Without the sockets.
+fn in_process(figures: &mut Figures, owned: u32) {
+    let table = table(owned);
     let method = "a batch is 1,000 different frames, parsed, looked up and answered into a buffer; hash table as the responder's";
-    for (kind, make) in [
-        ("arp", (|n| arp_request(v4(n))) as fn(u32) -> Vec<u8>),
-        ("ndp", |n| solicitation(v6(n))),
-    ] {
-        for (what, first) in [("answered", 0), ("foreign", 1 << 20)] {
-            let frames: Vec<_> = (0..1_000)
-                .map(|n| make(first + n * 7_919 % owned))
-                .collect();
-            let mut out = buffer();
-            let mut batch = || {
+    for (kind, make) in KINDS {
+        for (what, first, expected) in [("answered", 0, 1_000), ("foreign", 1 << 20, 0)] {
+            let frames = thousand(make, first, owned);
+            let batch = || {
                 let begin = Instant::now();
-                for frame in &frames {
-                    let decision = decide(black_box(frame), mac(11), interest, |_| false, &mut out);
-                    assert_eq!(matches!(decision, Decision::Answer(_)), what == "answered");
-                    black_box(&out);
-                }
+                assert_eq!(decide_all(&frames, &table), expected);
                 begin.elapsed().as_nanos() as f64 / frames.len() as f64
             };
             let samples = (0..300).map(|_| batch()).collect();
@@ -143,57 +179,140 @@ fn in_process(figures: &mut Figures, owned: u32) {
     }
 }
 
+/// What valgrind counts.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn landfall_counted(frames: &Vec<Vec<u8>>, table: &Table) -> usize {
+    decide_all(frames, table)
+}
+
+fn counted(kind: &str, owned: u32) {
+    let (_, make) = KINDS.into_iter().find(|(known, _)| *known == kind).unwrap();
+    let (frames, table) = (thousand(make, 0, owned), table(owned));
+    assert_eq!(landfall_counted(&frames, &table), 1_000);
+}
+
+/// Instructions of look-up and answer: free of whatever else runs here.
+fn instructions(figures: &mut Figures) {
+    for (kind, _) in KINDS {
+        for owned in OWNED {
+            let output = std::process::Command::new("valgrind")
+                .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+                .arg(format!("--toggle-collect={COUNTED}"))
+                .arg(std::env::current_exe().unwrap())
+                .args([COUNT, kind, &owned.to_string()])
+                .output();
+            let Ok(output) = output else {
+                eprintln!("SKIPPED (needs valgrind): the instruction counts of bench-wire");
+                return;
+            };
+            let text = segment::text(&output);
+            let collected = text
+                .lines()
+                .find_map(|line| line.split_once("Collected :"))
+                .map(|(_, count)| count.trim().parse::<f64>());
+            let Some(Ok(collected)) = collected else {
+                panic!("valgrind said no count: {text}");
+            };
+            figures.add(
+                &format!("in process, {kind} answered, {owned} owned"),
+                "instructions/frame",
+                "callgrind's count over 1,000 different frames",
+                vec![collected / 1_000.0],
+            );
+        }
+    }
+}
+
 /// Time this thread, and nobody else, has spent on a processor.
 fn thread_cpu() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     Duration::from_nanos(text.split_whitespace().next().unwrap().parse().unwrap())
 }
 
-async fn on_the_wire(segment: &Segment, figures: &mut Figures) {
+/// Nothing is held back, and the announcements, which are not what is measured, leave at once and once.
+fn settings(filter: Filter) -> Settings {
     let unlimited = Rate {
         per_second: 10_000_000,
         burst: 1_000_000,
     };
-    // The announcements are not what is measured: they leave at once and once.
     let pace = Pace {
         repeats: 0,
         interval: Duration::from_secs(1),
         frames_per_second: 1_000_000,
         burst: 100_000,
     };
-    let settings = Settings {
+    Settings {
         answers: unlimited,
         frames: unlimited,
         pace,
+        filter,
         ..Settings::default()
-    };
-    let mut node = Node::with(settings).await;
+    }
+}
+
+/// Owns so many addresses, and has announced them.
+async fn own(node: &mut Node, owned: u32) {
     let eth0 = node.link("eth0").await;
+    let addresses: BTreeMap<IpAddr, BTreeSet<IfIndex>> = (0..owned)
+        .map(|number| (IpAddr::V4(v4(number)), BTreeSet::from([eth0])))
+        .collect();
+    node.responder.set_owned(addresses);
+    node.responder.wait_listening(eth0).await;
+    let announced = || {
+        node.responder
+            .counters()
+            .interfaces
+            .iter()
+            .map(|interface| interface.announced)
+            .sum::<u64>()
+    };
+    let mut before = 0;
+    segment::settled(
+        "all announcements have left",
+        Duration::from_millis(500),
+        || std::mem::replace(&mut before, announced()) == announced(),
+    )
+    .await;
+}
+
+async fn on_the_wire(segment: &Segment, figures: &mut Figures) {
+    let mut node = Node::with(settings(Filter::Best)).await;
     for owned in OWNED {
-        let addresses: BTreeMap<IpAddr, BTreeSet<IfIndex>> = (0..owned)
-            .map(|number| (IpAddr::V4(v4(number)), BTreeSet::from([eth0])))
-            .collect();
-        node.responder.set_owned(addresses);
-        node.responder.wait_listening(eth0).await;
-        let announced = || {
-            node.responder
-                .counters()
-                .interfaces
-                .iter()
-                .map(|interface| interface.announced)
-                .sum::<u64>()
-        };
-        let mut before = 0;
-        segment::settled(
-            "all announcements have left",
-            Duration::from_millis(500),
-            || std::mem::replace(&mut before, announced()) == announced(),
-        )
-        .await;
+        own(&mut node, owned).await;
         for rate in [200, 2_000, 0] {
             measure(segment, figures, owned, rate).await;
         }
+        foreign(segment, figures, owned, "").await;
     }
+}
+
+/// The same questions about others where eBPF is not permitted.
+async fn classic(segment: &Segment, figures: &mut Figures) {
+    let mut node = Node::with(settings(Filter::Classic)).await;
+    for owned in OWNED {
+        own(&mut node, owned).await;
+        foreign(segment, figures, owned, ", classic filter").await;
+    }
+}
+
+async fn foreign(segment: &Segment, figures: &mut Figures, owned: u32, filter: &str) {
+    let count = 6_000;
+    let question = arp_request(Ipv4Addr::new(10, 65, 0, 1));
+    let run = ask(segment, vec![question; count as usize], 2_000, false).await;
+    figures.add(
+        &format!("on the wire, 2000/s, {owned} owned: CPU per foreign frame{filter}"),
+        "us/frame",
+        CPU_METHOD,
+        vec![cpu_per_frame(&run, count)],
+    );
+}
+
+const CPU_METHOD: &str =
+    "CPU time of the responder's thread, its sends through the veth included, by the frames asked";
+
+fn cpu_per_frame(run: &Run, count: u32) -> f64 {
+    run.cpu.as_nanos() as f64 / f64::from(count) / 1_000.0
 }
 
 struct Run {
@@ -231,8 +350,6 @@ async fn measure(segment: &Segment, figures: &mut Figures, owned: u32, rate: u32
     )
     .await;
     let name = |what: &str| format!("on the wire, {paced}, {owned} owned: {what}");
-    let cpu = |run: &Run| vec![run.cpu.as_nanos() as f64 / f64::from(count) / 1_000.0];
-    let cpu_method = "CPU time of the responder's thread, its sends through the veth included, by the frames asked";
     figures.add(&name("latency"), "us", method, ours.latencies.clone());
     figures.add(
         &name("latency of the kernel's own answer"),
@@ -243,8 +360,8 @@ async fn measure(segment: &Segment, figures: &mut Figures, owned: u32, rate: u32
     figures.add(
         &name("CPU per answered frame"),
         "us/frame",
-        cpu_method,
-        cpu(&ours),
+        CPU_METHOD,
+        vec![cpu_per_frame(&ours, count)],
     );
     figures.add(
         &name("answers"),
@@ -252,21 +369,12 @@ async fn measure(segment: &Segment, figures: &mut Figures, owned: u32, rate: u32
         method,
         vec![f64::from(count) / ours.took.as_secs_f64()],
     );
-    if rate == 2_000 {
-        let foreign = ask(
-            segment,
-            vec![arp_request(Ipv4Addr::new(10, 65, 0, 1)); count as usize],
-            rate,
-            false,
-        )
-        .await;
-        figures.add(
-            &name("CPU per foreign frame"),
-            "us/frame",
-            cpu_method,
-            cpu(&foreign),
-        );
-    }
+    figures.add(
+        &name("answers of the kernel's own"),
+        "frames/s",
+        method,
+        vec![f64::from(count) / kernel.took.as_secs_f64()],
+    );
 }
 
 /// Sends the questions from the client while this thread, the responder's, answers them.

@@ -357,6 +357,7 @@ fn load_filter(wanted: Filter) -> Option<AddressFilter> {
         return None;
     }
     AddressFilter::load()
+        .inspect(|_| tracing::info!("frames about other addresses are kept away by eBPF"))
         .inspect_err(|error| tracing::warn!(%error, "no eBPF filter, the classic one has to do"))
         .ok()
 }
