@@ -46,9 +46,9 @@ check-generated: ## Refuse generated files that are stale
 	@hack/generate.sh --check
 
 .PHONY: transcript
-transcript: setup ## Run the demo and write its transcript to docs/demo.txt
+transcript: setup ## Run the demo and write its transcript (docs/demo.txt, and the README's chapter)
 	$(CARGO) build --workspace --bins
-	$(ASSETS) target/debug/lab run --transcript docs/demo.txt e2e/scenarios/demo.yaml
+	$(ASSETS) hack/transcript.sh
 
 .PHONY: bench-xdp
 bench-xdp: ## Nanoseconds per packet of the XDP programs (target/figures/bench-xdp.json)

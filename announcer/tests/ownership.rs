@@ -2,6 +2,7 @@
 
 mod cluster;
 
+use landfall_e2e::skipped;
 use std::time::Instant;
 
 use k8s_openapi::api::core::v1::Service;
@@ -204,7 +205,7 @@ fn an_address_a_foreign_host_uses_is_not_announced_until_it_is_free() {
 fn a_client_reaches_backends_on_every_node_through_the_director_and_after_its_owner_died() {
     with_cluster("director", &["n1", "n2"], async |mut cluster| {
         if !cluster.mount_bpffs() {
-            eprintln!("SKIPPED (needs a bpffs): director");
+            skipped("director", "a bpffs");
             return;
         }
         cluster.announce("n1");

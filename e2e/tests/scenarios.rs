@@ -1,7 +1,10 @@
 //! The scenarios of the lab itself, run as `lab run` runs them, all in one lab.
 
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use landfall_e2e::control_plane::assets;
 use landfall_e2e::lab::preflight;
@@ -20,25 +23,43 @@ fn obstacle() -> Option<String> {
     None
 }
 
-#[test]
-fn the_scenarios_of_the_lab_hold() {
+/// Runs scenarios as `lab run` does; one lab at a time, because two share the cores and are slow.
+fn hold(test: &str, arguments: &[&str], scenarios: &[&str]) {
+    static ONE_LAB: Mutex<()> = Mutex::new(());
     if let Some(obstacle) = obstacle() {
-        eprintln!("SKIPPED (needs {obstacle}): the_scenarios_of_the_lab_hold");
+        landfall_e2e::skipped(test, &obstacle);
         return;
     }
+    let _one = ONE_LAB.lock().unwrap_or_else(PoisonError::into_inner);
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
     let output = Command::new(env!("CARGO_BIN_EXE_lab"))
-        .args(["run", "--together"])
-        .args(OF_THE_LAB.iter().map(|name| dir.join(name)))
+        .arg("run")
+        .args(arguments)
+        .args(scenarios.iter().map(|name| dir.join(name)))
         .env_remove("KEEP")
         .output()
-        .unwrap();
+        .expect("lab was built with this test");
     assert!(
         output.status.success(),
         "{}\n{}",
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+#[test]
+fn the_scenarios_of_the_lab_hold() {
+    hold("the_scenarios_of_the_lab_hold", &["--together"], OF_THE_LAB);
+}
+
+#[test]
+fn the_demo_holds() {
+    let built = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("landfall-announcer");
+    if !built.exists() {
+        landfall_e2e::skipped("the_demo_holds", "cargo build --workspace --bins");
+        return;
+    }
+    hold("the_demo_holds", &[], &["demo.yaml"]);
 }
 
 #[test]

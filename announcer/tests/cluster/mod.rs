@@ -7,6 +7,7 @@
     reason = "a test support module: what fails here fails the test"
 )]
 
+use landfall_e2e::skipped;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::future::Future;
@@ -93,7 +94,7 @@ where
     R: Future<Output = ()>,
 {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("SKIPPED (needs root for network namespaces): {test}");
+        skipped(test, "root for network namespaces");
         return;
     }
     for tool in ["arping", "ndisc6", "curl"] {
@@ -102,7 +103,7 @@ where
             .output()
             .is_ok_and(|out| out.status.success())
         {
-            eprintln!("SKIPPED (needs {tool}): {test}");
+            skipped(test, tool);
             return;
         }
     }

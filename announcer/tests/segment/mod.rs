@@ -221,7 +221,7 @@ where
         .into_iter()
         .find(|tool| !has(tool));
     if !nix::unistd::geteuid().is_root() || missing.is_some() {
-        eprintln!("SKIPPED (needs root, ip, arping, ndisc6, ping): {test}");
+        landfall_e2e::skipped(test, "root, ip, arping, ndisc6, ping");
         return;
     }
     let segment = Segment::new();

@@ -79,8 +79,9 @@ impl Options {
     /// The same for a test, or nothing and a loud line when the programs are not there.
     pub fn for_test(test: &str) -> Option<Self> {
         let Some(assets) = assets::find(assets::API) else {
-            eprintln!(
-                "SKIPPED (needs etcd and kube-apiserver: hack/control-plane.sh, or KUBEBUILDER_ASSETS): {test}"
+            crate::skipped(
+                test,
+                "etcd and kube-apiserver: hack/control-plane.sh, or KUBEBUILDER_ASSETS",
             );
             return None;
         };
@@ -96,8 +97,9 @@ impl Options {
             self.controllers = true;
             return Some(self);
         }
-        eprintln!(
-            "SKIPPED (needs kube-controller-manager and kube-scheduler: hack/control-plane.sh)"
+        crate::skipped(
+            "with controllers",
+            "kube-controller-manager and kube-scheduler: hack/control-plane.sh",
         );
         None
     }

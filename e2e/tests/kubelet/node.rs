@@ -49,7 +49,7 @@ impl TestNode {
     /// Starts it, or says what is missing.
     pub(crate) async fn start(test: &str) -> Option<Self> {
         if !nix::unistd::geteuid().is_root() || !runs("runc") || !runs("nsenter") {
-            eprintln!("SKIPPED (needs root, runc and nsenter): {test}");
+            landfall_e2e::skipped(test, "root, runc and nsenter");
             return None;
         }
         let mut options = Options::for_test(test)?.with_controllers()?;
