@@ -151,6 +151,11 @@ impl Sources {
             ("frames_probed", "Probes sent before first claims", |i| {
                 i.probed
             }),
+            (
+                "defences",
+                "Announcements made because a foreign host claimed an address of ours",
+                |i| i.defended,
+            ),
             ("frames_unsent", "Frames the kernel would not send", |i| {
                 i.unsent
             }),

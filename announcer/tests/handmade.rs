@@ -48,7 +48,7 @@ impl Drop for Bpffs {
 
 fn are_answered(test: &str, filter: Filter, xdp: Option<(AttachMode, XdpPath)>) {
     let Some(scapy) = scapy() else {
-        eprintln!("SKIPPED (needs scapy: hack/scapy.sh): {test}");
+        landfall_e2e::skipped(test, "scapy: hack/scapy.sh");
         return;
     };
     on_a_segment(test, async |segment| {

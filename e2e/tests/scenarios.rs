@@ -52,14 +52,24 @@ fn the_scenarios_of_the_lab_hold() {
     hold("the_scenarios_of_the_lab_hold", &["--together"], OF_THE_LAB);
 }
 
-#[test]
-fn the_demo_holds() {
+/// The same with Landfall, whose programs are other crates'.
+fn hold_with_landfall(test: &str, scenario: &str) {
     let built = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("landfall-announcer");
     if !built.exists() {
-        landfall_e2e::skipped("the_demo_holds", "cargo build --workspace --bins");
+        landfall_e2e::skipped(test, "cargo build --workspace --bins");
         return;
     }
-    hold("the_demo_holds", &[], &["demo.yaml"]);
+    hold(test, &[], &[scenario]);
+}
+
+#[test]
+fn the_demo_holds() {
+    hold_with_landfall("the_demo_holds", "demo.yaml");
+}
+
+#[test]
+fn answering_to_foreign_peers_holds() {
+    hold_with_landfall("answering_to_foreign_peers_holds", "answering.yaml");
 }
 
 #[test]
