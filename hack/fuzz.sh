@@ -49,7 +49,7 @@ for project in "${PROJECTS[@]}"; do
       printf 'fuzz: %-8s %12s executions in %s s, no crash\n' "$target" "${executions:-?}" "$seconds"
     else
       failed+=("$target")
-      tail -n 40 "$log" >&2
+      grep -A 3 -e panicked -e 'ERROR: ' -e '^error' "$log" | head -n 20 >&2 || tail -n 20 "$log" >&2
       printf 'fuzz: %-8s FAILED after %s executions; the bytes are in %s/%s-*\n' "$target" "${executions:-?}" "$artifacts" "$target"
     fi
   done
