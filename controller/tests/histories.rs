@@ -115,6 +115,8 @@ prop_compose! {
         ports in prop::collection::btree_set(prop::sample::select(vec![80u16, 443, 53]), 1..3),
         local in prop::bool::weighted(0.3),
         app in prop::sample::select(vec!["a", "b"]),
+        external in prop::option::weighted(0.15, prop::sample::select(
+            vec!["192.0.2.2", "192.0.2.5", "2001:db8::1", "203.0.113.8"])),
     ) -> Service {
         let mut families = vec![Family::V4, Family::V6];
         if six_first {
@@ -135,6 +137,7 @@ prop_compose! {
             ports: ports.into_iter().map(|port| (Protocol::Tcp, port)).collect(),
             local,
             selector: BTreeMap::from([("app".to_owned(), app.to_owned())]),
+            external: external.iter().map(|text| text.parse().unwrap()).collect(),
             status: Vec::new(),
             touched: false,
         }
@@ -238,6 +241,7 @@ proptest! {
         let mut shuffled = World::new(1);
         shuffled.services.clone_from(&plain.services);
         shuffled.pools.clone_from(&plain.pools);
+        plain.start_in_order(&[]);
         plain.settle();
         shuffled.start_in_order(&order);
         shuffled.settle();
