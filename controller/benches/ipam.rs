@@ -38,6 +38,7 @@ fn service(n: usize) -> Service {
         ports: BTreeSet::from([(Protocol::Tcp, 80)]),
         local: false,
         selector: BTreeMap::from([("app".to_owned(), "web".to_owned())]),
+        external: Vec::new(),
         status: Vec::new(),
         touched: false,
     }

@@ -8,6 +8,7 @@
 mod model;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use landfall_controller::ipam::request::{Namespaces, Request, Sharing};
 use landfall_controller::ipam::service::{FamilyPolicy, Protocol};
@@ -115,6 +116,8 @@ prop_compose! {
         ports in prop::collection::btree_set(prop::sample::select(vec![80u16, 443, 53]), 1..3),
         local in prop::bool::weighted(0.3),
         app in prop::sample::select(vec!["a", "b"]),
+        external in prop::option::weighted(0.15, prop::sample::select(
+            vec!["192.0.2.2", "192.0.2.5", "2001:db8::1", "203.0.113.8"])),
     ) -> Service {
         let mut families = vec![Family::V4, Family::V6];
         if six_first {
@@ -135,6 +138,7 @@ prop_compose! {
             ports: ports.into_iter().map(|port| (Protocol::Tcp, port)).collect(),
             local,
             selector: BTreeMap::from([("app".to_owned(), app.to_owned())]),
+            external: external.iter().map(|text| text.parse().unwrap()).collect(),
             status: Vec::new(),
             touched: false,
         }
@@ -185,7 +189,7 @@ fn play(world: &mut World, event: Event) {
 }
 
 /// Who has which addresses.
-fn ends(world: &World) -> BTreeMap<ServiceKey, Vec<std::net::IpAddr>> {
+fn ends(world: &World) -> BTreeMap<ServiceKey, Vec<IpAddr>> {
     world
         .services
         .values()
@@ -194,53 +198,105 @@ fn ends(world: &World) -> BTreeMap<ServiceKey, Vec<std::net::IpAddr>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: histories(), max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+#![proptest_config(ProptestConfig { cases: histories(), max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+#[test]
+fn nobody_moves_without_asking_whatever_happens_to_one_controller(
+    events in prop::collection::vec(event(), 1..80)
+) {
+    let mut world = World::new(1);
+    for event in events {
+        play(&mut world, event);
+    }
+    world.settle();
+    let before = (ends(&world), world.records.clone());
+    world.restart(0);
+    world.settle();
+    prop_assert_eq!((ends(&world), world.records.clone()), before, "a restart changed something");
+}
+
+#[test]
+fn two_controllers_that_both_believe_to_lead_never_make_two_holders(
+    events in prop::collection::vec(event(), 1..80)
+) {
+    let mut world = World::new(2);
+    for event in events {
+        play(&mut world, event);
+    }
+    world.settle();
+}
+
+#[test]
+fn a_start_gives_the_same_answer_in_every_order_of_events(
+    pools in prop::collection::vec((0..3u8, pool()), 1..4),
+    services in prop::collection::vec(service(), 1..8),
+    order in Just((0..16usize).collect::<Vec<_>>()).prop_shuffle(),
+) {
+    let mut plain = World::new(1);
+    for (n, spec) in &pools {
+        plain.put_pool(&format!("p{n}"), spec.clone());
+    }
+    for service in &services {
+        plain.put_service(service.clone());
+    }
+    let mut shuffled = World::new(1);
+    shuffled.services.clone_from(&plain.services);
+    shuffled.pools.clone_from(&plain.pools);
+    plain.restart_in_order(0, &[]);
+    plain.settle();
+    shuffled.restart_in_order(0, &order);
+    shuffled.settle();
+    prop_assert_eq!(ends(&shuffled), ends(&plain));
+}}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: (histories() / 10).max(1), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn nobody_moves_without_asking_whatever_happens_to_one_controller(
-        events in prop::collection::vec(event(), 1..80)
+    fn the_first_eight_of_sixteen_services_keep_a_slash_29_over_20_restarts_in_every_order_of_events(
+        orders in prop::collection::vec(Just((0..25usize).collect::<Vec<_>>()).prop_shuffle(), 20),
+        lost in any::<bool>(),
     ) {
         let mut world = World::new(1);
-        for event in events {
-            play(&mut world, event);
+        world.put_pool("small", LoadBalancerIPPoolSpec::of(vec![block("192.0.2.8/29")]));
+        for n in 0..16 {
+            world.put_service(waiting(&format!("s{n:02}")));
         }
         world.settle();
-        let before = (ends(&world), world.records.clone());
-        world.restart(0);
-        world.settle();
-        prop_assert_eq!((ends(&world), world.records.clone()), before, "a restart changed something");
+        let (before, records) = (ends(&world), world.records.clone());
+        let eight: BTreeMap<_, Vec<IpAddr>> = (0..16u8).map(|n| {
+            let address = (n < 8).then(|| IpAddr::from([192, 0, 2, 8 + n]));
+            (ServiceKey::new("blue", format!("s{n:02}")), address.into_iter().collect())
+        }).collect();
+        prop_assert_eq!(&before, &eight);
+        for order in orders {
+            if lost {
+                play(&mut world, Event::LoseEveryStatus);
+            }
+            world.restart_in_order(0, &order);
+            world.settle();
+            prop_assert_eq!(&ends(&world), &eight);
+            prop_assert_eq!(&world.records, &records, "a restart wrote a record");
+        }
     }
+}
 
-    #[test]
-    fn two_controllers_that_both_believe_to_lead_never_make_two_holders(
-        events in prop::collection::vec(event(), 1..80)
-    ) {
-        let mut world = World::new(2);
-        for event in events {
-            play(&mut world, event);
-        }
-        world.settle();
-    }
-
-    #[test]
-    fn a_start_gives_the_same_answer_in_every_order_of_events(
-        pools in prop::collection::vec((0..3u8, pool()), 1..4),
-        services in prop::collection::vec(service(), 1..8),
-        order in Just((0..16usize).collect::<Vec<_>>()).prop_shuffle(),
-    ) {
-        let mut plain = World::new(1);
-        for (n, spec) in &pools {
-            plain.put_pool(&format!("p{n}"), spec.clone());
-        }
-        for service in &services {
-            plain.put_service(service.clone());
-        }
-        let mut shuffled = World::new(1);
-        shuffled.services.clone_from(&plain.services);
-        shuffled.pools.clone_from(&plain.pools);
-        plain.settle();
-        shuffled.start_in_order(&order);
-        shuffled.settle();
-        prop_assert_eq!(ends(&shuffled), ends(&plain));
+/// A Service that takes what it gets.
+fn waiting(name: &str) -> Service {
+    Service {
+        key: ServiceKey::new("blue", name),
+        uid: String::new(),
+        created: 0,
+        wanted: true,
+        labels: BTreeMap::new(),
+        request: Ok(Request::default()),
+        policy: FamilyPolicy::SingleStack,
+        families: vec![Family::V4],
+        ports: BTreeSet::from([(Protocol::Tcp, 80)]),
+        local: false,
+        selector: BTreeMap::new(),
+        external: Vec::new(),
+        status: Vec::new(),
+        touched: false,
     }
 }

@@ -46,6 +46,7 @@ impl World {
                     || request
                         .addresses
                         .iter()
+                        .chain(&service.external)
                         .any(|a| pool.usable.contains(Point::from(*a)))
             });
             let families = service.families.iter();

@@ -131,6 +131,12 @@ impl Index {
         for version in &versions {
             self.dirty_pools
                 .extend(self.world.pools.overlapping(version));
+            let claims = |service: &&Service| {
+                let mut external = service.external.iter();
+                external.any(|address| version.usable.contains(Point::from(*address)))
+            };
+            let claimants = self.world.services.values().filter(claims);
+            affected.extend(claimants.map(|service| service.key.clone()));
             for span in version.usable.iter() {
                 affected.extend(
                     self.world

@@ -6,7 +6,9 @@
 //!    for other addresses or another pool, agreed to be renumbered, or can no longer share with
 //!    those who were there before it. Except for the first, second and last of these it leaves
 //!    only when it has another address instead.
-//! 3. What it asks for by name it gets, or a refusal; never something else instead.
+//! 3. What it asks for by name it gets, or a refusal; never something else instead. An external
+//!    address that is ours to give is asked for too, beside what the Service has: it displaces
+//!    nothing.
 //! 4. Families still without an address get the best one there is.
 
 use std::net::IpAddr;
@@ -104,6 +106,8 @@ impl Plan {
 /// A plan in the making.
 #[derive(Default)]
 struct Draft {
+    /// What it asks for by name, external addresses included.
+    asked: Vec<IpAddr>,
     keep: Vec<Kept>,
     /// Held, and given up as soon as there is another of its family.
     displaced: Vec<Kept>,
@@ -114,6 +118,12 @@ struct Draft {
 }
 
 impl Draft {
+    fn asks(&self, family: Family) -> bool {
+        self.asked
+            .iter()
+            .any(|address| Family::of(*address) == family)
+    }
+
     fn has(&self, family: Family) -> bool {
         self.keep
             .iter()
@@ -145,9 +155,14 @@ impl World {
         let mut draft = Draft::default();
         match &service.request {
             Ok(request) => {
+                draft.asked.clone_from(&request.addresses);
+                let claims = self.claims(service);
+                draft
+                    .asked
+                    .extend(claims.filter(|claim| !request.addresses.contains(claim)));
                 self.review(service, request, &mut draft);
-                self.take_requested(service, request, &mut draft);
-                self.fill_families(service, request, &mut draft);
+                self.take_requested(service, &mut draft);
+                self.fill_families(service, &mut draft);
             }
             Err(refusal) => {
                 // A typing error costs nobody an address.
@@ -163,7 +178,7 @@ impl World {
         for at in self.book.held_by(&service.key) {
             let kept = self.kept(service, at);
             let (address, family) = (kept.address, Family::of(kept.address));
-            let asked = request.addresses.contains(&address);
+            let asked = draft.asked.contains(&address);
             let entry = self.book.get(at);
             if !service.families.contains(&family) {
                 draft.leave.push(address);
@@ -202,33 +217,29 @@ impl World {
                 .is_some_and(|pool| !pool.usable.contains(at))
     }
 
-    fn take_requested(&self, service: &Service, request: &Request, draft: &mut Draft) {
-        for address in &request.addresses {
-            if draft.keep.iter().any(|kept| kept.address == *address)
-                || draft.leave.contains(address)
+    fn take_requested(&self, service: &Service, draft: &mut Draft) {
+        for &address in &draft.asked {
+            if draft.keep.iter().any(|kept| kept.address == address)
+                || draft.leave.contains(&address)
             {
                 continue;
             }
-            match self.obtain(service, *address) {
+            match self.obtain(service, address) {
                 Ok(take) => draft.take.push(take),
-                Err(refusal) => draft.problems.push((Some(Family::of(*address)), refusal)),
+                Err(refusal) => draft.problems.push((Some(Family::of(address)), refusal)),
             }
         }
     }
 
     /// What is not asked for by name is chosen; unless the Service asks for a family it does not
     /// have: then its request is refused as a whole, and nothing else is given instead.
-    fn fill_families(&self, service: &Service, request: &Request, draft: &mut Draft) {
-        let mut asked = request.addresses.iter().map(|address| Family::of(*address));
+    fn fill_families(&self, service: &Service, draft: &mut Draft) {
+        let mut asked = draft.asked.iter().map(|address| Family::of(*address));
         if asked.any(|family| !service.families.contains(&family)) {
             return;
         }
         for &family in &service.families {
-            let asked = request
-                .addresses
-                .iter()
-                .any(|address| Family::of(*address) == family);
-            if asked || draft.has(family) {
+            if draft.asks(family) || draft.has(family) {
                 continue;
             }
             match self.best(service, family) {
@@ -339,10 +350,7 @@ fn outcome(service: &Service, draft: &Draft) -> Outcome {
     let notes: String = draft.notes.iter().map(|note| format!("; {note}")).collect();
     let optional = |family: &Option<Family>| {
         service.policy == FamilyPolicy::PreferDualStack
-            && !service
-                .readable()
-                .is_some_and(|r| r.addresses.iter().any(|a| Some(Family::of(*a)) == *family))
-            && family.is_some_and(|family| draft.has(family.other()))
+            && family.is_some_and(|family| !draft.asks(family) && draft.has(family.other()))
     };
     let problem = draft.problems.iter().find(|(family, _)| !optional(family));
     let words: Vec<String> = draft

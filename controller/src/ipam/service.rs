@@ -103,6 +103,8 @@ pub struct Service {
     pub local: bool,
     /// Its pod selector.
     pub selector: Labels,
+    /// `spec.externalIPs`: those that are ours to give are claimed like requests.
+    pub external: Vec<IpAddr>,
     /// The addresses its status names.
     pub status: Vec<IpAddr>,
     /// Its status carries our condition.

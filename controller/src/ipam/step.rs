@@ -62,19 +62,14 @@ pub struct Step {
 
 impl Index {
     /// Takes in every address a status names and no record has: before anything is allocated.
-    /// Returns how many.
+    /// An external address that is ours to give is in use already, too. Returns how many.
     pub fn adopt(&mut self) -> usize {
         let mut turns: Vec<Turn> = self.world.services.values().map(Service::turn).collect();
         turns.sort();
         let mut adopted = 0;
-        for turn in turns {
-            let Some(service) = self
-                .world
-                .services
-                .get(&turn.key)
-                .filter(|s| s.wanted)
-                .cloned()
-            else {
+        for turn in &turns {
+            let wanted = |service: &&Service| service.wanted && !service.status.is_empty();
+            let Some(service) = self.world.services.get(&turn.key).filter(wanted).cloned() else {
                 continue;
             };
             let held: BTreeSet<Family> = self
@@ -94,7 +89,28 @@ impl Index {
                 }
             }
         }
+        for turn in &turns {
+            adopted += self.adopt_claims(&turn.key);
+        }
         adopted
+    }
+
+    fn adopt_claims(&mut self, key: &ServiceKey) -> usize {
+        let Some(service) = self.world.services.get(key) else {
+            return 0;
+        };
+        let claims: Vec<IpAddr> = self.world.claims(service).collect();
+        if claims.is_empty() {
+            return 0;
+        }
+        let service = service.clone();
+        let plan = self.world.plan(&service);
+        let taken = plan.take.iter().map(|take| take.address);
+        let taken = taken.filter(|address| claims.contains(address)).count();
+        if taken > 0 {
+            self.commit(&service, &plan);
+        }
+        taken
     }
 
     /// Gives what became free to those who wait, the oldest first.
@@ -313,6 +329,7 @@ impl World {
             return false;
         }
         request.addresses.contains(&address)
+            || service.external.contains(&address)
             || service.status.contains(&address)
             || self
                 .pools

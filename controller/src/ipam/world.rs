@@ -1,8 +1,10 @@
 //! The one picture everything is decided by: pools, records, Services, namespaces, nodes.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use super::ServiceKey;
+use super::address::Point;
 use super::admission::{Rejection, admits, offers};
 use super::book::Book;
 use super::pool::Pool;
@@ -23,6 +25,16 @@ pub struct World {
 }
 
 impl World {
+    /// The external addresses of a Service that are ours to give: a pool or a record has them.
+    /// Others are somebody else's business.
+    pub(super) fn claims(&self, service: &Service) -> impl Iterator<Item = IpAddr> {
+        let ours = |address: &&IpAddr| {
+            let at = Point::from(**address);
+            !self.pools.covering(at).is_empty() || self.book.get(at).is_some()
+        };
+        service.external.iter().filter(ours).copied()
+    }
+
     /// Whether the pool's selectors admit the Service.
     pub(super) fn admits(&self, pool: &Pool, service: &Service) -> Result<(), Rejection> {
         admits(pool, service, self.namespaces.get(&service.key.namespace))

@@ -54,6 +54,12 @@ pub fn service(object: &core::Service, default_class: bool) -> Option<Service> {
         ports: spec.ports.iter().flatten().filter_map(port).collect(),
         local: spec.external_traffic_policy.as_deref() == Some("Local"),
         selector: spec.selector.unwrap_or_default(),
+        external: spec
+            .external_ips
+            .iter()
+            .flatten()
+            .filter_map(|address| address.parse().ok())
+            .collect(),
         status: live
             .ingress
             .iter()

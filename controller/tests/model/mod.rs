@@ -229,25 +229,26 @@ impl World {
         self.controllers[which] = fresh;
     }
 
-    /// A first start whose watches tell everything in another order, one after the other.
-    pub(crate) fn start_in_order(&mut self, order: &[usize]) {
+    /// A new process whose watches tell what there is in another order, all kinds mixed.
+    pub(crate) fn restart_in_order(&mut self, which: usize, order: &[usize]) {
+        self.controllers[which] = Controller::default();
         let mut said: Vec<Said> = Vec::new();
-        said.extend(
-            self.pools
-                .iter()
-                .map(|(name, pool)| Said::Pool(name.clone(), Some(pool.clone()))),
-        );
-        said.extend(
-            self.services
-                .iter()
-                .map(|(key, s)| Said::Service(key.clone(), Some(s.clone()))),
-        );
-        let mut keyed: Vec<_> = said.into_iter().enumerate().collect();
-        keyed.sort_by_key(|(at, _)| order.get(*at).copied());
-        for (_, said) in keyed {
-            self.controllers[0].hear(said);
+        for (name, pool) in &self.pools {
+            said.push(Said::Pool(name.clone(), Some(pool.clone())));
         }
-        self.controllers[0].index.adopt();
+        for (key, service) in &self.services {
+            said.push(Said::Service(key.clone(), Some(service.clone())));
+        }
+        for (at, record) in &self.records {
+            let stored = Some(record.clone());
+            said.push(Said::Record(*at, record.uid.clone(), stored));
+        }
+        let mut said: Vec<_> = said.into_iter().enumerate().collect();
+        said.sort_by_key(|(at, _)| order.get(*at).copied());
+        for (_, said) in said {
+            self.controllers[which].hear(said);
+        }
+        self.controllers[which].index.adopt();
     }
 
     /// One controller looks at its next Service; `false` when it has nothing to look at.

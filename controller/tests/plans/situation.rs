@@ -1,0 +1,180 @@
+//! An index whose writes all succeed at once, and the objects around it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use landfall_controller::ipam::address::Point;
+use landfall_controller::ipam::book::Stored;
+use landfall_controller::ipam::plan::Outcome;
+use landfall_controller::ipam::pool::{Pool, PoolError};
+use landfall_controller::ipam::request::Request;
+use landfall_controller::ipam::service::{FamilyPolicy, Protocol};
+use landfall_controller::ipam::step::Write;
+use landfall_controller::ipam::{Family, Index, PoolName, Service, ServiceKey};
+use landfall_crds::{LoadBalancerIPPoolSpec, LoadBalancerIPSpec};
+use serde_json::{Value, json};
+
+/// An index whose writes all succeed at once.
+#[derive(Default)]
+pub(crate) struct Situation {
+    pub(crate) index: Index,
+    clock: i64,
+}
+
+impl Situation {
+    pub(crate) fn compiled(name: &str, spec: Value) -> Result<Pool, PoolError> {
+        let spec: LoadBalancerIPPoolSpec = serde_json::from_value(spec).unwrap();
+        Pool::compile(name, &spec, false)
+    }
+
+    pub(crate) fn pool(&mut self, name: &str, spec: Value) -> &mut Self {
+        let pool = Self::compiled(name, spec);
+        self.index.pool_seen(&PoolName::from(name), Some(pool));
+        self.work()
+    }
+
+    pub(crate) fn cidrs(&mut self, name: &str, cidrs: &[&str]) -> &mut Self {
+        let blocks: Vec<Value> = cidrs.iter().map(|cidr| json!({"cidr": cidr})).collect();
+        self.pool(name, json!({"blocks": blocks}))
+    }
+
+    pub(crate) fn service(
+        &mut self,
+        name: &str,
+        annotations: &[(&str, &str)],
+        change: impl FnOnce(&mut Service),
+    ) -> &mut Self {
+        self.silent(name, annotations, change).work()
+    }
+
+    /// A Service that is seen, and nothing is done about it yet.
+    pub(crate) fn silent(
+        &mut self,
+        name: &str,
+        annotations: &[(&str, &str)],
+        change: impl FnOnce(&mut Service),
+    ) -> &mut Self {
+        self.clock += 1;
+        let annotations = annotations
+            .iter()
+            .map(|(k, v)| ((*k).into(), (*v).into()))
+            .collect();
+        let key = ServiceKey::new("blue", name);
+        let before = self.index.world.services.get(&key);
+        let mut service = Service {
+            uid: name.to_owned(),
+            created: before.map_or(self.clock, |before| before.created),
+            wanted: true,
+            labels: BTreeMap::new(),
+            request: Request::read(&annotations, None),
+            policy: FamilyPolicy::SingleStack,
+            families: vec![Family::V4],
+            ports: BTreeSet::from([(Protocol::Tcp, 80)]),
+            local: false,
+            selector: BTreeMap::from([("app".to_owned(), name.to_owned())]),
+            external: Vec::new(),
+            status: before
+                .map(|before| before.status.clone())
+                .unwrap_or_default(),
+            touched: before.is_some(),
+            key,
+        };
+        change(&mut service);
+        self.index.service_seen(service);
+        self
+    }
+
+    pub(crate) fn plain(&mut self, name: &str) -> &mut Self {
+        self.service(name, &[], |_| {})
+    }
+
+    pub(crate) fn delete(&mut self, name: &str) -> &mut Self {
+        self.index.service_gone(&ServiceKey::new("blue", name));
+        self.work()
+    }
+
+    /// A person's own record.
+    pub(crate) fn record(&mut self, spec: Value) -> &mut Self {
+        let spec: LoadBalancerIPSpec = serde_json::from_value(spec).unwrap();
+        self.clock += 1;
+        let at = Point::from(spec.address.parse::<std::net::IpAddr>().unwrap());
+        let version = self.clock.to_string();
+        self.index.record_seen(
+            at,
+            Stored {
+                spec,
+                uid: version.clone(),
+                version,
+                out_of_pool: None,
+            },
+        );
+        self.work()
+    }
+
+    pub(crate) fn work(&mut self) -> &mut Self {
+        while let Some(turn) = self.index.pop() {
+            let Some(step) = self.index.step(&turn.key) else {
+                continue;
+            };
+            self.write(&step.writes);
+            if let Some(mut service) = step.service {
+                service.status = step.plan.addresses(&service);
+                if let Some(known) = self.index.world.services.get_mut(&turn.key) {
+                    known.status = service.status;
+                }
+            }
+            let departures = self.index.depart(&turn.key, &step.plan.leave);
+            self.write(&departures);
+        }
+        self
+    }
+
+    pub(crate) fn write(&mut self, writes: &[Write]) {
+        for write in writes {
+            self.clock += 1;
+            let version = self.clock.to_string();
+            match write {
+                Write::Create(at, spec) => {
+                    let stored = Stored {
+                        spec: spec.clone(),
+                        uid: version.clone(),
+                        version,
+                        out_of_pool: None,
+                    };
+                    self.index.record_seen(*at, stored);
+                }
+                Write::Replace(at, spec, stored) => {
+                    let stored = Stored {
+                        spec: spec.clone(),
+                        version,
+                        ..stored.clone()
+                    };
+                    self.index.record_seen(*at, stored);
+                }
+                Write::Delete(at, stored) => self.index.record_gone(*at, &stored.uid, true),
+            }
+        }
+    }
+
+    pub(crate) fn outcome(&self, name: &str) -> Outcome {
+        let service = &self.index.world.services[&ServiceKey::new("blue", name)];
+        self.index.world.plan(service).outcome.unwrap()
+    }
+
+    pub(crate) fn says(&self, name: &str) -> String {
+        let outcome = self.outcome(name);
+        format!("{}: {}", outcome.reason.as_str(), outcome.message)
+    }
+
+    pub(crate) fn has(&self, name: &str) -> String {
+        let service = &self.index.world.services[&ServiceKey::new("blue", name)];
+        let addresses: Vec<String> = service.status.iter().map(ToString::to_string).collect();
+        addresses.join(" ")
+    }
+}
+
+pub(crate) fn dual(policy: FamilyPolicy) -> impl FnOnce(&mut Service) {
+    move |service| {
+        service.policy = policy;
+        service.families = vec![Family::V4, Family::V6];
+    }
+}
