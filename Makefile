@@ -50,6 +50,11 @@ transcript: setup ## Run the demo and write its transcript (docs/demo.txt, and t
 	$(CARGO) build --workspace --bins
 	$(ASSETS) hack/transcript.sh
 
+.PHONY: fuzz-smoke
+fuzz-smoke: ## Fuzz every parser of what comes from the wire, a minute each (SECONDS_EACH=n for longer)
+	@hack/setup.sh build
+	hack/fuzz.sh $(or $(SECONDS_EACH),60)
+
 .PHONY: bench-xdp
 bench-xdp: ## Nanoseconds per packet of the XDP programs (target/figures/bench-xdp.json)
 	@hack/setup.sh build

@@ -33,6 +33,12 @@ for program in landfall-controller landfall-announcer; do
   } >"$out/docs/reference/$program.md"
 done
 
+# The page of refusals is made by the test that also checks it.
+if ! $check; then
+  LANDFALL_ERRORS_OUT=$out/docs/reference/errors.md cargo test --quiet -p landfall-controller --test plans \
+    the_page_of_refusals >/dev/null
+fi
+
 stale=0
 while IFS= read -r file; do
   file=${file#"$out"/}
