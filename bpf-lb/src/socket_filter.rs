@@ -13,7 +13,7 @@ use std::os::fd::AsFd;
 
 use aya::maps::{HashMap, MapData, MapError};
 use aya::programs::{ProgramError, SocketFilter as Program};
-use aya::{Ebpf, EbpfError};
+use aya::{Ebpf, EbpfError, EbpfLoader};
 use landfall_bpf_lb_common::neighbour::{ADDRESSES, Address, AddressKey, FILTER};
 
 use crate::object;
@@ -45,7 +45,8 @@ impl SocketFilter {
     /// # Errors
     /// What the kernel refused.
     pub fn load() -> Result<Self, FilterError> {
-        let mut ebpf = Ebpf::load(object::FILTER)?;
+        // The program asks nothing of the kernel's own types, and reading those takes seconds on a busy node.
+        let mut ebpf = EbpfLoader::new().btf(None).load(object::FILTER)?;
         program(&mut ebpf)?.load()?;
         let addresses = ebpf.take_map(ADDRESSES).ok_or(MapError::InvalidName {
             name: ADDRESSES.to_owned(),

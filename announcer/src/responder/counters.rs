@@ -106,6 +106,8 @@ pub struct Snapshot {
     pub ports: u64,
     /// Solicited-node groups joined.
     pub groups: u64,
+    /// Whether the eBPF filter is in place; otherwise the classic one.
+    pub by_map: bool,
 }
 
 pub(super) fn snapshot(shared: &Shared) -> Snapshot {
@@ -125,6 +127,7 @@ pub(super) fn snapshot(shared: &Shared) -> Snapshot {
         owned: shared.state.borrow().owned.len() as u64,
         ports: shared.ports.borrow().len() as u64,
         groups: shared.groups.load(Ordering::Relaxed),
+        by_map: shared.by_map.load(Ordering::Relaxed),
     }
 }
 

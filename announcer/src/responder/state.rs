@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -127,6 +127,7 @@ pub(super) struct Shared {
     pub(super) events: broadcast::Sender<Event>,
     pub(super) counters: Mutex<BTreeMap<IfIndex, Arc<Counters>>>,
     pub(super) groups: AtomicU64,
+    pub(super) by_map: AtomicBool,
     writer: Mutex<()>,
     /// Times are kept as nanoseconds since this one.
     epoch: Instant,
@@ -144,6 +145,7 @@ impl Shared {
             events: broadcast::channel(EVENTS).0,
             counters: Mutex::default(),
             groups: AtomicU64::new(0),
+            by_map: AtomicBool::new(false),
             writer: Mutex::default(),
             epoch: Instant::now(),
             deadline: AtomicU64::new(0),

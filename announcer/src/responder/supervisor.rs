@@ -70,6 +70,10 @@ struct Supervisor {
 pub(super) async fn run(shared: Arc<Shared>, token: CancellationToken) {
     let (mut states, mut links) = (shared.state.subscribe(), shared.links.clone());
     let mut monitored = true;
+    // A busy kernel takes its time over it; meanwhile the classic filter does.
+    let wanted = shared.settings.filter;
+    let mut filter = tokio::task::spawn_blocking(move || load_filter(wanted));
+    let mut loading = true;
     let mut supervisor = Supervisor {
         open: BTreeMap::new(),
         openings: 0,
@@ -77,7 +81,7 @@ pub(super) async fn run(shared: Arc<Shared>, token: CancellationToken) {
         needed: GroupSet::default(),
         groups: Groups::default(),
         schedule: Schedule::new(shared.settings.pace),
-        filter: load_filter(shared.settings.filter),
+        filter: None,
         retry: None,
         shared: Arc::clone(&shared),
     };
@@ -104,6 +108,11 @@ pub(super) async fn run(shared: Arc<Shared>, token: CancellationToken) {
                 _ = states.changed() => break,
                 changed = links.changed(), if monitored => {
                     monitored = changed.is_ok();
+                    break;
+                }
+                loaded = &mut filter, if loading => {
+                    loading = false;
+                    supervisor.filter = loaded.ok().flatten();
                     break;
                 }
                 () = sleep => if supervisor.retry.is_some_and(|time| time <= Instant::now()) { break },
@@ -246,10 +255,14 @@ impl Supervisor {
     fn narrow(&mut self) {
         if let Some(filter) = &mut self.filter {
             match narrow_by_map(filter, &self.standing, &mut self.open) {
-                Ok(()) => return,
+                Ok(()) => {
+                    self.shared.by_map.store(true, Ordering::Relaxed);
+                    return;
+                }
                 Err(error) => {
                     tracing::warn!(%error, "falling back to the classic filter");
                     self.filter = None;
+                    self.shared.by_map.store(false, Ordering::Relaxed);
                 }
             }
         }

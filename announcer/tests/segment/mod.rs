@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use landfall_announcer::link::{self, IfIndex, LinkTable, Mac};
-use landfall_announcer::responder::{Responder, Settings};
+use landfall_announcer::link::{self, AddressFilter, IfIndex, LinkTable, Mac};
+use landfall_announcer::responder::{Filter, Responder, Settings};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -166,6 +166,10 @@ impl Node {
         };
         node.link("eth0").await;
         node.live();
+        if settings.filter == Filter::Best && AddressFilter::load().is_ok() {
+            let in_place = || node.responder.counters().by_map;
+            eventually("the eBPF filter is in place", in_place).await;
+        }
         node
     }
 
