@@ -15,7 +15,9 @@ use k8s_openapi::api::core::v1::{ObjectReference, Service};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
-use landfall_crds::{LoadBalancerIP, LoadBalancerIPPool, LoadBalancerIPSpec, ip_name};
+use landfall_crds::{
+    Holder, LoadBalancerIP, LoadBalancerIPPool, LoadBalancerIPSpec, PoolRef, ip_name,
+};
 use landfall_e2e::control_plane::{ControlPlane, Options};
 use landfall_runtime::events::{Events, Note};
 use serde_json::{Value, json};
@@ -49,7 +51,8 @@ async fn bare_loop(client: &Client, count: usize) -> Duration {
     let events = Events::new(client.clone(), "landfall-controller", "bench");
     each(count, async |n| {
         let address = format!("10.9.{}.{}", n / 256, n % 256);
-        let spec = LoadBalancerIPSpec { address: address.clone(), ..LoadBalancerIPSpec::default() };
+        let holder = Holder { kind: "Service".to_owned(), namespace: NAMESPACE.to_owned(), name: format!("s{n:05}"), uid: "00000000-0000-4000-8000-000000000000".to_owned() };
+        let spec = LoadBalancerIPSpec { address: address.clone(), holders: vec![holder], pool_ref: Some(PoolRef { name: "default".to_owned() }), ..LoadBalancerIPSpec::default() };
         let metadata = ObjectMeta { name: Some(ip_name(address.parse().unwrap())), ..ObjectMeta::default() };
         let record = LoadBalancerIP { metadata, spec, status: None };
         records.create(&PostParams::default(), &record).await.unwrap();
@@ -239,7 +242,7 @@ async fn main() {
     let start = Instant::now();
     let mut child = controller(&plane, port);
     while metric(port, "landfall_allocation_latency_seconds_count").await < count as f64 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let ours = start.elapsed();
     assert_eq!(addressed(&client).await, count);
