@@ -186,7 +186,7 @@ impl Dispatcher {
 }
 
 /// A number in 0..1 that differs from call to call: it only keeps retries apart.
-fn spread() -> f64 {
+pub(crate) fn spread() -> f64 {
     let nanos = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| since.subsec_nanos());

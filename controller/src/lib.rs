@@ -19,4 +19,5 @@ pub mod run;
 pub mod service;
 pub mod settings;
 pub mod state;
+pub mod undecodable;
 mod watch;

@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::service::Context;
 use crate::settings::Settings;
 use crate::state::State;
-use crate::{orphans, pool, watch as watches};
+use crate::{orphans, pool, undecodable, watch as watches};
 
 /// How many Events may wait to be written.
 const EVENTS: usize = 1024;
@@ -80,6 +80,7 @@ pub async fn run(
                 Dispatcher::new(context.clone(), settings.parallel)
                     .run(leads.clone(), token.clone()),
                 pool::run(context.clone(), leads.clone(), token.clone()),
+                undecodable::run(context.clone(), leads.clone(), token.clone()),
                 orphans::run(context.clone(), &settings, leads.clone(), token.clone()),
             );
         };

@@ -13,6 +13,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::ipam::{Index, PoolName, ServiceKey};
+use crate::undecodable::Undecodables;
 
 /// A Service as far as its status is concerned.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -40,6 +41,8 @@ pub struct Picture {
     pub pools: BTreeMap<PoolName, LoadBalancerIPPool>,
     /// Since when a Service waits to be worked on: the first event since it was last finished.
     pub since: HashMap<ServiceKey, Instant>,
+    /// Objects that cannot be decoded.
+    pub undecodable: Undecodables,
 }
 
 /// The shared state.
@@ -50,6 +53,8 @@ pub struct State {
     pub services_changed: Notify,
     /// Rings when a pool's status may be stale.
     pub pools_changed: Notify,
+    /// Rings when there is an object that cannot be decoded.
+    pub undecodable_seen: Notify,
 }
 
 impl State {
@@ -60,7 +65,13 @@ impl State {
 
     /// Changes the picture and rings.
     pub fn change<T>(&self, change: impl FnOnce(&mut Picture) -> T) -> T {
-        let result = change(&mut self.picture.lock());
+        let (result, news) = {
+            let mut picture = self.picture.lock();
+            (change(&mut picture), picture.undecodable.news())
+        };
+        if news {
+            self.undecodable_seen.notify_one();
+        }
         self.services_changed.notify_one();
         self.pools_changed.notify_one();
         result

@@ -1,7 +1,7 @@
 //! Watches: every event of the API server becomes one synchronous change of the picture.
 //!
 //! A watch that starts anew lists everything: what is missing from the list is gone. An object
-//! that cannot be decoded is skipped with a warning and stops nothing.
+//! that cannot be decoded is told of and stops nothing.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::TryStreamExt as _;
-use k8s_openapi::api::core::v1::{Namespace, Node, Service};
+use k8s_openapi::api::core::v1::{Namespace, Node, ObjectReference, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
@@ -47,14 +48,50 @@ trait Follow<K> {
     fn known(&self) -> BTreeSet<Self::Key>;
 }
 
-impl Follow<Service> for Picture {
+/// Names an object for an Event on it.
+fn reference<K: Resource<DynamicType = ()>>(metadata: &ObjectMeta) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(K::api_version(&()).into_owned()),
+        kind: Some(K::kind(&()).into_owned()),
+        namespace: metadata.namespace.clone(),
+        name: metadata.name.clone(),
+        uid: metadata.uid.clone(),
+        resource_version: metadata.resource_version.clone(),
+        ..ObjectReference::default()
+    }
+}
+
+impl Picture {
+    /// The object, or a note that it cannot be decoded.
+    fn decoded<K>(&mut self, object: DeserializeGuard<K>) -> Option<K>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let regarding = reference::<K>(object.meta());
+        match object.0 {
+            Ok(object) => {
+                self.undecodable.settled(&regarding);
+                Some(object)
+            }
+            Err(error) => {
+                self.undecodable.seen(regarding, error.to_string());
+                None
+            }
+        }
+    }
+}
+
+impl Follow<DeserializeGuard<Service>> for Picture {
     type Key = ServiceKey;
 
-    fn key(object: &Service) -> Option<ServiceKey> {
-        validate::key(object)
+    fn key(object: &DeserializeGuard<Service>) -> Option<ServiceKey> {
+        validate::key(object.meta())
     }
 
-    fn seen(&mut self, object: Service, settings: &Settings) {
+    fn seen(&mut self, object: DeserializeGuard<Service>, settings: &Settings) {
+        let Some(object) = self.decoded(object) else {
+            return;
+        };
         let Some(service) = validate::service(&object, settings.default_class) else {
             return;
         };
@@ -95,16 +132,11 @@ impl Follow<DeserializeGuard<LoadBalancerIPPool>> for Picture {
         let Some(name) = Self::key(&object) else {
             return;
         };
-        match object.0 {
-            Ok(pool) => {
-                let draining = pool.metadata.deletion_timestamp.is_some();
-                let compiled = Pool::compile(&name.0, &pool.spec, draining);
-                self.pools.insert(name.clone(), pool);
-                self.index.pool_seen(&name, Some(compiled));
-            }
-            Err(error) => {
-                tracing::warn!(pool = %name, %error, "a pool that cannot be decoded is left as it was");
-            }
+        if let Some(pool) = self.decoded(object) {
+            let draining = pool.metadata.deletion_timestamp.is_some();
+            let compiled = Pool::compile(&name.0, &pool.spec, draining);
+            self.pools.insert(name.clone(), pool);
+            self.index.pool_seen(&name, Some(compiled));
         }
     }
 
@@ -128,14 +160,12 @@ impl Follow<DeserializeGuard<LoadBalancerIP>> for Picture {
 
     fn seen(&mut self, object: DeserializeGuard<LoadBalancerIP>, _: &Settings) {
         let name = object.name_any();
-        match object.0.map(|record| apply::stored(&record)) {
-            Ok(Some((at, stored))) => self.index.record_seen(at, stored),
-            Ok(None) => {
+        match self.decoded(object).map(|record| apply::stored(&record)) {
+            Some(Some((at, stored))) => self.index.record_seen(at, stored),
+            Some(None) => {
                 tracing::warn!(%name, "a LoadBalancerIP whose name is not its address is ignored");
             }
-            Err(error) => {
-                tracing::warn!(%name, %error, "a LoadBalancerIP that cannot be decoded is ignored");
-            }
+            None => {}
         }
     }
 
@@ -179,14 +209,17 @@ impl Follow<PartialObjectMeta<Namespace>> for Picture {
     }
 }
 
-impl Follow<Node> for Picture {
+impl Follow<DeserializeGuard<Node>> for Picture {
     type Key = String;
 
-    fn key(object: &Node) -> Option<String> {
-        object.metadata.name.clone()
+    fn key(object: &DeserializeGuard<Node>) -> Option<String> {
+        object.meta().name.clone()
     }
 
-    fn seen(&mut self, object: Node, _: &Settings) {
+    fn seen(&mut self, object: DeserializeGuard<Node>, _: &Settings) {
+        let Some(object) = self.decoded(object) else {
+            return;
+        };
         let addresses = object
             .status
             .and_then(|status| status.addresses)
@@ -316,7 +349,7 @@ pub(crate) fn start(
     {
         Api::all(client.clone())
     }
-    let services = watcher::watcher(all::<Service>(client), config());
+    let services = watcher::watcher(all::<DeserializeGuard<Service>>(client), config());
     spawn(Box::pin(watch(0).run(services)));
     let pools = watcher::watcher(
         all::<DeserializeGuard<LoadBalancerIPPool>>(client),
@@ -327,7 +360,70 @@ pub(crate) fn start(
     spawn(Box::pin(watch(2).run(records)));
     let namespaces = watcher::watcher(all::<PartialObjectMeta<Namespace>>(client), config());
     spawn(Box::pin(watch(3).run(namespaces)));
-    let nodes = watcher::watcher(all::<Node>(client), config());
+    let nodes = watcher::watcher(all::<DeserializeGuard<Node>>(client), config());
     spawn(Box::pin(watch(4).run(nodes)));
     receiver
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_object_that_cannot_be_decoded_is_told_of_once_and_leaves_what_was_known() {
+        let settings = Settings {
+            default_class: true,
+            lease: None,
+            identity: String::new(),
+            parallel: 1,
+            orphan_grace: std::time::Duration::ZERO,
+        };
+        let pool = |version: &str, priority: serde_json::Value| {
+            serde_json::from_value::<DeserializeGuard<LoadBalancerIPPool>>(json!({
+                "apiVersion": "landfall.dev/v1alpha1", "kind": "LoadBalancerIPPool",
+                "metadata": {"name": "p", "uid": "u", "resourceVersion": version},
+                "spec": {"blocks": [{"cidr": "192.0.2.0/24"}], "priority": priority},
+            }))
+            .unwrap()
+        };
+        let mut picture = Picture::default();
+        picture.seen(pool("1", json!(0)), &settings);
+        picture.seen(pool("2", json!("high")), &settings);
+        let told = picture.undecodable.tell();
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].0.kind.as_deref(), Some("LoadBalancerIPPool"));
+        assert!(told[0].1.note.contains("high"), "{}", told[0].1.note);
+        assert!(
+            picture
+                .index
+                .world
+                .pools
+                .accepted(&PoolName::from("p"))
+                .is_some()
+        );
+        picture.seen(pool("2", json!("high")), &settings);
+        assert!(
+            !picture.undecodable.news(),
+            "a list that starts anew says nothing new"
+        );
+        picture.seen(pool("3", json!("highest")), &settings);
+        picture.seen(pool("4", json!(1)), &settings);
+        assert!(!picture.undecodable.news());
+    }
+
+    #[test]
+    fn a_service_that_cannot_be_decoded_stops_nothing() {
+        let service = json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": "s", "namespace": "n", "uid": "u"},
+            "spec": {"ports": "none"},
+        });
+        let mut picture = Picture::default();
+        let guarded: DeserializeGuard<Service> = serde_json::from_value(service).unwrap();
+        assert!(picture.decoded(guarded).is_none());
+        let told = picture.undecodable.tell();
+        assert_eq!(told[0].0.namespace.as_deref(), Some("n"));
+    }
 }

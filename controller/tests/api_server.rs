@@ -654,3 +654,57 @@ async fn the_program_serves_its_admin_port_and_ends_on_sigterm_with_its_lease_re
     let lease = leases.get("landfall-controller").await.unwrap();
     assert_eq!(lease.spec.unwrap().holder_identity, None);
 }
+
+#[tokio::test]
+async fn external_addresses_are_recorded_with_their_holder_and_refused_to_the_next() {
+    let mut cluster =
+        cluster!(external_addresses_are_recorded_with_their_holder_and_refused_to_the_next);
+    cluster.cidrs("default", &["192.0.2.0/29"]).await;
+    cluster.controller().await;
+    let external = json!({"externalIPs": ["192.0.2.5"]});
+    cluster.service("blue", "edge", &[], external.clone()).await;
+    cluster.has("blue", "edge", &["192.0.2.5"]).await;
+    cluster.service("blue", "late", &[], external).await;
+    let message = cluster.refused("blue", "late", "AddressInUse").await;
+    assert!(message.contains("held by Service blue/edge"), "{message}");
+    cluster.cidrs("default", &["198.51.100.0/29"]).await;
+    cluster.service("blue", "web", &[], json!({})).await;
+    cluster.has("blue", "web", &["198.51.100.0"]).await;
+    cluster.has("blue", "edge", &["192.0.2.5"]).await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_pool_that_cannot_be_decoded_gets_an_event_and_stops_nothing() {
+    let mut cluster = cluster!(a_pool_that_cannot_be_decoded_gets_an_event_and_stops_nothing);
+    cluster.cidrs("good", &["192.0.2.0/30"]).await;
+    // A definition of another version lets through what this one cannot read.
+    let strict = cluster.priority_schema(json!({"type": "string"})).await;
+    let odd = json!({"blocks": [{"cidr": "198.51.100.0/30"}], "priority": "high"});
+    eventually("the other definition is in force", async || {
+        let result = cluster.try_pool("odd", odd.clone()).await;
+        result.map_err(|error| error.to_string())
+    })
+    .await;
+    cluster.priority_schema(strict).await;
+    cluster.controller().await;
+    cluster.service("blue", "web", &[], json!({})).await;
+    cluster.has("blue", "web", &["192.0.2.0"]).await;
+    let events = kube::Api::<k8s_openapi::api::events::v1::Event>::namespaced(
+        cluster.client.clone(),
+        "default",
+    );
+    eventually("an Event on the pool", async || {
+        let all = events.list(&ListParams::default()).await.unwrap();
+        let about = |event: &&k8s_openapi::api::events::v1::Event| {
+            event.reason.as_deref() == Some("Undecodable")
+                && event.regarding.as_ref().and_then(|on| on.name.as_deref()) == Some("odd")
+        };
+        all.iter()
+            .find(about)
+            .map(drop)
+            .ok_or_else(|| "none".to_owned())
+    })
+    .await;
+    cluster.stop().await;
+}

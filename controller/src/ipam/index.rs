@@ -14,6 +14,7 @@
 //! the next wake; nobody else is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::address::Point;
 use super::book::{Entry, Stored, service_key};
@@ -59,7 +60,7 @@ impl Index {
             }
         }
         self.dirty.insert(service.turn());
-        self.world.services.insert(key, service);
+        self.world.services.insert(key, Arc::new(service));
     }
 
     /// Those who share, or would share, with this Service are looked at again.
@@ -131,7 +132,7 @@ impl Index {
         for version in &versions {
             self.dirty_pools
                 .extend(self.world.pools.overlapping(version));
-            let claims = |service: &&Service| {
+            let claims = |service: &&Arc<Service>| {
                 let mut external = service.external.iter();
                 external.any(|address| version.usable.contains(Point::from(*address)))
             };
@@ -266,7 +267,7 @@ impl Index {
             });
         }
         self.dirty
-            .extend(self.world.services.values().map(Service::turn));
+            .extend(self.world.services.values().map(|service| service.turn()));
     }
 
     /// The next Service to look at, the oldest first.
@@ -322,15 +323,16 @@ impl Index {
             .book
             .get(at)
             .and_then(|entry| entry.want.as_ref()?.pool_ref.as_ref());
-        self.dirty_pools
-            .extend(from.map(|pool| PoolName::from(pool.name.as_str())));
+        if let Some(pool) = from.filter(|pool| !self.dirty_pools.contains(pool.name.as_str())) {
+            self.dirty_pools.insert(PoolName::from(pool.name.as_str()));
+        }
     }
 
     pub(super) fn touch(&mut self, keys: impl IntoIterator<Item = ServiceKey>) {
         let services = keys
             .into_iter()
             .filter_map(|key| self.world.services.get(&key));
-        self.dirty.extend(services.map(Service::turn));
+        self.dirty.extend(services.map(|service| service.turn()));
     }
 }
 

@@ -32,6 +32,7 @@ pub mod spans;
 pub mod step;
 pub mod world;
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -47,6 +48,12 @@ pub struct PoolName(pub Arc<str>);
 impl From<&str> for PoolName {
     fn from(name: &str) -> Self {
         Self(name.into())
+    }
+}
+
+impl Borrow<str> for PoolName {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

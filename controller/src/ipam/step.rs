@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use landfall_crds::{LoadBalancerIPSpec, PoolRef, ReclaimPolicy};
 
@@ -51,7 +52,7 @@ pub struct Mark {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
     /// The Service as planned for; `None` when it is gone.
-    pub service: Option<Service>,
+    pub service: Option<Arc<Service>>,
     /// The plan, already committed.
     pub plan: Plan,
     /// Records to write before the status.
@@ -64,11 +65,16 @@ impl Index {
     /// Takes in every address a status names and no record has: before anything is allocated.
     /// An external address that is ours to give is in use already, too. Returns how many.
     pub fn adopt(&mut self) -> usize {
-        let mut turns: Vec<Turn> = self.world.services.values().map(Service::turn).collect();
+        let mut turns: Vec<Turn> = self
+            .world
+            .services
+            .values()
+            .map(|service| service.turn())
+            .collect();
         turns.sort();
         let mut adopted = 0;
         for turn in &turns {
-            let wanted = |service: &&Service| service.wanted && !service.status.is_empty();
+            let wanted = |service: &&Arc<Service>| service.wanted && !service.status.is_empty();
             let Some(service) = self.world.services.get(&turn.key).filter(wanted).cloned() else {
                 continue;
             };

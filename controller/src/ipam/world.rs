@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::ServiceKey;
 use super::address::Point;
@@ -19,7 +20,7 @@ pub struct World {
     /// Who has which address.
     pub book: Book,
     /// Who may want one.
-    pub services: BTreeMap<ServiceKey, Service>,
+    pub services: BTreeMap<ServiceKey, Arc<Service>>,
     /// Labels of namespaces.
     pub namespaces: BTreeMap<String, Labels>,
 }

@@ -5,6 +5,7 @@
 
 pub mod status;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -17,7 +18,9 @@ use landfall_runtime::class::Class;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::time::DelayQueue;
 
+use crate::dispatch::spread;
 use crate::ipam::PoolName;
 use crate::service::{Context, MANAGER};
 
@@ -29,23 +32,62 @@ const PARALLEL: usize = 8;
 /// Writes pools' status while we lead, until the token is cancelled.
 pub async fn run(context: Context, mut leads: watch::Receiver<bool>, token: CancellationToken) {
     let work = async {
+        let mut later = Later::default();
         while leads.wait_for(|leads| *leads).await.is_ok() {
-            let names: Vec<PoolName> = {
-                let mut picture = context.state.lock();
-                picture.index.pop_pools().into_iter().collect()
-            };
+            let mut names = context.state.lock().index.pop_pools();
+            // One that failed waits for its time, whatever happens to it meanwhile.
+            names.retain(|name| !later.waits(name));
             let idle = names.is_empty();
-            futures::stream::iter(names)
-                .for_each_concurrent(PARALLEL, |name| reconcile(&context, name))
+            let answers = futures::stream::iter(names)
+                .map(|name| reconcile(&context, name))
+                .buffer_unordered(PARALLEL)
+                .collect::<Vec<_>>()
                 .await;
-            if idle {
-                context.state.pools_changed.notified().await;
-            } else {
+            for (name, failed) in answers {
+                later.answered(name, failed);
+            }
+            if !idle {
                 tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            tokio::select! {
+                () = context.state.pools_changed.notified() => {}
+                Some(expired) = later.queue.next(), if !later.queue.is_empty() => {
+                    let name = expired.into_inner();
+                    later.keys.remove(&name);
+                    context.state.lock().index.pool_again(name);
+                }
             }
         }
     };
     token.run_until_cancelled(work).await;
+}
+
+/// Pools whose write failed: each comes back alone, later and later, by the class of its error.
+#[derive(Default)]
+struct Later {
+    queue: DelayQueue<PoolName>,
+    keys: BTreeSet<PoolName>,
+    attempts: BTreeMap<PoolName, u32>,
+}
+
+impl Later {
+    fn waits(&self, name: &PoolName) -> bool {
+        self.keys.contains(name)
+    }
+
+    fn answered(&mut self, name: PoolName, failed: Option<Class>) {
+        let Some(class) = failed else {
+            self.attempts.remove(&name);
+            return;
+        };
+        let attempt = self.attempts.entry(name.clone()).or_insert(0);
+        *attempt += 1;
+        let after = class.retry_after(*attempt, spread());
+        tracing::debug!(pool = %name, attempt = *attempt, ?after, "tried again");
+        self.keys.insert(name.clone());
+        self.queue.insert(name, after);
+    }
 }
 
 /// What one pool needs.
@@ -55,9 +97,10 @@ enum Patches {
     Status(Value),
 }
 
-async fn reconcile(context: &Context, name: PoolName) {
-    match patches(context, &name) {
-        Patches::Nothing => {}
+/// The class of error it failed with, if it did.
+async fn reconcile(context: &Context, name: PoolName) -> (PoolName, Option<Class>) {
+    let failed = match patches(context, &name) {
+        Patches::Nothing => None,
         Patches::Metadata(patch) => {
             let api: Api<LoadBalancerIPPool> = Api::all(context.client.clone());
             let params = PatchParams {
@@ -65,35 +108,40 @@ async fn reconcile(context: &Context, name: PoolName) {
                 ..PatchParams::default()
             };
             let answer = api.patch(&name.0, &params, &Patch::Merge(patch)).await;
-            done(context, name, answer);
+            done(context, &name, answer)
         }
         Patches::Status(status) => {
             let api: Api<LoadBalancerIPPool> = Api::all(context.client.clone());
             let answer = landfall_runtime::apply::status(&api, &name.0, MANAGER, &status).await;
-            done(context, name, answer);
+            done(context, &name, answer)
         }
-    }
+    };
+    (name, failed)
 }
 
 /// Keeps the answer, so that nothing is written twice; a failed pool comes again.
-fn done(context: &Context, name: PoolName, answer: Result<LoadBalancerIPPool, kube::Error>) {
+fn done(
+    context: &Context,
+    name: &PoolName,
+    answer: Result<LoadBalancerIPPool, kube::Error>,
+) -> Option<Class> {
     match answer {
         Ok(pool) => {
             let mut picture = context.state.lock();
             let draining = pool.metadata.deletion_timestamp.is_some();
             let finished = draining && pool.metadata.finalizers.as_ref().is_none_or(Vec::is_empty);
-            if finished || !picture.pools.contains_key(&name) {
-                return;
+            if !finished && picture.pools.contains_key(name) {
+                picture.pools.insert(name.clone(), pool);
+                picture.index.pool_again(name.clone());
             }
-            picture.pools.insert(name.clone(), pool);
-            picture.index.pool_again(name);
+            None
         }
-        Err(error) if Class::of(&error) == Class::NotFound => {}
+        Err(error) if Class::of(&error) == Class::NotFound => None,
         Err(error) => {
             let class = Class::of(&error);
             context.metrics.failed(class.as_str());
             tracing::warn!(pool = %name, %error, "pool not written");
-            context.state.lock().index.pool_again(name);
+            Some(class)
         }
     }
 }

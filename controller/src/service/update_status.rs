@@ -38,7 +38,7 @@ pub async fn status(
     Ok(())
 }
 
-/// Hands an Event to the one who writes them; under load it is dropped and counted.
+/// An Event about a Service.
 pub fn note(context: &Context, key: &ServiceKey, uid: &str, note: Note) {
     let regarding = ObjectReference {
         api_version: Some("v1".to_owned()),
@@ -48,6 +48,11 @@ pub fn note(context: &Context, key: &ServiceKey, uid: &str, note: Note) {
         uid: Some(uid.to_owned()),
         ..ObjectReference::default()
     };
+    publish(context, regarding, note);
+}
+
+/// Hands an Event to the one who writes them; under load it is dropped and counted.
+pub fn publish(context: &Context, regarding: ObjectReference, note: Note) {
     if context
         .events
         .try_send((regarding, note, Timestamp::now()))

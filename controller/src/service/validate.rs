@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use landfall_crds::LOAD_BALANCER_CLASS;
 use landfall_crds::conditions::{ADDRESS_ASSIGNED, find};
 
@@ -14,8 +15,7 @@ use crate::state::LiveService;
 
 /// The key of an object; `None` for one without name or namespace.
 #[must_use]
-pub fn key(service: &core::Service) -> Option<ServiceKey> {
-    let metadata = &service.metadata;
+pub fn key(metadata: &ObjectMeta) -> Option<ServiceKey> {
     Some(ServiceKey::new(
         metadata.namespace.clone()?,
         metadata.name.clone()?,
@@ -36,7 +36,7 @@ pub fn service(object: &core::Service, default_class: bool) -> Option<Service> {
     let annotations = metadata.annotations.as_ref().unwrap_or(&none);
     let live = live(object);
     Some(Service {
-        key: key(object)?,
+        key: key(metadata)?,
         uid: metadata.uid.clone().unwrap_or_default(),
         created: metadata
             .creation_timestamp

@@ -1,6 +1,7 @@
 //! An index whose writes all succeed at once, and the objects around it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use landfall_controller::ipam::address::Point;
 use landfall_controller::ipam::book::Stored;
@@ -116,10 +117,10 @@ impl Situation {
                 continue;
             };
             self.write(&step.writes);
-            if let Some(mut service) = step.service {
-                service.status = step.plan.addresses(&service);
+            if let Some(service) = step.service {
+                let status = step.plan.addresses(&service);
                 if let Some(known) = self.index.world.services.get_mut(&turn.key) {
-                    known.status = service.status;
+                    Arc::make_mut(known).status = status;
                 }
             }
             let departures = self.index.depart(&turn.key, &step.plan.leave);

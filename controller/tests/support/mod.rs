@@ -2,7 +2,6 @@
 //! under the rights it has in a cluster.
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::future::Future;
 use std::net::IpAddr;
 use std::path::Path;
@@ -11,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Namespace, Node, Service};
 use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use landfall_controller::run::run;
 use landfall_controller::settings::Settings;
@@ -19,7 +20,6 @@ use landfall_crds::conditions::{ADDRESS_ASSIGNED, find};
 use landfall_crds::{LoadBalancerIP, LoadBalancerIPPool};
 use landfall_e2e::control_plane::identity::User;
 use landfall_e2e::control_plane::{ControlPlane, Options, client};
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::JoinHandle;
@@ -137,9 +137,10 @@ impl Cluster {
 
     async fn clear<K>(&self)
     where
-        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+        K: Resource<DynamicType = ()>,
     {
-        let api = Api::<K>::all(self.client.clone());
+        let kind = ApiResource::erase::<K>(&());
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &kind);
         for object in api.list(&ListParams::default()).await.unwrap() {
             let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
             api.patch(&object.name_any(), &PatchParams::default(), &free)
@@ -215,18 +216,36 @@ impl Cluster {
     }
 
     pub(crate) async fn pool(&self, name: &str, spec: Value) {
+        self.try_pool(name, spec).await.unwrap();
+    }
+
+    /// Replaces what the definition of pools says of `priority`; returns what it said.
+    pub(crate) async fn priority_schema(&self, schema: Value) -> Value {
+        let crds = Api::<CustomResourceDefinition>::all(self.client.clone());
+        let name = "loadbalancerippools.landfall.dev";
+        let path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/priority";
+        let crd = serde_json::to_value(crds.get(name).await.unwrap()).unwrap();
+        let before = crd.pointer(path).unwrap().clone();
+        let patch = json!([{"op": "replace", "path": path, "value": schema}]);
+        let patch: Patch<Value> = Patch::Json(serde_json::from_value(patch).unwrap());
+        crds.patch(name, &PatchParams::default(), &patch)
+            .await
+            .unwrap();
+        before
+    }
+
+    /// A pool, good or bad: the answer is not decoded.
+    pub(crate) async fn try_pool(&self, name: &str, spec: Value) -> kube::Result<()> {
         let pool = json!({
             "apiVersion": "landfall.dev/v1alpha1", "kind": "LoadBalancerIPPool",
             "metadata": {"name": name}, "spec": spec,
         });
-        self.pools()
-            .patch(
-                name,
-                &PatchParams::apply("test").force(),
-                &Patch::Apply(pool),
-            )
+        let kind = ApiResource::erase::<LoadBalancerIPPool>(&());
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &kind);
+        let params = PatchParams::apply("test").force();
+        api.patch(name, &params, &Patch::Apply(pool))
             .await
-            .unwrap();
+            .map(drop)
     }
 
     /// A pool of CIDR blocks.
