@@ -34,7 +34,7 @@ build: ## Build the binaries for use
 lint: ## Format check and clippy, warnings refused
 	@hack/setup.sh build
 	$(CARGO) fmt --all -- --check
-	cd bpf-lb/ebpf && $(CARGO) fmt -- --check
+	for project in bpf-lb/ebpf bpf-lb/fuzz announcer/fuzz; do (cd $$project && $(CARGO) fmt -- --check); done
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 .PHONY: generate

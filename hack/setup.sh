@@ -3,7 +3,7 @@
 # Says what it does, does nothing when there is nothing to do, and refuses with a remedy.
 #
 #   hack/setup.sh build   Rust components, bpf-linker
-#   hack/setup.sh lab     network tools, runc, the Kubernetes control plane, Envoy
+#   hack/setup.sh lab     network tools, runc, the Kubernetes control plane, Envoy, scapy
 #   hack/setup.sh         both
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -44,7 +44,7 @@ debian() {
 
 setup_build() {
   command -v cargo >/dev/null || refuse "cargo is missing" "install Rust by rustup; rust-toolchain.toml names the version"
-  command -v cc >/dev/null || debian gcc libc6-dev
+  command -v c++ >/dev/null || debian g++ libc6-dev
 
   local sysroot
   sysroot=$(rustc --print sysroot)
@@ -73,6 +73,7 @@ setup_lab() {
   [ ${#missing[@]} -eq 0 ] || debian "${missing[@]}"
   hack/control-plane.sh >/dev/null
   hack/envoy.sh >/dev/null
+  hack/scapy.sh >/dev/null
 }
 
 case "${1:-all}" in
