@@ -3,7 +3,11 @@
 //!
 //! 5 histories by default; `LANDFALL_API_HISTORIES=n` plays more, `LANDFALL_API_SEED=n` others.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 #![allow(dead_code, reason = "the shared support serves two binaries")]
 
 mod support;
