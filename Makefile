@@ -50,6 +50,12 @@ transcript: setup ## Run the demo and write its transcript (docs/demo.txt, and t
 	$(CARGO) build --workspace --bins
 	$(ASSETS) hack/transcript.sh
 
+.PHONY: nightly
+nightly: setup ## The long forms: 10,000 random histories, 1,000 simulated elections, ten minutes of fuzzing a parser
+	LANDFALL_HISTORIES=10000 $(CARGO) test --release -p landfall-controller --test histories
+	LANDFALL_SIMULATIONS=1000 $(CARGO) test --release -p landfall-announcer --lib election
+	hack/fuzz.sh 600
+
 .PHONY: fuzz-smoke
 fuzz-smoke: ## Fuzz every parser of what comes from the wire, a minute each (SECONDS_EACH=n for longer)
 	@hack/setup.sh build
