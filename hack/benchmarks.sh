@@ -15,12 +15,11 @@ Measured on $(nproc) cores ($(awk -F': ' '/model name/ { print $2; exit }' /proc
 Ratios and instruction counts carry over to other machines; nanoseconds do not.
 HEAD
   for file in "${figures[@]}"; do
-    printf '\n## make %s\n\n' "$(basename "$file" .json)"
-    echo '| figure | unit | value | min | median | p99 | max | n |'
-    echo '|---|---|---|---|---|---|---|---|'
-    jq -r '.[] | "| \(.name) | \(.unit) | \(.value) | \(.min // "") | \(.median // "") | \(.p99 // "") | \(.max // "") | \(.n // "") |"' "$file"
-    printf '\nMethod:\n\n'
-    jq -r '[.[].method] | unique | .[] | "- \(.)"' "$file"
+    printf '\n## %s\n\n' "$(basename "$file" .json)"
+    echo '| figure | unit | value | min | median | p99 | max | n | method |'
+    echo '|---|---|---|---|---|---|---|---|---|'
+    jq -r 'def short: if type == "number" then (. * 1000 | round) / 1000 else "" end;
+      .[] | "| \(.name) | \(.unit) | \(.value | short) | \(.min | short) | \(.median | short) | \(.p99 | short) | \(.max | short) | \(.n // "") | \(.method) |"' "$file"
   done
 } >docs/benchmarks.md
 echo "wrote docs/benchmarks.md from ${#figures[@]} files"
