@@ -227,6 +227,22 @@ fn two_controllers_that_both_believe_to_lead_never_make_two_holders(
 }
 
 #[test]
+fn a_follower_that_takes_over_finds_everything_as_its_leader_left_it(
+    events in prop::collection::vec(event(), 1..80)
+) {
+    let mut world = World::new(2);
+    world.lead(0);
+    for event in events {
+        play(&mut world, event);
+    }
+    world.settle();
+    let before = (ends(&world), world.records.clone());
+    world.lead(1);
+    world.settle();
+    prop_assert_eq!((ends(&world), world.records.clone()), before, "taking over changed something");
+}
+
+#[test]
 fn a_start_gives_the_same_answer_in_every_order_of_events(
     pools in prop::collection::vec((0..3u8, pool()), 1..4),
     services in prop::collection::vec(service(), 1..8),

@@ -35,6 +35,8 @@ pub struct Index {
     pub(super) freed: BTreeSet<Point>,
     dirty_pools: BTreeSet<PoolName>,
     buried: BTreeMap<Point, String>,
+    /// Whether this index decides. One that listens wants just what the records say.
+    pub(super) leads: bool,
 }
 
 impl Index {
@@ -216,7 +218,8 @@ impl Index {
             .services()
             .filter(|key| self.world.services.contains_key(key))
             .collect();
-        let wanted = !holders.is_empty();
+        // A holder's record that somebody deletes comes back; one that the leader deleted does not.
+        let wanted = self.leads && !holders.is_empty();
         self.change(at, |entry| {
             entry.stored = None;
             if !wanted {
@@ -254,6 +257,7 @@ impl Index {
 
     /// Forgets what was wanted and not written: somebody else decides now.
     pub fn stand_down(&mut self) {
+        self.leads = false;
         let open: Vec<Point> = self
             .world
             .book

@@ -64,7 +64,11 @@ pub struct Step {
 impl Index {
     /// Takes in every address a status names and no record has: before anything is allocated.
     /// An external address that is ours to give is in use already, too. Returns how many.
+    ///
+    /// From here on this index leads; it begins from the records, not from what it wanted once.
     pub fn adopt(&mut self) -> usize {
+        self.stand_down();
+        self.leads = true;
         let mut turns: Vec<Turn> = self
             .world
             .services

@@ -50,6 +50,14 @@ impl Controller {
         }
     }
 
+    fn begin(&mut self) {
+        self.index.adopt();
+        // The grace time is over: those who are not there do not come back.
+        for (key, _) in self.index.orphans() {
+            self.index.release(&key);
+        }
+    }
+
     fn deliver_all(&mut self) {
         for kind in 0..3 {
             while !self.inbox[kind].is_empty() {
@@ -77,6 +85,8 @@ pub(crate) struct World {
     pub(crate) pools: BTreeMap<PoolName, (LoadBalancerIPPoolSpec, bool)>,
     pub(crate) records: BTreeMap<Point, Stored>,
     pub(crate) controllers: Vec<Controller>,
+    /// Those who only listen: another one leads.
+    passive: BTreeSet<usize>,
     clock: u64,
     /// What each Service had when things were last quiet and it did not ask for anything since.
     settled: BTreeMap<ServiceKey, Vec<IpAddr>>,
@@ -84,10 +94,14 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(controllers: usize) -> Self {
-        Self {
+        let mut world = Self {
             controllers: (0..controllers).map(|_| Controller::default()).collect(),
             ..Self::default()
+        };
+        for controller in &mut world.controllers {
+            controller.index.adopt();
         }
+        world
     }
 
     fn tick(&mut self) -> u64 {
@@ -221,10 +235,8 @@ impl World {
         for (name, pool) in &self.pools {
             fresh.hear(Said::Pool(name.clone(), Some(pool.clone())));
         }
-        fresh.index.adopt();
-        // The grace time is over: those who are not there do not come back.
-        for (key, _) in fresh.index.orphans() {
-            fresh.index.release(&key);
+        if !self.passive.contains(&which) {
+            fresh.begin();
         }
         self.controllers[which] = fresh;
     }
@@ -251,8 +263,22 @@ impl World {
         self.controllers[which].index.adopt();
     }
 
+    /// This controller leads from now on and the others listen; what was told, all have heard.
+    pub(crate) fn lead(&mut self, which: usize) {
+        self.passive = (0..self.controllers.len()).collect();
+        self.passive.remove(&which);
+        for other in &self.passive {
+            self.controllers[*other].index.stand_down();
+        }
+        self.controllers[which].deliver_all();
+        self.controllers[which].begin();
+    }
+
     /// One controller looks at its next Service; `false` when it has nothing to look at.
     pub(crate) fn work(&mut self, which: usize, fault: Fault) -> bool {
+        if self.passive.contains(&which) {
+            return false;
+        }
         let Some(turn) = self.controllers[which].index.pop() else {
             return false;
         };

@@ -4,6 +4,7 @@
 
 mod errors;
 mod situation;
+mod takeover;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,0 +1,52 @@
+//! Two indexes that hear the same: one leads, the other listens and takes over.
+
+use landfall_controller::ipam::ServiceKey;
+use landfall_controller::ipam::address::Point;
+use landfall_controller::ipam::book::Stored;
+
+use crate::situation::Situation;
+
+/// What a watch says of records and Services, from one index to the other.
+fn listen(follower: &mut Situation, leader: &Situation) {
+    let records = |world: &Situation| -> Vec<(Point, Option<Stored>)> {
+        let entries = world.index.world.book.entries();
+        entries
+            .map(|(at, entry)| (at, entry.stored.clone()))
+            .collect()
+    };
+    let now = records(leader);
+    for (at, stored) in &now {
+        if let Some(stored) = stored {
+            follower.index.record_seen(*at, stored.clone());
+        }
+    }
+    for (at, stored) in records(follower) {
+        if let Some(stored) = stored.filter(|_| now.iter().all(|(known, _)| *known != at)) {
+            follower.index.record_gone(at, &stored.uid, false);
+        }
+    }
+    for service in leader.index.world.services.values() {
+        follower.index.service_seen((**service).clone());
+    }
+}
+
+#[test]
+fn a_follower_that_takes_over_does_not_bring_back_what_the_leader_released() {
+    let (mut leader, mut follower) = (Situation::default(), Situation::default());
+    leader.cidrs("p", &["192.0.2.0/30"]).plain("web");
+    let pool = leader.index.world.pools.ordered()[0].clone();
+    follower
+        .index
+        .pool_seen(&pool.name, Some(Ok((*pool).clone())));
+    listen(&mut follower, &leader);
+    leader.service("web", &[("landfall.dev/ips", "192.0.2.3")], |_| {});
+    listen(&mut follower, &leader);
+    leader.plain("web");
+    listen(&mut follower, &leader);
+    assert_eq!(leader.has("web"), "192.0.2.3");
+    follower.index.adopt();
+    follower.work();
+    assert_eq!(follower.has("web"), "192.0.2.3");
+    let key = ServiceKey::new("blue", "web");
+    assert_eq!(follower.index.world.book.held_by(&key).count(), 1);
+}
