@@ -30,6 +30,7 @@ pub mod service;
 pub mod sharing;
 pub mod spans;
 pub mod step;
+mod words;
 pub mod world;
 
 use std::borrow::Borrow;

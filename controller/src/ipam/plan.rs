@@ -17,6 +17,7 @@ use super::address::{Family, Point};
 use super::book::Entry;
 use super::request::Request;
 use super::service::{FamilyPolicy, Service};
+use super::words::outcome;
 use super::world::World;
 use super::{PoolName, Reason, Refusal};
 
@@ -105,26 +106,26 @@ impl Plan {
 
 /// A plan in the making.
 #[derive(Default)]
-struct Draft {
+pub(super) struct Draft {
     /// What it asks for by name, external addresses included.
-    asked: Vec<IpAddr>,
-    keep: Vec<Kept>,
+    pub(super) asked: Vec<IpAddr>,
+    pub(super) keep: Vec<Kept>,
     /// Held, and given up as soon as there is another of its family.
-    displaced: Vec<Kept>,
-    take: Vec<Take>,
-    leave: Vec<IpAddr>,
-    problems: Vec<(Option<Family>, Refusal)>,
-    notes: Vec<String>,
+    pub(super) displaced: Vec<Kept>,
+    pub(super) take: Vec<Take>,
+    pub(super) leave: Vec<IpAddr>,
+    pub(super) problems: Vec<(Option<Family>, Refusal)>,
+    pub(super) notes: Vec<String>,
 }
 
 impl Draft {
-    fn asks(&self, family: Family) -> bool {
+    pub(super) fn asks(&self, family: Family) -> bool {
         self.asked
             .iter()
             .any(|address| Family::of(*address) == family)
     }
 
-    fn has(&self, family: Family) -> bool {
+    pub(super) fn has(&self, family: Family) -> bool {
         self.keep
             .iter()
             .any(|kept| Family::of(kept.address) == family)
@@ -185,8 +186,14 @@ impl World {
             } else if let Some(clash) =
                 entry.and_then(|entry| self.clash_with_seniors(service, entry))
             {
-                draft.notes.push(format!("gave up {address}, {clash}"));
                 draft.leave.push(address);
+                if asked {
+                    let message = format!("cannot stay on {address}, {clash}");
+                    let refusal = Refusal::new(Reason::SharingRefused, message);
+                    draft.problems.push((Some(family), refusal));
+                } else {
+                    draft.notes.push(format!("gave up {address}, {clash}"));
+                }
             } else if asked {
                 draft.keep.push(kept);
             } else if request
@@ -219,9 +226,10 @@ impl World {
 
     fn take_requested(&self, service: &Service, draft: &mut Draft) {
         for &address in &draft.asked {
-            if draft.keep.iter().any(|kept| kept.address == address)
-                || draft.leave.contains(&address)
-            {
+            // One of a family that is given up is left too, but not without a word.
+            let left =
+                draft.leave.contains(&address) && service.families.contains(&Family::of(address));
+            if left || draft.keep.iter().any(|kept| kept.address == address) {
                 continue;
             }
             match self.obtain(service, address) {
@@ -324,67 +332,5 @@ impl World {
             leave: draft.leave,
             outcome: Some(outcome),
         }
-    }
-}
-
-/// What the condition says of a finished draft.
-fn outcome(service: &Service, draft: &Draft) -> Outcome {
-    let mut has: Vec<String> = Vec::new();
-    for kept in &draft.keep {
-        has.push(match &kept.out_of_pool {
-            Some(why) => format!(
-                "{}, which {why} (it stays; set landfall.dev/renumber to \"true\" to move)",
-                named(kept.address, None)
-            ),
-            None => named(kept.address, kept.pool.as_ref()),
-        });
-    }
-    has.extend(
-        draft
-            .take
-            .iter()
-            .map(|take| named(take.address, take.pool.as_ref())),
-    );
-    has.sort();
-    let has = has.join("; ");
-    let notes: String = draft.notes.iter().map(|note| format!("; {note}")).collect();
-    let optional = |family: &Option<Family>| {
-        service.policy == FamilyPolicy::PreferDualStack
-            && family.is_some_and(|family| !draft.asks(family) && draft.has(family.other()))
-    };
-    let problem = draft.problems.iter().find(|(family, _)| !optional(family));
-    let words: Vec<String> = draft
-        .problems
-        .iter()
-        .map(|(family, refusal)| match family {
-            Some(family) if optional(&Some(*family)) => format!("no {family}: {}", refusal.message),
-            Some(family) => format!("{family}: {}", refusal.message),
-            None => refusal.message.clone(),
-        })
-        .collect();
-    let words = words.join("; ");
-    let mut message = match (problem, has.is_empty(), words.is_empty()) {
-        (None, _, true) => has,
-        (None, _, false) => format!("{has}; {words}"),
-        (Some(_), true, _) => words,
-        (Some(_), false, _) => format!("{words}; keeps {has}"),
-    };
-    let both = service.policy == FamilyPolicy::RequireDualStack && draft.problems.len() == 1;
-    if both && draft.keep.is_empty() {
-        message.push_str("; RequireDualStack takes both families or none");
-    }
-    message.push_str(&notes);
-    Outcome {
-        assigned: problem.is_none(),
-        reason: problem.map_or(Reason::Assigned, |(_, refusal)| refusal.reason),
-        message,
-    }
-}
-
-fn named(address: IpAddr, pool: Option<&PoolName>) -> String {
-    let family = Family::of(address);
-    match pool {
-        Some(pool) => format!("{family} {address} from pool {pool}"),
-        None => format!("{family} {address}"),
     }
 }

@@ -8,7 +8,9 @@ use std::net::IpAddr;
 
 use landfall_controller::ipam::address::{Family, Point};
 use landfall_controller::ipam::book::Stored;
+use landfall_controller::ipam::plan::Outcome;
 use landfall_controller::ipam::pool::Pool;
+use landfall_controller::ipam::service::FamilyPolicy;
 use landfall_controller::ipam::sharing::stay_together;
 use landfall_controller::ipam::step::Write;
 use landfall_controller::ipam::{Index, PoolName, Service, ServiceKey, Turn};
@@ -305,7 +307,11 @@ impl World {
                 .get(key)
                 .cloned();
             let (addresses, touched) = match &step.plan.outcome {
-                Some(_) => (step.plan.addresses(service), true),
+                Some(outcome) => {
+                    let addresses = step.plan.addresses(service);
+                    assert_word(service, outcome, &addresses);
+                    (addresses, true)
+                }
                 None => {
                     let leave = &step.plan.leave;
                     (
@@ -488,6 +494,7 @@ impl World {
                 }
             }
         }
+        self.check_rest();
         for (key, before) in &self.settled {
             let now = &self.services[key].status;
             assert!(
@@ -546,6 +553,46 @@ impl World {
             }
         }
     }
+}
+
+impl World {
+    /// Nothing is left to do for anybody, and whoever misses something waits.
+    fn check_rest(&self) {
+        let leaders = self.controllers.iter().enumerate();
+        let leaders = leaders.filter(|(which, _)| !self.passive.contains(which));
+        for (index, service) in leaders.flat_map(|(_, controller)| {
+            let index = &controller.index;
+            let services = self.services.values().filter(|service| service.wanted);
+            services.map(move |service| (index, service))
+        }) {
+            let key = &service.key;
+            let plan = index.world.plan(service);
+            assert!(plan.take.is_empty(), "{key} could take {:?}", plan.take);
+            assert!(plan.leave.is_empty(), "{key} would leave {:?}", plan.leave);
+            assert_eq!(plan.addresses(service), service.status, "{key}");
+            let outcome = plan.outcome.unwrap();
+            let message = &outcome.message;
+            assert!(plan.waits || outcome.assigned, "{key}: {message}");
+        }
+    }
+}
+
+/// Whoever is told to have what it wants gets it with the same status.
+fn assert_word(service: &Service, outcome: &Outcome, addresses: &[IpAddr]) {
+    if !outcome.assigned {
+        return;
+    }
+    let (key, message) = (&service.key, &outcome.message);
+    let request = service.request.as_ref().unwrap();
+    for address in &request.addresses {
+        assert!(addresses.contains(address), "{key}: {message}");
+    }
+    let has = |family: &Family| addresses.iter().any(|a| Family::of(*a) == *family);
+    let enough = match service.policy {
+        FamilyPolicy::PreferDualStack => service.families.iter().any(has),
+        _ => service.families.iter().all(has),
+    };
+    assert!(enough, "{key} has {addresses:?}: {message}");
 }
 
 fn assert_spec(spec: &LoadBalancerIPSpec) {

@@ -261,3 +261,43 @@ fn external_addresses_in_use_before_the_first_start_are_taken_in_before_anything
         ["192.0.2.0", "192.0.2.1"]
     );
 }
+
+#[test]
+fn who_loses_an_address_it_asked_for_to_those_before_it_is_told_so() {
+    let wants = [
+        ("landfall.dev/ips", "192.0.2.0"),
+        ("landfall.dev/sharing-key", "k"),
+    ];
+    let port =
+        |port| move |service: &mut Service| service.ports = BTreeSet::from([(Protocol::Tcp, port)]);
+    let mut world = Situation::default();
+    world
+        .cidrs("p", &["192.0.2.0/30"])
+        .service("first", &wants, port(80))
+        .service("web", &wants, port(443))
+        .silent("web", &wants, port(80));
+    assert_eq!(
+        world.says("web"),
+        "SharingRefused: IPv4: cannot stay on 192.0.2.0, held by Service blue/first first; \
+         both listen on port 80/TCP"
+    );
+    assert_eq!(world.work().has("web"), "");
+    assert!(world.says("web").starts_with("SharingRefused: "));
+}
+
+#[test]
+fn who_gives_up_the_family_it_asks_an_address_of_is_told_so() {
+    let wants = [("landfall.dev/ips", "2001:db8::1")];
+    let six = |service: &mut Service| service.families = vec![Family::V6];
+    let mut world = Situation::default();
+    world
+        .cidrs("p", &["192.0.2.0/30", "2001:db8::/64"])
+        .service("web", &wants, six);
+    assert_eq!(world.has("web"), "2001:db8::1");
+    world.silent("web", &wants, |_| {});
+    assert!(
+        world.says("web").starts_with("FamilyUnavailable: "),
+        "{}",
+        world.says("web")
+    );
+}
