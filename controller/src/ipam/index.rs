@@ -154,6 +154,14 @@ impl Index {
                 affected.extend(entry.services());
             }
         }
+        // Who names the pool may have to move there: it stays elsewhere, and waits for nothing, only
+        // until the pool is there.
+        let names = |service: &&Arc<Service>| {
+            let asked = service.readable().and_then(|request| request.pool.as_ref());
+            asked == Some(name)
+        };
+        let namers = self.world.services.values().filter(names);
+        affected.extend(namers.map(|service| service.key.clone()));
         self.touch(affected);
         self.dirty.extend(self.waiting.iter().cloned());
     }

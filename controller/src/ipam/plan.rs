@@ -1,7 +1,7 @@
 //! The plan for one Service: what it keeps, takes and leaves, and what its condition says.
 //!
 //! The rules, in the order they are applied:
-//! 1. What a Service holds, it keeps, whatever became of pools, selectors and labels.
+//! 1. What a Service holds, it keeps (but see 5), whatever became of pools, selectors and labels.
 //! 2. It leaves an address only by its own doing: it stopped being ours, gave up the family, asked
 //!    for other addresses or another pool, agreed to be renumbered, or can no longer share with
 //!    those who were there before it. Except for the first, second and last of these it leaves
@@ -10,6 +10,8 @@
 //!    address that is ours to give is asked for too, beside what the Service has: it displaces
 //!    nothing.
 //! 4. Families still without an address get the best one there is.
+//! 5. One address a family is enough for a Service that asks for none by name. A second one, made
+//!    by another leader at the same time or asked for once and no longer, is released.
 
 use std::net::IpAddr;
 
@@ -162,6 +164,7 @@ impl World {
                     .asked
                     .extend(claims.filter(|claim| !request.addresses.contains(claim)));
                 self.review(service, request, &mut draft);
+                shed_surplus(service, request, &mut draft);
                 self.take_requested(service, &mut draft);
                 self.fill_families(service, &mut draft);
             }
@@ -331,6 +334,39 @@ impl World {
             take: draft.take,
             leave: draft.leave,
             outcome: Some(outcome),
+        }
+    }
+}
+
+/// Of several addresses of one family that it does not ask for by name, a Service keeps the one its
+/// status shows, else the lowest: every leader comes to the same. While what it asks for instead
+/// cannot be had, it keeps all of them.
+fn shed_surplus(service: &Service, request: &Request, draft: &mut Draft) {
+    for family in &service.families {
+        let of_family = |address: &IpAddr| Family::of(*address) == *family;
+        if request.addresses.iter().any(of_family) {
+            continue;
+        }
+        let asked = &draft.asked;
+        for held in [&mut draft.keep, &mut draft.displaced] {
+            let unasked = |kept: &&Kept| of_family(&kept.address) && !asked.contains(&kept.address);
+            let shown = |kept: &&Kept| {
+                let mut places = service.status.iter();
+                places.position(|address| *address == kept.address)
+            };
+            let place =
+                |kept: &&Kept| (shown(kept).unwrap_or(usize::MAX), Point::from(kept.address));
+            let Some(stays) = held.iter().filter(unasked).min_by_key(place) else {
+                continue;
+            };
+            let stays = stays.address;
+            held.retain(|kept| {
+                let surplus = unasked(&kept) && kept.address != stays;
+                if surplus {
+                    draft.leave.push(kept.address);
+                }
+                !surplus
+            });
         }
     }
 }

@@ -572,6 +572,19 @@ impl World {
             assert_eq!(plan.addresses(service), service.status, "{key}");
             let outcome = plan.outcome.unwrap();
             let message = &outcome.message;
+            let asked = service.readable().map(|request| &request.addresses);
+            for family in Family::ALL {
+                let of_family = |a: &&IpAddr| Family::of(**a) == family;
+                let mut asked = asked.into_iter().flatten();
+                let unasked = |a: &&IpAddr| of_family(a) && !service.external.contains(a);
+                assert!(
+                    service.request.is_err()
+                        || asked.any(|a| of_family(&a))
+                        || service.status.iter().filter(unasked).count() <= 1,
+                    "{key} has {:?} without asking",
+                    service.status
+                );
+            }
             assert!(plan.waits || outcome.assigned, "{key}: {message}");
         }
     }

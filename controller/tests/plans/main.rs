@@ -301,3 +301,16 @@ fn who_gives_up_the_family_it_asks_an_address_of_is_told_so() {
         world.says("web")
     );
 }
+
+#[test]
+fn a_holder_that_names_a_pool_to_come_moves_when_it_comes() {
+    let mut world = Situation::default();
+    world
+        .cidrs("p", &["192.0.2.0/30"])
+        .service("web", &[("landfall.dev/pool", "q")], |_| {})
+        .plain("web")
+        .service("web", &[("landfall.dev/pool", "q")], |_| {});
+    assert_eq!(world.has("web"), "192.0.2.0");
+    world.cidrs("q", &["198.51.100.0/30"]);
+    assert_eq!(world.has("web"), "198.51.100.0");
+}

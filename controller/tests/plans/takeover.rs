@@ -4,6 +4,8 @@ use landfall_controller::ipam::ServiceKey;
 use landfall_controller::ipam::address::Point;
 use landfall_controller::ipam::book::Stored;
 
+use serde_json::json;
+
 use crate::situation::Situation;
 
 /// What a watch says of records and Services, from one index to the other.
@@ -49,4 +51,44 @@ fn a_follower_that_takes_over_does_not_bring_back_what_the_leader_released() {
     assert_eq!(follower.has("web"), "192.0.2.3");
     let key = ServiceKey::new("blue", "web");
     assert_eq!(follower.index.world.book.held_by(&key).count(), 1);
+}
+
+#[test]
+fn of_two_addresses_that_two_leaders_made_the_one_its_status_shows_stays() {
+    let held = |address: &str| {
+        json!({"address": address, "poolRef": {"name": "p"}, "holders": [
+            {"kind": "Service", "namespace": "blue", "name": "web", "uid": "web"}]})
+    };
+    for (shown, stays) in [("192.0.2.2", "192.0.2.2"), ("", "192.0.2.1")] {
+        let mut world = Situation::default();
+        world
+            .record(held("192.0.2.1"))
+            .record(held("192.0.2.2"))
+            .silent("web", &[], |service| {
+                service.status = shown.parse().into_iter().collect();
+            })
+            .cidrs("p", &["192.0.2.0/29"]);
+        assert_eq!(world.has("web"), stays);
+        assert_eq!(world.index.world.book.entries().count(), 1);
+    }
+}
+
+#[test]
+fn a_typing_error_releases_none_of_several_addresses_asked_for() {
+    let mut world = Situation::default();
+    world
+        .cidrs("p", &["192.0.2.0/29"])
+        .service(
+            "web",
+            &[("landfall.dev/ips", "192.0.2.1,192.0.2.2")],
+            |_| {},
+        )
+        .service(
+            "web",
+            &[("landfall.dev/ips", "192.0.2.1;192.0.2.2")],
+            |_| {},
+        );
+    assert_eq!(world.has("web"), "192.0.2.1 192.0.2.2");
+    world.plain("web");
+    assert_eq!(world.has("web"), "192.0.2.1");
 }
