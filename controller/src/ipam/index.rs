@@ -19,7 +19,7 @@ use std::sync::Arc;
 use super::address::Point;
 use super::book::{Entry, Stored, service_key};
 use super::pool::{Pool, PoolError};
-use super::record::{diff, from_pool};
+use super::record::{diff, from_pool, pools_of};
 use super::service::{Labels, Service};
 use super::world::World;
 use super::{PoolName, ServiceKey, Turn};
@@ -122,6 +122,11 @@ impl Index {
         self.dirty_pools.insert(name.clone());
         if same {
             return;
+        }
+        // Before and after: who shared addresses with the old version no longer does.
+        if let Some(Ok(before)) = known {
+            self.dirty_pools
+                .extend(self.world.pools.overlapping(before));
         }
         let mut versions = Vec::new();
         if let Some(Ok(after)) = &pool {
@@ -311,6 +316,7 @@ impl Index {
 
     /// The one way an entry changes: pools are told, and what is free or shared now is offered.
     pub(super) fn change(&mut self, at: Point, edit: impl FnOnce(&mut Entry)) {
+        self.pools_at(at);
         self.world.book.set(at, edit);
         let want = self
             .world
@@ -324,19 +330,19 @@ impl Index {
         self.pools_at(at);
     }
 
+    /// The pools whose status may change with this address: those that cover it, and those its
+    /// record names or shall name. A pool may cover it no longer and still wait for it to drain.
     pub(super) fn pools_at(&mut self, at: Point) {
         for pool in self.world.pools.covering(at) {
             if !self.dirty_pools.contains(&pool.name) {
                 self.dirty_pools.insert(pool.name.clone());
             }
         }
-        let from = self
-            .world
-            .book
-            .get(at)
-            .and_then(|entry| entry.want.as_ref()?.pool_ref.as_ref());
-        if let Some(pool) = from.filter(|pool| !self.dirty_pools.contains(pool.name.as_str())) {
-            self.dirty_pools.insert(PoolName::from(pool.name.as_str()));
+        let entry = self.world.book.get(at);
+        for pool in entry.into_iter().flat_map(pools_of) {
+            if !self.dirty_pools.contains(pool) {
+                self.dirty_pools.insert(PoolName::from(pool));
+            }
         }
     }
 

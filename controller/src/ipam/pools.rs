@@ -52,18 +52,16 @@ impl Pools {
         }
     }
 
-    /// The pools that have addresses in common with this one.
+    /// The pools that have addresses in common with this one, whether it is known here or not.
     #[must_use]
     pub fn overlapping(&self, pool: &Pool) -> BTreeSet<PoolName> {
         let mut found = BTreeSet::new();
         for span in pool.usable.iter() {
-            for (_, pools) in self
-                .cover
-                .range(span.start..=span.end)
-                .map(|(_, segment)| segment)
-            {
-                found.extend(pools.iter().map(|other| other.name.clone()));
-            }
+            // A segment may begin before the span.
+            let first = self.covering(span.start);
+            let rest = self.cover.range(span.start..=span.end);
+            let rest = rest.flat_map(|(_, (_, pools))| pools);
+            found.extend(first.iter().chain(rest).map(|other| other.name.clone()));
         }
         found.remove(&pool.name);
         found

@@ -8,16 +8,15 @@ use super::service::Service;
 use super::step::Write;
 use super::{PoolName, ServiceKey};
 
+/// The pools a record names, and shall name.
+pub(super) fn pools_of(entry: &Entry) -> impl Iterator<Item = &str> {
+    let stored = entry.stored.as_ref().map(|stored| &stored.spec);
+    let specs = entry.want.iter().chain(stored);
+    specs.filter_map(|spec| Some(spec.pool_ref.as_ref()?.name.as_str()))
+}
+
 pub(super) fn from_pool(entry: &Entry, name: &PoolName) -> bool {
-    let wanted = entry.want.as_ref().and_then(|want| want.pool_ref.as_ref());
-    let stored = entry
-        .stored
-        .as_ref()
-        .and_then(|stored| stored.spec.pool_ref.as_ref());
-    wanted
-        .into_iter()
-        .chain(stored)
-        .any(|pool| *pool.name == *name.0)
+    pools_of(entry).any(|pool| *pool == *name.0)
 }
 
 /// What is left to write of an entry.

@@ -205,23 +205,24 @@ impl World {
         self.say(1, &Said::Pool(name, Some((spec, true))));
     }
 
+    /// Controllers look at the pools they were told of, and let go of those that have drained.
     fn finish_pools(&mut self) {
-        let named = |name: &PoolName| {
-            let mut refs = self
-                .records
-                .values()
-                .filter_map(|record| record.spec.pool_ref.as_ref());
-            refs.any(|pool| *pool.name == *name.0)
-        };
-        let done: Vec<PoolName> = self
-            .pools
-            .iter()
-            .filter(|(name, (_, draining))| *draining && !named(name))
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in done {
-            self.pools.remove(&name);
-            self.say(1, &Said::Pool(name, None));
+        for which in 0..self.controllers.len() {
+            if self.passive.contains(&which) {
+                continue;
+            }
+            let index = &mut self.controllers[which].index;
+            let mut looked = index.pop_pools();
+            looked.retain(|name| {
+                let known = index.world.pools.accepted(name);
+                known.is_some_and(|pool| pool.draining) && index.records_of(name) == 0
+            });
+            for name in looked {
+                if self.pools.get(&name).is_some_and(|(_, draining)| *draining) {
+                    self.pools.remove(&name);
+                    self.say(1, &Said::Pool(name, None));
+                }
+            }
         }
     }
 
@@ -495,6 +496,7 @@ impl World {
             }
         }
         self.check_rest();
+        self.check_pools();
         for (key, before) in &self.settled {
             let now = &self.services[key].status;
             assert!(
@@ -586,6 +588,20 @@ impl World {
                 );
             }
             assert!(plan.waits || outcome.assigned, "{key}: {message}");
+        }
+    }
+}
+
+impl World {
+    /// A pool that is being deleted is there only while a record names it.
+    fn check_pools(&self) {
+        for (name, (_, draining)) in &self.pools {
+            let mut refs = self
+                .records
+                .values()
+                .filter_map(|r| r.spec.pool_ref.as_ref());
+            let held = refs.any(|pool| *pool.name == *name.0);
+            assert!(!draining || held, "pool {name} hangs in deletion");
         }
     }
 }
