@@ -22,6 +22,12 @@ fn main() -> anyhow::Result<()> {
         .context("starting the runtime")?;
     runtime.block_on(async {
         let token = shutdown::token().context("installing signal handlers")?;
-        daemon::run(settings, token).await
+        let panicked = shutdown::on_panic(&token);
+        daemon::run(settings, token).await?;
+        anyhow::ensure!(
+            !panicked.load(std::sync::atomic::Ordering::Relaxed),
+            "a part of the announcer ended in a panic"
+        );
+        Ok(())
     })
 }

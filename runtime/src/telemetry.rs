@@ -25,7 +25,13 @@ pub enum TelemetryError {
     Twice(String),
 }
 
-/// Starts logging to standard error and writes the first line: program, version and kernel.
+/// What this program was built from; `LANDFALL_REVISION` of the build's environment says it.
+const REVISION: &str = match option_env!("LANDFALL_REVISION") {
+    Some(revision) => revision,
+    None => "unknown",
+};
+
+/// Starts logging to standard error and writes the first line: program, version, revision and kernel.
 ///
 /// # Errors
 /// When the level cannot be read, or logging was started before.
@@ -43,7 +49,7 @@ pub fn init(args: &CommonArgs, program: &str, version: &str) -> Result<(), Telem
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     }
     .map_err(|error| TelemetryError::Twice(error.to_string()))?;
-    tracing::info!(version, kernel = %kernel(), "{program} starts");
+    tracing::info!(version, revision = REVISION, kernel = %kernel(), "{program} starts");
     Ok(())
 }
 
