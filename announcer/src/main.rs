@@ -9,7 +9,7 @@ use landfall_runtime::{shutdown, telemetry};
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    telemetry::init(
+    let level = telemetry::init(
         &args.common,
         "landfall-announcer",
         env!("CARGO_PKG_VERSION"),
@@ -21,6 +21,9 @@ fn main() -> anyhow::Result<()> {
         .build()
         .context("starting the runtime")?;
     runtime.block_on(async {
+        level
+            .follow_signals()
+            .context("installing signal handlers")?;
         let token = shutdown::token().context("installing signal handlers")?;
         let panicked = shutdown::on_panic(&token);
         daemon::run(settings, token).await?;
