@@ -5,6 +5,7 @@ COPY hack/setup.sh hack/setup.sh
 COPY rust-toolchain.toml .
 RUN hack/setup.sh build
 COPY . .
+ARG LANDFALL_REVISION=unknown
 RUN cargo build --release --locked -p landfall-controller -p landfall-announcer
 
 FROM debian:bookworm-slim AS controller

@@ -7,6 +7,11 @@ CARGO ?= cargo
 # The Kubernetes programs of the lab: built once, found again in a moment.
 ASSETS = KUBEBUILDER_ASSETS="$$(hack/control-plane.sh)" LANDFALL_ENVOY="$$(hack/envoy.sh)"
 
+# What the binaries say in the first line of their logs.
+REVISION = $$(git describe --always --dirty 2>/dev/null || echo unknown)
+# Where the images are pushed to.
+REGISTRY ?= landfall
+
 .PHONY: help
 help: ## List every target
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,7 +33,7 @@ setup: ## Install what Landfall is built and tried with, by name from the packag
 .PHONY: build
 build: ## Build the binaries for use
 	@hack/setup.sh build
-	$(CARGO) build --release -p landfall-controller -p landfall-announcer
+	LANDFALL_REVISION=$(REVISION) $(CARGO) build --release -p landfall-controller -p landfall-announcer
 
 .PHONY: lint
 lint: ## Format check and clippy, warnings refused
@@ -63,7 +68,7 @@ fuzz-smoke: ## Fuzz every parser of what comes from the wire, a minute each (SEC
 
 .PHONY: bench-xdp
 bench-xdp: ## Nanoseconds per packet of the XDP programs (target/figures/bench-xdp.json)
-	@hack/setup.sh build
+	@hack/setup.sh
 	$(CARGO) bench -p landfall-bpf-lb --bench xdp
 
 .PHONY: bench-wire
@@ -82,9 +87,9 @@ benchmarks: ## Write docs/benchmarks.md from the figures of the bench targets
 	@hack/benchmarks.sh
 
 .PHONY: image
-image: ## Build the container images with docker
-	docker build --target controller -t landfall/landfall-controller:0.1.0 .
-	docker build --target announcer -t landfall/landfall-announcer:0.1.0 .
+image: ## Build the container images with docker (REGISTRY=… to name them for yours)
+	for part in controller announcer; do \
+	  docker build --target $$part --build-arg LANDFALL_REVISION=$(REVISION) -t $(REGISTRY)/landfall-$$part:0.1.0 .; done
 
 .PHONY: clean
 clean: ## Remove what was built here (not the cache of the control plane)

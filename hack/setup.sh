@@ -12,8 +12,8 @@ readonly BPF_LINKER=0.13.0
 readonly LLVM=22
 # command → Debian package that brings it
 readonly LAB_TOOLS=(
-  arping:iputils-arping curl:curl ethtool:ethtool ip:iproute2 ndisc6:ndisc6 nft:nftables
-  openssl:openssl ping:iputils-ping runc:runc
+  arping:iputils-arping curl:curl ethtool:ethtool ip:iproute2 ndisc6:ndisc6 nft:nftables nsenter:util-linux
+  openssl:openssl ping:iputils-ping runc:runc sysctl:procps
 )
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -66,10 +66,16 @@ setup_build() {
 }
 
 setup_lab() {
+  [ "$(uname -s)" = Linux ] || refuse "the lab is made of Linux network namespaces, and this is $(uname -s)" "use a Linux machine, a virtual one included"
+  local release
+  release=$(uname -r)
+  [ "$(printf '%s\n' 5.15 "$release" | sort -V | head -n 1)" = 5.15 ] ||
+    refuse "Linux $release is too old for the XDP programs" "use a machine with Linux 5.15 or newer"
   local missing=() tool
   for tool in "${LAB_TOOLS[@]}"; do
     command -v "${tool%%:*}" >/dev/null || missing+=("${tool##*:}")
   done
+  python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
   [ ${#missing[@]} -eq 0 ] || debian "${missing[@]}"
   hack/control-plane.sh >/dev/null
   hack/envoy.sh >/dev/null

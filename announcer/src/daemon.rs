@@ -22,7 +22,6 @@ use crate::cluster::{WatchErrors, Writer, watch_all};
 use crate::dataplane::director::{self, DirectorView};
 use crate::link::{Neighbours, monitor};
 use crate::metrics::{self, Sources};
-use crate::model::XdpState;
 use crate::responder::{self, Responder};
 use crate::session::{Clock, Guard, Session};
 use crate::settings::Settings;
@@ -191,10 +190,11 @@ async fn watch_readiness(
             );
         }
         let status = view.status();
-        if status.state == XdpState::Failed {
-            // The kernel path serves instead: a detail to read, not a reason to be replaced.
+        if status.problems.is_empty() {
             readiness.ready(DIRECTOR);
-            tracing::debug!(problems = ?status.problems, "director failed");
+        } else {
+            // The kernel path serves instead: a detail to read, not a reason to be replaced.
+            readiness.ready_without(DIRECTOR, status.problems.join("; "));
         }
     }
 }

@@ -9,7 +9,7 @@ use landfall_runtime::{shutdown, telemetry};
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    telemetry::init(
+    let level = telemetry::init(
         &args.common,
         "landfall-announcer",
         env!("CARGO_PKG_VERSION"),
@@ -21,7 +21,16 @@ fn main() -> anyhow::Result<()> {
         .build()
         .context("starting the runtime")?;
     runtime.block_on(async {
+        level
+            .follow_signals()
+            .context("installing signal handlers")?;
         let token = shutdown::token().context("installing signal handlers")?;
-        daemon::run(settings, token).await
+        let panicked = shutdown::on_panic(&token);
+        daemon::run(settings, token).await?;
+        anyhow::ensure!(
+            !panicked.load(std::sync::atomic::Ordering::Relaxed),
+            "a part of the announcer ended in a panic"
+        );
+        Ok(())
     })
 }

@@ -3,6 +3,7 @@
 //! Everything it does lives in the kernel, pinned: dropping a [`Director`] changes nothing, and
 //! loading one again takes over what is there, programs replaced and maps kept.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -92,8 +93,6 @@ pub struct Director {
     links: Links,
     /// What the maps hold; unknown after a failure.
     programmed: Option<Programmed>,
-    /// MAC addresses of our interfaces, as far as they were needed.
-    sources: Sources,
 }
 
 impl Director {
@@ -118,22 +117,35 @@ impl Director {
         classifier(&mut ebpf)
             .and_then(|tc| tc.load())
             .map_err(|source| LoadError::Program { program, source })?;
-        let maps = Maps::open(&maps_dir, settings)?;
+        let mut maps = Maps::open(&maps_dir, settings)?;
         let programmed = maps.read(settings)?;
-        let links = Links::new(links_dir);
+        let links = Links::new(links_dir, settings.tc_links);
         links.adopt(&mut ebpf)?;
+        let attached = links.interfaces()?;
+        for ifindex in maps.interfaces()? {
+            if !attached.contains(&ifindex) {
+                maps.remove_interface(ifindex)?;
+            }
+        }
         Ok(Self {
             settings: settings.clone(),
             ebpf,
             maps,
             links,
             programmed: Some(programmed),
-            sources: Sources::new(),
         })
     }
 
-    /// Puts the programs on an interface. Calling it again is harmless, and tells the data path
-    /// of a changed MAC address.
+    /// The interfaces that have the programs, those an earlier process attached included.
+    ///
+    /// # Errors
+    /// If the pins cannot be listed.
+    pub fn interfaces(&self) -> Result<BTreeSet<u32>, AttachError> {
+        self.links.interfaces()
+    }
+
+    /// Puts the programs on an interface. Calling it again is harmless and cheap, and tells the data
+    /// path of a changed MAC address.
     ///
     /// # Errors
     /// See [`AttachError`]; the interface is then as it was before.
@@ -150,7 +162,6 @@ impl Director {
         self.maps
             .set_interface(ifindex, mac)
             .map_err(|source| AttachError::Map { ifindex, source })?;
-        self.sources.insert(ifindex, mac);
         self.links.attach(&mut self.ebpf, ifindex, name, mode)
     }
 
@@ -160,7 +171,6 @@ impl Director {
     /// See [`AttachError`].
     pub fn detach(&mut self, ifindex: u32) -> Result<(), AttachError> {
         self.links.detach(ifindex)?;
-        self.sources.remove(&ifindex);
         self.maps
             .remove_interface(ifindex)
             .map_err(|source| AttachError::Map { ifindex, source })
@@ -175,18 +185,12 @@ impl Director {
             Some(programmed) => programmed,
             None => self.maps.read(&self.settings)?,
         };
-        for hop in desired.hops.values() {
-            if !self.sources.contains_key(&hop.ifindex)
-                && let Ok(mac) = interface::name(hop.ifindex).and_then(|name| interface::mac(&name))
-            {
-                self.sources.insert(hop.ifindex, mac);
-            }
-        }
-        let (mut applied, mut next) = self.carry_out(&now, desired)?;
+        let sources = sources(desired);
+        let (mut applied, mut next) = self.carry_out(&now, desired, &sources)?;
         if !applied.refused.is_empty() && applied.operations > 0 {
             // What was removed has made room.
             let before = applied.operations;
-            (applied, next) = self.carry_out(&next, desired)?;
+            (applied, next) = self.carry_out(&next, desired, &sources)?;
             applied.operations += before;
         }
         self.programmed = Some(next);
@@ -197,8 +201,9 @@ impl Director {
         &mut self,
         now: &Programmed,
         desired: &Desired,
+        sources: &Sources,
     ) -> Result<(Applied, Programmed), ApplyError> {
-        let plan = plan(now, desired, &self.sources, &self.settings);
+        let plan = plan(now, desired, sources, &self.settings);
         for operation in &plan.operations {
             self.maps.carry_out(operation)?;
         }
@@ -230,7 +235,7 @@ impl Director {
     /// See [`LoadError`].
     pub fn remove(settings: &Settings) -> Result<(), LoadError> {
         let (maps_dir, links_dir) = directories(settings);
-        Links::new(links_dir).detach_all()?;
+        Links::new(links_dir, settings.tc_links).detach_all()?;
         match fs::remove_dir_all(&settings.pin_dir) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => Err(LoadError::Directory {
                 path: maps_dir,
@@ -239,6 +244,16 @@ impl Director {
             _ => Ok(()),
         }
     }
+}
+
+/// The MAC addresses of the interfaces behind which the hops are, as they are now.
+fn sources(desired: &Desired) -> Sources {
+    let interfaces: BTreeSet<u32> = desired.hops.values().map(|hop| hop.ifindex).collect();
+    let mac = |ifindex| interface::name(ifindex).and_then(|name| interface::mac(&name));
+    interfaces
+        .into_iter()
+        .filter_map(|ifindex| Some((ifindex, mac(ifindex).ok()?)))
+        .collect()
 }
 
 /// Loads an object against the maps pinned for `settings`.

@@ -5,6 +5,7 @@
 //!
 //! Invariant: a program of somebody else is never replaced or removed.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -56,7 +57,7 @@ impl fmt::Display for XdpPath {
 pub struct Attached {
     /// Where the XDP program runs.
     pub path: XdpPath,
-    /// It was there already and has been replaced by this version, without a gap.
+    /// It was there already; another version of it has been replaced without a gap.
     pub replaced: bool,
 }
 
@@ -117,11 +118,23 @@ const FILTER_HANDLE: TcHandle = TcHandle::new(0, 1);
 #[derive(Debug)]
 pub(crate) struct Links {
     directory: PathBuf,
+    /// Whether the kernel has links for TC programs.
+    tc_links: bool,
 }
 
 impl Links {
-    pub(crate) fn new(directory: PathBuf) -> Self {
-        Self { directory }
+    pub(crate) fn new(directory: PathBuf, tc_links: bool) -> Self {
+        Self {
+            directory,
+            tc_links,
+        }
+    }
+
+    /// The interfaces that have the programs, by their pins.
+    pub(crate) fn interfaces(&self) -> Result<BTreeSet<u32>, AttachError> {
+        let pins = self.pins()?;
+        let index = |path: &PathBuf| file_name(path).rsplit('-').next()?.parse().ok();
+        Ok(pins.iter().filter_map(index).collect())
     }
 
     /// Replaces the programs on all interfaces that have them by the ones in `ebpf`. Links whose
@@ -150,7 +163,8 @@ impl Links {
         Ok(())
     }
 
-    /// Attaches both programs to an interface, or replaces them there.
+    /// Attaches both programs to an interface, or replaces them there. Where they run already, this is two look-ups:
+    /// replacing a program waits for every CPU to have left the old one.
     pub(crate) fn attach(
         &self,
         ebpf: &mut Ebpf,
@@ -158,12 +172,45 @@ impl Links {
         name: &str,
         mode: AttachMode,
     ) -> Result<Attached, AttachError> {
+        if let Some(path) = self.running(ebpf, ifindex, name)? {
+            return Ok(Attached {
+                path,
+                replaced: true,
+            });
+        }
         let had_egress = self.attach_egress(ebpf, ifindex, name)?;
         let attached = self.attach_xdp(ebpf, ifindex, name, mode);
         if attached.is_err() && !had_egress {
-            remove_pin(&self.egress(ifindex))?;
+            self.detach_egress(ifindex)?;
         }
         attached
+    }
+
+    /// Where this very program runs on the interface, with the other one beside it.
+    fn running(
+        &self,
+        ebpf: &mut Ebpf,
+        ifindex: u32,
+        name: &str,
+    ) -> Result<Option<XdpPath>, AttachError> {
+        let pinned = [XdpPath::Native, XdpPath::Generic]
+            .into_iter()
+            .find(|path| self.xdp(*path, ifindex).exists());
+        let Some(path) = pinned.filter(|_| self.egress(ifindex).exists()) else {
+            return Ok(None);
+        };
+        let here = interface::xdp_program(ifindex).map_err(|source| AttachError::Interface {
+            name: name.to_owned(),
+            source,
+        })?;
+        let ours = xdp_program(ebpf)
+            .and_then(|program| Ok(program.info()?.id()))
+            .map_err(|source| AttachError::Program {
+                program: names::XDP,
+                name: name.to_owned(),
+                source,
+            })?;
+        Ok((here == Some(ours)).then_some(path))
     }
 
     fn attach_xdp(
@@ -242,7 +289,7 @@ impl Links {
             remove_pin(&path)?;
         }
         let program = classifier(ebpf).map_err(failed)?;
-        if !has_tc_links() {
+        if !self.tc_links {
             attach_filter(program, name).map_err(failed)?;
             return Ok(false);
         }
@@ -261,8 +308,12 @@ impl Links {
         for path in [XdpPath::Native, XdpPath::Generic] {
             remove_pin(&self.xdp(path, ifindex))?;
         }
+        self.detach_egress(ifindex)
+    }
+
+    fn detach_egress(&self, ifindex: u32) -> Result<(), AttachError> {
         remove_pin(&self.egress(ifindex))?;
-        if !has_tc_links()
+        if !self.tc_links
             && let Ok(name) = interface::name(ifindex)
         {
             detach_filter(&name)?;
@@ -272,8 +323,8 @@ impl Links {
 
     /// Takes the programs off all interfaces.
     pub(crate) fn detach_all(&self) -> Result<(), AttachError> {
-        for path in self.pins()? {
-            remove_pin(&path)?;
+        for ifindex in self.interfaces()? {
+            self.detach(ifindex)?;
         }
         Ok(())
     }
@@ -401,7 +452,8 @@ fn remove_pin(path: &Path) -> Result<(), AttachError> {
     fs::remove_file(path).map_err(failed)
 }
 
-fn has_tc_links() -> bool {
+/// Links for TC programs came with Linux 6.6.
+pub(crate) fn has_tc_links() -> bool {
     KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0))
 }
 

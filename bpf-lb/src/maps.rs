@@ -145,6 +145,11 @@ impl Maps {
         self.interfaces.insert(ifindex, as_key(mac), 0)
     }
 
+    /// The interfaces it knows.
+    pub(crate) fn interfaces(&self) -> Result<Vec<u32>, MapError> {
+        self.interfaces.keys().collect()
+    }
+
     pub(crate) fn remove_interface(&mut self, ifindex: u32) -> Result<(), MapError> {
         gone(self.interfaces.remove(&ifindex))
     }

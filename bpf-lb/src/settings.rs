@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::maglev;
+use crate::{links, maglev};
 
 /// What [`crate::Director::load`] needs to know. Changing a size on a running node rebuilds the
 /// maps that depend on it; everything else is kept over a restart.
@@ -24,6 +24,8 @@ pub struct Settings {
     pub connections6: u32,
     /// New connections that one CPU may record in a second.
     pub insert_budget: u32,
+    /// TC programs are attached by links, which Linux has since 6.6; by a `clsact` filter otherwise.
+    pub tc_links: bool,
 }
 
 impl Settings {
@@ -39,6 +41,7 @@ impl Settings {
             connections4: 262_144,
             connections6: 65_536,
             insert_budget: 100_000,
+            tc_links: links::has_tc_links(),
         }
     }
 

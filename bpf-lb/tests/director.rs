@@ -9,8 +9,8 @@
 
 mod support;
 
-use landfall_bpf_lb::Verdict;
 use landfall_bpf_lb::desired::{BackendState, Protocol};
+use landfall_bpf_lb::{AttachMode, Verdict};
 use support::Node;
 use support::frames::{CLIENT_MAC, Flow, Shape, frame, see, shaped};
 use support::run::{NEXT, PASS, REDIRECT, TX, receive, send};
@@ -178,13 +178,44 @@ fn checksums_stay_exact_over_every_client_port() {
         director
             .apply(&family.desired(Protocol::Udp, node.ifindex, &local))
             .unwrap();
-        // Some of the sums come out as zero, which UDP writes as all ones.
-        for port in (1..=u16::MAX).step_by(17) {
-            let mut flow = family.flow(Protocol::Udp);
+        let at = |flow: Flow, port| {
+            let mut flow = flow;
             flow.client.set_port(port);
-            let ran = receive(&mut director, node.ifindex, &frame(flow));
+            flow
+        };
+        let sum = |flow| see(&frame(flow)).checksum;
+        let pod = |flow| Flow {
+            to: family.pods[0],
+            ..flow
+        };
+        // A sum of zero is written as all ones. Every port at which that happens, before or behind the
+        // translation, and every seventeenth of the others.
+        let flow = family.flow(Protocol::Udp);
+        let ones = |port: &u16| {
+            [at(flow, *port), pod(at(flow, *port))]
+                .map(sum)
+                .contains(&0xffff)
+        };
+        let special: Vec<u16> = (1..=u16::MAX).filter(ones).collect();
+        assert!(special.iter().any(|port| sum(at(flow, *port)) == 0xffff));
+        assert!(
+            special
+                .iter()
+                .any(|port| sum(pod(at(flow, *port))) == 0xffff)
+        );
+        for port in (1..=u16::MAX).step_by(17).chain(special) {
+            let ran = receive(&mut director, node.ifindex, &frame(at(flow, port)));
             assert_eq!(ran.verdict(), Verdict::Delivered);
-            assert_eq!(see(&ran.frame).to, family.pods[0]);
+            assert_eq!(see(&ran.frame).checksum, sum(pod(at(flow, port))), "{port}");
+            let mut reply = family.reply(Protocol::Udp);
+            reply.to.set_port(port);
+            let ran = send(&mut director, &frame(reply));
+            assert_eq!(ran.verdict(), Verdict::ReplyRewritten);
+            let whole = Flow {
+                client: family.vip,
+                ..reply
+            };
+            assert_eq!(see(&ran.frame).checksum, sum(whole), "reply to {port}");
         }
     }
 }
@@ -209,7 +240,45 @@ fn a_hop_behind_another_interface_is_redirected_to() {
             (REDIRECT, Verdict::DirectedElsewhere)
         );
         assert_eq!(see(&ran.frame).destination_mac, HOPS[0]);
+        let tags = vec![7];
+        let tagged = shaped(
+            family.flow(Protocol::Tcp),
+            &Shape {
+                tags,
+                ..Shape::default()
+            },
+        );
+        let ran = receive(&mut director, node.ifindex, &tagged);
+        assert_eq!((ran.action, ran.verdict()), (PASS, Verdict::Tagged));
+        assert_eq!(ran.frame, tagged);
     }
+}
+
+#[test]
+fn a_node_whose_own_mac_address_changes_directs_with_the_new_one() {
+    needs_root!("a_node_whose_own_mac_address_changes_directs_with_the_new_one");
+    let node = Node::new();
+    let mut director = node.director();
+    let [family, _] = families();
+    let remote = [(0, Some(0), BackendState::Active)];
+    let desired = family.desired(Protocol::Tcp, node.ifindex, &remote);
+    director.apply(&desired).unwrap();
+    support::ip(&["link", "set", "seg0", "address", "02:4c:46:00:00:99"]);
+    let destination = [0x02, 0x4c, 0x46, 0, 0, 0x99];
+    director.apply(&desired).unwrap();
+    director
+        .attach(node.ifindex, "seg0", AttachMode::Auto)
+        .unwrap();
+    let sent = shaped(
+        family.flow(Protocol::Tcp),
+        &Shape {
+            destination,
+            ..Shape::default()
+        },
+    );
+    let ran = receive(&mut director, node.ifindex, &sent);
+    assert_eq!(ran.verdict(), Verdict::Directed);
+    assert_eq!(see(&ran.frame).source_mac, destination);
 }
 
 #[test]

@@ -175,6 +175,63 @@ fn a_vanished_interface_does_not_stand_in_a_restarts_way() {
 }
 
 #[test]
+fn interfaces_that_came_and_went_leave_room_for_others() {
+    needs_root!("interfaces_that_came_and_went_leave_room_for_others");
+    let node = Node::new();
+    // As many as the map of interfaces holds.
+    let mut director = Director::load(&node.settings).unwrap();
+    for number in 0..64 {
+        let name = format!("gone{number}");
+        run_command("ip", &["link", "add", &name, "type", "veth"]);
+        let index = support::index(&name);
+        director.attach(index, &name, AttachMode::Auto).unwrap();
+        run_command("ip", &["link", "del", &name]);
+    }
+    director
+        .attach(node.ifindex, "seg0", AttachMode::Auto)
+        .expect_err("no room, for nobody took the others off");
+    drop(director);
+    let mut director = Director::load(&node.settings).unwrap();
+    assert!(director.interfaces().unwrap().is_empty());
+    director
+        .attach(node.ifindex, "seg0", AttachMode::Auto)
+        .unwrap();
+}
+
+#[test]
+fn a_restart_knows_the_interfaces_it_is_attached_to() {
+    needs_root!("a_restart_knows_the_interfaces_it_is_attached_to");
+    let node = Node::new();
+    drop(node.director());
+    let director = Director::load(&node.settings).unwrap();
+    assert_eq!(director.interfaces().unwrap(), [node.ifindex].into());
+}
+
+#[test]
+fn before_tc_had_links_a_filter_does_the_same_and_is_removed_as_well() {
+    needs_root!("before_tc_had_links_a_filter_does_the_same_and_is_removed_as_well");
+    let mut node = Node::new();
+    node.settings.tc_links = false;
+    let filters = || run_command("tc", &["filter", "show", "dev", "seg0", "egress"]);
+    let mut director = node.director();
+    assert!(filters().contains("landfall_egress"), "{}", filters());
+    director
+        .attach(node.ifindex, "seg0", AttachMode::Auto)
+        .unwrap();
+    drop(director);
+    // A restart replaces it: there is one, not two.
+    let mut director = node.director();
+    assert_eq!(filters().matches("handle").count(), 1, "{}", filters());
+    director.detach(node.ifindex).unwrap();
+    assert!(!filters().contains("landfall_egress"), "{}", filters());
+    director
+        .attach(node.ifindex, "seg0", AttachMode::Auto)
+        .unwrap();
+    Director::remove(&node.settings).unwrap();
+    assert!(!filters().contains("landfall_egress"), "{}", filters());
+}
+
+#[test]
 fn changed_sizes_make_new_tables_and_keep_connections() {
     needs_root!("changed_sizes_make_new_tables_and_keep_connections");
     let node = Node::new();

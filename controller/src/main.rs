@@ -9,11 +9,12 @@ use landfall_runtime::{shutdown, telemetry};
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    telemetry::init(
+    let level = telemetry::init(
         &args.common,
         "landfall-controller",
         env!("CARGO_PKG_VERSION"),
     )?;
+    level.follow_signals()?;
     let token = shutdown::token()?;
     let client = kube::Client::try_default().await?;
     let settings = Settings::resolve(&args);

@@ -21,6 +21,63 @@ pub const ADDRESS_CONFLICT: &str = "AddressConflict";
 /// On a LoadBalancerIP: whether its pool no longer covers it, or no longer admits its holder.
 pub const OUT_OF_POOL: &str = "OutOfPool";
 
+/// On a policy that forwards by XDP: whether the director runs on every node that has it to.
+pub const DIRECTOR_READY: &str = "DirectorReady";
+
+/// Every condition: on which kind, its type, and what `True` says.
+pub const ALL: [(&str, &str, &str); 10] = [
+    (
+        "Service",
+        ADDRESS_ASSIGNED,
+        "it has its addresses; otherwise the reason is one of those below",
+    ),
+    (
+        "Service",
+        SERVICE_ANNOUNCED,
+        "a node answers for each of its addresses; otherwise the message says for which not, and why",
+    ),
+    (
+        "LoadBalancerIPPool",
+        ACCEPTED,
+        "its blocks can be read; otherwise the message names the block",
+    ),
+    (
+        "LoadBalancerIPPool",
+        OVERLAP,
+        "other pools contain some of its addresses; the message names them",
+    ),
+    (
+        "LoadBalancerIPPool",
+        EXHAUSTED,
+        "a family has no address left to give",
+    ),
+    (
+        "LoadBalancerIP",
+        ANNOUNCED,
+        "its owner answers for it, and on which interfaces",
+    ),
+    (
+        "LoadBalancerIP",
+        ADDRESS_CONFLICT,
+        "a foreign host uses it; the message has its Ethernet address",
+    ),
+    (
+        "LoadBalancerIP",
+        OUT_OF_POOL,
+        "its pool no longer covers it, or would no longer give it to its holder",
+    ),
+    (
+        "L2AnnouncementPolicy",
+        ACCEPTED,
+        "all of it is in force; otherwise the message names what is not",
+    ),
+    (
+        "L2AnnouncementPolicy",
+        DIRECTOR_READY,
+        "no node reports that its XDP director cannot run; only with `loadBalancing: XDP`",
+    ),
+];
+
 /// Why a Service has, or has not, its addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AssignedReason {

@@ -94,3 +94,48 @@ fn router(admin: Arc<Admin>) -> Router {
             get(move || ready(axum::Json((state.state)()))),
         )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    async fn get(address: SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn it_tells_whether_the_process_lives_is_ready_and_what_it_counts() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let readiness = Readiness::waiting_for(&["caches"]);
+        let mut registry = Registry::default();
+        let counter = prometheus_client::metrics::counter::Counter::<u64>::default();
+        registry.register("landfall_tries", "Tries", counter);
+        let admin = Admin {
+            readiness: readiness.clone(),
+            registry,
+            state: Box::new(|| serde_json::json!({"addresses": 3})),
+        };
+        let server = axum::serve(listener, router(Arc::new(admin)));
+        tokio::spawn(server.into_future());
+        assert!(get(address, "/livez").await.starts_with("HTTP/1.1 200 "));
+        let waiting = get(address, "/readyz").await;
+        assert!(waiting.starts_with("HTTP/1.1 503 ") && waiting.contains("[-]caches: starting"));
+        readiness.ready("caches");
+        assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200 "));
+        let metrics = get(address, "/metrics").await;
+        assert!(metrics.contains(OPENMETRICS) && metrics.contains("landfall_tries_total 0"));
+        assert!(
+            get(address, "/debug/state")
+                .await
+                .contains("\"addresses\":3")
+        );
+    }
+}

@@ -1,4 +1,5 @@
-//! Flags that every binary has. A flag `--x-y` is also the environment variable `LANDFALL_X_Y`.
+//! Flags that every binary has. A flag `--x-y` is also the environment variable `LANDFALL_X_Y`; what a Pod knows of itself
+//! (`NODE_NAME`, `POD_NAME`, `POD_NAMESPACE`) has the names of the downward API.
 
 use std::net::SocketAddr;
 use std::time::Duration;

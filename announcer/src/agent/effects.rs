@@ -45,8 +45,8 @@ pub struct Effects {
 pub struct DataPath {
     /// Frontends, backends, hops.
     pub desired: Desired,
-    /// Interfaces to attach to.
-    pub attach: BTreeMap<IfIndex, String>,
+    /// Interfaces to attach to: name, and Ethernet address, so that another one is a change.
+    pub attach: BTreeMap<IfIndex, (String, Mac)>,
     /// Neighbours to keep resolved.
     pub track: BTreeSet<(IpAddr, IfIndex)>,
 }

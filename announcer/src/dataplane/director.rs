@@ -1,19 +1,19 @@
 //! The task that owns the director: loads it when it is first wanted, attaches, applies.
 //!
-//! A node where it cannot be loaded says so and goes on: its traffic takes the kernel's path. What
-//! is programmed stays when this process ends, so that a restart drops nothing.
+//! A node where it cannot be loaded, or must not be, says so and goes on: its traffic takes the kernel's path, and
+//! nothing an earlier process left attached stands in the way, for nobody would keep its tables right. What is
+//! programmed stays when this process ends, so that a restart drops nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use landfall_bpf_lb::{AttachMode, Director, Settings, Verdict};
+use landfall_bpf_lb::{AttachError, AttachMode, Director, Settings, Verdict};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::{DataPath, Input};
-use crate::link::IfIndex;
 use crate::model::XdpState;
 
 /// Between two attempts at what failed.
@@ -42,7 +42,6 @@ pub struct DirectorView {
 #[derive(Default)]
 struct Work {
     director: Option<Director>,
-    attached: BTreeMap<IfIndex, (String, String)>,
 }
 
 /// How the director is doing.
@@ -142,6 +141,7 @@ impl Work {
         } else if let Some(mode) = settings.mode {
             self.put_up(settings, mode, path, &mut status);
         } else {
+            self.take_down(settings, &mut status);
             status
                 .problems
                 .push("--xdp-mode=off: XDP policies take the kernel's path here".into());
@@ -159,15 +159,14 @@ impl Work {
         status
     }
 
-    /// No policy wants it: nothing of it stays on the node, also not from an earlier process.
+    /// Nothing of it stays on the node, also not from an earlier process.
     fn take_down(&mut self, settings: &DirectorSettings, status: &mut DirectorStatus) {
         let left_over = settings.load.pin_dir.join("maps").exists();
         if self.director.take().is_none() && !left_over {
             return;
         }
-        self.attached.clear();
         match Director::remove(&settings.load) {
-            Ok(()) => tracing::info!("XDP director removed: no policy asks for it"),
+            Ok(()) => tracing::info!("XDP director removed from this node"),
             Err(error) => status
                 .problems
                 .push(format!("removing the director: {error}")),
@@ -185,6 +184,7 @@ impl Work {
             match Director::load(&settings.load) {
                 Ok(director) => self.director = Some(director),
                 Err(error) => {
+                    self.take_down(settings, status);
                     status.state = XdpState::Failed;
                     let chain = with_causes(&error);
                     status
@@ -197,13 +197,8 @@ impl Work {
         let Some(director) = &mut self.director else {
             return;
         };
-        for (index, _) in self.attached.clone() {
-            if !path.attach.contains_key(&index) {
-                self.attached.remove(&index);
-                if let Err(error) = director.detach(index) {
-                    status.problems.push(with_causes(&error));
-                }
-            }
+        for error in detach_others(director, path) {
+            status.problems.push(with_causes(&error));
         }
         // Tables first: what is attached after them finds them filled.
         match director.apply(&path.desired) {
@@ -217,25 +212,35 @@ impl Work {
             }
             Err(error) => status.problems.push(with_causes(&error)),
         }
-        for (index, name) in &path.attach {
+        for (index, (name, _)) in &path.attach {
             match director.attach(*index, name, mode) {
                 Ok(attached) => {
-                    self.attached
-                        .insert(*index, (name.clone(), attached.path.to_string()));
+                    let path = attached.path.to_string();
+                    status.interfaces.insert(name.clone(), path);
                 }
-                Err(error) => {
-                    self.attached.remove(index);
-                    status.problems.push(with_causes(&error));
-                }
+                Err(error) => status.problems.push(with_causes(&error)),
             }
         }
-        status.interfaces = self.attached.values().cloned().collect();
-        status.state = if self.attached.is_empty() {
+        status.state = if status.interfaces.is_empty() {
             XdpState::Failed
         } else {
             XdpState::Ready
         };
     }
+}
+
+/// Takes the programs off every interface that is not wanted, whoever attached them.
+fn detach_others(director: &mut Director, path: &DataPath) -> Vec<AttachError> {
+    let attached = match director.interfaces() {
+        Ok(attached) => attached,
+        Err(error) => return vec![error],
+    };
+    let others = attached
+        .into_iter()
+        .filter(|index| !path.attach.contains_key(index));
+    others
+        .filter_map(|index| director.detach(index).err())
+        .collect()
 }
 
 /// An error with everything that led to it.

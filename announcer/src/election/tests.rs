@@ -360,3 +360,41 @@ proptest! {
         prop_assert_eq!(order(address, &forward, &load), order(address, &backward, &load));
     }
 }
+
+#[test]
+fn a_silent_session_that_cannot_be_expired_is_tried_less_and_less_often() {
+    let mut election = Election::new(node("n1"), Settings::for_duration(secs(15)));
+    let me = SessionId::new("s1");
+    election.observe(Event::SessionStarted(me.clone(), secs(0)), secs(0));
+    election.observe(Event::LeaseSeen(node("n2"), lease("s2", 1)), secs(0));
+    let seen = Event::RecordSeen(VIP, record(1, Some(owner("n2", "s2"))));
+    election.observe(seen, secs(0));
+    election.observe(contest(&["n1", "n2"]), secs(0));
+    let mut attempts = Vec::new();
+    for tick in 0..6_000_u64 {
+        let now = Duration::from_millis(tick * 100);
+        election.observe(Event::Renewed(me.clone(), now), now);
+        let decision = election.decide(now);
+        if decision
+            .writes
+            .iter()
+            .any(|w| matches!(w, Write::Expire { .. }))
+        {
+            attempts.push(now);
+            election.observe(Event::InquiryEnded(node("n2")), now);
+        }
+    }
+    assert!((5..20).contains(&attempts.len()), "{attempts:?}");
+    // And once the Lease says something new, the next time is a first time.
+    let later = secs(600);
+    election.observe(Event::LeaseSeen(node("n2"), lease("s2", 2)), later);
+    let until = later + secs(17) + Settings::for_duration(secs(15)).retry_max;
+    election.observe(Event::Renewed(me, until), until);
+    let again = election.decide(until);
+    assert!(
+        again
+            .writes
+            .iter()
+            .any(|w| matches!(w, Write::Expire { .. }))
+    );
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::compiled::{CompiledPolicy, compile};
 use super::refusal::Unannounced;
 use crate::election::Candidate;
-use crate::model::{Interface, Lbip, Readiness, Service, World};
+use crate::model::{Interface, Lbip, Readiness, Service, World, XdpState};
 use crate::names::{NodeName, PolicyName, ServiceKey};
 
 /// What is to be announced, and by whom it may be.
@@ -201,6 +201,9 @@ fn fill_candidates(
             return;
         }
     }
+    if plan.xdp {
+        prefer_directors(&mut nodes, world);
+    }
     plan.candidates = nodes
         .into_iter()
         .map(|(node, weight)| Candidate {
@@ -208,6 +211,17 @@ fn fill_candidates(
             weight,
         })
         .collect();
+}
+
+/// A node whose director cannot run forwards by the kernel, which works; one whose director runs is better.
+fn prefer_directors(nodes: &mut BTreeMap<&NodeName, i64>, world: &World) {
+    let fails = |node: &NodeName| {
+        let peer = world.peers.get(node);
+        peer.is_some_and(|peer| peer.xdp == XdpState::Failed)
+    };
+    if nodes.keys().any(|node| !fails(node)) {
+        nodes.retain(|node, _| !fails(node));
+    }
 }
 
 fn nodes_with_endpoints(world: &World, service: &ServiceKey) -> BTreeSet<NodeName> {

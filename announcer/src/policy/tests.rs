@@ -117,6 +117,20 @@ fn a_policy_without_selectors_takes_every_node_with_an_interface() {
 }
 
 #[test]
+fn a_node_whose_director_runs_is_preferred_and_others_serve_where_there_is_none() {
+    let mut world = world();
+    policy_named(&mut world, "all", json!({"loadBalancing": "XDP"}));
+    let fail = |world: &mut World, name: &str| {
+        let peer = world.peers.get_mut(&NodeName::new(name)).unwrap();
+        peer.xdp = XdpState::Failed;
+    };
+    fail(&mut world, "n1");
+    assert_eq!(candidates(&planned(&world)), ["n2"]);
+    fail(&mut world, "n2");
+    assert_eq!(candidates(&planned(&world)), ["n1", "n2"]);
+}
+
+#[test]
 fn a_users_label_cannot_stand_for_the_services_name() {
     let mut world = world();
     let forged = ("io.kubernetes.service.name".to_owned(), "db".to_owned());

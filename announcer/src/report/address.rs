@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use landfall_crds::conditions::{ADDRESS_CONFLICT, ANNOUNCED, Verdict};
+use landfall_crds::conditions::{ADDRESS_CONFLICT, ANNOUNCED, Verdict, find};
 use landfall_crds::{LoadBalancerIPStatus, Owner};
 
 use super::{Conflict, Report, View, put};
@@ -157,6 +157,12 @@ fn unowned(
     let mut status = lbip.status.clone();
     let before = status.conditions.clone();
     if let Some(conflict) = conflict {
+        // Candidates see it from different interfaces, or different hosts. The first to tell is enough; the reporter
+        // may correct it, and nobody else: two who correct each other would never end.
+        let told = find(&before, ADDRESS_CONFLICT).is_some_and(|c| c.status == "True");
+        if told && !view.is_reporter() {
+            return None;
+        }
         let verdict = Verdict {
             type_: ANNOUNCED,
             status: Some(false),

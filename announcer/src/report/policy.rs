@@ -1,14 +1,11 @@
 //! Status of policies.
 
-use landfall_crds::conditions::{ACCEPTED, Verdict, find};
+use landfall_crds::conditions::{ACCEPTED, DIRECTOR_READY, Verdict, find};
 use landfall_crds::{L2AnnouncementPolicyStatus, LoadBalancing};
 
 use super::{Report, View, says_the_same};
 use crate::model::XdpState;
 use crate::policy::PolicyOutcome;
-
-/// Whether the XDP director runs wherever a policy needs it.
-const DIRECTOR_READY: &str = "DirectorReady";
 
 pub(super) fn reports(view: View<'_>) -> Vec<Report> {
     if !view.is_reporter() {

@@ -323,3 +323,33 @@ fn a_defect_of_a_policy_is_reported_once_by_the_reporter() {
     scene.world.policies.get_mut(&name).unwrap().status = *status.clone();
     assert_eq!(scene.seen_by("n1"), []);
 }
+
+#[test]
+fn two_candidates_that_see_a_conflict_differently_do_not_correct_each_other_for_ever() {
+    let mut scene = Scene::new();
+    let vip = ip("192.0.2.10");
+    let mut writes = 0;
+    for round in 0..10 {
+        let before = writes;
+        for (node, interface) in [("n2", "ens3"), ("n1", "eth0")] {
+            let conflict = Conflict {
+                mac: "02:00:00:00:00:c8".into(),
+                interface: interface.into(),
+                at_probe: true,
+            };
+            scene.conflicts = BTreeMap::from([(vip, conflict)]);
+            for report in scene.seen_by(node) {
+                if let Report::Address(address, status) = report {
+                    scene.world.lbips.get_mut(&address).unwrap().status = *status;
+                    writes += 1;
+                }
+            }
+        }
+        assert!(round < 1 || writes == before, "round {round}");
+    }
+    let status = &scene.world.lbips[&vip].status;
+    assert_eq!(
+        find(&status.conditions, ADDRESS_CONFLICT).unwrap().status,
+        "True"
+    );
+}

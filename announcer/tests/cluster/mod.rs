@@ -334,6 +334,11 @@ impl Cluster {
 
     /// Starts the announcer of a node, with sessions of three seconds.
     pub(crate) fn announce(&mut self, node: &str) {
+        self.announce_with(node, &[]);
+    }
+
+    /// The same with more flags.
+    pub(crate) fn announce_with(&mut self, node: &str, flags: &[&str]) {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -362,6 +367,7 @@ impl Cluster {
             ])
             .arg("--bpf-pin-dir")
             .arg(self.logs.path().join("bpf").join(node))
+            .args(flags)
             .env("KUBECONFIG", self.plane.kubeconfig("announcer"))
             .stdout(Stdio::null())
             .stderr(log)
@@ -402,12 +408,13 @@ impl Cluster {
     /// A pod with this address on a node: a server that answers with the node's name and the
     /// client's address, and its EndpointSlice.
     pub(crate) async fn backend(&self, service: &str, node: &str, address: &str) {
-        let (length, family) = if address.contains(':') {
-            (128, "IPv6")
+        // Without `nodad` nobody can bind to an IPv6 address before the kernel gets round to it, on `lo` as well.
+        let (prefix, family) = if address.contains(':') {
+            ("128 nodad", "IPv6")
         } else {
-            (32, "IPv4")
+            ("32", "IPv4")
         };
-        self.ip(node, &format!("address add {address}/{length} dev lo"));
+        self.ip(node, &format!("address add {address}/{prefix} dev lo"));
         let (namespace, name, end) = (self.net.name(node), node.to_owned(), self.end.clone());
         let listen = SocketAddr::new(address.parse().unwrap(), 8080);
         let (listening, is_listening) = tokio::sync::oneshot::channel();

@@ -67,6 +67,7 @@ verdicts! {
     NotFrontend = "pass_not_frontend", Pass, "Not addressed to a frontend.";
     NotOurMac = "pass_not_our_mac", Pass, "For a frontend, but the frame was not sent to this node's MAC address.";
     NoBackend = "pass_no_backend", Pass, "The frontend has no backend.";
+    Tagged = "pass_tagged", Pass, "Has a VLAN tag, and its backend's node is behind another interface than it came in by.";
     NoHop = "pass_no_hop", Pass, "The MAC address of the backend's node is not known.";
     HopLimit = "pass_hop_limit", Pass, "TTL or hop limit is used up.";
     LoopGuard = "pass_loop_guard", Pass, "Would have bounced between directors.";
@@ -75,6 +76,7 @@ verdicts! {
     OverBudget = "pass_over_budget", Pass, "More new connections than one CPU may record in a second.";
     ReplyRewritten = "reply_rewritten", Pass, "A tracked connection's reply, given its VIP as source.";
     ReplyUntracked = "reply_untracked", Pass, "Leaving packet of no tracked connection.";
+    ReplyFragment = "reply_fragment", Pass, "Leaving fragment; only whole replies are given their VIP.";
     ReplyBroken = "drop_reply_broken", Drop, "Rewriting a reply failed half-way.";
 }
 

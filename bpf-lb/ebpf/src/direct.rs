@@ -2,6 +2,7 @@
 //! nothing else. The receiver's checksum and the client's address stay as they were.
 
 use landfall_bpf_lb_common::Verdict;
+use landfall_bpf_lb_common::headers::ETHERNET;
 use landfall_bpf_lb_common::records::BackendEntry;
 
 use crate::family::Family;
@@ -36,6 +37,10 @@ pub(crate) fn direct<F: Family>(
     };
     if !ours {
         return Err(Verdict::NotOurMac);
+    }
+    // The tag names a segment of this interface; a VLAN device would add its own before it.
+    if !same && packet.network != ETHERNET {
+        return Err(Verdict::Tagged);
     }
     F::set_hop_limit(frame, packet.network, limit).ok_or(Verdict::Malformed)?;
     ethernet[..6].copy_from_slice(&hop.mac);

@@ -29,6 +29,7 @@ pub fn reply(ctx: &TcContext) -> i32 {
     let verdict = match rewrite(ctx) {
         Ok(()) => Verdict::ReplyRewritten,
         Err(Verdict::ReplyBroken) => Verdict::ReplyBroken,
+        Err(Verdict::Fragment) => Verdict::ReplyFragment,
         Err(_) => Verdict::ReplyUntracked,
     };
     maps::count(verdict);

@@ -150,27 +150,17 @@ fn annotations(out: &mut String) -> std::fmt::Result {
 fn conditions(out: &mut String) -> std::fmt::Result {
     writeln!(
         out,
-        "\n## Conditions\n\n| on | condition | reasons |\n|---|---|---|"
+        "\n## Conditions\n\n| on | condition | what `True` says |\n|---|---|---|"
     )?;
+    for (kind, type_, meaning) in c::ALL {
+        writeln!(out, "| {kind} | `{type_}` | {meaning} |")?;
+    }
     let reasons = c::AssignedReason::ALL
         .map(|reason| format!("`{}`", reason.as_str()))
         .join(", ");
-    writeln!(out, "| Service | `{}` | {reasons} |", c::ADDRESS_ASSIGNED)?;
-    writeln!(out, "| Service | `{}` | |", c::SERVICE_ANNOUNCED)?;
-    for (kind, types) in [
-        (
-            "LoadBalancerIPPool",
-            &[c::ACCEPTED, c::OVERLAP, c::EXHAUSTED][..],
-        ),
-        (
-            "LoadBalancerIP",
-            &[c::ANNOUNCED, c::ADDRESS_CONFLICT, c::OUT_OF_POOL],
-        ),
-        ("L2AnnouncementPolicy", &[c::ACCEPTED]),
-    ] {
-        for type_ in types {
-            writeln!(out, "| {kind} | `{type_}` | |")?;
-        }
-    }
-    Ok(())
+    writeln!(
+        out,
+        "\nReasons of `{}`: {reasons}; [errors.md](errors.md) has the messages.",
+        c::ADDRESS_ASSIGNED
+    )
 }

@@ -181,9 +181,9 @@ fn until_signalled(work: impl Future<Output = Result<ExitCode>>) -> Result<ExitC
         let mut hangup = signal(SignalKind::hangup())?;
         tokio::select! {
             result = Box::pin(work) => result,
-            _ = interrupt.recv() => bail!("interrupted; the lab was taken down"),
-            _ = terminate.recv() => bail!("terminated; the lab was taken down"),
-            _ = hangup.recv() => bail!("the terminal went away; the lab was taken down"),
+            _ = interrupt.recv() => bail!("interrupted; a lab of its own was taken down"),
+            _ = terminate.recv() => bail!("terminated; a lab of its own was taken down"),
+            _ = hangup.recv() => bail!("the terminal went away; a lab of its own was taken down"),
         }
     })
 }

@@ -25,6 +25,7 @@ pub mod identity;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -32,6 +33,9 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 
 use crate::process::{Process, Program};
 use identity::{Identities, User};
+
+/// Below the range of ephemeral ports, and apart from those that lead to labs left up.
+const PORTS: std::ops::Range<u16> = 10_000..20_000;
 
 /// Service addresses of the cluster, both families.
 pub const SERVICE_CIDRS: &str = "10.96.0.0/16,fd00:10:96::/112";
@@ -365,9 +369,17 @@ pub async fn client(kubeconfig: &Path) -> Result<kube::Client> {
     kube::Client::try_from(config).context("making a client")
 }
 
-/// A port of loopback nobody listens on now.
-fn free_port() -> Result<u16> {
-    let listener =
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a free port")?;
-    Ok(listener.local_addr()?.port())
+/// A port of loopback nobody listens on now. It is none of those the kernel hands out to whoever asks for any, so that
+/// nobody else gets it before it is used.
+pub fn free_port() -> Result<u16> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(97);
+    for _ in 0..PORTS.len() {
+        let turn = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = PORTS.start + u16::try_from(turn % u32::try_from(PORTS.len())?)?;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    anyhow::bail!("no port of {PORTS:?} is free on loopback")
 }

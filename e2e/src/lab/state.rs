@@ -170,7 +170,8 @@ pub fn list() -> Vec<(PathBuf, State)> {
     list_below(&base())
 }
 
-fn list_below(base: &Path) -> Vec<(PathBuf, State)> {
+/// Every lab below a directory, with its own.
+pub fn list_below(base: &Path) -> Vec<(PathBuf, State)> {
     let Ok(entries) = fs::read_dir(base) else {
         return Vec::new();
     };

@@ -377,7 +377,9 @@ impl Brain {
         let attach = self.links.links.values().filter(wanted);
         let data_path = DataPath {
             desired: assembled.desired,
-            attach: attach.map(|link| (link.index, link.name.clone())).collect(),
+            attach: attach
+                .filter_map(|link| Some((link.index, (link.name.clone(), link.mac?))))
+                .collect(),
             track: assembled.track,
         };
         if self.data_path.as_ref() == Some(&data_path) {

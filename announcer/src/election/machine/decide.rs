@@ -265,9 +265,23 @@ impl Election {
         load
     }
 
+    /// Whether a node's Lease may be read or expired now; if so, that counts as under way from here on.
+    fn may_inquire(&mut self, node: &NodeName, now: Now, out: &mut Decision) -> bool {
+        let inquiry = self.inquiries.entry(node.clone()).or_default();
+        if inquiry.under_way {
+            return false;
+        }
+        if now < inquiry.retry_at {
+            out.wake(Some(inquiry.retry_at));
+            return false;
+        }
+        inquiry.under_way = true;
+        true
+    }
+
     fn expire_silent(&mut self, round: &Round, out: &mut Decision) {
         for (node, session) in &round.unknown {
-            if self.inquiring.insert(node.clone()) {
+            if self.may_inquire(node, round.now, out) {
                 out.writes.push(Write::Inquire {
                     node: node.clone(),
                     session: session.clone(),
@@ -289,7 +303,7 @@ impl Election {
             let turn = *since + self.settings.expire_stagger * rank;
             if round.now < turn {
                 out.wake(Some(turn));
-            } else if self.inquiring.insert(node.clone()) {
+            } else if self.may_inquire(node, round.now, out) {
                 out.writes.push(Write::Expire {
                     node: node.clone(),
                     version: version.clone(),

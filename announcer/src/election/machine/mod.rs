@@ -5,6 +5,7 @@ mod decide;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::event::Event;
 use super::sessions::Sessions;
@@ -38,6 +39,15 @@ enum Probe {
     Clear(Now),
 }
 
+/// Reading or expiring a silent node's Lease.
+#[derive(Clone, Copy, Debug, Default)]
+struct Inquiry {
+    under_way: bool,
+    /// Not again before.
+    retry_at: Now,
+    failures: u32,
+}
+
 /// One node's view of all sessions and addresses.
 #[derive(Clone, Debug)]
 pub struct Election {
@@ -46,7 +56,7 @@ pub struct Election {
     sessions: Sessions,
     own: Option<(SessionId, Now)>,
     entries: BTreeMap<IpAddr, Entry>,
-    inquiring: BTreeSet<NodeName>,
+    inquiries: BTreeMap<NodeName, Inquiry>,
     leaving: bool,
 }
 
@@ -59,7 +69,7 @@ impl Election {
             sessions: Sessions::new(settings.duration),
             own: None,
             entries: BTreeMap::new(),
-            inquiring: BTreeSet::new(),
+            inquiries: BTreeMap::new(),
             leaving: false,
         }
     }
@@ -76,8 +86,18 @@ impl Election {
                 }
             }
             Event::SessionLost => self.own = None,
-            Event::LeaseSeen(node, lease) => self.sessions.observe(node, lease, now),
-            Event::LeaseGone(node) => self.sessions.gone(&node, now),
+            Event::LeaseSeen(node, lease) => {
+                self.inquiries
+                    .entry(node.clone())
+                    .and_modify(Inquiry::succeeded);
+                self.sessions.observe(node, lease, now);
+            }
+            Event::LeaseGone(node) => {
+                self.inquiries
+                    .entry(node.clone())
+                    .and_modify(Inquiry::succeeded);
+                self.sessions.gone(&node, now);
+            }
             Event::RecordSeen(address, record) => self.take_record(address, record, false),
             Event::RecordGone(address) => {
                 self.entries.remove(&address);
@@ -95,10 +115,16 @@ impl Election {
             }
             Event::Failed(address) => self.settled(address, now, false),
             Event::Inquired(node, session, lease) => {
+                self.inquiries
+                    .entry(node.clone())
+                    .and_modify(Inquiry::succeeded);
                 self.sessions.inquired(&node, &session, lease, now);
             }
             Event::InquiryEnded(node) => {
-                self.inquiring.remove(&node);
+                self.inquiries
+                    .entry(node)
+                    .or_default()
+                    .ended(&self.settings, now);
             }
             Event::Probed(address, outcome) => self.probed(address, outcome, now),
             Event::Contests(contests) => self.take_contests(contests),
@@ -232,12 +258,28 @@ impl Entry {
     }
 
     fn back_off(&mut self, settings: &Settings, now: Now) {
-        let pause = settings
-            .retry_min
-            .saturating_mul(1 << self.failures.min(16));
-        self.retry_at = Some(now + pause.min(settings.retry_max));
+        self.retry_at = Some(now + pause(settings, self.failures));
         self.failures += 1;
     }
+}
+
+impl Inquiry {
+    /// What the Lease says now is known: the next question is a new one.
+    fn succeeded(&mut self) {
+        self.failures = 0;
+    }
+
+    fn ended(&mut self, settings: &Settings, now: Now) {
+        self.under_way = false;
+        self.retry_at = now + pause(settings, self.failures);
+        self.failures += 1;
+    }
+}
+
+/// After so many failures in a row.
+fn pause(settings: &Settings, failures: u32) -> Duration {
+    let pause = settings.retry_min.saturating_mul(1 << failures.min(16));
+    pause.min(settings.retry_max)
 }
 
 /// What makes two records speak of the same owner; not who was asked to take over.
