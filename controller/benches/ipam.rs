@@ -32,6 +32,7 @@ fn service(n: usize) -> Service {
         created: i64::try_from(n).unwrap(),
         wanted: true,
         labels: BTreeMap::from([("app".to_owned(), "web".to_owned())]),
+        gateway_class: None,
         request: Ok(Request::default()),
         policy: FamilyPolicy::SingleStack,
         families: vec![Family::V4],

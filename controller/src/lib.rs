@@ -11,6 +11,7 @@
 
 pub mod args;
 pub mod dispatch;
+pub mod gateway;
 pub mod ipam;
 pub mod metrics;
 mod orphans;

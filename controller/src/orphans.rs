@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::ipam::ServiceKey;
-use crate::service::{Context, validate};
+use crate::service::Context;
 use crate::settings::Settings;
 
 /// Looks for orphans every `orphan_grace` while we lead; one seen twice in a row is released.
@@ -39,14 +39,9 @@ async fn release(context: &Context, settings: &Settings, key: &ServiceKey, uid: 
     match api.get_opt(&key.name).await {
         Ok(Some(service)) if service.uid().as_deref() == Some(uid) => {
             // It is there, but not ours any more: the ordinary way lets go of its addresses.
-            let seen = validate::service(&service, settings.default_class);
-            let live = validate::live(&service);
-            context.state.change(|picture| {
-                if let Some(seen) = seen {
-                    picture.index.service_seen(seen);
-                    picture.services.insert(key.clone(), live);
-                }
-            });
+            context
+                .state
+                .change(|picture| picture.service_seen(service, settings));
         }
         Ok(_) => {
             tracing::info!(service = %key, uid, "its Service is gone: releasing");

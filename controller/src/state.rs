@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
-use k8s_openapi::api::core::v1::LoadBalancerIngress;
+use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use landfall_crds::LoadBalancerIPPool;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
+use crate::gateway::{GatewayKey, Lender};
 use crate::ipam::{Index, PoolName, ServiceKey};
 use crate::undecodable::Undecodables;
 
@@ -37,6 +38,10 @@ pub struct Picture {
     pub index: Index,
     /// The Services the index knows.
     pub services: HashMap<ServiceKey, LiveService>,
+    /// What Gateways have to lend.
+    pub gateways: BTreeMap<GatewayKey, Lender>,
+    /// The Services that say they were made for a Gateway, as last seen.
+    pub made_for: BTreeMap<ServiceKey, (GatewayKey, Service)>,
     /// The pools as last seen.
     pub pools: BTreeMap<PoolName, LoadBalancerIPPool>,
     /// Since when a Service waits to be worked on: the first event since it was last finished.

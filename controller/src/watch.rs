@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::gateway::{self, Gateway, GatewayKey, Lender};
 use crate::ipam::address::Point;
 use crate::ipam::index::older;
 use crate::ipam::pool::Pool;
@@ -30,13 +31,17 @@ use crate::settings::Settings;
 use crate::state::{Picture, State};
 
 /// The kinds that are watched; each is a check of `/readyz`.
-pub(crate) const KINDS: [&str; 5] = [
+pub(crate) const KINDS: [&str; 6] = [
     "watch services",
     "watch loadbalancerippools",
     "watch loadbalancerips",
     "watch namespaces",
     "watch nodes",
+    GATEWAYS,
 ];
+
+/// The one kind that a cluster may do without.
+const GATEWAYS: &str = "watch gateways";
 
 /// How one kind of object changes the picture.
 trait Follow<K> {
@@ -44,7 +49,7 @@ trait Follow<K> {
     type Key: Ord;
     fn key(object: &K) -> Option<Self::Key>;
     fn seen(&mut self, object: K, settings: &Settings);
-    fn gone(&mut self, key: &Self::Key);
+    fn gone(&mut self, key: &Self::Key, settings: &Settings);
     fn known(&self) -> BTreeSet<Self::Key>;
 }
 
@@ -81,22 +86,17 @@ impl Picture {
     }
 }
 
-impl Follow<DeserializeGuard<Service>> for Picture {
-    type Key = ServiceKey;
-
-    fn key(object: &DeserializeGuard<Service>) -> Option<ServiceKey> {
-        validate::key(object.meta())
-    }
-
-    fn seen(&mut self, object: DeserializeGuard<Service>, settings: &Settings) {
-        let Some(object) = self.decoded(object) else {
-            return;
-        };
-        let Some(service) = validate::service(&object, settings.default_class) else {
+impl Picture {
+    /// Takes a Service in, with what its Gateway lends it now.
+    pub(crate) fn service_seen(&mut self, object: Service, settings: &Settings) {
+        let gateway = gateway::owning(&object.metadata);
+        let lender = gateway.as_ref().and_then(|key| self.gateways.get(key));
+        let Some(service) = validate::service(&object, settings.default_class, lender) else {
             return;
         };
         let key = service.key.clone();
         self.index.service_seen(service);
+        self.made_for.remove(&key);
         if !self.index.world.services.contains_key(&key) {
             self.services.remove(&key);
             return;
@@ -107,12 +107,77 @@ impl Follow<DeserializeGuard<Service>> for Picture {
         {
             self.services.insert(key.clone(), live);
         }
+        if let Some(gateway) = gateway {
+            self.made_for.insert(key.clone(), (gateway, object));
+        }
         self.since.entry(key).or_insert_with(Instant::now);
     }
 
-    fn gone(&mut self, key: &ServiceKey) {
+    /// What a Gateway lends has changed, or is gone with it: only the Services made for it are read again.
+    fn gateway_seen(&mut self, key: &GatewayKey, lender: Option<Lender>, settings: &Settings) {
+        if self.gateways.get(key) == lender.as_ref() {
+            return;
+        }
+        match lender {
+            Some(lender) => self.gateways.insert(key.clone(), lender),
+            None => self.gateways.remove(key),
+        };
+        let made_for = self.made_for.values();
+        let services: Vec<Service> = made_for
+            .filter(|(gateway, _)| gateway == key)
+            .map(|(_, service)| service.clone())
+            .collect();
+        for service in services {
+            self.service_seen(service, settings);
+        }
+    }
+}
+
+impl Follow<DeserializeGuard<Gateway>> for Picture {
+    type Key = GatewayKey;
+
+    fn key(object: &DeserializeGuard<Gateway>) -> Option<GatewayKey> {
+        Some(GatewayKey {
+            namespace: object.meta().namespace.clone()?,
+            name: object.meta().name.clone()?,
+        })
+    }
+
+    fn seen(&mut self, object: DeserializeGuard<Gateway>, settings: &Settings) {
+        let Some(key) = Self::key(&object) else {
+            return;
+        };
+        if let Some(gateway) = self.decoded(object) {
+            self.gateway_seen(&key, Some(gateway.into()), settings);
+        }
+    }
+
+    fn gone(&mut self, key: &GatewayKey, settings: &Settings) {
+        self.gateway_seen(key, None, settings);
+    }
+
+    fn known(&self) -> BTreeSet<GatewayKey> {
+        self.gateways.keys().cloned().collect()
+    }
+}
+
+impl Follow<DeserializeGuard<Service>> for Picture {
+    type Key = ServiceKey;
+
+    fn key(object: &DeserializeGuard<Service>) -> Option<ServiceKey> {
+        validate::key(object.meta())
+    }
+
+    fn seen(&mut self, object: DeserializeGuard<Service>, settings: &Settings) {
+        if let Some(object) = self.decoded(object) {
+            self.service_seen(object, settings);
+        }
+    }
+
+    fn gone(&mut self, key: &ServiceKey, _: &Settings) {
         self.index.service_gone(key);
         self.services.remove(key);
+        self.made_for.remove(key);
         self.since.remove(key);
     }
 
@@ -140,7 +205,7 @@ impl Follow<DeserializeGuard<LoadBalancerIPPool>> for Picture {
         }
     }
 
-    fn gone(&mut self, name: &PoolName) {
+    fn gone(&mut self, name: &PoolName, _: &Settings) {
         self.pools.remove(name);
         self.index.pool_seen(name, None);
     }
@@ -169,7 +234,7 @@ impl Follow<DeserializeGuard<LoadBalancerIP>> for Picture {
         }
     }
 
-    fn gone(&mut self, (name, uid): &(String, String)) {
+    fn gone(&mut self, (name, uid): &(String, String), _: &Settings) {
         if let Ok(address) = parse_ip_name(name) {
             self.index.record_gone(Point::from(address), uid, false);
         }
@@ -200,7 +265,7 @@ impl Follow<PartialObjectMeta<Namespace>> for Picture {
         }
     }
 
-    fn gone(&mut self, name: &String) {
+    fn gone(&mut self, name: &String, _: &Settings) {
         self.index.namespace_seen(name, None);
     }
 
@@ -235,7 +300,7 @@ impl Follow<DeserializeGuard<Node>> for Picture {
         }
     }
 
-    fn gone(&mut self, name: &String) {
+    fn gone(&mut self, name: &String, _: &Settings) {
         self.index.node_seen(name, &BTreeSet::new());
     }
 
@@ -270,6 +335,16 @@ impl Watch {
                     self.event(event, &mut listed, &mut first);
                 }
                 Ok(None) => return,
+                Err(error) if first && self.kind == GATEWAYS && is_absent(&error) => {
+                    tracing::info!(
+                        "this cluster has no Gateways; they are looked for again and again"
+                    );
+                    self.readiness
+                        .ready_without(self.kind, "the Gateway API is not installed");
+                    self.synced.send_modify(|count| *count += 1);
+                    first = false;
+                }
+                Err(error) if self.kind == GATEWAYS && is_absent(&error) => {}
                 Err(error) => {
                     tracing::warn!(kind = self.kind, %error, "the watch is tried again");
                     // A picture once complete stays usable; it is made whole when the watch is back.
@@ -302,13 +377,14 @@ impl Watch {
             }
             Event::Delete(object) => {
                 if let Some(key) = Picture::key(&object) {
-                    self.state.change(|picture| picture.gone(&key));
+                    self.state
+                        .change(|picture| picture.gone(&key, &self.settings));
                 }
             }
             Event::InitDone => {
                 self.state.change(|picture| {
                     for key in Follow::<K>::known(picture).difference(listed) {
-                        Follow::<K>::gone(picture, key);
+                        Follow::<K>::gone(picture, key, &self.settings);
                     }
                 });
                 listed.clear();
@@ -319,6 +395,16 @@ impl Watch {
             }
         }
     }
+}
+
+/// Whether the kind is not served at all.
+fn is_absent(error: &watcher::Error) -> bool {
+    let (watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error)) =
+        error
+    else {
+        return false;
+    };
+    matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 
 /// Starts all watches; the receiver counts those whose first list is complete.
@@ -362,6 +448,8 @@ pub(crate) fn start(
     spawn(Box::pin(watch(3).run(namespaces)));
     let nodes = watcher::watcher(all::<DeserializeGuard<Node>>(client), config());
     spawn(Box::pin(watch(4).run(nodes)));
+    let gateways = watcher::watcher(all::<DeserializeGuard<Gateway>>(client), config());
+    spawn(Box::pin(watch(5).run(gateways)));
     receiver
 }
 
@@ -410,6 +498,53 @@ mod tests {
         picture.seen(pool("3", json!("highest")), &settings);
         picture.seen(pool("4", json!(1)), &settings);
         assert!(!picture.undecodable.news());
+    }
+
+    #[test]
+    fn a_service_is_read_again_when_its_gateway_appears_changes_or_goes() {
+        let settings = Settings {
+            default_class: true,
+            lease: None,
+            identity: String::new(),
+            parallel: 1,
+            orphan_grace: std::time::Duration::ZERO,
+        };
+        let service: DeserializeGuard<Service> = serde_json::from_value(json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": "s", "namespace": "n", "uid": "u", "resourceVersion": "1",
+                "labels": {"gateway.networking.k8s.io/gateway-name": "edge"}},
+            "spec": {"type": "LoadBalancer"},
+        }))
+        .unwrap();
+        let gateway = |pool: &str| -> DeserializeGuard<Gateway> {
+            serde_json::from_value(json!({
+                "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+                "metadata": {"name": "edge", "namespace": "n",
+                    "annotations": {"landfall.dev/pool": pool}},
+                "spec": {"gatewayClassName": "internet", "listeners": []},
+            }))
+            .unwrap()
+        };
+        let mut picture = Picture::default();
+        picture.seen(service, &settings);
+        let asks = |picture: &Picture| {
+            let service = &picture.index.world.services[&ServiceKey::new("n", "s")];
+            let request = service.readable().unwrap().clone();
+            let pool = request.pool.map(|pool| pool.to_string());
+            (service.gateway_class.clone(), pool)
+        };
+        assert_eq!(asks(&picture), (None, None));
+        let class = || Some("internet".to_owned());
+        for pool in ["a", "b"] {
+            picture.seen(gateway(pool), &settings);
+            assert_eq!(asks(&picture), (class(), Some(pool.to_owned())));
+        }
+        let key = GatewayKey {
+            namespace: "n".into(),
+            name: "edge".into(),
+        };
+        Follow::<DeserializeGuard<Gateway>>::gone(&mut picture, &key, &settings);
+        assert_eq!(asks(&picture), (None, None));
     }
 
     #[test]

@@ -13,6 +13,13 @@ pub const SHARING_PERMIT_DIFFERENT_PODS: &str = "landfall.dev/sharing-permit-dif
 /// `"true"`: move off addresses that are `OutOfPool`.
 pub const RENUMBER: &str = "landfall.dev/renumber";
 
+/// On a Service: the namespace of the Gateway it was made for, by Envoy Gateway.
+pub const OWNING_GATEWAY_NAMESPACE: &str = "gateway.envoyproxy.io/owning-gateway-namespace";
+/// On a Service: the name of that Gateway.
+pub const OWNING_GATEWAY_NAME: &str = "gateway.envoyproxy.io/owning-gateway-name";
+/// On a Service: the name of the Gateway in its own namespace that it was made for, by others.
+pub const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
+
 /// Everything that means [`IPS`], the own name first.
 pub const IPS_ALIASES: [&str; 5] = [
     IPS,

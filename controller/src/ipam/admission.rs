@@ -42,7 +42,10 @@ impl fmt::Display for Rejection {
 /// # Errors
 /// The first selector that does not.
 pub fn admits(pool: &Pool, service: &Service, namespace: Option<&Labels>) -> Result<(), Rejection> {
-    if !pool.gateway_classes.is_empty() {
+    let class = service.gateway_class.as_ref();
+    if !pool.gateway_classes.is_empty()
+        && !class.is_some_and(|class| pool.gateway_classes.contains(class))
+    {
         return Err(Rejection::GatewayClass);
     }
     // The pseudo-labels come from the object itself: a user's own labels cannot forge them.

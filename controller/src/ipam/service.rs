@@ -89,8 +89,10 @@ pub struct Service {
     pub created: i64,
     /// Of type LoadBalancer, of a class that is ours, and not being deleted.
     pub wanted: bool,
-    /// Its labels.
+    /// Its labels, and those lent by its Gateway.
     pub labels: Labels,
+    /// The class of the Gateway it was made for.
+    pub gateway_class: Option<String>,
     /// What it asks for by annotations and `spec.loadBalancerIP`.
     pub request: Result<Request, Refusal>,
     /// How many families it wants.

@@ -1,16 +1,15 @@
 //! From the object to the allocator's values. Pure; a Service that cannot be read is refused as a
 //! value, never as an error.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use landfall_crds::LOAD_BALANCER_CLASS;
 use landfall_crds::conditions::{ADDRESS_ASSIGNED, find};
 
+use crate::gateway::{Lender, owning};
 use crate::ipam::request::Request;
 use crate::ipam::service::{FamilyPolicy, Protocol};
-use crate::ipam::{Family, Service, ServiceKey};
+use crate::ipam::{Family, Refusal, Service, ServiceKey};
 use crate::state::LiveService;
 
 /// The key of an object; `None` for one without name or namespace.
@@ -22,9 +21,14 @@ pub fn key(metadata: &ObjectMeta) -> Option<ServiceKey> {
     ))
 }
 
-/// What the allocator knows of a Service. `default_class`: Services without a class are ours too.
+/// What the allocator knows of a Service. `default_class`: Services without a class are ours too;
+/// `lender`: the Gateway it was made for.
 #[must_use]
-pub fn service(object: &core::Service, default_class: bool) -> Option<Service> {
+pub fn service(
+    object: &core::Service,
+    default_class: bool,
+    lender: Option<&Lender>,
+) -> Option<Service> {
     let spec = object.spec.clone().unwrap_or_default();
     let metadata = &object.metadata;
     let ours = match spec.load_balancer_class.as_deref() {
@@ -32,8 +36,7 @@ pub fn service(object: &core::Service, default_class: bool) -> Option<Service> {
         None => default_class,
     };
     let balanced = spec.type_.as_deref() == Some("LoadBalancer");
-    let none = BTreeMap::new();
-    let annotations = metadata.annotations.as_ref().unwrap_or(&none);
+    let own_labels = metadata.labels.clone().unwrap_or_default();
     let live = live(object);
     Some(Service {
         key: key(metadata)?,
@@ -43,8 +46,9 @@ pub fn service(object: &core::Service, default_class: bool) -> Option<Service> {
             .as_ref()
             .map_or(0, |time| time.0.as_second()),
         wanted: balanced && ours && metadata.deletion_timestamp.is_none(),
-        labels: metadata.labels.clone().unwrap_or_default(),
-        request: Request::read(annotations, spec.load_balancer_ip.as_deref()),
+        labels: lender.map_or(own_labels.clone(), |lender| lender.labels(&own_labels)),
+        gateway_class: lender.map(|lender| lender.class.clone()),
+        request: request(object, spec.load_balancer_ip.as_deref(), lender),
         policy: match spec.ip_family_policy.as_deref() {
             Some("PreferDualStack") => FamilyPolicy::PreferDualStack,
             Some("RequireDualStack") => FamilyPolicy::RequireDualStack,
@@ -66,6 +70,26 @@ pub fn service(object: &core::Service, default_class: bool) -> Option<Service> {
             .filter_map(|point| point.ip.as_deref()?.parse().ok())
             .collect(),
         touched: find(&live.conditions, ADDRESS_ASSIGNED).is_some(),
+    })
+}
+
+/// What a Service asks for, also in the name of its Gateway. A request that is unreadable only with what the Gateway
+/// lends says where the fault is.
+fn request(
+    object: &core::Service,
+    load_balancer_ip: Option<&str>,
+    lender: Option<&Lender>,
+) -> Result<Request, Refusal> {
+    let own = object.metadata.annotations.clone().unwrap_or_default();
+    let alone = Request::read(&own, load_balancer_ip)?;
+    let (Some(lender), Some(gateway)) = (lender, owning(&object.metadata)) else {
+        return Ok(alone);
+    };
+    Request::read(&lender.annotations(&own), load_balancer_ip).map_err(|refusal| {
+        Refusal::new(
+            refusal.reason,
+            format!("annotation of Gateway {gateway}: {}", refusal.message),
+        )
     })
 }
 

@@ -37,6 +37,25 @@ fn prefer_dual_stack_takes_what_there_is_and_gains_the_second_family_when_it_app
 }
 
 #[test]
+fn a_pool_kept_for_gateways_serves_the_services_made_for_those_of_its_classes() {
+    let mut world = Situation::default();
+    world.pool(
+        "kept",
+        json!({"blocks": [{"cidr": "192.0.2.0/30"}], "gatewayClasses": ["internet"]}),
+    );
+    let of = |class: &str| {
+        let class = Some(class.to_owned());
+        move |service: &mut Service| service.gateway_class = class
+    };
+    world.service("envoy", &[], of("internet"));
+    assert_eq!(world.has("envoy"), "192.0.2.0");
+    world.service("private", &[], of("private"));
+    assert!(world.says("private").starts_with("NoMatchingPool"));
+    world.plain("web");
+    assert!(world.says("web").starts_with("NoMatchingPool"));
+}
+
+#[test]
 fn require_dual_stack_takes_both_or_none() {
     let mut world = Situation::default();
     world.cidrs("four", &["192.0.2.0/30"]).service(

@@ -66,6 +66,7 @@ impl Situation {
             created: before.map_or(self.clock, |before| before.created),
             wanted: true,
             labels: BTreeMap::new(),
+            gateway_class: None,
             request: Request::read(&annotations, None),
             policy: FamilyPolicy::SingleStack,
             families: vec![Family::V4],

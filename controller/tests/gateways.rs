@@ -1,0 +1,109 @@
+//! Services made for Gateways, on a real API server that learns of Gateways while the controller runs.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    dead_code,
+    clippy::panic,
+    reason = "the shared support has more than is used here"
+)]
+
+mod support;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::runtime::wait::{await_condition, conditions};
+use landfall_controller::gateway::Gateway;
+use serde_json::{Value, json};
+use support::Cluster;
+
+/// The part of the standard's definition that is read here, and everything else unread.
+fn definition() -> CustomResourceDefinition {
+    let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    serde_json::from_value(json!({
+        "metadata": {
+            "name": "gateways.gateway.networking.k8s.io",
+            "annotations": {"api-approved.kubernetes.io": "unapproved, for a test"},
+        },
+        "spec": {
+            "group": "gateway.networking.k8s.io",
+            "scope": "Namespaced",
+            "names": {"plural": "gateways", "singular": "gateway", "kind": "Gateway", "listKind": "GatewayList"},
+            "versions": [{
+                "name": "v1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": open}}},
+            }],
+        },
+    }))
+    .unwrap()
+}
+
+async fn apply_gateway(cluster: &Cluster, annotations: Value) {
+    let gateway = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+        "metadata": {"name": "edge", "namespace": "green", "annotations": annotations},
+        "spec": {"gatewayClassName": "internet", "listeners": []},
+    });
+    let api = Api::<Gateway>::namespaced(cluster.client.clone(), "green");
+    api.patch(
+        "edge",
+        &PatchParams::apply("test").force(),
+        &Patch::Apply(gateway),
+    )
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_service_made_for_a_gateway_is_given_what_the_gateway_asks_for() {
+    let test = "a_service_made_for_a_gateway_is_given_what_the_gateway_asks_for";
+    let Some(mut cluster) = Cluster::start(test).await else {
+        return;
+    };
+    let kept = json!({"blocks": [{"cidr": "192.0.2.0/29"}], "gatewayClasses": ["internet"]});
+    cluster.pool("kept", kept).await;
+    cluster.controller().await;
+    // Without the Gateway API everything else goes on as ever.
+    cluster.cidrs("other", &["198.51.100.0/29"]).await;
+    cluster.service("blue", "plain", &[], json!({})).await;
+    cluster.has("blue", "plain", &["198.51.100.0"]).await;
+    cluster
+        .pools()
+        .delete("other", &kube::api::DeleteParams::default())
+        .await
+        .unwrap();
+
+    let crds = Api::<CustomResourceDefinition>::all(cluster.client.clone());
+    let definition = definition();
+    let name = definition.metadata.name.clone().unwrap();
+    crds.create(&PostParams::default(), &definition)
+        .await
+        .unwrap();
+    await_condition(crds, &name, conditions::is_crd_established())
+        .await
+        .unwrap();
+    apply_gateway(&cluster, json!({"landfall.dev/ips": "192.0.2.5"})).await;
+    let labels = json!({
+        "gateway.envoyproxy.io/owning-gateway-namespace": "green",
+        "gateway.envoyproxy.io/owning-gateway-name": "edge",
+    });
+    cluster.service("blue", "envoy", &[], json!({})).await;
+    let labelled = json!({"metadata": {"labels": labels}});
+    cluster
+        .services("blue")
+        .patch("envoy", &PatchParams::default(), &Patch::Merge(labelled))
+        .await
+        .unwrap();
+    cluster.has("blue", "envoy", &["192.0.2.5"]).await;
+
+    // What the Gateway asks for now is asked for at once, and what cannot be read is told of by its name.
+    apply_gateway(&cluster, json!({"landfall.dev/ips": "192.0.2.6"})).await;
+    cluster.has("blue", "envoy", &["192.0.2.6"]).await;
+    apply_gateway(&cluster, json!({"landfall.dev/ips": "everywhere"})).await;
+    let said = cluster.refused("blue", "envoy", "InvalidRequest").await;
+    assert!(
+        said.contains("annotation of Gateway green/edge: landfall.dev/ips"),
+        "{said}"
+    );
+    cluster.stop().await;
+}
