@@ -161,12 +161,15 @@ impl Work {
 
     /// Nothing of it stays on the node, also not from an earlier process.
     fn take_down(&mut self, settings: &DirectorSettings, status: &mut DirectorStatus) {
-        let left_over = settings.load.pin_dir.join("maps").exists();
-        if self.director.take().is_none() && !left_over {
+        let pins = &settings.load.pin_dir;
+        let attached =
+            std::fs::read_dir(pins.join("links")).is_ok_and(|mut links| links.next().is_some());
+        if self.director.take().is_none() && !pins.join("maps").exists() {
             return;
         }
         match Director::remove(&settings.load) {
-            Ok(()) => tracing::info!("XDP director removed from this node"),
+            Ok(()) if attached => tracing::info!("XDP director removed from this node"),
+            Ok(()) => {}
             Err(error) => status
                 .problems
                 .push(format!("removing the director: {error}")),
