@@ -240,7 +240,8 @@ impl Follow<DeserializeGuard<Node>> for Picture {
     }
 
     fn known(&self) -> BTreeSet<String> {
-        self.index.world.book.nodes()
+        let nodes = &self.index.world.book.occupied().nodes;
+        nodes.all().cloned().collect()
     }
 }
 

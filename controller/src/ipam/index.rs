@@ -261,11 +261,19 @@ impl Index {
     /// A node's addresses were seen; none when it is gone.
     pub fn node_seen(&mut self, node: &str, addresses: &BTreeSet<Point>) {
         for at in self.world.book.set_node(node, addresses) {
-            self.pools_at(at);
-            if !self.world.book.taken().contains(at) {
-                self.freed.insert(at);
-            }
+            self.occupation_changed(at);
         }
+    }
+
+    /// Who holds the address is told whose it is too; who waits may have it when it is free.
+    fn occupation_changed(&mut self, at: Point) {
+        self.pools_at(at);
+        let entry = self.world.book.get(at);
+        let holders: Vec<ServiceKey> = entry.into_iter().flat_map(Entry::services).collect();
+        if holders.is_empty() {
+            self.freed.insert(at);
+        }
+        self.touch(holders);
     }
 
     /// Forgets what was wanted and not written: somebody else decides now.
@@ -324,7 +332,7 @@ impl Index {
             .get(at)
             .and_then(|entry| entry.want.as_ref());
         let shared = want.is_some_and(|want| want.sharing_key.is_some());
-        if shared || !self.world.book.taken().contains(at) {
+        if shared || self.world.book.get(at).is_none() {
             self.freed.insert(at);
         }
         self.pools_at(at);

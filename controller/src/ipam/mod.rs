@@ -19,6 +19,7 @@ pub mod book;
 pub mod counts;
 pub mod explain;
 pub mod index;
+pub mod occupied;
 pub mod plan;
 pub mod pool;
 pub mod pools;

@@ -286,7 +286,9 @@ impl World {
             .clone()
             .filter(good)
             .or_else(|| if bound { None } else { other() });
-        let out_of_pool = home.is_none().then(|| match &from {
+        let node = self.book.node_at(at);
+        let node = node.map(|node| format!("is an address of node {node} too"));
+        let out_of_pool = || match &from {
             None => "lies in no pool".to_owned(),
             Some(name) => match covering.iter().find(|pool| pool.name == *name) {
                 None => format!("is no longer covered by pool {name}"),
@@ -297,11 +299,11 @@ impl World {
                     Ok(()) => format!("belongs to pool {name}, which is being deleted"),
                 },
             },
-        });
+        };
         Kept {
             address: at.address(),
+            out_of_pool: node.or_else(|| home.is_none().then(out_of_pool)),
             pool: home.or(from),
-            out_of_pool,
         }
     }
 

@@ -315,3 +315,39 @@ fn a_holder_that_names_a_pool_to_come_moves_when_it_comes() {
     world.cidrs("q", &["198.51.100.0/30"]);
     assert_eq!(world.has("web"), "198.51.100.0");
 }
+
+fn points(addresses: &[&str]) -> BTreeSet<Point> {
+    let addresses = addresses
+        .iter()
+        .map(|text| text.parse::<std::net::IpAddr>());
+    addresses
+        .map(|address| Point::from(address.unwrap()))
+        .collect()
+}
+
+#[test]
+fn an_address_that_two_nodes_list_is_kept_while_one_of_them_is_there() {
+    let mut world = Situation::default();
+    world.index.node_seen("one", &points(&["192.0.2.0"]));
+    world.index.node_seen("two", &points(&["192.0.2.0"]));
+    world.index.node_seen("two", &points(&[]));
+    world.cidrs("p", &["192.0.2.0/30"]).plain("web");
+    assert_eq!(world.has("web"), "192.0.2.1");
+    world.index.node_seen("one", &points(&[]));
+    assert_eq!(world.plain("next").has("next"), "192.0.2.0");
+}
+
+#[test]
+fn a_holder_of_an_address_that_becomes_a_nodes_is_told_and_may_move() {
+    let mut world = Situation::default();
+    world.cidrs("p", &["192.0.2.0/30"]).plain("web");
+    world.index.node_seen("one", &points(&["192.0.2.0"]));
+    assert_eq!(world.index.pop().unwrap().key.name, "web");
+    assert_eq!(
+        world.says("web"),
+        "Assigned: IPv4 192.0.2.0, which is an address of node one too (it stays; set \
+         landfall.dev/renumber to \"true\" to move)"
+    );
+    world.service("web", &[("landfall.dev/renumber", "true")], |_| {});
+    assert_eq!(world.has("web"), "192.0.2.1");
+}
