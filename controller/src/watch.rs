@@ -117,7 +117,9 @@ impl Follow<DeserializeGuard<Service>> for Picture {
     }
 
     fn known(&self) -> BTreeSet<ServiceKey> {
-        self.index.world.services.keys().cloned().collect()
+        let world = &self.index.world;
+        let external = world.book.occupied().external.all();
+        world.services.keys().chain(external).cloned().collect()
     }
 }
 

@@ -14,6 +14,7 @@
 //! the next wake; nobody else is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::address::Point;
@@ -43,6 +44,7 @@ impl Index {
     /// A Service was added or changed.
     pub fn service_seen(&mut self, service: Service) {
         let key = service.key.clone();
+        self.external_seen(&key, &service.external);
         let holds = self.world.book.held_by(&key).next().is_some();
         let before = self.world.services.get(&key);
         if let Some(before) = before.filter(|before| before.created != service.created) {
@@ -65,6 +67,15 @@ impl Index {
         self.world.services.insert(key, Arc::new(service));
     }
 
+    /// Whatever its type and class, the external addresses a Service names are in use.
+    fn external_seen(&mut self, key: &ServiceKey, addresses: &[IpAddr]) {
+        let points = addresses.iter().map(|address| Point::from(*address));
+        let points: BTreeSet<Point> = points.collect();
+        for at in self.world.book.set_external(key, &points) {
+            self.occupation_changed(at);
+        }
+    }
+
     /// Those who share, or would share, with this Service are looked at again.
     fn terms_changed(&mut self, service: &Service) {
         let held: Vec<Point> = self.world.book.held_by(&service.key).collect();
@@ -80,6 +91,7 @@ impl Index {
 
     /// A Service was deleted.
     pub fn service_gone(&mut self, key: &ServiceKey) {
+        self.external_seen(key, &[]);
         let Some(service) = self.world.services.remove(key) else {
             return;
         };

@@ -245,7 +245,9 @@ impl World {
     /// What is not asked for by name is chosen; unless the Service asks for a family it does not
     /// have: then its request is refused as a whole, and nothing else is given instead.
     fn fill_families(&self, service: &Service, draft: &mut Draft) {
-        let mut asked = draft.asked.iter().map(|address| Family::of(*address));
+        let asked = service.readable().into_iter();
+        let asked = asked.flat_map(|request| &request.addresses);
+        let mut asked = asked.map(|address| Family::of(*address));
         if asked.any(|family| !service.families.contains(&family)) {
             return;
         }

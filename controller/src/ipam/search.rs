@@ -37,6 +37,17 @@ impl World {
                 format!("{address} is an address of node {node}; no Service can have it"),
             ));
         }
+        if !service.external.contains(&address)
+            && let Some(other) = self.book.occupied().external.at(at).next()
+        {
+            return Err(Refusal::new(
+                Reason::AddressInUse,
+                format!(
+                    "{address} is in spec.externalIPs of Service {other}; remove it there, or \
+                     ask for another address"
+                ),
+            ));
+        }
         let pool = self.pool_for(service, address)?;
         Ok(Take {
             address,

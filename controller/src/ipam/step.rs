@@ -114,13 +114,13 @@ impl Index {
             return 0;
         }
         let service = service.clone();
-        let plan = self.world.plan(&service);
-        let taken = plan.take.iter().map(|take| take.address);
-        let taken = taken.filter(|address| claims.contains(address)).count();
-        if taken > 0 {
-            self.commit(&service, &plan);
+        let mut plan = self.world.plan(&service);
+        // Nothing else is given before everything in use is taken in.
+        plan.take.retain(|take| claims.contains(&take.address));
+        for take in &plan.take {
+            self.take(&service, take);
         }
-        taken
+        plan.take.len()
     }
 
     /// Gives what became free to those who wait, the oldest first.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::ServiceKey;
-use super::address::Point;
+use super::address::{Family, Point};
 use super::admission::{Rejection, admits, offers};
 use super::book::Book;
 use super::pool::Pool;
@@ -27,11 +27,13 @@ pub struct World {
 
 impl World {
     /// The external addresses of a Service that are ours to give: a pool or a record has them.
-    /// Others are somebody else's business.
+    /// Others are somebody else's business, and one of a family the Service does not have serves
+    /// nobody: it is only never handed out.
     pub(super) fn claims(&self, service: &Service) -> impl Iterator<Item = IpAddr> {
         let ours = |address: &&IpAddr| {
             let at = Point::from(**address);
-            !self.pools.covering(at).is_empty() || self.book.get(at).is_some()
+            service.families.contains(&Family::of(**address))
+                && (!self.pools.covering(at).is_empty() || self.book.get(at).is_some())
         };
         service.external.iter().filter(ours).copied()
     }

@@ -68,6 +68,10 @@ fn cluster() -> Situation {
         .index
         .node_seen("node-1", &BTreeSet::from([node.into()]));
     world.service("holder", &[(KEY, "k")], |_| {});
+    world.service("inner", &[], |service| {
+        service.wanted = false;
+        service.external = vec!["198.51.100.72".parse().unwrap()];
+    });
     let later = json!({"kind": "Service", "namespace": "blue", "name": "later"});
     world.record(json!({"address": "203.0.113.1", "reservedFor": later}));
     world.record(json!({"address": "203.0.113.2"}));
@@ -253,6 +257,10 @@ fn unmet() -> Vec<Row> {
         ),
         ask("192.0.2.4", "ask for an address that is no node's"),
         ask("192.0.2.5", "ask for another address, or share it"),
+        ask(
+            "198.51.100.72",
+            "ask for another address, or remove it from that Service's spec.externalIPs",
+        ),
         ask(
             "203.0.113.3",
             "ask for another address: a Gateway shares with no Service",

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod errors;
+mod external;
 mod pools;
 mod situation;
 mod takeover;
@@ -205,62 +206,6 @@ fn an_explanation_says_what_every_pool_has_free() {
     };
     assert_eq!(explanation.pools[0].free, [(Family::V6, (1u128 << 64) - 1)]);
     assert_eq!(explanation.pools[0].rejection, None);
-}
-
-fn external(addresses: &[&str]) -> impl FnOnce(&mut Service) {
-    let addresses: Vec<_> = addresses.iter().map(|text| text.parse().unwrap()).collect();
-    move |service| service.external = addresses
-}
-
-#[test]
-fn an_external_address_inside_a_pool_is_claimed_and_one_outside_is_left_alone() {
-    let mut world = Situation::default();
-    world
-        .cidrs("p", &["192.0.2.0/30"])
-        .service("edge", &[], external(&["192.0.2.3"]))
-        .service("far", &[], external(&["203.0.113.9"]))
-        .service("late", &[], external(&["192.0.2.3"]));
-    assert_eq!(
-        [world.has("edge"), world.has("far"), world.has("late")],
-        ["192.0.2.3", "192.0.2.0", ""]
-    );
-    assert_eq!(
-        world.says("late"),
-        "AddressInUse: IPv4: 192.0.2.3 is held by Service blue/edge; it is not shared: \
-         give both the same landfall.dev/sharing-key"
-    );
-    assert_eq!(world.delete("edge").has("late"), "192.0.2.3");
-}
-
-#[test]
-fn an_external_address_comes_beside_what_its_service_has_and_stays_when_the_pool_is_edited() {
-    let mut world = Situation::default();
-    world.cidrs("p", &["192.0.2.0/30"]).plain("web").service(
-        "web",
-        &[],
-        external(&["198.51.100.7"]),
-    );
-    assert_eq!(world.has("web"), "192.0.2.0");
-    world.cidrs("q", &["198.51.100.0/24"]);
-    assert_eq!(world.has("web"), "192.0.2.0 198.51.100.7");
-    world.cidrs("q", &["203.0.113.0/24"]);
-    assert_eq!(world.has("web"), "192.0.2.0 198.51.100.7");
-    assert!(world.says("web").contains("no longer covered by pool q"));
-}
-
-#[test]
-fn external_addresses_in_use_before_the_first_start_are_taken_in_before_anything_is_given() {
-    let mut world = Situation::default();
-    let pool = Situation::compiled("p", json!({"blocks": [{"cidr": "192.0.2.0/30"}]}));
-    world.silent("first", &[], |_| {});
-    world.silent("edge", &[], external(&["192.0.2.0"]));
-    world.index.pool_seen(&PoolName::from("p"), Some(pool));
-    assert_eq!(world.index.adopt(), 1);
-    world.work();
-    assert_eq!(
-        [world.has("edge"), world.has("first")],
-        ["192.0.2.0", "192.0.2.1"]
-    );
 }
 
 #[test]
