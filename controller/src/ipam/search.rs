@@ -29,7 +29,12 @@ impl World {
         }
         let at = Point::from(address);
         if let Some(entry) = self.book.get(at) {
-            return self.enter(service, at, entry);
+            let take = self.enter(service, at, entry)?;
+            if take.how == How::Join {
+                // A new member of a group is admitted as its first one was.
+                self.pool_for(service, address)?;
+            }
+            return Ok(take);
         }
         if let Some(node) = self.book.node_at(at) {
             return Err(Refusal::new(

@@ -4,6 +4,7 @@
 
 mod errors;
 mod external;
+mod joining;
 mod pools;
 mod situation;
 mod takeover;
