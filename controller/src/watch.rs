@@ -162,12 +162,18 @@ impl Follow<DeserializeGuard<LoadBalancerIP>> for Picture {
 
     fn seen(&mut self, object: DeserializeGuard<LoadBalancerIP>, _: &Settings) {
         let name = object.name_any();
-        match self.decoded(object).map(|record| apply::stored(&record)) {
-            Some(Some((at, stored))) => self.index.record_seen(at, stored),
-            Some(None) => {
-                tracing::warn!(%name, "a LoadBalancerIP whose name is not its address is ignored");
-            }
-            None => {}
+        let uid = object.uid().unwrap_or_default();
+        let record = self.decoded(object);
+        if let Some((at, stored)) = record.as_ref().and_then(apply::stored) {
+            self.index.record_seen(at, stored);
+            return;
+        }
+        if record.is_some() {
+            tracing::warn!(%name, "a LoadBalancerIP whose name is not its address is ignored");
+        }
+        // The name alone says which address is in use: no other record of that name can be made.
+        if let Ok(address) = parse_ip_name(&name) {
+            self.index.record_unreadable(Point::from(address), &uid);
         }
     }
 
@@ -178,13 +184,15 @@ impl Follow<DeserializeGuard<LoadBalancerIP>> for Picture {
     }
 
     fn known(&self) -> BTreeSet<(String, String)> {
-        let entries = self.index.world.book.entries();
-        entries
-            .filter_map(|(at, entry)| {
-                let stored = entry.stored.as_ref()?;
-                Some((ip_name(at.address()), stored.uid.clone()))
-            })
-            .collect()
+        let book = &self.index.world.book;
+        let readable = book.entries().filter_map(|(at, entry)| {
+            let stored = entry.stored.as_ref()?;
+            Some((at, stored.uid.clone()))
+        });
+        let unreadable = &book.occupied().unreadable;
+        let unreadable = unreadable.iter().map(|(at, uid)| (*at, uid.clone()));
+        let all = readable.chain(unreadable);
+        all.map(|(at, uid)| (ip_name(at.address()), uid)).collect()
     }
 }
 
@@ -413,6 +421,47 @@ mod tests {
         picture.seen(pool("3", json!("highest")), &settings);
         picture.seen(pool("4", json!(1)), &settings);
         assert!(!picture.undecodable.news());
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_decoded_keeps_its_address_until_it_goes() {
+        let settings = Settings {
+            default_class: true,
+            lease: None,
+            identity: String::new(),
+            parallel: 1,
+            orphan_grace: std::time::Duration::ZERO,
+        };
+        let record = |name: &str, spec: serde_json::Value| {
+            serde_json::from_value::<DeserializeGuard<LoadBalancerIP>>(json!({
+                "apiVersion": "landfall.dev/v1alpha1", "kind": "LoadBalancerIP",
+                "metadata": {"name": name, "uid": "u", "resourceVersion": "1"},
+                "spec": spec,
+            }))
+            .unwrap()
+        };
+        for spec in [
+            json!({"address": "192.0.2.1", "holders": "nobody"}),
+            json!({"address": "192.0.2.9"}),
+        ] {
+            let at = Point::from(std::net::IpAddr::from([192, 0, 2, 1]));
+            let mut picture = Picture::default();
+            picture.seen(record("192-0-2-1", spec.clone()), &settings);
+            assert!(picture.index.world.book.taken().contains(at));
+            let known = Follow::<DeserializeGuard<LoadBalancerIP>>::known(&picture);
+            assert_eq!(known.len(), 1, "a list without it says that it is gone");
+            for key in &known {
+                Follow::<DeserializeGuard<LoadBalancerIP>>::gone(&mut picture, key);
+            }
+            assert!(!picture.index.world.book.taken().contains(at));
+            picture.seen(record("192-0-2-1", spec), &settings);
+            picture.seen(
+                record("192-0-2-1", json!({"address": "192.0.2.1"})),
+                &settings,
+            );
+            assert!(!picture.index.world.book.unreadable(at));
+            assert!(picture.index.world.book.taken().contains(at));
+        }
     }
 
     #[test]

@@ -198,6 +198,9 @@ impl Index {
         if self.buried.get(&at).is_some_and(|uid| *uid == stored.uid) {
             return;
         }
+        if self.world.book.unreadable(at) {
+            self.unreadable_changed(at, None);
+        }
         let entry = self.world.book.get(at);
         let before = entry.and_then(|entry| entry.stored.as_ref());
         if before.is_some_and(|before| {
@@ -226,12 +229,30 @@ impl Index {
         }
     }
 
+    /// A record was seen that cannot be read, or does not say what its name says: all that is known
+    /// is that its address is in use. What was known of it before stays.
+    pub fn record_unreadable(&mut self, at: Point, uid: &str) {
+        self.unreadable_changed(at, Some(uid.to_owned()));
+    }
+
+    fn unreadable_changed(&mut self, at: Point, uid: Option<String>) {
+        self.world.book.set_unreadable(at, uid);
+        self.occupation_changed(at);
+        let shown = |service: &&Arc<Service>| service.status.contains(&at.address());
+        let shown = self.world.services.values().filter(shown);
+        self.dirty.extend(shown.map(|service| service.turn()));
+    }
+
     /// A record was deleted, by us (`ours`) or as the watch says.
     pub fn record_gone(&mut self, at: Point, uid: &str, ours: bool) {
         if ours {
             self.buried.insert(at, uid.to_owned());
         } else if self.buried.get(&at).is_some_and(|buried| buried == uid) {
             self.buried.remove(&at);
+        }
+        let unreadable = self.world.book.occupied().unreadable.get(&at);
+        if unreadable.is_some_and(|unreadable| unreadable == uid) {
+            self.unreadable_changed(at, None);
         }
         let Some(entry) = self.world.book.get(at) else {
             return;

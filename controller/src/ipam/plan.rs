@@ -179,6 +179,7 @@ impl World {
 
     /// What becomes of the addresses it holds.
     fn review(&self, service: &Service, request: &Request, draft: &mut Draft) {
+        self.keep_unreadable(service, draft);
         for at in self.book.held_by(&service.key) {
             let kept = self.kept(service, at);
             let (address, family) = (kept.address, Family::of(kept.address));
@@ -210,6 +211,27 @@ impl World {
             } else {
                 draft.keep.push(kept);
             }
+        }
+    }
+
+    /// An address its status names, with a record that cannot be read, is the Service's still: who
+    /// holds it cannot be told, and to give another one instead would be to move it.
+    fn keep_unreadable(&self, service: &Service, draft: &mut Draft) {
+        for &address in &service.status {
+            let at = Point::from(address);
+            let here = service.families.contains(&Family::of(address));
+            if !here || !self.book.unreadable(at) || self.book.get(at).is_some() {
+                continue;
+            }
+            let name = landfall_crds::ip_name(address);
+            draft.notes.push(format!(
+                "LoadBalancerIP {name} cannot be read: correct it, or delete it to have it made anew"
+            ));
+            draft.keep.push(Kept {
+                address,
+                pool: None,
+                out_of_pool: None,
+            });
         }
     }
 

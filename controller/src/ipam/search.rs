@@ -36,6 +36,15 @@ impl World {
             }
             return Ok(take);
         }
+        if self.book.unreadable(at) {
+            return Err(Refusal::new(
+                Reason::AddressInUse,
+                format!(
+                    "{address} has a LoadBalancerIP {} that cannot be read; correct or delete it",
+                    landfall_crds::ip_name(address)
+                ),
+            ));
+        }
         if let Some(node) = self.book.node_at(at) {
             return Err(Refusal::new(
                 Reason::AddressInUse,
@@ -129,6 +138,14 @@ impl World {
             ));
         }
         match self.shares(service, entry) {
+            Ok(()) if want.holders.len() >= landfall_crds::MAX_HOLDERS => Err(Refusal::new(
+                Reason::SharingRefused,
+                format!(
+                    "{address} has {} holders, as many as a record takes; ask for another address, \
+                     or for none: one more for the same sharing key is chosen then",
+                    want.holders.len()
+                ),
+            )),
             Ok(()) => Ok(Take {
                 address,
                 how: How::Join,
@@ -221,7 +238,10 @@ impl World {
     /// An address the Service's status names: it stays with it unless somebody else has it.
     pub(super) fn adoption(&self, service: &Service, address: IpAddr) -> Option<Take> {
         let at = Point::from(address);
-        if super::address::unusable(address).is_some() || self.book.node_at(at).is_some() {
+        if super::address::unusable(address).is_some()
+            || self.book.node_at(at).is_some()
+            || self.book.unreadable(at)
+        {
             return None;
         }
         if let Some(entry) = self.book.get(at) {

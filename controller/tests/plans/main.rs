@@ -297,3 +297,51 @@ fn a_holder_of_an_address_that_becomes_a_nodes_is_told_and_may_move() {
     world.service("web", &[("landfall.dev/renumber", "true")], |_| {});
     assert_eq!(world.has("web"), "192.0.2.1");
 }
+
+#[test]
+fn an_address_whose_record_cannot_be_read_is_given_to_nobody_and_kept_by_who_shows_it() {
+    let mut world = Situation::default();
+    let at = *points(&["192.0.2.0"]).first().unwrap();
+    world.index.record_unreadable(at, "u");
+    world
+        .silent("shows", &[], |service| {
+            service.status = vec![at.address()];
+        })
+        .cidrs("p", &["192.0.2.0/30"])
+        .plain("web");
+    assert_eq!(
+        [world.has("shows"), world.has("web")],
+        ["192.0.2.0", "192.0.2.1"]
+    );
+    assert_eq!(
+        world.says("shows"),
+        "Assigned: IPv4 192.0.2.0; LoadBalancerIP 192-0-2-0 cannot be read: correct it, or delete \
+         it to have it made anew"
+    );
+    world.index.record_gone(at, "u", false);
+    assert_eq!(world.work().has("shows"), "192.0.2.0");
+    assert_eq!(world.says("shows"), "Assigned: IPv4 192.0.2.0 from pool p");
+}
+
+#[test]
+fn a_group_that_is_as_large_as_a_record_takes_goes_on_with_another_address() {
+    let key = ("landfall.dev/sharing-key", "k");
+    let port =
+        |port| move |service: &mut Service| service.ports = BTreeSet::from([(Protocol::Tcp, port)]);
+    let mut world = Situation::default();
+    world.cidrs("p", &["192.0.2.0/30"]);
+    for n in 0..128 {
+        world.service(&format!("s{n:03}"), &[key], port(n));
+    }
+    assert_eq!(world.has("s127"), "192.0.2.0");
+    assert_eq!(
+        world.service("next", &[key], port(200)).has("next"),
+        "192.0.2.1"
+    );
+    world.service("asks", &[key, ("landfall.dev/ips", "192.0.2.0")], port(201));
+    assert_eq!(
+        world.says("asks"),
+        "SharingRefused: IPv4: 192.0.2.0 has 128 holders, as many as a record takes; ask for another \
+         address, or for none: one more for the same sharing key is chosen then"
+    );
+}
