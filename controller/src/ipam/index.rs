@@ -21,7 +21,7 @@ use super::address::Point;
 use super::book::{Entry, Stored, service_key};
 use super::pool::{Pool, PoolError};
 use super::record::{diff, from_pool, pools_of};
-use super::service::{Labels, Service};
+use super::service::{FamilyPolicy, Labels, Service};
 use super::world::World;
 use super::{PoolName, ServiceKey, Turn};
 
@@ -45,6 +45,7 @@ impl Index {
     pub fn service_seen(&mut self, service: Service) {
         let key = service.key.clone();
         self.external_seen(&key, &service.external);
+        self.status_seen(&service);
         let holds = self.world.book.held_by(&key).next().is_some();
         let before = self.world.services.get(&key);
         if let Some(before) = before.filter(|before| before.created != service.created) {
@@ -65,6 +66,24 @@ impl Index {
         }
         self.dirty.insert(service.turn());
         self.world.services.insert(key, Arc::new(service));
+    }
+
+    fn status_seen(&mut self, service: &Service) {
+        let shown = &mut self.world.shown;
+        if service.policy != FamilyPolicy::RequireDualStack {
+            shown.remove(&service.key);
+            return;
+        }
+        let before = self.world.services.get(&service.key);
+        let before = before.filter(|before| before.uid == service.uid);
+        if before.is_none() {
+            shown.remove(&service.key);
+        }
+        let before = before.into_iter().flat_map(|before| &before.status);
+        let now: BTreeSet<IpAddr> = before.chain(&service.status).copied().collect();
+        if !now.is_empty() {
+            shown.entry(service.key.clone()).or_default().extend(now);
+        }
     }
 
     /// Whatever its type and class, the external addresses a Service names are in use.
@@ -92,6 +111,7 @@ impl Index {
     /// A Service was deleted.
     pub fn service_gone(&mut self, key: &ServiceKey) {
         self.external_seen(key, &[]);
+        self.world.shown.remove(key);
         let Some(service) = self.world.services.remove(key) else {
             return;
         };

@@ -1,7 +1,7 @@
 //! The plan for one Service: what it keeps, takes and leaves, and what its condition says.
 //!
 //! The rules, in the order they are applied:
-//! 1. What a Service holds, it keeps (but see 5), whatever became of pools, selectors and labels.
+//! 1. What a Service holds, it keeps (but see 5 and 6), whatever became of pools, selectors and labels.
 //! 2. It leaves an address only by its own doing: it stopped being ours, gave up the family, asked
 //!    for other addresses or another pool, agreed to be renumbered, or can no longer share with
 //!    those who were there before it. Except for the first, second and last of these it leaves
@@ -10,7 +10,8 @@
 //!    address that is ours to give is asked for too, beside what the Service has: it displaces
 //!    nothing.
 //! 4. Families still without an address get the best one there is.
-//! 5. One address a family is enough for a Service that asks for none by name. A second one, made
+//! 5. Who requires both families has both or none; a half its status showed already, it keeps.
+//! 6. One address a family is enough for a Service that asks for none by name. A second one, made
 //!    by another leader at the same time or asked for once and no longer, is released.
 
 use std::net::IpAddr;
@@ -343,7 +344,8 @@ impl World {
             .families
             .iter()
             .any(|family| !draft.has(*family) && !held(*family));
-        if lacks && service.policy == FamilyPolicy::RequireDualStack {
+        let neither = lacks && service.policy == FamilyPolicy::RequireDualStack;
+        if neither {
             draft.take.clear();
         }
         for kept in std::mem::take(&mut draft.displaced) {
@@ -352,6 +354,17 @@ impl World {
             } else {
                 draft.keep.push(kept);
             }
+        }
+        if neither {
+            // Half of a pair whose other half was lost on the way is nothing the Service has.
+            let Draft { keep, leave, .. } = &mut draft;
+            keep.retain(|kept| {
+                let stays = self.was_shown(service, kept.address);
+                if !stays {
+                    leave.push(kept.address);
+                }
+                stays
+            });
         }
         let outcome = outcome(service, &draft);
         Plan {

@@ -1,6 +1,6 @@
 //! The one picture everything is decided by: pools, records, Services, namespaces, nodes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -21,6 +21,10 @@ pub struct World {
     pub book: Book,
     /// Who may want one.
     pub services: BTreeMap<ServiceKey, Arc<Service>>,
+    /// Which addresses the status of a Service has named, for those that require both families: a
+    /// half that was never shown is given up, a half that was shown stays, also when its status is
+    /// lost. It is not known over a restart.
+    pub(super) shown: BTreeMap<ServiceKey, BTreeSet<IpAddr>>,
     /// Labels of namespaces.
     pub namespaces: BTreeMap<String, Labels>,
 }
@@ -36,6 +40,12 @@ impl World {
                 && (!self.pools.covering(at).is_empty() || self.book.get(at).is_some())
         };
         service.external.iter().filter(ours).copied()
+    }
+
+    /// Whether a status of the Service names the address, or did.
+    pub(super) fn was_shown(&self, service: &Service, address: IpAddr) -> bool {
+        let before = self.shown.get(&service.key);
+        service.status.contains(&address) || before.is_some_and(|all| all.contains(&address))
     }
 
     /// Whether the pool's selectors admit the Service.

@@ -53,6 +53,42 @@ fn require_dual_stack_takes_both_or_none() {
 }
 
 #[test]
+fn half_a_pair_that_no_status_ever_showed_is_released_when_the_other_half_is_lost() {
+    let mut world = Situation::default();
+    world
+        .record(
+            json!({"address": "192.0.2.0", "poolRef": {"name": "p"}, "holders": [
+            {"kind": "Service", "namespace": "blue", "name": "web", "uid": "web"}]}),
+        )
+        .silent("web", &[], dual(FamilyPolicy::RequireDualStack))
+        .cidrs("p", &["192.0.2.0/31"]);
+    assert_eq!(world.has("web"), "");
+    assert_eq!(world.index.world.book.entries().count(), 0);
+    assert!(
+        world.says("web").starts_with("FamilyUnavailable: "),
+        "{}",
+        world.says("web")
+    );
+    assert_eq!(world.plain("other").has("other"), "192.0.2.0");
+}
+
+#[test]
+fn a_half_that_was_shown_stays_when_both_are_required_later_also_without_its_status() {
+    let mut world = Situation::default();
+    world.cidrs("p", &["192.0.2.0/31"]).plain("web").service(
+        "web",
+        &[],
+        dual(FamilyPolicy::RequireDualStack),
+    );
+    assert_eq!(world.has("web"), "192.0.2.0");
+    world.service("web", &[], |service| {
+        dual(FamilyPolicy::RequireDualStack)(service);
+        service.status.clear();
+    });
+    assert_eq!(world.has("web"), "192.0.2.0");
+}
+
+#[test]
 fn the_best_pool_is_the_highest_then_the_one_with_a_selector_then_the_first_by_name() {
     let mut world = Situation::default();
     world
