@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use super::address::Point;
 use super::book::{Entry, Stored, service_key};
+use super::impact::Edit;
 use super::pool::{Pool, PoolError};
 use super::record::{diff, from_pool, pools_of};
 use super::service::{FamilyPolicy, Labels, Service};
@@ -156,51 +157,19 @@ impl Index {
             return;
         }
         // Before and after: who shared addresses with the old version no longer does.
-        if let Some(Ok(before)) = known {
-            self.dirty_pools
-                .extend(self.world.pools.overlapping(before));
-        }
-        let mut versions = Vec::new();
-        if let Some(Ok(after)) = &pool {
-            versions.push(after.clone());
-        }
-        if let Some(Ok(before)) = self.world.pools.set(name, pool) {
-            versions.push((*before).clone());
-        }
-        let mut affected: BTreeSet<ServiceKey> = BTreeSet::new();
-        for version in &versions {
-            self.dirty_pools
-                .extend(self.world.pools.overlapping(version));
-            let claims = |service: &&Arc<Service>| {
-                let mut external = service.external.iter();
-                external.any(|address| version.usable.contains(Point::from(*address)))
-            };
-            let claimants = self.world.services.values().filter(claims);
-            affected.extend(claimants.map(|service| service.key.clone()));
-            for span in version.usable.iter() {
-                affected.extend(
-                    self.world
-                        .book
-                        .within(span)
-                        .flat_map(|(_, entry)| entry.services()),
-                );
+        let overlapping = |index: &mut Self, pool: Option<&Arc<Pool>>| {
+            if let Some(pool) = pool {
+                let names = index.world.pools.overlapping(pool);
+                index.dirty_pools.extend(names);
             }
-        }
-        for (_, entry) in self.world.book.entries() {
-            if from_pool(entry, name) {
-                affected.extend(entry.services());
-            }
-        }
-        // Who names the pool may have to move there: it stays elsewhere, and waits for nothing, only
-        // until the pool is there.
-        let names = |service: &&Arc<Service>| {
-            let asked = service.readable().and_then(|request| request.pool.as_ref());
-            asked == Some(name)
         };
-        let namers = self.world.services.values().filter(names);
-        affected.extend(namers.map(|service| service.key.clone()));
+        let before = known.and_then(|known| known.as_ref().ok()).cloned();
+        overlapping(self, before.as_ref());
+        self.world.pools.set(name, pool);
+        let after = self.world.pools.accepted(name).cloned();
+        overlapping(self, after.as_ref());
+        let affected = self.affected(&Edit::new(name, before, after));
         self.touch(affected);
-        self.dirty.extend(self.waiting.iter().cloned());
     }
 
     /// How many records name this pool.

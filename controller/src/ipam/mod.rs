@@ -18,6 +18,7 @@ pub mod admission;
 pub mod book;
 pub mod counts;
 pub mod explain;
+mod impact;
 pub mod index;
 pub mod occupied;
 pub mod plan;
