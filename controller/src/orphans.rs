@@ -44,7 +44,7 @@ async fn release(context: &Context, settings: &Settings, key: &ServiceKey, uid: 
             context.state.change(|picture| {
                 if let Some(seen) = seen {
                     picture.index.service_seen(seen);
-                    picture.services.insert(key.clone(), live);
+                    picture.service_shown(key, live);
                 }
             });
         }

@@ -22,7 +22,6 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::ipam::address::Point;
-use crate::ipam::index::older;
 use crate::ipam::pool::Pool;
 use crate::ipam::{PoolName, ServiceKey};
 use crate::service::{apply, validate};
@@ -102,11 +101,7 @@ impl Follow<DeserializeGuard<Service>> for Picture {
             return;
         }
         let live = validate::live(&object);
-        let known = self.services.get(&key);
-        if known.is_none_or(|known| known.uid != live.uid || !older(&live.version, &known.version))
-        {
-            self.services.insert(key.clone(), live);
-        }
+        self.service_shown(&key, live);
         self.since.entry(key).or_insert_with(Instant::now);
     }
 
@@ -137,7 +132,7 @@ impl Follow<DeserializeGuard<LoadBalancerIPPool>> for Picture {
         if let Some(pool) = self.decoded(object) {
             let draining = pool.metadata.deletion_timestamp.is_some();
             let compiled = Pool::compile(&name.0, &pool.spec, draining);
-            self.pools.insert(name.clone(), pool);
+            self.pool_shown(&name, pool);
             self.index.pool_seen(&name, Some(compiled));
         }
     }
