@@ -28,8 +28,19 @@ pub struct Stored {
     pub uid: String,
     /// Its `resourceVersion`.
     pub version: String,
-    /// What its `OutOfPool` condition says: nothing, or whether it is true and why.
-    pub out_of_pool: Option<(bool, String)>,
+    /// What its `OutOfPool` condition says, if it has one.
+    pub out_of_pool: Option<OutOfPool>,
+}
+
+/// An `OutOfPool` condition as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutOfPool {
+    /// Whether it is true.
+    pub is: bool,
+    /// Why.
+    pub why: String,
+    /// Since when, in seconds since the epoch: kept while it stays as true as it is.
+    pub since: i64,
 }
 
 /// Both sides of one address.

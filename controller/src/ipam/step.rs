@@ -10,7 +10,7 @@ use std::sync::Arc;
 use landfall_crds::{LoadBalancerIPSpec, PoolRef, ReclaimPolicy};
 
 use super::address::{Family, Point};
-use super::book::{Entry, Stored, service_key};
+use super::book::{Entry, OutOfPool, Stored, service_key};
 use super::index::Index;
 use super::plan::{How, Kept, Plan, Take};
 use super::record::{diff, first, holder, settled, sharing_key, without};
@@ -46,6 +46,8 @@ pub struct Mark {
     pub at: Point,
     /// Why; `None`: it is in its pool again.
     pub out_of_pool: Option<String>,
+    /// What the condition says now.
+    pub before: Option<OutOfPool>,
 }
 
 /// What has to be done for one Service, in this order: writes, status, marks, departures.
@@ -208,14 +210,11 @@ impl Index {
         if !first(entry.want.as_ref()?, key) {
             return None;
         }
-        let same = match (marked, &kept.out_of_pool) {
-            (None | Some((false, _)), None) => true,
-            (Some((true, before)), Some(now)) => before == now,
-            _ => false,
-        };
-        (!same).then(|| Mark {
+        let stands = marked.as_ref().filter(|marked| marked.is);
+        (stands.map(|marked| &marked.why) != kept.out_of_pool.as_ref()).then(|| Mark {
             at,
             out_of_pool: kept.out_of_pool.clone(),
+            before: marked.clone(),
         })
     }
 
