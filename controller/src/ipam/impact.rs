@@ -10,27 +10,23 @@ use std::sync::Arc;
 use super::address::{Family, Point};
 use super::admission::Rejection;
 use super::index::Index;
-use super::pool::Pool;
+use super::pool::{Pool, PoolError};
 use super::service::Service;
 use super::spans::Spans;
 use super::world::World;
 use super::{PoolName, ServiceKey};
 
 /// A pool before and after an edit; `None`: not there, or refused.
-pub(super) struct Edit<'a> {
-    pub(super) name: &'a PoolName,
-    pub(super) before: Option<Arc<Pool>>,
-    pub(super) after: Option<Arc<Pool>>,
+struct Edit<'a> {
+    name: &'a PoolName,
+    before: Option<Arc<Pool>>,
+    after: Option<Arc<Pool>>,
     /// The addresses it gained or lost.
     moved: Spans,
 }
 
 impl<'a> Edit<'a> {
-    pub(super) fn new(
-        name: &'a PoolName,
-        before: Option<Arc<Pool>>,
-        after: Option<Arc<Pool>>,
-    ) -> Self {
+    fn new(name: &'a PoolName, before: Option<Arc<Pool>>, after: Option<Arc<Pool>>) -> Self {
         let none = Spans::default();
         let usable = |pool: &Option<Arc<Pool>>| {
             pool.as_ref()
@@ -86,8 +82,37 @@ impl<'a> Edit<'a> {
 }
 
 impl Index {
+    /// A pool was added, changed or (with `None`) deleted.
+    pub fn pool_seen(&mut self, name: &PoolName, pool: Option<Result<Pool, PoolError>>) {
+        let known = self.world.pools.get(name);
+        let same = match (known, &pool) {
+            (Some(Ok(before)), Some(Ok(after))) => **before == *after,
+            (Some(Err(before)), Some(Err(after))) => before == after,
+            (None, None) => true,
+            _ => false,
+        };
+        self.dirty_pools.insert(name.clone());
+        if same {
+            return;
+        }
+        // Before and after: who shared addresses with the old version no longer does.
+        let overlapping = |index: &mut Self, pool: Option<&Arc<Pool>>| {
+            if let Some(pool) = pool {
+                let names = index.world.pools.overlapping(pool);
+                index.dirty_pools.extend(names);
+            }
+        };
+        let before = known.and_then(|known| known.as_ref().ok()).cloned();
+        overlapping(self, before.as_ref());
+        self.world.pools.set(name, pool);
+        let after = self.world.pools.accepted(name).cloned();
+        overlapping(self, after.as_ref());
+        let affected = self.affected(&Edit::new(name, before, after));
+        self.touch(affected);
+    }
+
     /// The Services to look at again after the edit, which the world shows already.
-    pub(super) fn affected(&self, edit: &Edit) -> BTreeSet<ServiceKey> {
+    fn affected(&self, edit: &Edit) -> BTreeSet<ServiceKey> {
         let (world, book) = (&self.world, &self.world.book);
         let mut affected: BTreeSet<ServiceKey> = BTreeSet::new();
         for span in edit.moved.iter() {

@@ -19,9 +19,7 @@ use std::sync::Arc;
 
 use super::address::Point;
 use super::book::{Entry, Stored, service_key};
-use super::impact::Edit;
-use super::pool::{Pool, PoolError};
-use super::record::{diff, from_pool, pools_of};
+use super::record::{from_pool, pools_of};
 use super::service::{FamilyPolicy, Labels, Service};
 use super::world::World;
 use super::{PoolName, ServiceKey, Turn};
@@ -35,7 +33,7 @@ pub struct Index {
     pub(super) waiting: BTreeSet<Turn>,
     pub(super) gone: BTreeSet<ServiceKey>,
     pub(super) freed: BTreeSet<Point>,
-    dirty_pools: BTreeSet<PoolName>,
+    pub(super) dirty_pools: BTreeSet<PoolName>,
     buried: BTreeMap<Point, String>,
     /// Whether this index decides. One that listens wants just what the records say.
     pub(super) leads: bool,
@@ -87,15 +85,6 @@ impl Index {
         }
     }
 
-    /// Whatever its type and class, the external addresses a Service names are in use.
-    fn external_seen(&mut self, key: &ServiceKey, addresses: &[IpAddr]) {
-        let points = addresses.iter().map(|address| Point::from(*address));
-        let points: BTreeSet<Point> = points.collect();
-        for at in self.world.book.set_external(key, &points) {
-            self.occupation_changed(at);
-        }
-    }
-
     /// Those who share, or would share, with this Service are looked at again.
     fn terms_changed(&mut self, service: &Service) {
         let held: Vec<Point> = self.world.book.held_by(&service.key).collect();
@@ -141,35 +130,6 @@ impl Index {
             .filter_map(|holder| Some((service_key(holder)?, holder.uid.clone())))
             .filter(|(key, _)| !self.world.services.contains_key(key) && !self.gone.contains(key))
             .collect()
-    }
-
-    /// A pool was added, changed or (with `None`) deleted.
-    pub fn pool_seen(&mut self, name: &PoolName, pool: Option<Result<Pool, PoolError>>) {
-        let known = self.world.pools.get(name);
-        let same = match (known, &pool) {
-            (Some(Ok(before)), Some(Ok(after))) => **before == *after,
-            (Some(Err(before)), Some(Err(after))) => before == after,
-            (None, None) => true,
-            _ => false,
-        };
-        self.dirty_pools.insert(name.clone());
-        if same {
-            return;
-        }
-        // Before and after: who shared addresses with the old version no longer does.
-        let overlapping = |index: &mut Self, pool: Option<&Arc<Pool>>| {
-            if let Some(pool) = pool {
-                let names = index.world.pools.overlapping(pool);
-                index.dirty_pools.extend(names);
-            }
-        };
-        let before = known.and_then(|known| known.as_ref().ok()).cloned();
-        overlapping(self, before.as_ref());
-        self.world.pools.set(name, pool);
-        let after = self.world.pools.accepted(name).cloned();
-        overlapping(self, after.as_ref());
-        let affected = self.affected(&Edit::new(name, before, after));
-        self.touch(affected);
     }
 
     /// How many records name this pool.
@@ -218,20 +178,6 @@ impl Index {
         }
     }
 
-    /// A record was seen that cannot be read, or does not say what its name says: all that is known
-    /// is that its address is in use. What was known of it before stays.
-    pub fn record_unreadable(&mut self, at: Point, uid: &str) {
-        self.unreadable_changed(at, Some(uid.to_owned()));
-    }
-
-    fn unreadable_changed(&mut self, at: Point, uid: Option<String>) {
-        self.world.book.set_unreadable(at, uid);
-        self.occupation_changed(at);
-        let shown = |service: &&Arc<Service>| service.status.contains(&at.address());
-        let shown = self.world.services.values().filter(shown);
-        self.dirty.extend(shown.map(|service| service.turn()));
-    }
-
     /// A record was deleted, by us (`ours`) or as the watch says.
     pub fn record_gone(&mut self, at: Point, uid: &str, ours: bool) {
         if ours {
@@ -278,43 +224,6 @@ impl Index {
             let inside = inside.take_while(|(key, _)| key.namespace == name);
             self.dirty.extend(inside.map(|(_, service)| service.turn()));
         }
-    }
-
-    /// A node's addresses were seen; none when it is gone.
-    pub fn node_seen(&mut self, node: &str, addresses: &BTreeSet<Point>) {
-        for at in self.world.book.set_node(node, addresses) {
-            self.occupation_changed(at);
-        }
-    }
-
-    /// Who holds the address is told whose it is too; who waits may have it when it is free.
-    fn occupation_changed(&mut self, at: Point) {
-        self.pools_at(at);
-        let entry = self.world.book.get(at);
-        let holders: Vec<ServiceKey> = entry.into_iter().flat_map(Entry::services).collect();
-        if holders.is_empty() {
-            self.freed.insert(at);
-        }
-        self.touch(holders);
-    }
-
-    /// Forgets what was wanted and not written: somebody else decides now.
-    pub fn stand_down(&mut self) {
-        self.leads = false;
-        let open: Vec<Point> = self
-            .world
-            .book
-            .entries()
-            .filter(|(at, entry)| diff(*at, entry).is_some())
-            .map(|(at, _)| at)
-            .collect();
-        for at in open {
-            self.change(at, |entry| {
-                entry.want = entry.stored.as_ref().map(|stored| stored.spec.clone());
-            });
-        }
-        self.dirty
-            .extend(self.world.services.values().map(|service| service.turn()));
     }
 
     /// The next Service to look at, the oldest first.
