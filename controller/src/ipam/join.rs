@@ -1,5 +1,7 @@
 //! An address that has a record: whether a Service may join its holders, claim it, or stay.
 
+use landfall_crds::Holder;
+
 use super::address::Point;
 use super::book::{Entry, service_key};
 use super::plan::{How, Take};
@@ -111,10 +113,19 @@ impl World {
                 "whose other holders share it by another landfall.dev/sharing-key".to_owned(),
             );
         }
+        // One made anew under the name of a holder is another Service: it comes after all others.
+        let own = |holder: &&Holder| service_key(holder).as_ref() == Some(&service.key);
+        let place = |holder: &&Holder| own(holder) && holder.uid == service.uid;
+        let known = |holder: &Holder| {
+            let other = self.services.get(&service_key(holder)?)?;
+            (other.uid == holder.uid).then_some(other)
+        };
         let senior = entry
-            .services()
-            .take_while(|key| *key != service.key)
-            .filter_map(|key| self.services.get(&key))
+            .holders()
+            .iter()
+            .take_while(|holder| !place(holder))
+            .filter(|holder| !own(holder))
+            .filter_map(known)
             .filter(|other| other.wanted && !left(other));
         for other in senior {
             if let Err(clash) = stay_together(service, other) {

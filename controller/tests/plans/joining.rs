@@ -118,3 +118,38 @@ fn a_member_of_a_group_stays_when_the_pool_would_not_let_it_join_any_more() {
     world.pool("p", disabled);
     assert_eq!(world.has("web"), "192.0.2.0");
 }
+
+#[test]
+fn who_is_made_anew_under_the_name_of_a_member_comes_after_the_others() {
+    let mut world = Situation::default();
+    world
+        .cidrs("p", &["192.0.2.0/30"])
+        .service("first", &[KEY], port(80))
+        .service("second", &[KEY], port(443));
+    world.silent("first", &[KEY], |service| {
+        service.uid = "another".to_owned();
+        service.status.clear();
+        port(443)(service);
+    });
+    world.work();
+    assert_eq!(
+        [world.has("first"), world.has("second")],
+        ["192.0.2.1", "192.0.2.0"]
+    );
+}
+
+#[test]
+fn who_is_made_anew_and_fits_stays_with_the_others_as_the_last_of_them() {
+    let mut world = Situation::default();
+    world
+        .cidrs("p", &["192.0.2.0/30"])
+        .service("first", &[KEY], port(80))
+        .service("second", &[KEY], port(443))
+        .service("first", &[KEY], |service| {
+            service.uid = "another".to_owned();
+            port(80)(service);
+        });
+    let entry = world.index.world.book.entries().next().unwrap().1;
+    let holders: Vec<_> = entry.holders().iter().map(|h| h.uid.as_str()).collect();
+    assert_eq!(holders, ["second", "another"]);
+}
