@@ -21,6 +21,8 @@ use crate::service::{Context, carry_out, prepare};
 
 /// How many Services are plainly looked at before others get a turn on this thread.
 const BATCH: usize = 256;
+/// When a Service comes back whose task broke.
+const AFTER_VIOLATION: Duration = Duration::from_secs(300);
 
 type Answer = (Turn, Result<(), StepError>);
 
@@ -29,7 +31,7 @@ pub struct Dispatcher {
     context: Context,
     parallel: usize,
     tasks: JoinSet<Answer>,
-    running: HashMap<ServiceKey, Id>,
+    running: HashMap<ServiceKey, (Id, Turn)>,
     deferred: BTreeMap<ServiceKey, Turn>,
     delayed: DelayQueue<Turn>,
     attempts: HashMap<ServiceKey, u32>,
@@ -122,7 +124,10 @@ impl Dispatcher {
                     let result = carry_out(&context, &work).await;
                     (work.turn, result)
                 });
-                self.running.insert(key, handle.id());
+                self.running.insert(key, (handle.id(), turn));
+            } else {
+                // There is nothing to do, or nobody to do it for.
+                self.attempts.remove(&turn.key);
             }
         }
         true
@@ -132,11 +137,8 @@ impl Dispatcher {
         let (turn, result) = match answer {
             Ok((_, answer)) => answer,
             Err(error) => {
-                // A task never panics; if one does, its Service is looked at again with the rest.
                 tracing::error!(%error, "a reconcile ended badly");
-                self.context.metrics.failed("invariant");
-                let id = error.id();
-                self.running.retain(|_, running| *running != id);
+                self.broke(error.id());
                 return;
             }
         };
@@ -150,6 +152,23 @@ impl Dispatcher {
             }
             Err(error) => self.later(turn, &error),
         }
+    }
+
+    /// A task never panics. If one does, its Service comes back much later, or at once when there is
+    /// news of it, and the others go on.
+    fn broke(&mut self, task: Id) {
+        self.context.metrics.violated();
+        self.context.metrics.failed("invariant");
+        let mut broken = self.running.iter().filter(|(_, (id, _))| *id == task);
+        let Some(key) = broken.next().map(|(key, _)| key.clone()) else {
+            return;
+        };
+        if let Some(deferred) = self.deferred.remove(&key) {
+            self.context.state.lock().index.again(deferred);
+        } else if let Some((_, turn)) = self.running.get(&key).cloned() {
+            self.delayed.insert(turn, AFTER_VIOLATION);
+        }
+        self.running.remove(&key);
     }
 
     fn later(&mut self, turn: Turn, error: &StepError) {
@@ -191,4 +210,74 @@ pub(crate) fn spread() -> f64 {
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| since.subsec_nanos());
     f64::from(nanos % 1_000) / 1_000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::state::State;
+    use prometheus_client::registry::Registry;
+    use std::sync::Arc;
+
+    /// A dispatcher whose API server is never asked.
+    fn dispatcher(registry: &mut Registry) -> Dispatcher {
+        let state = Arc::new(State::default());
+        let nobody = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        let context = Context {
+            client: kube::Client::try_from(nobody).unwrap(),
+            metrics: Metrics::register(registry, &state),
+            state,
+            events: tokio::sync::mpsc::channel(1).0,
+        };
+        Dispatcher::new(context, 4)
+    }
+
+    fn turn(name: &str) -> Turn {
+        Turn {
+            created: 1,
+            key: ServiceKey::new("n", name),
+        }
+    }
+
+    /// A task for the Service that panics, until it has.
+    async fn panics(dispatcher: &mut Dispatcher, turn: &Turn) {
+        let handle = dispatcher.tasks.spawn(async { panic!("a test") });
+        let running = (handle.id(), turn.clone());
+        dispatcher.running.insert(turn.key.clone(), running);
+        let answer = dispatcher.tasks.join_next_with_id().await.unwrap();
+        dispatcher.ended(answer);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_whose_task_panics_comes_back_and_is_counted() {
+        let mut registry = Registry::default();
+        let mut dispatcher = dispatcher(&mut registry);
+        panics(&mut dispatcher, &turn("s")).await;
+        assert!(dispatcher.running.is_empty());
+        let back = dispatcher.delayed.next().await.unwrap();
+        assert_eq!(back.into_inner(), turn("s"));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        assert!(text.contains("landfall_invariant_violations_total 1"));
+    }
+
+    #[tokio::test]
+    async fn news_of_a_service_whose_task_panics_are_looked_at_at_once() {
+        let mut dispatcher = dispatcher(&mut Registry::default());
+        dispatcher.deferred.insert(turn("s").key, turn("s"));
+        panics(&mut dispatcher, &turn("s")).await;
+        assert!(dispatcher.deferred.is_empty());
+        let next = dispatcher.context.state.lock().index.pop();
+        assert_eq!(next, Some(turn("s")));
+    }
+
+    #[tokio::test]
+    async fn the_attempts_of_a_deleted_service_are_forgotten() {
+        let mut dispatcher = dispatcher(&mut Registry::default());
+        dispatcher.attempts.insert(turn("s").key, 7);
+        dispatcher.context.state.lock().index.again(turn("s"));
+        assert!(!dispatcher.fill());
+        assert!(dispatcher.attempts.is_empty());
+    }
 }

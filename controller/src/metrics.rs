@@ -28,6 +28,7 @@ pub struct Metrics {
     conflicts: Counter,
     adoptions: Counter,
     events_dropped: Counter,
+    violations: Counter,
     errors: Labelled<ErrorLabels, Counter>,
 }
 
@@ -42,6 +43,7 @@ impl Metrics {
             conflicts: Counter::default(),
             adoptions: Counter::default(),
             events_dropped: Counter::default(),
+            violations: Counter::default(),
             errors: Labelled::default(),
         };
         registry.register(
@@ -63,6 +65,11 @@ impl Metrics {
             "landfall_events_dropped",
             "Events given up under load",
             metrics.events_dropped.clone(),
+        );
+        registry.register(
+            "landfall_invariant_violations",
+            "States that cannot be and were met all the same: each is a bug worth a report",
+            metrics.violations.clone(),
         );
         registry.register(
             "landfall_reconcile_errors",
@@ -91,6 +98,11 @@ impl Metrics {
     /// An Event was given up.
     pub fn event_dropped(&self) {
         self.events_dropped.inc();
+    }
+
+    /// Something happened that cannot happen.
+    pub fn violated(&self) {
+        self.violations.inc();
     }
 
     /// A step failed.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use kube::Client;
@@ -12,6 +13,7 @@ use landfall_runtime::readiness::Readiness;
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::Dispatcher;
@@ -23,6 +25,9 @@ use crate::{orphans, pool, undecodable, watch as watches};
 
 /// How many Events may wait to be written.
 const EVENTS: usize = 1024;
+
+/// How long the last of them are waited for at the end.
+const LAST_EVENTS: Duration = Duration::from_secs(5);
 
 /// Runs the controller until the token is cancelled.
 ///
@@ -91,17 +96,30 @@ pub async fn run(
         }
     }
     drop(context);
-    publishing.await.context("Events")?;
+    last_events(publishing).await.context("Events")?;
     match admin {
         Some(admin) => admin.await.context("admin port")?.map_err(Into::into),
         None => Ok(()),
     }
 }
 
+/// Waits for the Events that are still to be written, but not for ever: they are never worth a
+/// shutdown that is killed.
+async fn last_events(mut publishing: JoinHandle<()>) -> Result<(), JoinError> {
+    match tokio::time::timeout(LAST_EVENTS, &mut publishing).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            publishing.abort();
+            tracing::warn!(after = ?LAST_EVENTS, "the last Events are given up");
+            Ok(())
+        }
+    }
+}
+
 type Election = (
     CancellationToken,
     watch::Receiver<bool>,
-    Option<tokio::task::JoinHandle<()>>,
+    Option<JoinHandle<()>>,
 );
 
 /// Leadership, by Lease or by decree. It ends after the work, so that nobody takes over too early.
@@ -145,4 +163,21 @@ fn debug(state: &State) -> serde_json::Value {
         "waiting": picture.index.waiting().iter().map(|turn| turn.key.to_string()).collect::<Vec<_>>(),
         "records": records,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn events_that_cannot_be_written_delay_the_end_by_a_few_seconds_only() {
+        let began = tokio::time::Instant::now();
+        last_events(tokio::spawn(std::future::pending()))
+            .await
+            .unwrap();
+        assert_eq!(began.elapsed(), LAST_EVENTS);
+        let quick = tokio::time::Instant::now();
+        last_events(tokio::spawn(async {})).await.unwrap();
+        assert_eq!(quick.elapsed(), Duration::ZERO);
+    }
 }

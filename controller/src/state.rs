@@ -8,11 +8,13 @@ use std::time::Instant;
 
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt as _;
 use landfall_crds::LoadBalancerIPPool;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::gateway::{GatewayKey, Lender};
+use crate::ipam::index::older;
 use crate::ipam::{Index, PoolName, ServiceKey};
 use crate::undecodable::Undecodables;
 
@@ -50,6 +52,50 @@ pub struct Picture {
     pub undecodable: Undecodables,
 }
 
+impl Picture {
+    /// The watch shows a Service.
+    pub fn service_shown(&mut self, key: &ServiceKey, live: LiveService) {
+        let known = self.services.get(key);
+        if known.is_none_or(|known| known.uid != live.uid || !older(&live.version, &known.version))
+        {
+            self.services.insert(key.clone(), live);
+        }
+    }
+
+    /// The API server answers a write of a Service: kept, unless the watch knows better by now.
+    pub fn service_answered(&mut self, key: &ServiceKey, live: LiveService) {
+        if let Some(known) = self.services.get_mut(key)
+            && known.uid == live.uid
+            && !older(&live.version, &known.version)
+        {
+            *known = live;
+        }
+    }
+
+    /// The watch shows a pool.
+    pub fn pool_shown(&mut self, name: &PoolName, pool: LoadBalancerIPPool) {
+        let known = self.pools.get(name);
+        if known.is_none_or(|known| known.uid() != pool.uid() || !outdated(&pool, known)) {
+            self.pools.insert(name.clone(), pool);
+        }
+    }
+
+    /// The API server answers a write of a pool: kept, unless the watch knows better by now.
+    pub fn pool_answered(&mut self, name: &PoolName, pool: LoadBalancerIPPool) {
+        if let Some(known) = self.pools.get_mut(name)
+            && known.uid() == pool.uid()
+            && !outdated(&pool, known)
+        {
+            *known = pool;
+        }
+    }
+}
+
+fn outdated(pool: &LoadBalancerIPPool, known: &LoadBalancerIPPool) -> bool {
+    let version = |pool: &LoadBalancerIPPool| pool.resource_version().unwrap_or_default();
+    older(&version(pool), &version(known))
+}
+
 /// The shared state.
 #[derive(Debug, Default)]
 pub struct State {
@@ -80,5 +126,60 @@ impl State {
         self.services_changed.notify_one();
         self.pools_changed.notify_one();
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn live(uid: &str, version: &str) -> LiveService {
+        LiveService {
+            uid: uid.to_owned(),
+            version: version.to_owned(),
+            ..LiveService::default()
+        }
+    }
+
+    fn pool(uid: &str, version: &str) -> LoadBalancerIPPool {
+        let mut pool =
+            LoadBalancerIPPool::new("p", landfall_crds::LoadBalancerIPPoolSpec::of(vec![]));
+        pool.metadata.uid = Some(uid.to_owned());
+        pool.metadata.resource_version = Some(version.to_owned());
+        pool
+    }
+
+    #[test]
+    fn an_answer_never_replaces_a_service_the_watch_knows_better() {
+        let key = ServiceKey::new("n", "s");
+        let mut picture = Picture::default();
+        picture.service_answered(&key, live("u", "9"));
+        assert!(picture.services.is_empty(), "it is gone by now");
+        picture.service_shown(&key, live("u", "11"));
+        picture.service_answered(&key, live("u", "9"));
+        assert_eq!(picture.services[&key], live("u", "11"));
+        picture.service_answered(&key, live("u", "12"));
+        picture.service_shown(&key, live("u", "11"));
+        assert_eq!(picture.services[&key], live("u", "12"));
+        picture.service_shown(&key, live("v", "20"));
+        picture.service_answered(&key, live("u", "21"));
+        assert_eq!(picture.services[&key], live("v", "20"));
+    }
+
+    #[test]
+    fn an_answer_never_replaces_a_pool_the_watch_knows_better() {
+        let name = PoolName::from("p");
+        let mut picture = Picture::default();
+        picture.pool_answered(&name, pool("u", "9"));
+        assert!(picture.pools.is_empty(), "it is gone by now");
+        picture.pool_shown(&name, pool("u", "11"));
+        picture.pool_answered(&name, pool("u", "9"));
+        assert_eq!(picture.pools[&name], pool("u", "11"));
+        picture.pool_answered(&name, pool("u", "12"));
+        picture.pool_shown(&name, pool("u", "11"));
+        assert_eq!(picture.pools[&name], pool("u", "12"));
+        picture.pool_shown(&name, pool("v", "20"));
+        picture.pool_answered(&name, pool("u", "21"));
+        assert_eq!(picture.pools[&name], pool("v", "20"));
     }
 }

@@ -23,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::gateway::{self, Gateway, GatewayKey, Lender};
 use crate::ipam::address::Point;
-use crate::ipam::index::older;
 use crate::ipam::pool::Pool;
 use crate::ipam::{PoolName, ServiceKey};
 use crate::service::{apply, validate};
@@ -102,11 +101,7 @@ impl Picture {
             return;
         }
         let live = validate::live(&object);
-        let known = self.services.get(&key);
-        if known.is_none_or(|known| known.uid != live.uid || !older(&live.version, &known.version))
-        {
-            self.services.insert(key.clone(), live);
-        }
+        self.service_shown(&key, live);
         if let Some(gateway) = gateway {
             self.made_for.insert(key.clone(), (gateway, object));
         }
@@ -182,7 +177,9 @@ impl Follow<DeserializeGuard<Service>> for Picture {
     }
 
     fn known(&self) -> BTreeSet<ServiceKey> {
-        self.index.world.services.keys().cloned().collect()
+        let world = &self.index.world;
+        let external = world.book.occupied().external.all();
+        world.services.keys().chain(external).cloned().collect()
     }
 }
 
@@ -200,7 +197,7 @@ impl Follow<DeserializeGuard<LoadBalancerIPPool>> for Picture {
         if let Some(pool) = self.decoded(object) {
             let draining = pool.metadata.deletion_timestamp.is_some();
             let compiled = Pool::compile(&name.0, &pool.spec, draining);
-            self.pools.insert(name.clone(), pool);
+            self.pool_shown(&name, pool);
             self.index.pool_seen(&name, Some(compiled));
         }
     }
@@ -225,12 +222,18 @@ impl Follow<DeserializeGuard<LoadBalancerIP>> for Picture {
 
     fn seen(&mut self, object: DeserializeGuard<LoadBalancerIP>, _: &Settings) {
         let name = object.name_any();
-        match self.decoded(object).map(|record| apply::stored(&record)) {
-            Some(Some((at, stored))) => self.index.record_seen(at, stored),
-            Some(None) => {
-                tracing::warn!(%name, "a LoadBalancerIP whose name is not its address is ignored");
-            }
-            None => {}
+        let uid = object.uid().unwrap_or_default();
+        let record = self.decoded(object);
+        if let Some((at, stored)) = record.as_ref().and_then(apply::stored) {
+            self.index.record_seen(at, stored);
+            return;
+        }
+        if record.is_some() {
+            tracing::warn!(%name, "a LoadBalancerIP whose name is not its address is ignored");
+        }
+        // The name alone says which address is in use: no other record of that name can be made.
+        if let Ok(address) = parse_ip_name(&name) {
+            self.index.record_unreadable(Point::from(address), &uid);
         }
     }
 
@@ -241,13 +244,15 @@ impl Follow<DeserializeGuard<LoadBalancerIP>> for Picture {
     }
 
     fn known(&self) -> BTreeSet<(String, String)> {
-        let entries = self.index.world.book.entries();
-        entries
-            .filter_map(|(at, entry)| {
-                let stored = entry.stored.as_ref()?;
-                Some((ip_name(at.address()), stored.uid.clone()))
-            })
-            .collect()
+        let book = &self.index.world.book;
+        let readable = book.entries().filter_map(|(at, entry)| {
+            let stored = entry.stored.as_ref()?;
+            Some((at, stored.uid.clone()))
+        });
+        let unreadable = &book.occupied().unreadable;
+        let unreadable = unreadable.iter().map(|(at, uid)| (*at, uid.clone()));
+        let all = readable.chain(unreadable);
+        all.map(|(at, uid)| (ip_name(at.address()), uid)).collect()
     }
 }
 
@@ -305,7 +310,8 @@ impl Follow<DeserializeGuard<Node>> for Picture {
     }
 
     fn known(&self) -> BTreeSet<String> {
-        self.index.world.book.nodes()
+        let nodes = &self.index.world.book.occupied().nodes;
+        nodes.all().cloned().collect()
     }
 }
 
@@ -545,6 +551,47 @@ mod tests {
         };
         Follow::<DeserializeGuard<Gateway>>::gone(&mut picture, &key, &settings);
         assert_eq!(asks(&picture), (None, None));
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_decoded_keeps_its_address_until_it_goes() {
+        let settings = Settings {
+            default_class: true,
+            lease: None,
+            identity: String::new(),
+            parallel: 1,
+            orphan_grace: std::time::Duration::ZERO,
+        };
+        let record = |name: &str, spec: serde_json::Value| {
+            serde_json::from_value::<DeserializeGuard<LoadBalancerIP>>(json!({
+                "apiVersion": "landfall.dev/v1alpha1", "kind": "LoadBalancerIP",
+                "metadata": {"name": name, "uid": "u", "resourceVersion": "1"},
+                "spec": spec,
+            }))
+            .unwrap()
+        };
+        for spec in [
+            json!({"address": "192.0.2.1", "holders": "nobody"}),
+            json!({"address": "192.0.2.9"}),
+        ] {
+            let at = Point::from(std::net::IpAddr::from([192, 0, 2, 1]));
+            let mut picture = Picture::default();
+            picture.seen(record("192-0-2-1", spec.clone()), &settings);
+            assert!(picture.index.world.book.taken().contains(at));
+            let known = Follow::<DeserializeGuard<LoadBalancerIP>>::known(&picture);
+            assert_eq!(known.len(), 1, "a list without it says that it is gone");
+            for key in &known {
+                Follow::<DeserializeGuard<LoadBalancerIP>>::gone(&mut picture, key, &settings);
+            }
+            assert!(!picture.index.world.book.taken().contains(at));
+            picture.seen(record("192-0-2-1", spec), &settings);
+            picture.seen(
+                record("192-0-2-1", json!({"address": "192.0.2.1"})),
+                &settings,
+            );
+            assert!(!picture.index.world.book.unreadable(at));
+            assert!(picture.index.world.book.taken().contains(at));
+        }
     }
 
     #[test]

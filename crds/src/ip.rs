@@ -7,6 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::schema;
 
+/// How many holders a record takes.
+pub const MAX_HOLDERS: usize = 128;
+/// How many characters a sharing key has at most.
+pub const MAX_SHARING_KEY: usize = 253;
+
 /// One address: who holds it (spec, written by the controller) and which node answers for it
 /// (status, written by the announcers). Creating the object is the allocation.
 #[derive(Clone, Debug, Default, PartialEq, CustomResource, Deserialize, Serialize, KubeSchema)]
@@ -55,12 +60,12 @@ pub struct LoadBalancerIPSpec {
 
     /// Who holds the address; several only with a sharing key.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 128))]
+    #[schemars(length(max = MAX_HOLDERS))]
     pub holders: Vec<Holder>,
 
     /// The key its holders share it by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
+    #[schemars(length(max = MAX_SHARING_KEY))]
     pub sharing_key: Option<String>,
 
     /// Keeps the address for a holder to come.

@@ -29,8 +29,8 @@ mod schema;
 pub mod selector;
 
 pub use ip::{
-    Holder, LoadBalancerIP, LoadBalancerIPSpec, LoadBalancerIPStatus, ObjectRef, Owner, PoolRef,
-    ReclaimPolicy,
+    Holder, LoadBalancerIP, LoadBalancerIPSpec, LoadBalancerIPStatus, MAX_HOLDERS, MAX_SHARING_KEY,
+    ObjectRef, Owner, PoolRef, ReclaimPolicy,
 };
 pub use name::{NameError, ip_name, parse_ip_name};
 pub use policy::{

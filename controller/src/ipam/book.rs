@@ -5,7 +5,7 @@
 //! has no entry: neither wanted nor stored.
 //!
 //! Invariant: `taken`, `by_service` and `by_key` always follow from the entries (and, for `taken`,
-//! the nodes' addresses); only [`Book::set`] changes an entry.
+//! what is occupied otherwise); only [`Book::set`] changes an entry.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +13,7 @@ use landfall_crds::{Holder, LoadBalancerIPSpec};
 
 use super::ServiceKey;
 use super::address::Point;
+use super::occupied::Occupied;
 use super::spans::{Span, Spans};
 
 /// `kind` of a Service in a record.
@@ -27,8 +28,19 @@ pub struct Stored {
     pub uid: String,
     /// Its `resourceVersion`.
     pub version: String,
-    /// What its `OutOfPool` condition says: nothing, or whether it is true and why.
-    pub out_of_pool: Option<(bool, String)>,
+    /// What its `OutOfPool` condition says, if it has one.
+    pub out_of_pool: Option<OutOfPool>,
+}
+
+/// An `OutOfPool` condition as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutOfPool {
+    /// Whether it is true.
+    pub is: bool,
+    /// Why.
+    pub why: String,
+    /// Since when, in seconds since the epoch: kept while it stays as true as it is.
+    pub since: i64,
 }
 
 /// Both sides of one address.
@@ -61,7 +73,7 @@ pub fn service_key(holder: &Holder) -> Option<ServiceKey> {
 #[derive(Clone, Debug, Default)]
 pub struct Book {
     entries: BTreeMap<Point, Entry>,
-    nodes: BTreeMap<Point, String>,
+    occupied: Occupied,
     taken: Spans,
     by_service: BTreeMap<ServiceKey, BTreeSet<Point>>,
     by_key: BTreeMap<String, BTreeSet<Point>>,
@@ -106,21 +118,19 @@ impl Book {
         self.reserved.get(service).into_iter().flatten().copied()
     }
 
-    /// The node that has this address.
+    /// What is in use without a record.
+    pub fn occupied(&self) -> &Occupied {
+        &self.occupied
+    }
+
+    /// The first of the nodes that have this address.
     pub fn node_at(&self, at: Point) -> Option<&str> {
-        self.nodes.get(&at).map(String::as_str)
+        self.occupied.nodes.at(at).next().map(String::as_str)
     }
 
-    /// The names of all nodes with addresses.
-    pub fn nodes(&self) -> BTreeSet<String> {
-        self.nodes.values().cloned().collect()
-    }
-
-    /// The nodes' addresses within a span.
-    pub fn nodes_within(&self, span: Span) -> impl Iterator<Item = (Point, &str)> {
-        self.nodes
-            .range(span.start..=span.end)
-            .map(|(at, node)| (*at, node.as_str()))
+    /// Whether the record of this address cannot be read.
+    pub fn unreadable(&self, at: Point) -> bool {
+        self.occupied.unreadable.contains_key(&at)
     }
 
     /// Replaces an entry by what `edit` makes of it; one with neither side is gone.
@@ -129,7 +139,7 @@ impl Book {
         self.unlink(at, &entry);
         edit(&mut entry);
         if entry == Entry::default() {
-            if !self.nodes.contains_key(&at) {
+            if !self.occupied.contains(at) {
                 self.taken.remove(Span::point(at));
             }
             return;
@@ -163,25 +173,41 @@ impl Book {
         }
     }
 
-    /// Replaces the nodes' addresses of one node; returns the points that changed.
+    /// Replaces the addresses of one node; returns the points that changed.
     pub fn set_node(&mut self, node: &str, addresses: &BTreeSet<Point>) -> BTreeSet<Point> {
-        let before: BTreeSet<Point> = self
-            .nodes
-            .iter()
-            .filter(|(_, name)| *name == node)
-            .map(|(at, _)| *at)
-            .collect();
-        for at in before.difference(addresses) {
-            self.nodes.remove(at);
-            if !self.entries.contains_key(at) {
+        let changed = self.occupied.nodes.set(&node.to_owned(), addresses);
+        self.settle(&changed);
+        changed
+    }
+
+    /// Replaces the external addresses of one Service; returns the points that changed.
+    pub fn set_external(
+        &mut self,
+        key: &ServiceKey,
+        addresses: &BTreeSet<Point>,
+    ) -> BTreeSet<Point> {
+        let changed = self.occupied.external.set(key, addresses);
+        self.settle(&changed);
+        changed
+    }
+
+    /// The record of this address cannot be read, or (`None`) can, or is gone.
+    pub fn set_unreadable(&mut self, at: Point, uid: Option<String>) {
+        match uid {
+            Some(uid) => self.occupied.unreadable.insert(at, uid),
+            None => self.occupied.unreadable.remove(&at),
+        };
+        self.settle(&BTreeSet::from([at]));
+    }
+
+    fn settle(&mut self, changed: &BTreeSet<Point>) {
+        for at in changed {
+            if self.occupied.contains(*at) || self.entries.contains_key(at) {
+                self.taken.insert(Span::point(*at));
+            } else {
                 self.taken.remove(Span::point(*at));
             }
         }
-        for at in addresses {
-            self.nodes.insert(*at, node.to_owned());
-            self.taken.insert(Span::point(*at));
-        }
-        before.symmetric_difference(addresses).copied().collect()
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Invariant: `assigned + reserved + available == total`, for each family.
 
+use std::collections::BTreeSet;
+
 use super::address::{Family, Point};
 use super::pool::Pool;
 use super::world::World;
@@ -13,7 +15,7 @@ pub struct Counts {
     pub total: u128,
     /// What has a holder.
     pub assigned: u128,
-    /// What is kept for a holder to come, or is being released.
+    /// What is kept for a holder to come, is being released, or is in use without a record.
     pub reserved: u128,
     /// What a new Service could be given.
     pub available: u128,
@@ -28,7 +30,16 @@ impl World {
             ..Counts::default()
         };
         for span in pool.spans(family) {
-            counts.total -= self.book.nodes_within(span).count() as u128;
+            let occupied = self.book.occupied();
+            counts.total -= occupied.nodes.within(span).count() as u128;
+            let external = occupied.external.within(span).map(|(at, _)| at);
+            let unreadable = occupied.unreadable.range(span.start..=span.end);
+            let others: BTreeSet<Point> = external.chain(unreadable.map(|(at, _)| *at)).collect();
+            let without = |at: &&Point| self.book.get(**at).is_none();
+            let without = others.iter().filter(without);
+            counts.reserved += without
+                .filter(|at| self.book.node_at(**at).is_none())
+                .count() as u128;
             for (at, entry) in self.book.within(span) {
                 if self.book.node_at(at).is_some() {
                     continue;
@@ -46,11 +57,13 @@ impl World {
         counts
     }
 
-    /// The node addresses that lie in a pool: they are never handed out.
+    /// The node addresses that lie in a pool, and whose they are: they are never handed out.
     #[must_use]
-    pub fn nodes_in(&self, pool: &Pool) -> Vec<(Point, String)> {
+    pub fn nodes_in(&self, pool: &Pool) -> Vec<(Point, Vec<String>)> {
         let spans = pool.usable.iter();
-        let nodes = spans.flat_map(|span| self.book.nodes_within(span));
-        nodes.map(|(at, node)| (at, node.to_owned())).collect()
+        let nodes = spans.flat_map(|span| self.book.occupied().nodes.within(span));
+        nodes
+            .map(|(at, nodes)| (at, nodes.iter().cloned().collect()))
+            .collect()
     }
 }

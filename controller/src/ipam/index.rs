@@ -14,13 +14,13 @@
 //! the next wake; nobody else is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::address::Point;
 use super::book::{Entry, Stored, service_key};
-use super::pool::{Pool, PoolError};
-use super::record::{diff, from_pool, pools_of};
-use super::service::{Labels, Service};
+use super::record::{from_pool, pools_of};
+use super::service::{FamilyPolicy, Labels, Service};
 use super::world::World;
 use super::{PoolName, ServiceKey, Turn};
 
@@ -33,7 +33,7 @@ pub struct Index {
     pub(super) waiting: BTreeSet<Turn>,
     pub(super) gone: BTreeSet<ServiceKey>,
     pub(super) freed: BTreeSet<Point>,
-    dirty_pools: BTreeSet<PoolName>,
+    pub(super) dirty_pools: BTreeSet<PoolName>,
     buried: BTreeMap<Point, String>,
     /// Whether this index decides. One that listens wants just what the records say.
     pub(super) leads: bool,
@@ -43,6 +43,8 @@ impl Index {
     /// A Service was added or changed.
     pub fn service_seen(&mut self, service: Service) {
         let key = service.key.clone();
+        self.external_seen(&key, &service.external);
+        self.status_seen(&service);
         let holds = self.world.book.held_by(&key).next().is_some();
         let before = self.world.services.get(&key);
         if let Some(before) = before.filter(|before| before.created != service.created) {
@@ -65,6 +67,24 @@ impl Index {
         self.world.services.insert(key, Arc::new(service));
     }
 
+    fn status_seen(&mut self, service: &Service) {
+        let shown = &mut self.world.shown;
+        if service.policy != FamilyPolicy::RequireDualStack {
+            shown.remove(&service.key);
+            return;
+        }
+        let before = self.world.services.get(&service.key);
+        let before = before.filter(|before| before.uid == service.uid);
+        if before.is_none() {
+            shown.remove(&service.key);
+        }
+        let before = before.into_iter().flat_map(|before| &before.status);
+        let now: BTreeSet<IpAddr> = before.chain(&service.status).copied().collect();
+        if !now.is_empty() {
+            shown.entry(service.key.clone()).or_default().extend(now);
+        }
+    }
+
     /// Those who share, or would share, with this Service are looked at again.
     fn terms_changed(&mut self, service: &Service) {
         let held: Vec<Point> = self.world.book.held_by(&service.key).collect();
@@ -80,6 +100,8 @@ impl Index {
 
     /// A Service was deleted.
     pub fn service_gone(&mut self, key: &ServiceKey) {
+        self.external_seen(key, &[]);
+        self.world.shown.remove(key);
         let Some(service) = self.world.services.remove(key) else {
             return;
         };
@@ -110,67 +132,6 @@ impl Index {
             .collect()
     }
 
-    /// A pool was added, changed or (with `None`) deleted.
-    pub fn pool_seen(&mut self, name: &PoolName, pool: Option<Result<Pool, PoolError>>) {
-        let known = self.world.pools.get(name);
-        let same = match (known, &pool) {
-            (Some(Ok(before)), Some(Ok(after))) => **before == *after,
-            (Some(Err(before)), Some(Err(after))) => before == after,
-            (None, None) => true,
-            _ => false,
-        };
-        self.dirty_pools.insert(name.clone());
-        if same {
-            return;
-        }
-        // Before and after: who shared addresses with the old version no longer does.
-        if let Some(Ok(before)) = known {
-            self.dirty_pools
-                .extend(self.world.pools.overlapping(before));
-        }
-        let mut versions = Vec::new();
-        if let Some(Ok(after)) = &pool {
-            versions.push(after.clone());
-        }
-        if let Some(Ok(before)) = self.world.pools.set(name, pool) {
-            versions.push((*before).clone());
-        }
-        let mut affected: BTreeSet<ServiceKey> = BTreeSet::new();
-        for version in &versions {
-            self.dirty_pools
-                .extend(self.world.pools.overlapping(version));
-            let claims = |service: &&Arc<Service>| {
-                let mut external = service.external.iter();
-                external.any(|address| version.usable.contains(Point::from(*address)))
-            };
-            let claimants = self.world.services.values().filter(claims);
-            affected.extend(claimants.map(|service| service.key.clone()));
-            for span in version.usable.iter() {
-                affected.extend(
-                    self.world
-                        .book
-                        .within(span)
-                        .flat_map(|(_, entry)| entry.services()),
-                );
-            }
-        }
-        for (_, entry) in self.world.book.entries() {
-            if from_pool(entry, name) {
-                affected.extend(entry.services());
-            }
-        }
-        // Who names the pool may have to move there: it stays elsewhere, and waits for nothing, only
-        // until the pool is there.
-        let names = |service: &&Arc<Service>| {
-            let asked = service.readable().and_then(|request| request.pool.as_ref());
-            asked == Some(name)
-        };
-        let namers = self.world.services.values().filter(names);
-        affected.extend(namers.map(|service| service.key.clone()));
-        self.touch(affected);
-        self.dirty.extend(self.waiting.iter().cloned());
-    }
-
     /// How many records name this pool.
     #[must_use]
     pub fn records_of(&self, name: &PoolName) -> usize {
@@ -185,6 +146,9 @@ impl Index {
     pub fn record_seen(&mut self, at: Point, stored: Stored) {
         if self.buried.get(&at).is_some_and(|uid| *uid == stored.uid) {
             return;
+        }
+        if self.world.book.unreadable(at) {
+            self.unreadable_changed(at, None);
         }
         let entry = self.world.book.get(at);
         let before = entry.and_then(|entry| entry.stored.as_ref());
@@ -221,6 +185,10 @@ impl Index {
         } else if self.buried.get(&at).is_some_and(|buried| buried == uid) {
             self.buried.remove(&at);
         }
+        let unreadable = self.world.book.occupied().unreadable.get(&at);
+        if unreadable.is_some_and(|unreadable| unreadable == uid) {
+            self.unreadable_changed(at, None);
+        }
         let Some(entry) = self.world.book.get(at) else {
             return;
         };
@@ -256,35 +224,6 @@ impl Index {
             let inside = inside.take_while(|(key, _)| key.namespace == name);
             self.dirty.extend(inside.map(|(_, service)| service.turn()));
         }
-    }
-
-    /// A node's addresses were seen; none when it is gone.
-    pub fn node_seen(&mut self, node: &str, addresses: &BTreeSet<Point>) {
-        for at in self.world.book.set_node(node, addresses) {
-            self.pools_at(at);
-            if !self.world.book.taken().contains(at) {
-                self.freed.insert(at);
-            }
-        }
-    }
-
-    /// Forgets what was wanted and not written: somebody else decides now.
-    pub fn stand_down(&mut self) {
-        self.leads = false;
-        let open: Vec<Point> = self
-            .world
-            .book
-            .entries()
-            .filter(|(at, entry)| diff(*at, entry).is_some())
-            .map(|(at, _)| at)
-            .collect();
-        for at in open {
-            self.change(at, |entry| {
-                entry.want = entry.stored.as_ref().map(|stored| stored.spec.clone());
-            });
-        }
-        self.dirty
-            .extend(self.world.services.values().map(|service| service.turn()));
     }
 
     /// The next Service to look at, the oldest first.
@@ -324,7 +263,7 @@ impl Index {
             .get(at)
             .and_then(|entry| entry.want.as_ref());
         let shared = want.is_some_and(|want| want.sharing_key.is_some());
-        if shared || !self.world.book.taken().contains(at) {
+        if shared || self.world.book.get(at).is_none() {
             self.freed.insert(at);
         }
         self.pools_at(at);

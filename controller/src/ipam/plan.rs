@@ -1,7 +1,7 @@
 //! The plan for one Service: what it keeps, takes and leaves, and what its condition says.
 //!
 //! The rules, in the order they are applied:
-//! 1. What a Service holds, it keeps (but see 5), whatever became of pools, selectors and labels.
+//! 1. What a Service holds, it keeps (but see 5 and 6), whatever became of pools, selectors and labels.
 //! 2. It leaves an address only by its own doing: it stopped being ours, gave up the family, asked
 //!    for other addresses or another pool, agreed to be renumbered, or can no longer share with
 //!    those who were there before it. Except for the first, second and last of these it leaves
@@ -10,14 +10,15 @@
 //!    address that is ours to give is asked for too, beside what the Service has: it displaces
 //!    nothing.
 //! 4. Families still without an address get the best one there is.
-//! 5. One address a family is enough for a Service that asks for none by name. A second one, made
+//! 5. Who requires both families has both or none; a half its status showed already, it keeps.
+//! 6. One address a family is enough for a Service that asks for none by name. A second one, made
 //!    by another leader at the same time or asked for once and no longer, is released.
 
 use std::net::IpAddr;
 
 use super::address::{Family, Point};
-use super::book::Entry;
 use super::request::Request;
+use super::review::shed_surplus;
 use super::service::{FamilyPolicy, Service};
 use super::words::outcome;
 use super::world::World;
@@ -177,56 +178,6 @@ impl World {
         self.conclude(service, draft)
     }
 
-    /// What becomes of the addresses it holds.
-    fn review(&self, service: &Service, request: &Request, draft: &mut Draft) {
-        for at in self.book.held_by(&service.key) {
-            let kept = self.kept(service, at);
-            let (address, family) = (kept.address, Family::of(kept.address));
-            let asked = draft.asked.contains(&address);
-            let entry = self.book.get(at);
-            if !service.families.contains(&family) {
-                draft.leave.push(address);
-            } else if let Some(clash) =
-                entry.and_then(|entry| self.clash_with_seniors(service, entry))
-            {
-                draft.leave.push(address);
-                if asked {
-                    let message = format!("cannot stay on {address}, {clash}");
-                    let refusal = Refusal::new(Reason::SharingRefused, message);
-                    draft.problems.push((Some(family), refusal));
-                } else {
-                    draft.notes.push(format!("gave up {address}, {clash}"));
-                }
-            } else if asked {
-                draft.keep.push(kept);
-            } else if request
-                .addresses
-                .iter()
-                .any(|other| Family::of(*other) == family)
-                || (request.renumber && kept.out_of_pool.is_some())
-                || self.asks_for_another_pool(request, entry, at)
-            {
-                draft.displaced.push(kept);
-            } else {
-                draft.keep.push(kept);
-            }
-        }
-    }
-
-    /// Whether the Service names a pool that this address neither comes from nor lies in. An
-    /// address whose own pool was cut away from under it is no wish to move.
-    fn asks_for_another_pool(&self, request: &Request, entry: Option<&Entry>, at: Point) -> bool {
-        let Some(named) = &request.pool else {
-            return false;
-        };
-        let from = entry.and_then(|entry| entry.want.as_ref()?.pool_ref.as_ref());
-        from.is_none_or(|from| *from.name != *named.0)
-            && self
-                .pools
-                .accepted(named)
-                .is_some_and(|pool| !pool.usable.contains(at))
-    }
-
     fn take_requested(&self, service: &Service, draft: &mut Draft) {
         for &address in &draft.asked {
             // One of a family that is given up is left too, but not without a word.
@@ -245,7 +196,9 @@ impl World {
     /// What is not asked for by name is chosen; unless the Service asks for a family it does not
     /// have: then its request is refused as a whole, and nothing else is given instead.
     fn fill_families(&self, service: &Service, draft: &mut Draft) {
-        let mut asked = draft.asked.iter().map(|address| Family::of(*address));
+        let asked = service.readable().into_iter();
+        let asked = asked.flat_map(|request| &request.addresses);
+        let mut asked = asked.map(|address| Family::of(*address));
         if asked.any(|family| !service.families.contains(&family)) {
             return;
         }
@@ -257,51 +210,6 @@ impl World {
                 Ok(take) => draft.take.push(take),
                 Err(refusal) => draft.problems.push((Some(family), refusal)),
             }
-        }
-    }
-
-    /// A held address, the pool it belongs to, and whether that pool would still give it.
-    fn kept(&self, service: &Service, at: Point) -> Kept {
-        let want = self.book.get(at).and_then(|entry| entry.want.as_ref());
-        let from = want.and_then(|want| want.pool_ref.as_ref());
-        let from = from.map(|pool| PoolName::from(pool.name.as_str()));
-        let covering = self.pools.covering(at);
-        let good = |name: &PoolName| {
-            covering.iter().any(|pool| {
-                pool.name == *name && !pool.draining && self.admits(pool, service).is_ok()
-            })
-        };
-        let other = || {
-            covering
-                .iter()
-                .map(|pool| &pool.name)
-                .find(|name| good(name))
-                .cloned()
-        };
-        // An address from the very pool the Service names stays booked there: were it moved to
-        // another pool's account, the name would later read as a wish to move.
-        let named = service.readable().and_then(|request| request.pool.as_ref());
-        let bound = from.is_some() && from.as_ref() == named;
-        let home = from
-            .clone()
-            .filter(good)
-            .or_else(|| if bound { None } else { other() });
-        let out_of_pool = home.is_none().then(|| match &from {
-            None => "lies in no pool".to_owned(),
-            Some(name) => match covering.iter().find(|pool| pool.name == *name) {
-                None => format!("is no longer covered by pool {name}"),
-                Some(pool) => match self.admits(pool, service) {
-                    Err(rejection) => {
-                        format!("would no longer be given by pool {name}: {rejection}")
-                    }
-                    Ok(()) => format!("belongs to pool {name}, which is being deleted"),
-                },
-            },
-        });
-        Kept {
-            address: at.address(),
-            pool: home.or(from),
-            out_of_pool,
         }
     }
 
@@ -317,7 +225,8 @@ impl World {
             .families
             .iter()
             .any(|family| !draft.has(*family) && !held(*family));
-        if lacks && service.policy == FamilyPolicy::RequireDualStack {
+        let neither = lacks && service.policy == FamilyPolicy::RequireDualStack;
+        if neither {
             draft.take.clear();
         }
         for kept in std::mem::take(&mut draft.displaced) {
@@ -327,6 +236,17 @@ impl World {
                 draft.keep.push(kept);
             }
         }
+        if neither {
+            // Half of a pair whose other half was lost on the way is nothing the Service has.
+            let Draft { keep, leave, .. } = &mut draft;
+            keep.retain(|kept| {
+                let stays = self.was_shown(service, kept.address);
+                if !stays {
+                    leave.push(kept.address);
+                }
+                stays
+            });
+        }
         let outcome = outcome(service, &draft);
         Plan {
             waits: !draft.problems.is_empty(),
@@ -334,39 +254,6 @@ impl World {
             take: draft.take,
             leave: draft.leave,
             outcome: Some(outcome),
-        }
-    }
-}
-
-/// Of several addresses of one family that it does not ask for by name, a Service keeps the one its
-/// status shows, else the lowest: every leader comes to the same. While what it asks for instead
-/// cannot be had, it keeps all of them.
-fn shed_surplus(service: &Service, request: &Request, draft: &mut Draft) {
-    for family in &service.families {
-        let of_family = |address: &IpAddr| Family::of(*address) == *family;
-        if request.addresses.iter().any(of_family) {
-            continue;
-        }
-        let asked = &draft.asked;
-        for held in [&mut draft.keep, &mut draft.displaced] {
-            let unasked = |kept: &&Kept| of_family(&kept.address) && !asked.contains(&kept.address);
-            let shown = |kept: &&Kept| {
-                let mut places = service.status.iter();
-                places.position(|address| *address == kept.address)
-            };
-            let place =
-                |kept: &&Kept| (shown(kept).unwrap_or(usize::MAX), Point::from(kept.address));
-            let Some(stays) = held.iter().filter(unasked).min_by_key(place) else {
-                continue;
-            };
-            let stays = stays.address;
-            held.retain(|kept| {
-                let surplus = unasked(&kept) && kept.address != stays;
-                if surplus {
-                    draft.leave.push(kept.address);
-                }
-                !surplus
-            });
         }
     }
 }

@@ -58,10 +58,12 @@ pub(super) fn settled(
     service: &Service,
     pool: Option<&PoolName>,
 ) -> LoadBalancerIPSpec {
-    for held in &mut spec.holders {
-        if service_key(held).as_ref() == Some(&service.key) {
-            held.uid.clone_from(&service.uid);
-        }
+    let stale =
+        |held: &Holder| service_key(held).as_ref() == Some(&service.key) && held.uid != service.uid;
+    if let Some(at) = spec.holders.iter().position(stale) {
+        // Another Service of the same name: those who shared with the former were there before it.
+        spec.holders.remove(at);
+        spec.holders.push(holder(service));
     }
     if let Some(pool) = pool.filter(|_| first(&spec, &service.key)) {
         spec.pool_ref = Some(PoolRef {

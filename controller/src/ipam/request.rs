@@ -154,6 +154,13 @@ fn sharing(annotations: &BTreeMap<String, String>) -> Result<Option<Sharing>, Re
     let Some((name, key)) = single(annotations, &SHARING_KEY_ALIASES)? else {
         return Ok(None);
     };
+    let length = key.chars().count();
+    if length > landfall_crds::MAX_SHARING_KEY {
+        return Err(invalid(format!(
+            "{name}: the key has {length} characters; use at most {}",
+            landfall_crds::MAX_SHARING_KEY
+        )));
+    }
     let namespaces = match namespaces {
         Some((_, "*")) => Namespaces::Any,
         Some((_, list)) => Namespaces::Named(

@@ -3,10 +3,8 @@
 use std::net::IpAddr;
 
 use super::address::{Family, Point};
-use super::book::{Entry, service_key};
 use super::plan::{How, Take};
 use super::service::Service;
-use super::sharing::{Clash, compatible, stay_together};
 use super::spans::Span;
 use super::world::World;
 use super::{PoolName, Reason, Refusal};
@@ -29,12 +27,37 @@ impl World {
         }
         let at = Point::from(address);
         if let Some(entry) = self.book.get(at) {
-            return self.enter(service, at, entry);
+            let take = self.enter(service, at, entry)?;
+            if take.how == How::Join {
+                // A new member of a group is admitted as its first one was.
+                self.pool_for(service, address)?;
+            }
+            return Ok(take);
+        }
+        if self.book.unreadable(at) {
+            return Err(Refusal::new(
+                Reason::AddressInUse,
+                format!(
+                    "{address} has a LoadBalancerIP {} that cannot be read; correct or delete it",
+                    landfall_crds::ip_name(address)
+                ),
+            ));
         }
         if let Some(node) = self.book.node_at(at) {
             return Err(Refusal::new(
                 Reason::AddressInUse,
                 format!("{address} is an address of node {node}; no Service can have it"),
+            ));
+        }
+        if !service.external.contains(&address)
+            && let Some(other) = self.book.occupied().external.at(at).next()
+        {
+            return Err(Refusal::new(
+                Reason::AddressInUse,
+                format!(
+                    "{address} is in spec.externalIPs of Service {other}; remove it there, or \
+                     ask for another address"
+                ),
             ));
         }
         let pool = self.pool_for(service, address)?;
@@ -78,108 +101,6 @@ impl World {
         ))
     }
 
-    /// A share of, or a claim on, an address that has a record.
-    fn enter(&self, service: &Service, at: Point, entry: &Entry) -> Result<Take, Refusal> {
-        let address = at.address();
-        let pool = entry.want.as_ref().and_then(|want| want.pool_ref.as_ref());
-        let pool = pool.map(|pool| PoolName::from(pool.name.as_str()));
-        let Some(want) = &entry.want else {
-            return Err(Refusal::new(
-                Reason::AddressInUse,
-                format!("{address} is being released; it is assigned as soon as it is free"),
-            ));
-        };
-        if want.holders.is_empty() {
-            if self.book.reserved_for(&service.key).any(|kept| kept == at) {
-                return Ok(Take {
-                    address,
-                    how: How::Claim,
-                    pool,
-                });
-            }
-            let name = landfall_crds::ip_name(address);
-            return Err(Refusal::new(
-                Reason::AddressInUse,
-                match &want.reserved_for {
-                    Some(kept) => format!(
-                        "{address} is kept for {} {}/{} by LoadBalancerIP {name}",
-                        kept.kind, kept.namespace, kept.name
-                    ),
-                    None => format!(
-                        "{address} is kept by LoadBalancerIP {name}, which has no holder; \
-                     set its spec.reservedFor, or delete it"
-                    ),
-                },
-            ));
-        }
-        match self.shares(service, entry) {
-            Ok(()) => Ok(Take {
-                address,
-                how: How::Join,
-                pool,
-            }),
-            Err((holder, clash)) => {
-                let asks = service
-                    .readable()
-                    .is_some_and(|request| request.sharing.is_some());
-                let reason = if asks {
-                    Reason::SharingRefused
-                } else {
-                    Reason::AddressInUse
-                };
-                Err(Refusal::new(
-                    reason,
-                    format!("{address} is held by {holder}; {clash}"),
-                ))
-            }
-        }
-    }
-
-    /// Whether the Service may join all who hold the address.
-    fn shares(&self, service: &Service, entry: &Entry) -> Result<(), (String, Clash)> {
-        for holder in entry.holders() {
-            let name = format!("{} {}/{}", holder.kind, holder.namespace, holder.name);
-            let key = service_key(holder);
-            if key.as_ref() == Some(&service.key) {
-                continue;
-            }
-            match key.and_then(|key| self.services.get(&key)) {
-                Some(other) => compatible(service, other).map_err(|clash| (name, clash))?,
-                None => return Err((name, Clash::NoKey)),
-            }
-        }
-        Ok(())
-    }
-
-    /// Why the Service cannot stay among the holders of an address. Whoever left the sharing group
-    /// by its own key goes; otherwise those who were there first stay.
-    pub(super) fn clash_with_seniors(&self, service: &Service, entry: &Entry) -> Option<String> {
-        let group = entry
-            .want
-            .as_ref()
-            .and_then(|want| want.sharing_key.as_deref());
-        let left = |member: &Service| {
-            let request = member.readable();
-            request.is_some_and(|r| r.sharing.as_ref().map(|sharing| sharing.key.as_str()) != group)
-        };
-        if entry.holders().len() > 1 && left(service) {
-            return Some(
-                "whose other holders share it by another landfall.dev/sharing-key".to_owned(),
-            );
-        }
-        let senior = entry
-            .services()
-            .take_while(|key| *key != service.key)
-            .filter_map(|key| self.services.get(&key))
-            .filter(|other| other.wanted && !left(other));
-        for other in senior {
-            if let Err(clash) = stay_together(service, other) {
-                return Some(format!("held by Service {} first; {clash}", other.key));
-            }
-        }
-        None
-    }
-
     /// The best address of a family: one kept for the Service, one its status names already, one
     /// it shares, or the lowest free one of the best pool.
     pub(super) fn best(&self, service: &Service, family: Family) -> Result<Take, Refusal> {
@@ -205,7 +126,10 @@ impl World {
     /// An address the Service's status names: it stays with it unless somebody else has it.
     pub(super) fn adoption(&self, service: &Service, address: IpAddr) -> Option<Take> {
         let at = Point::from(address);
-        if super::address::unusable(address).is_some() || self.book.node_at(at).is_some() {
+        if super::address::unusable(address).is_some()
+            || self.book.node_at(at).is_some()
+            || self.book.unreadable(at)
+        {
             return None;
         }
         if let Some(entry) = self.book.get(at) {

@@ -3,14 +3,13 @@
 //! A step is writes of records, then the status, then departures: [`Index::step`] commits what is
 //! taken, [`Index::depart`] what is left once the status no longer names it.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use landfall_crds::{LoadBalancerIPSpec, PoolRef, ReclaimPolicy};
 
 use super::address::{Family, Point};
-use super::book::{Entry, Stored, service_key};
+use super::book::{Entry, OutOfPool, Stored, service_key};
 use super::index::Index;
 use super::plan::{How, Kept, Plan, Take};
 use super::record::{diff, first, holder, settled, sharing_key, without};
@@ -46,6 +45,8 @@ pub struct Mark {
     pub at: Point,
     /// Why; `None`: it is in its pool again.
     pub out_of_pool: Option<String>,
+    /// What the condition says now.
+    pub before: Option<OutOfPool>,
 }
 
 /// What has to be done for one Service, in this order: writes, status, marks, departures.
@@ -62,67 +63,6 @@ pub struct Step {
 }
 
 impl Index {
-    /// Takes in every address a status names and no record has: before anything is allocated.
-    /// An external address that is ours to give is in use already, too. Returns how many.
-    ///
-    /// From here on this index leads; it begins from the records, not from what it wanted once.
-    pub fn adopt(&mut self) -> usize {
-        self.stand_down();
-        self.leads = true;
-        let mut turns: Vec<Turn> = self
-            .world
-            .services
-            .values()
-            .map(|service| service.turn())
-            .collect();
-        turns.sort();
-        let mut adopted = 0;
-        for turn in &turns {
-            let wanted = |service: &&Arc<Service>| service.wanted && !service.status.is_empty();
-            let Some(service) = self.world.services.get(&turn.key).filter(wanted).cloned() else {
-                continue;
-            };
-            let held: BTreeSet<Family> = self
-                .world
-                .book
-                .held_by(&turn.key)
-                .map(|at| Family::of(at.address()))
-                .collect();
-            let new = service
-                .status
-                .iter()
-                .filter(|address| !held.contains(&Family::of(**address)));
-            for address in new {
-                if let Some(take) = self.world.adoption(&service, *address) {
-                    self.take(&service, &take);
-                    adopted += 1;
-                }
-            }
-        }
-        for turn in &turns {
-            adopted += self.adopt_claims(&turn.key);
-        }
-        adopted
-    }
-
-    fn adopt_claims(&mut self, key: &ServiceKey) -> usize {
-        let Some(service) = self.world.services.get(key) else {
-            return 0;
-        };
-        let claims: Vec<IpAddr> = self.world.claims(service).collect();
-        if claims.is_empty() {
-            return 0;
-        }
-        let service = service.clone();
-        let plan = self.world.plan(&service);
-        let taken = plan.take.iter().map(|take| take.address);
-        let taken = taken.filter(|address| claims.contains(address)).count();
-        if taken > 0 {
-            self.commit(&service, &plan);
-        }
-        taken
-    }
-
     /// Gives what became free to those who wait, the oldest first.
     pub(super) fn wake(&mut self) {
         let mut freed = std::mem::take(&mut self.freed);
@@ -208,14 +148,11 @@ impl Index {
         if !first(entry.want.as_ref()?, key) {
             return None;
         }
-        let same = match (marked, &kept.out_of_pool) {
-            (None | Some((false, _)), None) => true,
-            (Some((true, before)), Some(now)) => before == now,
-            _ => false,
-        };
-        (!same).then(|| Mark {
+        let stands = marked.as_ref().filter(|marked| marked.is);
+        (stands.map(|marked| &marked.why) != kept.out_of_pool.as_ref()).then(|| Mark {
             at,
             out_of_pool: kept.out_of_pool.clone(),
+            before: marked.clone(),
         })
     }
 
@@ -303,7 +240,7 @@ impl Index {
         }
     }
 
-    fn take(&mut self, service: &Service, take: &Take) {
+    pub(super) fn take(&mut self, service: &Service, take: &Take) {
         let at = Point::from(take.address);
         let key = sharing_key(service);
         let pool = take.pool.as_ref().map(|pool| PoolRef {

@@ -89,7 +89,7 @@ fn accepted(index: &Index, pool: &Pool) -> Verdict {
     }
     let words: Vec<String> = nodes
         .iter()
-        .map(|(at, node)| format!("{} (node {node})", at.address()))
+        .map(|(at, nodes)| format!("{} (node {})", at.address(), nodes.join(", ")))
         .collect();
     verdict(
         ACCEPTED,
@@ -198,5 +198,40 @@ fn list(words: &[String]) -> String {
         format!("{shown} and {} more", words.len() - LISTED)
     } else {
         shown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ipam::address::Point;
+    use k8s_openapi::jiff::Timestamp;
+    use landfall_crds::LoadBalancerIPPoolSpec;
+    use std::collections::BTreeSet;
+    use std::net::IpAddr;
+
+    #[test]
+    fn a_pool_says_which_of_its_addresses_are_those_of_nodes() {
+        let name = PoolName::from("p");
+        let block = Block {
+            cidr: Some("192.0.2.0/30".to_owned()),
+            ..Block::default()
+        };
+        let pool = LoadBalancerIPPool::new("p", LoadBalancerIPPoolSpec::of(vec![block]));
+        let mut index = Index::default();
+        index.pool_seen(&name, Some(Pool::compile("p", &pool.spec, false)));
+        let at = BTreeSet::from([Point::from(IpAddr::from([192, 0, 2, 1]))]);
+        index.node_seen("one", &at);
+        index.node_seen("two", &at);
+        let now = Time(Timestamp::UNIX_EPOCH);
+        let status = build(&index, &pool, &name, now).unwrap();
+        let accepted = &status["conditions"][0];
+        assert_eq!(accepted["status"], "True");
+        assert_eq!(accepted["reason"], "NodeAddressesExcluded");
+        assert_eq!(
+            accepted["message"],
+            "never hands out the addresses of nodes: 192.0.2.1 (node one, two)"
+        );
+        assert_eq!(status["ipv4"]["total"], "3");
     }
 }

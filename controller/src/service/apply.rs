@@ -1,6 +1,5 @@
 //! Carrying out writes of records. Every answer goes back into the index, refusals too.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, ResourceExt as _};
@@ -11,7 +10,7 @@ use serde_json::json;
 
 use super::{Context, MANAGER, build};
 use crate::ipam::address::Point;
-use crate::ipam::book::Stored;
+use crate::ipam::book::{OutOfPool, Stored};
 use crate::ipam::step::{Mark, Write};
 
 /// Why a step could not be finished now.
@@ -63,8 +62,11 @@ pub fn stored(record: &LoadBalancerIP) -> Option<(Point, Stored)> {
         .status
         .as_ref()
         .map_or(&[][..], |status| &status.conditions);
-    let out_of_pool = find(conditions, OUT_OF_POOL)
-        .map(|condition| (condition.status == "True", condition.message.clone()));
+    let out_of_pool = find(conditions, OUT_OF_POOL).map(|condition| OutOfPool {
+        is: condition.status == "True",
+        why: condition.message.clone(),
+        since: condition.last_transition_time.0.as_second(),
+    });
     let stored = Stored {
         spec: record.spec.clone(),
         uid: record.uid().unwrap_or_default(),
@@ -172,8 +174,7 @@ async fn look(context: &Context, at: Point, write: &Write) -> Result<(), StepErr
 pub async fn mark(context: &Context, mark: &Mark) -> Result<(), StepError> {
     let api: Api<LoadBalancerIP> = Api::all(context.client.clone());
     let name = ip_name(mark.at.address());
-    let verdict = build::out_of_pool(mark.out_of_pool.as_deref());
-    let condition = verdict.condition(&[], None, Time(Timestamp::now()));
+    let condition = build::out_of_pool(mark, Timestamp::now());
     let status = json!({"conditions": [condition]});
     let record = landfall_runtime::apply::status(&api, &name, MANAGER, &status)
         .await

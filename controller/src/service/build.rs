@@ -3,14 +3,15 @@
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::LoadBalancerIngress;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
 use landfall_crds::LoadBalancerIPSpec;
 use landfall_crds::conditions::{ADDRESS_ASSIGNED, OUT_OF_POOL, Verdict, find};
 use landfall_runtime::events::Note;
 use serde_json::{Value, json};
 
 use crate::ipam::plan::Outcome;
-use crate::ipam::step::Step;
+use crate::ipam::step::{Mark, Step};
 use crate::state::LiveService;
 
 /// The status to apply, or `None` when the Service's status says so already: compared with the
@@ -104,10 +105,16 @@ pub fn record_patch(spec: &LoadBalancerIPSpec, uid: &str, version: &str) -> Valu
     })
 }
 
-/// The `OutOfPool` condition of a record.
+/// The `OutOfPool` condition of a record: as old as the one it replaces while it says as much.
 #[must_use]
-pub fn out_of_pool(why: Option<&str>) -> Verdict {
-    Verdict {
+pub fn out_of_pool(mark: &Mark, now: Timestamp) -> Condition {
+    let why = mark.out_of_pool.as_deref();
+    let before = mark
+        .before
+        .as_ref()
+        .filter(|before| before.is == why.is_some());
+    let since = before.and_then(|before| Timestamp::from_second(before.since).ok());
+    let verdict = Verdict {
         type_: OUT_OF_POOL,
         status: Some(why.is_some()),
         reason: if why.is_some() {
@@ -120,5 +127,32 @@ pub fn out_of_pool(why: Option<&str>) -> Verdict {
             || "its pool gives it to its holder".to_owned(),
             str::to_owned,
         ),
+    };
+    verdict.condition(&[], None, Time(since.unwrap_or(now)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ipam::address::Point;
+    use crate::ipam::book::OutOfPool;
+
+    #[test]
+    fn a_mark_that_says_as_much_for_another_reason_is_no_transition() {
+        let now = Timestamp::from_second(100).unwrap();
+        let mark = |why: Option<&str>, before: Option<bool>| Mark {
+            at: Point::MIN,
+            out_of_pool: why.map(str::to_owned),
+            before: before.map(|is| OutOfPool {
+                is,
+                why: "old".to_owned(),
+                since: 7,
+            }),
+        };
+        let since = |mark: Mark| out_of_pool(&mark, now).last_transition_time.0.as_second();
+        assert_eq!(since(mark(Some("new"), Some(true))), 7);
+        assert_eq!(since(mark(Some("new"), Some(false))), 100);
+        assert_eq!(since(mark(None, Some(true))), 100);
+        assert_eq!(since(mark(Some("new"), None)), 100);
     }
 }

@@ -90,6 +90,8 @@ pub(crate) struct World {
     /// Those who only listen: another one leads.
     passive: BTreeSet<usize>,
     clock: u64,
+    /// What a status of each Service has ever named, by uid.
+    shown: BTreeMap<String, BTreeSet<IpAddr>>,
     /// What each Service had when things were last quiet and it did not ask for anything since.
     settled: BTreeMap<ServiceKey, Vec<IpAddr>>,
 }
@@ -175,6 +177,8 @@ impl World {
 
     fn write_status(&mut self, key: &ServiceKey, status: Vec<IpAddr>, touched: bool) {
         if let Some(service) = self.services.get_mut(key) {
+            let shown = self.shown.entry(service.uid.clone()).or_default();
+            shown.extend(status.iter().copied());
             service.status = status;
             service.touched = touched;
             let said = Said::Service(key.clone(), Some(service.clone()));
@@ -228,6 +232,20 @@ impl World {
 
     /// Replaces a controller by a new process: it lists everything, adopts, and goes on.
     pub(crate) fn restart(&mut self, which: usize) {
+        // Whoever requires both families, has one, and lost the status that shows it, has nothing
+        // left that a new process could tell from half a pair made in vain.
+        for service in self.services.values() {
+            if service.policy == FamilyPolicy::RequireDualStack && service.status.is_empty() {
+                let settled = self.settled.get(&service.key);
+                let half = |all: &Vec<IpAddr>| {
+                    let six = all.iter().filter(|address| address.is_ipv6()).count();
+                    six == 0 || six == all.len()
+                };
+                if settled.is_some_and(half) {
+                    self.settled.remove(&service.key);
+                }
+            }
+        }
         let mut fresh = Controller::default();
         for (key, service) in &self.services {
             fresh.hear(Said::Service(key.clone(), Some(service.clone())));
@@ -311,6 +329,7 @@ impl World {
                 Some(outcome) => {
                     let addresses = step.plan.addresses(service);
                     assert_word(service, outcome, &addresses);
+                    self.assert_both_or_none(service, &addresses);
                     (addresses, true)
                 }
                 None => {
@@ -593,6 +612,20 @@ impl World {
 }
 
 impl World {
+    /// Whoever requires both families never gets one of them alone; what it had, it may keep.
+    fn assert_both_or_none(&self, service: &Service, addresses: &[IpAddr]) {
+        let six = addresses.iter().filter(|address| address.is_ipv6()).count();
+        let both = six > 0 && six < addresses.len();
+        if service.policy != FamilyPolicy::RequireDualStack || both {
+            return;
+        }
+        let shown = self.shown.get(&service.uid);
+        for address in addresses {
+            let shown = shown.is_some_and(|shown| shown.contains(address));
+            assert!(shown, "{} got {address} alone", service.key);
+        }
+    }
+
     /// A pool that is being deleted is there only while a record names it.
     fn check_pools(&self) {
         for (name, (_, draining)) in &self.pools {

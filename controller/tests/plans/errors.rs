@@ -68,9 +68,15 @@ fn cluster() -> Situation {
         .index
         .node_seen("node-1", &BTreeSet::from([node.into()]));
     world.service("holder", &[(KEY, "k")], |_| {});
+    world.service("inner", &[], |service| {
+        service.wanted = false;
+        service.external = vec!["198.51.100.72".parse().unwrap()];
+    });
     let later = json!({"kind": "Service", "namespace": "blue", "name": "later"});
     world.record(json!({"address": "203.0.113.1", "reservedFor": later}));
     world.record(json!({"address": "203.0.113.2"}));
+    let broken: IpAddr = "198.51.100.73".parse().unwrap();
+    world.index.record_unreadable(broken.into(), "u");
     world.record(json!({"address": "203.0.113.3", "holders": [
         {"kind": "Gateway", "namespace": "blue", "name": "edge", "uid": "g"}]}));
     world
@@ -141,6 +147,10 @@ fn unreadable() -> Vec<Row> {
             &[(KEY, "a"), ("lbipam.cilium.io/sharing-key", "b")],
             "remove one of the annotations, or let them agree",
         ),
+        Row {
+            example: format!("{KEY}: (254 characters)"),
+            ..case(KEY, &[(KEY, &"k".repeat(254))], "use a shorter key")
+        },
         case(
             NAMESPACES,
             &[
@@ -254,6 +264,14 @@ fn unmet() -> Vec<Row> {
         ask("192.0.2.4", "ask for an address that is no node's"),
         ask("192.0.2.5", "ask for another address, or share it"),
         ask(
+            "198.51.100.73",
+            "ask for another address, or correct or delete that record",
+        ),
+        ask(
+            "198.51.100.72",
+            "ask for another address, or remove it from that Service's spec.externalIPs",
+        ),
+        ask(
             "203.0.113.3",
             "ask for another address: a Gateway shares with no Service",
         ),
@@ -304,9 +322,34 @@ fn sharing(
     }
 }
 
+/// What the 129th of a sharing group is told.
+fn crowd() -> Row {
+    let mut world = Situation::default();
+    world.cidrs("one", &["192.0.2.0/30"]);
+    for n in 0..=128u16 {
+        world.service(
+            &format!("s{n:03}"),
+            &[(IPS, "192.0.2.0"), (KEY, "k")],
+            |service| {
+                service.ports = BTreeSet::from([(Protocol::Tcp, n)]);
+            },
+        );
+    }
+    let outcome = world.outcome("s128");
+    assert!(!outcome.assigned, "{}", outcome.message);
+    Row {
+        field: KEY.to_owned(),
+        example: "128 Services share the address".to_owned(),
+        reason: outcome.reason.as_str(),
+        message: outcome.message,
+        remedy: "ask for another address, or for none",
+    }
+}
+
 fn clashes() -> Vec<Row> {
     let local = |service: &mut Service| service.local = true;
     vec![
+        crowd(),
         sharing(
             KEY,
             "another key than the holder's",

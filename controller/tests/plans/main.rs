@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod errors;
+mod external;
+mod joining;
 mod pools;
 mod situation;
 mod takeover;
@@ -67,6 +69,42 @@ fn require_dual_stack_takes_both_or_none() {
     assert!(world.index.world.book.entries().next().is_none());
     world.cidrs("six", &["2001:db8::/64"]);
     assert_eq!(world.has("web"), "192.0.2.0 2001:db8::");
+}
+
+#[test]
+fn half_a_pair_that_no_status_ever_showed_is_released_when_the_other_half_is_lost() {
+    let mut world = Situation::default();
+    world
+        .record(
+            json!({"address": "192.0.2.0", "poolRef": {"name": "p"}, "holders": [
+            {"kind": "Service", "namespace": "blue", "name": "web", "uid": "web"}]}),
+        )
+        .silent("web", &[], dual(FamilyPolicy::RequireDualStack))
+        .cidrs("p", &["192.0.2.0/31"]);
+    assert_eq!(world.has("web"), "");
+    assert_eq!(world.index.world.book.entries().count(), 0);
+    assert!(
+        world.says("web").starts_with("FamilyUnavailable: "),
+        "{}",
+        world.says("web")
+    );
+    assert_eq!(world.plain("other").has("other"), "192.0.2.0");
+}
+
+#[test]
+fn a_half_that_was_shown_stays_when_both_are_required_later_also_without_its_status() {
+    let mut world = Situation::default();
+    world.cidrs("p", &["192.0.2.0/31"]).plain("web").service(
+        "web",
+        &[],
+        dual(FamilyPolicy::RequireDualStack),
+    );
+    assert_eq!(world.has("web"), "192.0.2.0");
+    world.service("web", &[], |service| {
+        dual(FamilyPolicy::RequireDualStack)(service);
+        service.status.clear();
+    });
+    assert_eq!(world.has("web"), "192.0.2.0");
 }
 
 #[test]
@@ -226,62 +264,6 @@ fn an_explanation_says_what_every_pool_has_free() {
     assert_eq!(explanation.pools[0].rejection, None);
 }
 
-fn external(addresses: &[&str]) -> impl FnOnce(&mut Service) {
-    let addresses: Vec<_> = addresses.iter().map(|text| text.parse().unwrap()).collect();
-    move |service| service.external = addresses
-}
-
-#[test]
-fn an_external_address_inside_a_pool_is_claimed_and_one_outside_is_left_alone() {
-    let mut world = Situation::default();
-    world
-        .cidrs("p", &["192.0.2.0/30"])
-        .service("edge", &[], external(&["192.0.2.3"]))
-        .service("far", &[], external(&["203.0.113.9"]))
-        .service("late", &[], external(&["192.0.2.3"]));
-    assert_eq!(
-        [world.has("edge"), world.has("far"), world.has("late")],
-        ["192.0.2.3", "192.0.2.0", ""]
-    );
-    assert_eq!(
-        world.says("late"),
-        "AddressInUse: IPv4: 192.0.2.3 is held by Service blue/edge; it is not shared: \
-         give both the same landfall.dev/sharing-key"
-    );
-    assert_eq!(world.delete("edge").has("late"), "192.0.2.3");
-}
-
-#[test]
-fn an_external_address_comes_beside_what_its_service_has_and_stays_when_the_pool_is_edited() {
-    let mut world = Situation::default();
-    world.cidrs("p", &["192.0.2.0/30"]).plain("web").service(
-        "web",
-        &[],
-        external(&["198.51.100.7"]),
-    );
-    assert_eq!(world.has("web"), "192.0.2.0");
-    world.cidrs("q", &["198.51.100.0/24"]);
-    assert_eq!(world.has("web"), "192.0.2.0 198.51.100.7");
-    world.cidrs("q", &["203.0.113.0/24"]);
-    assert_eq!(world.has("web"), "192.0.2.0 198.51.100.7");
-    assert!(world.says("web").contains("no longer covered by pool q"));
-}
-
-#[test]
-fn external_addresses_in_use_before_the_first_start_are_taken_in_before_anything_is_given() {
-    let mut world = Situation::default();
-    let pool = Situation::compiled("p", json!({"blocks": [{"cidr": "192.0.2.0/30"}]}));
-    world.silent("first", &[], |_| {});
-    world.silent("edge", &[], external(&["192.0.2.0"]));
-    world.index.pool_seen(&PoolName::from("p"), Some(pool));
-    assert_eq!(world.index.adopt(), 1);
-    world.work();
-    assert_eq!(
-        [world.has("edge"), world.has("first")],
-        ["192.0.2.0", "192.0.2.1"]
-    );
-}
-
 #[test]
 fn who_loses_an_address_it_asked_for_to_those_before_it_is_told_so() {
     let wants = [
@@ -333,4 +315,88 @@ fn a_holder_that_names_a_pool_to_come_moves_when_it_comes() {
     assert_eq!(world.has("web"), "192.0.2.0");
     world.cidrs("q", &["198.51.100.0/30"]);
     assert_eq!(world.has("web"), "198.51.100.0");
+}
+
+fn points(addresses: &[&str]) -> BTreeSet<Point> {
+    let addresses = addresses
+        .iter()
+        .map(|text| text.parse::<std::net::IpAddr>());
+    addresses
+        .map(|address| Point::from(address.unwrap()))
+        .collect()
+}
+
+#[test]
+fn an_address_that_two_nodes_list_is_kept_while_one_of_them_is_there() {
+    let mut world = Situation::default();
+    world.index.node_seen("one", &points(&["192.0.2.0"]));
+    world.index.node_seen("two", &points(&["192.0.2.0"]));
+    world.index.node_seen("two", &points(&[]));
+    world.cidrs("p", &["192.0.2.0/30"]).plain("web");
+    assert_eq!(world.has("web"), "192.0.2.1");
+    world.index.node_seen("one", &points(&[]));
+    assert_eq!(world.plain("next").has("next"), "192.0.2.0");
+}
+
+#[test]
+fn a_holder_of_an_address_that_becomes_a_nodes_is_told_and_may_move() {
+    let mut world = Situation::default();
+    world.cidrs("p", &["192.0.2.0/30"]).plain("web");
+    world.index.node_seen("one", &points(&["192.0.2.0"]));
+    assert_eq!(world.index.pop().unwrap().key.name, "web");
+    assert_eq!(
+        world.says("web"),
+        "Assigned: IPv4 192.0.2.0, which is an address of node one too (it stays; set \
+         landfall.dev/renumber to \"true\" to move)"
+    );
+    world.service("web", &[("landfall.dev/renumber", "true")], |_| {});
+    assert_eq!(world.has("web"), "192.0.2.1");
+}
+
+#[test]
+fn an_address_whose_record_cannot_be_read_is_given_to_nobody_and_kept_by_who_shows_it() {
+    let mut world = Situation::default();
+    let at = *points(&["192.0.2.0"]).first().unwrap();
+    world.index.record_unreadable(at, "u");
+    world
+        .silent("shows", &[], |service| {
+            service.status = vec![at.address()];
+        })
+        .cidrs("p", &["192.0.2.0/30"])
+        .plain("web");
+    assert_eq!(
+        [world.has("shows"), world.has("web")],
+        ["192.0.2.0", "192.0.2.1"]
+    );
+    assert_eq!(
+        world.says("shows"),
+        "Assigned: IPv4 192.0.2.0; LoadBalancerIP 192-0-2-0 cannot be read: correct it, or delete \
+         it to have it made anew"
+    );
+    world.index.record_gone(at, "u", false);
+    assert_eq!(world.work().has("shows"), "192.0.2.0");
+    assert_eq!(world.says("shows"), "Assigned: IPv4 192.0.2.0 from pool p");
+}
+
+#[test]
+fn a_group_that_is_as_large_as_a_record_takes_goes_on_with_another_address() {
+    let key = ("landfall.dev/sharing-key", "k");
+    let port =
+        |port| move |service: &mut Service| service.ports = BTreeSet::from([(Protocol::Tcp, port)]);
+    let mut world = Situation::default();
+    world.cidrs("p", &["192.0.2.0/30"]);
+    for n in 0..128 {
+        world.service(&format!("s{n:03}"), &[key], port(n));
+    }
+    assert_eq!(world.has("s127"), "192.0.2.0");
+    assert_eq!(
+        world.service("next", &[key], port(200)).has("next"),
+        "192.0.2.1"
+    );
+    world.service("asks", &[key, ("landfall.dev/ips", "192.0.2.0")], port(201));
+    assert_eq!(
+        world.says("asks"),
+        "SharingRefused: IPv4: 192.0.2.0 has 128 holders, as many as a record takes; ask for another \
+         address, or for none: one more for the same sharing key is chosen then"
+    );
 }

@@ -1,6 +1,6 @@
 //! What the edit of a pool reaches, and what it does not.
 
-use landfall_controller::ipam::PoolName;
+use landfall_controller::ipam::{PoolName, Service};
 use serde_json::json;
 
 use crate::situation::Situation;
@@ -56,4 +56,92 @@ fn a_pool_deleted_from_inside_another_is_no_overlap_any_more() {
     world.index.pop_pools();
     world.cidrs("small", &["198.51.100.0/30"]);
     assert_eq!(dirty(&mut world), ["large", "small"]);
+}
+
+/// Who is looked at again, in turn.
+fn popped(world: &mut Situation) -> Vec<String> {
+    let turns = std::iter::from_fn(|| world.index.pop());
+    turns.map(|turn| turn.key.name).collect()
+}
+
+/// Edits pool `p` and says who is looked at again.
+fn reached(world: &mut Situation, spec: serde_json::Value) -> Vec<String> {
+    let pool = Situation::compiled("p", spec);
+    world.index.pool_seen(&PoolName::from("p"), Some(pool));
+    popped(world)
+}
+
+fn tier(tier: &'static str) -> impl FnOnce(&mut Service) {
+    move |service| {
+        service.labels.insert("tier".into(), tier.into());
+    }
+}
+
+/// Two holders of a full pool, two who wait for it, and one who waits for something else.
+fn full() -> Situation {
+    let mut world = Situation::default();
+    world
+        .pool("p", json!({"blocks": [{"cidr": "192.0.2.0/31"}]}))
+        .service("one", &[], tier("x"))
+        .service("two", &[], tier("y"))
+        .service("late", &[], tier("x"))
+        .service("later", &[], tier("y"))
+        .service("asks", &[("landfall.dev/ips", "203.0.113.1")], tier("x"));
+    world
+}
+
+#[test]
+fn another_priority_reaches_nobody() {
+    let spec = json!({"blocks": [{"cidr": "192.0.2.0/31"}], "priority": 7});
+    assert!(reached(&mut full(), spec).is_empty());
+}
+
+#[test]
+fn another_block_reaches_those_who_wait_for_its_family_or_its_addresses() {
+    let with = |cidr: &str| json!({"blocks": [{"cidr": "192.0.2.0/31"}, {"cidr": cidr}]});
+    assert_eq!(
+        reached(&mut full(), with("192.0.2.8/31")),
+        ["late", "later"]
+    );
+    assert!(reached(&mut full(), with("2001:db8::/64")).is_empty());
+    let asked = reached(&mut full(), with("203.0.113.0/31"));
+    assert_eq!(asked, ["late", "later", "asks"]);
+}
+
+#[test]
+fn a_block_less_reaches_its_holders_and_who_is_told_how_many_there_are() {
+    let spec = json!({"blocks": [{"start": "192.0.2.0"}]});
+    assert_eq!(reached(&mut full(), spec), ["two", "late", "later"]);
+}
+
+#[test]
+fn a_selector_reaches_those_it_now_leaves_out() {
+    let selector = json!({"matchLabels": {"tier": "x"}});
+    let spec = json!({"blocks": [{"cidr": "192.0.2.0/31"}], "serviceSelector": selector});
+    assert_eq!(reached(&mut full(), spec), ["two", "later"]);
+}
+
+#[test]
+fn a_disabled_pool_reaches_only_those_who_wait_for_it() {
+    let spec = json!({"blocks": [{"cidr": "192.0.2.0/31"}], "disabled": true});
+    assert_eq!(reached(&mut full(), spec), ["late", "later"]);
+}
+
+#[test]
+fn a_new_pool_reaches_whoever_waits_and_whoever_names_it() {
+    let mut world = full();
+    world.service("one", &[("landfall.dev/pool", "q")], tier("x"));
+    let pool = Situation::compiled("q", json!({"blocks": [{"cidr": "198.51.100.0/31"}]}));
+    world.index.pool_seen(&PoolName::from("q"), Some(pool));
+    assert_eq!(popped(&mut world), ["one", "late", "later", "asks"]);
+}
+
+#[test]
+fn who_has_an_external_address_outside_waits_for_a_pool_like_the_others() {
+    let mut world = full();
+    world.service("edge", &[], |service| {
+        service.external = vec!["203.0.113.200".parse().unwrap()];
+    });
+    let with = json!({"blocks": [{"cidr": "192.0.2.0/29"}]});
+    assert_eq!(reached(&mut world, with), ["late", "later", "edge"]);
 }

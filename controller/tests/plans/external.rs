@@ -1,0 +1,133 @@
+//! `spec.externalIPs`: claimed when they are ours to give, and never handed out to others.
+
+use landfall_controller::ipam::service::FamilyPolicy;
+use landfall_controller::ipam::{PoolName, Service, ServiceKey};
+use serde_json::json;
+
+use crate::situation::{Situation, dual};
+
+fn external(addresses: &[&str]) -> impl FnOnce(&mut Service) {
+    let addresses: Vec<_> = addresses.iter().map(|text| text.parse().unwrap()).collect();
+    move |service| service.external = addresses
+}
+
+#[test]
+fn an_external_address_inside_a_pool_is_claimed_and_one_outside_is_left_alone() {
+    let mut world = Situation::default();
+    world
+        .cidrs("p", &["192.0.2.0/30"])
+        .service("edge", &[], external(&["192.0.2.3"]))
+        .service("far", &[], external(&["203.0.113.9"]))
+        .service("late", &[], external(&["192.0.2.3"]));
+    assert_eq!(
+        [world.has("edge"), world.has("far"), world.has("late")],
+        ["192.0.2.3", "192.0.2.0", ""]
+    );
+    assert_eq!(
+        world.says("late"),
+        "AddressInUse: IPv4: 192.0.2.3 is held by Service blue/edge; it is not shared: \
+         give both the same landfall.dev/sharing-key"
+    );
+    assert_eq!(world.delete("edge").has("late"), "192.0.2.3");
+}
+
+#[test]
+fn an_external_address_comes_beside_what_its_service_has_and_stays_when_the_pool_is_edited() {
+    let mut world = Situation::default();
+    world.cidrs("p", &["192.0.2.0/30"]).plain("web").service(
+        "web",
+        &[],
+        external(&["198.51.100.7"]),
+    );
+    assert_eq!(world.has("web"), "192.0.2.0");
+    world.cidrs("q", &["198.51.100.0/24"]);
+    assert_eq!(world.has("web"), "192.0.2.0 198.51.100.7");
+    world.cidrs("q", &["203.0.113.0/24"]);
+    assert_eq!(world.has("web"), "192.0.2.0 198.51.100.7");
+    assert!(world.says("web").contains("no longer covered by pool q"));
+}
+
+#[test]
+fn external_addresses_in_use_before_the_first_start_are_taken_in_before_anything_is_given() {
+    let mut world = Situation::default();
+    let pool = Situation::compiled("p", json!({"blocks": [{"cidr": "192.0.2.0/30"}]}));
+    world.silent("first", &[], |_| {});
+    world.silent("edge", &[], external(&["192.0.2.0"]));
+    world.index.pool_seen(&PoolName::from("p"), Some(pool));
+    assert_eq!(world.index.adopt(), 1);
+    world.work();
+    assert_eq!(
+        [world.has("edge"), world.has("first")],
+        ["192.0.2.0", "192.0.2.1"]
+    );
+}
+
+#[test]
+fn an_external_address_of_another_family_denies_its_service_nothing() {
+    let mut world = Situation::default();
+    world
+        .cidrs("p", &["192.0.2.0/30", "2001:db8::/64"])
+        .service("web", &[], external(&["2001:db8::"]));
+    assert_eq!(world.has("web"), "192.0.2.0");
+    assert_eq!(world.says("web"), "Assigned: IPv4 192.0.2.0 from pool p");
+    world.service("dual", &[], dual(FamilyPolicy::RequireDualStack));
+    assert_eq!(world.has("dual"), "192.0.2.1 2001:db8::1");
+}
+
+#[test]
+fn an_external_address_of_a_service_that_is_not_ours_is_never_handed_out() {
+    let plain = |service: &mut Service| {
+        service.wanted = false;
+        external(&["192.0.2.0"])(service);
+    };
+    let mut world = Situation::default();
+    world
+        .service("cluster", &[], plain)
+        .cidrs("p", &["192.0.2.0/31"])
+        .plain("web")
+        .plain("next")
+        .service("asks", &[("landfall.dev/ips", "192.0.2.0")], |_| {});
+    assert_eq!(
+        [world.has("web"), world.has("next"), world.has("asks")],
+        ["192.0.2.1", "", ""]
+    );
+    assert_eq!(
+        world.says("asks"),
+        "AddressInUse: IPv4: 192.0.2.0 is in spec.externalIPs of Service blue/cluster; \
+         remove it there, or ask for another address"
+    );
+    let pool = world.index.world.pools.ordered()[0].clone();
+    let counts = world
+        .index
+        .world
+        .counts(&pool, landfall_controller::ipam::Family::V4);
+    assert_eq!(
+        (counts.assigned, counts.reserved, counts.available),
+        (1, 1, 0)
+    );
+    world
+        .index
+        .service_gone(&ServiceKey::new("blue", "cluster"));
+    assert_eq!(world.work().has("next"), "192.0.2.0");
+}
+
+#[test]
+fn taking_in_external_addresses_gives_nothing_else_before_its_turn() {
+    let mut world = Situation::default();
+    let pool = Situation::compiled(
+        "p",
+        json!({"blocks": [{"cidr": "192.0.2.0/30"}, {"cidr": "2001:db8::/127"}]}),
+    );
+    world.silent("first", &[], dual(FamilyPolicy::PreferDualStack));
+    world.silent("edge", &[], |service| {
+        dual(FamilyPolicy::PreferDualStack)(service);
+        external(&["192.0.2.3"])(service);
+    });
+    world.index.pool_seen(&PoolName::from("p"), Some(pool));
+    assert_eq!(world.index.adopt(), 1);
+    world.work();
+    assert_eq!(
+        [world.has("first"), world.has("edge")],
+        ["192.0.2.0 2001:db8::", "192.0.2.3 2001:db8::1"]
+    );
+}
