@@ -57,7 +57,10 @@ impl Dispatcher {
             .await
             .is_some_and(|led| led.is_ok())
         {
-            let adopted = self.context.state.change(|picture| picture.index.adopt());
+            let adopted = self.context.state.change(|picture| {
+                picture.open.leads = true;
+                picture.index.adopt()
+            });
             self.context.metrics.adopted(adopted);
             tracing::info!(adopted, "leading");
             self.lead(&mut leads, &token).await;
@@ -109,6 +112,7 @@ impl Dispatcher {
                     .since
                     .entry(turn.key.clone())
                     .or_insert_with(Instant::now);
+                picture.open.services.insert(turn.key.clone());
                 turn
             };
             if self.running.contains_key(&turn.key) {
@@ -123,6 +127,8 @@ impl Dispatcher {
                     (work.turn, result)
                 });
                 self.running.insert(key, handle.id());
+            } else {
+                self.context.state.lock().open.services.remove(&turn.key);
             }
         }
         true
@@ -136,13 +142,25 @@ impl Dispatcher {
                 tracing::error!(%error, "a reconcile ended badly");
                 self.context.metrics.failed("invariant");
                 let id = error.id();
-                self.running.retain(|_, running| *running != id);
+                let mut picture = self.context.state.lock();
+                self.running.retain(|key, running| {
+                    if *running == id {
+                        picture.open.services.remove(key);
+                    }
+                    *running != id
+                });
                 return;
             }
         };
         self.running.remove(&turn.key);
-        if let Some(deferred) = self.deferred.remove(&turn.key) {
-            self.context.state.lock().index.again(deferred);
+        {
+            let mut picture = self.context.state.lock();
+            if let Some(deferred) = self.deferred.remove(&turn.key) {
+                picture.index.again(deferred);
+            }
+            if result.is_ok() {
+                picture.open.services.remove(&turn.key);
+            }
         }
         match result {
             Ok(()) => {
@@ -182,6 +200,9 @@ impl Dispatcher {
         self.deferred.clear();
         self.delayed.clear();
         self.attempts.clear();
+        let mut picture = self.context.state.lock();
+        picture.open.leads = false;
+        picture.open.services.clear();
     }
 }
 

@@ -1,9 +1,11 @@
 //! What the shell shares: the index and, beside it, what the API server last showed of the objects
 //! whose status is written here.
 //!
-//! Invariant: the lock is held for one synchronous look or change, never across an await.
+//! Invariant: the lock is held for one synchronous look or change, never across an await; what is
+//! taken out of a queue is in [`Picture::open`] from that very look on, so that at any time either
+//! the picture is [at rest](Picture::at_rest) or a write may still come.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
 use k8s_openapi::api::core::v1::LoadBalancerIngress;
@@ -43,6 +45,32 @@ pub struct Picture {
     pub since: HashMap<ServiceKey, Instant>,
     /// Objects that cannot be decoded.
     pub undecodable: Undecodables,
+    /// What is begun and not ended.
+    pub open: Open,
+}
+
+/// What is begun and not ended: being written, or to be tried again.
+#[derive(Debug, Default)]
+pub struct Open {
+    /// This replica leads, and has taken in what there was.
+    pub leads: bool,
+    /// Services.
+    pub services: BTreeSet<ServiceKey>,
+    /// Pools.
+    pub pools: BTreeSet<PoolName>,
+}
+
+impl Picture {
+    /// Whether a leader has nothing to do and nothing under way. Services that wait for an address
+    /// do not count: they are looked at when something changes.
+    #[must_use]
+    pub fn at_rest(&self) -> bool {
+        self.open.leads
+            && self.open.services.is_empty()
+            && self.open.pools.is_empty()
+            && !self.index.has_work()
+            && self.index.orphans().is_empty()
+    }
 }
 
 /// The shared state.
