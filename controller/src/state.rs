@@ -14,6 +14,7 @@ use landfall_crds::LoadBalancerIPPool;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
+use crate::ipam::index::older;
 use crate::ipam::{Index, PoolName, ServiceKey};
 use crate::undecodable::Undecodables;
 
@@ -61,6 +62,29 @@ pub struct Open {
 }
 
 impl Picture {
+    /// The answer to a status we wrote. Where the watch was quicker to show what somebody else
+    /// wrote after us, that stays.
+    pub fn status_written(&mut self, key: &ServiceKey, answer: LiveService) {
+        if let Some(live) = self.services.get_mut(key)
+            && !older(&answer.version, &live.version)
+        {
+            *live = answer;
+        }
+    }
+
+    /// The answer to a pool we wrote; the same holds.
+    pub fn pool_written(&mut self, name: &PoolName, answer: LoadBalancerIPPool) {
+        let version = |pool: &LoadBalancerIPPool| {
+            let version = pool.metadata.resource_version.clone();
+            version.unwrap_or_default()
+        };
+        if let Some(pool) = self.pools.get_mut(name)
+            && !older(&version(&answer), &version(pool))
+        {
+            *pool = answer;
+        }
+    }
+
     /// Whether a leader has nothing to do and nothing under way. Services that wait for an address
     /// do not count: they are looked at when something changes.
     #[must_use]
@@ -103,5 +127,25 @@ impl State {
         self.services_changed.notify_one();
         self.pools_changed.notify_one();
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_answer_does_not_hide_what_somebody_else_wrote_since() {
+        let key = ServiceKey::new("blue", "web");
+        let live = |version: &str| LiveService {
+            version: version.to_owned(),
+            ..LiveService::default()
+        };
+        let mut picture = Picture::default();
+        picture.services.insert(key.clone(), live("9"));
+        picture.status_written(&key, live("8"));
+        assert_eq!(picture.services[&key].version, "9");
+        picture.status_written(&key, live("10"));
+        assert_eq!(picture.services[&key].version, "10");
     }
 }

@@ -137,7 +137,7 @@ fn done(
             let draining = pool.metadata.deletion_timestamp.is_some();
             let finished = draining && pool.metadata.finalizers.as_ref().is_none_or(Vec::is_empty);
             if !finished && picture.pools.contains_key(name) {
-                picture.pools.insert(name.clone(), pool);
+                picture.pool_written(name, pool);
                 picture.index.pool_again(name.clone());
             }
             None

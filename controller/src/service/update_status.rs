@@ -30,11 +30,10 @@ pub async fn status(
         .patch_status(&key.name, &params, &Patch::Apply(&patch))
         .await
         .map_err(StepError::api("apply status of Service", key.to_string()))?;
-    context.state.change(|picture| {
-        if let Some(live) = picture.services.get_mut(key) {
-            *live = validate::live(&service);
-        }
-    });
+    let live = validate::live(&service);
+    context
+        .state
+        .change(|picture| picture.status_written(key, live));
     Ok(())
 }
 
