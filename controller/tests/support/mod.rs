@@ -217,8 +217,9 @@ impl Cluster {
         }
     }
 
-    /// Ends one controller the way SIGKILL does.
+    /// Ends one controller the way SIGKILL does; there is at least one.
     pub(crate) async fn kill_one(&mut self, at: usize) {
+        let at = at % self.controllers.len();
         let Controller { token, task, .. } = self.controllers.remove(at);
         task.abort();
         let _ = task.await;
@@ -377,14 +378,6 @@ impl Cluster {
     /// Every record's address with the names of its holders.
     pub(crate) async fn book(&self) -> BTreeMap<IpAddr, Vec<String>> {
         let records = self.records().list(&ListParams::default()).await.unwrap();
-        let holders = |record: &LoadBalancerIP| {
-            record
-                .spec
-                .holders
-                .iter()
-                .map(|h| format!("{}/{}", h.namespace, h.name))
-                .collect()
-        };
         records
             .iter()
             .map(|record| (record.spec.address.parse().unwrap(), holders(record)))
@@ -428,6 +421,14 @@ impl Drop for Cluster {
             controller.token.cancel();
         }
     }
+}
+
+/// The names of a record's holders.
+pub(crate) fn holders(record: &LoadBalancerIP) -> Vec<String> {
+    let holders = record.spec.holders.iter();
+    holders
+        .map(|holder| format!("{}/{}", holder.namespace, holder.name))
+        .collect()
 }
 
 pub(crate) fn addresses(service: &Service) -> Vec<IpAddr> {
