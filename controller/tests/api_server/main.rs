@@ -20,7 +20,9 @@ macro_rules! cluster {
 }
 
 mod leaders;
+mod pools;
 mod program;
+mod records;
 mod restarts;
 
 use std::collections::BTreeMap;

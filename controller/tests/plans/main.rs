@@ -3,6 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod errors;
+mod explained;
+mod requests;
+mod reshaped;
 mod situation;
 
 use std::collections::{BTreeMap, BTreeSet};
