@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use super::address::{Family, Point};
-use super::book::{Entry, service_key};
+use super::admission::Rejection;
+use super::book::{Entry, SERVICE, service_key};
 use super::plan::{How, Take};
 use super::service::Service;
 use super::sharing::{Clash, compatible, stay_together};
@@ -34,7 +35,9 @@ impl World {
         if let Some(node) = self.book.node_at(at) {
             return Err(Refusal::new(
                 Reason::AddressInUse,
-                format!("{address} is an address of node {node}; no Service can have it"),
+                format!(
+                    "{address} is an address of node {node}, which no Service can have; ask for another address"
+                ),
             ));
         }
         let pool = self.pool_for(service, address)?;
@@ -55,25 +58,24 @@ impl World {
             ));
         }
         let named = service.readable().and_then(|request| request.pool.as_ref());
-        let mut rejections = Vec::new();
+        let (mut rejections, mut why) = (Vec::new(), Vec::new());
         for pool in covering {
-            if let Some(named) = named.filter(|named| **named != pool.name) {
-                rejections.push(format!(
-                    "pool {}: the Service asks for pool {named}",
-                    pool.name
-                ));
-                continue;
-            }
-            match self.offers(pool, service, true) {
-                Ok(()) => return Ok(pool.name.clone()),
-                Err(rejection) => rejections.push(format!("pool {}: {rejection}", pool.name)),
-            }
+            let rejection = match named {
+                Some(named) if *named != pool.name => Rejection::OtherPool,
+                _ => match self.offers(pool, service, true) {
+                    Ok(()) => return Ok(pool.name.clone()),
+                    Err(rejection) => rejection,
+                },
+            };
+            rejections.push(format!("pool {}: {rejection}", pool.name));
+            why.push(rejection);
         }
         Err(Refusal::new(
             Reason::NoMatchingPool,
             format!(
-                "{address} is not given to this Service: {}",
-                list(&rejections)
+                "{address} is not given to this Service: {}; {}, or ask for another address",
+                list(&rejections),
+                remedies(&why)
             ),
         ))
     }
@@ -102,7 +104,8 @@ impl World {
                 Reason::AddressInUse,
                 match &want.reserved_for {
                     Some(kept) => format!(
-                        "{address} is kept for {} {}/{} by LoadBalancerIP {name}",
+                        "{address} is kept for {} {}/{} by LoadBalancerIP {name}; \
+                         ask for another address, or change its spec.reservedFor",
                         kept.kind, kept.namespace, kept.name
                     ),
                     None => format!(
@@ -145,7 +148,8 @@ impl World {
             }
             match key.and_then(|key| self.services.get(&key)) {
                 Some(other) => compatible(service, other).map_err(|clash| (name, clash))?,
-                None => return Err((name, Clash::NoKey)),
+                None if holder.kind == SERVICE => return Err((name, Clash::Gone)),
+                None => return Err((name, Clash::OtherKind)),
             }
         }
         Ok(())
@@ -301,7 +305,10 @@ impl World {
         {
             let problem = match self.pools.get(named) {
                 Some(Err(error)) => format!("pool {named} is not accepted ({error})"),
-                _ => format!("pool {named}, which the Service asks for, does not exist"),
+                _ => format!(
+                    "pool {named}, which the Service asks for, does not exist; \
+                     create it, or name another one"
+                ),
             };
             return Err(Refusal::new(Reason::NoMatchingPool, problem));
         }
@@ -313,7 +320,12 @@ impl World {
         let message = if words.is_empty() {
             "there is no pool; create a LoadBalancerIPPool".to_owned()
         } else {
-            format!("no pool takes this Service for {family}: {}", list(&words))
+            let why: Vec<Rejection> = rejected.iter().map(|(_, why)| *why).collect();
+            let remedies = remedies(&why);
+            format!(
+                "no pool takes this Service for {family}: {}; {remedies}",
+                list(&words)
+            )
         };
         Err(Refusal::new(Reason::NoMatchingPool, message))
     }
@@ -337,6 +349,18 @@ impl World {
             format!("ask for an address of pool {}", list(&names))
         }
     }
+}
+
+/// What would help against the first few of these, each once.
+fn remedies(why: &[Rejection]) -> String {
+    let mut words: Vec<String> = Vec::new();
+    for rejection in why {
+        let remedy = rejection.remedy().to_owned();
+        if !words.contains(&remedy) && words.len() < 2 {
+            words.push(remedy);
+        }
+    }
+    words.join(", or ")
 }
 
 /// The first few of a list, in words.

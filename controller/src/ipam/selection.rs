@@ -38,12 +38,12 @@ impl Selector {
                 ("DoesNotExist", true) => Rule::Absent(key),
                 (operator @ ("In" | "NotIn"), true) => {
                     return Err(format!(
-                        "matchExpressions[{at}]: operator {operator} needs at least one value"
+                        "matchExpressions[{at}]: operator {operator} needs at least one value; add one"
                     ));
                 }
                 (operator @ ("Exists" | "DoesNotExist"), false) => {
                     return Err(format!(
-                        "matchExpressions[{at}]: operator {operator} takes no values"
+                        "matchExpressions[{at}]: operator {operator} takes no values; remove them"
                     ));
                 }
                 (operator, _) => {

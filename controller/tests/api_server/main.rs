@@ -20,6 +20,10 @@ macro_rules! cluster {
 }
 
 mod leaders;
+mod limits;
+#[path = "../limits/mod.rs"]
+#[allow(dead_code, reason = "the page of refusals reads more of it")]
+mod limits_of_schemas;
 mod pools;
 mod program;
 mod records;

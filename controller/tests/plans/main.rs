@@ -4,6 +4,9 @@
 
 mod errors;
 mod explained;
+#[path = "../limits/mod.rs"]
+#[allow(dead_code, reason = "the API server is asked about more of it")]
+mod limits;
 mod requests;
 mod reshaped;
 mod situation;
