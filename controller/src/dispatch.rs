@@ -57,10 +57,8 @@ impl Dispatcher {
             .await
             .is_some_and(|led| led.is_ok())
         {
-            let adopted = self.context.state.change(|picture| {
-                picture.open.leads = true;
-                picture.index.adopt()
-            });
+            let now = Instant::now();
+            let adopted = self.context.state.change(|picture| picture.take_over(now));
             self.context.metrics.adopted(adopted);
             tracing::info!(adopted, "leading");
             self.lead(&mut leads, &token).await;

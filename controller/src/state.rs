@@ -62,6 +62,14 @@ pub struct Open {
 }
 
 impl Picture {
+    /// This replica leads from now on: what is there is taken in, and nobody has waited for it
+    /// before. Returns how many addresses were adopted.
+    pub fn take_over(&mut self, now: Instant) -> usize {
+        self.open.leads = true;
+        self.since.values_mut().for_each(|since| *since = now);
+        self.index.adopt()
+    }
+
     /// The answer to a status we wrote. Where the watch was quicker to show what somebody else
     /// wrote after us, that stays.
     pub fn status_written(&mut self, key: &ServiceKey, answer: LiveService) {
@@ -133,6 +141,18 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_follower_waited_does_not_count_when_it_takes_over() {
+        let key = ServiceKey::new("blue", "web");
+        let start = Instant::now();
+        let later = start + std::time::Duration::from_secs(3_600);
+        let mut picture = Picture::default();
+        picture.since.insert(key.clone(), start);
+        assert_eq!(picture.take_over(later), 0);
+        assert_eq!(picture.since[&key], later);
+        assert!(picture.at_rest());
+    }
 
     #[test]
     fn a_late_answer_does_not_hide_what_somebody_else_wrote_since() {

@@ -90,6 +90,18 @@ async fn the_program_serves_its_admin_port_and_ends_on_sigterm_with_its_lease_re
         }
     })
     .await;
+    // Another message about the same address is no allocation.
+    cluster.cidrs("default", &["198.51.100.0/29"]).await;
+    eventually("the Service is told that its pool changed", async || {
+        let service = cluster.services("blue").get("web").await.unwrap();
+        let text = format!("{:?}", service.status);
+        if text.contains("no longer covered by pool default") {
+            Ok(())
+        } else {
+            Err(text)
+        }
+    })
+    .await;
     eventually(
         "its debug page says that it is at rest",
         async || match program.get("/debug/state").await? {
@@ -98,6 +110,8 @@ async fn the_program_serves_its_admin_port_and_ends_on_sigterm_with_its_lease_re
         },
     )
     .await;
+    let metrics = program.get("/metrics").await.unwrap();
+    assert!(metrics.contains("latency_seconds_count 1\n"), "{metrics}");
     program.terminate().await;
     let lease = leases(&cluster).get("landfall-controller").await.unwrap();
     assert_eq!(lease.spec.unwrap().holder_identity, None);
