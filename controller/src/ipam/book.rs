@@ -14,6 +14,7 @@ use landfall_crds::{Holder, LoadBalancerIPSpec};
 use super::ServiceKey;
 use super::address::Point;
 use super::spans::{Span, Spans};
+use super::taken::Taken;
 
 /// `kind` of a Service in a record.
 pub const SERVICE: &str = "Service";
@@ -62,7 +63,7 @@ pub fn service_key(holder: &Holder) -> Option<ServiceKey> {
 pub struct Book {
     entries: BTreeMap<Point, Entry>,
     nodes: BTreeMap<Point, String>,
-    taken: Spans,
+    taken: Taken,
     by_service: BTreeMap<ServiceKey, BTreeSet<Point>>,
     by_key: BTreeMap<String, BTreeSet<Point>>,
     reserved: BTreeMap<ServiceKey, BTreeSet<Point>>,
@@ -88,6 +89,11 @@ impl Book {
 
     /// Everything that cannot be handed out.
     pub fn taken(&self) -> &Spans {
+        &self.taken
+    }
+
+    /// The same with what was last freed.
+    pub(super) fn all_taken(&self) -> &Taken {
         &self.taken
     }
 

@@ -19,6 +19,7 @@ pub mod book;
 pub mod counts;
 pub mod explain;
 pub mod index;
+mod lanes;
 pub mod plan;
 pub mod pool;
 pub mod pools;
@@ -30,6 +31,7 @@ pub mod service;
 pub mod sharing;
 pub mod spans;
 pub mod step;
+mod taken;
 pub mod world;
 
 use std::borrow::Borrow;

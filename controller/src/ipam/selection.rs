@@ -58,6 +58,15 @@ impl Selector {
         Ok(Self(rules))
     }
 
+    /// A label that everything it matches has, with the values it may have.
+    #[must_use]
+    pub fn pin(&self) -> Option<(&str, &BTreeSet<String>)> {
+        self.0.iter().find_map(|rule| match rule {
+            Rule::In(key, values) => Some((key.as_str(), values)),
+            _ => None,
+        })
+    }
+
     /// Whether it matches labels, read through a look-up.
     pub fn matches<'a>(&self, label: impl Fn(&str) -> Option<&'a str>) -> bool {
         self.0.iter().all(|rule| match rule {

@@ -7,6 +7,7 @@ mod explained;
 #[path = "../limits/mod.rs"]
 #[allow(dead_code, reason = "the API server is asked about more of it")]
 mod limits;
+mod many;
 mod requests;
 mod reshaped;
 mod situation;
