@@ -41,3 +41,9 @@ async fn histories(test: &str, controllers: usize) {
 async fn nobody_moves_without_asking_on_a_real_api_server() {
     histories("nobody_moves_without_asking_on_a_real_api_server", 1).await;
 }
+
+#[tokio::test]
+async fn two_controllers_that_both_believe_to_lead_do_no_harm_on_a_real_api_server() {
+    let test = "two_controllers_that_both_believe_to_lead_do_no_harm_on_a_real_api_server";
+    histories(test, 2).await;
+}

@@ -138,3 +138,37 @@ async fn two_controllers_at_once_never_make_two_holders() {
     .await;
     cluster.stop().await;
 }
+
+#[tokio::test]
+async fn leaders_forced_at_once_never_make_two_holders_nor_give_a_family_twice() {
+    let mut cluster =
+        cluster!(leaders_forced_at_once_never_make_two_holders_nor_give_a_family_twice);
+    let blocks = ["192.0.2.0/26", "2001:db8::/122"];
+    cluster.cidrs("default", &blocks).await;
+    for _ in 0..3 {
+        cluster.controller().await;
+    }
+    let names: Vec<String> = (0..48).map(|n| format!("s{n:02}")).collect();
+    let dual = json!({"ipFamilyPolicy": "PreferDualStack"});
+    let made = names
+        .iter()
+        .map(|name| cluster.service("blue", name, &[], dual.clone()));
+    futures::future::join_all(made).await;
+    let services = cluster.services("blue");
+    let all = names.iter().map(|name| addressed(services.clone(), name));
+    futures::future::join_all(all).await;
+    cluster.rest().await;
+    let mut claimed = BTreeMap::new();
+    for service in services.list(&ListParams::default()).await.unwrap() {
+        let name = format!("blue/{}", service.name_any());
+        let held = addresses(&service);
+        let families: BTreeSet<bool> = held.iter().map(|address| address.is_ipv4()).collect();
+        assert_eq!((held.len(), families.len()), (2, 2), "{name}: {held:?}");
+        for address in held {
+            let other = claimed.insert(address, vec![name.clone()]);
+            assert_eq!(other, None, "{address} has two holders");
+        }
+    }
+    assert_eq!(cluster.book().await, claimed, "records and status agree");
+    cluster.stop().await;
+}
