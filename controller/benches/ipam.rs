@@ -8,12 +8,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use landfall_controller::ipam::address::Point;
+use landfall_controller::ipam::book::Stored;
 use landfall_controller::ipam::pool::Pool;
 use landfall_controller::ipam::request::Request;
 use landfall_controller::ipam::service::{FamilyPolicy, Protocol};
 use landfall_controller::ipam::spans::{Span, Spans};
 use landfall_controller::ipam::{Family, Index, PoolName, Service, ServiceKey};
-use landfall_crds::{Block, LoadBalancerIPPoolSpec};
+use landfall_crds::{Block, Holder, LoadBalancerIPPoolSpec, LoadBalancerIPSpec};
 use serde_json::{Value, json};
 
 fn pool(index: &mut Index, name: &str, cidr: &str) {
@@ -108,6 +109,115 @@ fn fill(pools: usize, services: usize) -> (Index, Duration) {
     (index, took)
 }
 
+/// How the first 999 of 1,000 pools are of no use.
+#[derive(Clone, Copy)]
+enum Useless {
+    Full,
+    ServiceSelector,
+    NamespaceSelector,
+}
+
+/// 10,000 allocations from the last of 1,000 pools, after 999 that are of no use.
+fn last_of_1_000(useless: Useless) -> Duration {
+    let mut index = Index::default();
+    for n in 0..999 {
+        let mut spec = LoadBalancerIPPoolSpec::of(vec![Block {
+            cidr: Some(format!("172.16.{}.{}/32", n / 256, n % 256)),
+            ..Block::default()
+        }]);
+        let selector = json!({"matchLabels": {"team": format!("team-{n}")}});
+        let selector = Some(serde_json::from_value(selector).unwrap());
+        match useless {
+            Useless::Full => {}
+            Useless::ServiceSelector => spec.service_selector = selector,
+            Useless::NamespaceSelector => spec.namespace_selector = selector,
+        }
+        let name = format!("pool-{n:03}");
+        let pool = Pool::compile(&name, &spec, false);
+        index.pool_seen(&PoolName::from(name.as_str()), Some(pool));
+    }
+    pool(&mut index, "pool-999", "10.0.0.0/16");
+    let labels = BTreeMap::from([("team".to_owned(), "other".to_owned())]);
+    index.namespace_seen("default", Some(labels));
+    let before = if matches!(useless, Useless::Full) {
+        999
+    } else {
+        0
+    };
+    for n in 0..before {
+        index.service_seen(service(20_000 + n));
+    }
+    while allocate(&mut index).is_some() {}
+    for n in 0..10_000 {
+        index.service_seen(service(n));
+    }
+    let start = Instant::now();
+    while allocate(&mut index).is_some() {}
+    let took = start.elapsed();
+    let last = index.world.pools.accepted(&PoolName::from("pool-999"));
+    let counts = index.world.counts(last.unwrap(), Family::V4);
+    assert_eq!(counts.assigned, 10_000);
+    took
+}
+
+/// An address taken and released through the index, of a /64 in which every second one of the
+/// first 2,000,000 is held: microseconds for each of many.
+fn take_and_release() -> Vec<f64> {
+    let mut index = Index::default();
+    pool(&mut index, "pool", "2001:db8::/64");
+    let holder = |n: u128| Holder {
+        kind: "Service".to_owned(),
+        namespace: "other".to_owned(),
+        name: format!("service-{}", n % 100),
+        uid: String::new(),
+    };
+    let first = u128::from_str_radix("20010db8000000000000000000000000", 16).unwrap();
+    for n in 0..1_000_000_u128 {
+        let at = Point(first + n * 2 + 1);
+        let spec = LoadBalancerIPSpec {
+            address: at.address().to_string(),
+            holders: vec![holder(n)],
+            ..LoadBalancerIPSpec::default()
+        };
+        let stored = Stored {
+            spec,
+            uid: String::new(),
+            version: "1".to_owned(),
+            out_of_pool: None,
+        };
+        index.record_seen(at, stored);
+    }
+    assert_eq!(index.world.book.taken().fragments(), 1_000_000);
+    index.pop_pools();
+    let mut asks = service(1);
+    asks.families = vec![Family::V6];
+    let mut seed = 1_u64;
+    let mut samples = Vec::new();
+    for n in 0..20_000 {
+        // Somewhere between the fragments, by name; every second time the lowest free one.
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let near = Point(first + u128::from(seed >> 44) * 2 % 2_000_000);
+        let mut request = Request::default();
+        if n % 2 == 0 {
+            request.addresses.push(near.address());
+        }
+        asks.request = Ok(request);
+        asks.status.clear();
+        index.service_seen(asks.clone());
+        let start = Instant::now();
+        let turn = index.pop().unwrap();
+        let step = index.step(&turn.key).unwrap();
+        let taken = [step.plan.take[0].address];
+        black_box(index.depart(&turn.key, &taken));
+        samples.push(micros(start.elapsed()));
+        index.service_gone(&turn.key);
+        while index.pop().is_some() {}
+    }
+    samples
+}
+
 fn main() {
     let mut figures = Vec::new();
     let samples = (0..10).map(|_| micros(fill(1, 10_000).1) / 1e3).collect();
@@ -160,10 +270,26 @@ fn main() {
         samples,
     ));
 
+    figures.push(figure(
+        "take + release through the index, /64 of 1,000,000 fragments",
+        "us",
+        "a step that takes the lowest free address or one by name, and its departure",
+        take_and_release(),
+    ));
+
     let (mut one, mut many) = (Vec::new(), Vec::new());
+    let useless = [
+        (Useless::Full, "are full"),
+        (Useless::ServiceSelector, "select other Services"),
+        (Useless::NamespaceSelector, "select other namespaces"),
+    ];
+    let mut last = useless.map(|_| Vec::new());
     for _ in 0..10 {
         one.push(micros(fill(1, 10_000).1) / 10_000.0);
         many.push(micros(fill(1_000, 10_000).1) / 10_000.0);
+        for (samples, (useless, _)) in last.iter_mut().zip(useless) {
+            samples.push(micros(last_of_1_000(useless)) / 10_000.0);
+        }
     }
     let single = figure(
         "an allocation with 1 pool",
@@ -178,6 +304,24 @@ fn main() {
         many,
     );
     let ratio = thousand["median"].as_f64().unwrap() / single["median"].as_f64().unwrap();
+    for (samples, (_, words)) in last.into_iter().zip(useless) {
+        let of_last = figure(
+            &format!("an allocation from the last of 1,000 pools; 999 {words}"),
+            "us",
+            "10,000 in turn, all sides interleaved",
+            samples,
+        );
+        let to_single = of_last["median"].as_f64().unwrap() / single["median"].as_f64().unwrap();
+        figures.extend([
+            of_last,
+            figure(
+                &format!("the last of 1,000 pools to 1 pool; 999 {words}"),
+                "x",
+                "ratio of the medians",
+                vec![to_single],
+            ),
+        ]);
+    }
     figures.extend([
         single,
         thousand,

@@ -59,7 +59,8 @@ impl Dispatcher {
             .await
             .is_some_and(|led| led.is_ok())
         {
-            let adopted = self.context.state.change(|picture| picture.index.adopt());
+            let now = Instant::now();
+            let adopted = self.context.state.change(|picture| picture.take_over(now));
             self.context.metrics.adopted(adopted);
             tracing::info!(adopted, "leading");
             self.lead(&mut leads, &token).await;
@@ -111,6 +112,7 @@ impl Dispatcher {
                     .since
                     .entry(turn.key.clone())
                     .or_insert_with(Instant::now);
+                picture.open.services.insert(turn.key.clone());
                 turn
             };
             if self.running.contains_key(&turn.key) {
@@ -128,6 +130,7 @@ impl Dispatcher {
             } else {
                 // There is nothing to do, or nobody to do it for.
                 self.attempts.remove(&turn.key);
+                self.context.state.lock().open.services.remove(&turn.key);
             }
         }
         true
@@ -143,8 +146,14 @@ impl Dispatcher {
             }
         };
         self.running.remove(&turn.key);
-        if let Some(deferred) = self.deferred.remove(&turn.key) {
-            self.context.state.lock().index.again(deferred);
+        {
+            let mut picture = self.context.state.lock();
+            if let Some(deferred) = self.deferred.remove(&turn.key) {
+                picture.index.again(deferred);
+            }
+            if result.is_ok() {
+                picture.open.services.remove(&turn.key);
+            }
         }
         match result {
             Ok(()) => {
@@ -201,6 +210,9 @@ impl Dispatcher {
         self.deferred.clear();
         self.delayed.clear();
         self.attempts.clear();
+        let mut picture = self.context.state.lock();
+        picture.open.leads = false;
+        picture.open.services.clear();
     }
 }
 

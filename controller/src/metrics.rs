@@ -200,8 +200,12 @@ impl Collector for Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ipam::PoolName;
     use crate::ipam::pool::Pool;
+    use crate::ipam::{PoolName, ServiceKey};
+    use crate::service::{build, validate};
+    use crate::state::{LiveService, Picture};
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use k8s_openapi::jiff::Timestamp;
     use landfall_crds::{Block, LoadBalancerIPPoolSpec};
 
     fn text(registry: &Registry) -> String {
@@ -229,5 +233,46 @@ mod tests {
         insta::assert_snapshot!(text(&registry));
         state.change(|picture| picture.index.pool_seen(&name, None));
         assert!(!text(&registry).contains("default"));
+    }
+
+    /// A Service that asks for an address of no pool, planned for and told.
+    fn pending(picture: &mut Picture, name: &str, asks: &str) {
+        let object = serde_json::from_value(serde_json::json!({
+            "metadata": {"name": name, "namespace": "blue", "uid": name,
+                "annotations": {"landfall.dev/ips": asks}},
+            "spec": {"type": "LoadBalancer"},
+        }));
+        let service = validate::service(&object.unwrap(), true, None).unwrap();
+        let key = service.key.clone();
+        picture.index.service_seen(service);
+        let turn = picture.index.pop().unwrap();
+        let step = picture.index.step(&turn.key).unwrap();
+        let status = build::status(&step, &LiveService::default(), Time(Timestamp::UNIX_EPOCH));
+        let conditions = status.unwrap()["conditions"].clone();
+        let live = LiveService {
+            conditions: serde_json::from_value(conditions).unwrap(),
+            ..LiveService::default()
+        };
+        picture.services.insert(key, live);
+    }
+
+    #[test]
+    fn services_without_their_addresses_are_counted_by_reason_while_they_wait() {
+        let state = Arc::new(State::default());
+        let mut registry = Registry::default();
+        let _metrics = Metrics::register(&mut registry, &state);
+        state.change(|picture| {
+            pending(picture, "one", "192.0.2.1");
+            pending(picture, "two", "192.0.2.2");
+            pending(picture, "odd", "anything");
+        });
+        let all = text(&registry);
+        for (reason, count) in [("NotInAnyPool", 2), ("InvalidRequest", 1)] {
+            let line = format!("landfall_services_pending{{reason=\"{reason}\"}} {count}\n");
+            assert!(all.contains(&line), "{all}");
+        }
+        let gone = ["one", "two"].map(|name| ServiceKey::new("blue", name));
+        state.change(|picture| gone.iter().for_each(|key| picture.index.service_gone(key)));
+        assert!(!text(&registry).contains("NotInAnyPool"));
     }
 }

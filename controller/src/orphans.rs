@@ -50,3 +50,121 @@ async fn release(context: &Context, settings: &Settings, key: &ServiceKey, uid: 
         Err(error) => tracing::warn!(service = %key, %error, "orphan not checked"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::Arc;
+
+    use kube::Client;
+    use kube::client::Body;
+    use landfall_crds::LoadBalancerIPSpec;
+    use prometheus_client::registry::Registry;
+    use serde_json::{Value, json};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::ipam::address::Point;
+    use crate::ipam::book::Stored;
+    use crate::metrics::Metrics;
+    use crate::state::State;
+
+    const GRACE: Duration = Duration::from_secs(60);
+    const MOMENT: Duration = Duration::from_millis(1);
+
+    /// An API server that says one thing only.
+    fn api_server(code: u16, answer: Value) -> Client {
+        let service = tower::service_fn(move |_: http::Request<Body>| {
+            let body = Body::from(answer.to_string().into_bytes());
+            let answer = http::Response::builder().status(code).body(body).unwrap();
+            std::future::ready(Ok::<_, Infallible>(answer))
+        });
+        Client::new(service, "default")
+    }
+
+    /// Looks for orphans from now on.
+    fn looking(client: Client) -> Arc<State> {
+        let state = Arc::new(State::default());
+        let context = Context {
+            client,
+            metrics: Metrics::register(&mut Registry::default(), &state),
+            state: Arc::clone(&state),
+            events: mpsc::channel(1).0,
+        };
+        let settings = Settings {
+            default_class: true,
+            lease: None,
+            identity: String::new(),
+            parallel: 1,
+            orphan_grace: GRACE,
+        };
+        let (sender, leads) = watch::channel(true);
+        tokio::spawn(async move {
+            run(context, &settings, leads, CancellationToken::new()).await;
+            drop(sender);
+        });
+        state
+    }
+
+    /// A record of a Service that nobody knows.
+    fn orphan(state: &State) {
+        let spec: LoadBalancerIPSpec = serde_json::from_value(json!({
+            "address": "192.0.2.1",
+            "holders": [{"kind": "Service", "namespace": "blue", "name": "web", "uid": "u"}],
+        }))
+        .unwrap();
+        let at = Point::from("192.0.2.1".parse::<std::net::IpAddr>().unwrap());
+        let stored = Stored {
+            spec,
+            uid: "r".to_owned(),
+            version: "1".to_owned(),
+            out_of_pool: None,
+        };
+        state.change(|picture| picture.index.record_seen(at, stored));
+    }
+
+    fn kept(state: &State) -> bool {
+        !state.lock().index.orphans().is_empty()
+    }
+
+    fn not_found() -> Client {
+        let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {},
+            "status": "Failure", "reason": "NotFound", "message": "gone", "code": 404});
+        api_server(404, status)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_orphan_of_the_start_is_released_when_its_grace_time_is_over_and_not_before() {
+        let state = looking(not_found());
+        orphan(&state);
+        tokio::time::sleep(GRACE - MOMENT).await;
+        assert!(kept(&state));
+        tokio::time::sleep(MOMENT * 2).await;
+        assert!(!kept(&state));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_orphan_that_appears_later_is_kept_for_its_grace_time_at_least() {
+        let state = looking(not_found());
+        tokio::time::sleep(GRACE / 2).await;
+        orphan(&state);
+        tokio::time::sleep(GRACE + MOMENT).await;
+        assert!(kept(&state));
+        tokio::time::sleep(GRACE).await;
+        assert!(!kept(&state));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_holder_of_a_record_that_is_there_after_all_keeps_its_address() {
+        let service = json!({"kind": "Service", "apiVersion": "v1",
+            "metadata": {"name": "web", "namespace": "blue", "uid": "u", "resourceVersion": "7"},
+            "spec": {"type": "LoadBalancer"}});
+        let state = looking(api_server(200, service));
+        orphan(&state);
+        tokio::time::sleep(GRACE * 3).await;
+        let picture = state.lock();
+        let key = ServiceKey::new("blue", "web");
+        assert!(picture.index.world.services[&key].wanted);
+        assert_eq!(picture.index.world.book.held_by(&key).count(), 1);
+    }
+}

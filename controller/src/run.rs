@@ -39,8 +39,21 @@ pub async fn run(
     admin_address: Option<SocketAddr>,
     token: CancellationToken,
 ) -> anyhow::Result<()> {
+    run_with(client, settings, admin_address, token, Arc::default()).await
+}
+
+/// The same on a state that others can look at.
+///
+/// # Errors
+/// As for [`run`].
+pub async fn run_with(
+    client: Client,
+    settings: Settings,
+    admin_address: Option<SocketAddr>,
+    token: CancellationToken,
+    state: Arc<State>,
+) -> anyhow::Result<()> {
     let settings = Arc::new(settings);
-    let state = Arc::new(State::default());
     let readiness = Readiness::waiting_for(&watches::KINDS);
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry, &state);
@@ -158,6 +171,12 @@ fn debug(state: &State) -> serde_json::Value {
         })
         .collect();
     json!({
+        "leads": picture.open.leads,
+        "atRest": picture.at_rest(),
+        "open": {
+            "services": picture.open.services.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "pools": picture.open.pools.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        },
         "services": world.services.len(),
         "pools": world.pools.names().map(ToString::to_string).collect::<Vec<_>>(),
         "waiting": picture.index.waiting().iter().map(|turn| turn.key.to_string()).collect::<Vec<_>>(),

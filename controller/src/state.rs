@@ -1,9 +1,11 @@
 //! What the shell shares: the index and, beside it, what the API server last showed of the objects
 //! whose status is written here.
 //!
-//! Invariant: the lock is held for one synchronous look or change, never across an await.
+//! Invariant: the lock is held for one synchronous look or change, never across an await; what is
+//! taken out of a queue is in [`Picture::open`] from that very look on, so that at any time either
+//! the picture is [at rest](Picture::at_rest) or a write may still come.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
@@ -50,6 +52,40 @@ pub struct Picture {
     pub since: HashMap<ServiceKey, Instant>,
     /// Objects that cannot be decoded.
     pub undecodable: Undecodables,
+    /// What is begun and not ended.
+    pub open: Open,
+}
+
+/// What is begun and not ended: being written, or to be tried again.
+#[derive(Debug, Default)]
+pub struct Open {
+    /// This replica leads, and has taken in what there was.
+    pub leads: bool,
+    /// Services.
+    pub services: BTreeSet<ServiceKey>,
+    /// Pools.
+    pub pools: BTreeSet<PoolName>,
+}
+
+impl Picture {
+    /// This replica leads from now on: what is there is taken in, and nobody has waited for it
+    /// before. Returns how many addresses were adopted.
+    pub fn take_over(&mut self, now: Instant) -> usize {
+        self.open.leads = true;
+        self.since.values_mut().for_each(|since| *since = now);
+        self.index.adopt()
+    }
+
+    /// Whether a leader has nothing to do and nothing under way. Services that wait for an address
+    /// do not count: they are looked at when something changes.
+    #[must_use]
+    pub fn at_rest(&self) -> bool {
+        self.open.leads
+            && self.open.services.is_empty()
+            && self.open.pools.is_empty()
+            && !self.index.has_work()
+            && self.index.orphans().is_empty()
+    }
 }
 
 impl Picture {
@@ -132,6 +168,18 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_follower_waited_does_not_count_when_it_takes_over() {
+        let key = ServiceKey::new("blue", "web");
+        let start = Instant::now();
+        let later = start + std::time::Duration::from_secs(3_600);
+        let mut picture = Picture::default();
+        picture.since.insert(key.clone(), start);
+        assert_eq!(picture.take_over(later), 0);
+        assert_eq!(picture.since[&key], later);
+        assert!(picture.at_rest());
+    }
 
     fn live(uid: &str, version: &str) -> LiveService {
         LiveService {

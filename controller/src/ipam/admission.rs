@@ -22,6 +22,26 @@ pub enum Rejection {
     Draining,
     /// It does not assign unless asked for.
     NotAutomatic,
+    /// The Service asks for another one.
+    OtherPool,
+}
+
+impl Rejection {
+    /// What would help.
+    #[must_use]
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::ServiceSelector => "change the Service's labels or the pool's serviceSelector",
+            Self::NamespaceSelector => {
+                "change the namespace's labels or the pool's namespaceSelector"
+            }
+            Self::GatewayClass => "provide a pool without gatewayClasses",
+            Self::Disabled => "set the pool's spec.disabled to false",
+            Self::Draining => "use another pool",
+            Self::NotAutomatic => "name the pool in landfall.dev/pool",
+            Self::OtherPool => "change or remove landfall.dev/pool",
+        }
+    }
 }
 
 impl fmt::Display for Rejection {
@@ -33,6 +53,7 @@ impl fmt::Display for Rejection {
             Self::Disabled => "it is disabled",
             Self::Draining => "it is being deleted",
             Self::NotAutomatic => "it assigns only when named (autoAssign is false)",
+            Self::OtherPool => "the Service asks for another one",
         })
     }
 }

@@ -15,6 +15,7 @@ use super::ServiceKey;
 use super::address::Point;
 use super::occupied::Occupied;
 use super::spans::{Span, Spans};
+use super::taken::Taken;
 
 /// `kind` of a Service in a record.
 pub const SERVICE: &str = "Service";
@@ -74,7 +75,7 @@ pub fn service_key(holder: &Holder) -> Option<ServiceKey> {
 pub struct Book {
     entries: BTreeMap<Point, Entry>,
     occupied: Occupied,
-    taken: Spans,
+    taken: Taken,
     by_service: BTreeMap<ServiceKey, BTreeSet<Point>>,
     by_key: BTreeMap<String, BTreeSet<Point>>,
     reserved: BTreeMap<ServiceKey, BTreeSet<Point>>,
@@ -100,6 +101,11 @@ impl Book {
 
     /// Everything that cannot be handed out.
     pub fn taken(&self) -> &Spans {
+        &self.taken
+    }
+
+    /// The same with what was last freed.
+    pub(super) fn all_taken(&self) -> &Taken {
         &self.taken
     }
 

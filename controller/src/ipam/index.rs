@@ -247,6 +247,13 @@ impl Index {
         self.dirty_pools.insert(name);
     }
 
+    /// Whether there is anybody to look at, a Service or a pool.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        let offered = !self.freed.is_empty() && !self.waiting.is_empty();
+        offered || !self.dirty.is_empty() || !self.dirty_pools.is_empty()
+    }
+
     /// Those who wait for something.
     #[must_use]
     pub fn waiting(&self) -> &BTreeSet<Turn> {

@@ -3,7 +3,7 @@
 use landfall_crds::Holder;
 
 use super::address::Point;
-use super::book::{Entry, service_key};
+use super::book::{Entry, SERVICE, service_key};
 use super::plan::{How, Take};
 use super::service::Service;
 use super::sharing::{Clash, compatible, stay_together};
@@ -40,7 +40,8 @@ impl World {
                 Reason::AddressInUse,
                 match &want.reserved_for {
                     Some(kept) => format!(
-                        "{address} is kept for {} {}/{} by LoadBalancerIP {name}",
+                        "{address} is kept for {} {}/{} by LoadBalancerIP {name}; \
+                         ask for another address, or change its spec.reservedFor",
                         kept.kind, kept.namespace, kept.name
                     ),
                     None => format!(
@@ -91,7 +92,8 @@ impl World {
             }
             match key.and_then(|key| self.services.get(&key)) {
                 Some(other) => compatible(service, other).map_err(|clash| (name, clash))?,
-                None => return Err((name, Clash::NoKey)),
+                None if holder.kind == SERVICE => return Err((name, Clash::Gone)),
+                None => return Err((name, Clash::OtherKind)),
             }
         }
         Ok(())

@@ -21,6 +21,7 @@ pub mod explain;
 mod impact;
 pub mod index;
 mod join;
+mod lanes;
 mod lead;
 pub mod occupied;
 pub mod plan;
@@ -35,6 +36,7 @@ pub mod service;
 pub mod sharing;
 pub mod spans;
 pub mod step;
+mod taken;
 mod words;
 pub mod world;
 

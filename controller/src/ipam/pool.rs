@@ -80,7 +80,7 @@ impl Pool {
         if blocks.is_empty() {
             return Err(PoolError::new(
                 "spec.blocks",
-                "a pool needs at least one block",
+                "a pool needs at least one block; add one",
             ));
         }
         let mut usable = Spans::default();
@@ -232,7 +232,7 @@ fn livable(field: &str, start: IpAddr, end: IpAddr) -> Result<Span, PoolError> {
         let kind = unusable(example).unwrap_or("a reserved address");
         return Err(PoolError::new(
             field,
-            format!("the range holds {example}, {kind}; no Service can live there"),
+            format!("the range holds {example}, {kind}; no Service can live there: leave it out"),
         ));
     }
     Ok(span)

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::PoolName;
 use super::address::Point;
+use super::lanes::Lanes;
 use super::pool::{Pool, PoolError};
 use super::spans::Span;
 
@@ -17,6 +18,7 @@ pub struct Pools {
     known: BTreeMap<PoolName, Result<Arc<Pool>, PoolError>>,
     order: Vec<Arc<Pool>>,
     cover: BTreeMap<Point, (Point, Vec<Arc<Pool>>)>,
+    lanes: Lanes,
 }
 
 impl Pools {
@@ -41,6 +43,10 @@ impl Pools {
     #[must_use]
     pub fn ordered(&self) -> &[Arc<Pool>] {
         &self.order
+    }
+
+    pub(super) fn lanes(&self) -> &Lanes {
+        &self.lanes
     }
 
     /// The pools that cover an address, the preferred one first.
@@ -85,6 +91,7 @@ impl Pools {
             .collect();
         self.order.sort_by(|one, two| one.rank().cmp(&two.rank()));
         self.cover = cover(&self.order);
+        self.lanes = Lanes::of(&self.order);
         before
     }
 }

@@ -103,7 +103,7 @@ fn addresses(
             })?;
             if let Some(kind) = super::address::unusable(address) {
                 return Err(invalid(format!(
-                    "{field}: {address} is {kind}, which no Service can have"
+                    "{field}: {address} is {kind}, which no Service can have; ask for an address of a pool"
                 )));
             }
             if !found.contains(&address) {
@@ -143,7 +143,7 @@ fn flag(annotations: &BTreeMap<String, String>, names: &[&'static str]) -> Resul
         None | Some((_, "false")) => Ok(false),
         Some((_, "true")) => Ok(true),
         Some((name, text)) => Err(invalid(format!(
-            "{name}: {text:?} is neither \"true\" nor \"false\""
+            "{name}: {text:?} is neither \"true\" nor \"false\"; write one of them, or leave it out"
         ))),
     }
 }
@@ -316,7 +316,8 @@ mod tests {
         let refusal = read(&[(RENUMBER, "yes")], None).unwrap_err();
         assert_eq!(
             refusal.message,
-            "landfall.dev/renumber: \"yes\" is neither \"true\" nor \"false\""
+            "landfall.dev/renumber: \"yes\" is neither \"true\" nor \"false\"; \
+             write one of them, or leave it out"
         );
     }
 }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::address::{Family, Point};
+use super::admission::Rejection;
 use super::plan::{How, Take};
 use super::service::Service;
 use super::spans::Span;
@@ -46,7 +47,9 @@ impl World {
         if let Some(node) = self.book.node_at(at) {
             return Err(Refusal::new(
                 Reason::AddressInUse,
-                format!("{address} is an address of node {node}; no Service can have it"),
+                format!(
+                    "{address} is an address of node {node}, which no Service can have; ask for another address"
+                ),
             ));
         }
         if !service.external.contains(&address)
@@ -78,25 +81,24 @@ impl World {
             ));
         }
         let named = service.readable().and_then(|request| request.pool.as_ref());
-        let mut rejections = Vec::new();
+        let (mut rejections, mut why) = (Vec::new(), Vec::new());
         for pool in covering {
-            if let Some(named) = named.filter(|named| **named != pool.name) {
-                rejections.push(format!(
-                    "pool {}: the Service asks for pool {named}",
-                    pool.name
-                ));
-                continue;
-            }
-            match self.offers(pool, service, true) {
-                Ok(()) => return Ok(pool.name.clone()),
-                Err(rejection) => rejections.push(format!("pool {}: {rejection}", pool.name)),
-            }
+            let rejection = match named {
+                Some(named) if *named != pool.name => Rejection::OtherPool,
+                _ => match self.offers(pool, service, true) {
+                    Ok(()) => return Ok(pool.name.clone()),
+                    Err(rejection) => rejection,
+                },
+            };
+            rejections.push(format!("pool {}: {rejection}", pool.name));
+            why.push(rejection);
         }
         Err(Refusal::new(
             Reason::NoMatchingPool,
             format!(
-                "{address} is not given to this Service: {}",
-                list(&rejections)
+                "{address} is not given to this Service: {}; {}, or ask for another address",
+                list(&rejections),
+                remedies(&why)
             ),
         ))
     }
@@ -171,6 +173,17 @@ impl World {
 
     fn lowest(&self, service: &Service, family: Family) -> Result<Take, Refusal> {
         let named = service.readable().and_then(|request| request.pool.as_ref());
+        let short = if named.is_none() {
+            self.short_cut(service, family)
+        } else {
+            None
+        };
+        // Where it is tested, every pool is asked all the same.
+        if let Some(take) = &short
+            && !cfg!(debug_assertions)
+        {
+            return Ok(take.clone());
+        }
         let (mut full, mut lacking, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
         let pools = self.pools.ordered().iter();
         for pool in pools.filter(|pool| named.is_none_or(|named| *named == pool.name)) {
@@ -184,12 +197,13 @@ impl World {
                 continue;
             }
             if let Some(at) = spans.find_map(|span| self.first_free(span)) {
-                let pool = Some(pool.name.clone());
-                return Ok(Take {
+                let take = Take {
                     address: at.address(),
                     how: How::Create,
-                    pool,
-                });
+                    pool: Some(pool.name.clone()),
+                };
+                debug_assert!(named.is_some() || short.as_ref() == Some(&take));
+                return Ok(take);
             }
             full.push(pool);
         }
@@ -225,7 +239,10 @@ impl World {
         {
             let problem = match self.pools.get(named) {
                 Some(Err(error)) => format!("pool {named} is not accepted ({error})"),
-                _ => format!("pool {named}, which the Service asks for, does not exist"),
+                _ => format!(
+                    "pool {named}, which the Service asks for, does not exist; \
+                     create it, or name another one"
+                ),
             };
             return Err(Refusal::new(Reason::NoMatchingPool, problem));
         }
@@ -237,13 +254,18 @@ impl World {
         let message = if words.is_empty() {
             "there is no pool; create a LoadBalancerIPPool".to_owned()
         } else {
-            format!("no pool takes this Service for {family}: {}", list(&words))
+            let why: Vec<Rejection> = rejected.iter().map(|(_, why)| *why).collect();
+            let remedies = remedies(&why);
+            format!(
+                "no pool takes this Service for {family}: {}; {remedies}",
+                list(&words)
+            )
         };
         Err(Refusal::new(Reason::NoMatchingPool, message))
     }
 
     /// The lowest free address of a span.
-    fn first_free(&self, span: Span) -> Option<Point> {
+    pub(super) fn first_free(&self, span: Span) -> Option<Point> {
         self.book.taken().first_gap(span)
     }
 
@@ -261,6 +283,18 @@ impl World {
             format!("ask for an address of pool {}", list(&names))
         }
     }
+}
+
+/// What would help against the first few of these, each once.
+fn remedies(why: &[Rejection]) -> String {
+    let mut words: Vec<String> = Vec::new();
+    for rejection in why {
+        let remedy = rejection.remedy().to_owned();
+        if !words.contains(&remedy) && words.len() < 2 {
+            words.push(remedy);
+        }
+    }
+    words.join(", or ")
 }
 
 /// The first few of a list, in words.

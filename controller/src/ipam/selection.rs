@@ -38,12 +38,12 @@ impl Selector {
                 ("DoesNotExist", true) => Rule::Absent(key),
                 (operator @ ("In" | "NotIn"), true) => {
                     return Err(format!(
-                        "matchExpressions[{at}]: operator {operator} needs at least one value"
+                        "matchExpressions[{at}]: operator {operator} needs at least one value; add one"
                     ));
                 }
                 (operator @ ("Exists" | "DoesNotExist"), false) => {
                     return Err(format!(
-                        "matchExpressions[{at}]: operator {operator} takes no values"
+                        "matchExpressions[{at}]: operator {operator} takes no values; remove them"
                     ));
                 }
                 (operator, _) => {
@@ -56,6 +56,15 @@ impl Selector {
             rules.push(rule);
         }
         Ok(Self(rules))
+    }
+
+    /// A label that everything it matches has, with the values it may have.
+    #[must_use]
+    pub fn pin(&self) -> Option<(&str, &BTreeSet<String>)> {
+        self.0.iter().find_map(|rule| match rule {
+            Rule::In(key, values) => Some((key.as_str(), values)),
+            _ => None,
+        })
     }
 
     /// Whether it matches labels, read through a look-up.

@@ -19,24 +19,38 @@ pub enum Clash {
     TrafficPolicy,
     /// Both are `Local` with different pods and do not both permit it.
     Pods,
+    /// The holder is no Service.
+    OtherKind,
+    /// The holder is not there any more.
+    Gone,
 }
 
 impl fmt::Display for Clash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoKey => f.write_str("it is not shared: give both the same landfall.dev/sharing-key"),
-            Self::OtherKey => f.write_str("the two have different values of landfall.dev/sharing-key"),
+            Self::OtherKey => f.write_str(
+                "the two have different values of landfall.dev/sharing-key: give both the same, \
+                 or ask for another address",
+            ),
             Self::Namespace => f.write_str(
                 "it is in another namespace: name each other's namespace in landfall.dev/sharing-cross-namespace",
             ),
             Self::Port(protocol, port) => {
-                write!(f, "both listen on port {port}/{protocol}")
+                write!(f, "both listen on port {port}/{protocol}: use another port, or another address")
             }
-            Self::TrafficPolicy => f.write_str("the two have different values of externalTrafficPolicy"),
+            Self::TrafficPolicy => f.write_str(
+                "the two have different values of externalTrafficPolicy: set both to Cluster or \
+                 both to Local",
+            ),
             Self::Pods => f.write_str(
                 "both have externalTrafficPolicy Local and different pods: set \
                  landfall.dev/sharing-permit-different-pods to \"true\" on both",
             ),
+            Self::OtherKind => {
+                f.write_str("only Services share an address: ask for another one")
+            }
+            Self::Gone => f.write_str("it is gone, and its address is released soon: wait for it"),
         }
     }
 }

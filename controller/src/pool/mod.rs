@@ -34,9 +34,14 @@ pub async fn run(context: Context, mut leads: watch::Receiver<bool>, token: Canc
     let work = async {
         let mut later = Later::default();
         while leads.wait_for(|leads| *leads).await.is_ok() {
-            let mut names = context.state.lock().index.pop_pools();
-            // One that failed waits for its time, whatever happens to it meanwhile.
-            names.retain(|name| !later.waits(name));
+            let names = {
+                let mut picture = context.state.lock();
+                let mut names = picture.index.pop_pools();
+                // One that failed waits for its time, whatever happens to it meanwhile.
+                names.retain(|name| !later.waits(name));
+                picture.open.pools = names.union(&later.keys).cloned().collect();
+                names
+            };
             let idle = names.is_empty();
             let answers = futures::stream::iter(names)
                 .map(|name| reconcile(&context, name))
@@ -46,6 +51,7 @@ pub async fn run(context: Context, mut leads: watch::Receiver<bool>, token: Canc
             for (name, failed) in answers {
                 later.answered(name, failed);
             }
+            context.state.lock().open.pools.clone_from(&later.keys);
             if !idle {
                 tokio::time::sleep(PAUSE).await;
                 continue;

@@ -19,6 +19,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
+use landfall_crds::conditions::{ADDRESS_ASSIGNED, find};
 use landfall_runtime::events::Note;
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -167,7 +168,10 @@ fn settled(context: &Context, work: &Work) {
     if let Some(outcome) = &step.plan.outcome {
         if outcome.assigned {
             tracing::info!(service = %key, "assigned: {}", outcome.message);
-            if let Some(since) = since {
+            let before = find(&live.conditions, ADDRESS_ASSIGNED);
+            // Another message for one that had its addresses is no allocation.
+            let new = before.is_none_or(|condition| condition.status != "True");
+            if let Some(since) = since.filter(|_| new) {
                 context
                     .metrics
                     .assigned(Instant::now().saturating_duration_since(since));
@@ -185,5 +189,77 @@ fn settled(context: &Context, work: &Work) {
     }
     if let Some(note) = build::note(step, live) {
         update_status::note(context, key, &live.uid, note);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use k8s_openapi::api::core::v1::Service;
+    use kube::client::Body;
+    use prometheus_client::registry::Registry;
+    use serde_json::json;
+
+    use super::*;
+    use crate::ipam::PoolName;
+    use crate::ipam::pool::Pool;
+    use crate::service::validate;
+
+    /// A Service with a pool to have its address from, as a task would find it whose status says
+    /// this of it already.
+    fn work(state: &State, conditions: Value) -> Work {
+        let object: Service = serde_json::from_value(json!({
+            "metadata": {"name": "web", "namespace": "blue", "uid": "u"},
+            "spec": {"type": "LoadBalancer"},
+            "status": {"conditions": conditions},
+        }))
+        .unwrap();
+        let service = validate::service(&object, true, None).unwrap();
+        let turn = service.turn();
+        let blocks = json!({"blocks": [{"cidr": "192.0.2.0/30"}]});
+        let pool = Pool::compile("p", &serde_json::from_value(blocks).unwrap(), false);
+        let mut picture = state.lock();
+        picture.index.pool_seen(&PoolName::from("p"), Some(pool));
+        picture.index.service_seen(service);
+        picture.since.insert(turn.key.clone(), Instant::now());
+        let step = picture.index.step(&turn.key).unwrap();
+        let live = validate::live(&object);
+        let status = build::status(&step, &live, Time(Timestamp::now()));
+        Work {
+            turn,
+            step,
+            live,
+            status,
+        }
+    }
+
+    #[tokio::test]
+    async fn only_the_way_from_without_to_with_addresses_counts_as_an_allocation() {
+        let state = Arc::new(State::default());
+        let mut registry = Registry::default();
+        let service = tower::service_fn(|_: http::Request<Body>| {
+            std::future::ready(Ok::<_, Infallible>(http::Response::new(Body::empty())))
+        });
+        let context = Context {
+            client: Client::new(service, "default"),
+            metrics: Metrics::register(&mut registry, &state),
+            state: Arc::clone(&state),
+            events: mpsc::channel(16).0,
+        };
+        let condition = |status: &str| {
+            json!([{"type": ADDRESS_ASSIGNED, "status": status, "reason": "Other",
+                "message": "another one", "lastTransitionTime": "2026-01-01T00:00:00Z"}])
+        };
+        let mut counts = Vec::new();
+        for before in [json!([]), condition("True"), condition("False")] {
+            settled(&context, &work(&state, before));
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+            let name = "landfall_allocation_latency_seconds_count ";
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            counts.push(line.unwrap().to_owned());
+        }
+        assert_eq!(counts, ["1", "1", "2"]);
     }
 }

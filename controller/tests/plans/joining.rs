@@ -41,7 +41,9 @@ fn told(field: &str, value: Value, annotations: &[(&str, &str)]) -> String {
 }
 
 fn refused(why: &str) -> String {
-    format!("NoMatchingPool: IPv4: 192.0.2.0 is not given to this Service: pool p: {why}")
+    format!(
+        "NoMatchingPool: IPv4: 192.0.2.0 is not given to this Service: pool p: {why}, or ask for another address"
+    )
 }
 
 fn nobody() -> Value {
@@ -52,7 +54,9 @@ fn nobody() -> Value {
 fn nobody_joins_past_the_selector_for_services() {
     assert_eq!(
         told("serviceSelector", nobody(), &[]),
-        refused("its serviceSelector does not match")
+        refused(
+            "its serviceSelector does not match; change the Service's labels or the pool's serviceSelector"
+        )
     );
 }
 
@@ -60,7 +64,9 @@ fn nobody_joins_past_the_selector_for_services() {
 fn nobody_joins_past_the_selector_for_namespaces() {
     assert_eq!(
         told("namespaceSelector", nobody(), &[]),
-        refused("its namespaceSelector does not match")
+        refused(
+            "its namespaceSelector does not match; change the namespace's labels or the pool's namespaceSelector"
+        )
     );
 }
 
@@ -68,7 +74,9 @@ fn nobody_joins_past_the_selector_for_namespaces() {
 fn nobody_joins_in_a_pool_for_gateways() {
     assert_eq!(
         told("gatewayClasses", json!(["internet"]), &[]),
-        refused("it is kept for Gateways of certain classes")
+        refused(
+            "it is kept for Gateways of certain classes; provide a pool without gatewayClasses"
+        )
     );
 }
 
@@ -76,7 +84,7 @@ fn nobody_joins_in_a_pool_for_gateways() {
 fn nobody_joins_in_a_disabled_pool() {
     assert_eq!(
         told("disabled", json!(true), &[]),
-        refused("it is disabled")
+        refused("it is disabled; set the pool's spec.disabled to false")
     );
 }
 
@@ -84,7 +92,7 @@ fn nobody_joins_in_a_disabled_pool() {
 fn nobody_joins_in_a_pool_that_is_being_deleted() {
     assert_eq!(
         told("draining", json!(true), &[]),
-        refused("it is being deleted")
+        refused("it is being deleted; use another pool")
     );
 }
 
@@ -92,7 +100,7 @@ fn nobody_joins_in_a_pool_that_is_being_deleted() {
 fn nobody_joins_in_another_pool_than_it_asks_for() {
     assert_eq!(
         told("priority", json!(0), &[("landfall.dev/pool", "q")]),
-        refused("the Service asks for pool q")
+        refused("the Service asks for another one; change or remove landfall.dev/pool")
     );
 }
 

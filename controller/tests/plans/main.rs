@@ -3,9 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod errors;
+mod explained;
 mod external;
 mod joining;
+#[path = "../limits/mod.rs"]
+#[allow(dead_code, reason = "the API server is asked about more of it")]
+mod limits;
+mod many;
 mod pools;
+mod requests;
+mod reshaped;
 mod situation;
 mod takeover;
 
@@ -281,7 +288,7 @@ fn who_loses_an_address_it_asked_for_to_those_before_it_is_told_so() {
     assert_eq!(
         world.says("web"),
         "SharingRefused: IPv4: cannot stay on 192.0.2.0, held by Service blue/first first; \
-         both listen on port 80/TCP"
+         both listen on port 80/TCP: use another port, or another address"
     );
     assert_eq!(world.work().has("web"), "");
     assert!(world.says("web").starts_with("SharingRefused: "));

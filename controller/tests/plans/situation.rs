@@ -38,6 +38,22 @@ impl Situation {
         self.pool(name, json!({"blocks": blocks}))
     }
 
+    /// A pool is being deleted.
+    pub(crate) fn drain(&mut self, name: &str, spec: Value) -> &mut Self {
+        let pool = Self::compiled(name, spec).map(|mut pool| {
+            pool.draining = true;
+            pool
+        });
+        self.index.pool_seen(&PoolName::from(name), Some(pool));
+        self.work()
+    }
+
+    /// A pool has gone.
+    pub(crate) fn gone(&mut self, name: &str) -> &mut Self {
+        self.index.pool_seen(&PoolName::from(name), None);
+        self.work()
+    }
+
     pub(crate) fn service(
         &mut self,
         name: &str,

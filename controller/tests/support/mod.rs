@@ -1,6 +1,9 @@
 //! One API server for all tests of the binary, a clean slate for each, and the controller in it
 //! under the rights it has in a cluster.
 
+mod definition;
+mod rest;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::IpAddr;
@@ -10,12 +13,12 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Namespace, Node, Service};
 use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client, Resource, ResourceExt as _};
-use landfall_controller::run::run;
+use landfall_controller::run::run_with;
 use landfall_controller::settings::Settings;
+use landfall_controller::state::State;
 use landfall_crds::conditions::{ADDRESS_ASSIGNED, find};
 use landfall_crds::{LoadBalancerIP, LoadBalancerIPPool};
 use landfall_e2e::control_plane::identity::User;
@@ -80,10 +83,17 @@ fn server(test: &str) -> Option<Arc<Server>> {
     Some(server)
 }
 
+/// A controller in this process.
+struct Controller {
+    token: CancellationToken,
+    task: JoinHandle<anyhow::Result<()>>,
+    state: Arc<State>,
+}
+
 /// A clean cluster for one test.
 pub(crate) struct Cluster {
     pub(crate) client: Client,
-    controllers: Vec<(CancellationToken, JoinHandle<anyhow::Result<()>>)>,
+    controllers: Vec<Controller>,
     server: Arc<Server>,
     _turn: OwnedMutexGuard<()>,
 }
@@ -159,9 +169,16 @@ impl Cluster {
 
     /// The same with other settings.
     pub(crate) async fn controller_with(&mut self, change: impl FnOnce(&mut Settings)) {
-        let client = client(&self.server.plane.kubeconfig("controller"))
-            .await
-            .unwrap();
+        let client = client(&self.kubeconfig()).await.unwrap();
+        self.controller_through(client, change);
+    }
+
+    /// The same through a client of the caller's own.
+    pub(crate) fn controller_through(
+        &mut self,
+        client: Client,
+        change: impl FnOnce(&mut Settings),
+    ) {
         let mut settings = Settings {
             default_class: true,
             lease: None,
@@ -171,8 +188,13 @@ impl Cluster {
         };
         change(&mut settings);
         let token = CancellationToken::new();
-        let task = tokio::spawn(run(client, settings, None, token.clone()));
-        self.controllers.push((token, task));
+        let state = Arc::new(State::default());
+        let run = run_with(client, settings, None, token.clone(), Arc::clone(&state));
+        self.controllers.push(Controller {
+            token,
+            task: tokio::spawn(run),
+            state,
+        });
     }
 
     /// The kubeconfig of the controller's ServiceAccount.
@@ -182,25 +204,27 @@ impl Cluster {
 
     /// Stops all controllers the way SIGTERM does.
     pub(crate) async fn stop(&mut self) {
-        for (token, task) in self.controllers.drain(..) {
-            token.cancel();
-            task.await.unwrap().unwrap();
+        for controller in self.controllers.drain(..) {
+            controller.token.cancel();
+            controller.task.await.unwrap().unwrap();
         }
-    }
-
-    /// Stops the first controller the way SIGTERM does.
-    pub(crate) async fn stop_one(&mut self) {
-        let (token, task) = self.controllers.remove(0);
-        token.cancel();
-        task.await.unwrap().unwrap();
     }
 
     /// Ends all controllers the way SIGKILL does.
     pub(crate) async fn kill(&mut self) {
-        for (_, task) in self.controllers.drain(..) {
-            task.abort();
-            let _ = task.await;
+        while !self.controllers.is_empty() {
+            self.kill_one(0).await;
         }
+    }
+
+    /// Ends one controller the way SIGKILL does; there is at least one.
+    pub(crate) async fn kill_one(&mut self, at: usize) {
+        let at = at % self.controllers.len();
+        let Controller { token, task, .. } = self.controllers.remove(at);
+        task.abort();
+        let _ = task.await;
+        // Its watches are tasks of their own.
+        token.cancel();
     }
 
     pub(crate) fn services(&self, namespace: &str) -> Api<Service> {
@@ -219,33 +243,25 @@ impl Cluster {
         self.try_pool(name, spec).await.unwrap();
     }
 
-    /// Replaces what the definition of pools says of `priority`; returns what it said.
-    pub(crate) async fn priority_schema(&self, schema: Value) -> Value {
-        let crds = Api::<CustomResourceDefinition>::all(self.client.clone());
-        let name = "loadbalancerippools.landfall.dev";
-        let path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/priority";
-        let crd = serde_json::to_value(crds.get(name).await.unwrap()).unwrap();
-        let before = crd.pointer(path).unwrap().clone();
-        let patch = json!([{"op": "replace", "path": path, "value": schema}]);
-        let patch: Patch<Value> = Patch::Json(serde_json::from_value(patch).unwrap());
-        crds.patch(name, &PatchParams::default(), &patch)
-            .await
-            .unwrap();
-        before
-    }
-
     /// A pool, good or bad: the answer is not decoded.
     pub(crate) async fn try_pool(&self, name: &str, spec: Value) -> kube::Result<()> {
+        self.apply_pool(name, spec, &PatchParams::apply("test").force())
+            .await
+    }
+
+    pub(super) async fn apply_pool(
+        &self,
+        name: &str,
+        spec: Value,
+        params: &PatchParams,
+    ) -> kube::Result<()> {
         let pool = json!({
             "apiVersion": "landfall.dev/v1alpha1", "kind": "LoadBalancerIPPool",
             "metadata": {"name": name}, "spec": spec,
         });
         let kind = ApiResource::erase::<LoadBalancerIPPool>(&());
         let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &kind);
-        let params = PatchParams::apply("test").force();
-        api.patch(name, &params, &Patch::Apply(pool))
-            .await
-            .map(drop)
+        api.patch(name, params, &Patch::Apply(pool)).await.map(drop)
     }
 
     /// A pool of CIDR blocks.
@@ -348,17 +364,20 @@ impl Cluster {
         .await
     }
 
+    /// How many Events there are.
+    pub(crate) async fn events(&self) -> usize {
+        let events = Api::<Event>::all(self.client.clone());
+        events
+            .list(&ListParams::default())
+            .await
+            .unwrap()
+            .items
+            .len()
+    }
+
     /// Every record's address with the names of its holders.
     pub(crate) async fn book(&self) -> BTreeMap<IpAddr, Vec<String>> {
         let records = self.records().list(&ListParams::default()).await.unwrap();
-        let holders = |record: &LoadBalancerIP| {
-            record
-                .spec
-                .holders
-                .iter()
-                .map(|h| format!("{}/{}", h.namespace, h.name))
-                .collect()
-        };
         records
             .iter()
             .map(|record| (record.spec.address.parse().unwrap(), holders(record)))
@@ -397,10 +416,19 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        for (_, task) in &self.controllers {
-            task.abort();
+        for controller in &self.controllers {
+            controller.task.abort();
+            controller.token.cancel();
         }
     }
+}
+
+/// The names of a record's holders.
+pub(crate) fn holders(record: &LoadBalancerIP) -> Vec<String> {
+    let holders = record.spec.holders.iter();
+    holders
+        .map(|holder| format!("{}/{}", holder.namespace, holder.name))
+        .collect()
 }
 
 pub(crate) fn addresses(service: &Service) -> Vec<IpAddr> {
@@ -416,16 +444,28 @@ pub(crate) fn addresses(service: &Service) -> Vec<IpAddr> {
 }
 
 /// Awaits a condition, and says what stood against it when it does not come.
-pub(crate) async fn eventually<T, F>(what: &str, mut check: impl FnMut() -> F) -> T
+pub(crate) async fn eventually<T, F>(what: &str, check: impl FnMut() -> F) -> T
 where
     F: Future<Output = Result<T, String>>,
 {
-    let until = Instant::now() + PATIENCE;
+    eventually_within(PATIENCE, what, check).await
+}
+
+/// The same with another patience.
+pub(crate) async fn eventually_within<T, F>(
+    patience: Duration,
+    what: &str,
+    mut check: impl FnMut() -> F,
+) -> T
+where
+    F: Future<Output = Result<T, String>>,
+{
+    let until = Instant::now() + patience;
     loop {
         match check().await {
             Ok(value) => return value,
             Err(state) if Instant::now() > until => {
-                panic!("not within {PATIENCE:?}: {what}; {state}")
+                panic!("not within {patience:?}: {what}; {state}")
             }
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }

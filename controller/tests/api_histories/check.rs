@@ -1,0 +1,184 @@
+//! What holds whenever things are quiet, and what must have held all the time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use kube::ResourceExt as _;
+use kube::api::ListParams;
+use landfall_controller::ipam::sharing::stay_together;
+use landfall_controller::ipam::{Family, Service};
+use landfall_controller::service::validate;
+use landfall_crds::{FamilyCounts, LoadBalancerIP, LoadBalancerIPPool};
+
+use crate::support::Cluster;
+use crate::witness::{Sight, Witness};
+
+/// Who had which addresses.
+pub(crate) type Settled = BTreeMap<String, Vec<IpAddr>>;
+
+/// Checks everything; then the settled ones are those of now.
+pub(crate) async fn all(
+    cluster: &Cluster,
+    witness: &mut Witness,
+    settled: &mut Settled,
+    asked: &Settled,
+    story: &[String],
+) {
+    let all = ListParams::default();
+    let services = cluster.services("blue").list(&all).await.unwrap();
+    let services = services
+        .iter()
+        .filter_map(|service| validate::service(service, true, None));
+    let services: BTreeMap<String, Service> = services
+        .map(|service| (service.key.to_string(), service))
+        .collect();
+    let records = cluster.records().list(&all).await.unwrap().items;
+    let pools = cluster.pools().list(&all).await.unwrap().items;
+    let sights = witness.sights(cluster).await;
+    let checks = [
+        agree(&services, &records),
+        share(&services, &records),
+        no_family_twice(&services, asked),
+        stay(&services, settled),
+        stayed(&sights, settled),
+        counted(&pools, &records, &services),
+    ];
+    for check in checks {
+        if let Err(problem) = check {
+            panic!("{problem}\n{}", story.join("\n"));
+        }
+    }
+    // Whoever asks for an address by name may move whenever it becomes free.
+    *settled = services
+        .iter()
+        .filter(|(_, service)| service.readable().is_some_and(|r| r.addresses.is_empty()))
+        .map(|(name, service)| (name.clone(), service.status.clone()))
+        .collect();
+}
+
+type Verdict = Result<(), String>;
+type Services = BTreeMap<String, Service>;
+
+fn verdict(good: bool, problem: impl FnOnce() -> String) -> Verdict {
+    if good { Ok(()) } else { Err(problem()) }
+}
+
+/// Status and records say the same.
+fn agree(services: &Services, records: &[LoadBalancerIP]) -> Verdict {
+    let mut shown: BTreeMap<IpAddr, BTreeSet<String>> = BTreeMap::new();
+    for (name, service) in services {
+        for address in &service.status {
+            shown.entry(*address).or_default().insert(name.clone());
+        }
+    }
+    let booked = records.iter().map(|record| {
+        let holders = crate::support::holders(record).into_iter().collect();
+        (record.spec.address.parse().unwrap(), holders)
+    });
+    let booked = booked.collect();
+    verdict(shown == booked, || {
+        format!("status says {shown:?}, records {booked:?}")
+    })
+}
+
+/// Those who hold an address together may.
+fn share(services: &Services, records: &[LoadBalancerIP]) -> Verdict {
+    for record in records {
+        let names = crate::support::holders(record);
+        let holders: Vec<&Service> = names.iter().map(|name| &services[name]).collect();
+        for (at, one) in holders.iter().enumerate() {
+            for two in &holders[at + 1..] {
+                stay_together(one, two).map_err(|clash| {
+                    let address = &record.spec.address;
+                    format!("{address} is held by {} and {}: {clash}", one.key, two.key)
+                })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Nobody has two addresses of a family that it did not ask for, now or before: what it once asked
+/// for it keeps when it asks for nothing any more.
+fn no_family_twice(services: &Services, asked: &Settled) -> Verdict {
+    for (name, service) in services {
+        let asked = asked.get(name).map_or(&[][..], Vec::as_slice);
+        let unasked = service.status.iter().filter(|a| !asked.contains(a));
+        let families: Vec<Family> = unasked.map(|address| Family::of(*address)).collect();
+        let once: BTreeSet<Family> = families.iter().copied().collect();
+        verdict(once.len() == families.len(), || {
+            format!("{name} has a family twice: {:?}", service.status)
+        })?;
+    }
+    Ok(())
+}
+
+/// Who was settled, and did not ask for anything since, has what it had.
+fn stay(services: &Services, settled: &Settled) -> Verdict {
+    for (name, before) in settled {
+        let has = services.get(name).map_or(&[][..], |s| &s.status);
+        verdict(before.iter().all(|address| has.contains(address)), || {
+            format!("{name} was moved from {before:?} to {has:?}")
+        })?;
+    }
+    Ok(())
+}
+
+/// And it had it all the time: no version of a record ever lacked it.
+fn stayed(sights: &[Sight], settled: &Settled) -> Verdict {
+    for (address, holders) in sights {
+        let held = settled.iter().filter(|(_, had)| had.contains(address));
+        for (name, _) in held {
+            verdict(holders.as_ref().is_some_and(|h| h.contains(name)), || {
+                format!("{name} lost {address} for a moment: {holders:?}")
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// A pool's counts are those of the records that lie in it; external addresses without one are
+/// nobody else's either.
+fn counted(
+    pools: &[LoadBalancerIPPool],
+    records: &[LoadBalancerIP],
+    services: &Services,
+) -> Verdict {
+    let external = services.values().flat_map(|service| &service.external);
+    let mut taken: BTreeMap<IpAddr, bool> = external.map(|address| (*address, false)).collect();
+    taken.extend(records.iter().map(|record| {
+        let address = record.spec.address.parse().unwrap();
+        (address, !record.spec.holders.is_empty())
+    }));
+    for pool in pools {
+        let covered = covered(pool);
+        let status = pool.status.clone().unwrap_or_default();
+        for (family, counts) in [(Family::V4, status.ipv4), (Family::V6, status.ipv6)] {
+            let within = |at: &&IpAddr| Family::of(**at) == family;
+            let total = covered.iter().filter(within).count();
+            let held = |wanted: bool| {
+                let covered = covered.iter().filter(within);
+                covered.filter(|at| taken.get(at) == Some(&wanted)).count()
+            };
+            let (assigned, reserved) = (held(true), held(false));
+            let right = (total > 0).then(|| FamilyCounts {
+                total: total.to_string(),
+                assigned: assigned.to_string(),
+                reserved: reserved.to_string(),
+                available: (total - assigned - reserved).to_string(),
+            });
+            verdict(counts == right, || {
+                format!("{}: counts {counts:?}, not {right:?}", pool.name_any())
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// The addresses of a pool, one by one; those of the histories are small.
+fn covered(pool: &LoadBalancerIPPool) -> BTreeSet<IpAddr> {
+    let cidrs = pool.spec.blocks.iter().filter_map(|b| b.cidr.as_deref());
+    cidrs
+        .flat_map(|cidr| cidr.parse::<ipnetwork::IpNetwork>().unwrap().iter())
+        .collect()
+}

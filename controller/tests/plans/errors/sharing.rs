@@ -1,0 +1,267 @@
+//! What a Service is told whose share or whose pool does not fit it.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use landfall_controller::ipam::request::Request;
+use landfall_controller::ipam::service::Protocol;
+use landfall_controller::ipam::{Service, ServiceKey};
+use serde_json::json;
+
+use super::Row;
+use super::services::{IPS, KEY, NAMESPACES, PODS};
+use crate::situation::Situation;
+
+/// What a Service is told that holds an address with others and changes.
+fn parting(
+    field: &'static str,
+    shown: &str,
+    annotations: &[(&str, &str)],
+    change: impl FnOnce(&mut Service),
+    remedy: &'static str,
+) -> Row {
+    let mut world = Situation::default();
+    world.cidrs("one", &["192.0.2.0/30"]);
+    world.service("holder", &[(KEY, "k")], |service| {
+        service.ports = BTreeSet::from([(Protocol::Tcp, 443)]);
+    });
+    world.service("web", &[(KEY, "k")], |_| {});
+    assert_eq!(world.has("web"), "192.0.2.0");
+    world.silent("web", annotations, change);
+    let outcome = world.outcome("web");
+    Row {
+        field: field.to_owned(),
+        example: shown.to_owned(),
+        reason: outcome.reason.as_str(),
+        message: outcome.message,
+        remedy,
+    }
+}
+
+/// Shares that a Service gives up by its own change.
+pub(super) fn partings() -> Vec<Row> {
+    vec![
+        parting(
+            KEY,
+            "the annotation is changed or removed",
+            &[],
+            |_| {},
+            "put the key back before the address is another's",
+        ),
+        parting(
+            "spec.ports",
+            "a port of one who was there before is added",
+            &[(KEY, "k")],
+            |service| service.ports = BTreeSet::from([(Protocol::Tcp, 443)]),
+            "use another port",
+        ),
+        parting(
+            "spec.externalTrafficPolicy",
+            "the others have Cluster",
+            &[(KEY, "k")],
+            |service| service.local = true,
+            "set all to Cluster or all to Local",
+        ),
+    ]
+}
+
+/// What a Service is told whose pool changed under its address.
+fn staying(example: &str, change: impl FnOnce(&mut Situation), remedy: &'static str) -> Row {
+    let mut world = Situation::default();
+    world.cidrs("one", &["192.0.2.0/30"]).plain("web");
+    change(&mut world);
+    world.work();
+    assert_eq!(world.has("web"), "192.0.2.0");
+    let outcome = world.outcome("web");
+    assert!(outcome.assigned);
+    Row {
+        field: "(none)".to_owned(),
+        example: example.to_owned(),
+        reason: outcome.reason.as_str(),
+        message: outcome.message,
+        remedy,
+    }
+}
+
+/// Addresses that stay although their pool would not give them any more.
+pub(super) fn stayings() -> Vec<Row> {
+    let one = || json!({"blocks": [{"cidr": "192.0.2.0/30"}]});
+    vec![
+        staying(
+            "the pool's blocks no longer have it",
+            |world| {
+                world.cidrs("one", &["198.51.100.0/30"]);
+            },
+            "put the block back, or let it move",
+        ),
+        staying(
+            "the pool's selector no longer matches",
+            |world| {
+                let mut spec = one();
+                spec["serviceSelector"] = json!({"matchLabels": {"a": "b"}});
+                world.pool("one", spec);
+            },
+            "change labels or selector, or let it move",
+        ),
+        staying(
+            "the pool is being deleted",
+            |world| {
+                world.drain("one", one());
+            },
+            "provide another pool with this address, or let it move",
+        ),
+        staying(
+            "it was assigned by another controller",
+            |world| {
+                world.delete("web");
+                world.silent("web", &[], |service| {
+                    service.status = vec!["192.0.2.0".parse().unwrap()];
+                });
+                world.gone("one");
+            },
+            "provide a pool with this address, or let it move",
+        ),
+        staying(
+            "a node has it as well",
+            |world| {
+                let node: IpAddr = "192.0.2.0".parse().unwrap();
+                let points = BTreeSet::from([node.into()]);
+                world.index.node_seen("node-1", &points);
+            },
+            "take it from the node, or let it move",
+        ),
+        staying(
+            "its record cannot be read any more",
+            |world| {
+                world.delete("web");
+                let broken: IpAddr = "192.0.2.0".parse().unwrap();
+                world.index.record_unreadable(broken.into(), "u");
+                world.silent("web", &[], |service| service.status = vec![broken]);
+            },
+            "correct the record, or delete it",
+        ),
+    ]
+}
+
+/// What a Service is told that keeps asking for an address it has to leave to those before it.
+fn leaving() -> Row {
+    let wants = [(IPS, "192.0.2.0"), (KEY, "k")];
+    let port =
+        |port| move |service: &mut Service| service.ports = BTreeSet::from([(Protocol::Tcp, port)]);
+    let mut world = Situation::default();
+    world
+        .cidrs("one", &["192.0.2.0/30"])
+        .service("holder", &wants, port(80))
+        .service("web", &wants, port(443))
+        .silent("web", &wants, port(80));
+    let outcome = world.outcome("web");
+    assert!(!outcome.assigned, "{}", outcome.message);
+    Row {
+        field: "spec.ports".to_owned(),
+        example: "a port of one who was there before is added, and the address asked for"
+            .to_owned(),
+        reason: outcome.reason.as_str(),
+        message: outcome.message,
+        remedy: "use another port, or another address",
+    }
+}
+
+/// What a Service is told that asks for the address of another one.
+fn sharing(
+    field: &'static str,
+    shown: &str,
+    holder: impl FnOnce(&mut Service),
+    asker: impl FnOnce(&mut Service),
+    remedy: &'static str,
+) -> Row {
+    let mut world = Situation::default();
+    world.cidrs("one", &["192.0.2.0/30"]);
+    world.service("holder", &[(KEY, "k")], |service| {
+        service.ports = BTreeSet::from([(Protocol::Tcp, 443)]);
+        holder(service);
+    });
+    let wants = [(IPS, "192.0.2.0"), (KEY, "k")];
+    world.silent("web", &wants, asker);
+    let turn = world.index.pop().unwrap();
+    let service = &world.index.world.services[&turn.key];
+    let outcome = world.index.world.plan(service).outcome.unwrap();
+    assert!(!outcome.assigned, "{}", outcome.message);
+    Row {
+        field: field.to_owned(),
+        example: shown.to_owned(),
+        reason: outcome.reason.as_str(),
+        message: outcome.message,
+        remedy,
+    }
+}
+
+/// What the 129th of a sharing group is told.
+fn crowd() -> Row {
+    let mut world = Situation::default();
+    world.cidrs("one", &["192.0.2.0/30"]);
+    for n in 0..=128u16 {
+        let wants = [(IPS, "192.0.2.0"), (KEY, "k")];
+        world.service(&format!("s{n:03}"), &wants, |service| {
+            service.ports = BTreeSet::from([(Protocol::Tcp, n)]);
+        });
+    }
+    let outcome = world.outcome("s128");
+    assert!(!outcome.assigned, "{}", outcome.message);
+    Row {
+        field: KEY.to_owned(),
+        example: "128 Services share the address".to_owned(),
+        reason: outcome.reason.as_str(),
+        message: outcome.message,
+        remedy: "ask for another address, or for none",
+    }
+}
+
+pub(super) fn clashes() -> Vec<Row> {
+    let local = |service: &mut Service| service.local = true;
+    vec![
+        crowd(),
+        leaving(),
+        sharing(
+            KEY,
+            "another key than the holder's",
+            |_| {},
+            |service| {
+                let other = [(IPS, "192.0.2.0"), (KEY, "other")].map(|(k, v)| (k.into(), v.into()));
+                service.request = Request::read(&other.into(), None);
+            },
+            "give both the same key",
+        ),
+        sharing(
+            NAMESPACES,
+            "the holder is in another namespace",
+            |_| {},
+            |service| {
+                service.key = ServiceKey::new("green", "web");
+            },
+            "name each other's namespace on both Services",
+        ),
+        sharing(
+            "spec.ports",
+            "a port of the holder's",
+            |_| {},
+            |service| {
+                service.ports = BTreeSet::from([(Protocol::Tcp, 443)]);
+            },
+            "use another port, or another address",
+        ),
+        sharing(
+            "spec.externalTrafficPolicy",
+            "the holder has Cluster",
+            |_| {},
+            local,
+            "set both to Cluster or both to Local",
+        ),
+        sharing(
+            PODS,
+            "both have Local and different selectors",
+            local,
+            local,
+            "give both the same selector, or permit it on both",
+        ),
+    ]
+}

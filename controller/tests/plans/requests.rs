@@ -1,0 +1,194 @@
+//! What a Service asks for by annotation and by its families.
+
+use landfall_controller::ipam::service::FamilyPolicy;
+use landfall_controller::ipam::{Family, Service, ServiceKey};
+use landfall_crds::annotations::{
+    IPS, IPS_ALIASES, POOL, POOL_ALIASES, SHARING_CROSS_NAMESPACE, SHARING_CROSS_NAMESPACE_ALIASES,
+    SHARING_KEY, SHARING_KEY_ALIASES, SHARING_PERMIT_DIFFERENT_PODS,
+    SHARING_PERMIT_DIFFERENT_PODS_ALIASES,
+};
+use serde_json::json;
+
+use crate::situation::{Situation, dual};
+
+fn two_pools() -> Situation {
+    let mut world = Situation::default();
+    world
+        .cidrs("a", &["192.0.2.0/30"])
+        .cidrs("b", &["198.51.100.0/30"]);
+    world
+}
+
+#[test]
+fn a_pool_named_by_annotation_gives_the_address_and_naming_another_one_moves() {
+    let mut world = two_pools();
+    world.service("web", &[(POOL, "b")], |_| {});
+    assert_eq!(world.has("web"), "198.51.100.0");
+    assert_eq!(world.says("web"), "Assigned: IPv4 198.51.100.0 from pool b");
+    world.service("web", &[(POOL, "a")], |_| {});
+    assert_eq!(world.has("web"), "192.0.2.0");
+    assert_eq!(world.index.world.book.entries().count(), 1);
+    world.plain("web");
+    assert_eq!(
+        world.has("web"),
+        "192.0.2.0",
+        "naming none asks for nothing"
+    );
+}
+
+#[test]
+fn naming_a_pool_that_has_nothing_to_give_keeps_the_old_address_until_it_has() {
+    let mut world = two_pools();
+    world
+        .plain("web")
+        .service("web", &[(POOL, "later")], |_| {});
+    assert_eq!(world.has("web"), "192.0.2.0");
+    world.cidrs("later", &["203.0.113.0/31"]);
+    assert_eq!(
+        world.service("web", &[(POOL, "later")], |_| {}).has("web"),
+        "203.0.113.0"
+    );
+}
+
+#[test]
+fn a_pool_without_auto_assign_gives_only_when_it_or_one_of_its_addresses_is_named() {
+    let mut world = Situation::default();
+    world.pool(
+        "quiet",
+        json!({"blocks": [{"cidr": "192.0.2.0/30"}], "autoAssign": false}),
+    );
+    world
+        .plain("web")
+        .service("named", &[(POOL, "quiet")], |_| {})
+        .service("asked", &[(IPS, "192.0.2.3")], |_| {});
+    assert_eq!(
+        [world.has("web"), world.has("named"), world.has("asked")],
+        ["", "192.0.2.0", "192.0.2.3"]
+    );
+    assert_eq!(
+        world.says("web").split(':').next(),
+        Some("NoMatchingPool"),
+        "{}",
+        world.says("web")
+    );
+}
+
+#[test]
+fn several_addresses_of_one_family_are_given_when_they_are_asked_for_by_name() {
+    let mut world = two_pools();
+    world.service("web", &[(IPS, "192.0.2.3,198.51.100.1")], |_| {});
+    assert_eq!(world.has("web"), "192.0.2.3 198.51.100.1");
+    world.service("web", &[(IPS, "198.51.100.1,192.0.2.3,192.0.2.1")], |_| {});
+    assert_eq!(world.has("web"), "198.51.100.1 192.0.2.3 192.0.2.1");
+    world.service("web", &[(IPS, "192.0.2.3")], |_| {});
+    assert_eq!(world.has("web"), "192.0.2.3");
+    assert_eq!(world.index.world.book.entries().count(), 1);
+}
+
+#[test]
+fn one_address_of_several_that_cannot_be_had_is_named_and_the_others_are_given() {
+    let mut world = two_pools();
+    world
+        .plain("other")
+        .service("web", &[(IPS, "192.0.2.0,192.0.2.3")], |_| {});
+    assert_eq!(world.has("web"), "192.0.2.3");
+    let says = world.says("web");
+    assert!(
+        says.starts_with("AddressInUse: IPv4: 192.0.2.0 is held by Service blue/other"),
+        "{says}"
+    );
+    assert_eq!(world.delete("other").has("web"), "192.0.2.0 192.0.2.3");
+}
+
+fn families(policy: FamilyPolicy, families: &'static [Family]) -> impl FnOnce(&mut Service) {
+    move |service| {
+        service.policy = policy;
+        service.families = families.to_vec();
+    }
+}
+
+#[test]
+fn changing_the_families_keeps_what_is_still_right() {
+    let single = FamilyPolicy::SingleStack;
+    let mut world = Situation::default();
+    world.cidrs("p", &["192.0.2.0/30", "2001:db8::/64"]);
+    // The lowest ones go to another Service, so that a second choice would show.
+    world
+        .service("first", &[], dual(FamilyPolicy::RequireDualStack))
+        .service("web", &[], dual(FamilyPolicy::RequireDualStack))
+        .delete("first");
+    assert_eq!(world.has("web"), "192.0.2.1 2001:db8::1");
+    world.service("web", &[], families(single, &[Family::V6]));
+    assert_eq!(world.has("web"), "2001:db8::1");
+    world.service("web", &[], dual(FamilyPolicy::PreferDualStack));
+    assert_eq!(world.has("web"), "192.0.2.0 2001:db8::1");
+    let turned = families(FamilyPolicy::RequireDualStack, &[Family::V6, Family::V4]);
+    world.service("web", &[], turned);
+    assert_eq!(world.has("web"), "2001:db8::1 192.0.2.0");
+    world.service("web", &[], families(single, &[Family::V4]));
+    assert_eq!(world.has("web"), "192.0.2.0");
+    assert_eq!(world.index.world.book.entries().count(), 1);
+}
+
+#[test]
+fn every_spelling_of_other_projects_asks_for_an_address_or_a_pool() {
+    for name in IPS_ALIASES {
+        let mut world = two_pools();
+        world.service("web", &[(name, "198.51.100.2")], |_| {});
+        assert_eq!(world.has("web"), "198.51.100.2", "{name}");
+    }
+    for name in POOL_ALIASES {
+        let mut world = two_pools();
+        world.service("web", &[(name, "b")], |_| {});
+        assert_eq!(world.has("web"), "198.51.100.0", "{name}");
+    }
+}
+
+/// A Service on other ports and in another namespace than the first one, whose pods are others too.
+fn beside(service: &mut Service) {
+    service.key = ServiceKey::new("green", &service.key.name);
+    service.ports = [(landfall_controller::ipam::service::Protocol::Tcp, 443)].into();
+}
+
+#[test]
+fn every_spelling_of_other_projects_shares_an_address() {
+    for key in SHARING_KEY_ALIASES {
+        for across in SHARING_CROSS_NAMESPACE_ALIASES {
+            let mut world = two_pools();
+            world
+                .service("one", &[(key, "k"), (across, "green")], |_| {})
+                .silent("two", &[(key, "k"), (across, "*")], beside)
+                .work();
+            let two = &world.index.world.services[&ServiceKey::new("green", "two")];
+            assert_eq!(
+                two.status,
+                ["192.0.2.0".parse::<std::net::IpAddr>().unwrap()],
+                "{key} {across}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_spelling_of_the_permission_for_other_pods_is_understood() {
+    let key = [(SHARING_KEY, "k"), (SHARING_CROSS_NAMESPACE, "*")];
+    let local = |service: &mut Service| service.local = true;
+    let two_with = |name: &'static str, value: &'static str| {
+        let annotations = [key[0], key[1], (name, value)];
+        let mut world = two_pools();
+        world
+            .service("one", &annotations, local)
+            .service("two", &annotations, |service| {
+                beside(service);
+                local(service);
+            });
+        world.index.world.services[&ServiceKey::new("green", "two")].status[0].to_string()
+    };
+    assert_eq!(
+        two_with(SHARING_PERMIT_DIFFERENT_PODS, "false"),
+        "192.0.2.1"
+    );
+    for name in SHARING_PERMIT_DIFFERENT_PODS_ALIASES {
+        assert_eq!(two_with(name, "true"), "192.0.2.0", "{name}");
+    }
+}
