@@ -11,10 +11,12 @@ mod segment;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use landfall_announcer::link::{IfIndex, Mac, Neighbours};
 use landfall_announcer::responder::{Event, Filter, ProbeOutcome, Rate, Settings};
 use landfall_announcer::wire::Reason;
+use landfall_announcer::wire::probe::Timing;
 use landfall_announcer::wire::schedule::Pace;
 use segment::{Node, Segment, eventually, mac, on_a_segment, text};
 
@@ -198,6 +200,71 @@ fn an_address_nobody_has_is_clear_and_one_in_use_names_its_user() {
                     .await,
                 ProbeOutcome::NotAsked
             );
+        },
+    );
+}
+
+#[test]
+fn one_question_on_an_open_port_is_enough_to_find_the_user_of_an_address() {
+    on_a_segment(
+        "one_question_on_an_open_port_is_enough_to_find_the_user_of_an_address",
+        async |segment| {
+            // A bridge and the kernel behind it answer before the question's own call has returned.
+            for filter in [Filter::Best, Filter::Classic] {
+                let mut node = Node::with(Settings {
+                    filter,
+                    probe: Timing {
+                        questions: 1,
+                        interval: Duration::ZERO,
+                        wait: Duration::from_secs(1),
+                    },
+                    ..Settings::default()
+                })
+                .await;
+                let eth0 = node.link("eth0").await;
+                node.own(eth0, &[V4]).await;
+                for taken in ["192.0.2.200", "2001:db8::200"] {
+                    let interfaces = BTreeSet::from([eth0]);
+                    let outcome = node.responder.probe(address(taken), interfaces).await;
+                    assert!(
+                        matches!(outcome, ProbeOutcome::Conflict { .. }),
+                        "{filter:?}: {outcome:?}"
+                    );
+                }
+                node.token.cancel();
+            }
+            drop(segment);
+        },
+    );
+}
+
+#[test]
+fn an_address_is_not_clear_unless_every_interface_could_be_asked() {
+    on_a_segment(
+        "an_address_is_not_clear_unless_every_interface_could_be_asked",
+        async |segment| {
+            let mut node = Node::start().await;
+            let eth0 = node.link("eth0").await;
+            segment.plug("node", "eth1", "p-node1", 12);
+            let eth1 = node.link("eth1").await;
+            let both = BTreeSet::from([eth0, eth1]);
+            for free in [V4, V6] {
+                let free = address(free);
+                let one_missing = BTreeSet::from([eth0, 4_000]);
+                let outcome = node.responder.probe(free, one_missing).await;
+                assert_eq!(outcome, ProbeOutcome::NotAsked);
+                let outcome = node.responder.probe(free, BTreeSet::new()).await;
+                assert_eq!(outcome, ProbeOutcome::NotAsked);
+                let outcome = node.responder.probe(free, both.clone()).await;
+                assert_eq!(outcome, ProbeOutcome::Clear);
+            }
+            // A queue without room: the kernel takes no frame.
+            let full = "tc qdisc replace dev eth1 root pfifo limit 0";
+            assert!(segment.exec("node", full).await.status.success());
+            for free in [V4, V6] {
+                let outcome = node.responder.probe(address(free), both.clone()).await;
+                assert_eq!(outcome, ProbeOutcome::NotAsked);
+            }
         },
     );
 }

@@ -111,7 +111,7 @@ pub struct Snapshot {
 }
 
 pub(super) fn snapshot(shared: &Shared) -> Snapshot {
-    for port in shared.ports.borrow().values() {
+    for port in shared.ports.borrow().ports.values() {
         port.count_dropped();
     }
     let links = Arc::clone(&shared.links.borrow());
@@ -125,7 +125,7 @@ pub(super) fn snapshot(shared: &Shared) -> Snapshot {
     Snapshot {
         interfaces,
         owned: shared.state.borrow().owned.len() as u64,
-        ports: shared.ports.borrow().len() as u64,
+        ports: shared.ports.borrow().ports.len() as u64,
         groups: shared.groups.load(Ordering::Relaxed),
         by_map: shared.by_map.load(Ordering::Relaxed),
     }

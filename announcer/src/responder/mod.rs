@@ -156,8 +156,8 @@ impl Responder {
         self.shared.update(|state| state.set_periods(periods));
     }
 
-    /// Asks on these interfaces whether anybody else has the address. For the first claim of an address that nobody
-    /// owned; it takes as long as [`Settings::probe`] says.
+    /// Asks on all of these interfaces whether anybody else has the address. For the first claim of an address that
+    /// nobody owned; it takes as long as [`Settings::probe`] says.
     pub async fn probe(&self, address: IpAddr, interfaces: BTreeSet<IfIndex>) -> ProbeOutcome {
         probing::probe(&self.shared, address, interfaces).await
     }
@@ -171,14 +171,16 @@ impl Responder {
     /// The interfaces on which frames are received now. An owned address whose interface is missing is not answered.
     #[must_use]
     pub fn listening(&self) -> BTreeSet<IfIndex> {
-        self.shared.ports.borrow().keys().copied().collect()
+        self.shared.ports.borrow().ports.keys().copied().collect()
     }
 
     /// Waits until frames are received on the interface. It must be owned or probed on, or it never is.
     pub async fn wait_listening(&self, ifindex: IfIndex) {
         let mut ports = self.shared.ports.subscribe();
         // The sender is in `shared`: it cannot be gone.
-        let _ = ports.wait_for(|ports| ports.contains_key(&ifindex)).await;
+        let _ = ports
+            .wait_for(|listening| listening.ports.contains_key(&ifindex))
+            .await;
     }
 
     /// All counters, for `/metrics`.

@@ -33,6 +33,8 @@ pub(super) struct State {
     pub(super) periods: Arc<BTreeMap<IpAddr, Duration>>,
     /// How often the session has come back to life.
     pub(super) session: u64,
+    /// Counts the changes.
+    pub(super) generation: u64,
     arrivals: u64,
 }
 
@@ -117,13 +119,22 @@ fn replace<T: PartialEq>(known: &mut Arc<T>, new: T) -> bool {
     changed
 }
 
+/// What the supervisor has brought about.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Listening {
+    /// Every port; the filters of each know what the state of this generation asks for.
+    pub(super) ports: Arc<Ports>,
+    /// Of the state.
+    pub(super) generation: u64,
+}
+
 /// What the handles, the supervisor and the listeners have in common.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) links: watch::Receiver<Arc<LinkTable>>,
     pub(super) state: watch::Sender<State>,
-    pub(super) ports: watch::Sender<Arc<Ports>>,
+    pub(super) ports: watch::Sender<Listening>,
     pub(super) events: broadcast::Sender<Event>,
     pub(super) counters: Mutex<BTreeMap<IfIndex, Arc<Counters>>>,
     pub(super) groups: AtomicU64,
@@ -141,7 +152,7 @@ impl Shared {
             settings,
             links,
             state: watch::channel(State::default()).0,
-            ports: watch::channel(Arc::default()).0,
+            ports: watch::channel(Listening::default()).0,
             events: broadcast::channel(EVENTS).0,
             counters: Mutex::default(),
             groups: AtomicU64::new(0),
@@ -152,13 +163,18 @@ impl Shared {
         }
     }
 
-    /// Replaces the state by a changed one. The change is made beside it, so that no listener waits for it; where
-    /// nothing has changed nobody is woken.
-    pub(super) fn update(&self, change: impl FnOnce(&mut State) -> bool) {
+    /// Replaces the state by a changed one and returns its generation. The change is made beside it, so that no
+    /// listener waits for it; where nothing has changed nobody is woken.
+    pub(super) fn update(&self, change: impl FnOnce(&mut State) -> bool) -> u64 {
         let _writing = self.writer.lock();
         let mut state = self.state.borrow().clone();
         if change(&mut state) {
+            state.generation += 1;
+            let generation = state.generation;
             self.state.send_replace(state);
+            generation
+        } else {
+            state.generation
         }
     }
 

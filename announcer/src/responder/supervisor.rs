@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::listener::Listener;
 use super::port::Port;
-use super::state::{Pair, Shared, State};
+use super::state::{Listening, Pair, Shared, State};
 use super::{Event, Filter};
 use crate::link::{AddressFilter, GroupSet, Groups, IfIndex, LinkTable, Mac, Membership, Protocol};
 use crate::wire::announce::announcement;
@@ -101,7 +101,7 @@ pub(super) async fn run(shared: Arc<Shared>, token: CancellationToken) {
             };
             tokio::select! {
                 () = token.cancelled() => {
-                    shared.ports.send_replace(Arc::default());
+                    shared.ports.send_replace(Listening::default());
                     return;
                 }
                 // The sender is in `shared`: it cannot be gone.
@@ -147,7 +147,7 @@ impl Supervisor {
         self.shared
             .groups
             .store(self.groups.len() as u64, Ordering::Relaxed);
-        self.publish();
+        self.publish(state.generation);
     }
 
     fn open_ports(&mut self, wanted: &BTreeMap<IfIndex, Mac>) {
@@ -276,22 +276,26 @@ impl Supervisor {
                 about.entry(*ifindex).or_default().insert(*address);
             }
         }
-        for (ifindex, open) in &mut self.open {
+        let mut deaf = false;
+        self.open.retain(|ifindex, open| {
             let addresses = about.remove(ifindex).unwrap_or_default();
             let wanted = Filtered::About(addresses.clone());
             if open.filtered == wanted {
-                continue;
+                return true;
             }
-            let sockets = open.port.sockets();
-            match sockets
-                .into_iter()
-                .try_for_each(|socket| socket.narrow(&addresses))
-            {
+            let mut sockets = open.port.sockets().into_iter();
+            match sockets.try_for_each(|socket| socket.narrow(&addresses)) {
                 Ok(()) => open.filtered = wanted,
                 Err(error) => {
-                    tracing::warn!(ifindex, %error, "cannot renew the filter of a socket");
+                    tracing::warn!(ifindex, %error, "cannot renew the filter of a socket, opening it anew");
+                    deaf = true;
+                    return false;
                 }
             }
+            true
+        });
+        if deaf {
+            self.retry = Some(Instant::now() + RETRY);
         }
     }
 
@@ -345,22 +349,25 @@ impl Supervisor {
         self.retry
     }
 
-    fn publish(&self) {
+    /// Says which ports are open, and that what this state asks for is in place on them.
+    fn publish(&self, generation: u64) {
         self.shared.ports.send_if_modified(|published| {
-            let same = published.len() == self.open.len()
+            let same = published.ports.len() == self.open.len()
                 && published
+                    .ports
                     .values()
                     .zip(self.open.values())
                     .all(|(a, b)| Arc::ptr_eq(a, &b.port));
             if !same {
-                *published = Arc::new(
-                    self.open
-                        .iter()
-                        .map(|(ifindex, open)| (*ifindex, Arc::clone(&open.port)))
-                        .collect(),
-                );
+                let ports = self
+                    .open
+                    .iter()
+                    .map(|(ifindex, open)| (*ifindex, Arc::clone(&open.port)));
+                published.ports = Arc::new(ports.collect());
             }
-            !same
+            let new = published.generation != generation;
+            published.generation = generation;
+            new || !same
         });
     }
 }
