@@ -411,6 +411,35 @@ fn tracked_neighbours_are_resolved_and_follow_a_change_of_mac() {
     );
 }
 
+#[test]
+fn a_neighbour_that_failed_and_appears_later_is_found() {
+    on_a_segment(
+        "a_neighbour_that_failed_and_appears_later_is_found",
+        async |mut segment| {
+            let mut node = Node::start().await;
+            let eth0 = node.link("eth0").await;
+            let (neighbours, _) = Neighbours::start(node.token.clone());
+            let table = neighbours.watch();
+            let late = ["192.0.2.77", "2001:db8::77"];
+            neighbours.track(late.iter().map(|text| (address(text), eth0)).collect());
+            for text in late {
+                eventually("the kernel has given up", || {
+                    segment.neighbour("node", text).contains("FAILED")
+                })
+                .await;
+            }
+            assert!(table.borrow().is_empty());
+            segment.host("late", 77);
+            eventually("it is found", || {
+                let table = table.borrow();
+                let found = |text: &&str| table.get(&address(text)) == Some(&(mac(77), eth0));
+                late.iter().all(found)
+            })
+            .await;
+        },
+    );
+}
+
 fn arp(source: Mac, sender: [u8; 4]) -> Vec<u8> {
     let mut frame = vec![0xff; 6];
     frame.extend(source.0);

@@ -19,6 +19,7 @@ mod filter;
 mod groups;
 mod monitor;
 mod neighbours;
+mod requests;
 mod socket;
 mod table;
 

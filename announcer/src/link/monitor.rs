@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::requests::{Requests, answered};
 use super::{Link, LinkTable, Mac};
 
 const GROUPS: [MulticastGroup; 3] = [
@@ -53,25 +54,26 @@ pub fn monitor(token: CancellationToken) -> (watch::Receiver<Arc<LinkTable>>, Jo
     (receiver, task)
 }
 
-/// Follows one netlink connection to its end.
+/// Follows one pair of netlink connections to its end.
 async fn follow(sender: &watch::Sender<Arc<LinkTable>>) -> anyhow::Result<()> {
-    let (connection, handle, mut events) =
+    let (connection, _open, mut events) =
         new_multicast_connection(&GROUPS).context("opening a netlink socket")?;
     let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
-    let mut table = dump(&handle).await?;
+    let requests = Requests::open()?;
+    let mut table = answered(dump(&requests.handle)).await??;
     loop {
         // What has arrived together is published together.
         while let Ok((message, _)) = events.try_recv() {
             if apply(&mut table, message.payload) == Applied::Lost {
                 tracing::info!("netlink events were lost, reading the interfaces anew");
-                table = dump(&handle).await?;
+                table = answered(dump(&requests.handle)).await??;
             }
         }
         publish(sender, &table);
         match events.next().await {
             Some((message, _)) => {
                 if apply(&mut table, message.payload) == Applied::Lost {
-                    table = dump(&handle).await?;
+                    table = answered(dump(&requests.handle)).await??;
                 }
             }
             None => anyhow::bail!("the netlink socket was closed"),

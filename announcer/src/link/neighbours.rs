@@ -3,7 +3,8 @@
 //! XDP does not use the kernel's neighbour table, so nothing would keep these entries alive: whoever is tracked is
 //! asked for (`NTF_USE`) when it is unknown, when it failed, and when its entry goes stale. The answers come as events.
 //!
-//! Invariant: an address is published with an Ethernet address only while the kernel has a valid entry for it.
+//! Invariant: an address is published with an Ethernet address only while the kernel has a valid entry for it; no
+//! answer of the kernel is awaited for ever.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -23,6 +24,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::requests::{Requests, answered};
 use super::{IfIndex, Mac};
 
 /// Where the tracked addresses are.
@@ -102,15 +104,16 @@ struct Entry {
 
 type Cache = BTreeMap<Key, Entry>;
 
-/// Follows one netlink connection; ends well only when nobody tracks any more.
+/// Follows one pair of netlink connections; ends well only when nobody tracks any more.
 async fn follow(
     wanted: &mut watch::Receiver<BTreeSet<Key>>,
     sender: &watch::Sender<Arc<NeighbourTable>>,
 ) -> anyhow::Result<()> {
-    let (connection, handle, mut events) =
+    let (connection, _open, mut events) =
         new_multicast_connection(&[MulticastGroup::Neigh]).context("opening a netlink socket")?;
     let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
-    let mut cache = dump(&handle).await?;
+    let requests = Requests::open()?;
+    let mut cache = answered(dump(&requests.handle)).await??;
     let mut again = tokio::time::interval(ASK_AGAIN);
     again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut asked = BTreeSet::new();
@@ -119,7 +122,7 @@ async fn follow(
         publish(sender, &tracked, &cache);
         let ask = unsettled(&tracked, &cache);
         for key in ask.difference(&asked) {
-            resolve(&handle, *key).await;
+            answered(resolve(&requests.handle, *key)).await?;
         }
         asked.clone_from(&ask);
         tokio::select! {
@@ -128,7 +131,7 @@ async fn follow(
             _ = again.tick(), if !ask.is_empty() => asked.clear(),
             event = events.next() => match event {
                 Some((message, _)) if matches!(message.payload, NetlinkPayload::Overrun(_)) => {
-                    cache = dump(&handle).await?;
+                    cache = answered(dump(&requests.handle)).await??;
                 }
                 Some((message, _)) => apply(&mut cache, message.payload),
                 None => anyhow::bail!("the netlink socket was closed"),
