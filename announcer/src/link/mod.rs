@@ -25,7 +25,7 @@ mod table;
 
 pub use addresses::AddressFilter;
 pub use eligible::{CONTAINER_INTERFACES, InterfacePatterns, PatternError, Refusal};
-pub use groups::{GroupKey, GroupSet, Groups, Membership};
+pub use groups::{GroupKey, GroupSet, Groups, Membership, kernel_groups};
 pub use monitor::monitor;
 pub use neighbours::{NeighbourTable, Neighbours};
 pub use socket::{PacketSocket, Protocol};

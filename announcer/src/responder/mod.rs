@@ -16,6 +16,7 @@
 mod counters;
 mod limit;
 mod listener;
+mod membership;
 mod port;
 mod probing;
 mod state;

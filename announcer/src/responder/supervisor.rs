@@ -13,10 +13,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::listener::Listener;
+use super::membership::Memberships;
 use super::port::Port;
 use super::state::{Listening, Pair, Shared, State};
 use super::{Event, Filter};
-use crate::link::{AddressFilter, GroupSet, Groups, IfIndex, LinkTable, Mac, Membership, Protocol};
+use crate::link::{AddressFilter, IfIndex, LinkTable, Mac, Protocol};
 use crate::wire::announce::announcement;
 use crate::wire::schedule::{Schedule, Turn};
 
@@ -58,8 +59,7 @@ struct Supervisor {
     open: BTreeMap<IfIndex, Open>,
     openings: u64,
     standing: BTreeMap<Pair, Standing>,
-    needed: GroupSet,
-    groups: Groups,
+    memberships: Memberships,
     schedule: Schedule<Pair>,
     /// `None` where the kernel does not take it.
     filter: Option<AddressFilter>,
@@ -78,8 +78,7 @@ pub(super) async fn run(shared: Arc<Shared>, token: CancellationToken) {
         open: BTreeMap::new(),
         openings: 0,
         standing: BTreeMap::new(),
-        needed: GroupSet::default(),
-        groups: Groups::default(),
+        memberships: Memberships::default(),
         schedule: Schedule::new(shared.settings.pace),
         filter: None,
         retry: None,
@@ -143,10 +142,8 @@ impl Supervisor {
             .lock()
             .retain(|ifindex, _| links.links.contains_key(ifindex));
         self.stand(state);
+        self.join(links);
         self.narrow();
-        self.shared
-            .groups
-            .store(self.groups.len() as u64, Ordering::Relaxed);
         self.publish(state.generation);
     }
 
@@ -225,7 +222,7 @@ impl Supervisor {
         for (&pair, was) in &before {
             let is = standing.get(&pair);
             if is.is_none_or(|is| is.opening != was.opening) {
-                self.leave(pair);
+                self.memberships.remove(pair);
             }
             if is.is_none_or(|is| is.arrival.is_none()) {
                 self.schedule.disarm(pair);
@@ -235,7 +232,7 @@ impl Supervisor {
         for (&pair, is) in &standing {
             let was = before.get(&pair);
             if was.is_none_or(|was| was.opening != is.opening) {
-                self.join(pair);
+                self.memberships.add(pair);
             }
             let frames = announcement(pair.0).1;
             if is.arrival.is_none() || was == Some(is) {
@@ -299,35 +296,24 @@ impl Supervisor {
         }
     }
 
-    fn join(&mut self, (address, ifindex): Pair) {
-        let IpAddr::V6(address) = address else { return };
-        let Some(Membership::Join(key)) = self.needed.add(ifindex, address) else {
-            return;
-        };
-        let Err(error) = self.groups.join(key) else {
-            return;
-        };
-        let Some(open) = self
-            .open
-            .get_mut(&ifindex)
-            .filter(|open| !open.all_multicast)
-        else {
-            return;
-        };
-        // An interface without IPv6 of its own: the kernel reports no groups there, but may still hand them over.
-        let all = open
-            .port
-            .socket(Protocol::Ndp)
-            .receive_all_multicast(ifindex);
-        open.all_multicast = all.is_ok();
-        tracing::warn!(ifindex, group = %key.1, %error, all_multicast = open.all_multicast, "cannot join a solicited-node group");
-    }
-
-    fn leave(&mut self, (address, ifindex): Pair) {
-        let IpAddr::V6(address) = address else { return };
-        if let Some(Membership::Leave(key)) = self.needed.remove(ifindex, address) {
-            self.groups.leave(key);
+    /// Joins the groups of what stands. Where that fails, on an interface without IPv6 of its own, the kernel reports
+    /// no groups, but may still hand them over; it is tried again.
+    fn join(&mut self, links: &LinkTable) {
+        let failed = self.memberships.settle(self.open.keys().copied(), links);
+        for (ifindex, (key, error)) in failed {
+            self.retry = Some(Instant::now() + RETRY);
+            let Some(open) = self.open.get_mut(&ifindex) else {
+                continue;
+            };
+            if open.all_multicast {
+                continue;
+            }
+            let socket = open.port.socket(Protocol::Ndp);
+            open.all_multicast = socket.receive_all_multicast(ifindex).is_ok();
+            tracing::warn!(ifindex, group = %key.1, %error, all_multicast = open.all_multicast, "cannot join a solicited-node group");
         }
+        let groups = self.memberships.len() as u64;
+        self.shared.groups.store(groups, Ordering::Relaxed);
     }
 
     /// Sends the announcements that are due; says when to come back. While the session is not alive nothing is due:

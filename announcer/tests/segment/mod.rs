@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::net::IpAddr;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use landfall_announcer::link::{self, AddressFilter, IfIndex, LinkTable, Mac};
 use landfall_announcer::responder::{Filter, Responder, Settings};
+use nix::sys::socket;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -87,6 +89,11 @@ impl Segment {
         run(&format!("ip -n {} {arguments}", self.name(name)))
     }
 
+    /// Runs `bridge` in the namespace of a host; it must succeed.
+    pub(crate) fn bridge(&self, name: &str, arguments: &str) -> String {
+        run(&format!("bridge -n {} {arguments}", self.name(name)))
+    }
+
     /// Runs a command in the namespace of a host, without blocking the runtime, and returns what came of it.
     pub(crate) async fn exec(&self, name: &str, command: &str) -> Output {
         let mut words = command.split_whitespace();
@@ -122,6 +129,55 @@ impl Drop for Segment {
             let _ = std::process::Command::new("ip")
                 .args(["netns", "delete", namespace])
                 .status();
+        }
+    }
+}
+
+/// What passes the interfaces of a namespace, with the kernel's own times.
+pub(crate) struct Capture {
+    socket: OwnedFd,
+}
+
+impl Capture {
+    /// Begins in the namespace of a host.
+    pub(crate) fn start(segment: &Segment, name: &str) -> Self {
+        let namespace = segment.name(name);
+        let open = move || {
+            enter(&namespace);
+            let flags = socket::SockFlag::SOCK_NONBLOCK | socket::SockFlag::SOCK_CLOEXEC;
+            let all = socket::SockProtocol::EthAll;
+            let kind = socket::SockType::Raw;
+            socket::socket(socket::AddressFamily::Packet, kind, flags, all).unwrap()
+        };
+        let socket = std::thread::spawn(open).join().unwrap();
+        socket::setsockopt(&socket, socket::sockopt::ReceiveTimestampns, &true).unwrap();
+        socket::setsockopt(&socket, socket::sockopt::RcvBufForce, &(64 << 20)).unwrap();
+        Self { socket }
+    }
+
+    /// The frames since the last call that this host has sent, with the time each was seen.
+    pub(crate) fn sent_by(&mut self, source: Mac) -> Vec<(Duration, Vec<u8>)> {
+        let (mut frames, mut bytes) = (Vec::new(), [0; 2_048]);
+        let mut room = nix::cmsg_space!(nix::sys::time::TimeSpec);
+        loop {
+            let mut parts = [std::io::IoSliceMut::new(&mut bytes)];
+            let none = socket::MsgFlags::empty();
+            let descriptor = self.socket.as_raw_fd();
+            let (length, time) =
+                match socket::recvmsg::<()>(descriptor, &mut parts, Some(&mut room), none) {
+                    Ok(message) => {
+                        let time = message.cmsgs().unwrap().find_map(|control| match control {
+                            socket::ControlMessageOwned::ScmTimestampns(time) => Some(time),
+                            _ => None,
+                        });
+                        (message.bytes, Duration::from(time.unwrap()))
+                    }
+                    Err(nix::errno::Errno::EAGAIN) => return frames,
+                    Err(error) => panic!("capturing: {error}"),
+                };
+            if bytes[6..12] == source.0 {
+                frames.push((time, bytes[..length].to_vec()));
+            }
         }
     }
 }
