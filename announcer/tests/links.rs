@@ -437,6 +437,65 @@ fn a_flood_of_garbage_stops_nothing() {
     });
 }
 
+/// Nothing is said again.
+fn said_once() -> Pace {
+    Pace {
+        repeats: 0,
+        ..Pace::default()
+    }
+}
+
+#[test]
+fn what_the_filter_keeps_away_is_counted_by_reason() {
+    on_a_segment(
+        "what_the_filter_keeps_away_is_counted_by_reason",
+        async |segment| {
+            let mut node = Node::start().await;
+            let eth0 = node.link("eth0").await;
+            node.own(eth0, &[V4]).await;
+            if !node.responder.counters().by_map {
+                landfall_e2e::skipped("what_the_filter_keeps_away_is_counted_by_reason", "eBPF");
+                return;
+            }
+            let kept = |reason| {
+                let filtered = node.responder.counters().filtered;
+                let found = filtered.iter().find(|(known, _)| *known == reason);
+                found.map_or(0, |(_, count)| *count)
+            };
+            let plain = arp_request(foreign("client"));
+            let (mut tagged, mut to_another, mut not_owned) =
+                (plain.clone(), plain.clone(), plain.clone());
+            tagged.splice(12..12, [0x81, 0x00, 0x00, 0x64]);
+            to_another[..6].copy_from_slice(&mac(77).0);
+            not_owned[38..42].copy_from_slice(&[10, 65, 0, 1]);
+            let reasons = [Reason::VlanTagged, Reason::NotForUs, Reason::NotOwned];
+            let before = reasons.map(kept);
+            let frames = [tagged, to_another, not_owned, plain].map(|frame| vec![frame; 10]);
+            segment.inject("client", frames.concat()).await;
+            eventually("the plain questions are answered", || answered(&node) == 10).await;
+            for (reason, before) in reasons.into_iter().zip(before) {
+                // Whatever else there is on a segment is left out as well.
+                assert!(kept(reason) >= before + 10, "{reason:?}");
+            }
+        },
+    );
+}
+
+#[test]
+fn claims_on_a_probed_address_are_counted() {
+    on_a_segment("claims_on_a_probed_address_are_counted", async |segment| {
+        let mut node = Node::start().await;
+        let eth0 = node.link("eth0").await;
+        let taken = address("192.0.2.200");
+        let outcome = node.responder.probe(taken, BTreeSet::from([eth0])).await;
+        assert!(matches!(outcome, ProbeOutcome::Conflict { .. }));
+        let seen = node.responder.counters().interfaces[0].clone();
+        assert!(seen.contested >= 1, "{seen:?}");
+        assert_eq!(seen.conflicts, 0, "it is not owned");
+        drop(segment);
+    });
+}
+
 #[test]
 fn a_question_with_a_vlan_tag_is_not_answered() {
     on_a_segment(
@@ -763,12 +822,8 @@ fn an_address_that_a_foreign_host_claims_is_defended_once_in_ten_seconds() {
         async |mut segment| {
             segment.host("other", 99);
             // Nothing is said again but in defence.
-            let pace = Pace {
-                repeats: 0,
-                ..Pace::default()
-            };
             let mut node = Node::with(Settings {
-                pace,
+                pace: said_once(),
                 ..Settings::default()
             })
             .await;

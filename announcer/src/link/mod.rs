@@ -23,7 +23,7 @@ mod requests;
 mod socket;
 mod table;
 
-pub use addresses::AddressFilter;
+pub use addresses::{AddressFilter, FilterCounts};
 pub use eligible::{CONTAINER_INTERFACES, InterfacePatterns, PatternError, Refusal};
 pub use groups::{GroupKey, GroupSet, Groups, Membership, kernel_groups};
 pub use monitor::monitor;

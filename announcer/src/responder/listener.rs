@@ -84,6 +84,7 @@ impl Listener {
                 mac,
                 interest,
             } => {
+                // Counted by what the address is to us.
                 self.report(address, mac, interest, now);
                 return;
             }
@@ -137,6 +138,7 @@ impl Listener {
     fn report(&mut self, address: IpAddr, mac: Mac, interest: Interest, now: Instant) {
         let ifindex = self.port.ifindex;
         let event = if interest == Interest::Probing {
+            count(&self.port.counters.contested);
             Event::ProbeAnswered {
                 address,
                 ifindex,

@@ -12,7 +12,7 @@ use tokio::sync::{broadcast, watch};
 use super::counters::Counters;
 use super::port::Ports;
 use super::{Event, Settings};
-use crate::link::{IfIndex, LinkTable, Mac};
+use crate::link::{FilterCounts, IfIndex, LinkTable, Mac};
 use crate::wire::Interest;
 
 /// An address on an interface.
@@ -139,6 +139,8 @@ pub(super) struct Shared {
     pub(super) counters: Mutex<BTreeMap<IfIndex, Arc<Counters>>>,
     pub(super) groups: AtomicU64,
     pub(super) by_map: AtomicBool,
+    /// What the eBPF filter counts, once it is loaded.
+    pub(super) filtered: Mutex<Option<FilterCounts>>,
     writer: Mutex<()>,
     /// Times are kept as nanoseconds since this one.
     epoch: Instant,
@@ -157,6 +159,7 @@ impl Shared {
             counters: Mutex::default(),
             groups: AtomicU64::new(0),
             by_map: AtomicBool::new(false),
+            filtered: Mutex::default(),
             writer: Mutex::default(),
             epoch: Instant::now(),
             deadline: AtomicU64::new(0),

@@ -17,7 +17,7 @@ use super::membership::Memberships;
 use super::port::Port;
 use super::state::{Listening, Pair, Shared, State};
 use super::{Event, Filter};
-use crate::link::{AddressFilter, IfIndex, LinkTable, Mac, Protocol};
+use crate::link::{AddressFilter, FilterCounts, IfIndex, LinkTable, Mac, Protocol};
 use crate::wire::announce::announcement;
 use crate::wire::schedule::{Schedule, Turn};
 
@@ -111,7 +111,10 @@ pub(super) async fn run(shared: Arc<Shared>, token: CancellationToken) {
                 }
                 loaded = &mut filter, if loading => {
                     loading = false;
-                    supervisor.filter = loaded.ok().flatten();
+                    if let Some((filter, counts)) = loaded.ok().flatten() {
+                        supervisor.filter = Some(filter);
+                        *shared.filtered.lock() = Some(counts);
+                    }
                     break;
                 }
                 () = sleep => if supervisor.retry.is_some_and(|time| time <= Instant::now()) { break },
@@ -358,7 +361,7 @@ impl Supervisor {
     }
 }
 
-fn load_filter(wanted: Filter) -> Option<AddressFilter> {
+fn load_filter(wanted: Filter) -> Option<(AddressFilter, FilterCounts)> {
     if wanted == Filter::Classic {
         return None;
     }

@@ -182,7 +182,7 @@ impl Capture {
     }
 }
 
-fn send_all(frames: &[Vec<u8>]) {
+pub(crate) fn send_all(frames: &[Vec<u8>]) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
