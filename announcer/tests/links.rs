@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::cast_precision_loss,
     reason = "a test may end here"
 )]
 
@@ -11,7 +12,7 @@ mod segment;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use landfall_announcer::link::{IfIndex, Mac, Neighbours};
 use landfall_announcer::responder::{Event, Filter, ProbeOutcome, Rate, Settings};
@@ -435,6 +436,63 @@ fn a_flood_of_garbage_stops_nothing() {
             .sum();
         assert!(ignored > 1_000, "the garbage was looked at: {counters:?}");
     });
+}
+
+/// Time this thread, which is the responder's, has spent on a processor.
+fn thread_cpu() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(text.split_whitespace().next().unwrap().parse().unwrap())
+}
+
+#[test]
+fn a_flood_takes_no_more_than_its_share_of_a_core_even_from_invented_sources() {
+    on_a_segment(
+        "a_flood_takes_no_more_than_its_share_of_a_core_even_from_invented_sources",
+        async |segment| {
+            let mut node = Node::with(Settings {
+                pace: said_once(),
+                ..Settings::default()
+            })
+            .await;
+            let eth0 = node.link("eth0").await;
+            node.own(eth0, &[V4, V6]).await;
+            let handled = || {
+                let seen = &node.responder.counters().interfaces[0];
+                let ignored: u64 = seen.ignored.iter().map(|(_, count)| count).sum();
+                seen.answered_arp + seen.answered_ndp + ignored
+            };
+            let (count, limit) = (60_000_u32, Settings::default().frames);
+            let one = vec![arp_request(foreign("client")); count as usize];
+            let invented = |number: u32| {
+                let [_, a, b, c] = number.to_be_bytes();
+                arp_request(Mac([2, 1, 1, a, b, c]))
+            };
+            for flood in [one, (0..count).map(invented).collect()] {
+                let (before, cpu, began) = (handled(), thread_cpu(), Instant::now());
+                segment.inject("client", flood).await;
+                let mut last = 0;
+                segment::settled(
+                    "all of it is handled or dropped",
+                    Duration::from_millis(300),
+                    || std::mem::replace(&mut last, handled()) == handled(),
+                )
+                .await;
+                let (frames, cpu) = (handled() - before, thread_cpu() - cpu);
+                let most = f64::from(limit.burst)
+                    + began.elapsed().as_secs_f64() * f64::from(limit.per_second / 2);
+                assert!(
+                    frames > 1_000 && frames as f64 <= most + 1.0,
+                    "{frames} {most}"
+                );
+                // What docs/concepts.md says: a quarter of a core at 8,000 frames a second.
+                let share = cpu.as_secs_f64() / frames as f64 * f64::from(limit.per_second);
+                assert!(
+                    share <= 0.25,
+                    "{share} of a core: {cpu:?} for {frames} frames"
+                );
+            }
+        },
+    );
 }
 
 /// Nothing is said again.

@@ -54,11 +54,12 @@ impl Listener {
         loop {
             match port.socket(self.protocol).receive(&mut frame).await {
                 Ok(length) => {
-                    let now = Instant::now();
-                    self.handle(&frame[..length], &mut out, now);
-                    if let Err(room) = self.frames.admit(self.shared.settings.frames, now) {
+                    let mut now = Instant::now();
+                    while let Err(room) = self.frames.admit(self.shared.share(), now) {
                         tokio::time::sleep_until(room.into()).await;
+                        now = Instant::now();
                     }
+                    self.handle(&frame[..length], &mut out, now);
                 }
                 Err(error) => {
                     count(&self.port.counters.receive_errors);

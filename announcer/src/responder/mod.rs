@@ -49,7 +49,8 @@ pub struct Settings {
     pub probe: Timing,
     /// Answers to one source.
     pub answers: Rate,
-    /// Frames looked at, for each interface and protocol: what comes faster waits in the kernel, and is dropped there.
+    /// Frames looked at, on all interfaces together, an equal part of them on each socket: what comes faster waits in
+    /// the kernel, and is dropped there. It bounds what a flood costs, whoever it pretends to come from.
     pub frames: Rate,
     /// Which filter the kernel applies before a frame wakes a listener.
     pub filter: Filter,
@@ -74,9 +75,10 @@ impl Default for Settings {
                 per_second: 1_000,
                 burst: 2_000,
             },
+            // Times the 30 µs that a frame may cost: a quarter of one core.
             frames: Rate {
-                per_second: 50_000,
-                burst: 10_000,
+                per_second: 8_000,
+                burst: 2_000,
             },
             filter: Filter::default(),
         }

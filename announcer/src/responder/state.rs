@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -11,7 +11,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::counters::Counters;
 use super::port::Ports;
-use super::{Event, Settings};
+use super::{Event, Rate, Settings};
 use crate::link::{FilterCounts, IfIndex, LinkTable, Mac};
 use crate::wire::Interest;
 
@@ -138,6 +138,8 @@ pub(super) struct Shared {
     pub(super) events: broadcast::Sender<Event>,
     pub(super) counters: Mutex<BTreeMap<IfIndex, Arc<Counters>>>,
     pub(super) groups: AtomicU64,
+    /// How many are listened on.
+    pub(super) sockets: AtomicU32,
     pub(super) by_map: AtomicBool,
     /// What the eBPF filter counts, once it is loaded.
     pub(super) filtered: Mutex<Option<FilterCounts>>,
@@ -158,6 +160,7 @@ impl Shared {
             events: broadcast::channel(EVENTS).0,
             counters: Mutex::default(),
             groups: AtomicU64::new(0),
+            sockets: AtomicU32::new(0),
             by_map: AtomicBool::new(false),
             filtered: Mutex::default(),
             writer: Mutex::default(),
@@ -179,6 +182,12 @@ impl Shared {
         } else {
             state.generation
         }
+    }
+
+    /// Of the frames this node looks at, those of one socket.
+    pub(super) fn share(&self) -> Rate {
+        let sockets = self.sockets.load(Ordering::Relaxed);
+        self.settings.frames.shared_by(sockets)
     }
 
     /// Sets the deadline; whether the one before had passed.

@@ -354,6 +354,8 @@ impl Supervisor {
                     .map(|(ifindex, open)| (*ifindex, Arc::clone(&open.port)));
                 published.ports = Arc::new(ports.collect());
             }
+            let sockets = 2 * u32::try_from(self.open.len()).unwrap_or(u32::MAX / 2);
+            self.shared.sockets.store(sockets, Ordering::Relaxed);
             let new = published.generation != generation;
             published.generation = generation;
             new || !same
