@@ -2,20 +2,26 @@
 
 #![allow(dead_code, reason = "each test binary uses the part it needs")]
 
+mod capture;
+mod node;
+mod xdp;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::process::Output;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use landfall_announcer::link::{self, AddressFilter, IfIndex, LinkTable, Mac};
-use landfall_announcer::responder::{Filter, Responder, Settings};
-use nix::sys::socket;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use landfall_announcer::link::{self, IfIndex, Mac};
+use landfall_announcer::wire::schedule::Pace;
+
+#[allow(unused_imports, reason = "each test binary uses the part it needs")]
+pub(crate) use self::{
+    capture::Capture,
+    node::Node,
+    xdp::{Attached, Xdp, beside, beside_xdp},
+};
 
 /// How long a test waits for what it expects.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -106,6 +112,18 @@ impl Segment {
             .unwrap()
     }
 
+    /// Asks with a tool until the answer comes; what the tool said of it.
+    pub(crate) async fn answered(&self, name: &str, command: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let output = self.exec(name, command).await;
+            if output.status.success() {
+                return text(&output).to_lowercase();
+            }
+            assert!(Instant::now() < deadline, "{command}: {}", text(&output));
+        }
+    }
+
     /// Sends frames as they are from the `eth0` of a host, on a thread of its own.
     pub(crate) async fn inject(&self, name: &str, frames: Vec<Vec<u8>>) {
         let (namespace, (done, finished)) = (self.name(name), tokio::sync::oneshot::channel());
@@ -133,55 +151,6 @@ impl Drop for Segment {
     }
 }
 
-/// What passes the interfaces of a namespace, with the kernel's own times.
-pub(crate) struct Capture {
-    socket: OwnedFd,
-}
-
-impl Capture {
-    /// Begins in the namespace of a host.
-    pub(crate) fn start(segment: &Segment, name: &str) -> Self {
-        let namespace = segment.name(name);
-        let open = move || {
-            enter(&namespace);
-            let flags = socket::SockFlag::SOCK_NONBLOCK | socket::SockFlag::SOCK_CLOEXEC;
-            let all = socket::SockProtocol::EthAll;
-            let kind = socket::SockType::Raw;
-            socket::socket(socket::AddressFamily::Packet, kind, flags, all).unwrap()
-        };
-        let socket = std::thread::spawn(open).join().unwrap();
-        socket::setsockopt(&socket, socket::sockopt::ReceiveTimestampns, &true).unwrap();
-        socket::setsockopt(&socket, socket::sockopt::RcvBufForce, &(64 << 20)).unwrap();
-        Self { socket }
-    }
-
-    /// The frames since the last call that this host has sent, with the time each was seen.
-    pub(crate) fn sent_by(&mut self, source: Mac) -> Vec<(Duration, Vec<u8>)> {
-        let (mut frames, mut bytes) = (Vec::new(), [0; 2_048]);
-        let mut room = nix::cmsg_space!(nix::sys::time::TimeSpec);
-        loop {
-            let mut parts = [std::io::IoSliceMut::new(&mut bytes)];
-            let none = socket::MsgFlags::empty();
-            let descriptor = self.socket.as_raw_fd();
-            let (length, time) =
-                match socket::recvmsg::<()>(descriptor, &mut parts, Some(&mut room), none) {
-                    Ok(message) => {
-                        let time = message.cmsgs().unwrap().find_map(|control| match control {
-                            socket::ControlMessageOwned::ScmTimestampns(time) => Some(time),
-                            _ => None,
-                        });
-                        (message.bytes, Duration::from(time.unwrap()))
-                    }
-                    Err(nix::errno::Errno::EAGAIN) => return frames,
-                    Err(error) => panic!("capturing: {error}"),
-                };
-            if bytes[6..12] == source.0 {
-                frames.push((time, bytes[..length].to_vec()));
-            }
-        }
-    }
-}
-
 pub(crate) fn send_all(frames: &[Vec<u8>]) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -199,64 +168,11 @@ pub(crate) fn send_all(frames: &[Vec<u8>]) {
     }
 }
 
-/// A responder in the node's namespace, with what it needs.
-pub(crate) struct Node {
-    pub(crate) responder: Responder,
-    pub(crate) links: watch::Receiver<Arc<LinkTable>>,
-    pub(crate) token: CancellationToken,
-}
-
-impl Node {
-    pub(crate) async fn start() -> Self {
-        Self::with(Settings::default()).await
-    }
-
-    pub(crate) async fn with(settings: Settings) -> Self {
-        let token = CancellationToken::new();
-        let (links, _) = link::monitor(token.clone());
-        let responder = Responder::start(settings, links.clone(), token.clone());
-        let mut node = Self {
-            responder,
-            links,
-            token,
-        };
-        node.link("eth0").await;
-        node.live();
-        if settings.filter == Filter::Best && AddressFilter::load().is_ok() {
-            let in_place = || node.responder.counters().by_map;
-            eventually("the eBPF filter is in place", in_place).await;
-        }
-        node
-    }
-
-    pub(crate) fn live(&self) {
-        self.responder
-            .set_deadline(Instant::now() + Duration::from_secs(600));
-    }
-
-    /// The index of an interface, once it has carrier.
-    pub(crate) async fn link(&mut self, name: &str) -> IfIndex {
-        let find = |table: &Arc<LinkTable>| {
-            table
-                .links
-                .values()
-                .find(|link| link.name == name && link.usable().is_ok())
-                .map(|link| link.index)
-        };
-        let table =
-            tokio::time::timeout(PATIENCE, self.links.wait_for(|table| find(table).is_some()))
-                .await
-                .unwrap()
-                .unwrap();
-        find(&table).unwrap()
-    }
-
-    /// Owns exactly these addresses on one interface, and listens there.
-    pub(crate) async fn own(&self, ifindex: IfIndex, addresses: &[&str]) {
-        self.responder.set_owned(owned(ifindex, addresses));
-        tokio::time::timeout(PATIENCE, self.responder.wait_listening(ifindex))
-            .await
-            .unwrap();
+/// Nothing is said again.
+pub(crate) fn said_once() -> Pace {
+    Pace {
+        repeats: 0,
+        ..Pace::default()
     }
 }
 
