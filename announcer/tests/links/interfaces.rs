@@ -1,5 +1,9 @@
 //! Interfaces that come, go and change.
 
+use std::collections::BTreeMap;
+
+use landfall_announcer::link::{InterfacePatterns, Refusal};
+
 use super::*;
 use crate::segment::beside_xdp;
 
@@ -82,6 +86,77 @@ fn ndp_is_answered_where_the_kernel_has_no_ipv6() {
             segment
                 .answered("client", &format!("ndisc6 -1 -w 2000 {V6} eth0"))
                 .await;
+        },
+    );
+}
+
+#[test]
+fn a_macvlan_and_a_bridge_answer_and_ports_and_interfaces_without_arp_do_not() {
+    on_a_segment(
+        "a_macvlan_and_a_bridge_answer_and_ports_and_interfaces_without_arp_do_not",
+        async |segment| {
+            let mut node = Node::start().await;
+            for arguments in [
+                format!(
+                    "link add shim0 link eth0 address {} type macvlan mode bridge",
+                    mac(21)
+                ),
+                "link set shim0 up".to_owned(),
+                format!(
+                    "link add lan0 address {} type bridge mcast_snooping 0",
+                    mac(22)
+                ),
+                "link set lan0 up".to_owned(),
+            ] {
+                segment.ip("node", &arguments);
+            }
+            segment.plug("node", "eth1", "p-node1", 12);
+            segment.ip("node", "link set eth1 master lan0");
+            segment.plug("node", "eth2", "p-node2", 13);
+            segment.ip("node", "link set eth2 arp off");
+            let (shim0, lan0) = (node.link("shim0").await, node.link("lan0").await);
+            let named = InterfacePatterns::compile(&[".*".to_owned()]).unwrap();
+            for (name, refusal) in [
+                ("lo", Refusal::Loopback),
+                ("eth1", Refusal::Enslaved),
+                ("eth2", Refusal::NoArp),
+            ] {
+                let links = node.links.clone();
+                eventually("it is refused although it is named", || {
+                    let table = links.borrow();
+                    let mut links = table.links.values();
+                    links.any(|link| link.name == name && named.admit(link) == Err(refusal))
+                })
+                .await;
+            }
+            let index = |name: &str| {
+                let table = node.links.borrow();
+                let found = table.links.values().find(|link| link.name == name);
+                found.unwrap().index
+            };
+            let refused = [index("lo"), index("eth1"), index("eth2")];
+            let on = |ifindex| BTreeSet::from([ifindex]);
+            let mut owned: BTreeMap<IpAddr, BTreeSet<IfIndex>> = [
+                (V4, shim0),
+                ("2001:db8::1:64", shim0),
+                ("192.0.2.101", lan0),
+                ("2001:db8::1:65", lan0),
+            ]
+            .map(|(text, ifindex)| (address(text), on(ifindex)))
+            .into();
+            owned.insert(address("192.0.2.102"), BTreeSet::from(refused));
+            node.responder.set_owned(owned);
+            for (command, last) in [
+                (format!("arping -c 1 -w 3 -I eth0 {V4}"), 21),
+                (format!("ndisc6 -1 -w 2000 {V6} eth0"), 21),
+                ("arping -c 1 -w 3 -I eth0 192.0.2.101".to_owned(), 22),
+                ("ndisc6 -1 -w 2000 2001:db8::1:65 eth0".to_owned(), 22),
+            ] {
+                let said = segment.answered("client", &command).await;
+                assert!(said.contains(&mac(last).to_string()), "{said}");
+            }
+            let listening = node.responder.listening();
+            assert_eq!(listening, BTreeSet::from([shim0, lan0]));
         },
     );
 }
