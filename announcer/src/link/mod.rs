@@ -15,6 +15,8 @@
 
 mod addresses;
 mod eligible;
+#[cfg(test)]
+mod emulator;
 mod filter;
 mod groups;
 mod monitor;
@@ -22,6 +24,7 @@ mod neighbours;
 mod requests;
 mod socket;
 mod table;
+mod told;
 
 pub use addresses::{AddressFilter, FilterCounts};
 pub use eligible::{CONTAINER_INTERFACES, InterfacePatterns, PatternError, Refusal};

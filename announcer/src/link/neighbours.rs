@@ -14,9 +14,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use futures::{StreamExt as _, TryStreamExt as _};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::neighbour::{
-    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
-};
+use netlink_packet_route::neighbour::{NeighbourFlags, NeighbourState};
 use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
 use tokio::sync::watch;
@@ -25,13 +23,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::requests::{Requests, answered};
+use super::told::{self, Cache, Key};
 use super::{IfIndex, Mac};
 
 /// Where the tracked addresses are.
 pub type NeighbourTable = BTreeMap<IpAddr, (Mac, IfIndex)>;
-
-/// An address and the interface it is to be found on.
-type Key = (IpAddr, IfIndex);
 
 /// Between two attempts to resolve what has no answer.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -94,16 +90,6 @@ impl Neighbours {
     }
 }
 
-/// What the kernel knows of one neighbour.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Entry {
-    mac: Option<Mac>,
-    /// Confirmed a short time ago, or being confirmed now: nothing to ask.
-    settled: bool,
-}
-
-type Cache = BTreeMap<Key, Entry>;
-
 /// Follows one pair of netlink connections; ends well only when nobody tracks any more.
 async fn follow(
     wanted: &mut watch::Receiver<BTreeSet<Key>>,
@@ -133,7 +119,11 @@ async fn follow(
                 Some((message, _)) if matches!(message.payload, NetlinkPayload::Overrun(_)) => {
                     cache = answered(dump(&requests.handle)).await??;
                 }
-                Some((message, _)) => apply(&mut cache, message.payload),
+                Some((message, _)) => {
+                    if let NetlinkPayload::InnerMessage(message) = message.payload {
+                        told::of_neighbours(&mut cache, message);
+                    }
+                }
                 None => anyhow::bail!("the netlink socket was closed"),
             },
         }
@@ -170,7 +160,7 @@ async fn dump(handle: &Handle) -> anyhow::Result<Cache> {
         .await
         .context("reading the neighbours")?
     {
-        put(&mut cache, &message);
+        told::of_neighbours(&mut cache, RouteNetlinkMessage::NewNeighbour(message));
     }
     Ok(cache)
 }
@@ -188,64 +178,15 @@ async fn resolve(handle: &Handle, (address, ifindex): Key) {
     }
 }
 
-fn apply(cache: &mut Cache, payload: NetlinkPayload<RouteNetlinkMessage>) {
-    match payload {
-        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(message)) => {
-            put(cache, &message)
-        }
-        NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelNeighbour(message)) => {
-            if let Some(key) = key(&message) {
-                cache.remove(&key);
-            }
-        }
-        _ => {}
-    }
-}
-
-fn put(cache: &mut Cache, message: &NeighbourMessage) {
-    let Some(key) = key(message) else { return };
-    let state = message.header.state;
-    let valid = !matches!(
-        state,
-        NeighbourState::Incomplete | NeighbourState::Failed | NeighbourState::None
-    );
-    let mac = message
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            NeighbourAttribute::LinkLayerAddress(bytes) => {
-                <[u8; 6]>::try_from(bytes.as_slice()).ok().map(Mac)
-            }
-            _ => None,
-        });
-    let settled = valid && state != NeighbourState::Stale;
-    cache.insert(
-        key,
-        Entry {
-            mac: mac.filter(|_| valid),
-            settled,
-        },
-    );
-}
-
-fn key(message: &NeighbourMessage) -> Option<Key> {
-    message
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => {
-                Some((IpAddr::V4(*address), message.header.ifindex))
-            }
-            NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)) => {
-                Some((IpAddr::V6(*address), message.header.ifindex))
-            }
-            _ => None,
-        })
-}
-
 #[cfg(test)]
 mod tests {
+    use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
+
     use super::*;
+
+    fn put(cache: &mut Cache, message: NeighbourMessage) {
+        told::of_neighbours(cache, RouteNetlinkMessage::NewNeighbour(message));
+    }
 
     fn message(state: NeighbourState, mac: Option<[u8; 6]>) -> NeighbourMessage {
         let mut message = NeighbourMessage::default();
@@ -262,7 +203,7 @@ mod tests {
 
     fn after(state: NeighbourState) -> (bool, bool) {
         let mut cache = Cache::new();
-        put(&mut cache, &message(state, Some([2, 0, 0, 0, 0, 9])));
+        put(&mut cache, message(state, Some([2, 0, 0, 0, 0, 9])));
         let key = ("192.0.2.9".parse().unwrap(), 3);
         let asked = !unsettled(&BTreeSet::from([key]), &cache).is_empty();
         (cache[&key].mac.is_some(), asked)
@@ -297,15 +238,10 @@ mod tests {
         let mut cache = Cache::new();
         put(
             &mut cache,
-            &message(NeighbourState::Reachable, Some([2, 0, 0, 0, 0, 9])),
+            message(NeighbourState::Reachable, Some([2, 0, 0, 0, 0, 9])),
         );
-        apply(
-            &mut cache,
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelNeighbour(message(
-                NeighbourState::None,
-                None,
-            ))),
-        );
+        let forgotten = message(NeighbourState::None, None);
+        told::of_neighbours(&mut cache, RouteNetlinkMessage::DelNeighbour(forgotten));
         let key = ("192.0.2.9".parse().unwrap(), 3);
         assert_eq!(
             unsettled(&BTreeSet::from([key]), &cache),
