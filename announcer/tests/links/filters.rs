@@ -1,5 +1,8 @@
 //! What the kernel keeps away from the responder.
 
+use std::net::Ipv4Addr;
+use std::time::Instant;
+
 use super::*;
 use crate::segment::Segment;
 
@@ -153,6 +156,47 @@ fn the_filter_follows_what_is_owned_and_what_is_probed() {
                     .exec("client", &format!("arping -c 1 -w 1 -I eth0 {silent}"))
                     .await;
                 assert!(!output.status.success(), "{}", text(&output));
+            }
+        },
+    );
+}
+
+#[test]
+fn more_addresses_than_the_map_holds_are_answered_behind_the_classic_filter() {
+    on_a_segment(
+        "more_addresses_than_the_map_holds_are_answered_behind_the_classic_filter",
+        async |segment| {
+            let mut node = Node::start().await;
+            let eth0 = node.link("eth0").await;
+            node.own(eth0, &[V4]).await;
+            if !node.responder.counters().by_map {
+                landfall_e2e::skipped(
+                    "more_addresses_than_the_map_holds_are_answered_behind_the_classic_filter",
+                    "eBPF",
+                );
+                return;
+            }
+            let first = u32::from(Ipv4Addr::new(10, 64, 0, 0));
+            let many = (first..=first + 131_072).map(|number| IpAddr::V4(number.into()));
+            let owned = many.chain([address(V4)]);
+            let owned = owned.map(|address| (address, BTreeSet::from([eth0])));
+            node.responder.set_owned(owned.collect());
+            eventually("the map is full", || !node.responder.counters().by_map).await;
+            segment
+                .answered("client", &format!("arping -c 1 -w 3 -I eth0 {V4}"))
+                .await;
+            // Few enough again: the classic filter knows them.
+            node.own(eth0, &[V4]).await;
+            let deadline = Instant::now() + Duration::from_secs(20);
+            let mut before = (0, 0);
+            loop {
+                let seen = foreign_frames_looked_at(&segment, &node).await;
+                assert_eq!(seen.1 - before.1, 200, "it knows no IPv6 addresses");
+                if seen.0 - before.0 < 200 {
+                    break;
+                }
+                assert!(Instant::now() < deadline, "{seen:?}");
+                before = seen;
             }
         },
     );

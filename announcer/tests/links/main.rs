@@ -8,6 +8,7 @@
     reason = "a test may end here"
 )]
 
+mod announcing;
 mod conflicts;
 mod filters;
 mod groups;
