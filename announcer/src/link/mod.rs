@@ -1,8 +1,8 @@
 //! Interfaces, sockets and neighbours of this node: the only module of the announcer with syscalls.
 //!
 //! It is: what the kernel knows (links and addresses from netlink events, neighbours kept resolved), what it is asked
-//! to do (packet sockets with their filter, multicast groups), and the pure rule which links may announce. It is not:
-//! any decision about addresses of Services.
+//! to do (packet sockets with their filter, multicast groups), and the pure parts: what its messages say (`told`), and
+//! which links may announce. It is not: any decision about addresses of Services.
 //!
 //! ```text
 //!  rtnetlink ─► monitor ─► watch<LinkTable> ─► eligible (pure)

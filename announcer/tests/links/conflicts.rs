@@ -4,7 +4,7 @@ use landfall_announcer::responder::Event;
 use landfall_announcer::wire::probe::Timing;
 
 use super::*;
-use crate::segment::beside_xdp;
+use crate::segment::{beside_xdp, within};
 
 #[test]
 fn an_address_nobody_has_is_clear_and_one_in_use_names_its_user() {
@@ -157,7 +157,7 @@ beside_xdp!(
                     address,
                     ifindex,
                     mac,
-                } = events.recv().await.unwrap()
+                } = within(events.recv()).await.unwrap()
                 else {
                     continue;
                 };

@@ -83,6 +83,15 @@ impl Segment {
         ));
         self.ip("switch", &format!("link set {port} master br0 up"));
         self.ip(name, &format!("link set {interface} up"));
+        // The bridge learns of the carrier a moment later, and drops what comes before.
+        let deadline = Instant::now() + PATIENCE;
+        while !self
+            .bridge("switch", &format!("link show dev {port}"))
+            .contains("state forwarding")
+        {
+            assert!(Instant::now() < deadline, "{port} does not forward");
+            std::thread::yield_now();
+        }
     }
 
     /// The namespace of a host.
@@ -223,6 +232,11 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "still not so: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Waits for what will come, but not for ever.
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.unwrap()
 }
 
 /// Waits until something has held for so long.
