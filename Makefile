@@ -62,7 +62,7 @@ nightly: setup ## The long forms: 10,000 random histories, 1,000 simulated elect
 	hack/fuzz.sh 600
 
 .PHONY: fuzz-smoke
-fuzz-smoke: ## Fuzz every parser of what comes from the wire, a minute each (SECONDS_EACH=n for longer)
+fuzz-smoke: ## Fuzz every parser of what comes from outside, a minute each (SECONDS_EACH=n for longer)
 	@hack/setup.sh build
 	hack/fuzz.sh $(or $(SECONDS_EACH),60)
 

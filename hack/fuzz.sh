@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Feeds the parsers of everything read from the wire with what they do not expect, for a while each.
+# Feeds the parsers of what is read from outside (frames, netlink, annotations) with what they do not expect.
 #
 #   hack/fuzz.sh [seconds [target…]]     60 seconds; all targets
 #

@@ -156,6 +156,11 @@ impl Sources {
                 "Announcements made because a foreign host claimed an address of ours",
                 |i| i.defended,
             ),
+            (
+                "probes_contested",
+                "Frames in which a foreign host claimed an address that was being probed",
+                |i| i.contested,
+            ),
             ("frames_unsent", "Frames the kernel would not send", |i| {
                 i.unsent
             }),
@@ -174,7 +179,13 @@ impl Sources {
                 each().map(|i| ([("interface", i.interface.as_str())], value(i))),
             )?;
         }
-        Ok(())
+        out.counters(
+            "frames_filtered",
+            "Frames the eBPF filter kept away from this process, by reason",
+            wire.filtered
+                .iter()
+                .map(|(reason, n)| ([("reason", reason.label())], *n)),
+        )
     }
 
     fn data_path(&self, out: &mut Out<'_>) -> Result<(), std::fmt::Error> {

@@ -12,8 +12,7 @@ mod segment;
 use std::path::{Path, PathBuf};
 
 use landfall_announcer::responder::{Filter, Settings};
-use landfall_bpf_lb::{AttachMode, Director, XdpPath};
-use segment::{Node, mac, on_a_segment, text};
+use segment::{Attached, Node, Xdp, mac, on_a_segment, said_once, text};
 
 /// Where `hack/scapy.sh` leaves it.
 fn scapy() -> Option<PathBuf> {
@@ -27,49 +26,23 @@ fn scapy() -> Option<PathBuf> {
     wheel.exists().then_some(wheel)
 }
 
-/// A bpffs of this test's own.
-struct Bpffs(tempfile::TempDir);
-
-impl Bpffs {
-    fn mount() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let none: Option<&str> = None;
-        let flags = nix::mount::MsFlags::empty();
-        nix::mount::mount(none, folder.path(), Some("bpf"), flags, none).unwrap();
-        Self(folder)
-    }
-}
-
-impl Drop for Bpffs {
-    fn drop(&mut self) {
-        let _ = nix::mount::umount2(self.0.path(), nix::mount::MntFlags::MNT_DETACH);
-    }
-}
-
-fn are_answered(test: &str, filter: Filter, xdp: Option<(AttachMode, XdpPath)>) {
+fn are_answered(test: &str, filter: Filter, xdp: Xdp) {
     let Some(scapy) = scapy() else {
         landfall_e2e::skipped(test, "scapy: hack/scapy.sh");
         return;
     };
     on_a_segment(test, async |segment| {
-        let bpffs = Bpffs::mount();
-        let settings = landfall_bpf_lb::Settings::new(bpffs.0.path().join("landfall"));
-        let mut director = xdp.map(|_| Director::load(&settings).unwrap());
         let mut node = Node::with(Settings {
             filter,
+            pace: said_once(),
             ..Settings::default()
         })
         .await;
         let eth0 = node.link("eth0").await;
-        if let (Some(director), Some((mode, path))) = (&mut director, xdp) {
-            assert_eq!(director.attach(eth0, "eth0", mode).unwrap().path, path);
-        }
-        node.own(eth0, &["192.0.2.100", "2001:db8::1:64"]).await;
+        let _attached = Attached::to(eth0, xdp);
         // What is said unasked on arrival would pass for an answer.
-        segment::eventually("the announcements have left", || {
-            node.responder.counters().interfaces[0].announced >= 15
-        })
-        .await;
+        node.own_quietly(eth0, &["192.0.2.100", "2001:db8::1:64"])
+            .await;
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/solicit.py");
         let command = format!(
             "env PYTHONPATH={} PYTHONDONTWRITEBYTECODE=1 python3 {} {} 192.0.2.100 2001:db8::1:64",
@@ -91,25 +64,23 @@ fn are_answered(test: &str, filter: Filter, xdp: Option<(AttachMode, XdpPath)>) 
 #[test]
 fn hand_made_questions_are_answered_as_the_rfcs_say_and_spoiled_ones_are_not() {
     let test = "hand_made_questions_are_answered_as_the_rfcs_say_and_spoiled_ones_are_not";
-    are_answered(test, Filter::Best, None);
+    are_answered(test, Filter::Best, Xdp::Absent);
 }
 
 #[test]
 fn hand_made_questions_are_answered_behind_the_classic_filter_too() {
     let test = "hand_made_questions_are_answered_behind_the_classic_filter_too";
-    are_answered(test, Filter::Classic, None);
+    are_answered(test, Filter::Classic, Xdp::Absent);
 }
 
 #[test]
 fn hand_made_questions_are_answered_with_xdp_in_the_driver_of_the_interface() {
     let test = "hand_made_questions_are_answered_with_xdp_in_the_driver_of_the_interface";
-    let native = (AttachMode::Native, XdpPath::Native);
-    are_answered(test, Filter::Best, Some(native));
+    are_answered(test, Filter::Best, Xdp::Native);
 }
 
 #[test]
 fn hand_made_questions_are_answered_with_generic_xdp_on_the_interface() {
     let test = "hand_made_questions_are_answered_with_generic_xdp_on_the_interface";
-    let generic = (AttachMode::Generic, XdpPath::Generic);
-    are_answered(test, Filter::Best, Some(generic));
+    are_answered(test, Filter::Best, Xdp::Generic);
 }

@@ -11,10 +11,12 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 
-use aya::maps::{HashMap, MapData, MapError};
+use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
 use aya::programs::{ProgramError, SocketFilter as Program};
 use aya::{Ebpf, EbpfError, EbpfLoader};
-use landfall_bpf_lb_common::neighbour::{ADDRESSES, Address, AddressKey, FILTER};
+use landfall_bpf_lb_common::neighbour::{ADDRESSES, Address, AddressKey, FILTER, LEFT_OUT};
+
+pub use landfall_bpf_lb_common::neighbour::LeftOut;
 
 use crate::object;
 
@@ -39,20 +41,44 @@ pub struct SocketFilter {
     addresses: HashMap<MapData, AddressKey, u32>,
 }
 
+/// What the program has counted; readable beside it, and after it.
+pub struct LeftOutCounts(PerCpuArray<MapData, u64>);
+
+impl LeftOutCounts {
+    /// The frames left out for this reason, for every socket together.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn read(&self, reason: LeftOut) -> Result<u64, FilterError> {
+        let each = self.0.get(&(reason as u32), 0)?;
+        Ok(each.iter().sum())
+    }
+}
+
+impl std::fmt::Debug for LeftOutCounts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LeftOutCounts").finish_non_exhaustive()
+    }
+}
+
 impl SocketFilter {
     /// Loads the program; no address is known.
     ///
     /// # Errors
     /// What the kernel refused.
-    pub fn load() -> Result<Self, FilterError> {
+    pub fn load() -> Result<(Self, LeftOutCounts), FilterError> {
         // The program asks nothing of the kernel's own types, and reading those takes seconds on a busy node.
         let mut ebpf = EbpfLoader::new().btf(None).load(object::FILTER)?;
         program(&mut ebpf)?.load()?;
-        let addresses = ebpf.take_map(ADDRESSES).ok_or(MapError::InvalidName {
-            name: ADDRESSES.to_owned(),
-        })?;
-        let addresses = HashMap::try_from(addresses)?;
-        Ok(Self { ebpf, addresses })
+        let mut map = |name: &str| {
+            let named = || MapError::InvalidName {
+                name: name.to_owned(),
+            };
+            ebpf.take_map(name).ok_or_else(named)
+        };
+        let counts = LeftOutCounts(PerCpuArray::try_from(map(LEFT_OUT)?)?);
+        let addresses = HashMap::try_from(map(ADDRESSES)?)?;
+        Ok((Self { ebpf, addresses }, counts))
     }
 
     /// Gives the filter to a socket, in place of the one it has.

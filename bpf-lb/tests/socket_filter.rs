@@ -6,9 +6,9 @@ use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::os::unix::net::UnixDatagram;
 
-use landfall_bpf_lb::socket_filter::SocketFilter;
+use landfall_bpf_lb::socket_filter::{LeftOut, LeftOutCounts, SocketFilter};
 
-fn filter() -> Option<SocketFilter> {
+fn filter() -> Option<(SocketFilter, LeftOutCounts)> {
     if !nix::unistd::geteuid().is_root() {
         // Past the test harness, which would hide it.
         let _ = writeln!(
@@ -69,7 +69,9 @@ fn passing(filter: &mut SocketFilter, frames: &[Vec<u8>]) -> Vec<bool> {
 
 #[test]
 fn frames_about_known_addresses_pass_and_others_do_not() {
-    let Some(mut filter) = filter() else { return };
+    let Some((mut filter, counts)) = filter() else {
+        return;
+    };
     let mine6: IpAddr = "2001:db8::64".parse().unwrap();
     let frames = [
         arp([192, 0, 2, 100]),
@@ -95,4 +97,7 @@ fn frames_about_known_addresses_pass_and_others_do_not() {
         passing(&mut filter, &frames),
         [true, false, false, false, false, false, false, false]
     );
+    // Of each round of eight: one is of no protocol of ours, one has nine headers, one ends before its target.
+    let counted = LeftOut::ALL.map(|reason| counts.read(reason).unwrap());
+    assert_eq!(counted, [0, 0, 0, 3 * 3, 3 * 5 - 3 - 1]);
 }

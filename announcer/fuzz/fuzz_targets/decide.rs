@@ -1,9 +1,10 @@
-//! Any bytes as a received frame: what is answered goes to who asked, and the kernel's filter would have let it through.
+//! Any bytes as a received frame: what is answered goes to who asked, and both of the kernel's filters would have let it
+//! through.
 #![no_main]
 
 use std::net::IpAddr;
 
-use landfall_announcer_fuzz::link::Mac;
+use landfall_announcer_fuzz::link::{Mac, classic_keeps};
 use landfall_announcer_fuzz::mend_checksum;
 use landfall_announcer_fuzz::wire::ethernet::{self, Frame};
 use landfall_announcer_fuzz::wire::{Decision, Interest, buffer, decide};
@@ -61,6 +62,19 @@ fn check(frame: &[u8]) {
         concerns(frame, |known| known == in_words(address)),
         "the filter would drop it"
     );
+    assert!(
+        classic_keeps(address, frame, kind(frame)),
+        "the classic filter would drop it"
+    );
+}
+
+/// What the kernel calls a frame that is for this host: to it, to everybody, to a group.
+fn kind(frame: &[u8]) -> u32 {
+    match frame {
+        [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, ..] => 1,
+        [first, ..] if first & 1 != 0 => 2,
+        _ => 0,
+    }
 }
 
 fuzz_target!(|frame: &[u8]| {

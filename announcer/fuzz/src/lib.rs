@@ -1,18 +1,15 @@
-//! The announcer's wire without the announcer: its sources taken in as they are, so that a fuzz target builds in
-//! seconds and what it finds is in the code that runs.
+//! What of the announcer reads from outside, without the announcer: its sources taken in as they are, so that a fuzz
+//! target builds in seconds and what it finds is in the code that runs.
 
 // What a target does not use is used by the announcer.
 #![allow(dead_code)]
 
-#[path = "../../src/link/table.rs"]
-mod table;
+pub mod link;
+pub mod model;
+#[path = "../../src/session/published.rs"]
+pub mod published;
 #[path = "../../src/wire/mod.rs"]
 pub mod wire;
-
-/// What of the announcer's `link` the wire knows.
-pub mod link {
-    pub use crate::table::{IfIndex, Link, LinkTable, Mac};
-}
 
 /// Makes the ICMPv6 checksum of an IPv6 packet right, where the message follows the header at once: no amount of
 /// guessing would.

@@ -9,9 +9,10 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use landfall_bpf_lb::socket_filter::{FilterError, SocketFilter};
+use landfall_bpf_lb::socket_filter::{FilterError, LeftOut, LeftOutCounts, SocketFilter};
 
 use super::{IfIndex, PacketSocket};
+use crate::wire::Reason;
 
 /// The loaded filter.
 #[derive(Debug)]
@@ -25,11 +26,13 @@ impl AddressFilter {
     ///
     /// # Errors
     /// What the kernel refused: without `CAP_BPF`, or too old.
-    pub fn load() -> Result<Self, FilterError> {
-        Ok(Self {
-            filter: SocketFilter::load()?,
+    pub fn load() -> Result<(Self, FilterCounts), FilterError> {
+        let (filter, counts) = SocketFilter::load()?;
+        let filter = Self {
+            filter,
             known: BTreeSet::new(),
-        })
+        };
+        Ok((filter, FilterCounts(counts)))
     }
 
     /// From now on these addresses are listened for, on these interfaces, and no others.
@@ -53,5 +56,29 @@ impl AddressFilter {
     /// What the kernel refused.
     pub fn attach(&mut self, socket: &PacketSocket) -> Result<(), FilterError> {
         self.filter.attach(socket.descriptor())
+    }
+}
+
+/// What the filter has kept away.
+#[derive(Debug)]
+pub struct FilterCounts(LeftOutCounts);
+
+impl FilterCounts {
+    /// Frames kept away since it was loaded, by reason, on all interfaces together.
+    #[must_use]
+    pub fn read(&self) -> Vec<(Reason, u64)> {
+        let count = |kept: LeftOut| Some((reason(kept), self.0.read(kept).ok()?));
+        LeftOut::ALL.into_iter().filter_map(count).collect()
+    }
+}
+
+/// The announcer's word for it.
+const fn reason(kept: LeftOut) -> Reason {
+    match kept {
+        LeftOut::Tagged => Reason::VlanTagged,
+        LeftOut::ToOthers => Reason::NotForUs,
+        LeftOut::Outgoing => Reason::OwnFrame,
+        LeftOut::NotNeighbour => Reason::NotNeighbour,
+        LeftOut::NotKnown => Reason::NotOwned,
     }
 }

@@ -11,15 +11,29 @@ use regex::Regex;
 
 use super::{IfIndex, Link, LinkTable};
 
-/// Names container runtimes, network plugins and kube-proxy give to interfaces that lead to pods, or nowhere.
-/// A trailing `*` matches any rest. Docker's `br-` and twelve hexadecimal digits is known besides.
+/// Names container runtimes, network plugins, tunnels and kube-proxy give to interfaces that lead to pods, or nowhere.
+/// A trailing `*` matches any rest, a trailing `#` none, or one that begins with a digit or one of `-_.`: `gre#` is
+/// not `green0`. Docker's `br-` and twelve hexadecimal digits is known besides. `docs/concepts.md` has them all.
 #[rustfmt::skip]
 pub const CONTAINER_INTERFACES: &[&str] = &[
-    "antrea-*", "azv*", "cali*", "cbr0", "cilium_*", "cni*", "docker*", "dummy*", "erspan*", "flannel*", "genev_sys_*",
-    "gre*", "ifb*", "ip6_vti*", "ip6tnl*", "ip_vti*", "kube-*", "lxc*", "lxd*", "nerdctl*", "nodelocaldns", "ovn-*",
-    "ovs-system", "podman*", "sit*", "tailscale*", "tap*", "tun*", "tunl*", "veth*", "vethwe*", "virbr*", "vnet*",
-    "vxlan*", "weave", "wg*", "wireguard.cali",
+    "antrea-*", "azv*", "cali*", "cbr0", "cilium_*", "cni#", "docker#", "dummy#", "erspan#", "flannel#", "genev_sys_*",
+    "gre#", "gretap#", "ifb#", "ip6_vti#", "ip6gre#", "ip6tnl#", "ip_vti#", "kube-*", "lxc*", "lxdbr#", "nerdctl#",
+    "nodelocaldns", "ovn-*", "ovs-system", "podman#", "sit#", "tailscale#", "tap#", "tun#", "tunl#", "veth*", "virbr#",
+    "vnet#", "vxlan#", "weave", "wg#", "wireguard.cali",
 ];
+
+/// Whether a name is one of a pattern of [`CONTAINER_INTERFACES`].
+fn is_like(name: &str, pattern: &str) -> bool {
+    if let Some(prefix) = pattern.strip_suffix('*') {
+        return name.starts_with(prefix);
+    }
+    let Some(prefix) = pattern.strip_suffix('#') else {
+        return name == pattern;
+    };
+    let begins = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit() || "-_.".contains(c));
+    name.strip_prefix(prefix)
+        .is_some_and(|rest| rest.is_empty() || begins(rest))
+}
 
 /// Why a link may not announce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,18 +96,18 @@ impl Link {
             .map_or(Ok(()), |(_, refusal)| Err(*refusal))
     }
 
-    /// Whether it looks like a container's: by its name, or a veth without an address of a segment of its own.
+    /// Whether it looks like a container's: by its name, or virtual without an address of a segment of its own.
     #[must_use]
     pub fn is_container(&self) -> bool {
         let named = CONTAINER_INTERFACES
             .iter()
-            .any(|pattern| match pattern.strip_suffix('*') {
-                Some(prefix) => self.name.starts_with(prefix),
-                None => self.name == *pattern,
-            })
+            .any(|pattern| is_like(&self.name, pattern))
             || is_docker_bridge(&self.name);
-        let virtual_pair = matches!(self.kind.as_deref(), Some("veth" | "netkit" | "dummy"));
-        named || (virtual_pair && !self.addresses.iter().any(is_segment))
+        let is_virtual = matches!(
+            self.kind.as_deref(),
+            Some("veth" | "netkit" | "dummy" | "tun")
+        );
+        named || (is_virtual && !self.addresses.iter().any(is_segment))
     }
 }
 
@@ -284,6 +298,65 @@ mod tests {
             assert_eq!(every().admit(&link), Err(Refusal::Container), "{name}");
             assert_eq!(named(&[name]).admit(&link), Ok(()), "{name}");
         }
+    }
+
+    #[test]
+    fn names_that_only_begin_like_a_container_s_are_eligible() {
+        for name in [
+            "site0",
+            "green0",
+            "tape1",
+            "tunnel0",
+            "wgate0",
+            "dockside",
+            "cnic0",
+            "virbridge",
+            "vxlans",
+        ] {
+            let link = link(name, None, &[]);
+            assert_eq!(every().admit(&link), Ok(()), "{name}");
+        }
+        for name in [
+            "sit0",
+            "sit",
+            "gre0",
+            "gretap0",
+            "tap0",
+            "tap-vm1",
+            "tun0",
+            "wg0",
+            "wg-home",
+            "docker_gwbridge",
+            "cni-podman0",
+            "virbr0",
+            "vxlan.calico",
+            "vxlan_sys_4789",
+            "vxlan-v6.calico",
+            "flannel.1",
+            "flannel-v6.1",
+            "lxdbr0",
+            "podman1",
+            "kube-bridge",
+            "ip6tnl0",
+            "genev_sys_6081",
+        ] {
+            let link = link(name, None, &[]);
+            assert_eq!(every().admit(&link), Err(Refusal::Container), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_whole_list_is_documented() {
+        let page = include_str!("../../../docs/concepts.md");
+        for pattern in CONTAINER_INTERFACES {
+            assert!(page.contains(&format!("`{pattern}`")), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_tap_of_a_virtual_machine_is_a_container_s_whatever_its_name() {
+        let tap = link("vm7", Some("tun"), &[]);
+        assert_eq!(every().admit(&tap), Err(Refusal::Container));
     }
 
     #[test]

@@ -3,16 +3,12 @@
 //! Invariant: once the events that have arrived are applied, the table is the kernel's. Events that queue up while a
 //! dump is read are applied after it: they repeat what it said, or go beyond it.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::{StreamExt as _, TryStreamExt as _};
-use ipnetwork::IpNetwork;
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
 use tokio::sync::watch;
@@ -20,7 +16,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Link, LinkTable, Mac};
+use super::requests::{Requests, answered};
+use super::{LinkTable, told};
 
 const GROUPS: [MulticastGroup; 3] = [
     MulticastGroup::Link,
@@ -53,25 +50,26 @@ pub fn monitor(token: CancellationToken) -> (watch::Receiver<Arc<LinkTable>>, Jo
     (receiver, task)
 }
 
-/// Follows one netlink connection to its end.
+/// Follows one pair of netlink connections to its end.
 async fn follow(sender: &watch::Sender<Arc<LinkTable>>) -> anyhow::Result<()> {
-    let (connection, handle, mut events) =
+    let (connection, _open, mut events) =
         new_multicast_connection(&GROUPS).context("opening a netlink socket")?;
     let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
-    let mut table = dump(&handle).await?;
+    let requests = Requests::open()?;
+    let mut table = answered(dump(&requests.handle)).await??;
     loop {
         // What has arrived together is published together.
         while let Ok((message, _)) = events.try_recv() {
             if apply(&mut table, message.payload) == Applied::Lost {
                 tracing::info!("netlink events were lost, reading the interfaces anew");
-                table = dump(&handle).await?;
+                table = answered(dump(&requests.handle)).await??;
             }
         }
         publish(sender, &table);
         match events.next().await {
             Some((message, _)) => {
                 if apply(&mut table, message.payload) == Applied::Lost {
-                    table = dump(&handle).await?;
+                    table = answered(dump(&requests.handle)).await??;
                 }
             }
             None => anyhow::bail!("the netlink socket was closed"),
@@ -93,7 +91,7 @@ async fn dump(handle: &Handle) -> anyhow::Result<LinkTable> {
     let mut table = LinkTable::default();
     let mut links = handle.link().get().execute();
     while let Some(message) = links.try_next().await.context("reading the links")? {
-        put_link(&mut table, &message);
+        told::of_links(&mut table, RouteNetlinkMessage::NewLink(message));
     }
     let mut addresses = handle.address().get().execute();
     while let Some(message) = addresses
@@ -101,7 +99,7 @@ async fn dump(handle: &Handle) -> anyhow::Result<LinkTable> {
         .await
         .context("reading the addresses")?
     {
-        put_address(&mut table, &message);
+        told::of_links(&mut table, RouteNetlinkMessage::NewAddress(message));
     }
     Ok(table)
 }
@@ -116,103 +114,10 @@ enum Applied {
 fn apply(table: &mut LinkTable, payload: NetlinkPayload<RouteNetlinkMessage>) -> Applied {
     match payload {
         NetlinkPayload::Overrun(_) => return Applied::Lost,
-        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message)) => {
-            put_link(table, &message)
-        }
-        // A port that leaves a bridge is also told as a link deleted, in the bridge's own family.
-        NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(message))
-            if !is_bridge(&message) =>
-        {
-            table.links.remove(&message.header.index);
-        }
-        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewAddress(message)) => {
-            put_address(table, &message)
-        }
-        NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelAddress(message)) => {
-            if let (Some(link), Some(address)) = (
-                table.links.get_mut(&message.header.index),
-                network(&message),
-            ) {
-                link.addresses.retain(|known| *known != address);
-            }
-        }
+        NetlinkPayload::InnerMessage(message) => told::of_links(table, message),
         _ => {}
     }
     Applied::Done
-}
-
-fn is_bridge(message: &LinkMessage) -> bool {
-    message.header.interface_family == AddressFamily::Bridge
-}
-
-fn put_link(table: &mut LinkTable, message: &LinkMessage) {
-    // Events of wireless extensions carry only their own attribute.
-    if is_bridge(message)
-        || message
-            .attributes
-            .iter()
-            .any(|attribute| matches!(attribute, LinkAttribute::Wireless(_)))
-    {
-        return;
-    }
-    let flags = message.header.flags;
-    let mut link = Link {
-        index: message.header.index,
-        name: String::new(),
-        mac: None,
-        up: flags.contains(LinkFlags::Up),
-        carrier: flags.contains(LinkFlags::LowerUp),
-        loopback: flags.contains(LinkFlags::Loopback),
-        noarp: flags.contains(LinkFlags::Noarp),
-        master: None,
-        kind: None,
-        addresses: table
-            .links
-            .get(&message.header.index)
-            .map(|known| known.addresses.clone())
-            .unwrap_or_default(),
-    };
-    for attribute in &message.attributes {
-        match attribute {
-            LinkAttribute::IfName(name) => link.name.clone_from(name),
-            LinkAttribute::Address(bytes)
-                if message.header.link_layer_type == LinkLayerType::Ether =>
-            {
-                link.mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(Mac);
-            }
-            LinkAttribute::Controller(index) if *index != 0 => link.master = Some(*index),
-            LinkAttribute::LinkInfo(infos) => {
-                link.kind = infos.iter().find_map(|info| match info {
-                    LinkInfo::Kind(kind) => Some(kind.to_string()),
-                    _ => None,
-                });
-            }
-            _ => {}
-        }
-    }
-    table.links.insert(link.index, link);
-}
-
-fn put_address(table: &mut LinkTable, message: &AddressMessage) {
-    if let (Some(link), Some(address)) =
-        (table.links.get_mut(&message.header.index), network(message))
-        && let Err(position) = link.addresses.binary_search(&address)
-    {
-        link.addresses.insert(position, address);
-    }
-}
-
-/// The address itself: for IPv4 the local one, which differs from the plain one on a point-to-point link.
-fn network(message: &AddressMessage) -> Option<IpNetwork> {
-    let mut found: Option<IpAddr> = None;
-    for attribute in &message.attributes {
-        match attribute {
-            AddressAttribute::Local(address) => found = Some(*address),
-            AddressAttribute::Address(address) => found = found.or(Some(*address)),
-            _ => {}
-        }
-    }
-    IpNetwork::new(found?, message.header.prefix_len).ok()
 }
 
 #[cfg(test)]
@@ -220,6 +125,10 @@ mod recorded;
 
 #[cfg(test)]
 mod tests {
+    use netlink_packet_route::AddressFamily;
+    use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+    use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
+
     use super::*;
 
     fn message(index: u32, name: &str, flags: LinkFlags) -> LinkMessage {

@@ -3,7 +3,8 @@
 //! XDP does not use the kernel's neighbour table, so nothing would keep these entries alive: whoever is tracked is
 //! asked for (`NTF_USE`) when it is unknown, when it failed, and when its entry goes stale. The answers come as events.
 //!
-//! Invariant: an address is published with an Ethernet address only while the kernel has a valid entry for it.
+//! Invariant: an address is published with an Ethernet address only while the kernel has a valid entry for it; no
+//! answer of the kernel is awaited for ever.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -13,9 +14,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use futures::{StreamExt as _, TryStreamExt as _};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::neighbour::{
-    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
-};
+use netlink_packet_route::neighbour::{NeighbourFlags, NeighbourState};
 use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
 use tokio::sync::watch;
@@ -23,13 +22,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::requests::{Requests, answered};
+use super::told::{self, Cache, Key};
 use super::{IfIndex, Mac};
 
 /// Where the tracked addresses are.
 pub type NeighbourTable = BTreeMap<IpAddr, (Mac, IfIndex)>;
-
-/// An address and the interface it is to be found on.
-type Key = (IpAddr, IfIndex);
 
 /// Between two attempts to resolve what has no answer.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -92,25 +90,16 @@ impl Neighbours {
     }
 }
 
-/// What the kernel knows of one neighbour.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Entry {
-    mac: Option<Mac>,
-    /// Confirmed a short time ago, or being confirmed now: nothing to ask.
-    settled: bool,
-}
-
-type Cache = BTreeMap<Key, Entry>;
-
-/// Follows one netlink connection; ends well only when nobody tracks any more.
+/// Follows one pair of netlink connections; ends well only when nobody tracks any more.
 async fn follow(
     wanted: &mut watch::Receiver<BTreeSet<Key>>,
     sender: &watch::Sender<Arc<NeighbourTable>>,
 ) -> anyhow::Result<()> {
-    let (connection, handle, mut events) =
+    let (connection, _open, mut events) =
         new_multicast_connection(&[MulticastGroup::Neigh]).context("opening a netlink socket")?;
     let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
-    let mut cache = dump(&handle).await?;
+    let requests = Requests::open()?;
+    let mut cache = answered(dump(&requests.handle)).await??;
     let mut again = tokio::time::interval(ASK_AGAIN);
     again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut asked = BTreeSet::new();
@@ -119,7 +108,7 @@ async fn follow(
         publish(sender, &tracked, &cache);
         let ask = unsettled(&tracked, &cache);
         for key in ask.difference(&asked) {
-            resolve(&handle, *key).await;
+            answered(resolve(&requests.handle, *key)).await?;
         }
         asked.clone_from(&ask);
         tokio::select! {
@@ -128,9 +117,13 @@ async fn follow(
             _ = again.tick(), if !ask.is_empty() => asked.clear(),
             event = events.next() => match event {
                 Some((message, _)) if matches!(message.payload, NetlinkPayload::Overrun(_)) => {
-                    cache = dump(&handle).await?;
+                    cache = answered(dump(&requests.handle)).await??;
                 }
-                Some((message, _)) => apply(&mut cache, message.payload),
+                Some((message, _)) => {
+                    if let NetlinkPayload::InnerMessage(message) = message.payload {
+                        told::of_neighbours(&mut cache, message);
+                    }
+                }
                 None => anyhow::bail!("the netlink socket was closed"),
             },
         }
@@ -167,7 +160,7 @@ async fn dump(handle: &Handle) -> anyhow::Result<Cache> {
         .await
         .context("reading the neighbours")?
     {
-        put(&mut cache, &message);
+        told::of_neighbours(&mut cache, RouteNetlinkMessage::NewNeighbour(message));
     }
     Ok(cache)
 }
@@ -185,64 +178,15 @@ async fn resolve(handle: &Handle, (address, ifindex): Key) {
     }
 }
 
-fn apply(cache: &mut Cache, payload: NetlinkPayload<RouteNetlinkMessage>) {
-    match payload {
-        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(message)) => {
-            put(cache, &message)
-        }
-        NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelNeighbour(message)) => {
-            if let Some(key) = key(&message) {
-                cache.remove(&key);
-            }
-        }
-        _ => {}
-    }
-}
-
-fn put(cache: &mut Cache, message: &NeighbourMessage) {
-    let Some(key) = key(message) else { return };
-    let state = message.header.state;
-    let valid = !matches!(
-        state,
-        NeighbourState::Incomplete | NeighbourState::Failed | NeighbourState::None
-    );
-    let mac = message
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            NeighbourAttribute::LinkLayerAddress(bytes) => {
-                <[u8; 6]>::try_from(bytes.as_slice()).ok().map(Mac)
-            }
-            _ => None,
-        });
-    let settled = valid && state != NeighbourState::Stale;
-    cache.insert(
-        key,
-        Entry {
-            mac: mac.filter(|_| valid),
-            settled,
-        },
-    );
-}
-
-fn key(message: &NeighbourMessage) -> Option<Key> {
-    message
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => {
-                Some((IpAddr::V4(*address), message.header.ifindex))
-            }
-            NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)) => {
-                Some((IpAddr::V6(*address), message.header.ifindex))
-            }
-            _ => None,
-        })
-}
-
 #[cfg(test)]
 mod tests {
+    use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
+
     use super::*;
+
+    fn put(cache: &mut Cache, message: NeighbourMessage) {
+        told::of_neighbours(cache, RouteNetlinkMessage::NewNeighbour(message));
+    }
 
     fn message(state: NeighbourState, mac: Option<[u8; 6]>) -> NeighbourMessage {
         let mut message = NeighbourMessage::default();
@@ -259,7 +203,7 @@ mod tests {
 
     fn after(state: NeighbourState) -> (bool, bool) {
         let mut cache = Cache::new();
-        put(&mut cache, &message(state, Some([2, 0, 0, 0, 0, 9])));
+        put(&mut cache, message(state, Some([2, 0, 0, 0, 0, 9])));
         let key = ("192.0.2.9".parse().unwrap(), 3);
         let asked = !unsettled(&BTreeSet::from([key]), &cache).is_empty();
         (cache[&key].mac.is_some(), asked)
@@ -294,15 +238,10 @@ mod tests {
         let mut cache = Cache::new();
         put(
             &mut cache,
-            &message(NeighbourState::Reachable, Some([2, 0, 0, 0, 0, 9])),
+            message(NeighbourState::Reachable, Some([2, 0, 0, 0, 0, 9])),
         );
-        apply(
-            &mut cache,
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelNeighbour(message(
-                NeighbourState::None,
-                None,
-            ))),
-        );
+        let forgotten = message(NeighbourState::None, None);
+        told::of_neighbours(&mut cache, RouteNetlinkMessage::DelNeighbour(forgotten));
         let key = ("192.0.2.9".parse().unwrap(), 3);
         assert_eq!(
             unsettled(&BTreeSet::from([key]), &cache),

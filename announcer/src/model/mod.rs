@@ -4,13 +4,15 @@
 //! that can be decided on (`convert`), so that nonsense is met in one place. The invariant: an
 //! object that cannot be read is not in the [`World`]; it never stops a watch.
 
+mod announcer;
 mod change;
 mod convert;
 mod world;
 
+pub use announcer::{Interface, XdpState};
 pub use change::{Key, Kind, Object};
 pub use convert::{Unreadable, lbip, lease, namespace, node, policy, service, slice};
 pub use world::{
-    Endpoint, Interface, Lbip, Namespace, Node, Peer, Policy, Readiness, Service, ServicePort,
-    Slice, SlicePort, World, XdpState,
+    Endpoint, Lbip, Namespace, Node, Peer, Policy, Readiness, Service, ServicePort, Slice,
+    SlicePort, World,
 };

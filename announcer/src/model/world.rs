@@ -7,8 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use landfall_bpf_lb::desired::Protocol;
 use landfall_crds::selector::Labels;
 use landfall_crds::{L2AnnouncementPolicySpec, L2AnnouncementPolicyStatus, LoadBalancerIPStatus};
-use serde::{Deserialize, Serialize};
 
+use super::{Interface, XdpState};
 use crate::election::SeenLease;
 use crate::names::{NodeName, PolicyName, ServiceKey, Version};
 
@@ -170,29 +170,4 @@ pub struct Peer {
     pub xdp: XdpState,
     /// It is about to stop.
     pub leaving: bool,
-}
-
-/// An interface that can announce: up, with carrier and an Ethernet address.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Interface {
-    /// Kernel name.
-    pub name: String,
-    /// Ethernet address.
-    pub mac: String,
-    /// Looks like a container's: only a policy that names it may use it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub container: bool,
-}
-
-/// Whether a node's director works.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum XdpState {
-    /// Not asked for.
-    #[default]
-    Off,
-    /// Loaded.
-    Ready,
-    /// Could not be loaded: traffic takes the kernel's path.
-    Failed,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::state::Shared;
-use crate::link::Protocol;
+use crate::link::{FilterCounts, Protocol};
 use crate::wire::Reason;
 
 /// The counters of one interface.
@@ -15,6 +15,7 @@ pub(super) struct Counters {
     pub(super) announced: AtomicU64,
     pub(super) probed: AtomicU64,
     pub(super) conflicts: AtomicU64,
+    pub(super) contested: AtomicU64,
     pub(super) defended: AtomicU64,
     pub(super) unsent: AtomicU64,
     pub(super) receive_errors: AtomicU64,
@@ -29,6 +30,7 @@ impl Default for Counters {
             announced: AtomicU64::new(0),
             probed: AtomicU64::new(0),
             conflicts: AtomicU64::new(0),
+            contested: AtomicU64::new(0),
             defended: AtomicU64::new(0),
             unsent: AtomicU64::new(0),
             receive_errors: AtomicU64::new(0),
@@ -75,6 +77,8 @@ pub struct InterfaceSnapshot {
     pub probed: u64,
     /// Frames in which a foreign host claimed an address of this node.
     pub conflicts: u64,
+    /// Frames in which a foreign host claimed an address that was being probed.
+    pub contested: u64,
     /// Announcements made because of one.
     pub defended: u64,
     /// Announcement and probe frames the kernel did not take.
@@ -108,10 +112,12 @@ pub struct Snapshot {
     pub groups: u64,
     /// Whether the eBPF filter is in place; otherwise the classic one.
     pub by_map: bool,
+    /// Frames the eBPF filter has kept away, by reason, on all interfaces together.
+    pub filtered: Vec<(Reason, u64)>,
 }
 
 pub(super) fn snapshot(shared: &Shared) -> Snapshot {
-    for port in shared.ports.borrow().values() {
+    for port in shared.ports.borrow().ports.values() {
         port.count_dropped();
     }
     let links = Arc::clone(&shared.links.borrow());
@@ -125,9 +131,15 @@ pub(super) fn snapshot(shared: &Shared) -> Snapshot {
     Snapshot {
         interfaces,
         owned: shared.state.borrow().owned.len() as u64,
-        ports: shared.ports.borrow().len() as u64,
+        ports: shared.ports.borrow().ports.len() as u64,
         groups: shared.groups.load(Ordering::Relaxed),
         by_map: shared.by_map.load(Ordering::Relaxed),
+        filtered: shared
+            .filtered
+            .lock()
+            .as_ref()
+            .map(FilterCounts::read)
+            .unwrap_or_default(),
     }
 }
 
@@ -144,6 +156,7 @@ fn read(interface: String, counters: &Counters) -> InterfaceSnapshot {
         announced: load(&counters.announced),
         probed: load(&counters.probed),
         conflicts: load(&counters.conflicts),
+        contested: load(&counters.contested),
         defended: load(&counters.defended),
         unsent: load(&counters.unsent),
         receive_errors: load(&counters.receive_errors),

@@ -15,6 +15,16 @@ pub struct Rate {
 }
 
 impl Rate {
+    /// An equal part of it for each of so many. What one does not use is not another's: whoever floods one network, or
+    /// in one protocol, does not silence the others. After a pause each may catch up as much as one alone.
+    #[must_use]
+    pub(super) fn shared_by(self, parts: u32) -> Self {
+        Self {
+            per_second: self.per_second / parts.max(1),
+            ..self
+        }
+    }
+
     fn cost(self, count: u32) -> Duration {
         Duration::from_secs(1) * count / self.per_second.max(1)
     }
@@ -115,6 +125,14 @@ mod tests {
             })
             .count();
         assert!((99..=100).contains(&admitted), "{admitted} in ten seconds");
+    }
+
+    #[test]
+    fn the_parts_of_a_rate_are_no_more_than_the_whole() {
+        for parts in 1..=20 {
+            assert!(RATE.shared_by(parts).per_second * parts <= RATE.per_second);
+        }
+        assert_eq!(RATE.shared_by(0), RATE);
     }
 
     #[test]

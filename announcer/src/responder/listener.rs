@@ -54,11 +54,12 @@ impl Listener {
         loop {
             match port.socket(self.protocol).receive(&mut frame).await {
                 Ok(length) => {
-                    let now = Instant::now();
-                    self.handle(&frame[..length], &mut out, now);
-                    if let Err(room) = self.frames.admit(self.shared.settings.frames, now) {
+                    let mut now = Instant::now();
+                    while let Err(room) = self.frames.admit(self.shared.share(), now) {
                         tokio::time::sleep_until(room.into()).await;
+                        now = Instant::now();
                     }
+                    self.handle(&frame[..length], &mut out, now);
                 }
                 Err(error) => {
                     count(&self.port.counters.receive_errors);
@@ -84,6 +85,7 @@ impl Listener {
                 mac,
                 interest,
             } => {
+                // Counted by what the address is to us.
                 self.report(address, mac, interest, now);
                 return;
             }
@@ -137,6 +139,7 @@ impl Listener {
     fn report(&mut self, address: IpAddr, mac: Mac, interest: Interest, now: Instant) {
         let ifindex = self.port.ifindex;
         let event = if interest == Interest::Probing {
+            count(&self.port.counters.contested);
             Event::ProbeAnswered {
                 address,
                 ifindex,

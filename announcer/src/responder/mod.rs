@@ -16,6 +16,7 @@
 mod counters;
 mod limit;
 mod listener;
+mod membership;
 mod port;
 mod probing;
 mod state;
@@ -48,7 +49,8 @@ pub struct Settings {
     pub probe: Timing,
     /// Answers to one source.
     pub answers: Rate,
-    /// Frames looked at, for each interface and protocol: what comes faster waits in the kernel, and is dropped there.
+    /// Frames looked at, on all interfaces together, an equal part of them on each socket: what comes faster waits in
+    /// the kernel, and is dropped there. It bounds what a flood costs, whoever it pretends to come from.
     pub frames: Rate,
     /// Which filter the kernel applies before a frame wakes a listener.
     pub filter: Filter,
@@ -73,9 +75,10 @@ impl Default for Settings {
                 per_second: 1_000,
                 burst: 2_000,
             },
+            // Times the 30 µs that a frame may cost: a quarter of one core.
             frames: Rate {
-                per_second: 50_000,
-                burst: 10_000,
+                per_second: 8_000,
+                burst: 2_000,
             },
             filter: Filter::default(),
         }
@@ -156,8 +159,8 @@ impl Responder {
         self.shared.update(|state| state.set_periods(periods));
     }
 
-    /// Asks on these interfaces whether anybody else has the address. For the first claim of an address that nobody
-    /// owned; it takes as long as [`Settings::probe`] says.
+    /// Asks on all of these interfaces whether anybody else has the address. For the first claim of an address that
+    /// nobody owned; it takes as long as [`Settings::probe`] says.
     pub async fn probe(&self, address: IpAddr, interfaces: BTreeSet<IfIndex>) -> ProbeOutcome {
         probing::probe(&self.shared, address, interfaces).await
     }
@@ -171,14 +174,16 @@ impl Responder {
     /// The interfaces on which frames are received now. An owned address whose interface is missing is not answered.
     #[must_use]
     pub fn listening(&self) -> BTreeSet<IfIndex> {
-        self.shared.ports.borrow().keys().copied().collect()
+        self.shared.ports.borrow().ports.keys().copied().collect()
     }
 
     /// Waits until frames are received on the interface. It must be owned or probed on, or it never is.
     pub async fn wait_listening(&self, ifindex: IfIndex) {
         let mut ports = self.shared.ports.subscribe();
         // The sender is in `shared`: it cannot be gone.
-        let _ = ports.wait_for(|ports| ports.contains_key(&ifindex)).await;
+        let _ = ports
+            .wait_for(|listening| listening.ports.contains_key(&ifindex))
+            .await;
     }
 
     /// All counters, for `/metrics`.

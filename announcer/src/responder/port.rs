@@ -51,22 +51,26 @@ impl Port {
     /// Announces an address once.
     pub(super) fn announce(&self, address: IpAddr) {
         for frame in announcement(address).0.into_iter().flatten() {
-            self.send(frame);
+            // The timetable repeats it.
+            let _ = self.send(frame);
         }
     }
 
-    /// Sends a frame nobody asked for. What the kernel does not take is counted and not repeated: the timetable is.
-    pub(super) fn send(&self, unasked: Unasked) {
+    /// Sends a frame nobody asked for. What the kernel does not take is counted and not repeated.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub(super) fn send(&self, unasked: Unasked) -> io::Result<()> {
         let mut frame = buffer();
         let length = unasked.emit(self.mac, &mut frame);
         let (protocol, counter) = self.kind(unasked);
-        match self.socket(protocol).send(&frame[..length]) {
-            Ok(()) => count(counter),
-            Err(error) => {
+        self.socket(protocol)
+            .send(&frame[..length])
+            .inspect(|()| count(counter))
+            .inspect_err(|error| {
                 count(&self.counters.unsent);
                 tracing::debug!(ifindex = self.ifindex, ?unasked, %error, "a frame was not sent");
-            }
-        }
+            })
     }
 
     fn kind(&self, unasked: Unasked) -> (Protocol, &AtomicU64) {

@@ -1,6 +1,9 @@
 //! Carrying out a probe: the pure timetable of [`crate::wire::probe`] on the ports it needs.
+//!
+//! Invariant: an address is only clear when every interface was listened on from before the first question to the end,
+//! and was asked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,7 +11,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::broadcast;
 
 use super::Event;
-use super::state::{Pair, Shared};
+use super::port::Port;
+use super::state::{Listening, Pair, Shared};
 use crate::link::{IfIndex, Mac};
 use crate::wire::announce::question;
 use crate::wire::probe::{Probe, Step};
@@ -28,7 +32,7 @@ pub enum ProbeOutcome {
         /// Who.
         mac: Mac,
     },
-    /// It could not be asked on any of the interfaces: none is usable.
+    /// It could not be asked, or not be listened, on each of the interfaces: nothing is known.
     NotAsked,
 }
 
@@ -36,18 +40,57 @@ pub enum ProbeOutcome {
 struct Asking<'a> {
     shared: &'a Shared,
     pairs: Vec<Pair>,
+    /// Of the state with the address in it.
+    generation: u64,
 }
 
 impl<'a> Asking<'a> {
     fn begin(shared: &'a Shared, pairs: Vec<Pair>) -> Self {
-        shared.update(|state| state.begin_probe(&pairs));
-        Self { shared, pairs }
+        let generation = shared.update(|state| state.begin_probe(&pairs));
+        Self {
+            shared,
+            pairs,
+            generation,
+        }
+    }
+
+    /// Waits until the supervisor has put the address into the filters of every port.
+    async fn heard(&self) -> Option<BTreeMap<IfIndex, Asked>> {
+        let mut listening = self.shared.ports.subscribe();
+        let wait = listening.wait_for(|listening| {
+            let is_open = |pair: &Pair| listening.ports.contains_key(&pair.1);
+            listening.generation >= self.generation && self.pairs.iter().all(is_open)
+        });
+        let listening = tokio::time::timeout(OPENING, wait).await.ok()?.ok()?;
+        let port = |pair: &Pair| Some((pair.1, Asked::not_yet(listening.ports.get(&pair.1)?)));
+        self.pairs.iter().map(port).collect()
+    }
+}
+
+/// A port, and whether a question has left through it.
+struct Asked {
+    port: Arc<Port>,
+    asked: bool,
+}
+
+impl Asked {
+    fn not_yet(port: &Arc<Port>) -> Self {
+        Self {
+            port: Arc::clone(port),
+            asked: false,
+        }
+    }
+
+    /// Whether it is still the one that is listened on.
+    fn is_open(&self, listening: &Listening) -> bool {
+        let now = listening.ports.get(&self.port.ifindex);
+        now.is_some_and(|now| Arc::ptr_eq(now, &self.port))
     }
 }
 
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
-        self.shared.update(|state| state.end_probe(&self.pairs));
+        let _ = self.shared.update(|state| state.end_probe(&self.pairs));
     }
 }
 
@@ -57,38 +100,30 @@ pub(super) async fn probe(
     interfaces: BTreeSet<IfIndex>,
 ) -> ProbeOutcome {
     let mut events = shared.events.subscribe();
-    let _asking = Asking::begin(
-        shared,
-        interfaces
-            .iter()
-            .map(|ifindex| (address, *ifindex))
-            .collect(),
-    );
-    let mut ports = shared.ports.subscribe();
-    let open = ports.wait_for(|ports| interfaces.iter().all(|ifindex| ports.contains_key(ifindex)));
-    // What is not open by then is left out.
-    let _ = tokio::time::timeout(OPENING, open)
-        .await
-        .map(|result| result.map(|_| ()));
+    let pairs = interfaces.iter().map(|ifindex| (address, *ifindex));
+    let asking = Asking::begin(shared, pairs.collect());
+    let Some(mut ports) = asking.heard().await else {
+        return ProbeOutcome::NotAsked;
+    };
     let mut timetable = Probe::new(shared.settings.probe, Instant::now());
-    let mut asked = false;
     loop {
         let until = match timetable.step(Instant::now()) {
             Step::Ask => {
-                for port in shared
-                    .ports
-                    .borrow()
-                    .values()
-                    .filter(|port| interfaces.contains(&port.ifindex))
-                {
-                    port.send(question(address));
-                    asked = true;
+                for Asked { port, asked } in ports.values_mut() {
+                    *asked |= port.send(question(address)).is_ok();
                 }
                 continue;
             }
             Step::Wait(until) => until,
-            Step::Clear if asked => return ProbeOutcome::Clear,
-            Step::Clear => return ProbeOutcome::NotAsked,
+            Step::Clear => {
+                let listening = shared.ports.borrow();
+                let heard = |asked: &Asked| asked.asked && asked.is_open(&listening);
+                return if !ports.is_empty() && ports.values().all(heard) {
+                    ProbeOutcome::Clear
+                } else {
+                    ProbeOutcome::NotAsked
+                };
+            }
         };
         if let Ok(outcome) =
             tokio::time::timeout_at(until.into(), answered(&mut events, address, &interfaces)).await
@@ -121,7 +156,9 @@ async fn answered(
                 return ProbeOutcome::Conflict { ifindex, mac };
             }
             Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
-            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+            // The claim may have been among the events that are lost.
+            Err(broadcast::error::RecvError::Lagged(_)) => return ProbeOutcome::NotAsked,
+            Ok(_) => {}
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -11,8 +11,8 @@ use tokio::sync::{broadcast, watch};
 
 use super::counters::Counters;
 use super::port::Ports;
-use super::{Event, Settings};
-use crate::link::{IfIndex, LinkTable, Mac};
+use super::{Event, Rate, Settings};
+use crate::link::{FilterCounts, IfIndex, LinkTable, Mac};
 use crate::wire::Interest;
 
 /// An address on an interface.
@@ -33,6 +33,8 @@ pub(super) struct State {
     pub(super) periods: Arc<BTreeMap<IpAddr, Duration>>,
     /// How often the session has come back to life.
     pub(super) session: u64,
+    /// Counts the changes.
+    pub(super) generation: u64,
     arrivals: u64,
 }
 
@@ -117,17 +119,30 @@ fn replace<T: PartialEq>(known: &mut Arc<T>, new: T) -> bool {
     changed
 }
 
+/// What the supervisor has brought about.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Listening {
+    /// Every port; the filters of each know what the state of this generation asks for.
+    pub(super) ports: Arc<Ports>,
+    /// Of the state.
+    pub(super) generation: u64,
+}
+
 /// What the handles, the supervisor and the listeners have in common.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) links: watch::Receiver<Arc<LinkTable>>,
     pub(super) state: watch::Sender<State>,
-    pub(super) ports: watch::Sender<Arc<Ports>>,
+    pub(super) ports: watch::Sender<Listening>,
     pub(super) events: broadcast::Sender<Event>,
     pub(super) counters: Mutex<BTreeMap<IfIndex, Arc<Counters>>>,
     pub(super) groups: AtomicU64,
+    /// How many are listened on.
+    pub(super) sockets: AtomicU32,
     pub(super) by_map: AtomicBool,
+    /// What the eBPF filter counts, once it is loaded.
+    pub(super) filtered: Mutex<Option<FilterCounts>>,
     writer: Mutex<()>,
     /// Times are kept as nanoseconds since this one.
     epoch: Instant,
@@ -141,25 +156,38 @@ impl Shared {
             settings,
             links,
             state: watch::channel(State::default()).0,
-            ports: watch::channel(Arc::default()).0,
+            ports: watch::channel(Listening::default()).0,
             events: broadcast::channel(EVENTS).0,
             counters: Mutex::default(),
             groups: AtomicU64::new(0),
+            sockets: AtomicU32::new(0),
             by_map: AtomicBool::new(false),
+            filtered: Mutex::default(),
             writer: Mutex::default(),
             epoch: Instant::now(),
             deadline: AtomicU64::new(0),
         }
     }
 
-    /// Replaces the state by a changed one. The change is made beside it, so that no listener waits for it; where
-    /// nothing has changed nobody is woken.
-    pub(super) fn update(&self, change: impl FnOnce(&mut State) -> bool) {
+    /// Replaces the state by a changed one and returns its generation. The change is made beside it, so that no
+    /// listener waits for it; where nothing has changed nobody is woken.
+    pub(super) fn update(&self, change: impl FnOnce(&mut State) -> bool) -> u64 {
         let _writing = self.writer.lock();
         let mut state = self.state.borrow().clone();
         if change(&mut state) {
+            state.generation += 1;
+            let generation = state.generation;
             self.state.send_replace(state);
+            generation
+        } else {
+            state.generation
         }
+    }
+
+    /// Of the frames this node looks at, those of one socket.
+    pub(super) fn share(&self) -> Rate {
+        let sockets = self.sockets.load(Ordering::Relaxed);
+        self.settings.frames.shared_by(sockets)
     }
 
     /// Sets the deadline; whether the one before had passed.

@@ -13,10 +13,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::listener::Listener;
+use super::membership::Memberships;
 use super::port::Port;
-use super::state::{Pair, Shared, State};
+use super::state::{Listening, Pair, Shared, State};
 use super::{Event, Filter};
-use crate::link::{AddressFilter, GroupSet, Groups, IfIndex, LinkTable, Mac, Membership, Protocol};
+use crate::link::{AddressFilter, FilterCounts, IfIndex, LinkTable, Mac, Protocol};
 use crate::wire::announce::announcement;
 use crate::wire::schedule::{Schedule, Turn};
 
@@ -58,8 +59,7 @@ struct Supervisor {
     open: BTreeMap<IfIndex, Open>,
     openings: u64,
     standing: BTreeMap<Pair, Standing>,
-    needed: GroupSet,
-    groups: Groups,
+    memberships: Memberships,
     schedule: Schedule<Pair>,
     /// `None` where the kernel does not take it.
     filter: Option<AddressFilter>,
@@ -78,8 +78,7 @@ pub(super) async fn run(shared: Arc<Shared>, token: CancellationToken) {
         open: BTreeMap::new(),
         openings: 0,
         standing: BTreeMap::new(),
-        needed: GroupSet::default(),
-        groups: Groups::default(),
+        memberships: Memberships::default(),
         schedule: Schedule::new(shared.settings.pace),
         filter: None,
         retry: None,
@@ -101,7 +100,7 @@ pub(super) async fn run(shared: Arc<Shared>, token: CancellationToken) {
             };
             tokio::select! {
                 () = token.cancelled() => {
-                    shared.ports.send_replace(Arc::default());
+                    shared.ports.send_replace(Listening::default());
                     return;
                 }
                 // The sender is in `shared`: it cannot be gone.
@@ -112,7 +111,10 @@ pub(super) async fn run(shared: Arc<Shared>, token: CancellationToken) {
                 }
                 loaded = &mut filter, if loading => {
                     loading = false;
-                    supervisor.filter = loaded.ok().flatten();
+                    if let Some((filter, counts)) = loaded.ok().flatten() {
+                        supervisor.filter = Some(filter);
+                        *shared.filtered.lock() = Some(counts);
+                    }
                     break;
                 }
                 () = sleep => if supervisor.retry.is_some_and(|time| time <= Instant::now()) { break },
@@ -143,11 +145,9 @@ impl Supervisor {
             .lock()
             .retain(|ifindex, _| links.links.contains_key(ifindex));
         self.stand(state);
+        self.join(links);
         self.narrow();
-        self.shared
-            .groups
-            .store(self.groups.len() as u64, Ordering::Relaxed);
-        self.publish();
+        self.publish(state.generation);
     }
 
     fn open_ports(&mut self, wanted: &BTreeMap<IfIndex, Mac>) {
@@ -225,7 +225,7 @@ impl Supervisor {
         for (&pair, was) in &before {
             let is = standing.get(&pair);
             if is.is_none_or(|is| is.opening != was.opening) {
-                self.leave(pair);
+                self.memberships.remove(pair);
             }
             if is.is_none_or(|is| is.arrival.is_none()) {
                 self.schedule.disarm(pair);
@@ -235,7 +235,7 @@ impl Supervisor {
         for (&pair, is) in &standing {
             let was = before.get(&pair);
             if was.is_none_or(|was| was.opening != is.opening) {
-                self.join(pair);
+                self.memberships.add(pair);
             }
             let frames = announcement(pair.0).1;
             if is.arrival.is_none() || was == Some(is) {
@@ -276,54 +276,47 @@ impl Supervisor {
                 about.entry(*ifindex).or_default().insert(*address);
             }
         }
-        for (ifindex, open) in &mut self.open {
+        let mut deaf = false;
+        self.open.retain(|ifindex, open| {
             let addresses = about.remove(ifindex).unwrap_or_default();
             let wanted = Filtered::About(addresses.clone());
             if open.filtered == wanted {
-                continue;
+                return true;
             }
-            let sockets = open.port.sockets();
-            match sockets
-                .into_iter()
-                .try_for_each(|socket| socket.narrow(&addresses))
-            {
+            let mut sockets = open.port.sockets().into_iter();
+            match sockets.try_for_each(|socket| socket.narrow(&addresses)) {
                 Ok(()) => open.filtered = wanted,
                 Err(error) => {
-                    tracing::warn!(ifindex, %error, "cannot renew the filter of a socket");
+                    tracing::warn!(ifindex, %error, "cannot renew the filter of a socket, opening it anew");
+                    deaf = true;
+                    return false;
                 }
             }
+            true
+        });
+        if deaf {
+            self.retry = Some(Instant::now() + RETRY);
         }
     }
 
-    fn join(&mut self, (address, ifindex): Pair) {
-        let IpAddr::V6(address) = address else { return };
-        let Some(Membership::Join(key)) = self.needed.add(ifindex, address) else {
-            return;
-        };
-        let Err(error) = self.groups.join(key) else {
-            return;
-        };
-        let Some(open) = self
-            .open
-            .get_mut(&ifindex)
-            .filter(|open| !open.all_multicast)
-        else {
-            return;
-        };
-        // An interface without IPv6 of its own: the kernel reports no groups there, but may still hand them over.
-        let all = open
-            .port
-            .socket(Protocol::Ndp)
-            .receive_all_multicast(ifindex);
-        open.all_multicast = all.is_ok();
-        tracing::warn!(ifindex, group = %key.1, %error, all_multicast = open.all_multicast, "cannot join a solicited-node group");
-    }
-
-    fn leave(&mut self, (address, ifindex): Pair) {
-        let IpAddr::V6(address) = address else { return };
-        if let Some(Membership::Leave(key)) = self.needed.remove(ifindex, address) {
-            self.groups.leave(key);
+    /// Joins the groups of what stands. Where that fails, on an interface without IPv6 of its own, the kernel reports
+    /// no groups, but may still hand them over; it is tried again.
+    fn join(&mut self, links: &LinkTable) {
+        let failed = self.memberships.settle(self.open.keys().copied(), links);
+        for (ifindex, (key, error)) in failed {
+            self.retry = Some(Instant::now() + RETRY);
+            let Some(open) = self.open.get_mut(&ifindex) else {
+                continue;
+            };
+            if open.all_multicast {
+                continue;
+            }
+            let socket = open.port.socket(Protocol::Ndp);
+            open.all_multicast = socket.receive_all_multicast(ifindex).is_ok();
+            tracing::warn!(ifindex, group = %key.1, %error, all_multicast = open.all_multicast, "cannot join a solicited-node group");
         }
+        let groups = self.memberships.len() as u64;
+        self.shared.groups.store(groups, Ordering::Relaxed);
     }
 
     /// Sends the announcements that are due; says when to come back. While the session is not alive nothing is due:
@@ -345,27 +338,32 @@ impl Supervisor {
         self.retry
     }
 
-    fn publish(&self) {
+    /// Says which ports are open, and that what this state asks for is in place on them.
+    fn publish(&self, generation: u64) {
         self.shared.ports.send_if_modified(|published| {
-            let same = published.len() == self.open.len()
+            let same = published.ports.len() == self.open.len()
                 && published
+                    .ports
                     .values()
                     .zip(self.open.values())
                     .all(|(a, b)| Arc::ptr_eq(a, &b.port));
             if !same {
-                *published = Arc::new(
-                    self.open
-                        .iter()
-                        .map(|(ifindex, open)| (*ifindex, Arc::clone(&open.port)))
-                        .collect(),
-                );
+                let ports = self
+                    .open
+                    .iter()
+                    .map(|(ifindex, open)| (*ifindex, Arc::clone(&open.port)));
+                published.ports = Arc::new(ports.collect());
             }
-            !same
+            let sockets = 2 * u32::try_from(self.open.len()).unwrap_or(u32::MAX / 2);
+            self.shared.sockets.store(sockets, Ordering::Relaxed);
+            let new = published.generation != generation;
+            published.generation = generation;
+            new || !same
         });
     }
 }
 
-fn load_filter(wanted: Filter) -> Option<AddressFilter> {
+fn load_filter(wanted: Filter) -> Option<(AddressFilter, FilterCounts)> {
     if wanted == Filter::Classic {
         return None;
     }

@@ -2,18 +2,26 @@
 
 #![allow(dead_code, reason = "each test binary uses the part it needs")]
 
+mod capture;
+mod node;
+mod xdp;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::net::IpAddr;
 use std::process::Output;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use landfall_announcer::link::{self, AddressFilter, IfIndex, LinkTable, Mac};
-use landfall_announcer::responder::{Filter, Responder, Settings};
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use landfall_announcer::link::{self, IfIndex, Mac};
+use landfall_announcer::wire::schedule::Pace;
+
+#[allow(unused_imports, reason = "each test binary uses the part it needs")]
+pub(crate) use self::{
+    capture::Capture,
+    node::Node,
+    xdp::{Attached, Xdp, beside, beside_xdp},
+};
 
 /// How long a test waits for what it expects.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -75,6 +83,15 @@ impl Segment {
         ));
         self.ip("switch", &format!("link set {port} master br0 up"));
         self.ip(name, &format!("link set {interface} up"));
+        // The bridge learns of the carrier a moment later, and drops what comes before.
+        let deadline = Instant::now() + PATIENCE;
+        while !self
+            .bridge("switch", &format!("link show dev {port}"))
+            .contains("state forwarding")
+        {
+            assert!(Instant::now() < deadline, "{port} does not forward");
+            std::thread::yield_now();
+        }
     }
 
     /// The namespace of a host.
@@ -87,6 +104,11 @@ impl Segment {
         run(&format!("ip -n {} {arguments}", self.name(name)))
     }
 
+    /// Runs `bridge` in the namespace of a host; it must succeed.
+    pub(crate) fn bridge(&self, name: &str, arguments: &str) -> String {
+        run(&format!("bridge -n {} {arguments}", self.name(name)))
+    }
+
     /// Runs a command in the namespace of a host, without blocking the runtime, and returns what came of it.
     pub(crate) async fn exec(&self, name: &str, command: &str) -> Output {
         let mut words = command.split_whitespace();
@@ -97,6 +119,18 @@ impl Segment {
             .output()
             .await
             .unwrap()
+    }
+
+    /// Asks with a tool until the answer comes; what the tool said of it.
+    pub(crate) async fn answered(&self, name: &str, command: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let output = self.exec(name, command).await;
+            if output.status.success() {
+                return text(&output).to_lowercase();
+            }
+            assert!(Instant::now() < deadline, "{command}: {}", text(&output));
+        }
     }
 
     /// Sends frames as they are from the `eth0` of a host, on a thread of its own.
@@ -126,7 +160,7 @@ impl Drop for Segment {
     }
 }
 
-fn send_all(frames: &[Vec<u8>]) {
+pub(crate) fn send_all(frames: &[Vec<u8>]) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -143,64 +177,11 @@ fn send_all(frames: &[Vec<u8>]) {
     }
 }
 
-/// A responder in the node's namespace, with what it needs.
-pub(crate) struct Node {
-    pub(crate) responder: Responder,
-    pub(crate) links: watch::Receiver<Arc<LinkTable>>,
-    pub(crate) token: CancellationToken,
-}
-
-impl Node {
-    pub(crate) async fn start() -> Self {
-        Self::with(Settings::default()).await
-    }
-
-    pub(crate) async fn with(settings: Settings) -> Self {
-        let token = CancellationToken::new();
-        let (links, _) = link::monitor(token.clone());
-        let responder = Responder::start(settings, links.clone(), token.clone());
-        let mut node = Self {
-            responder,
-            links,
-            token,
-        };
-        node.link("eth0").await;
-        node.live();
-        if settings.filter == Filter::Best && AddressFilter::load().is_ok() {
-            let in_place = || node.responder.counters().by_map;
-            eventually("the eBPF filter is in place", in_place).await;
-        }
-        node
-    }
-
-    pub(crate) fn live(&self) {
-        self.responder
-            .set_deadline(Instant::now() + Duration::from_secs(600));
-    }
-
-    /// The index of an interface, once it has carrier.
-    pub(crate) async fn link(&mut self, name: &str) -> IfIndex {
-        let find = |table: &Arc<LinkTable>| {
-            table
-                .links
-                .values()
-                .find(|link| link.name == name && link.usable().is_ok())
-                .map(|link| link.index)
-        };
-        let table =
-            tokio::time::timeout(PATIENCE, self.links.wait_for(|table| find(table).is_some()))
-                .await
-                .unwrap()
-                .unwrap();
-        find(&table).unwrap()
-    }
-
-    /// Owns exactly these addresses on one interface, and listens there.
-    pub(crate) async fn own(&self, ifindex: IfIndex, addresses: &[&str]) {
-        self.responder.set_owned(owned(ifindex, addresses));
-        tokio::time::timeout(PATIENCE, self.responder.wait_listening(ifindex))
-            .await
-            .unwrap();
+/// Nothing is said again.
+pub(crate) fn said_once() -> Pace {
+    Pace {
+        repeats: 0,
+        ..Pace::default()
     }
 }
 
@@ -251,6 +232,11 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "still not so: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Waits for what will come, but not for ever.
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.unwrap()
 }
 
 /// Waits until something has held for so long.

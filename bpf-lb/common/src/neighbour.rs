@@ -85,6 +85,36 @@ pub const ADDRESSES: &str = "LF_ADDRESSES";
 /// Name of the program.
 pub const FILTER: &str = "landfall_filter";
 
+/// Name of the map that counts the frames left out, by [`LeftOut`].
+pub const LEFT_OUT: &str = "LF_LEFT_OUT";
+
+/// Why a frame was left out.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeftOut {
+    /// It had a VLAN tag.
+    Tagged,
+    /// Unicast to another Ethernet address.
+    ToOthers,
+    /// Sent by this host.
+    Outgoing,
+    /// Neither an ARP packet nor a neighbour message.
+    NotNeighbour,
+    /// About addresses that are not in the map.
+    NotKnown,
+}
+
+impl LeftOut {
+    /// Every reason, each at the position of its number.
+    pub const ALL: [Self; 5] = [
+        Self::Tagged,
+        Self::ToOthers,
+        Self::Outgoing,
+        Self::NotNeighbour,
+        Self::NotKnown,
+    ];
+}
+
 /// A frame that is read a word at a time; each as it lies there.
 pub trait Words {
     /// One byte.
@@ -205,6 +235,13 @@ mod tests {
         concerns(frame, |address| {
             [Address::v4(MINE), Address::v6(MINE6)].contains(&address)
         })
+    }
+
+    #[test]
+    fn every_reason_is_at_the_position_of_its_number() {
+        for (position, reason) in LeftOut::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, position);
+        }
     }
 
     #[test]

@@ -2,14 +2,14 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use etherparse::icmpv6::Icmpv6PayloadSlice;
+use etherparse::icmpv6::{Icmpv6PayloadSlice, NdpOptionSlice};
 use etherparse::{Icmpv6Type, NetSlice, SlicedPacket, TransportSlice};
 use proptest::prelude::*;
 
 use super::*;
 use crate::wire::arp::{Arp, Operation};
 use crate::wire::ethernet::Frame;
-use crate::wire::ndp::{Message, Ndp, solicited_node};
+use crate::wire::ndp::{ALL_NODES, Message, Ndp, solicited_node};
 
 fn macs() -> impl Strategy<Value = Mac> {
     any::<[u8; 6]>().prop_map(Mac)
@@ -60,7 +60,7 @@ fn messages() -> impl Strategy<Value = Message> {
     ]
 }
 
-fn ndps() -> impl Strategy<Value = Ndp> {
+fn between_hosts() -> impl Strategy<Value = Ndp> {
     (unicast(), unicast(), unicast(), messages()).prop_map(
         |(source, destination, target, message)| Ndp {
             source,
@@ -69,6 +69,49 @@ fn ndps() -> impl Strategy<Value = Ndp> {
             message,
         },
     )
+}
+
+/// Messages between hosts, to groups, and from hosts without an address: all that RFC 4861 §7.1 lets pass.
+fn ndps() -> impl Strategy<Value = Ndp> {
+    prop_oneof![
+        2 => between_hosts(),
+        1 => between_hosts().prop_map(to_a_group),
+        1 => between_hosts().prop_map(without_a_source),
+    ]
+}
+
+fn to_a_group(ndp: Ndp) -> Ndp {
+    let (destination, message) = match ndp.message {
+        solicitation @ Message::Solicitation { .. } => (solicited_node(ndp.target), solicitation),
+        Message::Advertisement {
+            router,
+            overrides,
+            mac,
+            ..
+        } => {
+            let advertisement = Message::Advertisement {
+                router,
+                solicited: false,
+                overrides,
+                mac,
+            };
+            (ALL_NODES, advertisement)
+        }
+    };
+    Ndp {
+        destination,
+        message,
+        ..ndp
+    }
+}
+
+fn without_a_source(ndp: Ndp) -> Ndp {
+    Ndp {
+        source: Ipv6Addr::UNSPECIFIED,
+        destination: solicited_node(ndp.target),
+        message: Message::Solicitation { mac: None },
+        ..ndp
+    }
 }
 
 proptest! {
@@ -115,12 +158,25 @@ proptest! {
         prop_assert_eq!((ip.header().source_addr(), ip.header().destination_addr(), ip.header().hop_limit()), (ndp.source, ndp.destination, 255));
         let Some(TransportSlice::Icmpv6(icmp)) = packet.transport else { panic!("not ICMPv6") };
         prop_assert!(icmp.is_checksum_valid(ndp.source.octets(), ndp.destination.octets()));
-        let target = match icmp.payload_slice().unwrap() {
-            Icmpv6PayloadSlice::NeighborSolicitation(read) => read.target_address(),
-            Icmpv6PayloadSlice::NeighborAdvertisement(read) => read.target_address(),
+        let (target, options) = match icmp.payload_slice().unwrap() {
+            Icmpv6PayloadSlice::NeighborSolicitation(read) => (read.target_address(), read.options_iterator()),
+            Icmpv6PayloadSlice::NeighborAdvertisement(read) => (read.target_address(), read.options_iterator()),
             other => panic!("{other:?}"),
         };
         prop_assert_eq!(target, ndp.target);
+        let read: Vec<(bool, Vec<u8>)> = options
+            .map(|option| match option.unwrap() {
+                NdpOptionSlice::SourceLinkLayerAddress(read) => (false, read.link_layer_address().to_vec()),
+                NdpOptionSlice::TargetLinkLayerAddress(read) => (true, read.link_layer_address().to_vec()),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let (is_target, mac) = match ndp.message {
+            Message::Solicitation { mac } => (false, mac),
+            Message::Advertisement { mac, .. } => (true, mac),
+        };
+        let written: Vec<_> = mac.into_iter().map(|mac| (is_target, mac.0.to_vec())).collect();
+        prop_assert_eq!(read, written);
         if let Message::Advertisement { router, solicited, overrides, .. } = ndp.message {
             let Icmpv6Type::NeighborAdvertisement(flags) = icmp.icmp_type() else { panic!("not an advertisement") };
             prop_assert_eq!((flags.router, flags.solicited, flags.r#override), (router, solicited, overrides));
@@ -198,4 +254,68 @@ fn the_solicited_node_group_takes_the_last_three_bytes() {
         crate::wire::ndp::group_mac(group),
         Mac([0x33, 0x33, 0xff, 0x56, 0x78, 0x9a])
     );
+}
+
+/// The payload of a golden frame.
+fn payload(frame: &str) -> Vec<u8> {
+    let frame = bytes(frame);
+    Frame::parse(&frame).unwrap().payload.to_vec()
+}
+
+#[test]
+fn the_golden_arp_packets_say_this() {
+    let (nobody, vip, client) = (
+        Ipv4Addr::UNSPECIFIED,
+        Ipv4Addr::new(192, 0, 2, 100),
+        Ipv4Addr::new(192, 0, 2, 200),
+    );
+    let (request, reply) = (Operation::Request, Operation::Reply);
+    for (frame, operation, sender_mac, sender, target_mac, target) in [
+        (ARP_REQUEST, request, CLIENT, client, Mac::ZERO, vip),
+        (ARP_REPLY, reply, ME, vip, CLIENT, client),
+        (ARP_PROBE, request, ME, nobody, Mac::ZERO, vip),
+        (GRATUITOUS_REQUEST, request, ME, vip, Mac::ZERO, vip),
+        (GRATUITOUS_REPLY, reply, ME, vip, ME, vip),
+    ] {
+        let said = Arp {
+            operation,
+            sender_mac,
+            sender,
+            target_mac,
+            target,
+        };
+        assert_eq!(Arp::parse(&payload(frame)), Ok(said));
+    }
+}
+
+#[test]
+fn the_golden_neighbour_messages_say_this() {
+    let address = |text: &str| -> Ipv6Addr { text.parse().unwrap() };
+    let (vip, client, group) = (
+        address(V6),
+        address("2001:db8::c1"),
+        address("ff02::1:ff00:64"),
+    );
+    let ask = |mac| Message::Solicitation { mac };
+    let tell = |solicited| Message::Advertisement {
+        router: false,
+        solicited,
+        overrides: true,
+        mac: Some(ME),
+    };
+    for (frame, source, destination, message) in [
+        (SOLICITATION, client, group, ask(Some(CLIENT))),
+        (UNICAST_SOLICITATION, client, vip, ask(None)),
+        (DAD, Ipv6Addr::UNSPECIFIED, group, ask(None)),
+        (ADVERTISEMENT, vip, client, tell(true)),
+        (ADVERTISEMENT_TO_ALL, vip, ALL_NODES, tell(false)),
+    ] {
+        let said = Ndp {
+            source,
+            destination,
+            target: vip,
+            message,
+        };
+        assert_eq!(Ndp::parse(&payload(frame)), Ok(said));
+    }
 }
