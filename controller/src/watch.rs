@@ -464,15 +464,19 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    #[test]
-    fn an_object_that_cannot_be_decoded_is_told_of_once_and_leaves_what_was_known() {
-        let settings = Settings {
+    fn settings() -> Settings {
+        Settings {
             default_class: true,
             lease: None,
             identity: String::new(),
             parallel: 1,
             orphan_grace: std::time::Duration::ZERO,
-        };
+        }
+    }
+
+    #[test]
+    fn an_object_that_cannot_be_decoded_is_told_of_once_and_leaves_what_was_known() {
+        let settings = settings();
         let pool = |version: &str, priority: serde_json::Value| {
             serde_json::from_value::<DeserializeGuard<LoadBalancerIPPool>>(json!({
                 "apiVersion": "landfall.dev/v1alpha1", "kind": "LoadBalancerIPPool",
@@ -508,13 +512,7 @@ mod tests {
 
     #[test]
     fn a_service_is_read_again_when_its_gateway_appears_changes_or_goes() {
-        let settings = Settings {
-            default_class: true,
-            lease: None,
-            identity: String::new(),
-            parallel: 1,
-            orphan_grace: std::time::Duration::ZERO,
-        };
+        let settings = settings();
         let service: DeserializeGuard<Service> = serde_json::from_value(json!({
             "apiVersion": "v1", "kind": "Service",
             "metadata": {"name": "s", "namespace": "n", "uid": "u", "resourceVersion": "1",
@@ -555,13 +553,7 @@ mod tests {
 
     #[test]
     fn a_record_that_cannot_be_decoded_keeps_its_address_until_it_goes() {
-        let settings = Settings {
-            default_class: true,
-            lease: None,
-            identity: String::new(),
-            parallel: 1,
-            orphan_grace: std::time::Duration::ZERO,
-        };
+        let settings = settings();
         let record = |name: &str, spec: serde_json::Value| {
             serde_json::from_value::<DeserializeGuard<LoadBalancerIP>>(json!({
                 "apiVersion": "landfall.dev/v1alpha1", "kind": "LoadBalancerIP",
