@@ -341,16 +341,16 @@ impl Watch {
                     self.event(event, &mut listed, &mut first);
                 }
                 Ok(None) => return,
-                Err(error) if first && self.kind == GATEWAYS && is_absent(&error) => {
-                    tracing::info!(
-                        "this cluster has no Gateways; they are looked for again and again"
-                    );
-                    self.readiness
-                        .ready_without(self.kind, "the Gateway API is not installed");
-                    self.synced.send_modify(|count| *count += 1);
-                    first = false;
+                Err(error) if self.kind == GATEWAYS && is_absent(&error) => {
+                    if std::mem::take(&mut first) {
+                        tracing::info!(
+                            "this cluster has no Gateways; they are looked for again and again"
+                        );
+                        self.readiness
+                            .ready_without(self.kind, "the Gateway API is not installed");
+                        self.synced.send_modify(|count| *count += 1);
+                    }
                 }
-                Err(error) if self.kind == GATEWAYS && is_absent(&error) => {}
                 Err(error) => {
                     tracing::warn!(kind = self.kind, %error, "the watch is tried again");
                     // A picture once complete stays usable; it is made whole when the watch is back.

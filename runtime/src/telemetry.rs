@@ -93,10 +93,14 @@ impl Level {
     }
 
     fn set(&self, level: &str) {
-        match filter(level).map(|filter| self.handle.reload(filter)) {
-            Ok(Ok(())) => tracing::info!(level, "log level changed"),
-            Ok(Err(error)) => tracing::warn!(level, %error, "log level not changed"),
-            Err(error) => tracing::warn!(level, %error, "log level not changed"),
+        let changed = filter(level).map_err(|error| error.to_string());
+        let changed = changed.and_then(|filter| {
+            let reloaded = self.handle.reload(filter);
+            reloaded.map_err(|error| error.to_string())
+        });
+        match changed {
+            Ok(()) => tracing::info!(level, "log level changed"),
+            Err(error) => tracing::warn!(level, error, "log level not changed"),
         }
     }
 }

@@ -18,9 +18,7 @@ pub(crate) struct Program {
 impl Program {
     /// Starts one under the rights of its ServiceAccount.
     pub(crate) fn start(cluster: &Cluster, name: &str, flags: &[&str]) -> Self {
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
+        let port = landfall_e2e::control_plane::free_port().unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_landfall-controller"))
             .env("KUBECONFIG", cluster.kubeconfig())
             .env("POD_NAME", name)

@@ -87,15 +87,11 @@ impl Election {
             }
             Event::SessionLost => self.own = None,
             Event::LeaseSeen(node, lease) => {
-                self.inquiries
-                    .entry(node.clone())
-                    .and_modify(Inquiry::succeeded);
+                self.heard_of(&node);
                 self.sessions.observe(node, lease, now);
             }
             Event::LeaseGone(node) => {
-                self.inquiries
-                    .entry(node.clone())
-                    .and_modify(Inquiry::succeeded);
+                self.heard_of(&node);
                 self.sessions.gone(&node, now);
             }
             Event::RecordSeen(address, record) => self.take_record(address, record, false),
@@ -115,9 +111,7 @@ impl Election {
             }
             Event::Failed(address) => self.settled(address, now, false),
             Event::Inquired(node, session, lease) => {
-                self.inquiries
-                    .entry(node.clone())
-                    .and_modify(Inquiry::succeeded);
+                self.heard_of(&node);
                 self.sessions.inquired(&node, &session, lease, now);
             }
             Event::InquiryEnded(node) => {
@@ -129,6 +123,13 @@ impl Election {
             Event::Probed(address, outcome) => self.probed(address, outcome, now),
             Event::Contests(contests) => self.take_contests(contests),
             Event::Leaving => self.leaving = true,
+        }
+    }
+
+    /// What a node's Lease says now is known: the next question about it is a new one.
+    fn heard_of(&mut self, node: &NodeName) {
+        if let Some(inquiry) = self.inquiries.get_mut(node) {
+            inquiry.failures = 0;
         }
     }
 
@@ -264,11 +265,6 @@ impl Entry {
 }
 
 impl Inquiry {
-    /// What the Lease says now is known: the next question is a new one.
-    fn succeeded(&mut self) {
-        self.failures = 0;
-    }
-
     fn ended(&mut self, settings: &Settings, now: Now) {
         self.under_way = false;
         self.retry_at = now + pause(settings, self.failures);
