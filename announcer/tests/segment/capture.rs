@@ -1,12 +1,18 @@
 //! What passes an interface, as the kernel saw it.
 
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use landfall_announcer::link::Mac;
 use nix::sys::socket;
 
-use super::{Segment, enter};
+use super::{PATIENCE, Segment, enter};
+
+/// The time now, as a capture has it.
+pub(crate) fn clock() -> Duration {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.unwrap()
+}
 
 /// What passes the interfaces of a namespace, with the kernel's own times.
 pub(crate) struct Capture {
@@ -22,12 +28,34 @@ impl Capture {
             let flags = socket::SockFlag::SOCK_NONBLOCK | socket::SockFlag::SOCK_CLOEXEC;
             let all = socket::SockProtocol::EthAll;
             let kind = socket::SockType::Raw;
-            socket::socket(socket::AddressFamily::Packet, kind, flags, all).unwrap()
+            let socket = socket::socket(socket::AddressFamily::Packet, kind, flags, all).unwrap();
+            socket::setsockopt(&socket, socket::sockopt::ReceiveTimestampns, &true).unwrap();
+            socket::setsockopt(&socket, socket::sockopt::RcvBufForce, &(64 << 20)).unwrap();
+            let mut capture = Self { socket };
+            capture.until_stamped();
+            capture
         };
-        let socket = std::thread::spawn(open).join().unwrap();
-        socket::setsockopt(&socket, socket::sockopt::ReceiveTimestampns, &true).unwrap();
-        socket::setsockopt(&socket, socket::sockopt::RcvBufForce, &(64 << 20)).unwrap();
-        Self { socket }
+        std::thread::spawn(open).join().unwrap()
+    }
+
+    /// Waits until the kernel stamps frames when they pass: it begins a moment after the first socket wants it, and until
+    /// then they are stamped when they are read.
+    fn until_stamped(&mut self) {
+        let probe = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            probe.send_to(&[0], "127.0.0.1:9").unwrap();
+            let passed = clock();
+            std::thread::sleep(Duration::from_millis(1));
+            if self
+                .sent_by(Mac::ZERO)
+                .iter()
+                .any(|(time, _)| *time <= passed)
+            {
+                return;
+            }
+            assert!(Instant::now() < deadline, "frames are not stamped");
+        }
     }
 
     /// The frames since the last call that this host has sent, with the time each was seen.
