@@ -14,13 +14,13 @@ use landfall_runtime::admin::{self, Admin};
 use landfall_runtime::readiness::Readiness;
 use parking_lot::Mutex;
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::{self, Brain, Parts, Summary};
 use crate::cluster::{WatchErrors, Writer, watch_all};
 use crate::dataplane::director::{self, DirectorView};
-use crate::link::{LinkTable, Neighbours, monitor};
+use crate::link::{Neighbours, monitor};
 use crate::metrics::{self, Sources};
 use crate::responder::{self, Responder};
 use crate::session::{Clock, Guard, Session};
@@ -54,7 +54,7 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
 
     let (mut links, _links_task) = monitor(end.clone());
     let (neighbours, _neighbours_task) = Neighbours::start(end.clone());
-    let responder = answering(links.clone(), end.clone()).await?;
+    let responder = Responder::start(responder::Settings::default(), links.clone(), end.clone());
 
     let sources = Sources {
         summary: summary.clone(),
@@ -139,31 +139,6 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
     }
     tracing::info!("stopped");
     Ok(())
-}
-
-/// Starts the responder on a thread of its own, so that a question waits for nothing else that this process is busy with.
-async fn answering(
-    links: watch::Receiver<Arc<LinkTable>>,
-    end: CancellationToken,
-) -> anyhow::Result<Responder> {
-    let (started, responder) = oneshot::channel();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime that answers")?;
-    let work = move || {
-        runtime.block_on(async {
-            let responder = Responder::start(responder::Settings::default(), links, end.clone());
-            // Whoever waited for it is gone only when the process is about to end.
-            let _ = started.send(responder);
-            end.cancelled().await;
-        });
-    };
-    std::thread::Builder::new()
-        .name("answers".into())
-        .spawn(work)
-        .context("starting the thread that answers")?;
-    responder.await.context("the thread that answers ended")
 }
 
 async fn client() -> anyhow::Result<Client> {

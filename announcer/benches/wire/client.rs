@@ -1,70 +1,58 @@
-//! The client: a thread in a namespace of its own that asks, while the thread it was called from answers.
+//! The client: a thread in a namespace of its own that asks.
 
 use std::time::{Duration, Instant};
 
-use landfall_announcer::link::{PacketSocket, Protocol};
+use landfall_announcer::link::{PacketSocket, Protocol, Stop};
 
 use crate::questions::Family;
-use crate::segment::{self, Segment};
+use crate::segment::{self, Cpu, Segment};
 
-/// Before an answer that has not come counts as lost.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Before a client that waits for an answer has lost it.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What came of it.
 pub(crate) struct Run<T> {
     pub(crate) outcome: T,
-    /// Time the calling thread, the responder's, has spent on a processor.
+    /// Time the threads in the node's namespace have spent on a processor.
     pub(crate) cpu: Duration,
 }
 
-/// Runs `body` with the client's socket, and measures this thread meanwhile.
+/// Runs `body` with the client's socket, and measures the node meanwhile, in whose namespace the caller is.
 pub(crate) async fn run<T: Send + 'static>(
     segment: &Segment,
     protocol: Protocol,
-    body: impl AsyncFnOnce(&mut Client) -> T + Send + 'static,
+    body: impl FnOnce(&mut Client) -> T + Send + 'static,
 ) -> Run<T> {
     let namespace = segment.name("client");
     let (done, finished) = tokio::sync::oneshot::channel();
-    let cpu = thread_cpu();
+    let cpu = Cpu::now();
     std::thread::spawn(move || {
         segment::enter(&namespace);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        let outcome = runtime.block_on(async {
-            let index = nix::net::if_::if_nametoindex("eth0").unwrap();
-            let socket = PacketSocket::open(index, protocol).unwrap();
-            let mut client = Client {
-                socket,
-                buffer: [0; 2_048],
-            };
-            body(&mut client).await
-        });
-        assert!(done.send(outcome).is_ok());
+        let index = nix::net::if_::if_nametoindex("eth0").unwrap();
+        let mut client = Client {
+            socket: PacketSocket::open(index, protocol).unwrap(),
+            never: Stop::new().unwrap(),
+            buffer: [0; 2_048],
+        };
+        assert!(done.send(body(&mut client)).is_ok());
     });
-    let outcome = finished.await.unwrap();
+    let outcome = tokio::time::timeout(PATIENCE, finished).await;
     Run {
-        outcome,
-        cpu: thread_cpu() - cpu,
+        outcome: outcome.expect("an answer was lost").unwrap(),
+        cpu: cpu.elapsed(),
     }
-}
-
-/// Time this thread, and nobody else, has spent on a processor.
-pub(crate) fn thread_cpu() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    Duration::from_nanos(text.split_whitespace().next().unwrap().parse().unwrap())
 }
 
 pub(crate) struct Client {
     socket: PacketSocket,
+    never: Stop,
     buffer: [u8; 2_048],
 }
 
 impl Client {
     /// Asks the questions of the lists in turn, at a pace, each as often as `rate` a second, and awaits each answer: the
     /// microseconds it took, by list.
-    pub(crate) async fn ask<const N: usize>(
+    pub(crate) fn ask<const N: usize>(
         &mut self,
         family: Family,
         lists: &[Vec<Vec<u8>>; N],
@@ -78,7 +66,7 @@ impl Client {
                 pace.wait();
                 let sent = Instant::now();
                 self.socket.send(question).unwrap();
-                self.answer(family, Some(question)).await;
+                self.answer(family, Some(question));
                 latencies.push(sent.elapsed().as_nanos() as f64 / 1_000.0);
             }
         }
@@ -95,7 +83,7 @@ impl Client {
     }
 
     /// Keeps so many questions under way until all are answered: how long that took.
-    pub(crate) async fn flood(
+    pub(crate) fn flood(
         &mut self,
         family: Family,
         questions: &[Vec<u8>],
@@ -105,25 +93,22 @@ impl Client {
         let mut answered = 0;
         for (number, question) in questions.iter().enumerate() {
             while number - answered >= window {
-                self.answer(family, None).await;
+                self.answer(family, None);
                 answered += 1;
             }
             self.socket.send(question).unwrap();
         }
         while answered < questions.len() {
-            self.answer(family, None).await;
+            self.answer(family, None);
             answered += 1;
         }
         began.elapsed()
     }
 
-    async fn answer(&mut self, family: Family, question: Option<&[u8]>) {
+    fn answer(&mut self, family: Family, question: Option<&[u8]>) {
         loop {
-            let received = self.socket.receive(&mut self.buffer);
-            let length = tokio::time::timeout(PATIENCE, received)
-                .await
-                .expect("an answer was lost")
-                .unwrap();
+            let received = self.socket.receive(&mut self.buffer, &self.never);
+            let length = received.unwrap().unwrap();
             if (family.answers)(&self.buffer[..length], question) {
                 return;
             }

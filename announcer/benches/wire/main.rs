@@ -21,7 +21,7 @@ mod segment;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use landfall_announcer::responder::{Filter, Rate, Settings};
+use landfall_announcer::responder::{Filter, Settings};
 use landfall_announcer::wire::schedule::Pace;
 
 use client::Run;
@@ -55,23 +55,17 @@ fn main() {
 
 /// Nothing is held back, and the announcements, which are not what is measured, leave at once and once.
 fn settings(filter: Filter) -> Settings {
-    let unlimited = Rate {
-        per_second: 10_000_000,
-        burst: 1_000_000,
-    };
     let pace = Pace {
         repeats: 0,
         interval: Duration::from_secs(1),
         frames_per_second: 1_000_000,
         burst: 100_000,
     };
-    Settings {
-        answers: unlimited,
-        frames: unlimited,
+    segment::unlimited(Settings {
         pace,
         filter,
         ..Settings::default()
-    }
+    })
 }
 
 /// Owns so many addresses of each family, and has announced them.
@@ -114,8 +108,7 @@ async fn classic(segment: &Segment, figures: &mut Figures) {
     }
 }
 
-const CPU: &str =
-    "CPU time of the responder's thread, its sends through veth and bridge included, by the frames";
+const CPU: &str = "CPU time of all threads of the node, their sends through veth and bridge included, by the frames";
 
 fn microseconds(cpu: Duration, frames: usize) -> f64 {
     cpu.as_nanos() as f64 / frames as f64 / 1_000.0
@@ -135,7 +128,7 @@ async fn paced(
         many(family, count, 0, owned),
         vec![(family.ask_kernel)(); frames],
     ];
-    let body = async move |client: &mut client::Client| client.ask(family, &lists, rate).await;
+    let body = move |client: &mut client::Client| client.ask(family, &lists, rate);
     let Run {
         outcome: [ours, kernel],
         cpu,
@@ -166,11 +159,11 @@ async fn flat_out(segment: &Segment, figures: &mut Figures, family: Family, owne
         many(family, batch, 0, owned),
         vec![(family.ask_kernel)(); frames],
     );
-    let body = async move |client: &mut client::Client| {
+    let body = move |client: &mut client::Client| {
         let mut rates = [Vec::new(), Vec::new()];
         for _ in 0..rounds {
             for (questions, rates) in [&ours, &kernel].into_iter().zip(&mut rates) {
-                let took = client.flood(family, questions, WINDOW).await;
+                let took = client.flood(family, questions, WINDOW);
                 rates.push(frames as f64 / took.as_secs_f64());
             }
         }
@@ -196,7 +189,7 @@ async fn flat_out(segment: &Segment, figures: &mut Figures, family: Family, owne
     );
     let cost = microseconds(cpu, frames * rounds);
     figures.one(&name("CPU per answered frame"), "us/frame", CPU, cost);
-    let method = "answered frames by the CPU time of the responder's thread: what one core would answer if nobody else needed it";
+    let method = "answered frames by the CPU time of all threads of the node: what one core would answer if nobody else needed it";
     figures.one(&name("answers on one core"), "frames/s", method, 1e6 / cost);
 }
 
@@ -210,7 +203,7 @@ async fn foreign(
 ) {
     let (rate, count) = (2_000, 3_000);
     let questions = many(family, count, FOREIGN, 10_000);
-    let body = async move |client: &mut client::Client| client.shout(&questions, rate);
+    let body = move |client: &mut client::Client| client.shout(&questions, rate);
     let run = client::run(segment, family.protocol, body).await;
     let family = family.name;
     let name =

@@ -3,18 +3,22 @@
 //! A socket is made without a protocol, given its filter, and only then bound: nothing of another interface can be in
 //! its queue. The filter runs in the kernel; what it lets through is still checked byte by byte.
 //!
-//! The unsafe blocks of the announcer are here: two socket calls that `socket2` does not have, and the registration
-//! with the runtime.
+//! Who receives waits on a thread of its own: a runtime between the kernel and the answer costs 6 of 21 µs.
+//!
+//! The unsafe blocks of the announcer are here: socket calls that `socket2` does not have.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read as _};
 use std::mem::size_of;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, RawFd};
+use std::time::Duration;
 
 use libc::{c_int, sockaddr_ll, socklen_t};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use socket2::{Domain, SockAddr, SockAddrStorage, Socket, Type};
-use tokio::io::unix::AsyncFd;
 
 use super::{IfIndex, filter};
 
@@ -47,15 +51,61 @@ impl Protocol {
     }
 }
 
+/// Ends the waits of other threads.
+#[derive(Debug)]
+pub struct Stop(EventFd);
+
+impl Stop {
+    /// Not yet.
+    ///
+    /// # Errors
+    /// The operating system's, when it has no more descriptors.
+    pub fn new() -> io::Result<Self> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        Ok(Self(EventFd::from_value_and_flags(0, flags)?))
+    }
+
+    /// From now on nobody waits.
+    pub fn stop(&self) {
+        // It fails when it has been said 2^64 - 1 times.
+        let _ = self.0.write(1);
+    }
+
+    /// Waits so long, rounded up to milliseconds; whether it was ended before.
+    #[must_use]
+    pub fn pause(&self, long: Duration) -> bool {
+        let milliseconds = long.as_nanos().div_ceil(1_000_000);
+        let timeout = PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX);
+        // A kernel without memory for it.
+        self.wait(&mut [self.descriptor()], timeout)
+            .unwrap_or_else(|_| {
+                std::thread::sleep(long);
+                false
+            })
+    }
+
+    fn descriptor(&self) -> PollFd<'_> {
+        PollFd::new(self.0.as_fd(), PollFlags::POLLIN)
+    }
+
+    /// Waits until one of the descriptors, of which this is the first, has something to say; whether this one has.
+    fn wait(&self, descriptors: &mut [PollFd<'_>], timeout: PollTimeout) -> io::Result<bool> {
+        match poll(descriptors, timeout) {
+            Ok(_) | Err(Errno::EINTR) => Ok(descriptors[0].any() == Some(true)),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
 /// A bound, filtered, non-blocking packet socket.
 #[derive(Debug)]
 pub struct PacketSocket {
-    socket: AsyncFd<Socket>,
+    socket: Socket,
     protocol: Protocol,
 }
 
 impl PacketSocket {
-    /// Opens a socket on the interface. It must be called on a runtime.
+    /// Opens a socket on the interface.
     ///
     /// # Errors
     /// The operating system's; `EPERM` without `CAP_NET_RAW`, `ENODEV` when the interface has gone.
@@ -69,13 +119,11 @@ impl PacketSocket {
         // Beyond the system's limit only with CAP_NET_ADMIN; without it the default has to do.
         let _ = set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &QUEUE);
         socket.bind(&address(ifindex, protocol)?)?;
-        // SAFETY: the AsyncFd owns the socket, nothing replaces or closes its descriptor before it is dropped.
-        let socket = unsafe { AsyncFd::register(socket) }.map_err(io::Error::from)?;
         Ok(Self { socket, protocol })
     }
 
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
-        self.socket.get_ref().as_fd()
+        self.socket.as_fd()
     }
 
     /// Puts the classic filter in place: from now on a socket of [`Protocol::Arp`] is for packets from or about these
@@ -84,7 +132,7 @@ impl PacketSocket {
     /// # Errors
     /// The operating system's, when not even the filter for every packet can be put in place again.
     pub fn narrow(&self, addresses: &BTreeSet<Ipv4Addr>) -> io::Result<()> {
-        let socket = self.socket.get_ref();
+        let socket = &self.socket;
         let narrow = match self.protocol {
             Protocol::Arp => filter::arp_about(addresses),
             Protocol::Ndp => filter::ndp(),
@@ -108,22 +156,26 @@ impl PacketSocket {
             mr_address: [0; 8],
         };
         set_option(
-            self.socket.get_ref().as_raw_fd(),
+            self.socket.as_raw_fd(),
             libc::SOL_PACKET,
             libc::PACKET_ADD_MEMBERSHIP,
             &request,
         )
     }
 
-    /// Waits for a frame and reads it into `buffer`; what does not fit is cut off.
+    /// Waits for a frame and reads it into `buffer`; what does not fit is cut off. `None` when it was stopped.
     ///
     /// # Errors
     /// The operating system's; `ENETDOWN` once when the interface goes down.
-    pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub fn receive(&self, buffer: &mut [u8], stop: &Stop) -> io::Result<Option<usize>> {
         loop {
-            let mut ready = self.socket.readable().await?;
-            if let Ok(result) = ready.try_io(|socket| socket.get_ref().read(buffer)) {
-                return result;
+            let readable = PollFd::new(self.socket.as_fd(), PollFlags::POLLIN);
+            if stop.wait(&mut [stop.descriptor(), readable], PollTimeout::NONE)? {
+                return Ok(None);
+            }
+            match (&self.socket).read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result.map(Some),
             }
         }
     }
@@ -133,7 +185,7 @@ impl PacketSocket {
     /// # Errors
     /// The operating system's; `WouldBlock` or `ENOBUFS` when the queue of the interface is full.
     pub fn send(&self, frame: &[u8]) -> io::Result<()> {
-        self.socket.get_ref().send(frame).map(|_| ())
+        self.socket.send(frame).map(|_| ())
     }
 
     /// Frames the kernel dropped since the last call because this socket's queue was full.
@@ -147,7 +199,7 @@ impl PacketSocket {
         };
         let mut length = length_of::<libc::tpacket_stats>();
         let pointer = (&raw mut stats).cast();
-        let fd = self.socket.get_ref().as_raw_fd();
+        let fd = self.socket.as_raw_fd();
         // SAFETY: the pointer and length describe `stats`, which outlives the call; the kernel writes plain integers.
         let result = unsafe {
             libc::getsockopt(
@@ -200,4 +252,21 @@ fn length_of<T>() -> socklen_t {
 
 fn index(ifindex: IfIndex) -> io::Result<c_int> {
     c_int::try_from(ifindex).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_ends_when_it_is_stopped_and_none_begins_after_that() {
+        let stop = Stop::new().unwrap();
+        assert!(!stop.pause(Duration::from_micros(1)));
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| stop.pause(Duration::MAX));
+            stop.stop();
+            assert!(waits.join().unwrap());
+        });
+        assert!(stop.pause(Duration::MAX));
+    }
 }

@@ -1,16 +1,18 @@
 //! A listener: receives the frames of one protocol on one port and answers them.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::Event;
 use super::counters::count;
 use super::limit::{Meter, Sources};
 use super::port::Port;
 use super::state::Shared;
-use crate::link::{Mac, Protocol};
+use super::{Event, Rate};
+use crate::link::{Mac, Protocol, Stop};
 use crate::wire::{Answer, Buffer, Decision, Interest, Reason, buffer, decide};
 
 /// Between two reports of one address.
@@ -22,8 +24,45 @@ const RECOVER: Duration = Duration::from_millis(50);
 /// Longer frames are cut off, which the parser sees.
 const FRAME: usize = 2_048;
 
-pub(super) struct Listener {
-    shared: Arc<Shared>,
+/// The listeners of a port, each on a thread of its own. They end when this is dropped.
+pub(super) struct Listeners {
+    stop: Arc<Stop>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Listeners {
+    /// Starts them.
+    ///
+    /// # Errors
+    /// The operating system's, when it has no more descriptors or threads.
+    pub(super) fn start(shared: &Arc<Shared>, port: &Arc<Port>) -> io::Result<Self> {
+        let mut listeners = Self {
+            stop: Arc::new(Stop::new()?),
+            threads: Vec::new(),
+        };
+        for (name, protocol) in [("arp", Protocol::Arp), ("ndp", Protocol::Ndp)] {
+            let listener = Listener::new(Arc::clone(port), protocol, shared.settings.answers);
+            let (shared, stop) = (Arc::clone(shared), Arc::clone(&listeners.stop));
+            let thread = std::thread::Builder::new()
+                .name(format!("{name}-{}", port.ifindex))
+                .spawn(move || listener.run(&shared, &stop))?;
+            listeners.threads.push(thread);
+        }
+        Ok(listeners)
+    }
+}
+
+impl Drop for Listeners {
+    fn drop(&mut self) {
+        self.stop.stop();
+        for thread in self.threads.drain(..) {
+            // It has ended in a panic, which has been said.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Listener {
     port: Arc<Port>,
     protocol: Protocol,
     frames: Meter,
@@ -34,59 +73,60 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub(super) fn new(shared: Arc<Shared>, port: Arc<Port>, protocol: Protocol) -> Self {
-        let sources = Sources::new(shared.settings.answers);
+    fn new(port: Arc<Port>, protocol: Protocol, answers: Rate) -> Self {
         Self {
-            shared,
             port,
             protocol,
             frames: Meter::default(),
-            sources,
+            sources: Sources::new(answers),
             reported: HashMap::new(),
             defended: HashMap::new(),
         }
     }
 
-    /// Receives until it is dropped: nothing that is received ends it.
-    pub(super) async fn run(mut self) {
+    /// Receives until it is stopped: nothing that is received ends it.
+    fn run(mut self, shared: &Shared, stop: &Stop) {
         let port = Arc::clone(&self.port);
         let (mut frame, mut out) = ([0; FRAME], buffer());
         loop {
-            match port.socket(self.protocol).receive(&mut frame).await {
-                Ok(length) => {
+            match port.socket(self.protocol).receive(&mut frame, stop) {
+                Ok(None) => return,
+                Ok(Some(length)) => {
                     let mut now = Instant::now();
-                    while let Err(room) = self.frames.admit(self.shared.share(), now) {
-                        tokio::time::sleep_until(room.into()).await;
+                    while let Err(room) = self.frames.admit(shared.share(), now) {
+                        if stop.pause(room - now) {
+                            return;
+                        }
                         now = Instant::now();
                     }
-                    self.handle(&frame[..length], &mut out, now);
+                    self.handle(shared, &frame[..length], &mut out, now);
                 }
                 Err(error) => {
-                    count(&self.port.counters.receive_errors);
+                    count(&port.counters.receive_errors);
                     tracing::debug!(ifindex = port.ifindex, %error, "reading a frame failed");
-                    tokio::time::sleep(RECOVER).await;
+                    if stop.pause(RECOVER) {
+                        return;
+                    }
                 }
             }
         }
     }
 
-    fn handle(&mut self, bytes: &[u8], out: &mut Buffer, now: Instant) {
-        let port = &self.port;
-        let decision = {
-            let state = self.shared.state.borrow();
-            let interest = |address| state.interest((address, port.ifindex));
-            let friend = |mac| state.is_peer(mac) || self.is_mine(mac);
-            decide(bytes, port.mac, interest, friend, out)
-        };
-        let outcome = match decision {
-            Decision::Answer(answer) => self.answer(&answer, out, now),
+    /// The state stays as it is until the answer has left: who takes an address out of it waits for that.
+    fn handle(&mut self, shared: &Shared, bytes: &[u8], out: &mut Buffer, now: Instant) {
+        let state = shared.state.borrow();
+        let (ifindex, mac) = (self.port.ifindex, self.port.mac);
+        let interest = |address| state.interest((address, ifindex));
+        let friend = |mac| state.is_peer(mac) || is_mine(shared, mac);
+        let outcome = match decide(bytes, mac, interest, friend, out) {
+            Decision::Answer(answer) => self.answer(shared, &answer, out, now),
             Decision::Claim {
                 address,
                 mac,
                 interest,
             } => {
                 // Counted by what the address is to us.
-                self.report(address, mac, interest, now);
+                self.report(shared, address, mac, interest, now);
                 return;
             }
             Decision::Ignored(reason) => Err(reason),
@@ -94,18 +134,20 @@ impl Listener {
         match outcome {
             Ok(()) => self.port.counters.answered(self.protocol),
             Err(reason) => {
-                tracing::trace!(
-                    ifindex = self.port.ifindex,
-                    reason = reason.label(),
-                    "frame ignored"
-                );
+                tracing::trace!(ifindex, reason = reason.label(), "frame ignored");
                 self.port.counters.ignored(reason);
             }
         }
     }
 
-    fn answer(&mut self, answer: &Answer, out: &Buffer, now: Instant) -> Result<(), Reason> {
-        if !self.shared.alive(now) {
+    fn answer(
+        &mut self,
+        shared: &Shared,
+        answer: &Answer,
+        out: &Buffer,
+        now: Instant,
+    ) -> Result<(), Reason> {
+        if !shared.alive(now) {
             return Err(Reason::SessionExpired);
         }
         if !self.sources.admit(answer.asker, now) {
@@ -119,24 +161,21 @@ impl Listener {
 
     /// Says once that the address is here and not again for a while (RFC 5227 §2.4): two who both insist do not fill the
     /// segment.
-    fn defend(&mut self, address: IpAddr, now: Instant) {
-        if self.shared.alive(now) && first_in(DEFEND_AGAIN, &mut self.defended, address, now) {
+    fn defend(&mut self, shared: &Shared, address: IpAddr, now: Instant) {
+        if shared.alive(now) && first_in(DEFEND_AGAIN, &mut self.defended, address, now) {
             self.port.announce(address);
             count(&self.port.counters.defended);
         }
     }
 
-    /// Whether another interface of this node has the address: two on one segment hear each other.
-    fn is_mine(&self, mac: Mac) -> bool {
-        self.shared
-            .links
-            .borrow()
-            .links
-            .values()
-            .any(|link| link.mac == Some(mac))
-    }
-
-    fn report(&mut self, address: IpAddr, mac: Mac, interest: Interest, now: Instant) {
+    fn report(
+        &mut self,
+        shared: &Shared,
+        address: IpAddr,
+        mac: Mac,
+        interest: Interest,
+        now: Instant,
+    ) {
         let ifindex = self.port.ifindex;
         let event = if interest == Interest::Probing {
             count(&self.port.counters.contested);
@@ -147,7 +186,7 @@ impl Listener {
             }
         } else {
             count(&self.port.counters.conflicts);
-            self.defend(address, now);
+            self.defend(shared, address, now);
             if !first_in(REPORT_AGAIN, &mut self.reported, address, now) {
                 return;
             }
@@ -158,8 +197,18 @@ impl Listener {
             }
         };
         // Nobody listening is no failure.
-        let _ = self.shared.events.send(event);
+        let _ = shared.events.send(event);
     }
+}
+
+/// Whether another interface of this node has the address: two on one segment hear each other.
+fn is_mine(shared: &Shared, mac: Mac) -> bool {
+    shared
+        .links
+        .borrow()
+        .links
+        .values()
+        .any(|link| link.mac == Some(mac))
 }
 
 /// Whether nothing has been noted about the address for so long; then it is noted.

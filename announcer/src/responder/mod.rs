@@ -5,13 +5,13 @@
 //!
 //! ```text
 //!  set_owned ─► State ──watch──► supervisor: opens and closes ports, joins groups, announces
-//!  set_deadline ─┐      └──────► listeners (two a port): receive ─► wire::decide ─► send
+//!  set_deadline ─┐      └──────► listeners (two threads a port): receive ─► wire::decide ─► send
 //!                └─ checked for every frame that leaves on behalf of an owned address
 //! ```
 //!
 //! Invariant: no answer and no announcement leaves after the deadline, nor for an address that has been taken out of
-//! the table; no bytes received can stop a listener. On the answering path nothing is allocated and no lock is held
-//! across an await.
+//! the table, from the moment the one who took it out goes on; no bytes received can stop a listener. On the answering
+//! path nothing is allocated.
 
 mod counters;
 mod limit;

@@ -4,15 +4,15 @@
 //! should be and carries out the difference. Nothing is polled.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
-use super::listener::Listener;
+use super::listener::Listeners;
 use super::membership::Memberships;
 use super::port::Port;
 use super::state::{Listening, Pair, Shared, State};
@@ -31,7 +31,7 @@ struct Open {
     opening: u64,
     all_multicast: bool,
     filtered: Filtered,
-    _listeners: [AbortOnDropHandle<()>; 2],
+    _listeners: Listeners,
 }
 
 /// Which filter the sockets of a port have.
@@ -158,11 +158,9 @@ impl Supervisor {
             if self.open.contains_key(&ifindex) {
                 continue;
             }
-            let counters = Arc::clone(self.shared.counters.lock().entry(ifindex).or_default());
-            match Port::open(ifindex, mac, counters) {
-                Ok(port) => {
-                    self.openings += 1;
-                    self.open.insert(ifindex, self.listen(Arc::new(port)));
+            match self.listen(ifindex, mac) {
+                Ok(open) => {
+                    self.open.insert(ifindex, open);
                     tracing::info!(ifindex, %mac, "answering on an interface");
                 }
                 Err(error) => {
@@ -177,19 +175,18 @@ impl Supervisor {
         }
     }
 
-    fn listen(&self, port: Arc<Port>) -> Open {
-        let listener = |protocol| {
-            let listener = Listener::new(Arc::clone(&self.shared), Arc::clone(&port), protocol);
-            AbortOnDropHandle::new(tokio::spawn(listener.run()))
-        };
-        let listeners = [listener(Protocol::Arp), listener(Protocol::Ndp)];
-        Open {
+    fn listen(&mut self, ifindex: IfIndex, mac: Mac) -> io::Result<Open> {
+        let counters = Arc::clone(self.shared.counters.lock().entry(ifindex).or_default());
+        let port = Arc::new(Port::open(ifindex, mac, counters)?);
+        let listeners = Listeners::start(&self.shared, &port)?;
+        self.openings += 1;
+        Ok(Open {
             port,
             opening: self.openings,
             all_multicast: false,
             filtered: Filtered::Not,
             _listeners: listeners,
-        }
+        })
     }
 
     /// Every pair that is owned or probed on an open port.
@@ -325,9 +322,11 @@ impl Supervisor {
         while self.shared.alive(now) {
             match self.schedule.turn(now) {
                 Turn::Announce(pair) => {
-                    // The state may have moved on since the last look at it.
-                    let owned = self.shared.state.borrow().owned.contains_key(&pair);
-                    if let Some(open) = self.open.get(&pair.1).filter(|_| owned) {
+                    // It may have moved on since the last look at it, and may not before the frames have left.
+                    let state = self.shared.state.borrow();
+                    if state.owned.contains_key(&pair)
+                        && let Some(open) = self.open.get(&pair.1)
+                    {
                         open.port.announce(pair.0);
                     }
                 }

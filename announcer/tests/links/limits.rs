@@ -5,6 +5,7 @@ use std::time::Instant;
 use landfall_announcer::responder::Rate;
 
 use super::*;
+use crate::segment::Cpu;
 
 #[test]
 fn a_flood_of_garbage_stops_nothing() {
@@ -56,12 +57,6 @@ fn garbage(count: usize) -> Vec<Vec<u8>> {
     (0..count).map(&mut frame).collect()
 }
 
-/// Time this thread, which is the responder's, has spent on a processor.
-fn thread_cpu() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    Duration::from_nanos(text.split_whitespace().next().unwrap().parse().unwrap())
-}
-
 #[test]
 fn a_flood_takes_no_more_than_its_share_of_a_core_even_from_invented_sources() {
     on_a_segment(
@@ -86,7 +81,7 @@ fn a_flood_takes_no_more_than_its_share_of_a_core_even_from_invented_sources() {
                 arp_request(Mac([2, 1, 1, a, b, c]))
             };
             for flood in [one, (0..count).map(invented).collect()] {
-                let (before, cpu, began) = (handled(), thread_cpu(), Instant::now());
+                let (before, cpu, began) = (handled(), Cpu::now(), Instant::now());
                 segment.inject("client", flood).await;
                 let mut last = 0;
                 crate::segment::settled(
@@ -95,7 +90,7 @@ fn a_flood_takes_no_more_than_its_share_of_a_core_even_from_invented_sources() {
                     || std::mem::replace(&mut last, handled()) == handled(),
                 )
                 .await;
-                let (frames, cpu) = (handled() - before, thread_cpu() - cpu);
+                let (frames, cpu) = (handled() - before, cpu.elapsed());
                 let most = f64::from(limit.burst)
                     + began.elapsed().as_secs_f64() * f64::from(limit.per_second / 2);
                 assert!(

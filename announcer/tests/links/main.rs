@@ -15,6 +15,7 @@ mod groups;
 mod interfaces;
 mod limits;
 mod neighbours;
+mod removal;
 #[path = "../segment/mod.rs"]
 mod segment;
 

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses the part it needs")]
 
 mod capture;
+mod cpu;
 mod node;
 mod xdp;
 
@@ -14,11 +15,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use landfall_announcer::link::{self, IfIndex, Mac};
+use landfall_announcer::responder::{Rate, Settings};
 use landfall_announcer::wire::schedule::Pace;
 
 #[allow(unused_imports, reason = "each test binary uses the part it needs")]
 pub(crate) use self::{
-    capture::Capture,
+    capture::{Capture, clock},
+    cpu::{Cpu, thread_names},
     node::Node,
     xdp::{Attached, Xdp, beside, beside_xdp},
 };
@@ -161,11 +164,6 @@ impl Drop for Segment {
 }
 
 pub(crate) fn send_all(frames: &[Vec<u8>]) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let _guard = runtime.enter();
     let index = nix::net::if_::if_nametoindex("eth0").unwrap();
     let socket = link::PacketSocket::open(index, link::Protocol::Arp).unwrap();
     for frame in frames {
@@ -174,6 +172,19 @@ pub(crate) fn send_all(frames: &[Vec<u8>]) {
             assert!(Instant::now() < deadline, "{error}");
             std::thread::yield_now();
         }
+    }
+}
+
+/// Nothing is held back.
+pub(crate) fn unlimited(settings: Settings) -> Settings {
+    let rate = Rate {
+        per_second: 10_000_000,
+        burst: 1_000_000,
+    };
+    Settings {
+        answers: rate,
+        frames: rate,
+        ..settings
     }
 }
 

@@ -1,0 +1,83 @@
+//! Addresses that are taken away.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::*;
+use crate::segment::{Capture, clock, enter, owned, send_all, thread_names, unlimited, within};
+
+#[test]
+fn nothing_is_said_of_an_address_from_the_moment_it_has_been_taken_away() {
+    on_a_segment(
+        "nothing_is_said_of_an_address_from_the_moment_it_has_been_taken_away",
+        async |segment| {
+            let mut node = Node::with(unlimited(Settings::default())).await;
+            let eth0 = node.link("eth0").await;
+            let mut capture = Capture::start(&segment, "node");
+            let (namespace, done) = (segment.name("client"), Arc::new(AtomicBool::new(false)));
+            let asker = std::thread::spawn({
+                let done = Arc::clone(&done);
+                move || {
+                    enter(&namespace);
+                    while !done.load(Ordering::Relaxed) {
+                        send_all(&vec![arp_request(foreign("client")); 100]);
+                    }
+                }
+            });
+            let mut while_owned = Vec::new();
+            for _ in 0..1_000 {
+                let (began, before) = (clock(), answered(&node));
+                node.responder.set_owned(owned(eth0, &[V4, V6]));
+                within(async {
+                    while answered(&node) == before {
+                        tokio::task::yield_now().await;
+                    }
+                })
+                .await;
+                node.responder.set_owned(owned(eth0, &[V6]));
+                while_owned.push(began..clock());
+            }
+            done.store(true, Ordering::Relaxed);
+            asker.join().unwrap();
+            let mut said = capture.sent_by(mac(11));
+            said.retain(|(_, frame)| frame[12..14] == [8, 6] && frame[28..32] == [192, 0, 2, 100]);
+            assert!(said.len() > 500, "{}", said.len());
+            for (time, _) in said {
+                let owned = while_owned.iter().any(|times| times.contains(&time));
+                let late = while_owned
+                    .iter()
+                    .filter_map(|times| time.checked_sub(times.end));
+                assert!(owned, "{:?} after it was taken away", late.min());
+            }
+        },
+    );
+}
+
+#[test]
+fn an_interface_without_addresses_has_no_threads() {
+    on_a_segment(
+        "an_interface_without_addresses_has_no_threads",
+        async |segment| {
+            let mut node = Node::start().await;
+            let eth0 = node.link("eth0").await;
+            let threads = || {
+                let mut names = thread_names();
+                names.retain(|name| name.ends_with(&format!("-{eth0}")));
+                names
+            };
+            node.own(eth0, &[V4]).await;
+            let both = [format!("arp-{eth0}"), format!("ndp-{eth0}")];
+            // A new thread takes a moment to give itself its name.
+            eventually("there are two", || threads() == both).await;
+            // Its sockets are opened anew, and those who read the old ones are gone.
+            segment.ip("node", &format!("link set eth0 address {}", mac(42)));
+            segment
+                .answered("client", &format!("arping -c 1 -w 3 -I eth0 {V4}"))
+                .await;
+            eventually("there are two again", || threads() == both).await;
+            node.responder.set_owned(BTreeMap::new());
+            eventually("they have ended", || threads().is_empty()).await;
+        },
+    );
+}
