@@ -277,8 +277,8 @@ fn losing_carrier_gives_the_address_to_another_node() {
     assert!(effects.published.unwrap().interfaces.is_empty());
 }
 
-#[test]
-fn leaving_alone_releases_everything_and_says_so_before_the_end() {
+/// Told to leave, it has released what it owned; its reports are under way.
+fn having_released_everything() -> Brain {
     let mut brain = owning(&[]);
     brain.step(secs(101), &wall());
     brain.take(Input::Leave, secs(102));
@@ -290,14 +290,35 @@ fn leaving_alone_releases_everything_and_says_so_before_the_end() {
     assert!(swap.status.owner.is_none() && !effects.has_left);
     let done = SwapOutcome::Done(Box::new(lbip(7, swap.status.clone())));
     brain.take(Input::Swapped(VIP, done), secs(102));
+    brain
+}
+
+#[test]
+fn leaving_alone_releases_everything_and_says_so_before_the_end() {
+    let mut brain = having_released_everything();
     let effects = brain.step(secs(102), &wall());
     assert!(!effects.has_left, "the reports are still to be written");
-    for (key, outcome) in [
-        (ReportKey::Address(VIP), Ok(None)),
-        (ReportKey::Service(key()), Ok(None)),
-        (ReportKey::Policy(PolicyName::new("all")), Ok(None)),
+}
+
+#[test]
+fn leaving_waits_for_reports_that_may_yet_succeed_and_not_for_those_refused() {
+    for (class, waits) in [
+        (Class::Transient, true),
+        (Class::Conflict, true),
+        (Class::Forbidden, false),
+        (Class::Refused, false),
     ] {
-        brain.take(Input::Reported(key, outcome), secs(103));
+        let mut brain = having_released_everything();
+        brain.step(secs(102), &wall());
+        for key in [
+            ReportKey::Address(VIP),
+            ReportKey::Service(key()),
+            ReportKey::Policy(PolicyName::new("all")),
+        ] {
+            brain.take(Input::Reported(key, Err(class)), secs(103));
+        }
+        let effects = brain.step(secs(103), &wall());
+        assert_eq!(effects.has_left, !waits, "{class:?}");
     }
 }
 

@@ -321,8 +321,8 @@ impl Brain {
             }
             self.report(now, wall, &mut effects);
         }
-        // What was said of the addresses given away is part of the farewell.
-        let said = self.reporting.is_empty();
+        // What was said of the addresses given away is part of the farewell, unless nobody may hear it any more.
+        let said = self.reporting.values().all(|reporting| reporting.refused);
         effects.has_left = self.leaving && (!self.ready() || self.election.has_left() && said);
         if let Some(until) = self.deaf.values().min() {
             effects.wake_at = Some(effects.wake_at.map_or(*until, |at| at.min(*until)));

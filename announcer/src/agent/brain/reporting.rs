@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use landfall_runtime::class::Class;
 
 use super::Brain;
 use crate::agent::effects::{Effects, Job, ReportKey, Swap};
@@ -15,13 +16,15 @@ pub(super) struct Reporting {
     pub(super) in_flight: bool,
     attempts: u32,
     retry_at: Option<Now>,
+    /// In a way that only a person can change.
+    pub(super) refused: bool,
 }
 
 impl Brain {
     pub(super) fn reported(
         &mut self,
         key: ReportKey,
-        outcome: Result<Option<Object>, landfall_runtime::class::Class>,
+        outcome: Result<Option<Object>, Class>,
         now: Now,
     ) {
         match outcome {
@@ -35,6 +38,7 @@ impl Brain {
                 let reporting = self.reporting.entry(key).or_default();
                 reporting.in_flight = false;
                 reporting.attempts += 1;
+                reporting.refused = matches!(class, Class::Forbidden | Class::Refused);
                 // A fixed spread: one node reports, there is no herd to scatter.
                 let pause = class.retry_after(reporting.attempts, 0.5);
                 reporting.retry_at = Some(now + pause);
@@ -90,6 +94,7 @@ impl Brain {
             }
             reporting.in_flight = true;
             reporting.retry_at = None;
+            reporting.refused = false;
             effects.jobs.extend(job(report, &self.world));
         }
         self.reporting
