@@ -56,7 +56,7 @@ impl Drop for Listeners {
     fn drop(&mut self) {
         self.stop.stop();
         for thread in self.threads.drain(..) {
-            // It has ended in a panic, which has been said.
+            // An error is a panic, which has been said.
             let _ = thread.join();
         }
     }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 use crate::segment::{Capture, clock, enter, owned, send_all, thread_names, unlimited, within};
@@ -15,14 +14,13 @@ fn nothing_is_said_of_an_address_from_the_moment_it_has_been_taken_away() {
             let mut node = Node::with(unlimited(Settings::default())).await;
             let eth0 = node.link("eth0").await;
             let mut capture = Capture::start(&segment, "node");
-            let (namespace, done) = (segment.name("client"), Arc::new(AtomicBool::new(false)));
-            let asker = std::thread::spawn({
-                let done = Arc::clone(&done);
-                move || {
-                    enter(&namespace);
-                    while !done.load(Ordering::Relaxed) {
-                        send_all(&vec![arp_request(foreign("client")); 100]);
-                    }
+            let (namespace, going_on) = (segment.name("client"), Arc::new(()));
+            // It ends with the test, however that ends.
+            let test = Arc::downgrade(&going_on);
+            let asker = std::thread::spawn(move || {
+                enter(&namespace);
+                while test.strong_count() > 0 {
+                    send_all(&vec![arp_request(foreign("client")); 100]);
                 }
             });
             let mut while_owned = Vec::new();
@@ -38,7 +36,7 @@ fn nothing_is_said_of_an_address_from_the_moment_it_has_been_taken_away() {
                 node.responder.set_owned(owned(eth0, &[V6]));
                 while_owned.push(began..clock());
             }
-            done.store(true, Ordering::Relaxed);
+            drop(going_on);
             asker.join().unwrap();
             let mut said = capture.sent_by(mac(11));
             said.retain(|(_, frame)| frame[12..14] == [8, 6] && frame[28..32] == [192, 0, 2, 100]);
