@@ -1,14 +1,16 @@
 //! The client: a thread in a namespace of its own that asks.
 
+use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
-use landfall_announcer::link::{PacketSocket, Protocol, Stop};
+use landfall_announcer::link::{PacketSocket, Protocol};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::questions::Family;
 use crate::segment::{self, Cpu, Segment};
 
-/// Before a client that waits for an answer has lost it.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Before an answer that has not come counts as lost, in milliseconds.
+const PATIENCE: u16 = 5_000;
 
 /// What came of it.
 pub(crate) struct Run<T> {
@@ -31,21 +33,18 @@ pub(crate) async fn run<T: Send + 'static>(
         let index = nix::net::if_::if_nametoindex("eth0").unwrap();
         let mut client = Client {
             socket: PacketSocket::open(index, protocol).unwrap(),
-            never: Stop::new().unwrap(),
             buffer: [0; 2_048],
         };
         assert!(done.send(body(&mut client)).is_ok());
     });
-    let outcome = tokio::time::timeout(PATIENCE, finished).await;
     Run {
-        outcome: outcome.expect("an answer was lost").unwrap(),
+        outcome: finished.await.unwrap(),
         cpu: cpu.elapsed(),
     }
 }
 
 pub(crate) struct Client {
     socket: PacketSocket,
-    never: Stop,
     buffer: [u8; 2_048],
 }
 
@@ -107,8 +106,10 @@ impl Client {
 
     fn answer(&mut self, family: Family, question: Option<&[u8]>) {
         loop {
-            let received = self.socket.receive(&mut self.buffer, &self.never);
-            let length = received.unwrap().unwrap();
+            let mut readable = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+            let ready = poll(&mut readable, PollTimeout::from(PATIENCE)).unwrap();
+            assert_eq!(ready, 1, "an answer was lost");
+            let length = self.socket.receive(&mut self.buffer).unwrap().unwrap();
             if (family.answers)(&self.buffer[..length], question) {
                 return;
             }

@@ -137,7 +137,7 @@ async fn paced(
         let family = family.name;
         format!("on the wire, {family} {rate}/s, {owned} owned: {what}")
     };
-    let method = "one client asks and awaits the answer, ours and the kernel's in turn, each at this rate; veth and bridge; client's own costs included";
+    let method = "one client asks, polls and reads the answer, ours and the kernel's in turn, each at this rate; veth and bridge; client's own costs included";
     let ours = figures.add(&name("latency"), "us", method, ours);
     let kernel = figures.add(&name("latency of the kernel"), "us", method, kernel);
     let ratio = "of the medians of the same run";

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::os::fd::AsFd as _;
 
 use landfall_bpf_lb::socket_filter::{FilterError, LeftOut, LeftOutCounts, SocketFilter};
 
@@ -55,7 +56,7 @@ impl AddressFilter {
     /// # Errors
     /// What the kernel refused.
     pub fn attach(&mut self, socket: &PacketSocket) -> Result<(), FilterError> {
-        self.filter.attach(socket.descriptor())
+        self.filter.attach(socket.as_fd())
     }
 }
 

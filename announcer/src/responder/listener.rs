@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::counters::count;
@@ -12,7 +12,7 @@ use super::limit::{Meter, Sources};
 use super::port::Port;
 use super::state::Shared;
 use super::{Event, Rate};
-use crate::link::{Mac, Protocol, Stop};
+use crate::link::{Mac, Protocol};
 use crate::wire::{Answer, Buffer, Decision, Interest, Reason, buffer, decide};
 
 /// Between two reports of one address.
@@ -21,32 +21,28 @@ const REPORT_AGAIN: Duration = Duration::from_secs(1);
 const DEFEND_AGAIN: Duration = Duration::from_secs(10);
 /// After a failed read.
 const RECOVER: Duration = Duration::from_millis(50);
+/// The shortest wait for room: a flood wakes a listener a thousand times a second and not for every frame.
+const BREATH: Duration = Duration::from_millis(1);
 /// Longer frames are cut off, which the parser sees.
 const FRAME: usize = 2_048;
 
-/// The listeners of a port, each on a thread of its own. They end when this is dropped.
-pub(super) struct Listeners {
-    stop: Arc<Stop>,
-    threads: Vec<JoinHandle<()>>,
-}
+/// The listeners of a port, each on a thread of its own. When this is dropped they answer no more, and end within
+/// [`LONGEST_WAIT`](crate::link::LONGEST_WAIT).
+pub(super) struct Listeners(Arc<AtomicBool>);
 
 impl Listeners {
     /// Starts them.
     ///
     /// # Errors
-    /// The operating system's, when it has no more descriptors or threads.
+    /// The operating system's, when it has no more threads.
     pub(super) fn start(shared: &Arc<Shared>, port: &Arc<Port>) -> io::Result<Self> {
-        let mut listeners = Self {
-            stop: Arc::new(Stop::new()?),
-            threads: Vec::new(),
-        };
+        let listeners = Self(Arc::new(AtomicBool::new(false)));
         for (name, protocol) in [("arp", Protocol::Arp), ("ndp", Protocol::Ndp)] {
             let listener = Listener::new(Arc::clone(port), protocol, shared.settings.answers);
-            let (shared, stop) = (Arc::clone(shared), Arc::clone(&listeners.stop));
-            let thread = std::thread::Builder::new()
+            let (shared, stopped) = (Arc::clone(shared), Arc::clone(&listeners.0));
+            std::thread::Builder::new()
                 .name(format!("{name}-{}", port.ifindex))
-                .spawn(move || listener.run(&shared, &stop))?;
-            listeners.threads.push(thread);
+                .spawn(move || listener.run(&shared, &stopped))?;
         }
         Ok(listeners)
     }
@@ -54,11 +50,7 @@ impl Listeners {
 
 impl Drop for Listeners {
     fn drop(&mut self) {
-        self.stop.stop();
-        for thread in self.threads.drain(..) {
-            // An error is a panic, which has been said.
-            let _ = thread.join();
-        }
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -85,29 +77,34 @@ impl Listener {
     }
 
     /// Receives until it is stopped: nothing that is received ends it.
-    fn run(mut self, shared: &Shared, stop: &Stop) {
+    fn run(mut self, shared: &Shared, stopped: &AtomicBool) {
         let port = Arc::clone(&self.port);
         let (mut frame, mut out) = ([0; FRAME], buffer());
-        loop {
-            match port.socket(self.protocol).receive(&mut frame, stop) {
-                Ok(None) => return,
+        while !stopped.load(Ordering::Relaxed) {
+            match port.socket(self.protocol).receive(&mut frame) {
+                Ok(None) => {}
                 Ok(Some(length)) => {
-                    let mut now = Instant::now();
-                    while let Err(room) = self.frames.admit(shared.share(), now) {
-                        if stop.pause(room - now) {
-                            return;
-                        }
-                        now = Instant::now();
+                    let now = self.admitted(shared);
+                    if !stopped.load(Ordering::Relaxed) {
+                        self.handle(shared, &frame[..length], &mut out, now);
                     }
-                    self.handle(shared, &frame[..length], &mut out, now);
                 }
                 Err(error) => {
                     count(&port.counters.receive_errors);
                     tracing::debug!(ifindex = port.ifindex, %error, "reading a frame failed");
-                    if stop.pause(RECOVER) {
-                        return;
-                    }
+                    std::thread::sleep(RECOVER);
                 }
+            }
+        }
+    }
+
+    /// Waits until there is room for one more frame; the time then.
+    fn admitted(&mut self, shared: &Shared) -> Instant {
+        loop {
+            let now = Instant::now();
+            match self.frames.admit(shared.share(), now) {
+                Ok(()) => return now,
+                Err(room) => std::thread::sleep((room - now).max(BREATH)),
             }
         }
     }
