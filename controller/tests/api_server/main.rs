@@ -32,8 +32,8 @@ mod restarts;
 use std::collections::BTreeMap;
 
 use kube::ResourceExt as _;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
-use landfall_crds::conditions::{OUT_OF_POOL, find};
+use kube::api::{DeleteParams, Patch, PatchParams};
+use landfall_crds::conditions::find;
 use landfall_crds::ip_name;
 use serde_json::json;
 use support::{Cluster, addresses, eventually};
@@ -294,82 +294,6 @@ async fn addresses_of_another_controller_are_adopted_before_anything_is_allocate
 }
 
 #[tokio::test]
-async fn a_deleted_pool_drains_and_its_holders_move_only_when_they_ask() {
-    let mut cluster = cluster!(a_deleted_pool_drains_and_its_holders_move_only_when_they_ask);
-    cluster.cidrs("old", &["192.0.2.0/30"]).await;
-    cluster.controller().await;
-    cluster.service("blue", "web", &[], json!({})).await;
-    cluster.has("blue", "web", &["192.0.2.0"]).await;
-    eventually("the pool has its finalizer", async || {
-        let pool = cluster.pools().get("old").await.unwrap();
-        pool.metadata
-            .finalizers
-            .filter(|f| !f.is_empty())
-            .map(drop)
-            .ok_or_else(String::new)
-    })
-    .await;
-    cluster.cidrs("new", &["198.51.100.0/30"]).await;
-    cluster
-        .pools()
-        .delete("old", &DeleteParams::default())
-        .await
-        .unwrap();
-    eventually("the record is marked", async || {
-        let record = cluster.records().get("192-0-2-0").await.unwrap();
-        let conditions = record.status.unwrap_or_default().conditions;
-        match find(&conditions, OUT_OF_POOL) {
-            Some(marked) if marked.status == "True" => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
-    })
-    .await;
-    cluster.has("blue", "web", &["192.0.2.0"]).await;
-    assert!(cluster.pools().get("old").await.is_ok());
-    cluster
-        .service(
-            "blue",
-            "web",
-            &[("landfall.dev/renumber", "true")],
-            json!({}),
-        )
-        .await;
-    cluster.has("blue", "web", &["198.51.100.0"]).await;
-    eventually("the pool is gone", async || {
-        match cluster.pools().get_opt("old").await.unwrap() {
-            None => Ok(()),
-            Some(pool) => Err(format!("{:?}", pool.status)),
-        }
-    })
-    .await;
-    cluster.stop().await;
-}
-
-#[tokio::test]
-async fn a_record_that_somebody_deletes_comes_back_with_its_holder() {
-    let mut cluster = cluster!(a_record_that_somebody_deletes_comes_back_with_its_holder);
-    cluster.cidrs("default", &["192.0.2.0/29"]).await;
-    cluster.controller().await;
-    cluster.service("blue", "web", &[], json!({})).await;
-    cluster.has("blue", "web", &["192.0.2.0"]).await;
-    let before = cluster.records().get("192-0-2-0").await.unwrap().uid();
-    cluster
-        .records()
-        .delete("192-0-2-0", &DeleteParams::default())
-        .await
-        .unwrap();
-    eventually("the record is back", async || {
-        match cluster.records().get_opt("192-0-2-0").await.unwrap() {
-            Some(record) if record.uid() != before => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
-    })
-    .await;
-    cluster.has("blue", "web", &["192.0.2.0"]).await;
-    cluster.stop().await;
-}
-
-#[tokio::test]
 async fn services_of_one_sharing_key_share_an_address_and_part_when_they_clash() {
     let mut cluster =
         cluster!(services_of_one_sharing_key_share_an_address_and_part_when_they_clash);
@@ -413,63 +337,6 @@ async fn services_of_one_sharing_key_share_an_address_and_part_when_they_clash()
 }
 
 #[tokio::test]
-async fn disabled_and_overlapping_pools_keep_their_addresses_over_a_restart() {
-    let mut cluster = cluster!(disabled_and_overlapping_pools_keep_their_addresses_over_a_restart);
-    cluster.cidrs("one", &["192.0.2.0/30"]).await;
-    cluster.cidrs("two", &["192.0.2.2/31"]).await;
-    cluster.controller().await;
-    for (n, name) in ["a", "b", "c", "d"].into_iter().enumerate() {
-        cluster.service("blue", name, &[], json!({})).await;
-        cluster.has("blue", name, &[&format!("192.0.2.{n}")]).await;
-    }
-    eventually("the overlap is reported", async || {
-        let pool = cluster.pools().get("two").await.unwrap();
-        let conditions = pool.status.unwrap_or_default().conditions;
-        match find(&conditions, "Overlap") {
-            Some(overlap) if overlap.status == "True" => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
-    })
-    .await;
-    let book = cluster.book().await;
-    let blocks = json!([{"cidr": "192.0.2.0/30"}]);
-    cluster
-        .pool("one", json!({"blocks": blocks, "disabled": true}))
-        .await;
-    cluster.kill().await;
-    cluster.controller().await;
-    cluster.service("blue", "late", &[], json!({})).await;
-    cluster.refused("blue", "late", "PoolExhausted").await;
-    assert_eq!(cluster.book().await, book);
-    cluster.stop().await;
-}
-
-#[tokio::test]
-async fn a_pool_that_cannot_be_used_says_which_field_and_stops_nothing() {
-    let mut cluster = cluster!(a_pool_that_cannot_be_used_says_which_field_and_stops_nothing);
-    let backwards = json!([{"start": "192.0.2.9", "stop": "192.0.2.1"}]);
-    cluster.pool("bad", json!({"blocks": backwards})).await;
-    cluster.cidrs("good", &["192.0.2.16/30"]).await;
-    cluster.controller().await;
-    cluster.service("blue", "web", &[], json!({})).await;
-    cluster.has("blue", "web", &["192.0.2.16"]).await;
-    let message = eventually("the pool is refused", async || {
-        let pool = cluster.pools().get("bad").await.unwrap();
-        let conditions = pool.status.unwrap_or_default().conditions;
-        match find(&conditions, "Accepted") {
-            Some(accepted) if accepted.status == "False" => Ok(accepted.message.clone()),
-            other => Err(format!("{other:?}")),
-        }
-    })
-    .await;
-    assert_eq!(
-        message,
-        "spec.blocks[0].stop: 192.0.2.1 lies before start 192.0.2.9; swap the two"
-    );
-    cluster.stop().await;
-}
-
-#[tokio::test]
 async fn external_addresses_are_recorded_with_their_holder_and_refused_to_the_next() {
     let mut cluster =
         cluster!(external_addresses_are_recorded_with_their_holder_and_refused_to_the_next);
@@ -485,39 +352,5 @@ async fn external_addresses_are_recorded_with_their_holder_and_refused_to_the_ne
     cluster.service("blue", "web", &[], json!({})).await;
     cluster.has("blue", "web", &["198.51.100.0"]).await;
     cluster.has("blue", "edge", &["192.0.2.5"]).await;
-    cluster.stop().await;
-}
-
-#[tokio::test]
-async fn a_pool_that_cannot_be_decoded_gets_an_event_and_stops_nothing() {
-    let mut cluster = cluster!(a_pool_that_cannot_be_decoded_gets_an_event_and_stops_nothing);
-    cluster.cidrs("good", &["192.0.2.0/30"]).await;
-    // A definition of another version lets through what this one cannot read.
-    let odd = json!({"blocks": [{"cidr": "198.51.100.0/30"}], "priority": "high"});
-    cluster
-        .while_priority_is_a_word(eventually("the other definition is in force", async || {
-            let result = cluster.try_pool("odd", odd.clone()).await;
-            result.map_err(|error| error.to_string())
-        }))
-        .await;
-    cluster.controller().await;
-    cluster.service("blue", "web", &[], json!({})).await;
-    cluster.has("blue", "web", &["192.0.2.0"]).await;
-    let events = kube::Api::<k8s_openapi::api::events::v1::Event>::namespaced(
-        cluster.client.clone(),
-        "default",
-    );
-    eventually("an Event on the pool", async || {
-        let all = events.list(&ListParams::default()).await.unwrap();
-        let about = |event: &&k8s_openapi::api::events::v1::Event| {
-            event.reason.as_deref() == Some("Undecodable")
-                && event.regarding.as_ref().and_then(|on| on.name.as_deref()) == Some("odd")
-        };
-        all.iter()
-            .find(about)
-            .map(drop)
-            .ok_or_else(|| "none".to_owned())
-    })
-    .await;
     cluster.stop().await;
 }

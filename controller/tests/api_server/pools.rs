@@ -1,9 +1,10 @@
 //! Pools: whom they admit, what they say, and what becomes of holders when they change.
 
 use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use landfall_crds::conditions::find;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use landfall_crds::conditions::{OUT_OF_POOL, find};
 use serde_json::{Value, json};
 
 use crate::support::{Cluster, eventually};
@@ -15,17 +16,41 @@ async fn label(cluster: &Cluster, namespace: &str, name: &str, labels: Value) {
     services.patch(name, &params, &patch).await.unwrap();
 }
 
-/// Waits until the pool's condition `Accepted` has this reason; returns its message.
-async fn accepted(cluster: &Cluster, pool: &str, reason: &str) -> String {
-    eventually(&format!("pool {pool} says {reason}"), async || {
+/// Waits until a condition of the pool is as wanted; returns its message.
+pub(super) async fn says(
+    cluster: &Cluster,
+    pool: &str,
+    kind: &str,
+    wanted: impl Fn(&Condition) -> bool,
+) -> String {
+    eventually(&format!("{kind} of pool {pool}"), async || {
         let status = cluster.pools().get(pool).await.unwrap().status;
         let conditions = status.unwrap_or_default().conditions;
-        match find(&conditions, "Accepted") {
-            Some(accepted) if accepted.reason == reason => Ok(accepted.message.clone()),
+        match find(&conditions, kind) {
+            Some(condition) if wanted(condition) => Ok(condition.message.clone()),
             other => Err(format!("{other:?}")),
         }
     })
     .await
+}
+
+/// Waits until the pool's condition `Accepted` has this reason; returns its message.
+async fn accepted(cluster: &Cluster, pool: &str, reason: &str) -> String {
+    says(cluster, pool, "Accepted", |accepted| {
+        accepted.reason == reason
+    })
+    .await
+}
+
+/// Waits until a deleted pool has drained.
+async fn gone(cluster: &Cluster, pool: &str) {
+    eventually(&format!("pool {pool} is gone"), async || {
+        match cluster.pools().get_opt(pool).await.unwrap() {
+            None => Ok(()),
+            Some(pool) => Err(format!("{:?}", pool.status)),
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -149,20 +174,14 @@ async fn renaming_splitting_and_merging_pools_moves_nobody() {
         cluster.has("blue", &name, &[&address]).await;
     }
     let book = cluster.book().await;
-    let gone = async |name: &str| {
-        let delete = DeleteParams::default();
-        cluster.pools().delete(name, &delete).await.unwrap();
-        eventually(&format!("pool {name} is gone"), async || {
-            match cluster.pools().get_opt(name).await.unwrap() {
-                None => Ok(()),
-                Some(pool) => Err(format!("{:?}", pool.status)),
-            }
-        })
-        .await;
+    let delete = async |name: &str| {
+        let now = DeleteParams::default();
+        cluster.pools().delete(name, &now).await.unwrap();
+        gone(&cluster, name).await;
     };
     // Renamed,
     cluster.cidrs("new", &["192.0.2.0/29"]).await;
-    gone("old").await;
+    delete("old").await;
     // split,
     cluster.cidrs("upper", &["192.0.2.4/30"]).await;
     cluster.cidrs("new", &["192.0.2.0/30"]).await;
@@ -181,7 +200,7 @@ async fn renaming_splitting_and_merging_pools_moves_nobody() {
     );
     // and merged again.
     cluster.cidrs("new", &["192.0.2.0/29"]).await;
-    gone("upper").await;
+    delete("upper").await;
     cluster.rest().await;
     assert_eq!(account().await, ["new"; 6]);
     assert_eq!(cluster.book().await, book);
@@ -237,11 +256,132 @@ async fn a_deleted_pool_says_how_many_addresses_it_still_waits_for() {
         .delete("web", &delete)
         .await
         .unwrap();
-    eventually("the pool is gone", async || {
-        match cluster.pools().get_opt("old").await.unwrap() {
-            None => Ok(()),
-            Some(pool) => Err(format!("{:?}", pool.status)),
+    gone(&cluster, "old").await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_deleted_pool_drains_and_its_holders_move_only_when_they_ask() {
+    let mut cluster = cluster!(a_deleted_pool_drains_and_its_holders_move_only_when_they_ask);
+    cluster.cidrs("old", &["192.0.2.0/30"]).await;
+    cluster.controller().await;
+    cluster.service("blue", "web", &[], json!({})).await;
+    cluster.has("blue", "web", &["192.0.2.0"]).await;
+    eventually("the pool has its finalizer", async || {
+        let pool = cluster.pools().get("old").await.unwrap();
+        pool.metadata
+            .finalizers
+            .filter(|f| !f.is_empty())
+            .map(drop)
+            .ok_or_else(String::new)
+    })
+    .await;
+    cluster.cidrs("new", &["198.51.100.0/30"]).await;
+    cluster
+        .pools()
+        .delete("old", &DeleteParams::default())
+        .await
+        .unwrap();
+    eventually("the record is marked", async || {
+        let record = cluster.records().get("192-0-2-0").await.unwrap();
+        let conditions = record.status.unwrap_or_default().conditions;
+        match find(&conditions, OUT_OF_POOL) {
+            Some(marked) if marked.status == "True" => Ok(()),
+            other => Err(format!("{other:?}")),
         }
+    })
+    .await;
+    cluster.has("blue", "web", &["192.0.2.0"]).await;
+    assert!(cluster.pools().get("old").await.is_ok());
+    cluster
+        .service(
+            "blue",
+            "web",
+            &[("landfall.dev/renumber", "true")],
+            json!({}),
+        )
+        .await;
+    cluster.has("blue", "web", &["198.51.100.0"]).await;
+    gone(&cluster, "old").await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn disabled_and_overlapping_pools_keep_their_addresses_over_a_restart() {
+    let mut cluster = cluster!(disabled_and_overlapping_pools_keep_their_addresses_over_a_restart);
+    cluster.cidrs("one", &["192.0.2.0/30"]).await;
+    cluster.cidrs("two", &["192.0.2.2/31"]).await;
+    cluster.controller().await;
+    for (n, name) in ["a", "b", "c", "d"].into_iter().enumerate() {
+        cluster.service("blue", name, &[], json!({})).await;
+        cluster.has("blue", name, &[&format!("192.0.2.{n}")]).await;
+    }
+    says(&cluster, "two", "Overlap", |overlap| {
+        overlap.status == "True"
+    })
+    .await;
+    let book = cluster.book().await;
+    let blocks = json!([{"cidr": "192.0.2.0/30"}]);
+    cluster
+        .pool("one", json!({"blocks": blocks, "disabled": true}))
+        .await;
+    cluster.kill().await;
+    cluster.controller().await;
+    cluster.service("blue", "late", &[], json!({})).await;
+    cluster.refused("blue", "late", "PoolExhausted").await;
+    assert_eq!(cluster.book().await, book);
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_pool_that_cannot_be_used_says_which_field_and_stops_nothing() {
+    let mut cluster = cluster!(a_pool_that_cannot_be_used_says_which_field_and_stops_nothing);
+    let backwards = json!([{"start": "192.0.2.9", "stop": "192.0.2.1"}]);
+    cluster.pool("bad", json!({"blocks": backwards})).await;
+    cluster.cidrs("good", &["192.0.2.16/30"]).await;
+    cluster.controller().await;
+    cluster.service("blue", "web", &[], json!({})).await;
+    cluster.has("blue", "web", &["192.0.2.16"]).await;
+    let message = says(&cluster, "bad", "Accepted", |accepted| {
+        accepted.status == "False"
+    })
+    .await;
+    assert_eq!(
+        message,
+        "spec.blocks[0].stop: 192.0.2.1 lies before start 192.0.2.9; swap the two"
+    );
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_pool_that_cannot_be_decoded_gets_an_event_and_stops_nothing() {
+    let mut cluster = cluster!(a_pool_that_cannot_be_decoded_gets_an_event_and_stops_nothing);
+    cluster.cidrs("good", &["192.0.2.0/30"]).await;
+    // A definition of another version lets through what this one cannot read.
+    let odd = json!({"blocks": [{"cidr": "198.51.100.0/30"}], "priority": "high"});
+    cluster
+        .while_priority_is_a_word(eventually("the other definition is in force", async || {
+            let result = cluster.try_pool("odd", odd.clone()).await;
+            result.map_err(|error| error.to_string())
+        }))
+        .await;
+    cluster.controller().await;
+    cluster.service("blue", "web", &[], json!({})).await;
+    cluster.has("blue", "web", &["192.0.2.0"]).await;
+    let events = kube::Api::<k8s_openapi::api::events::v1::Event>::namespaced(
+        cluster.client.clone(),
+        "default",
+    );
+    eventually("an Event on the pool", async || {
+        let all = events.list(&ListParams::default()).await.unwrap();
+        let about = |event: &&k8s_openapi::api::events::v1::Event| {
+            event.reason.as_deref() == Some("Undecodable")
+                && event.regarding.as_ref().and_then(|on| on.name.as_deref()) == Some("odd")
+        };
+        all.iter()
+            .find(about)
+            .map(drop)
+            .ok_or_else(|| "none".to_owned())
     })
     .await;
     cluster.stop().await;

@@ -129,3 +129,27 @@ async fn a_record_made_by_hand_without_a_holder_keeps_everybody_out_until_it_is_
     cluster.has("blue", "web", &["192.0.2.0"]).await;
     cluster.stop().await;
 }
+
+#[tokio::test]
+async fn a_record_that_somebody_deletes_comes_back_with_its_holder() {
+    let mut cluster = cluster!(a_record_that_somebody_deletes_comes_back_with_its_holder);
+    cluster.cidrs("default", &["192.0.2.0/29"]).await;
+    cluster.controller().await;
+    cluster.service("blue", "web", &[], json!({})).await;
+    cluster.has("blue", "web", &["192.0.2.0"]).await;
+    let before = cluster.records().get("192-0-2-0").await.unwrap().uid();
+    cluster
+        .records()
+        .delete("192-0-2-0", &DeleteParams::default())
+        .await
+        .unwrap();
+    eventually("the record is back", async || {
+        match cluster.records().get_opt("192-0-2-0").await.unwrap() {
+            Some(record) if record.uid() != before => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    cluster.has("blue", "web", &["192.0.2.0"]).await;
+    cluster.stop().await;
+}

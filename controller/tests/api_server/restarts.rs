@@ -1,10 +1,10 @@
 //! Restarts: nobody moves, and nothing is written that need not be.
 
 use kube::api::DeleteParams;
-use landfall_crds::conditions::find;
 use serde_json::json;
 
-use crate::support::{Cluster, eventually};
+use crate::pools::says;
+use crate::support::Cluster;
 
 #[tokio::test]
 async fn a_full_pool_keeps_its_eight_holders_over_restarts_without_a_write() {
@@ -30,13 +30,8 @@ async fn a_full_pool_keeps_its_eight_holders_over_restarts_without_a_write() {
             assert!(message.contains("pool small has none of its 8 IPv4 addresses free"));
         }
     }
-    eventually("the pool is exhausted", async || {
-        let pool = cluster.pools().get("small").await.unwrap();
-        let conditions = pool.status.unwrap_or_default().conditions;
-        match find(&conditions, "Exhausted") {
-            Some(exhausted) if exhausted.status == "True" => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
+    says(&cluster, "small", "Exhausted", |exhausted| {
+        exhausted.status == "True"
     })
     .await;
     cluster.rest().await;

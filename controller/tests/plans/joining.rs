@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use landfall_controller::ipam::Service;
 use landfall_controller::ipam::service::Protocol;
-use landfall_controller::ipam::{PoolName, Service};
 use serde_json::{Value, json};
 
 use crate::situation::Situation;
@@ -24,13 +24,7 @@ fn told(field: &str, value: Value, annotations: &[(&str, &str)]) -> String {
         .service("first", &[KEY], port(80));
     spec[field] = value;
     if field == "draining" {
-        let pool = Situation::compiled("p", json!({"blocks": [{"cidr": "192.0.2.0/30"}]}));
-        let pool = pool.map(|mut pool| {
-            pool.draining = true;
-            pool
-        });
-        world.index.pool_seen(&PoolName::from("p"), Some(pool));
-        world.work();
+        world.drain("p", json!({"blocks": [{"cidr": "192.0.2.0/30"}]}));
     } else {
         world.pool("p", spec);
     }

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use landfall_controller::ipam::Reason;
+use landfall_controller::ipam::plan::Outcome;
 
 use crate::limits::definitions;
 use objects::{Case, bounds, pools, rules};
@@ -25,6 +26,24 @@ struct Row {
     reason: &'static str,
     message: String,
     remedy: &'static str,
+}
+
+impl Row {
+    /// What a Service is told in its condition.
+    fn told(
+        field: &str,
+        example: impl Into<String>,
+        outcome: Outcome,
+        remedy: &'static str,
+    ) -> Self {
+        Self {
+            field: field.to_owned(),
+            example: example.into(),
+            reason: outcome.reason.as_str(),
+            message: outcome.message,
+            remedy,
+        }
+    }
 }
 
 fn table(page: &mut String, title: &str, text: &str, rows: &[Row]) {

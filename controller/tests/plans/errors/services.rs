@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use landfall_controller::ipam::request::Request;
 use landfall_controller::ipam::service::FamilyPolicy;
-use landfall_controller::ipam::{Family, PoolName, Service, ServiceKey};
+use landfall_controller::ipam::{Family, Service, ServiceKey};
 use serde_json::{Value, json};
 
 use super::Row;
@@ -44,11 +44,7 @@ fn cluster() -> Situation {
     );
     world.pool("odd", one("198.51.100.200/28"));
     world.pool("one", one("192.0.2.4/31"));
-    let old = Situation::compiled("old", one("198.51.100.64/30")).map(|mut pool| {
-        pool.draining = true;
-        pool
-    });
-    world.index.pool_seen(&PoolName::from("old"), Some(old));
+    world.drain("old", one("198.51.100.64/30"));
     let node: IpAddr = "192.0.2.4".parse().unwrap();
     world
         .index
@@ -94,13 +90,7 @@ fn told(
         let separator = if example.is_empty() { "" } else { ", " };
         let _ = write!(example, "{separator}{shown}");
     }
-    Row {
-        field: field.to_owned(),
-        example,
-        reason: outcome.reason.as_str(),
-        message: outcome.message,
-        remedy,
-    }
+    Row::told(field, example, outcome, remedy)
 }
 
 fn load_balancer_ip(text: &'static str) -> impl FnOnce(&mut Service) {
@@ -221,53 +211,48 @@ pub(super) fn unmet() -> Vec<Row> {
     let no_pool = {
         let mut world = Situation::default();
         let outcome = world.plain("web").outcome("web");
-        Row {
-            field: "(none)".to_owned(),
-            example: "no pool at all".to_owned(),
-            reason: outcome.reason.as_str(),
-            message: outcome.message,
-            remedy: "create a LoadBalancerIPPool",
-        }
+        Row::told(
+            "(none)",
+            "no pool at all",
+            outcome,
+            "create a LoadBalancerIPPool",
+        )
     };
     let quiet = {
         let mut world = Situation::default();
         let spec = json!({"blocks": [{"cidr": "198.51.100.8/30"}], "autoAssign": false});
         world.pool("quiet", spec);
         let outcome = world.plain("web").outcome("web");
-        Row {
-            field: "(none)".to_owned(),
-            example: "every pool that admits it has autoAssign: false".to_owned(),
-            reason: outcome.reason.as_str(),
-            message: outcome.message,
-            remedy: "name the pool, ask for one of its addresses, or set its autoAssign to true",
-        }
+        Row::told(
+            "(none)",
+            "every pool that admits it has autoAssign: false",
+            outcome,
+            "name the pool, ask for one of its addresses, or set its autoAssign to true",
+        )
     };
     let nothing_to_ask_for = {
         let mut world = Situation::default();
         let outcome = world
             .service("web", &[(IPS, "203.0.113.77")], |_| {})
             .outcome("web");
-        Row {
-            field: IPS.to_owned(),
-            example: asks(&[(IPS, "203.0.113.77")]) + ", and no pool at all",
-            reason: outcome.reason.as_str(),
-            message: outcome.message,
-            remedy: "create a LoadBalancerIPPool that has this address",
-        }
+        Row::told(
+            IPS,
+            asks(&[(IPS, "203.0.113.77")]) + ", and no pool at all",
+            outcome,
+            "create a LoadBalancerIPPool that has this address",
+        )
     };
     let half = {
         let mut world = Situation::default();
         world.cidrs("four", &["192.0.2.0/30"]);
         let both = dual(FamilyPolicy::RequireDualStack);
         let outcome = world.service("web", &[], both).outcome("web");
-        Row {
-            field: "spec.ipFamilyPolicy".to_owned(),
-            example: "spec.ipFamilyPolicy: RequireDualStack, and only one family to be had"
-                .to_owned(),
-            reason: outcome.reason.as_str(),
-            message: outcome.message,
-            remedy: "provide both families, or set PreferDualStack",
-        }
+        Row::told(
+            "spec.ipFamilyPolicy",
+            "spec.ipFamilyPolicy: RequireDualStack, and only one family to be had",
+            outcome,
+            "provide both families, or set PreferDualStack",
+        )
     };
     let keeps = {
         let mut world = Situation::default();
@@ -275,13 +260,12 @@ pub(super) fn unmet() -> Vec<Row> {
         pools.plain("web").plain("holder");
         let wish = [(IPS, "192.0.2.1")];
         let outcome = world.service("web", &wish, |_| {}).outcome("web");
-        Row {
-            field: IPS.to_owned(),
-            example: asks(&wish) + ", of a Service that has another address",
-            reason: outcome.reason.as_str(),
-            message: outcome.message,
-            remedy: "ask for another address, or remove the annotation to stay",
-        }
+        Row::told(
+            IPS,
+            asks(&wish) + ", of a Service that has another address",
+            outcome,
+            "ask for another address, or remove the annotation to stay",
+        )
     };
     vec![
         no_pool,
@@ -414,11 +398,10 @@ fn released() -> Row {
     assert_eq!(world.index.depart(&former, &leave).len(), 1);
     world.silent("web", &[(IPS, "192.0.2.0")], |_| {});
     let outcome = world.outcome("web");
-    Row {
-        field: IPS.to_owned(),
-        example: asks(&[(IPS, "192.0.2.0")]) + ", just given up by another Service",
-        reason: outcome.reason.as_str(),
-        message: outcome.message,
-        remedy: "wait a moment: it follows by itself",
-    }
+    Row::told(
+        IPS,
+        asks(&[(IPS, "192.0.2.0")]) + ", just given up by another Service",
+        outcome,
+        "wait a moment: it follows by itself",
+    )
 }

@@ -29,13 +29,7 @@ fn parting(
     assert_eq!(world.has("web"), "192.0.2.0");
     world.silent("web", annotations, change);
     let outcome = world.outcome("web");
-    Row {
-        field: field.to_owned(),
-        example: shown.to_owned(),
-        reason: outcome.reason.as_str(),
-        message: outcome.message,
-        remedy,
-    }
+    Row::told(field, shown, outcome, remedy)
 }
 
 /// Shares that a Service gives up by its own change.
@@ -74,13 +68,7 @@ fn staying(example: &str, change: impl FnOnce(&mut Situation), remedy: &'static 
     assert_eq!(world.has("web"), "192.0.2.0");
     let outcome = world.outcome("web");
     assert!(outcome.assigned);
-    Row {
-        field: "(none)".to_owned(),
-        example: example.to_owned(),
-        reason: outcome.reason.as_str(),
-        message: outcome.message,
-        remedy,
-    }
+    Row::told("(none)", example, outcome, remedy)
 }
 
 /// Addresses that stay although their pool would not give them any more.
@@ -156,14 +144,12 @@ fn leaving() -> Row {
         .silent("web", &wants, port(80));
     let outcome = world.outcome("web");
     assert!(!outcome.assigned, "{}", outcome.message);
-    Row {
-        field: "spec.ports".to_owned(),
-        example: "a port of one who was there before is added, and the address asked for"
-            .to_owned(),
-        reason: outcome.reason.as_str(),
-        message: outcome.message,
-        remedy: "use another port, or another address",
-    }
+    Row::told(
+        "spec.ports",
+        "a port of one who was there before is added, and the address asked for",
+        outcome,
+        "use another port, or another address",
+    )
 }
 
 /// What a Service is told that asks for the address of another one.
@@ -186,13 +172,7 @@ fn sharing(
     let service = &world.index.world.services[&turn.key];
     let outcome = world.index.world.plan(service).outcome.unwrap();
     assert!(!outcome.assigned, "{}", outcome.message);
-    Row {
-        field: field.to_owned(),
-        example: shown.to_owned(),
-        reason: outcome.reason.as_str(),
-        message: outcome.message,
-        remedy,
-    }
+    Row::told(field, shown, outcome, remedy)
 }
 
 /// What the 129th of a sharing group is told.
@@ -207,13 +187,12 @@ fn crowd() -> Row {
     }
     let outcome = world.outcome("s128");
     assert!(!outcome.assigned, "{}", outcome.message);
-    Row {
-        field: KEY.to_owned(),
-        example: "128 Services share the address".to_owned(),
-        reason: outcome.reason.as_str(),
-        message: outcome.message,
-        remedy: "ask for another address, or for none",
-    }
+    Row::told(
+        KEY,
+        "128 Services share the address",
+        outcome,
+        "ask for another address, or for none",
+    )
 }
 
 pub(super) fn clashes() -> Vec<Row> {
