@@ -144,8 +144,8 @@ impl Director {
         self.links.interfaces()
     }
 
-    /// Puts the programs on an interface. Calling it again is harmless and cheap, and tells the data
-    /// path of a changed MAC address.
+    /// Puts the programs on an interface. Calling it again is harmless, cheap since Linux 6.6, and tells the data path of
+    /// a changed MAC address.
     ///
     /// # Errors
     /// See [`AttachError`]; the interface is then as it was before.

@@ -163,8 +163,8 @@ impl Links {
         Ok(())
     }
 
-    /// Attaches both programs to an interface, or replaces them there. Where they run already, this is two look-ups:
-    /// replacing a program waits for every CPU to have left the old one.
+    /// Attaches both programs to an interface, or replaces them there. Where they run already as links (since Linux 6.6),
+    /// this is two look-ups: replacing a program waits for every CPU to have left the old one.
     pub(crate) fn attach(
         &self,
         ebpf: &mut Ebpf,

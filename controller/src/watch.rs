@@ -83,9 +83,7 @@ impl Picture {
             }
         }
     }
-}
 
-impl Picture {
     /// Takes a Service in, with what its Gateway lends it now.
     pub(crate) fn service_seen(&mut self, object: Service, settings: &Settings) {
         let gateway = gateway::owning(&object.metadata);

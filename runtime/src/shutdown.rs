@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT as a token that everything long-lived holds a clone of.
+//! SIGTERM, SIGINT and panics as a token that everything long-lived holds a clone of.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -31,5 +31,5 @@ pub use eligible::{CONTAINER_INTERFACES, InterfacePatterns, PatternError, Refusa
 pub use groups::{GroupKey, GroupSet, Groups, Membership, kernel_groups};
 pub use monitor::monitor;
 pub use neighbours::{NeighbourTable, Neighbours};
-pub use socket::{LONGEST_WAIT, PacketSocket, Protocol};
+pub use socket::{PacketSocket, Protocol};
 pub use table::{IfIndex, Link, LinkTable, Mac};

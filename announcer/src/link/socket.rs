@@ -25,7 +25,7 @@ use super::{IfIndex, filter};
 const QUEUE: c_int = 1 << 20;
 
 /// How long a socket without frames keeps the one who receives waiting.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// Which frames a socket is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +116,7 @@ impl PacketSocket {
     }
 
     /// Waits for a frame and reads it into `buffer`; what does not fit is cut off. `None` when none came within
-    /// [`LONGEST_WAIT`].
+    /// a second, or a signal did.
     ///
     /// # Errors
     /// The operating system's; `ENETDOWN` once when the interface goes down.

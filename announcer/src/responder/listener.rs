@@ -26,8 +26,7 @@ const BREATH: Duration = Duration::from_millis(1);
 /// Longer frames are cut off, which the parser sees.
 const FRAME: usize = 2_048;
 
-/// The listeners of a port, each on a thread of its own. When this is dropped they answer no more, and end within
-/// [`LONGEST_WAIT`](crate::link::LONGEST_WAIT).
+/// The listeners of a port, each on a thread of its own. When this is dropped they answer no more, and end within a second.
 pub(super) struct Listeners(Arc<AtomicBool>);
 
 impl Listeners {

@@ -170,7 +170,7 @@ impl Shared {
     }
 
     /// Replaces the state by a changed one and returns its generation. The change is made beside it, so that no
-    /// listener waits for it; where nothing has changed nobody is woken.
+    /// listener waits for it; it waits for answers that are just being sent. Where nothing has changed nobody is woken.
     pub(super) fn update(&self, change: impl FnOnce(&mut State) -> bool) -> u64 {
         let _writing = self.writer.lock();
         let mut state = self.state.borrow().clone();

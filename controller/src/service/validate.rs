@@ -36,7 +36,11 @@ pub fn service(
         None => default_class,
     };
     let balanced = spec.type_.as_deref() == Some("LoadBalancer");
-    let own_labels = metadata.labels.clone().unwrap_or_default();
+    let own = metadata.labels.clone().unwrap_or_default();
+    let labels = match lender {
+        Some(lender) => lender.labels(&own),
+        None => own,
+    };
     let live = live(object);
     Some(Service {
         key: key(metadata)?,
@@ -46,7 +50,7 @@ pub fn service(
             .as_ref()
             .map_or(0, |time| time.0.as_second()),
         wanted: balanced && ours && metadata.deletion_timestamp.is_none(),
-        labels: lender.map_or(own_labels.clone(), |lender| lender.labels(&own_labels)),
+        labels,
         gateway_class: lender.map(|lender| lender.class.clone()),
         request: request(object, spec.load_balancer_ip.as_deref(), lender),
         policy: match spec.ip_family_policy.as_deref() {

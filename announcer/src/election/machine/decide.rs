@@ -67,7 +67,7 @@ impl Election {
         if entry.writing {
             return;
         }
-        if let Some(at) = entry.retry_at.filter(|at| *at > now) {
+        if let Some(at) = entry.back_off.until(now) {
             return out.wake(Some(at));
         }
         match &record.owner {
@@ -271,8 +271,8 @@ impl Election {
         if inquiry.under_way {
             return false;
         }
-        if now < inquiry.retry_at {
-            out.wake(Some(inquiry.retry_at));
+        if let Some(at) = inquiry.back_off.until(now) {
+            out.wake(Some(at));
             return false;
         }
         inquiry.under_way = true;

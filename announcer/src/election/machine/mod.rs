@@ -5,7 +5,6 @@ mod decide;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::time::Duration;
 
 use super::event::Event;
 use super::sessions::Sessions;
@@ -27,6 +26,13 @@ struct Entry {
     /// Without a live owner since, as far as this node knows.
     vacant_since: Option<Now>,
     probe: Probe,
+    back_off: BackOff,
+}
+
+/// What keeps an attempt that fails again and again from being made all the time.
+#[derive(Clone, Copy, Debug, Default)]
+struct BackOff {
+    /// Not again before.
     retry_at: Option<Now>,
     failures: u32,
 }
@@ -43,9 +49,7 @@ enum Probe {
 #[derive(Clone, Copy, Debug, Default)]
 struct Inquiry {
     under_way: bool,
-    /// Not again before.
-    retry_at: Now,
-    failures: u32,
+    back_off: BackOff,
 }
 
 /// One node's view of all sessions and addresses.
@@ -129,7 +133,7 @@ impl Election {
     /// What a node's Lease says now is known: the next question about it is a new one.
     fn heard_of(&mut self, node: &NodeName) {
         if let Some(inquiry) = self.inquiries.get_mut(node) {
-            inquiry.failures = 0;
+            inquiry.back_off.failures = 0;
         }
     }
 
@@ -159,10 +163,9 @@ impl Election {
         };
         entry.writing = false;
         if definite {
-            entry.failures = 0;
-            entry.retry_at = None;
+            entry.back_off = BackOff::default();
         } else {
-            entry.back_off(&self.settings, now);
+            entry.back_off.failed(&self.settings, now);
         }
     }
 
@@ -175,8 +178,8 @@ impl Election {
             Probed::Taken | Probed::Unable => Probe::Unknown,
         };
         match outcome {
-            Probed::Clear => entry.failures = 0,
-            Probed::Taken | Probed::Unable => entry.back_off(&self.settings, now),
+            Probed::Clear => entry.back_off.failures = 0,
+            Probed::Taken | Probed::Unable => entry.back_off.failed(&self.settings, now),
         }
     }
 
@@ -257,25 +260,28 @@ impl Entry {
             .iter()
             .any(|candidate| candidate.node == *node)
     }
-
-    fn back_off(&mut self, settings: &Settings, now: Now) {
-        self.retry_at = Some(now + pause(settings, self.failures));
-        self.failures += 1;
-    }
 }
 
 impl Inquiry {
     fn ended(&mut self, settings: &Settings, now: Now) {
         self.under_way = false;
-        self.retry_at = now + pause(settings, self.failures);
-        self.failures += 1;
+        self.back_off.failed(settings, now);
     }
 }
 
-/// After so many failures in a row.
-fn pause(settings: &Settings, failures: u32) -> Duration {
-    let pause = settings.retry_min.saturating_mul(1 << failures.min(16));
-    pause.min(settings.retry_max)
+impl BackOff {
+    fn failed(&mut self, settings: &Settings, now: Now) {
+        let pause = settings
+            .retry_min
+            .saturating_mul(1 << self.failures.min(16));
+        self.retry_at = Some(now + pause.min(settings.retry_max));
+        self.failures += 1;
+    }
+
+    /// Until when it is waited, if it is.
+    fn until(&self, now: Now) -> Option<Now> {
+        self.retry_at.filter(|at| *at > now)
+    }
 }
 
 /// What makes two records speak of the same owner; not who was asked to take over.
