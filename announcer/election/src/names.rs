@@ -43,26 +43,6 @@ name! {
     /// One life of one announcer: fresh at every process start and after every loss of the Lease.
     SessionId
 }
-name! {
-    /// Name of an L2AnnouncementPolicy.
-    PolicyName
-}
-
-/// Namespace and name of a Service.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
-pub struct ServiceKey {
-    /// Namespace.
-    pub namespace: String,
-    /// Name.
-    pub name: String,
-}
-
-impl fmt::Display for ServiceKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
-
 /// A `resourceVersion`: the token of every compare-and-swap.
 #[derive(Clone, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(transparent)]
