@@ -395,5 +395,4 @@ pub fn ids_in_use(programmed: &Programmed) -> BTreeSet<u16> {
 }
 
 #[cfg(test)]
-#[path = "diff_tests.rs"]
 mod tests;
