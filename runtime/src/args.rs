@@ -9,8 +9,21 @@ use clap::ValueEnum;
 
 use crate::admin::{self, CertificateFiles, Guard};
 
+/// Flags of every binary.
 #[derive(Clone, Debug, clap::Args)]
 pub struct CommonArgs {
+    /// Logging.
+    #[command(flatten)]
+    pub log: LogArgs,
+
+    /// The ports for probes and metrics.
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+/// Flags of logging.
+#[derive(Clone, Debug, clap::Args)]
+pub struct LogArgs {
     /// What to log: a level, or `tracing` directives such as `info,landfall_announcer=debug`
     #[arg(
         long,
@@ -28,10 +41,6 @@ pub struct CommonArgs {
         value_name = "FORMAT"
     )]
     pub log_format: LogFormat,
-
-    /// The ports for probes and metrics.
-    #[command(flatten)]
-    pub admin: AdminArgs,
 }
 
 /// Flags of the ports for probes and metrics.
