@@ -7,7 +7,6 @@ pub(crate) mod hosts;
 pub(crate) mod run;
 pub(crate) mod scene;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -22,12 +21,11 @@ pub(crate) const OWN: [u8; 6] = [0x02, 0x4c, 0x46, 0, 0, 1];
 /// Says loudly that a test did not run; `true` if it must not.
 #[must_use]
 pub(crate) fn skipped(test: &str) -> bool {
-    if nix::unistd::geteuid().is_root() {
-        return false;
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        landfall_testbed::skipped(test, "root");
     }
-    // Past the test harness, which hides what a passing test prints.
-    let _ = writeln!(std::io::stderr(), "SKIPPED (needs root): {test}");
-    true
+    !root
 }
 
 /// The namespaces of one test thread.
@@ -44,7 +42,7 @@ impl Node {
     #[must_use]
     pub(crate) fn new() -> Self {
         let settings = private_settings();
-        unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
+        landfall_testbed::netns::isolate().expect("a network namespace");
         for (name, peer) in [("seg0", "seg0p"), ("seg1", "seg1p")] {
             let mac = OWN.map(|byte| format!("{byte:02x}")).join(":");
             ip(&[
