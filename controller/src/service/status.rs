@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::apply::StepError;
 use super::{Context, MANAGER, validate};
-use crate::ipam::ServiceKey;
+use landfall_ipam::ServiceKey;
 
 /// Applies the status of this very Service: one of another uid is left alone.
 pub async fn status(

@@ -9,9 +9,10 @@ use landfall_runtime::class::Class;
 use serde_json::json;
 
 use super::{Context, MANAGER, build};
-use crate::ipam::address::Point;
-use crate::ipam::book::{OutOfPool, Stored};
-use crate::ipam::step::{Mark, Write};
+use landfall_ipam::address::Point;
+use landfall_ipam::book::{OutOfPool, Stored};
+use landfall_ipam::book::Write;
+use landfall_ipam::index::Mark;
 
 /// Why a step could not be finished now.
 #[derive(Debug, thiserror::Error)]
