@@ -15,25 +15,25 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::time::DelayQueue;
 
-use crate::ipam::{ServiceKey, Turn};
-use crate::service::apply::StepError;
-use crate::service::{Context, carry_out, prepare};
+use crate::context::Context;
+use crate::service::{StepError, carry_out, plan};
+use landfall_ipam::{QueueKey, ServiceKey};
 
 /// How many Services are plainly looked at before others get a turn on this thread.
 const BATCH: usize = 256;
 /// When a Service comes back whose task broke.
 const AFTER_VIOLATION: Duration = Duration::from_secs(300);
 
-type Answer = (Turn, Result<(), StepError>);
+type Answer = (QueueKey, Result<(), StepError>);
 
 /// The dispatcher.
 pub struct Dispatcher {
     context: Context,
     parallel: usize,
     tasks: JoinSet<Answer>,
-    running: HashMap<ServiceKey, (Id, Turn)>,
-    deferred: BTreeMap<ServiceKey, Turn>,
-    delayed: DelayQueue<Turn>,
+    running: HashMap<ServiceKey, (Id, QueueKey)>,
+    deferred: BTreeMap<ServiceKey, QueueKey>,
+    delayed: DelayQueue<QueueKey>,
     attempts: HashMap<ServiceKey, u32>,
 }
 
@@ -60,7 +60,7 @@ impl Dispatcher {
             .is_some_and(|led| led.is_ok())
         {
             let now = Instant::now();
-            let adopted = self.context.state.change(|picture| picture.take_over(now));
+            let adopted = self.context.state.change(|cache| cache.take_over(now));
             self.context.metrics.adopted(adopted);
             tracing::info!(adopted, "leading");
             self.lead(&mut leads, &token).await;
@@ -69,9 +69,7 @@ impl Dispatcher {
                 return;
             }
             tracing::info!("following");
-            self.context
-                .state
-                .change(|picture| picture.index.stand_down());
+            self.context.state.change(|cache| cache.index.stand_down());
         }
     }
 
@@ -103,41 +101,41 @@ impl Dispatcher {
             if self.running.len() >= self.parallel {
                 return false;
             }
-            let turn = {
-                let mut picture = self.context.state.lock();
-                let Some(turn) = picture.index.pop() else {
+            let queued = {
+                let mut cache = self.context.state.lock();
+                let Some(queued) = cache.index.pop() else {
                     return false;
                 };
-                picture
+                cache
                     .since
-                    .entry(turn.key.clone())
+                    .entry(queued.key.clone())
                     .or_insert_with(Instant::now);
-                picture.open.services.insert(turn.key.clone());
-                turn
+                cache.open.services.insert(queued.key.clone());
+                queued
             };
-            if self.running.contains_key(&turn.key) {
-                self.deferred.insert(turn.key.clone(), turn);
+            if self.running.contains_key(&queued.key) {
+                self.deferred.insert(queued.key.clone(), queued);
                 continue;
             }
-            if let Some(work) = prepare(&self.context, &turn) {
+            if let Some(work) = plan(&self.context, &queued) {
                 let context = self.context.clone();
-                let key = turn.key.clone();
+                let key = queued.key.clone();
                 let handle = self.tasks.spawn(async move {
                     let result = carry_out(&context, &work).await;
-                    (work.turn, result)
+                    (work.queued, result)
                 });
-                self.running.insert(key, (handle.id(), turn));
+                self.running.insert(key, (handle.id(), queued));
             } else {
                 // There is nothing to do, or nobody to do it for.
-                self.attempts.remove(&turn.key);
-                self.context.state.lock().open.services.remove(&turn.key);
+                self.attempts.remove(&queued.key);
+                self.context.state.lock().open.services.remove(&queued.key);
             }
         }
         true
     }
 
     fn ended(&mut self, answer: Result<(Id, Answer), JoinError>) {
-        let (turn, result) = match answer {
+        let (queued, result) = match answer {
             Ok((_, answer)) => answer,
             Err(error) => {
                 tracing::error!(%error, "a reconcile ended badly");
@@ -145,21 +143,21 @@ impl Dispatcher {
                 return;
             }
         };
-        self.running.remove(&turn.key);
+        self.running.remove(&queued.key);
         {
-            let mut picture = self.context.state.lock();
-            if let Some(deferred) = self.deferred.remove(&turn.key) {
-                picture.index.again(deferred);
+            let mut cache = self.context.state.lock();
+            if let Some(deferred) = self.deferred.remove(&queued.key) {
+                cache.index.again(deferred);
             }
             if result.is_ok() {
-                picture.open.services.remove(&turn.key);
+                cache.open.services.remove(&queued.key);
             }
         }
         match result {
             Ok(()) => {
-                self.attempts.remove(&turn.key);
+                self.attempts.remove(&queued.key);
             }
-            Err(error) => self.later(turn, &error),
+            Err(error) => self.later(queued, &error),
         }
     }
 
@@ -174,24 +172,24 @@ impl Dispatcher {
         };
         if let Some(deferred) = self.deferred.remove(&key) {
             self.context.state.lock().index.again(deferred);
-        } else if let Some((_, turn)) = self.running.get(&key).cloned() {
-            self.delayed.insert(turn, AFTER_VIOLATION);
+        } else if let Some((_, queued)) = self.running.get(&key).cloned() {
+            self.delayed.insert(queued, AFTER_VIOLATION);
         }
         self.running.remove(&key);
     }
 
-    fn later(&mut self, turn: Turn, error: &StepError) {
+    fn later(&mut self, queued: QueueKey, error: &StepError) {
         let class = error.class();
         self.context.metrics.failed(class.as_str());
-        let attempt = self.attempts.entry(turn.key.clone()).or_insert(0);
+        let attempt = self.attempts.entry(queued.key.clone()).or_insert(0);
         *attempt += 1;
         let after = class.retry_after(*attempt, spread());
         if class != Class::Conflict && (*attempt >= 3 || class != Class::Transient) {
-            tracing::warn!(service = %turn.key, %error, attempt = *attempt, ?after, "tried again later");
+            tracing::warn!(service = %queued.key, %error, attempt = *attempt, ?after, "tried again later");
         } else {
-            tracing::debug!(service = %turn.key, %error, ?after, "tried again");
+            tracing::debug!(service = %queued.key, %error, ?after, "tried again");
         }
-        self.delayed.insert(turn, after);
+        self.delayed.insert(queued, after);
     }
 
     async fn drain(&mut self) {
@@ -210,9 +208,9 @@ impl Dispatcher {
         self.deferred.clear();
         self.delayed.clear();
         self.attempts.clear();
-        let mut picture = self.context.state.lock();
-        picture.open.leads = false;
-        picture.open.services.clear();
+        let mut cache = self.context.state.lock();
+        cache.open.leads = false;
+        cache.open.services.clear();
     }
 }
 
@@ -245,18 +243,18 @@ mod tests {
         Dispatcher::new(context, 4)
     }
 
-    fn turn(name: &str) -> Turn {
-        Turn {
+    fn queued(name: &str) -> QueueKey {
+        QueueKey {
             created: 1,
             key: ServiceKey::new("n", name),
         }
     }
 
     /// A task for the Service that panics, until it has.
-    async fn panics(dispatcher: &mut Dispatcher, turn: &Turn) {
+    async fn panics(dispatcher: &mut Dispatcher, queued: &QueueKey) {
         let handle = dispatcher.tasks.spawn(async { panic!("a test") });
-        let running = (handle.id(), turn.clone());
-        dispatcher.running.insert(turn.key.clone(), running);
+        let running = (handle.id(), queued.clone());
+        dispatcher.running.insert(queued.key.clone(), running);
         let answer = dispatcher.tasks.join_next_with_id().await.unwrap();
         dispatcher.ended(answer);
     }
@@ -265,10 +263,10 @@ mod tests {
     async fn a_service_whose_task_panics_comes_back_and_is_counted() {
         let mut registry = Registry::default();
         let mut dispatcher = dispatcher(&mut registry);
-        panics(&mut dispatcher, &turn("s")).await;
+        panics(&mut dispatcher, &queued("s")).await;
         assert!(dispatcher.running.is_empty());
         let back = dispatcher.delayed.next().await.unwrap();
-        assert_eq!(back.into_inner(), turn("s"));
+        assert_eq!(back.into_inner(), queued("s"));
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         assert!(text.contains("landfall_invariant_violations_total 1"));
@@ -277,18 +275,18 @@ mod tests {
     #[tokio::test]
     async fn news_of_a_service_whose_task_panics_are_looked_at_at_once() {
         let mut dispatcher = dispatcher(&mut Registry::default());
-        dispatcher.deferred.insert(turn("s").key, turn("s"));
-        panics(&mut dispatcher, &turn("s")).await;
+        dispatcher.deferred.insert(queued("s").key, queued("s"));
+        panics(&mut dispatcher, &queued("s")).await;
         assert!(dispatcher.deferred.is_empty());
         let next = dispatcher.context.state.lock().index.pop();
-        assert_eq!(next, Some(turn("s")));
+        assert_eq!(next, Some(queued("s")));
     }
 
     #[tokio::test]
     async fn the_attempts_of_a_deleted_service_are_forgotten() {
         let mut dispatcher = dispatcher(&mut Registry::default());
-        dispatcher.attempts.insert(turn("s").key, 7);
-        dispatcher.context.state.lock().index.again(turn("s"));
+        dispatcher.attempts.insert(queued("s").key, 7);
+        dispatcher.context.state.lock().index.again(queued("s"));
         assert!(!dispatcher.fill());
         assert!(dispatcher.attempts.is_empty());
     }

@@ -18,7 +18,7 @@ use landfall_crds::annotations::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::ipam::service::Labels;
+use landfall_ipam::service::Labels;
 
 /// As much of a Gateway as is read here.
 #[derive(CustomResource, Clone, Debug, Deserialize, Serialize)]

@@ -13,8 +13,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::ipam::Family;
 use crate::state::State;
+use landfall_ipam::Family;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ErrorLabels {
@@ -127,14 +127,14 @@ impl Collector for Snapshot {
         let mut rows: Vec<(String, &'static str, [u128; 4])> = Vec::new();
         let mut pending: BTreeMap<&'static str, u64> = BTreeMap::new();
         {
-            let picture = self.0.lock();
-            let world = &picture.index.world;
-            for pool in world.pools.ordered() {
+            let cache = self.0.lock();
+            let index = &cache.index;
+            for pool in index.pools() {
                 for family in Family::ALL
                     .into_iter()
                     .filter(|family| pool.total(*family) > 0)
                 {
-                    let counts = world.counts(pool, family);
+                    let counts = index.counts_of(pool, family);
                     let values = [
                         counts.total,
                         counts.assigned,
@@ -144,8 +144,8 @@ impl Collector for Snapshot {
                     rows.push((pool.name.to_string(), family.as_str(), values));
                 }
             }
-            for turn in picture.index.waiting() {
-                let live = picture.services.get(&turn.key);
+            for queued in index.waiting() {
+                let live = cache.services.get(&queued.key);
                 let condition = live.and_then(|live| {
                     landfall_crds::conditions::find(
                         &live.conditions,
@@ -200,13 +200,13 @@ impl Collector for Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ipam::pool::Pool;
-    use crate::ipam::{PoolName, ServiceKey};
     use crate::service::{build, validate};
-    use crate::state::{LiveService, Picture};
+    use crate::state::{Cache, LiveService};
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use k8s_openapi::jiff::Timestamp;
     use landfall_crds::{Block, LoadBalancerIPPoolSpec};
+    use landfall_ipam::pools::Pool;
+    use landfall_ipam::{PoolName, ServiceKey};
 
     fn text(registry: &Registry) -> String {
         let mut text = String::new();
@@ -225,18 +225,18 @@ mod tests {
             ..Block::default()
         });
         let pool = Pool::compile("default", &LoadBalancerIPPoolSpec::of(blocks.into()), false);
-        state.change(|picture| picture.index.pool_seen(&name, Some(pool)));
+        state.change(|cache| cache.index.pool_seen(&name, Some(pool)));
         metrics.conflict();
         metrics.adopted(2);
         metrics.failed("transient");
         metrics.assigned(Duration::from_millis(7));
         insta::assert_snapshot!(text(&registry));
-        state.change(|picture| picture.index.pool_seen(&name, None));
+        state.change(|cache| cache.index.pool_seen(&name, None));
         assert!(!text(&registry).contains("default"));
     }
 
     /// A Service that asks for an address of no pool, planned for and told.
-    fn pending(picture: &mut Picture, name: &str, asks: &str) {
+    fn pending(cache: &mut Cache, name: &str, asks: &str) {
         let object = serde_json::from_value(serde_json::json!({
             "metadata": {"name": name, "namespace": "blue", "uid": name,
                 "annotations": {"landfall.dev/ips": asks}},
@@ -244,16 +244,16 @@ mod tests {
         }));
         let service = validate::service(&object.unwrap(), true, None).unwrap();
         let key = service.key.clone();
-        picture.index.service_seen(service);
-        let turn = picture.index.pop().unwrap();
-        let step = picture.index.step(&turn.key).unwrap();
+        cache.index.service_seen(service);
+        let queued = cache.index.pop().unwrap();
+        let step = cache.index.plan(&queued.key).unwrap();
         let status = build::status(&step, &LiveService::default(), Time(Timestamp::UNIX_EPOCH));
         let conditions = status.unwrap()["conditions"].clone();
         let live = LiveService {
             conditions: serde_json::from_value(conditions).unwrap(),
             ..LiveService::default()
         };
-        picture.services.insert(key, live);
+        cache.services.insert(key, live);
     }
 
     #[test]
@@ -261,10 +261,10 @@ mod tests {
         let state = Arc::new(State::default());
         let mut registry = Registry::default();
         let _metrics = Metrics::register(&mut registry, &state);
-        state.change(|picture| {
-            pending(picture, "one", "192.0.2.1");
-            pending(picture, "two", "192.0.2.2");
-            pending(picture, "odd", "anything");
+        state.change(|cache| {
+            pending(cache, "one", "192.0.2.1");
+            pending(cache, "two", "192.0.2.2");
+            pending(cache, "odd", "anything");
         });
         let all = text(&registry);
         for (reason, count) in [("NotInAnyPool", 2), ("InvalidRequest", 1)] {
@@ -272,7 +272,7 @@ mod tests {
             assert!(all.contains(&line), "{all}");
         }
         let gone = ["one", "two"].map(|name| ServiceKey::new("blue", name));
-        state.change(|picture| gone.iter().for_each(|key| picture.index.service_gone(key)));
+        state.change(|cache| gone.iter().for_each(|key| cache.index.service_gone(key)));
         assert!(!text(&registry).contains("NotInAnyPool"));
     }
 }

@@ -9,9 +9,9 @@ use kube::{Api, ResourceExt as _};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::ipam::ServiceKey;
-use crate::service::Context;
+use crate::context::Context;
 use crate::settings::Settings;
+use landfall_ipam::ServiceKey;
 
 /// Looks for orphans every `orphan_grace` while we lead; one seen twice in a row is released.
 pub(crate) async fn run(
@@ -41,11 +41,11 @@ async fn release(context: &Context, settings: &Settings, key: &ServiceKey, uid: 
             // It is there, but not ours any more: the ordinary way lets go of its addresses.
             context
                 .state
-                .change(|picture| picture.service_seen(service, settings));
+                .change(|cache| cache.service_seen(service, settings));
         }
         Ok(_) => {
             tracing::info!(service = %key, uid, "its Service is gone: releasing");
-            context.state.change(|picture| picture.index.release(key));
+            context.state.change(|cache| cache.index.release(key));
         }
         Err(error) => tracing::warn!(service = %key, %error, "orphan not checked"),
     }
@@ -64,10 +64,10 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::ipam::address::Point;
-    use crate::ipam::book::Stored;
     use crate::metrics::Metrics;
     use crate::state::State;
+    use landfall_ipam::address::Point;
+    use landfall_ipam::book::Stored;
 
     const GRACE: Duration = Duration::from_secs(60);
     const MOMENT: Duration = Duration::from_millis(1);
@@ -120,7 +120,7 @@ mod tests {
             version: "1".to_owned(),
             out_of_pool: None,
         };
-        state.change(|picture| picture.index.record_seen(at, stored));
+        state.change(|cache| cache.index.record_seen(at, stored));
     }
 
     fn kept(state: &State) -> bool {
@@ -162,9 +162,9 @@ mod tests {
         let state = looking(api_server(200, service));
         orphan(&state);
         tokio::time::sleep(GRACE * 3).await;
-        let picture = state.lock();
+        let cache = state.lock();
         let key = ServiceKey::new("blue", "web");
-        assert!(picture.index.world.services[&key].wanted);
-        assert_eq!(picture.index.world.book.held_by(&key).count(), 1);
+        assert!(cache.index.service(&key).unwrap().wanted);
+        assert_eq!(cache.index.held_by(&key).count(), 1);
     }
 }

@@ -2,8 +2,8 @@
 //! whose status is written here.
 //!
 //! Invariant: the lock is held for one synchronous look or change, never across an await; what is
-//! taken out of a queue is in [`Picture::open`] from that very look on, so that at any time either
-//! the picture is [at rest](Picture::at_rest) or a write may still come.
+//! taken out of a queue is in [`Cache::open`] from that very look on, so that at any time either
+//! the cache is [at rest](Cache::at_rest) or a write may still come.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
@@ -16,9 +16,9 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::gateway::{GatewayKey, Lender};
-use crate::ipam::index::older;
-use crate::ipam::{Index, PoolName, ServiceKey};
 use crate::undecodable::Undecodables;
+use landfall_ipam::older;
+use landfall_ipam::{Index, PoolName, ServiceKey};
 
 /// A Service as far as its status is concerned.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -37,7 +37,7 @@ pub struct LiveService {
 
 /// Everything behind the lock.
 #[derive(Debug, Default)]
-pub struct Picture {
+pub struct Cache {
     /// Who has what, and who has to be looked at.
     pub index: Index,
     /// The Services the index knows.
@@ -67,7 +67,7 @@ pub struct Open {
     pub pools: BTreeSet<PoolName>,
 }
 
-impl Picture {
+impl Cache {
     /// This replica leads from now on: what is there is taken in, and nobody has waited for it
     /// before. Returns how many addresses were adopted.
     pub fn take_over(&mut self, now: Instant) -> usize {
@@ -88,7 +88,7 @@ impl Picture {
     }
 }
 
-impl Picture {
+impl Cache {
     /// The watch shows a Service.
     pub fn service_shown(&mut self, key: &ServiceKey, live: LiveService) {
         let known = self.services.get(key);
@@ -135,7 +135,7 @@ fn outdated(pool: &LoadBalancerIPPool, known: &LoadBalancerIPPool) -> bool {
 /// The shared state.
 #[derive(Debug, Default)]
 pub struct State {
-    picture: Mutex<Picture>,
+    cache: Mutex<Cache>,
     /// Rings when there is something to look at.
     pub services_changed: Notify,
     /// Rings when a pool's status may be stale.
@@ -145,16 +145,16 @@ pub struct State {
 }
 
 impl State {
-    /// The picture, locked.
-    pub fn lock(&self) -> MutexGuard<'_, Picture> {
-        self.picture.lock()
+    /// The cache, locked.
+    pub fn lock(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock()
     }
 
-    /// Changes the picture and rings.
-    pub fn change<T>(&self, change: impl FnOnce(&mut Picture) -> T) -> T {
+    /// Changes the cache and rings.
+    pub fn change<T>(&self, change: impl FnOnce(&mut Cache) -> T) -> T {
         let (result, news) = {
-            let mut picture = self.picture.lock();
-            (change(&mut picture), picture.undecodable.news())
+            let mut cache = self.cache.lock();
+            (change(&mut cache), cache.undecodable.news())
         };
         if news {
             self.undecodable_seen.notify_one();
@@ -174,11 +174,11 @@ mod tests {
         let key = ServiceKey::new("blue", "web");
         let start = Instant::now();
         let later = start + std::time::Duration::from_secs(3_600);
-        let mut picture = Picture::default();
-        picture.since.insert(key.clone(), start);
-        assert_eq!(picture.take_over(later), 0);
-        assert_eq!(picture.since[&key], later);
-        assert!(picture.at_rest());
+        let mut cache = Cache::default();
+        cache.since.insert(key.clone(), start);
+        assert_eq!(cache.take_over(later), 0);
+        assert_eq!(cache.since[&key], later);
+        assert!(cache.at_rest());
     }
 
     fn live(uid: &str, version: &str) -> LiveService {
@@ -200,34 +200,34 @@ mod tests {
     #[test]
     fn an_answer_never_replaces_a_service_the_watch_knows_better() {
         let key = ServiceKey::new("n", "s");
-        let mut picture = Picture::default();
-        picture.service_answered(&key, live("u", "9"));
-        assert!(picture.services.is_empty(), "it is gone by now");
-        picture.service_shown(&key, live("u", "11"));
-        picture.service_answered(&key, live("u", "9"));
-        assert_eq!(picture.services[&key], live("u", "11"));
-        picture.service_answered(&key, live("u", "12"));
-        picture.service_shown(&key, live("u", "11"));
-        assert_eq!(picture.services[&key], live("u", "12"));
-        picture.service_shown(&key, live("v", "20"));
-        picture.service_answered(&key, live("u", "21"));
-        assert_eq!(picture.services[&key], live("v", "20"));
+        let mut cache = Cache::default();
+        cache.service_answered(&key, live("u", "9"));
+        assert!(cache.services.is_empty(), "it is gone by now");
+        cache.service_shown(&key, live("u", "11"));
+        cache.service_answered(&key, live("u", "9"));
+        assert_eq!(cache.services[&key], live("u", "11"));
+        cache.service_answered(&key, live("u", "12"));
+        cache.service_shown(&key, live("u", "11"));
+        assert_eq!(cache.services[&key], live("u", "12"));
+        cache.service_shown(&key, live("v", "20"));
+        cache.service_answered(&key, live("u", "21"));
+        assert_eq!(cache.services[&key], live("v", "20"));
     }
 
     #[test]
     fn an_answer_never_replaces_a_pool_the_watch_knows_better() {
         let name = PoolName::from("p");
-        let mut picture = Picture::default();
-        picture.pool_answered(&name, pool("u", "9"));
-        assert!(picture.pools.is_empty(), "it is gone by now");
-        picture.pool_shown(&name, pool("u", "11"));
-        picture.pool_answered(&name, pool("u", "9"));
-        assert_eq!(picture.pools[&name], pool("u", "11"));
-        picture.pool_answered(&name, pool("u", "12"));
-        picture.pool_shown(&name, pool("u", "11"));
-        assert_eq!(picture.pools[&name], pool("u", "12"));
-        picture.pool_shown(&name, pool("v", "20"));
-        picture.pool_answered(&name, pool("u", "21"));
-        assert_eq!(picture.pools[&name], pool("v", "20"));
+        let mut cache = Cache::default();
+        cache.pool_answered(&name, pool("u", "9"));
+        assert!(cache.pools.is_empty(), "it is gone by now");
+        cache.pool_shown(&name, pool("u", "11"));
+        cache.pool_answered(&name, pool("u", "9"));
+        assert_eq!(cache.pools[&name], pool("u", "11"));
+        cache.pool_answered(&name, pool("u", "12"));
+        cache.pool_shown(&name, pool("u", "11"));
+        assert_eq!(cache.pools[&name], pool("u", "12"));
+        cache.pool_shown(&name, pool("v", "20"));
+        cache.pool_answered(&name, pool("u", "21"));
+        assert_eq!(cache.pools[&name], pool("v", "20"));
     }
 }

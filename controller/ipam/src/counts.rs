@@ -4,9 +4,9 @@
 
 use std::collections::BTreeSet;
 
-use super::address::{Family, Point};
-use super::pool::Pool;
-use super::world::World;
+use crate::address::{Family, Point};
+use crate::book::Book;
+use crate::pools::Pool;
 
 /// Counts of one family of one pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,27 +21,24 @@ pub struct Counts {
     pub available: u128,
 }
 
-impl World {
+impl Counts {
     /// Counts a pool's addresses of one family.
     #[must_use]
-    pub fn counts(&self, pool: &Pool, family: Family) -> Counts {
-        let mut counts = Counts {
+    pub fn of(book: &Book, pool: &Pool, family: Family) -> Self {
+        let mut counts = Self {
             total: pool.total(family),
-            ..Counts::default()
+            ..Self::default()
         };
         for span in pool.spans(family) {
-            let occupied = self.book.occupied();
+            let occupied = book.occupied();
             counts.total -= occupied.nodes.within(span).count() as u128;
             let external = occupied.external.within(span).map(|(at, _)| at);
             let unreadable = occupied.unreadable.range(span.start..=span.end);
             let others: BTreeSet<Point> = external.chain(unreadable.map(|(at, _)| *at)).collect();
-            let without = |at: &&Point| self.book.get(**at).is_none();
-            let without = others.iter().filter(without);
-            counts.reserved += without
-                .filter(|at| self.book.node_at(**at).is_none())
-                .count() as u128;
-            for (at, entry) in self.book.within(span) {
-                if self.book.node_at(at).is_some() {
+            let without = others.iter().filter(|at| book.get(**at).is_none());
+            counts.reserved += without.filter(|at| book.node_at(**at).is_none()).count() as u128;
+            for (at, entry) in book.within(span) {
+                if book.node_at(at).is_some() {
                     continue;
                 }
                 if entry.holders().is_empty() {
@@ -55,15 +52,5 @@ impl World {
             .total
             .saturating_sub(counts.assigned + counts.reserved);
         counts
-    }
-
-    /// The node addresses that lie in a pool, and whose they are: they are never handed out.
-    #[must_use]
-    pub fn nodes_in(&self, pool: &Pool) -> Vec<(Point, Vec<String>)> {
-        let spans = pool.usable.iter();
-        let nodes = spans.flat_map(|span| self.book.occupied().nodes.within(span));
-        nodes
-            .map(|(at, nodes)| (at, nodes.iter().cloned().collect()))
-            .collect()
     }
 }

@@ -5,40 +5,29 @@
 //!
 //! ```text
 //! Services ─┐                    ┌─ plan: keep, take, leave + verdict ──► records, Service status
-//! pools ────┤► Index ──► plan ───┤
-//! records ──┤  (one picture)     └─ explain: the same plan in words
+//! pools ────┤► index ──► plan ───┤
+//! records ──┤  (one world)       └─ explain: the same plan in words
 //! nodes ────┘
 //! ```
+//!
+//! [`pools`] says where addresses come from, [`book`] who has them, [`plan`] what becomes of one
+//! Service, [`index`] who has to be looked at. Below them stand the values they speak in.
 //!
 //! Invariants: an address that a record names is nobody else's, whichever pools cover it; a holder
 //! is never moved unless it asked; the same world gives the same plan.
 
 pub mod address;
-pub mod admission;
 pub mod book;
 pub mod counts;
-pub mod explain;
-mod impact;
 pub mod index;
-mod join;
-mod lanes;
-mod lead;
-pub mod occupied;
 pub mod plan;
-pub mod pool;
 pub mod pools;
-mod record;
 pub mod request;
-mod review;
-mod search;
 pub mod selection;
 pub mod service;
 pub mod sharing;
 pub mod spans;
-pub mod step;
-mod taken;
-mod words;
-pub mod world;
+mod world;
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -47,7 +36,7 @@ use std::sync::Arc;
 pub use address::Family;
 pub use index::Index;
 pub use landfall_crds::conditions::AssignedReason as Reason;
-pub use service::{Service, ServiceKey, Turn};
+pub use service::{QueueKey, Service, ServiceKey};
 
 /// A pool by name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,5 +76,14 @@ impl Refusal {
             reason,
             message: message.into(),
         }
+    }
+}
+
+/// Whether one version is older than another. They are numbers, and anything else is newer.
+#[must_use]
+pub fn older(one: &str, two: &str) -> bool {
+    match (one.parse::<u64>(), two.parse::<u64>()) {
+        (Ok(one), Ok(two)) => one < two,
+        _ => false,
     }
 }

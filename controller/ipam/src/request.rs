@@ -11,7 +11,7 @@ use landfall_crds::annotations::{
     SHARING_PERMIT_DIFFERENT_PODS_ALIASES,
 };
 
-use super::{PoolName, Reason, Refusal};
+use crate::{PoolName, Reason, Refusal};
 
 /// The name of `spec.loadBalancerIP` in messages.
 const LOAD_BALANCER_IP: &str = "spec.loadBalancerIP";
@@ -101,7 +101,7 @@ fn addresses(
                      such as \"192.0.2.10,2001:db8::10\""
                 ))
             })?;
-            if let Some(kind) = super::address::unusable(address) {
+            if let Some(kind) = crate::address::unusable(address) {
                 return Err(invalid(format!(
                     "{field}: {address} is {kind}, which no Service can have; ask for an address of a pool"
                 )));

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
-use super::Refusal;
-use super::address::Family;
-use super::request::Request;
+use crate::Refusal;
+use crate::address::Family;
+use crate::request::Request;
 
 /// Labels of an object.
 pub type Labels = BTreeMap<String, String>;
@@ -38,7 +38,7 @@ impl fmt::Display for ServiceKey {
 
 /// Who stands first when several wait: creation order, then namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Turn {
+pub struct QueueKey {
     /// Creation, in seconds since the epoch, as the API server wrote it.
     pub created: i64,
     /// The Service.
@@ -116,8 +116,8 @@ pub struct Service {
 impl Service {
     /// Its place among those who wait.
     #[must_use]
-    pub fn turn(&self) -> Turn {
-        Turn {
+    pub fn queue_key(&self) -> QueueKey {
+        QueueKey {
             created: self.created,
             key: self.key.clone(),
         }

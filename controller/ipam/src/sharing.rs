@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::service::{Protocol, Service};
+use crate::service::{Protocol, Service};
 
 /// Why two Services cannot hold one address together.
 #[derive(Clone, Debug, PartialEq, Eq)]

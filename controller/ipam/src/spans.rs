@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use super::address::Point;
+use crate::address::Point;
 
 /// An inclusive range of points, never empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -20,9 +20,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::time::DelayQueue;
 
+use crate::context::{Context, MANAGER};
 use crate::dispatch::spread;
-use crate::ipam::PoolName;
-use crate::service::{Context, MANAGER};
+use landfall_ipam::PoolName;
 
 /// Shortest time between two looks at the pools.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -35,11 +35,11 @@ pub async fn run(context: Context, mut leads: watch::Receiver<bool>, token: Canc
         let mut later = Later::default();
         while leads.wait_for(|leads| *leads).await.is_ok() {
             let names = {
-                let mut picture = context.state.lock();
-                let mut names = picture.index.pop_pools();
+                let mut cache = context.state.lock();
+                let mut names = cache.index.pop_pools();
                 // One that failed waits for its time, whatever happens to it meanwhile.
                 names.retain(|name| !later.waits(name));
-                picture.open.pools = names.union(&later.keys).cloned().collect();
+                cache.open.pools = names.union(&later.keys).cloned().collect();
                 names
             };
             let idle = names.is_empty();
@@ -133,12 +133,12 @@ fn done(
 ) -> Option<Class> {
     match answer {
         Ok(pool) => {
-            let mut picture = context.state.lock();
+            let mut cache = context.state.lock();
             let draining = pool.metadata.deletion_timestamp.is_some();
             let finished = draining && pool.metadata.finalizers.as_ref().is_none_or(Vec::is_empty);
-            if !finished && picture.pools.contains_key(name) {
-                picture.pool_answered(name, pool);
-                picture.index.pool_again(name.clone());
+            if !finished && cache.pools.contains_key(name) {
+                cache.pool_answered(name, pool);
+                cache.index.pool_again(name.clone());
             }
             None
         }
@@ -153,8 +153,8 @@ fn done(
 }
 
 fn patches(context: &Context, name: &PoolName) -> Patches {
-    let picture = context.state.lock();
-    let Some(pool) = picture.pools.get(name) else {
+    let cache = context.state.lock();
+    let Some(pool) = cache.pools.get(name) else {
         return Patches::Nothing;
     };
     let finalizers = pool.metadata.finalizers.clone().unwrap_or_default();
@@ -173,7 +173,7 @@ fn patches(context: &Context, name: &PoolName) -> Patches {
                 json!({"metadata": {"resourceVersion": version, "finalizers": finalizers}}),
             )
         }
-        (Some(_), true) if picture.index.records_of(name) == 0 => {
+        (Some(_), true) if cache.index.records_of(name) == 0 => {
             let rest: Vec<_> = finalizers
                 .iter()
                 .filter(|name| *name != DRAIN_FINALIZER)
@@ -182,7 +182,7 @@ fn patches(context: &Context, name: &PoolName) -> Patches {
         }
         _ => {
             let now = Time(Timestamp::now());
-            status::build(&picture.index, pool, name, now).map_or(Patches::Nothing, Patches::Status)
+            status::build(&cache.index, pool, name, now).map_or(Patches::Nothing, Patches::Status)
         }
     }
 }

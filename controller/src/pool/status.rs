@@ -7,9 +7,9 @@ use landfall_crds::{
 };
 use serde_json::{Value, json};
 
-use crate::ipam::counts::Counts;
-use crate::ipam::pool::Pool;
-use crate::ipam::{Family, Index, PoolName};
+use landfall_ipam::counts::Counts;
+use landfall_ipam::pools::Pool;
+use landfall_ipam::{Family, Index, PoolName};
 
 /// How many names or addresses a message lists.
 const LISTED: usize = 4;
@@ -24,10 +24,10 @@ pub fn build(
 ) -> Option<Value> {
     let before = pool.status.clone().unwrap_or_default();
     let generation = pool.metadata.generation;
-    let (verdicts, counts) = match index.world.pools.get(name)? {
+    let (verdicts, counts) = match index.pool(name)? {
         Ok(compiled) => {
             let counts = Family::ALL.map(|family| {
-                (compiled.total(family) > 0).then(|| index.world.counts(compiled, family))
+                (compiled.total(family) > 0).then(|| index.counts_of(compiled, family))
             });
             let verdicts = vec![
                 accepted(index, compiled),
@@ -78,7 +78,7 @@ fn accepted(index: &Index, pool: &Pool) -> Verdict {
             ),
         );
     }
-    let nodes = index.world.nodes_in(pool);
+    let nodes = index.nodes_in(pool);
     if nodes.is_empty() {
         let message = if pool.disabled {
             "disabled: makes no new assignments"
@@ -100,7 +100,7 @@ fn accepted(index: &Index, pool: &Pool) -> Verdict {
 }
 
 fn overlap(index: &Index, pool: &Pool) -> Verdict {
-    let others = index.world.pools.overlapping(pool);
+    let others = index.overlapping(pool);
     if others.is_empty() {
         return verdict(
             OVERLAP,
@@ -204,9 +204,9 @@ fn list(words: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ipam::address::Point;
     use k8s_openapi::jiff::Timestamp;
     use landfall_crds::LoadBalancerIPPoolSpec;
+    use landfall_ipam::address::Point;
     use std::collections::BTreeSet;
     use std::net::IpAddr;
 

@@ -10,19 +10,19 @@ use landfall_crds::conditions::{ADDRESS_ASSIGNED, OUT_OF_POOL, Verdict, find};
 use landfall_runtime::events::Note;
 use serde_json::{Value, json};
 
-use crate::ipam::plan::Outcome;
-use crate::ipam::step::{Mark, Step};
 use crate::state::LiveService;
+use landfall_ipam::index::{Mark, Writes};
+use landfall_ipam::plan::Outcome;
 
 /// The status to apply, or `None` when the Service's status says so already: compared with the
 /// API server's defaults laid over it, so that nothing to do writes nothing.
 #[must_use]
-pub fn status(step: &Step, live: &LiveService, now: Time) -> Option<Value> {
-    let service = step.service.as_ref()?;
-    let Some(outcome) = &step.plan.outcome else {
-        return cleared(&step.plan.leave, live);
+pub fn status(writes: &Writes, live: &LiveService, now: Time) -> Option<Value> {
+    let service = writes.service.as_ref()?;
+    let Some(outcome) = &writes.plan.outcome else {
+        return cleared(&writes.plan.leave, live);
     };
-    let addresses = step.plan.addresses(service);
+    let addresses = writes.plan.addresses(service);
     let condition = verdict(outcome).condition(&live.conditions, live.generation, now);
     let same_condition = find(&live.conditions, ADDRESS_ASSIGNED) == Some(&condition);
     if same_condition && names(&live.ingress, &addresses) {
@@ -73,9 +73,9 @@ fn verdict(outcome: &Outcome) -> Verdict {
 
 /// The Event of a transition: the condition or the addresses changed.
 #[must_use]
-pub fn note(step: &Step, live: &LiveService) -> Option<Note> {
-    let outcome = step.plan.outcome.as_ref()?;
-    let addresses = step.plan.addresses(step.service.as_ref()?);
+pub fn note(writes: &Writes, live: &LiveService) -> Option<Note> {
+    let outcome = writes.plan.outcome.as_ref()?;
+    let addresses = writes.plan.addresses(writes.service.as_ref()?);
     let before = find(&live.conditions, ADDRESS_ASSIGNED);
     let status = if outcome.assigned { "True" } else { "False" };
     let same = before.is_some_and(|c| c.status == status && c.reason == outcome.reason.as_str());
@@ -134,8 +134,8 @@ pub fn out_of_pool(mark: &Mark, now: Timestamp) -> Condition {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ipam::address::Point;
-    use crate::ipam::book::OutOfPool;
+    use landfall_ipam::address::Point;
+    use landfall_ipam::book::OutOfPool;
 
     #[test]
     fn a_mark_that_says_as_much_for_another_reason_is_no_transition() {

@@ -1,84 +1,21 @@
-//! Carrying out writes of records. Every answer goes back into the index, refusals too.
+//! Writing records. Every answer goes back into the index, refusals too.
 
 use k8s_openapi::jiff::Timestamp;
+use kube::Api;
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
-use kube::{Api, ResourceExt as _};
-use landfall_crds::conditions::{OUT_OF_POOL, find};
-use landfall_crds::{LoadBalancerIP, ip_name, parse_ip_name};
+use landfall_crds::{LoadBalancerIP, ip_name};
+use landfall_ipam::address::Point;
+use landfall_ipam::book::Write;
+use landfall_ipam::index::Mark;
 use landfall_runtime::class::Class;
 use serde_json::json;
 
-use super::{Context, MANAGER, build};
-use landfall_ipam::address::Point;
-use landfall_ipam::book::{OutOfPool, Stored};
-use landfall_ipam::book::Write;
-use landfall_ipam::index::Mark;
-
-/// Why a step could not be finished now.
-#[derive(Debug, thiserror::Error)]
-pub enum StepError {
-    /// Somebody else was quicker; the index knows by now, so plan again.
-    #[error("the record of {0} was changed by somebody else")]
-    Overtaken(String),
-    /// The API server said no, or nothing.
-    #[error("{operation} {object}: {source}")]
-    Api {
-        /// What was tried.
-        operation: &'static str,
-        /// On what.
-        object: String,
-        /// The answer.
-        source: kube::Error,
-    },
-}
-
-impl StepError {
-    pub(super) fn api(
-        operation: &'static str,
-        object: impl Into<String>,
-    ) -> impl FnOnce(kube::Error) -> Self {
-        let object = object.into();
-        move |source| Self::Api {
-            operation,
-            object,
-            source,
-        }
-    }
-
-    /// Its class, which decides when to come back.
-    #[must_use]
-    pub fn class(&self) -> Class {
-        match self {
-            Self::Overtaken(_) => Class::Conflict,
-            Self::Api { source, .. } => Class::of(source),
-        }
-    }
-}
-
-/// What the index keeps of a record.
-#[must_use]
-pub fn stored(record: &LoadBalancerIP) -> Option<(Point, Stored)> {
-    let address = parse_ip_name(record.metadata.name.as_deref()?).ok()?;
-    let conditions = record
-        .status
-        .as_ref()
-        .map_or(&[][..], |status| &status.conditions);
-    let out_of_pool = find(conditions, OUT_OF_POOL).map(|condition| OutOfPool {
-        is: condition.status == "True",
-        why: condition.message.clone(),
-        since: condition.last_transition_time.0.as_second(),
-    });
-    let stored = Stored {
-        spec: record.spec.clone(),
-        uid: record.uid().unwrap_or_default(),
-        version: record.resource_version().unwrap_or_default(),
-        out_of_pool,
-    };
-    (record.spec.address.parse() == Ok(address)).then(|| (Point::from(address), stored))
-}
+use super::error::StepError;
+use super::{build, validate};
+use crate::context::{Context, MANAGER};
 
 /// Carries out one write. After a refused one the index has been shown the record as it is.
-pub async fn write(context: &Context, write: &Write) -> Result<(), StepError> {
+pub(super) async fn write(context: &Context, write: &Write) -> Result<(), StepError> {
     let api: Api<LoadBalancerIP> = Api::all(context.client.clone());
     let (at, operation, answer) = match write {
         Write::Create(at, spec) => {
@@ -124,7 +61,7 @@ pub async fn write(context: &Context, write: &Write) -> Result<(), StepError> {
             if answer.is_ok() {
                 context
                     .state
-                    .change(|picture| picture.index.record_gone(*at, &stored.uid, true));
+                    .change(|cache| cache.index.record_gone(*at, &stored.uid, true));
             }
             (*at, "delete LoadBalancerIP", answer.map(|_| None))
         }
@@ -144,10 +81,10 @@ pub async fn write(context: &Context, write: &Write) -> Result<(), StepError> {
 }
 
 fn see(context: &Context, record: Option<&LoadBalancerIP>) {
-    if let Some((at, stored)) = record.and_then(stored) {
+    if let Some((at, stored)) = record.and_then(validate::stored) {
         context
             .state
-            .change(|picture| picture.index.record_seen(at, stored));
+            .change(|cache| cache.index.record_seen(at, stored));
     }
 }
 
@@ -164,7 +101,7 @@ async fn look(context: &Context, at: Point, write: &Write) -> Result<(), StepErr
         (None, Write::Replace(_, _, stored) | Write::Delete(_, stored)) => {
             context
                 .state
-                .change(|picture| picture.index.record_gone(at, &stored.uid, true));
+                .change(|cache| cache.index.record_gone(at, &stored.uid, true));
         }
         (None, Write::Create(..)) => {}
     }
@@ -172,7 +109,7 @@ async fn look(context: &Context, at: Point, write: &Write) -> Result<(), StepErr
 }
 
 /// Writes a record's `OutOfPool` condition.
-pub async fn mark(context: &Context, mark: &Mark) -> Result<(), StepError> {
+pub(super) async fn mark(context: &Context, mark: &Mark) -> Result<(), StepError> {
     let api: Api<LoadBalancerIP> = Api::all(context.client.clone());
     let name = ip_name(mark.at.address());
     let condition = build::out_of_pool(mark, Timestamp::now());

@@ -1,16 +1,19 @@
-//! From the object to the allocator's values. Pure; a Service that cannot be read is refused as a
+//! From objects to the allocator's values. Pure; a Service that cannot be read is refused as a
 //! value, never as an error.
 
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use landfall_crds::LOAD_BALANCER_CLASS;
-use landfall_crds::conditions::{ADDRESS_ASSIGNED, find};
+use kube::ResourceExt as _;
+use landfall_crds::conditions::{ADDRESS_ASSIGNED, OUT_OF_POOL, find};
+use landfall_crds::{LOAD_BALANCER_CLASS, LoadBalancerIP, parse_ip_name};
+use landfall_ipam::address::Point;
+use landfall_ipam::book::{OutOfPool, Stored};
 
 use crate::gateway::{Lender, owning};
-use crate::ipam::request::Request;
-use crate::ipam::service::{FamilyPolicy, Protocol};
-use crate::ipam::{Family, Refusal, Service, ServiceKey};
 use crate::state::LiveService;
+use landfall_ipam::request::Request;
+use landfall_ipam::service::{FamilyPolicy, Protocol};
+use landfall_ipam::{Family, Refusal, Service, ServiceKey};
 
 /// The key of an object; `None` for one without name or namespace.
 #[must_use]
@@ -137,4 +140,26 @@ fn port(port: &core::ServicePort) -> Option<(Protocol, u16)> {
         Some(_) => return None,
     };
     Some((protocol, u16::try_from(port.port).ok()?))
+}
+
+/// What the index keeps of a record.
+#[must_use]
+pub fn stored(record: &LoadBalancerIP) -> Option<(Point, Stored)> {
+    let address = parse_ip_name(record.metadata.name.as_deref()?).ok()?;
+    let conditions = record
+        .status
+        .as_ref()
+        .map_or(&[][..], |status| &status.conditions);
+    let out_of_pool = find(conditions, OUT_OF_POOL).map(|condition| OutOfPool {
+        is: condition.status == "True",
+        why: condition.message.clone(),
+        since: condition.last_transition_time.0.as_second(),
+    });
+    let stored = Stored {
+        spec: record.spec.clone(),
+        uid: record.uid().unwrap_or_default(),
+        version: record.resource_version().unwrap_or_default(),
+        out_of_pool,
+    };
+    (record.spec.address.parse() == Ok(address)).then(|| (Point::from(address), stored))
 }

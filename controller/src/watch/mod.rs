@@ -1,4 +1,4 @@
-//! Watches: every event of the API server becomes one synchronous change of the picture.
+//! Watches: every event of the API server becomes one synchronous change of the cache.
 //!
 //! A watch that starts anew lists everything: what is missing from the list is gone. An object
 //! that cannot be decoded is told of and stops nothing.
@@ -22,12 +22,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::gateway::{self, Gateway, GatewayKey, Lender};
-use crate::ipam::address::Point;
-use crate::ipam::pool::Pool;
-use crate::ipam::{PoolName, ServiceKey};
-use crate::service::{apply, validate};
+use crate::service::validate;
 use crate::settings::Settings;
-use crate::state::{Picture, State};
+use crate::state::{Cache, State};
+use landfall_ipam::address::Point;
+use landfall_ipam::pools::Pool;
+use landfall_ipam::{PoolName, ServiceKey};
 
 /// The kinds that are watched; each is a check of `/readyz`.
 pub(crate) const KINDS: [&str; 6] = [
@@ -42,7 +42,7 @@ pub(crate) const KINDS: [&str; 6] = [
 /// The one kind that a cluster may do without.
 const GATEWAYS: &str = "watch gateways";
 
-/// How one kind of object changes the picture.
+/// How one kind of object changes the cache.
 trait Follow<K> {
     /// What tells one object of the kind from another.
     type Key: Ord;
@@ -65,7 +65,7 @@ fn reference<K: Resource<DynamicType = ()>>(metadata: &ObjectMeta) -> ObjectRefe
     }
 }
 
-impl Picture {
+impl Cache {
     /// The object, or a note that it cannot be decoded.
     fn decoded<K>(&mut self, object: DeserializeGuard<K>) -> Option<K>
     where
@@ -94,7 +94,7 @@ impl Picture {
         let key = service.key.clone();
         self.index.service_seen(service);
         self.made_for.remove(&key);
-        if !self.index.world.services.contains_key(&key) {
+        if self.index.service(&key).is_none() {
             self.services.remove(&key);
             return;
         }
@@ -126,7 +126,7 @@ impl Picture {
     }
 }
 
-impl Follow<DeserializeGuard<Gateway>> for Picture {
+impl Follow<DeserializeGuard<Gateway>> for Cache {
     type Key = GatewayKey;
 
     fn key(object: &DeserializeGuard<Gateway>) -> Option<GatewayKey> {
@@ -154,7 +154,7 @@ impl Follow<DeserializeGuard<Gateway>> for Picture {
     }
 }
 
-impl Follow<DeserializeGuard<Service>> for Picture {
+impl Follow<DeserializeGuard<Service>> for Cache {
     type Key = ServiceKey;
 
     fn key(object: &DeserializeGuard<Service>) -> Option<ServiceKey> {
@@ -175,13 +175,11 @@ impl Follow<DeserializeGuard<Service>> for Picture {
     }
 
     fn known(&self) -> BTreeSet<ServiceKey> {
-        let world = &self.index.world;
-        let external = world.book.occupied().external.all();
-        world.services.keys().chain(external).cloned().collect()
+        self.index.known_services()
     }
 }
 
-impl Follow<DeserializeGuard<LoadBalancerIPPool>> for Picture {
+impl Follow<DeserializeGuard<LoadBalancerIPPool>> for Cache {
     type Key = PoolName;
 
     fn key(object: &DeserializeGuard<LoadBalancerIPPool>) -> Option<PoolName> {
@@ -210,7 +208,7 @@ impl Follow<DeserializeGuard<LoadBalancerIPPool>> for Picture {
     }
 }
 
-impl Follow<DeserializeGuard<LoadBalancerIP>> for Picture {
+impl Follow<DeserializeGuard<LoadBalancerIP>> for Cache {
     type Key = (String, String);
 
     fn key(object: &DeserializeGuard<LoadBalancerIP>) -> Option<(String, String)> {
@@ -222,7 +220,7 @@ impl Follow<DeserializeGuard<LoadBalancerIP>> for Picture {
         let name = object.name_any();
         let uid = object.uid().unwrap_or_default();
         let record = self.decoded(object);
-        if let Some((at, stored)) = record.as_ref().and_then(apply::stored) {
+        if let Some((at, stored)) = record.as_ref().and_then(validate::stored) {
             self.index.record_seen(at, stored);
             return;
         }
@@ -242,19 +240,14 @@ impl Follow<DeserializeGuard<LoadBalancerIP>> for Picture {
     }
 
     fn known(&self) -> BTreeSet<(String, String)> {
-        let book = &self.index.world.book;
-        let readable = book.entries().filter_map(|(at, entry)| {
-            let stored = entry.stored.as_ref()?;
-            Some((at, stored.uid.clone()))
-        });
-        let unreadable = &book.occupied().unreadable;
-        let unreadable = unreadable.iter().map(|(at, uid)| (*at, uid.clone()));
-        let all = readable.chain(unreadable);
-        all.map(|(at, uid)| (ip_name(at.address()), uid)).collect()
+        let records = self.index.known_records().into_iter();
+        records
+            .map(|(at, uid)| (ip_name(at.address()), uid))
+            .collect()
     }
 }
 
-impl Follow<PartialObjectMeta<Namespace>> for Picture {
+impl Follow<PartialObjectMeta<Namespace>> for Cache {
     type Key = String;
 
     fn key(object: &PartialObjectMeta<Namespace>) -> Option<String> {
@@ -273,11 +266,11 @@ impl Follow<PartialObjectMeta<Namespace>> for Picture {
     }
 
     fn known(&self) -> BTreeSet<String> {
-        self.index.world.namespaces.keys().cloned().collect()
+        self.index.namespaces().keys().cloned().collect()
     }
 }
 
-impl Follow<DeserializeGuard<Node>> for Picture {
+impl Follow<DeserializeGuard<Node>> for Cache {
     type Key = String;
 
     fn key(object: &DeserializeGuard<Node>) -> Option<String> {
@@ -308,8 +301,7 @@ impl Follow<DeserializeGuard<Node>> for Picture {
     }
 
     fn known(&self) -> BTreeSet<String> {
-        let nodes = &self.index.world.book.occupied().nodes;
-        nodes.all().cloned().collect()
+        self.index.known_nodes()
     }
 }
 
@@ -328,9 +320,9 @@ impl Watch {
         events: impl futures::Stream<Item = Result<Event<K>, watcher::Error>> + Send,
     ) where
         K: Debug,
-        Picture: Follow<K>,
+        Cache: Follow<K>,
     {
-        let mut listed: BTreeSet<<Picture as Follow<K>>::Key> = BTreeSet::new();
+        let mut listed: BTreeSet<<Cache as Follow<K>>::Key> = BTreeSet::new();
         let mut events = Box::pin(events.default_backoff());
         let mut first = true;
         loop {
@@ -351,7 +343,7 @@ impl Watch {
                 }
                 Err(error) => {
                     tracing::warn!(kind = self.kind, %error, "the watch is tried again");
-                    // A picture once complete stays usable; it is made whole when the watch is back.
+                    // A cache once complete stays usable; it is made whole when the watch is back.
                     if first {
                         self.readiness.not_ready(self.kind, error.to_string());
                     }
@@ -363,32 +355,31 @@ impl Watch {
     fn event<K>(
         &self,
         event: Event<K>,
-        listed: &mut BTreeSet<<Picture as Follow<K>>::Key>,
+        listed: &mut BTreeSet<<Cache as Follow<K>>::Key>,
         first: &mut bool,
     ) where
-        Picture: Follow<K>,
+        Cache: Follow<K>,
     {
         match event {
             Event::Init => listed.clear(),
             Event::InitApply(object) => {
-                listed.extend(Picture::key(&object));
+                listed.extend(Cache::key(&object));
                 self.state
-                    .change(|picture| picture.seen(object, &self.settings));
+                    .change(|cache| cache.seen(object, &self.settings));
             }
             Event::Apply(object) => {
                 self.state
-                    .change(|picture| picture.seen(object, &self.settings));
+                    .change(|cache| cache.seen(object, &self.settings));
             }
             Event::Delete(object) => {
-                if let Some(key) = Picture::key(&object) {
-                    self.state
-                        .change(|picture| picture.gone(&key, &self.settings));
+                if let Some(key) = Cache::key(&object) {
+                    self.state.change(|cache| cache.gone(&key, &self.settings));
                 }
             }
             Event::InitDone => {
-                self.state.change(|picture| {
-                    for key in Follow::<K>::known(picture).difference(listed) {
-                        Follow::<K>::gone(picture, key, &self.settings);
+                self.state.change(|cache| {
+                    for key in Follow::<K>::known(cache).difference(listed) {
+                        Follow::<K>::gone(cache, key, &self.settings);
                     }
                 });
                 listed.clear();

@@ -2,17 +2,17 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use landfall_controller::ipam::explain::Explanation;
-use landfall_controller::ipam::{PoolName, ServiceKey};
 use landfall_controller::pool::status::build;
 use landfall_crds::LoadBalancerIPPool;
+use landfall_ipam::plan::Explanation;
+use landfall_ipam::{PoolName, ServiceKey};
 use serde_json::{Value, json};
 
 use crate::situation::Situation;
 
 fn explain(world: &Situation, name: &str) -> Explanation {
-    let world = &world.index.world;
-    world.explain(&world.services[&ServiceKey::new("blue", name)])
+    let service = world.index.service(&ServiceKey::new("blue", name));
+    world.index.explain(service.unwrap())
 }
 
 #[test]

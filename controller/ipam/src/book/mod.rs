@@ -7,15 +7,21 @@
 //! Invariant: `taken`, `by_service` and `by_key` always follow from the entries (and, for `taken`,
 //! what is occupied otherwise); only [`Book::set`] changes an entry.
 
+mod occupied;
+pub(crate) mod record;
+mod taken;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_crds::{Holder, LoadBalancerIPSpec};
 
-use super::ServiceKey;
-use super::address::Point;
-use super::occupied::Occupied;
-use super::spans::{Span, Spans};
-use super::taken::Taken;
+use crate::ServiceKey;
+use crate::address::Point;
+use crate::spans::{Span, Spans};
+
+pub use occupied::{Occupied, Owners};
+pub use record::Write;
+pub(crate) use taken::Taken;
 
 /// `kind` of a Service in a record.
 pub const SERVICE: &str = "Service";
@@ -105,7 +111,7 @@ impl Book {
     }
 
     /// The same with what was last freed.
-    pub(super) fn all_taken(&self) -> &Taken {
+    pub(crate) fn all_taken(&self) -> &Taken {
         &self.taken
     }
 
@@ -127,6 +133,15 @@ impl Book {
     /// What is in use without a record.
     pub fn occupied(&self) -> &Occupied {
         &self.occupied
+    }
+
+    /// The addresses of nodes among these, and whose they are: they are never handed out.
+    pub fn nodes_in(&self, spans: &Spans) -> Vec<(Point, Vec<String>)> {
+        let nodes = spans.iter();
+        let nodes = nodes.flat_map(|span| self.occupied.nodes.within(span));
+        nodes
+            .map(|(at, nodes)| (at, nodes.iter().cloned().collect()))
+            .collect()
     }
 
     /// The first of the nodes that have this address.

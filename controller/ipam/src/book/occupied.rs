@@ -6,15 +6,10 @@
 //! Invariant: both directions of [`Owners`] say the same; only [`Owners::set`] changes them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
-use std::sync::Arc;
 
-use super::ServiceKey;
-use super::address::Point;
-use super::book::Entry;
-use super::index::Index;
-use super::service::Service;
-use super::spans::Span;
+use crate::ServiceKey;
+use crate::address::Point;
+use crate::spans::Span;
 
 /// Who has which addresses; several may have the same one.
 #[derive(Clone, Debug)]
@@ -88,48 +83,5 @@ impl Occupied {
         self.nodes.at(at).next().is_some()
             || self.external.at(at).next().is_some()
             || self.unreadable.contains_key(&at)
-    }
-}
-
-impl Index {
-    /// A node's addresses were seen; none when it is gone.
-    pub fn node_seen(&mut self, node: &str, addresses: &BTreeSet<Point>) {
-        for at in self.world.book.set_node(node, addresses) {
-            self.occupation_changed(at);
-        }
-    }
-
-    /// Who holds the address is told whose it is too; who waits may have it when it is free.
-    fn occupation_changed(&mut self, at: Point) {
-        self.pools_at(at);
-        let entry = self.world.book.get(at);
-        let holders: Vec<ServiceKey> = entry.into_iter().flat_map(Entry::services).collect();
-        if holders.is_empty() {
-            self.freed.insert(at);
-        }
-        self.touch(holders);
-    }
-
-    /// Whatever its type and class, the external addresses a Service names are in use.
-    pub(super) fn external_seen(&mut self, key: &ServiceKey, addresses: &[IpAddr]) {
-        let points = addresses.iter().map(|address| Point::from(*address));
-        let points: BTreeSet<Point> = points.collect();
-        for at in self.world.book.set_external(key, &points) {
-            self.occupation_changed(at);
-        }
-    }
-
-    /// A record was seen that cannot be read, or does not say what its name says: all that is known
-    /// is that its address is in use. What was known of it before stays.
-    pub fn record_unreadable(&mut self, at: Point, uid: &str) {
-        self.unreadable_changed(at, Some(uid.to_owned()));
-    }
-
-    pub(super) fn unreadable_changed(&mut self, at: Point, uid: Option<String>) {
-        self.world.book.set_unreadable(at, uid);
-        self.occupation_changed(at);
-        let shown = |service: &&Arc<Service>| service.status.contains(&at.address());
-        let shown = self.world.services.values().filter(shown);
-        self.dirty.extend(shown.map(|service| service.turn()));
     }
 }

@@ -2,25 +2,45 @@
 
 use landfall_crds::{Holder, LoadBalancerIPSpec, ObjectRef, PoolRef, ReclaimPolicy};
 
-use super::address::Point;
-use super::book::{Entry, SERVICE, service_key};
-use super::service::Service;
-use super::step::Write;
-use super::{PoolName, ServiceKey};
+use super::{Entry, SERVICE, Stored, service_key};
+use crate::address::Point;
+use crate::service::Service;
+use crate::{PoolName, ServiceKey};
+
+/// A write of one record.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Write {
+    /// Create it: this is the allocation.
+    Create(Point, LoadBalancerIPSpec),
+    /// Replace the spec of this very version.
+    Replace(Point, LoadBalancerIPSpec, Stored),
+    /// Delete this very version.
+    Delete(Point, Stored),
+}
+
+impl Write {
+    /// The address it is about.
+    #[must_use]
+    pub fn at(&self) -> Point {
+        match self {
+            Self::Create(at, _) | Self::Replace(at, ..) | Self::Delete(at, _) => *at,
+        }
+    }
+}
 
 /// The pools a record names, and shall name.
-pub(super) fn pools_of(entry: &Entry) -> impl Iterator<Item = &str> {
+pub(crate) fn pools_of(entry: &Entry) -> impl Iterator<Item = &str> {
     let stored = entry.stored.as_ref().map(|stored| &stored.spec);
     let specs = entry.want.iter().chain(stored);
     specs.filter_map(|spec| Some(spec.pool_ref.as_ref()?.name.as_str()))
 }
 
-pub(super) fn from_pool(entry: &Entry, name: &PoolName) -> bool {
+pub(crate) fn from_pool(entry: &Entry, name: &PoolName) -> bool {
     pools_of(entry).any(|pool| *pool == *name.0)
 }
 
 /// What is left to write of an entry.
-pub(super) fn diff(at: Point, entry: &Entry) -> Option<Write> {
+pub(crate) fn diff(at: Point, entry: &Entry) -> Option<Write> {
     match (&entry.want, &entry.stored) {
         (Some(want), None) => Some(Write::Create(at, want.clone())),
         (Some(want), Some(stored)) if *want != stored.spec => {
@@ -32,7 +52,7 @@ pub(super) fn diff(at: Point, entry: &Entry) -> Option<Write> {
 }
 
 /// A record without one holder; `None` when nobody and nothing keeps it.
-pub(super) fn without(
+pub(crate) fn without(
     mut spec: LoadBalancerIPSpec,
     key: &ServiceKey,
 ) -> Option<LoadBalancerIPSpec> {
@@ -53,7 +73,7 @@ pub(super) fn without(
 }
 
 /// A record as it shall be for one that stays: this Service's uid, pool and sharing key.
-pub(super) fn settled(
+pub(crate) fn settled(
     mut spec: LoadBalancerIPSpec,
     service: &Service,
     pool: Option<&PoolName>,
@@ -77,11 +97,11 @@ pub(super) fn settled(
 }
 
 /// Whether the Service is the first of the holders: it speaks for all of them.
-pub(super) fn first(spec: &LoadBalancerIPSpec, key: &ServiceKey) -> bool {
+pub(crate) fn first(spec: &LoadBalancerIPSpec, key: &ServiceKey) -> bool {
     spec.holders.first().and_then(service_key).as_ref() == Some(key)
 }
 
-pub(super) fn holder(service: &Service) -> Holder {
+pub(crate) fn holder(service: &Service) -> Holder {
     Holder {
         kind: SERVICE.to_owned(),
         namespace: service.key.namespace.clone(),
@@ -90,6 +110,6 @@ pub(super) fn holder(service: &Service) -> Holder {
     }
 }
 
-pub(super) fn sharing_key(service: &Service) -> Option<String> {
+pub(crate) fn sharing_key(service: &Service) -> Option<String> {
     Some(service.readable()?.sharing.as_ref()?.key.clone())
 }

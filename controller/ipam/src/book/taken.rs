@@ -3,15 +3,15 @@
 use std::collections::VecDeque;
 use std::ops::Deref;
 
-use super::address::Point;
-use super::spans::{Span, Spans};
+use crate::address::Point;
+use crate::spans::{Span, Spans};
 
 /// How many of the last freed addresses are remembered.
 const REMEMBERED: usize = 256;
 
 /// A set of spans that remembers what was last removed.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Taken {
+pub(crate) struct Taken {
     spans: Spans,
     last: VecDeque<Span>,
     freed: u64,
@@ -26,11 +26,11 @@ impl Deref for Taken {
 }
 
 impl Taken {
-    pub(super) fn insert(&mut self, span: Span) {
+    pub(crate) fn insert(&mut self, span: Span) {
         self.spans.insert(span);
     }
 
-    pub(super) fn remove(&mut self, span: Span) {
+    pub(crate) fn remove(&mut self, span: Span) {
         self.spans.remove(span);
         self.freed += 1;
         if self.last.len() == REMEMBERED {
@@ -40,13 +40,13 @@ impl Taken {
     }
 
     /// How many times something has been removed.
-    pub(super) fn freed(&self) -> u64 {
+    pub(crate) fn freed(&self) -> u64 {
         self.freed
     }
 
     /// Where, after so many times: the starts of what was removed, which is single addresses;
     /// `None` when that was too long ago.
-    pub(super) fn freed_since(&self, times: u64) -> Option<Vec<Point>> {
+    pub(crate) fn freed_since(&self, times: u64) -> Option<Vec<Point>> {
         let new = usize::try_from(self.freed.checked_sub(times)?).ok()?;
         let old = self.last.len().checked_sub(new)?;
         Some(self.last.iter().skip(old).map(|span| span.start).collect())

@@ -7,17 +7,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::address::{Family, Point};
-use super::admission::Rejection;
-use super::index::Index;
-use super::pool::{Pool, PoolError};
-use super::service::Service;
-use super::spans::Spans;
-use super::world::World;
-use super::{PoolName, ServiceKey};
+use crate::address::{Family, Point};
+use crate::pools::{Pool, Rejection};
+use crate::service::Service;
+use crate::spans::Spans;
+use crate::world::World;
+use crate::{PoolName, QueueKey, ServiceKey};
 
 /// A pool before and after an edit; `None`: not there, or refused.
-struct Edit<'a> {
+pub(super) struct Edit<'a> {
     name: &'a PoolName,
     before: Option<Arc<Pool>>,
     after: Option<Arc<Pool>>,
@@ -26,7 +24,11 @@ struct Edit<'a> {
 }
 
 impl<'a> Edit<'a> {
-    fn new(name: &'a PoolName, before: Option<Arc<Pool>>, after: Option<Arc<Pool>>) -> Self {
+    pub(super) fn new(
+        name: &'a PoolName,
+        before: Option<Arc<Pool>>,
+        after: Option<Arc<Pool>>,
+    ) -> Self {
         let none = Spans::default();
         let usable = |pool: &Option<Arc<Pool>>| {
             pool.as_ref()
@@ -81,116 +83,86 @@ impl<'a> Edit<'a> {
     }
 }
 
-impl Index {
-    /// A pool was added, changed or (with `None`) deleted.
-    pub fn pool_seen(&mut self, name: &PoolName, pool: Option<Result<Pool, PoolError>>) {
-        let known = self.world.pools.get(name);
-        let same = match (known, &pool) {
-            (Some(Ok(before)), Some(Ok(after))) => **before == *after,
-            (Some(Err(before)), Some(Err(after))) => before == after,
-            (None, None) => true,
-            _ => false,
-        };
-        self.dirty_pools.insert(name.clone());
-        if same {
-            return;
-        }
-        // Before and after: who shared addresses with the old version no longer does.
-        let overlapping = |index: &mut Self, pool: Option<&Arc<Pool>>| {
-            if let Some(pool) = pool {
-                let names = index.world.pools.overlapping(pool);
-                index.dirty_pools.extend(names);
-            }
-        };
-        let before = known.and_then(|known| known.as_ref().ok()).cloned();
-        overlapping(self, before.as_ref());
-        self.world.pools.set(name, pool);
-        let after = self.world.pools.accepted(name).cloned();
-        overlapping(self, after.as_ref());
-        let affected = self.affected(&Edit::new(name, before, after));
-        self.touch(affected);
+/// The Services to look at again after the edit, which the world shows already.
+pub(super) fn affected(
+    world: &World,
+    waiting: &BTreeSet<QueueKey>,
+    edit: &Edit,
+) -> BTreeSet<ServiceKey> {
+    let book = &world.book;
+    let mut affected: BTreeSet<ServiceKey> = BTreeSet::new();
+    for span in edit.moved.iter() {
+        let holders = book.within(span).flat_map(|(_, entry)| entry.services());
+        affected.extend(holders);
+        let external = book.occupied().external.within(span);
+        affected.extend(external.flat_map(|(_, keys)| keys).cloned());
     }
-
-    /// The Services to look at again after the edit, which the world shows already.
-    fn affected(&self, edit: &Edit) -> BTreeSet<ServiceKey> {
-        let (world, book) = (&self.world, &self.world.book);
-        let mut affected: BTreeSet<ServiceKey> = BTreeSet::new();
-        for span in edit.moved.iter() {
+    if edit.admits_otherwise() {
+        for span in edit.versions().flat_map(|pool| pool.usable.iter()) {
             let holders = book.within(span).flat_map(|(_, entry)| entry.services());
-            affected.extend(holders);
-            let external = book.occupied().external.within(span);
-            affected.extend(external.flat_map(|(_, keys)| keys).cloned());
+            affected.extend(holders.filter(|key| {
+                let service = world.services.get(key);
+                service.is_some_and(|service| keeps_otherwise(world, edit, service))
+            }));
         }
-        if edit.admits_otherwise() {
-            for span in edit.versions().flat_map(|pool| pool.usable.iter()) {
-                let holders = book.within(span).flat_map(|(_, entry)| entry.services());
-                affected.extend(holders.filter(|key| {
-                    let service = world.services.get(key);
-                    service.is_some_and(|service| world.keeps_otherwise(edit, service))
-                }));
-            }
-        }
-        if edit.stands_otherwise() || !edit.moved.is_empty() {
-            let names = |service: &&Arc<Service>| {
-                let asked = service.readable().and_then(|request| request.pool.as_ref());
-                asked == Some(edit.name)
-            };
-            let namers = world.services.values().filter(names);
-            affected.extend(namers.map(|service| service.key.clone()));
-        }
-        let waiting = self.waiting.iter().filter(|turn| {
-            let service = world.services.get(&turn.key);
-            service.is_some_and(|service| world.hopes_otherwise(edit, service))
-        });
-        affected.extend(waiting.map(|turn| turn.key.clone()));
-        affected
     }
+    if edit.stands_otherwise() || !edit.moved.is_empty() {
+        let names = |service: &&Arc<Service>| {
+            let asked = service.readable().and_then(|request| request.pool.as_ref());
+            asked == Some(edit.name)
+        };
+        let namers = world.services.values().filter(names);
+        affected.extend(namers.map(|service| service.key.clone()));
+    }
+    let waiting = waiting.iter().filter(|queued| {
+        let service = world.services.get(&queued.key);
+        service.is_some_and(|service| hopes_otherwise(world, edit, service))
+    });
+    affected.extend(waiting.map(|queued| queued.key.clone()));
+    affected
 }
 
-impl World {
-    fn keeps_otherwise(&self, edit: &Edit, service: &Service) -> bool {
-        let answer = |pool: &Arc<Pool>| (pool.draining, self.admits(pool, service));
-        edit.before.as_ref().map(answer) != edit.after.as_ref().map(answer)
-    }
+fn keeps_otherwise(world: &World, edit: &Edit, service: &Service) -> bool {
+    let answer = |pool: &Arc<Pool>| (pool.draining, world.admits(pool, service));
+    edit.before.as_ref().map(answer) != edit.after.as_ref().map(answer)
+}
 
-    /// Whether one who waits could get, or has to be told, something else than before.
-    fn hopes_otherwise(&self, edit: &Edit, service: &Service) -> bool {
-        let Some(request) = service.readable() else {
-            return false;
-        };
-        let asked = || {
-            let asked = request.addresses.iter().chain(&service.external);
-            asked.map(|address| Point::from(*address))
-        };
-        // By address: it moved, or the pool that has it thinks otherwise; and a refusal of an
-        // address that lies in no pool lists the pools there are.
-        let inside = |at| edit.versions().any(|pool| pool.usable.contains(at));
-        if asked().any(|at| edit.moved.contains(at))
-            || (asked().any(inside) && self.offers_otherwise(edit, service, true))
-            || (edit.stands_otherwise() && asked().any(|at| self.pools.covering(at).is_empty()))
-        {
-            return true;
-        }
-        // By family: those it asks no address of.
-        let named = request.pool.is_some();
-        let mut families = service.families.clone();
-        let by_name = |family: &Family| {
-            let mut asked = request.addresses.iter();
-            asked.any(|address| Family::of(*address) == *family)
-        };
-        families.retain(|family| !by_name(family));
-        if families.is_empty() || request.pool.as_ref().is_some_and(|pool| pool != edit.name) {
-            return false;
-        }
-        let offered = edit
-            .versions()
-            .any(|pool| self.offers(pool, service, named).is_ok());
-        self.offers_otherwise(edit, service, named) || (offered && edit.moved_some(&families))
+/// Whether one who waits could get, or has to be told, something else than before.
+fn hopes_otherwise(world: &World, edit: &Edit, service: &Service) -> bool {
+    let Some(request) = service.readable() else {
+        return false;
+    };
+    let asked = || {
+        let asked = request.addresses.iter().chain(&service.external);
+        asked.map(|address| Point::from(*address))
+    };
+    // By address: it moved, or the pool that has it thinks otherwise; and a refusal of an
+    // address that lies in no pool lists the pools there are.
+    let inside = |at| edit.versions().any(|pool| pool.usable.contains(at));
+    if asked().any(|at| edit.moved.contains(at))
+        || (asked().any(inside) && offers_otherwise(world, edit, service, true))
+        || (edit.stands_otherwise() && asked().any(|at| world.pools.covering(at).is_empty()))
+    {
+        return true;
     }
+    // By family: those it asks no address of.
+    let named = request.pool.is_some();
+    let mut families = service.families.clone();
+    let by_name = |family: &Family| {
+        let mut asked = request.addresses.iter();
+        asked.any(|address| Family::of(*address) == *family)
+    };
+    families.retain(|family| !by_name(family));
+    if families.is_empty() || request.pool.as_ref().is_some_and(|pool| pool != edit.name) {
+        return false;
+    }
+    let offered = edit
+        .versions()
+        .any(|pool| world.offers(pool, service, named).is_ok());
+    offers_otherwise(world, edit, service, named) || (offered && edit.moved_some(&families))
+}
 
-    fn offers_otherwise(&self, edit: &Edit, service: &Service, named: bool) -> bool {
-        let answer =
-            |pool: &Arc<Pool>| -> Result<(), Rejection> { self.offers(pool, service, named) };
-        edit.before.as_ref().map(answer) != edit.after.as_ref().map(answer)
-    }
+fn offers_otherwise(world: &World, edit: &Edit, service: &Service, named: bool) -> bool {
+    let answer = |pool: &Arc<Pool>| -> Result<(), Rejection> { world.offers(pool, service, named) };
+    edit.before.as_ref().map(answer) != edit.after.as_ref().map(answer)
 }

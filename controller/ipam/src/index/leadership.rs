@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::address::{Family, Point};
-use super::index::Index;
-use super::record::diff;
-use super::service::Service;
-use super::{ServiceKey, Turn};
+use super::Index;
+use crate::address::{Family, Point};
+use crate::book::record::diff;
+use crate::plan::{adoption, plan};
+use crate::service::Service;
+use crate::{QueueKey, ServiceKey};
 
 impl Index {
     /// Takes in every address a status names and no record has: before anything is allocated.
@@ -18,23 +19,23 @@ impl Index {
     pub fn adopt(&mut self) -> usize {
         self.stand_down();
         self.leads = true;
-        let mut turns: Vec<Turn> = self
+        let mut queue: Vec<QueueKey> = self
             .world
             .services
             .values()
-            .map(|service| service.turn())
+            .map(|service| service.queue_key())
             .collect();
-        turns.sort();
+        queue.sort();
         let mut adopted = 0;
-        for turn in &turns {
+        for queued in &queue {
             let wanted = |service: &&Arc<Service>| service.wanted && !service.status.is_empty();
-            let Some(service) = self.world.services.get(&turn.key).filter(wanted).cloned() else {
+            let Some(service) = self.world.services.get(&queued.key).filter(wanted).cloned() else {
                 continue;
             };
             let held: BTreeSet<Family> = self
                 .world
                 .book
-                .held_by(&turn.key)
+                .held_by(&queued.key)
                 .map(|at| Family::of(at.address()))
                 .collect();
             let new = service
@@ -42,14 +43,14 @@ impl Index {
                 .iter()
                 .filter(|address| !held.contains(&Family::of(**address)));
             for address in new {
-                if let Some(take) = self.world.adoption(&service, *address) {
+                if let Some(take) = adoption(&self.world, &service, *address) {
                     self.take(&service, &take);
                     adopted += 1;
                 }
             }
         }
-        for turn in &turns {
-            adopted += self.adopt_claims(&turn.key);
+        for queued in &queue {
+            adopted += self.adopt_claims(&queued.key);
         }
         adopted
     }
@@ -63,7 +64,7 @@ impl Index {
             return 0;
         }
         let service = service.clone();
-        let mut plan = self.world.plan(&service);
+        let mut plan = plan(&self.world, &service);
         // Nothing else is given before everything in use is taken in.
         plan.take.retain(|take| claims.contains(&take.address));
         for take in &plan.take {
@@ -87,7 +88,11 @@ impl Index {
                 entry.want = entry.stored.as_ref().map(|stored| stored.spec.clone());
             });
         }
-        self.dirty
-            .extend(self.world.services.values().map(|service| service.turn()));
+        self.dirty.extend(
+            self.world
+                .services
+                .values()
+                .map(|service| service.queue_key()),
+        );
     }
 }

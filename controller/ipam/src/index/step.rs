@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use landfall_crds::{LoadBalancerIPSpec, PoolRef, ReclaimPolicy};
 
-use super::address::{Family, Point};
-use super::book::{Entry, OutOfPool, Stored, service_key};
-use super::index::Index;
-use super::plan::{How, Kept, Plan, Take};
-use super::record::{diff, first, holder, settled, sharing_key, without};
-use super::service::Service;
-use super::world::World;
-use super::{ServiceKey, Turn};
+use crate::address::{Family, Point};
+use crate::book::{Entry, OutOfPool, Stored, service_key};
+use crate::index::Index;
+use crate::plan::{How, Kept, Plan, Take};
+use crate::book::record::{diff, first, holder, settled, sharing_key, without};
+use crate::service::Service;
+use crate::world::World;
+use crate::{ServiceKey, QueueKey};
 
 /// A write of one record.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,17 +64,17 @@ pub struct Step {
 
 impl Index {
     /// Gives what became free to those who wait, the oldest first.
-    pub(super) fn wake(&mut self) {
+    pub(crate) fn wake(&mut self) {
         let mut freed = std::mem::take(&mut self.freed);
         if freed.is_empty() || self.waiting.is_empty() {
             return;
         }
-        let turns: Vec<Turn> = self.waiting.iter().cloned().collect();
-        for turn in turns {
+        let queue: Vec<QueueKey> = self.waiting.iter().cloned().collect();
+        for queued in queue {
             if freed.is_empty() {
                 break;
             }
-            let Some(service) = self.world.services.get(&turn.key) else {
+            let Some(service) = self.world.services.get(&queued.key) else {
                 continue;
             };
             if !freed.iter().any(|at| self.world.could_use(service, *at)) {
@@ -83,7 +83,7 @@ impl Index {
             let plan = self.world.plan(service);
             if plan.take.is_empty() {
                 // Even so its message may have changed: who holds what it asks for.
-                self.dirty.insert(turn);
+                self.dirty.insert(queued);
                 continue;
             }
             let service = service.clone();
@@ -91,7 +91,7 @@ impl Index {
                 freed.remove(&Point::from(take.address));
             }
             self.commit(&service, &plan);
-            self.dirty.insert(turn);
+            self.dirty.insert(queued);
         }
     }
 
@@ -119,9 +119,9 @@ impl Index {
         let plan = self.world.plan(&service);
         self.commit(&service, &plan);
         if plan.waits {
-            self.waiting.insert(service.turn());
+            self.waiting.insert(service.queue_key());
         } else {
-            self.waiting.remove(&service.turn());
+            self.waiting.remove(&service.queue_key());
         }
         let leaves = |at: &Point| plan.leave.contains(&at.address());
         let held = self.world.book.held_by(key).filter(|at| !leaves(at));
@@ -240,7 +240,7 @@ impl Index {
         }
     }
 
-    pub(super) fn take(&mut self, service: &Service, take: &Take) {
+    pub(crate) fn take(&mut self, service: &Service, take: &Take) {
         let at = Point::from(take.address);
         let key = sharing_key(service);
         let pool = take.pool.as_ref().map(|pool| PoolRef {

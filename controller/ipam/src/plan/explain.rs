@@ -2,11 +2,13 @@
 
 use std::net::IpAddr;
 
-use super::address::{Family, Point};
-use super::plan::Plan;
-use super::service::Service;
-use super::world::World;
-use super::{PoolName, ServiceKey};
+use super::Plan;
+use super::planner::plan;
+use crate::address::{Family, Point};
+use crate::counts::Counts;
+use crate::service::Service;
+use crate::world::World;
+use crate::{PoolName, ServiceKey};
 
 /// What one pool says to one Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,51 +36,48 @@ pub struct Explanation {
     pub refused: Vec<(PoolName, String)>,
 }
 
-impl World {
-    /// Explains a Service's situation; changes nothing.
-    #[must_use]
-    pub fn explain(&self, service: &Service) -> Explanation {
-        let plan = self.plan(service);
-        let request = service.readable();
-        let pools = self.pools.ordered().iter().map(|pool| {
-            let named = request.is_some_and(|request| {
-                request.pool.as_ref() == Some(&pool.name)
-                    || request
-                        .addresses
-                        .iter()
-                        .chain(&service.external)
-                        .any(|a| pool.usable.contains(Point::from(*a)))
-            });
-            let families = service.families.iter();
-            PoolAnswer {
-                pool: pool.name.clone(),
-                rejection: self
-                    .offers(pool, service, named)
-                    .err()
-                    .map(|why| why.to_string()),
-                free: families
-                    .map(|family| (*family, self.counts(pool, *family).available))
-                    .collect(),
-            }
+/// Explains a Service's situation; changes nothing.
+pub(crate) fn explain(world: &World, service: &Service) -> Explanation {
+    let plan = plan(world, service);
+    let request = service.readable();
+    let pools = world.pools.ordered().iter().map(|pool| {
+        let named = request.is_some_and(|request| {
+            request.pool.as_ref() == Some(&pool.name)
+                || request
+                    .addresses
+                    .iter()
+                    .chain(&service.external)
+                    .any(|a| pool.usable.contains(Point::from(*a)))
         });
-        let refused = self
-            .pools
-            .names()
-            .filter_map(|name| match self.pools.get(name) {
-                Some(Err(error)) => Some((name.clone(), error.to_string())),
-                _ => None,
-            });
-        let before = self.services.values().filter(|other| {
-            other.wanted
-                && other.turn() < service.turn()
-                && self.book.held_by(&other.key).next().is_none()
-        });
-        Explanation {
-            addresses: plan.addresses(service),
-            ahead: before.map(|other| other.key.clone()).collect(),
-            pools: pools.collect(),
-            refused: refused.collect(),
-            plan,
+        let families = service.families.iter();
+        PoolAnswer {
+            pool: pool.name.clone(),
+            rejection: world
+                .offers(pool, service, named)
+                .err()
+                .map(|why| why.to_string()),
+            free: families
+                .map(|family| (*family, Counts::of(&world.book, pool, *family).available))
+                .collect(),
         }
+    });
+    let refused = world
+        .pools
+        .names()
+        .filter_map(|name| match world.pools.get(name) {
+            Some(Err(error)) => Some((name.clone(), error.to_string())),
+            _ => None,
+        });
+    let before = world.services.values().filter(|other| {
+        other.wanted
+            && other.queue_key() < service.queue_key()
+            && world.book.held_by(&other.key).next().is_none()
+    });
+    Explanation {
+        addresses: plan.addresses(service),
+        ahead: before.map(|other| other.key.clone()).collect(),
+        pools: pools.collect(),
+        refused: refused.collect(),
+        plan,
     }
 }

@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use super::address::Family;
-use super::plan::{Draft, Outcome};
-use super::service::{FamilyPolicy, Service};
-use super::{PoolName, Reason};
+use super::{Draft, Outcome};
+use crate::address::Family;
+use crate::service::{FamilyPolicy, Service};
+use crate::{PoolName, Reason};
 
 /// What the condition says of a finished draft.
 pub(super) fn outcome(service: &Service, draft: &Draft) -> Outcome {

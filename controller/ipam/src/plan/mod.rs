@@ -1,5 +1,12 @@
 //! The plan for one Service: what it keeps, takes and leaves, and what its condition says.
 //!
+//! It changes nothing: who carries a plan out commits it to the book.
+//!
+//! ```text
+//! planner ──► review (what is held) ──► search (what is asked for, or free) ──► message
+//!                 └──────► share ◄──────────┘ └─► short_cut
+//! ```
+//!
 //! The rules, in the order they are applied:
 //! 1. What a Service holds, it keeps (but see 5 and 6), whatever became of pools, selectors and labels.
 //! 2. It leaves an address only by its own doing: it stopped being ours, gave up the family, asked
@@ -14,15 +21,24 @@
 //! 6. One address a family is enough for a Service that asks for none by name. A second one, made
 //!    by another leader at the same time or asked for once and no longer, is released.
 
+mod explain;
+mod message;
+mod planner;
+mod review;
+mod search;
+mod share;
+mod short_cut;
+
 use std::net::IpAddr;
 
-use super::address::{Family, Point};
-use super::request::Request;
-use super::review::shed_surplus;
-use super::service::{FamilyPolicy, Service};
-use super::words::outcome;
-use super::world::World;
-use super::{PoolName, Reason, Refusal};
+use crate::address::Family;
+use crate::service::Service;
+use crate::{PoolName, Reason, Refusal};
+
+pub(crate) use explain::explain;
+pub use explain::{Explanation, PoolAnswer};
+pub(crate) use planner::plan;
+pub(crate) use search::adoption;
 
 /// How an address is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +102,17 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Everything is left, and nothing said: for one that wants nothing from us, or is gone.
+    pub(crate) fn leaving(leave: Vec<IpAddr>) -> Self {
+        Self {
+            keep: Vec::new(),
+            take: Vec::new(),
+            leave,
+            outcome: None,
+            waits: false,
+        }
+    }
+
     /// The addresses its status shall name: as asked for, else the primary family first.
     #[must_use]
     pub fn addresses(&self, service: &Service) -> Vec<IpAddr> {
@@ -109,26 +136,26 @@ impl Plan {
 
 /// A plan in the making.
 #[derive(Default)]
-pub(super) struct Draft {
+struct Draft {
     /// What it asks for by name, external addresses included.
-    pub(super) asked: Vec<IpAddr>,
-    pub(super) keep: Vec<Kept>,
+    asked: Vec<IpAddr>,
+    keep: Vec<Kept>,
     /// Held, and given up as soon as there is another of its family.
-    pub(super) displaced: Vec<Kept>,
-    pub(super) take: Vec<Take>,
-    pub(super) leave: Vec<IpAddr>,
-    pub(super) problems: Vec<(Option<Family>, Refusal)>,
-    pub(super) notes: Vec<String>,
+    displaced: Vec<Kept>,
+    take: Vec<Take>,
+    leave: Vec<IpAddr>,
+    problems: Vec<(Option<Family>, Refusal)>,
+    notes: Vec<String>,
 }
 
 impl Draft {
-    pub(super) fn asks(&self, family: Family) -> bool {
+    fn asks(&self, family: Family) -> bool {
         self.asked
             .iter()
             .any(|address| Family::of(*address) == family)
     }
 
-    pub(super) fn has(&self, family: Family) -> bool {
+    fn has(&self, family: Family) -> bool {
         self.keep
             .iter()
             .any(|kept| Family::of(kept.address) == family)
@@ -136,124 +163,5 @@ impl Draft {
                 .take
                 .iter()
                 .any(|take| Family::of(take.address) == family)
-    }
-}
-
-impl World {
-    /// The plan for a Service. The same world gives the same plan.
-    #[must_use]
-    pub fn plan(&self, service: &Service) -> Plan {
-        if !service.wanted {
-            return Plan {
-                keep: Vec::new(),
-                take: Vec::new(),
-                leave: self
-                    .book
-                    .held_by(&service.key)
-                    .map(Point::address)
-                    .collect(),
-                outcome: None,
-                waits: false,
-            };
-        }
-        let mut draft = Draft::default();
-        match &service.request {
-            Ok(request) => {
-                draft.asked.clone_from(&request.addresses);
-                let claims = self.claims(service);
-                draft
-                    .asked
-                    .extend(claims.filter(|claim| !request.addresses.contains(claim)));
-                self.review(service, request, &mut draft);
-                shed_surplus(service, request, &mut draft);
-                self.take_requested(service, &mut draft);
-                self.fill_families(service, &mut draft);
-            }
-            Err(refusal) => {
-                // A typing error costs nobody an address.
-                self.review(service, &Request::default(), &mut draft);
-                draft.problems.push((None, refusal.clone()));
-            }
-        }
-        self.conclude(service, draft)
-    }
-
-    fn take_requested(&self, service: &Service, draft: &mut Draft) {
-        for &address in &draft.asked {
-            // One of a family that is given up is left too, but not without a word.
-            let left =
-                draft.leave.contains(&address) && service.families.contains(&Family::of(address));
-            if left || draft.keep.iter().any(|kept| kept.address == address) {
-                continue;
-            }
-            match self.obtain(service, address) {
-                Ok(take) => draft.take.push(take),
-                Err(refusal) => draft.problems.push((Some(Family::of(address)), refusal)),
-            }
-        }
-    }
-
-    /// What is not asked for by name is chosen; unless the Service asks for a family it does not
-    /// have: then its request is refused as a whole, and nothing else is given instead.
-    fn fill_families(&self, service: &Service, draft: &mut Draft) {
-        let asked = service.readable().into_iter();
-        let asked = asked.flat_map(|request| &request.addresses);
-        let mut asked = asked.map(|address| Family::of(*address));
-        if asked.any(|family| !service.families.contains(&family)) {
-            return;
-        }
-        for &family in &service.families {
-            if draft.asks(family) || draft.has(family) {
-                continue;
-            }
-            match self.best(service, family) {
-                Ok(take) => draft.take.push(take),
-                Err(refusal) => draft.problems.push((Some(family), refusal)),
-            }
-        }
-    }
-
-    /// Settles what is displaced, applies the family policy and words the condition.
-    fn conclude(&self, service: &Service, mut draft: Draft) -> Plan {
-        let held = |family: Family| {
-            draft
-                .displaced
-                .iter()
-                .any(|kept| Family::of(kept.address) == family)
-        };
-        let lacks = service
-            .families
-            .iter()
-            .any(|family| !draft.has(*family) && !held(*family));
-        let neither = lacks && service.policy == FamilyPolicy::RequireDualStack;
-        if neither {
-            draft.take.clear();
-        }
-        for kept in std::mem::take(&mut draft.displaced) {
-            if draft.has(Family::of(kept.address)) {
-                draft.leave.push(kept.address);
-            } else {
-                draft.keep.push(kept);
-            }
-        }
-        if neither {
-            // Half of a pair whose other half was lost on the way is nothing the Service has.
-            let Draft { keep, leave, .. } = &mut draft;
-            keep.retain(|kept| {
-                let stays = self.was_shown(service, kept.address);
-                if !stays {
-                    leave.push(kept.address);
-                }
-                stays
-            });
-        }
-        let outcome = outcome(service, &draft);
-        Plan {
-            waits: !draft.problems.is_empty(),
-            keep: draft.keep,
-            take: draft.take,
-            leave: draft.leave,
-            outcome: Some(outcome),
-        }
     }
 }

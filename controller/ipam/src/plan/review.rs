@@ -2,132 +2,136 @@
 
 use std::net::IpAddr;
 
-use super::address::{Family, Point};
-use super::book::Entry;
-use super::plan::{Draft, Kept};
-use super::request::Request;
-use super::service::Service;
-use super::world::World;
-use super::{PoolName, Reason, Refusal};
+use super::share::clash_with_seniors;
+use super::{Draft, Kept};
+use crate::address::{Family, Point};
+use crate::book::Entry;
+use crate::request::Request;
+use crate::service::Service;
+use crate::world::World;
+use crate::{PoolName, Reason, Refusal};
 
-impl World {
-    /// What becomes of the addresses it holds.
-    pub(super) fn review(&self, service: &Service, request: &Request, draft: &mut Draft) {
-        self.keep_unreadable(service, draft);
-        for at in self.book.held_by(&service.key) {
-            let kept = self.kept(service, at);
-            let (address, family) = (kept.address, Family::of(kept.address));
-            let asked = draft.asked.contains(&address);
-            let entry = self.book.get(at);
-            if !service.families.contains(&family) {
-                draft.leave.push(address);
-            } else if let Some(clash) =
-                entry.and_then(|entry| self.clash_with_seniors(service, entry))
-            {
-                draft.leave.push(address);
-                if asked {
-                    let message = format!("cannot stay on {address}, {clash}");
-                    let refusal = Refusal::new(Reason::SharingRefused, message);
-                    draft.problems.push((Some(family), refusal));
-                } else {
-                    draft.notes.push(format!("gave up {address}, {clash}"));
-                }
-            } else if asked {
-                draft.keep.push(kept);
-            } else if request
-                .addresses
-                .iter()
-                .any(|other| Family::of(*other) == family)
-                || (request.renumber && kept.out_of_pool.is_some())
-                || self.asks_for_another_pool(request, entry, at)
-            {
-                draft.displaced.push(kept);
+/// What becomes of the addresses it holds.
+pub(super) fn review(world: &World, service: &Service, request: &Request, draft: &mut Draft) {
+    keep_unreadable(world, service, draft);
+    for at in world.book.held_by(&service.key) {
+        let kept = kept(world, service, at);
+        let (address, family) = (kept.address, Family::of(kept.address));
+        let asked = draft.asked.contains(&address);
+        let entry = world.book.get(at);
+        if !service.families.contains(&family) {
+            draft.leave.push(address);
+        } else if let Some(clash) =
+            entry.and_then(|entry| clash_with_seniors(world, service, entry))
+        {
+            draft.leave.push(address);
+            if asked {
+                let message = format!("cannot stay on {address}, {clash}");
+                let refusal = Refusal::new(Reason::SharingRefused, message);
+                draft.problems.push((Some(family), refusal));
             } else {
-                draft.keep.push(kept);
+                draft.notes.push(format!("gave up {address}, {clash}"));
             }
+        } else if asked {
+            draft.keep.push(kept);
+        } else if request
+            .addresses
+            .iter()
+            .any(|other| Family::of(*other) == family)
+            || (request.renumber && kept.out_of_pool.is_some())
+            || asks_for_another_pool(world, request, entry, at)
+        {
+            draft.displaced.push(kept);
+        } else {
+            draft.keep.push(kept);
         }
     }
+}
 
-    /// An address its status names, with a record that cannot be read, is the Service's still: who
-    /// holds it cannot be told, and to give another one instead would be to move it.
-    fn keep_unreadable(&self, service: &Service, draft: &mut Draft) {
-        for &address in &service.status {
-            let at = Point::from(address);
-            let here = service.families.contains(&Family::of(address));
-            if !here || !self.book.unreadable(at) || self.book.get(at).is_some() {
-                continue;
-            }
-            let name = landfall_crds::ip_name(address);
-            draft.notes.push(format!(
-                "LoadBalancerIP {name} cannot be read: correct it, or delete it to have it made anew"
-            ));
-            draft.keep.push(Kept {
-                address,
-                pool: None,
-                out_of_pool: None,
-            });
+/// An address its status names, with a record that cannot be read, is the Service's still: who
+/// holds it cannot be told, and to give another one instead would be to move it.
+fn keep_unreadable(world: &World, service: &Service, draft: &mut Draft) {
+    for &address in &service.status {
+        let at = Point::from(address);
+        let here = service.families.contains(&Family::of(address));
+        if !here || !world.book.unreadable(at) || world.book.get(at).is_some() {
+            continue;
         }
+        let name = landfall_crds::ip_name(address);
+        draft.notes.push(format!(
+            "LoadBalancerIP {name} cannot be read: correct it, or delete it to have it made anew"
+        ));
+        draft.keep.push(Kept {
+            address,
+            pool: None,
+            out_of_pool: None,
+        });
     }
+}
 
-    /// Whether the Service names a pool that this address neither comes from nor lies in. An
-    /// address whose own pool was cut away from under it is no wish to move.
-    fn asks_for_another_pool(&self, request: &Request, entry: Option<&Entry>, at: Point) -> bool {
-        let Some(named) = &request.pool else {
-            return false;
-        };
-        let from = entry.and_then(|entry| entry.want.as_ref()?.pool_ref.as_ref());
-        from.is_none_or(|from| *from.name != *named.0)
-            && self
-                .pools
-                .accepted(named)
-                .is_some_and(|pool| !pool.usable.contains(at))
-    }
+/// Whether the Service names a pool that this address neither comes from nor lies in. An
+/// address whose own pool was cut away from under it is no wish to move.
+fn asks_for_another_pool(
+    world: &World,
+    request: &Request,
+    entry: Option<&Entry>,
+    at: Point,
+) -> bool {
+    let Some(named) = &request.pool else {
+        return false;
+    };
+    let from = entry.and_then(|entry| entry.want.as_ref()?.pool_ref.as_ref());
+    from.is_none_or(|from| *from.name != *named.0)
+        && world
+            .pools
+            .accepted(named)
+            .is_some_and(|pool| !pool.usable.contains(at))
+}
 
-    /// A held address, the pool it belongs to, and whether that pool would still give it.
-    fn kept(&self, service: &Service, at: Point) -> Kept {
-        let want = self.book.get(at).and_then(|entry| entry.want.as_ref());
-        let from = want.and_then(|want| want.pool_ref.as_ref());
-        let from = from.map(|pool| PoolName::from(pool.name.as_str()));
-        let covering = self.pools.covering(at);
-        let good = |name: &PoolName| {
-            covering.iter().any(|pool| {
-                pool.name == *name && !pool.draining && self.admits(pool, service).is_ok()
-            })
-        };
-        let other = || {
-            covering
-                .iter()
-                .map(|pool| &pool.name)
-                .find(|name| good(name))
-                .cloned()
-        };
-        // An address from the very pool the Service names stays booked there: were it moved to
-        // another pool's account, the name would later read as a wish to move.
-        let named = service.readable().and_then(|request| request.pool.as_ref());
-        let bound = from.is_some() && from.as_ref() == named;
-        let home = from
-            .clone()
-            .filter(good)
-            .or_else(|| if bound { None } else { other() });
-        let node = self.book.node_at(at);
-        let node = node.map(|node| format!("is an address of node {node} too"));
-        let out_of_pool = || match &from {
-            None => "lies in no pool".to_owned(),
-            Some(name) => match covering.iter().find(|pool| pool.name == *name) {
-                None => format!("is no longer covered by pool {name}"),
-                Some(pool) => match self.admits(pool, service) {
-                    Err(rejection) => {
-                        format!("would no longer be given by pool {name}: {rejection}")
-                    }
-                    Ok(()) => format!("belongs to pool {name}, which is being deleted"),
-                },
+/// A held address, the pool it belongs to, and whether that pool would still give it.
+fn kept(world: &World, service: &Service, at: Point) -> Kept {
+    let want = world.book.get(at).and_then(|entry| entry.want.as_ref());
+    let from = want.and_then(|want| want.pool_ref.as_ref());
+    let from = from.map(|pool| PoolName::from(pool.name.as_str()));
+    let covering = world.pools.covering(at);
+    let good = |name: &PoolName| {
+        covering
+            .iter()
+            .any(|pool| pool.name == *name && !pool.draining && world.admits(pool, service).is_ok())
+    };
+    let other = || {
+        covering
+            .iter()
+            .map(|pool| &pool.name)
+            .find(|name| good(name))
+            .cloned()
+    };
+    // An address from the very pool the Service names stays booked there: were it moved to
+    // another pool's account, the name would later read as a wish to move.
+    let named = service.readable().and_then(|request| request.pool.as_ref());
+    let bound = from.is_some() && from.as_ref() == named;
+    let home = from
+        .clone()
+        .filter(good)
+        .or_else(|| if bound { None } else { other() });
+    let node = world.book.node_at(at);
+    let node = node.map(|node| format!("is an address of node {node} too"));
+    let out_of_pool = || match &from {
+        None => "lies in no pool".to_owned(),
+        Some(name) => match covering.iter().find(|pool| pool.name == *name) {
+            None => format!("is no longer covered by pool {name}"),
+            Some(pool) => match world.admits(pool, service) {
+                Err(rejection) => {
+                    format!("would no longer be given by pool {name}: {rejection}")
+                }
+                Ok(()) => format!("belongs to pool {name}, which is being deleted"),
             },
-        };
-        Kept {
-            address: at.address(),
-            out_of_pool: node.or_else(|| home.is_none().then(out_of_pool)),
-            pool: home.or(from),
-        }
+        },
+    };
+    Kept {
+        address: at.address(),
+        out_of_pool: node.or_else(|| home.is_none().then(out_of_pool)),
+        pool: home.or(from),
     }
 }
 

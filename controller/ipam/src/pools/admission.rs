@@ -4,8 +4,8 @@ use std::fmt;
 
 use landfall_crds::selector::{SERVICE_NAME, SERVICE_NAMESPACE};
 
-use super::pool::Pool;
-use super::service::{Labels, Service};
+use super::Pool;
+use crate::service::{Labels, Service};
 
 /// Why a pool does not give a Service a new address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

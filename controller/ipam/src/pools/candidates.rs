@@ -5,7 +5,7 @@
 //! and one that was found full only after one of its addresses became free. It is a short cut and
 //! no more: whoever finds nothing here asks every pool, and is told by each why.
 //!
-//! Invariant: a pool that could give an address of a family is open in the lane of its gate.
+//! Invariant: a pool that could give an address of a family is among the candidates of its gate.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
@@ -13,14 +13,21 @@ use std::sync::Arc;
 
 use landfall_crds::selector::{SERVICE_NAME, SERVICE_NAMESPACE};
 
-use super::address::Family;
-use super::plan::{How, Take};
-use super::pool::Pool;
-use super::pools::Pools;
-use super::selection::Selector;
-use super::service::Service;
-use super::taken::Taken;
-use super::world::World;
+use super::{Pool, Pools};
+use crate::address::Family;
+use crate::book::Taken;
+use crate::selection::Selector;
+use crate::service::{Labels, Service};
+
+/// What a pool answers to a Service.
+pub(crate) enum Answer<T> {
+    /// It does not give it anything.
+    Refuses,
+    /// It would, and has nothing left.
+    Full,
+    /// It gives this.
+    Gives(T),
+}
 
 /// By whose labels a pool is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,18 +38,18 @@ enum Whose {
 }
 
 /// Pools of one gate and family that are not known to be full, by their place in the order.
-type Lane = BTreeSet<usize>;
-type Gates = HashMap<String, HashMap<String, [Lane; 2]>>;
+type Places = BTreeSet<usize>;
+type Gates = HashMap<String, HashMap<String, [Places; 2]>>;
 
-/// The lanes of all pools.
+/// The candidates among all pools.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Lanes(RefCell<Inner>);
+pub(super) struct Candidates(RefCell<Inner>);
 
 #[derive(Clone, Debug, Default)]
 struct Inner {
     /// How many addresses had become free when this was last brought up to date.
     freed: u64,
-    anybody: [Lane; 2],
+    anybody: [Places; 2],
     service: Gates,
     namespace: Gates,
     /// Every place closed, by family.
@@ -68,8 +75,8 @@ fn gate(pool: &Pool) -> (Whose, Option<(&str, &BTreeSet<String>)>) {
 }
 
 impl Inner {
-    /// The lanes a pool belongs to.
-    fn each(&mut self, pool: &Pool, family: usize, mut work: impl FnMut(&mut Lane)) {
+    /// The places where a pool is found.
+    fn each(&mut self, pool: &Pool, family: usize, mut work: impl FnMut(&mut Places)) {
         let (whose, pin) = gate(pool);
         let gates = match whose {
             Whose::Anybody => return work(&mut self.anybody[family]),
@@ -85,21 +92,76 @@ impl Inner {
 
     fn open(&mut self, pool: &Pool, place: usize, family: usize) {
         self.closed[family].remove(&place);
-        self.each(pool, family, |lane| {
-            lane.insert(place);
+        self.each(pool, family, |places| {
+            places.insert(place);
         });
+    }
+
+    /// The places that the labels of a Service and of its namespace lead to.
+    fn found_by(
+        &self,
+        family: Family,
+        service: &Service,
+        namespace: Option<&Labels>,
+    ) -> Vec<&Places> {
+        let family = index(family);
+        let mut found = vec![&self.anybody[family]];
+        let own = [
+            (SERVICE_NAME, service.key.name.as_str()),
+            (SERVICE_NAMESPACE, service.key.namespace.as_str()),
+        ];
+        let labels = service.labels.iter();
+        let labels = labels.map(|(key, value)| (key.as_str(), value.as_str()));
+        for (key, value) in labels.chain(own) {
+            let places = self.service.get(key).and_then(|values| values.get(value));
+            found.extend(places.map(|places| &places[family]));
+        }
+        for (key, value) in namespace.into_iter().flatten() {
+            let places = self.namespace.get(key);
+            let places = places.and_then(|values| values.get(value));
+            found.extend(places.map(|places| &places[family]));
+        }
+        found
+    }
+
+    /// Opens the pools in which addresses have become free.
+    fn catch_up(&mut self, pools: &Pools, taken: &Taken) {
+        match taken.freed_since(self.freed) {
+            Some(points) => {
+                for at in points {
+                    let family = index(Family::of(at.address()));
+                    for pool in pools.covering(at) {
+                        if let Some(place) = pools.place(pool)
+                            && self.closed[family].contains(&place)
+                        {
+                            self.open(pool, place, family);
+                        }
+                    }
+                }
+            }
+            None => {
+                for family in Family::ALL.map(index) {
+                    for place in std::mem::take(&mut self.closed[family]) {
+                        if let Some(pool) = pools.ordered().get(place) {
+                            self.open(pool, place, family);
+                        }
+                    }
+                }
+            }
+        }
+        self.freed = taken.freed();
     }
 
     fn close(&mut self, pool: &Pool, place: usize, family: usize) {
         self.closed[family].insert(place);
-        self.each(pool, family, |lane| {
-            lane.remove(&place);
+        self.each(pool, family, |places| {
+            places.remove(&place);
         });
     }
 }
 
-impl Lanes {
-    /// The lanes of pools in their order, all open.
+impl Candidates {
+    /// Every pool in its order that gives addresses unasked.
     pub(super) fn of(order: &[Arc<Pool>]) -> Self {
         let mut inner = Inner::default();
         for (place, pool) in order.iter().enumerate() {
@@ -112,103 +174,46 @@ impl Lanes {
         }
         Self(RefCell::new(inner))
     }
-}
 
-impl Pools {
-    /// Opens the pools in which addresses have become free.
-    fn catch_up(&self, inner: &mut Inner, taken: &Taken) {
-        let reopen = |inner: &mut Inner, place: usize, family: usize| {
-            if let Some(pool) = self.ordered().get(place) {
-                inner.open(pool, place, family);
-            }
-        };
-        match taken.freed_since(inner.freed) {
-            Some(points) => {
-                for at in points {
-                    let family = index(Family::of(at.address()));
-                    for pool in self.covering(at) {
-                        if let Some(place) = self.place(pool)
-                            && inner.closed[family].contains(&place)
-                        {
-                            reopen(inner, place, family);
-                        }
-                    }
-                }
-            }
-            None => {
-                for family in Family::ALL.map(index) {
-                    for place in std::mem::take(&mut inner.closed[family]) {
-                        reopen(inner, place, family);
-                    }
-                }
-            }
-        }
-        inner.freed = taken.freed();
-    }
-
-    fn place(&self, pool: &Pool) -> Option<usize> {
-        let order = self.ordered();
-        order
-            .binary_search_by(|other| other.rank().cmp(&pool.rank()))
-            .ok()
-    }
-}
-
-impl World {
-    /// The lowest free address of the best pool that admits the Service; `None` when the lanes do
-    /// not show one.
-    pub(super) fn short_cut(&self, service: &Service, family: Family) -> Option<Take> {
-        let mut inner = self.pools.lanes().0.borrow_mut();
-        let inner = &mut *inner;
-        self.pools.catch_up(inner, self.book.all_taken());
-        let family_at = index(family);
+    /// What the first candidate gives the Service, in the pools' order of preference.
+    pub(super) fn first<T>(
+        &self,
+        pools: &Pools,
+        taken: &Taken,
+        family: Family,
+        service: &Service,
+        namespace: Option<&Labels>,
+        mut ask: impl FnMut(&Pool) -> Answer<T>,
+    ) -> Option<T> {
+        let mut inner = self.0.borrow_mut();
+        inner.catch_up(pools, taken);
         let mut full = Vec::new();
-        let take = {
-            let mut lanes: Vec<&Lane> = vec![&inner.anybody[family_at]];
-            let own = [
-                (SERVICE_NAME, service.key.name.as_str()),
-                (SERVICE_NAMESPACE, service.key.namespace.as_str()),
-            ];
-            let labels = service.labels.iter();
-            let labels = labels.map(|(key, value)| (key.as_str(), value.as_str()));
-            for (key, value) in labels.chain(own) {
-                let lane = inner.service.get(key).and_then(|values| values.get(value));
-                lanes.extend(lane.map(|lane| &lane[family_at]));
-            }
-            let namespace = self.namespaces.get(&service.key.namespace);
-            for (key, value) in namespace.into_iter().flatten() {
-                let lane = inner.namespace.get(key);
-                let lane = lane.and_then(|values| values.get(value));
-                lanes.extend(lane.map(|lane| &lane[family_at]));
-            }
+        let given = {
+            let gates = inner.found_by(family, service, namespace);
             let mut next = 0;
             loop {
-                let places = lanes.iter().filter_map(|lane| lane.range(next..).next());
+                let places = gates
+                    .iter()
+                    .filter_map(|places| places.range(next..).next());
                 let Some(&place) = places.min() else {
                     break None;
                 };
                 next = place + 1;
-                let Some(pool) = self.pools.ordered().get(place) else {
+                let Some(pool) = pools.ordered().get(place) else {
                     break None;
                 };
-                if self.offers(pool, service, false).is_err() {
-                    continue;
+                match ask(pool) {
+                    Answer::Gives(given) => break Some(given),
+                    Answer::Full => full.push(place),
+                    Answer::Refuses => {}
                 }
-                if let Some(at) = pool.spans(family).find_map(|span| self.first_free(span)) {
-                    break Some(Take {
-                        address: at.address(),
-                        how: How::Create,
-                        pool: Some(pool.name.clone()),
-                    });
-                }
-                full.push(place);
             }
         };
         for place in full {
-            if let Some(pool) = self.pools.ordered().get(place) {
-                inner.close(pool, place, family_at);
+            if let Some(pool) = pools.ordered().get(place) {
+                inner.close(pool, place, index(family));
             }
         }
-        take
+        given
     }
 }

@@ -1,16 +1,27 @@
-//! All pools: in order of preference, and by the addresses they cover.
+//! Where addresses come from: all pools in order of preference, and by the addresses they cover.
+//!
+//! A pool says whom it admits and what it has; what of it is taken is the book's business.
 //!
 //! Invariant: `order` and `cover` follow from the accepted pools; both are made anew when a pool
 //! changes, which is rare, so that every look-up is one step down a tree.
 
+mod admission;
+mod candidates;
+mod pool;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::PoolName;
-use super::address::Point;
-use super::lanes::Lanes;
-use super::pool::{Pool, PoolError};
-use super::spans::Span;
+use crate::PoolName;
+use crate::address::{Family, Point};
+use crate::book::Taken;
+use crate::service::{Labels, Service};
+use crate::spans::Span;
+
+pub use admission::{Rejection, admits, offers};
+pub(crate) use candidates::Answer;
+use candidates::Candidates;
+pub use pool::{Pool, PoolError};
 
 /// All pools.
 #[derive(Clone, Debug, Default)]
@@ -18,7 +29,7 @@ pub struct Pools {
     known: BTreeMap<PoolName, Result<Arc<Pool>, PoolError>>,
     order: Vec<Arc<Pool>>,
     cover: BTreeMap<Point, (Point, Vec<Arc<Pool>>)>,
-    lanes: Lanes,
+    candidates: Candidates,
 }
 
 impl Pools {
@@ -45,8 +56,25 @@ impl Pools {
         &self.order
     }
 
-    pub(super) fn lanes(&self) -> &Lanes {
-        &self.lanes
+    /// The place of a pool in the order.
+    fn place(&self, pool: &Pool) -> Option<usize> {
+        let order = &self.order;
+        order
+            .binary_search_by(|other| other.rank().cmp(&pool.rank()))
+            .ok()
+    }
+
+    /// What the first of the candidates gives the Service; `None` when none of them gives anything.
+    pub(crate) fn first<T>(
+        &self,
+        taken: &Taken,
+        family: Family,
+        service: &Service,
+        namespace: Option<&Labels>,
+        ask: impl FnMut(&Pool) -> Answer<T>,
+    ) -> Option<T> {
+        self.candidates
+            .first(self, taken, family, service, namespace, ask)
     }
 
     /// The pools that cover an address, the preferred one first.
@@ -91,7 +119,7 @@ impl Pools {
             .collect();
         self.order.sort_by(|one, two| one.rank().cmp(&two.rank()));
         self.cover = cover(&self.order);
-        self.lanes = Lanes::of(&self.order);
+        self.candidates = Candidates::of(&self.order);
         before
     }
 }

@@ -9,10 +9,10 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use landfall_crds::{Block, FirstLastIPs, LoadBalancerIPPoolSpec};
 
-use super::PoolName;
-use super::address::{Family, unusable};
-use super::selection::Selector;
-use super::spans::{Span, Spans};
+use crate::PoolName;
+use crate::address::{Family, unusable};
+use crate::selection::Selector;
+use crate::spans::{Span, Spans};
 
 /// A compiled pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -240,8 +240,8 @@ fn livable(field: &str, start: IpAddr, end: IpAddr) -> Result<Span, PoolError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::address::Point;
     use super::*;
+    use crate::address::Point;
 
     fn cidr(text: &str) -> Block {
         Block {

@@ -11,8 +11,8 @@ mod sharing;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use landfall_controller::ipam::Reason;
-use landfall_controller::ipam::plan::Outcome;
+use landfall_ipam::Reason;
+use landfall_ipam::plan::Outcome;
 
 use crate::limits::definitions;
 use objects::{Case, bounds, pools, rules};

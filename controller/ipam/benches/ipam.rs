@@ -7,14 +7,14 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use landfall_controller::ipam::address::Point;
-use landfall_controller::ipam::book::Stored;
-use landfall_controller::ipam::pool::Pool;
-use landfall_controller::ipam::request::Request;
-use landfall_controller::ipam::service::{FamilyPolicy, Protocol};
-use landfall_controller::ipam::spans::{Span, Spans};
-use landfall_controller::ipam::{Family, Index, PoolName, Service, ServiceKey};
 use landfall_crds::{Block, Holder, LoadBalancerIPPoolSpec, LoadBalancerIPSpec};
+use landfall_ipam::address::Point;
+use landfall_ipam::book::Stored;
+use landfall_ipam::pools::Pool;
+use landfall_ipam::request::Request;
+use landfall_ipam::service::{FamilyPolicy, Protocol};
+use landfall_ipam::spans::{Span, Spans};
+use landfall_ipam::{Family, Index, PoolName, Service, ServiceKey};
 use serde_json::{Value, json};
 
 fn pool(index: &mut Index, name: &str, cidr: &str) {
@@ -48,8 +48,8 @@ fn service(n: usize) -> Service {
 
 /// Plans for the next one who waits; what it holds then.
 fn allocate(index: &mut Index) -> Option<usize> {
-    let turn = index.pop()?;
-    let step = index.step(&turn.key)?;
+    let queued = index.pop()?;
+    let step = index.plan(&queued.key)?;
     Some(step.plan.take.len())
 }
 
@@ -101,7 +101,7 @@ fn fill(pools: usize, services: usize) -> (Index, Duration) {
     let start = Instant::now();
     while allocate(&mut index).is_some() {}
     let took = start.elapsed();
-    let held = index.world.book.entries().count();
+    let held = index.entries().count();
     assert_eq!(
         held,
         services.min(if pools == 1 { 65_536 } else { pools * 256 })
@@ -154,8 +154,8 @@ fn last_of_1_000(useless: Useless) -> Duration {
     let start = Instant::now();
     while allocate(&mut index).is_some() {}
     let took = start.elapsed();
-    let last = index.world.pools.accepted(&PoolName::from("pool-999"));
-    let counts = index.world.counts(last.unwrap(), Family::V4);
+    let last = index.pool(&PoolName::from("pool-999"));
+    let counts = index.counts_of(last.unwrap().as_ref().unwrap(), Family::V4);
     assert_eq!(counts.assigned, 10_000);
     took
 }
@@ -187,7 +187,7 @@ fn take_and_release() -> Vec<f64> {
         };
         index.record_seen(at, stored);
     }
-    assert_eq!(index.world.book.taken().fragments(), 1_000_000);
+    assert_eq!(index.taken().fragments(), 1_000_000);
     index.pop_pools();
     let mut asks = service(1);
     asks.families = vec![Family::V6];
@@ -207,12 +207,12 @@ fn take_and_release() -> Vec<f64> {
         asks.status.clear();
         index.service_seen(asks.clone());
         let start = Instant::now();
-        let turn = index.pop().unwrap();
-        let step = index.step(&turn.key).unwrap();
+        let queued = index.pop().unwrap();
+        let step = index.plan(&queued.key).unwrap();
         let taken = [step.plan.take[0].address];
-        black_box(index.depart(&turn.key, &taken));
+        black_box(index.depart(&queued.key, &taken));
         samples.push(micros(start.elapsed()));
-        index.service_gone(&turn.key);
+        index.service_gone(&queued.key);
         while index.pop().is_some() {}
     }
     samples
@@ -333,7 +333,7 @@ fn main() {
         ),
     ]);
 
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/figures");
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/figures");
     std::fs::create_dir_all(&dir).unwrap();
     let text = serde_json::to_string_pretty(&figures).unwrap();
     std::fs::write(dir.join("bench-ipam.json"), text).unwrap();

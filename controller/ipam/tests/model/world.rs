@@ -1,20 +1,16 @@
-//! A naive model of an API server and of controllers around the pure index: no task, no clock.
-//!
-//! Watches lag by kind, writes fail before or after they are done, controllers restart anywhere,
-//! and two of them may work at once. What the index promises is checked against the naive state.
+//! The API server, naively, and the controllers around it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
-use landfall_controller::ipam::address::{Family, Point};
-use landfall_controller::ipam::book::Stored;
-use landfall_controller::ipam::plan::Outcome;
-use landfall_controller::ipam::pool::Pool;
-use landfall_controller::ipam::service::FamilyPolicy;
-use landfall_controller::ipam::sharing::stay_together;
-use landfall_controller::ipam::step::Write;
-use landfall_controller::ipam::{Index, PoolName, Service, ServiceKey, Turn};
-use landfall_crds::{LoadBalancerIPPoolSpec, LoadBalancerIPSpec};
+use landfall_crds::LoadBalancerIPPoolSpec;
+use landfall_ipam::address::Point;
+use landfall_ipam::book::{Stored, Write};
+use landfall_ipam::pools::Pool;
+use landfall_ipam::service::FamilyPolicy;
+use landfall_ipam::{Index, PoolName, QueueKey, Service, ServiceKey};
+
+use super::check::{assert_spec, assert_word};
 
 /// What a watch says.
 #[derive(Clone, Debug)]
@@ -88,12 +84,12 @@ pub(crate) struct World {
     pub(crate) records: BTreeMap<Point, Stored>,
     pub(crate) controllers: Vec<Controller>,
     /// Those who only listen: another one leads.
-    passive: BTreeSet<usize>,
+    pub(super) passive: BTreeSet<usize>,
     clock: u64,
     /// What a status of each Service has ever named, by uid.
-    shown: BTreeMap<String, BTreeSet<IpAddr>>,
+    pub(super) shown: BTreeMap<String, BTreeSet<IpAddr>>,
     /// What each Service had when things were last quiet and it did not ask for anything since.
-    settled: BTreeMap<ServiceKey, Vec<IpAddr>>,
+    pub(super) settled: BTreeMap<ServiceKey, Vec<IpAddr>>,
 }
 
 impl World {
@@ -218,7 +214,7 @@ impl World {
             let index = &mut self.controllers[which].index;
             let mut looked = index.pop_pools();
             looked.retain(|name| {
-                let known = index.world.pools.accepted(name);
+                let known = index.pool(name).and_then(|pool| pool.as_ref().ok());
                 known.is_some_and(|pool| pool.draining) && index.records_of(name) == 0
             });
             for name in looked {
@@ -300,31 +296,26 @@ impl World {
         if self.passive.contains(&which) {
             return false;
         }
-        let Some(turn) = self.controllers[which].index.pop() else {
+        let Some(queued) = self.controllers[which].index.pop() else {
             return false;
         };
-        if self.step(which, &turn, fault).is_err() {
-            self.controllers[which].index.again(turn);
+        if self.step(which, &queued, fault).is_err() {
+            self.controllers[which].index.again(queued);
         }
         true
     }
 
-    fn step(&mut self, which: usize, turn: &Turn, fault: Fault) -> Result<(), ()> {
-        let key = &turn.key;
-        let Some(step) = self.controllers[which].index.step(key) else {
+    fn step(&mut self, which: usize, queued: &QueueKey, fault: Fault) -> Result<(), ()> {
+        let key = &queued.key;
+        let Some(step) = self.controllers[which].index.plan(key) else {
             return Ok(());
         };
         let mut done = 0;
-        for write in &step.writes {
+        for write in &step.records {
             self.faulty(&mut done, fault, |world| world.write(which, write))?;
         }
         if let Some(service) = &step.service {
-            let known = self.controllers[which]
-                .index
-                .world
-                .services
-                .get(key)
-                .cloned();
+            let known = self.controllers[which].index.service(key).cloned();
             let (addresses, touched) = match &step.plan.outcome {
                 Some(outcome) => {
                     let addresses = step.plan.addresses(service);
@@ -472,205 +463,4 @@ impl World {
         }
         self.check();
     }
-
-    /// What holds whenever things are quiet.
-    fn check(&mut self) {
-        let mut shown: BTreeMap<IpAddr, BTreeSet<ServiceKey>> = BTreeMap::new();
-        for service in self.services.values().filter(|service| service.wanted) {
-            for address in &service.status {
-                shown
-                    .entry(*address)
-                    .or_default()
-                    .insert(service.key.clone());
-            }
-        }
-        let mut booked: BTreeMap<IpAddr, BTreeSet<ServiceKey>> = BTreeMap::new();
-        for (at, record) in &self.records {
-            let holders = record.spec.holders.iter();
-            let keys = holders
-                .map(|h| ServiceKey::new(&h.namespace, &h.name))
-                .collect();
-            booked.insert(at.address(), keys);
-            for holder in &record.spec.holders {
-                let key = ServiceKey::new(&holder.namespace, &holder.name);
-                assert_eq!(
-                    self.services[&key].uid,
-                    holder.uid,
-                    "{} has a stale holder",
-                    at.address()
-                );
-            }
-        }
-        assert_eq!(shown, booked, "status and records differ");
-        for (address, holders) in &booked {
-            for one in holders {
-                for two in holders.iter().filter(|two| *two > one) {
-                    let clash = stay_together(&self.services[one], &self.services[two]);
-                    assert_eq!(
-                        clash,
-                        Ok(()),
-                        "{address} has incompatible holders {one} and {two}"
-                    );
-                }
-            }
-        }
-        self.check_rest();
-        self.check_pools();
-        for (key, before) in &self.settled {
-            let now = &self.services[key].status;
-            assert!(
-                before.iter().all(|a| now.contains(a)),
-                "{key} was moved from {before:?} to {now:?}"
-            );
-        }
-        // A leave to be renumbered, and a request that is not met yet, are standing wishes.
-        let elsewhere = |service: &Service, named: &PoolName| {
-            service.status.iter().any(|address| {
-                let from = self
-                    .records
-                    .get(&Point::from(*address))
-                    .and_then(|r| r.spec.pool_ref.as_ref());
-                from.is_none_or(|pool| *pool.name != *named.0)
-            })
-        };
-        let asks = |service: &Service| {
-            service.readable().is_some_and(|request| {
-                request.renumber
-                    || request
-                        .addresses
-                        .iter()
-                        .any(|a| !service.status.contains(a))
-                    || request
-                        .pool
-                        .as_ref()
-                        .is_some_and(|named| elsewhere(service, named))
-            })
-        };
-        let quiet = self
-            .services
-            .values()
-            .filter(|service| service.wanted && !asks(service));
-        self.settled = quiet
-            .map(|service| (service.key.clone(), service.status.clone()))
-            .collect();
-        for controller in &self.controllers {
-            for pool in controller.index.world.pools.ordered() {
-                for family in Family::ALL {
-                    let counts = controller.index.world.counts(pool, family);
-                    assert_eq!(
-                        counts.assigned + counts.reserved + counts.available,
-                        counts.total
-                    );
-                    let in_use = booked.keys().filter(|a| {
-                        Family::of(**a) == family && pool.usable.contains(Point::from(**a))
-                    });
-                    assert_eq!(
-                        counts.assigned,
-                        in_use.count() as u128,
-                        "{} {family}",
-                        pool.name
-                    );
-                }
-            }
-        }
-    }
-}
-
-impl World {
-    /// Nothing is left to do for anybody, and whoever misses something waits.
-    fn check_rest(&self) {
-        let leaders = self.controllers.iter().enumerate();
-        let leaders = leaders.filter(|(which, _)| !self.passive.contains(which));
-        for (index, service) in leaders.flat_map(|(_, controller)| {
-            let index = &controller.index;
-            let services = self.services.values().filter(|service| service.wanted);
-            services.map(move |service| (index, service))
-        }) {
-            let key = &service.key;
-            let plan = index.world.plan(service);
-            assert!(plan.take.is_empty(), "{key} could take {:?}", plan.take);
-            assert!(plan.leave.is_empty(), "{key} would leave {:?}", plan.leave);
-            assert_eq!(plan.addresses(service), service.status, "{key}");
-            let outcome = plan.outcome.unwrap();
-            let message = &outcome.message;
-            let asked = service.readable().map(|request| &request.addresses);
-            for family in Family::ALL {
-                let of_family = |a: &&IpAddr| Family::of(**a) == family;
-                let mut asked = asked.into_iter().flatten();
-                let unasked = |a: &&IpAddr| of_family(a) && !service.external.contains(a);
-                assert!(
-                    service.request.is_err()
-                        || asked.any(|a| of_family(&a))
-                        || service.status.iter().filter(unasked).count() <= 1,
-                    "{key} has {:?} without asking",
-                    service.status
-                );
-            }
-            assert!(plan.waits || outcome.assigned, "{key}: {message}");
-        }
-    }
-}
-
-impl World {
-    /// Whoever requires both families never gets one of them alone; what it had, it may keep.
-    fn assert_both_or_none(&self, service: &Service, addresses: &[IpAddr]) {
-        let six = addresses.iter().filter(|address| address.is_ipv6()).count();
-        let both = six > 0 && six < addresses.len();
-        if service.policy != FamilyPolicy::RequireDualStack || both {
-            return;
-        }
-        let shown = self.shown.get(&service.uid);
-        for address in addresses {
-            let shown = shown.is_some_and(|shown| shown.contains(address));
-            assert!(shown, "{} got {address} alone", service.key);
-        }
-    }
-
-    /// A pool that is being deleted is there only while a record names it.
-    fn check_pools(&self) {
-        for (name, (_, draining)) in &self.pools {
-            let mut refs = self
-                .records
-                .values()
-                .filter_map(|r| r.spec.pool_ref.as_ref());
-            let held = refs.any(|pool| *pool.name == *name.0);
-            assert!(!draining || held, "pool {name} hangs in deletion");
-        }
-    }
-}
-
-/// Whoever is told to have what it wants gets it with the same status.
-fn assert_word(service: &Service, outcome: &Outcome, addresses: &[IpAddr]) {
-    if !outcome.assigned {
-        return;
-    }
-    let (key, message) = (&service.key, &outcome.message);
-    let request = service.request.as_ref().unwrap();
-    for address in &request.addresses {
-        assert!(addresses.contains(address), "{key}: {message}");
-    }
-    let has = |family: &Family| addresses.iter().any(|a| Family::of(*a) == *family);
-    let enough = match service.policy {
-        FamilyPolicy::PreferDualStack => service.families.iter().any(has),
-        _ => service.families.iter().all(has),
-    };
-    assert!(enough, "{key} has {addresses:?}: {message}");
-}
-
-fn assert_spec(spec: &LoadBalancerIPSpec) {
-    let shared = spec.sharing_key.as_ref().is_some_and(|key| !key.is_empty());
-    assert!(
-        spec.holders.len() <= 1 || shared,
-        "several holders need a sharingKey: {spec:?}"
-    );
-    let unique: BTreeSet<_> = spec
-        .holders
-        .iter()
-        .map(|h| (&h.namespace, &h.name))
-        .collect();
-    assert_eq!(
-        unique.len(),
-        spec.holders.len(),
-        "a holder stands there twice: {spec:?}"
-    );
 }

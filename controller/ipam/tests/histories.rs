@@ -10,10 +10,10 @@ mod model;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use landfall_controller::ipam::request::{Namespaces, Request, Sharing};
-use landfall_controller::ipam::service::{FamilyPolicy, Protocol};
-use landfall_controller::ipam::{Family, PoolName, Reason, Refusal, Service, ServiceKey};
 use landfall_crds::{Block, LoadBalancerIPPoolSpec};
+use landfall_ipam::request::{Namespaces, Request, Sharing};
+use landfall_ipam::service::{FamilyPolicy, Protocol};
+use landfall_ipam::{Family, PoolName, Reason, Refusal, Service, ServiceKey};
 use model::{Fault, World};
 use proptest::prelude::*;
 
