@@ -1,39 +1,24 @@
-//! What the shell shares: the index and, beside it, what the API server last showed of the objects
-//! whose status is written here.
+//! What is known of the cluster: the index and, beside it, what the API server last showed of the
+//! objects whose status is written here.
 //!
-//! Invariant: the lock is held for one synchronous look or change, never across an await; what is
-//! taken out of a queue is in [`Cache::open`] from that very look on, so that at any time either
-//! the cache is [at rest](Cache::at_rest) or a write may still come.
+//! Invariant: what is taken out of a queue is in [`Cache::open`] from that very look on, so that at
+//! any time either the cache is [at rest](Cache::at_rest) or a write may still come.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
-use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::ResourceExt as _;
+use k8s_openapi::api::core::v1::{ObjectReference, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use kube::core::DeserializeGuard;
 use landfall_crds::LoadBalancerIPPool;
-use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::Notify;
-
-use crate::gateway::{GatewayKey, Lender};
-use crate::undecodable::Undecodables;
-use landfall_ipam::older;
+use landfall_crds::version::Known;
 use landfall_ipam::{Index, PoolName, ServiceKey};
 
-/// A Service as far as its status is concerned.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct LiveService {
-    /// Its uid.
-    pub uid: String,
-    /// Its `resourceVersion`.
-    pub version: String,
-    /// Its generation, where Services have one.
-    pub generation: Option<i64>,
-    /// `status.loadBalancer.ingress`.
-    pub ingress: Vec<LoadBalancerIngress>,
-    /// `status.conditions`.
-    pub conditions: Vec<Condition>,
-}
+use crate::gateway::{self, GatewayKey, Lender};
+use crate::settings::Settings;
+use crate::undecodable::Undecodables;
+use crate::validate::{self, LiveService};
 
 /// Everything behind the lock.
 #[derive(Debug, Default)]
@@ -41,13 +26,13 @@ pub struct Cache {
     /// Who has what, and who has to be looked at.
     pub index: Index,
     /// The Services the index knows.
-    pub services: HashMap<ServiceKey, LiveService>,
+    pub services: Known<ServiceKey, LiveService>,
     /// What Gateways have to lend.
     pub gateways: BTreeMap<GatewayKey, Lender>,
     /// The Services that say they were made for a Gateway, as last seen.
     pub made_for: BTreeMap<ServiceKey, (GatewayKey, Service)>,
     /// The pools as last seen.
-    pub pools: BTreeMap<PoolName, LoadBalancerIPPool>,
+    pub pools: Known<PoolName, LoadBalancerIPPool>,
     /// Since when a Service waits to be worked on: the first event since it was last finished.
     pub since: HashMap<ServiceKey, Instant>,
     /// Objects that cannot be decoded.
@@ -61,9 +46,7 @@ pub struct Cache {
 pub struct Open {
     /// This replica leads, and has taken in what there was.
     pub leads: bool,
-    /// Services.
     pub services: BTreeSet<ServiceKey>,
-    /// Pools.
     pub pools: BTreeSet<PoolName>,
 }
 
@@ -86,82 +69,82 @@ impl Cache {
             && !self.index.has_work()
             && self.index.orphans().is_empty()
     }
-}
 
-impl Cache {
-    /// The watch shows a Service.
-    pub fn service_shown(&mut self, key: &ServiceKey, live: LiveService) {
-        let known = self.services.get(key);
-        if known.is_none_or(|known| known.uid != live.uid || !older(&live.version, &known.version))
-        {
-            self.services.insert(key.clone(), live);
+    /// The object, or a note that it cannot be decoded.
+    pub(crate) fn decoded<K>(&mut self, object: DeserializeGuard<K>) -> Option<K>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let regarding = reference::<K>(object.meta());
+        match object.0 {
+            Ok(object) => {
+                self.undecodable.settled(&regarding);
+                Some(object)
+            }
+            Err(error) => {
+                self.undecodable.seen(regarding, error.to_string());
+                None
+            }
         }
     }
 
-    /// The API server answers a write of a Service: kept, unless the watch knows better by now.
-    pub fn service_answered(&mut self, key: &ServiceKey, live: LiveService) {
-        if let Some(known) = self.services.get_mut(key)
-            && known.uid == live.uid
-            && !older(&live.version, &known.version)
-        {
-            *known = live;
-        }
-    }
-
-    /// The watch shows a pool.
-    pub fn pool_shown(&mut self, name: &PoolName, pool: LoadBalancerIPPool) {
-        let known = self.pools.get(name);
-        if known.is_none_or(|known| known.uid() != pool.uid() || !outdated(&pool, known)) {
-            self.pools.insert(name.clone(), pool);
-        }
-    }
-
-    /// The API server answers a write of a pool: kept, unless the watch knows better by now.
-    pub fn pool_answered(&mut self, name: &PoolName, pool: LoadBalancerIPPool) {
-        if let Some(known) = self.pools.get_mut(name)
-            && known.uid() == pool.uid()
-            && !outdated(&pool, known)
-        {
-            *known = pool;
-        }
-    }
-}
-
-fn outdated(pool: &LoadBalancerIPPool, known: &LoadBalancerIPPool) -> bool {
-    let version = |pool: &LoadBalancerIPPool| pool.resource_version().unwrap_or_default();
-    older(&version(pool), &version(known))
-}
-
-/// The shared state.
-#[derive(Debug, Default)]
-pub struct State {
-    cache: Mutex<Cache>,
-    /// Rings when there is something to look at.
-    pub services_changed: Notify,
-    /// Rings when a pool's status may be stale.
-    pub pools_changed: Notify,
-    /// Rings when there is an object that cannot be decoded.
-    pub undecodable_seen: Notify,
-}
-
-impl State {
-    /// The cache, locked.
-    pub fn lock(&self) -> MutexGuard<'_, Cache> {
-        self.cache.lock()
-    }
-
-    /// Changes the cache and rings.
-    pub fn change<T>(&self, change: impl FnOnce(&mut Cache) -> T) -> T {
-        let (result, news) = {
-            let mut cache = self.cache.lock();
-            (change(&mut cache), cache.undecodable.news())
+    /// Takes a Service in, with what its Gateway lends it now.
+    pub(crate) fn service_seen(&mut self, object: Service, settings: &Settings) {
+        let gateway = gateway::owning(&object.metadata);
+        let lender = gateway.as_ref().and_then(|key| self.gateways.get(key));
+        let Some(service) = validate::service(&object, settings.default_class, lender) else {
+            return;
         };
-        if news {
-            self.undecodable_seen.notify_one();
+        let key = service.key.clone();
+        self.index.service_seen(service);
+        self.made_for.remove(&key);
+        if self.index.service(&key).is_none() {
+            self.services.gone(&key);
+            return;
         }
-        self.services_changed.notify_one();
-        self.pools_changed.notify_one();
-        result
+        let live = validate::live(&object);
+        self.services.shown(key.clone(), live);
+        if let Some(gateway) = gateway {
+            self.made_for.insert(key.clone(), (gateway, object));
+        }
+        self.since.entry(key).or_insert_with(Instant::now);
+    }
+
+    /// What a Gateway lends has changed, or is gone with it: only the Services made for it are read again.
+    pub(crate) fn gateway_seen(
+        &mut self,
+        key: &GatewayKey,
+        lender: Option<Lender>,
+        settings: &Settings,
+    ) {
+        if self.gateways.get(key) == lender.as_ref() {
+            return;
+        }
+        match lender {
+            Some(lender) => self.gateways.insert(key.clone(), lender),
+            None => self.gateways.remove(key),
+        };
+        let made_for = self.made_for.values();
+        let services: Vec<Service> = made_for
+            .filter(|(gateway, _)| gateway == key)
+            .map(|(_, service)| service.clone())
+            .collect();
+        for service in services {
+            self.service_seen(service, settings);
+        }
+    }
+}
+
+/// Names an object for an Event on it.
+fn reference<K: Resource<DynamicType = ()>>(metadata: &ObjectMeta) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(K::api_version(&()).into_owned()),
+        kind: Some(K::kind(&()).into_owned()),
+        namespace: metadata.namespace.clone(),
+        name: metadata.name.clone(),
+        uid: metadata.uid.clone(),
+        resource_version: metadata.resource_version.clone(),
+        ..ObjectReference::default()
     }
 }
 
@@ -179,55 +162,5 @@ mod tests {
         assert_eq!(cache.take_over(later), 0);
         assert_eq!(cache.since[&key], later);
         assert!(cache.at_rest());
-    }
-
-    fn live(uid: &str, version: &str) -> LiveService {
-        LiveService {
-            uid: uid.to_owned(),
-            version: version.to_owned(),
-            ..LiveService::default()
-        }
-    }
-
-    fn pool(uid: &str, version: &str) -> LoadBalancerIPPool {
-        let mut pool =
-            LoadBalancerIPPool::new("p", landfall_crds::LoadBalancerIPPoolSpec::of(vec![]));
-        pool.metadata.uid = Some(uid.to_owned());
-        pool.metadata.resource_version = Some(version.to_owned());
-        pool
-    }
-
-    #[test]
-    fn an_answer_never_replaces_a_service_the_watch_knows_better() {
-        let key = ServiceKey::new("n", "s");
-        let mut cache = Cache::default();
-        cache.service_answered(&key, live("u", "9"));
-        assert!(cache.services.is_empty(), "it is gone by now");
-        cache.service_shown(&key, live("u", "11"));
-        cache.service_answered(&key, live("u", "9"));
-        assert_eq!(cache.services[&key], live("u", "11"));
-        cache.service_answered(&key, live("u", "12"));
-        cache.service_shown(&key, live("u", "11"));
-        assert_eq!(cache.services[&key], live("u", "12"));
-        cache.service_shown(&key, live("v", "20"));
-        cache.service_answered(&key, live("u", "21"));
-        assert_eq!(cache.services[&key], live("v", "20"));
-    }
-
-    #[test]
-    fn an_answer_never_replaces_a_pool_the_watch_knows_better() {
-        let name = PoolName::from("p");
-        let mut cache = Cache::default();
-        cache.pool_answered(&name, pool("u", "9"));
-        assert!(cache.pools.is_empty(), "it is gone by now");
-        cache.pool_shown(&name, pool("u", "11"));
-        cache.pool_answered(&name, pool("u", "9"));
-        assert_eq!(cache.pools[&name], pool("u", "11"));
-        cache.pool_answered(&name, pool("u", "12"));
-        cache.pool_shown(&name, pool("u", "11"));
-        assert_eq!(cache.pools[&name], pool("u", "12"));
-        cache.pool_shown(&name, pool("v", "20"));
-        cache.pool_answered(&name, pool("u", "21"));
-        assert_eq!(cache.pools[&name], pool("v", "20"));
     }
 }

@@ -17,13 +17,10 @@ pub const MANAGER: &str = "landfall-controller";
 /// What it takes to carry something out.
 #[derive(Clone)]
 pub struct Context {
-    /// The API server.
     pub client: Client,
     /// What is known and decided.
     pub state: Arc<State>,
-    /// What is counted.
     pub metrics: Metrics,
-    /// Where Events go.
     pub events: mpsc::Sender<(ObjectReference, Note, Timestamp)>,
 }
 

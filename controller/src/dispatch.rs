@@ -8,16 +8,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-use futures::StreamExt as _;
+use landfall_ipam::{QueueKey, ServiceKey};
 use landfall_runtime::class::Class;
+use landfall_runtime::later::{Later, Retry};
 use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tokio_util::time::DelayQueue;
 
 use crate::context::Context;
 use crate::service::{StepError, carry_out, plan};
-use landfall_ipam::{QueueKey, ServiceKey};
 
 /// How many Services are plainly looked at before others get a turn on this thread.
 const BATCH: usize = 256;
@@ -26,15 +25,13 @@ const AFTER_VIOLATION: Duration = Duration::from_secs(300);
 
 type Answer = (QueueKey, Result<(), StepError>);
 
-/// The dispatcher.
 pub struct Dispatcher {
     context: Context,
     parallel: usize,
     tasks: JoinSet<Answer>,
     running: HashMap<ServiceKey, (Id, QueueKey)>,
     deferred: BTreeMap<ServiceKey, QueueKey>,
-    delayed: DelayQueue<QueueKey>,
-    attempts: HashMap<ServiceKey, u32>,
+    later: Later<ServiceKey, QueueKey>,
 }
 
 impl Dispatcher {
@@ -47,8 +44,7 @@ impl Dispatcher {
             tasks: JoinSet::new(),
             running: HashMap::new(),
             deferred: BTreeMap::new(),
-            delayed: DelayQueue::new(),
-            attempts: HashMap::new(),
+            later: Later::default(),
         }
     }
 
@@ -86,8 +82,8 @@ impl Dispatcher {
                     return;
                 }
                 Some(answer) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.ended(answer),
-                Some(expired) = self.delayed.next(), if !self.delayed.is_empty() => {
-                    self.context.state.lock().index.again(expired.into_inner());
+                (_, queued) = self.later.next() => {
+                    self.context.state.lock().index.again(queued);
                 }
                 () = self.context.state.services_changed.notified() => {}
                 () = std::future::ready(()), if more => {}
@@ -127,7 +123,7 @@ impl Dispatcher {
                 self.running.insert(key, (handle.id(), queued));
             } else {
                 // There is nothing to do, or nobody to do it for.
-                self.attempts.remove(&queued.key);
+                self.later.succeeded(&queued.key);
                 self.context.state.lock().open.services.remove(&queued.key);
             }
         }
@@ -154,10 +150,8 @@ impl Dispatcher {
             }
         }
         match result {
-            Ok(()) => {
-                self.attempts.remove(&queued.key);
-            }
-            Err(error) => self.later(queued, &error),
+            Ok(()) => self.later.succeeded(&queued.key),
+            Err(error) => self.failed(queued, &error),
         }
     }
 
@@ -173,23 +167,20 @@ impl Dispatcher {
         if let Some(deferred) = self.deferred.remove(&key) {
             self.context.state.lock().index.again(deferred);
         } else if let Some((_, queued)) = self.running.get(&key).cloned() {
-            self.delayed.insert(queued, AFTER_VIOLATION);
+            self.later.put(key.clone(), queued, AFTER_VIOLATION);
         }
         self.running.remove(&key);
     }
 
-    fn later(&mut self, queued: QueueKey, error: &StepError) {
+    fn failed(&mut self, queued: QueueKey, error: &StepError) {
         let class = error.class();
         self.context.metrics.failed(class.as_str());
-        let attempt = self.attempts.entry(queued.key.clone()).or_insert(0);
-        *attempt += 1;
-        let after = class.retry_after(*attempt, spread());
-        if class != Class::Conflict && (*attempt >= 3 || class != Class::Transient) {
-            tracing::warn!(service = %queued.key, %error, attempt = *attempt, ?after, "tried again later");
+        let Retry { attempt, after } = self.later.failed(queued.key.clone(), queued.clone(), class);
+        if class != Class::Conflict && (attempt >= 3 || class != Class::Transient) {
+            tracing::warn!(service = %queued.key, %error, attempt, ?after, "tried again later");
         } else {
             tracing::debug!(service = %queued.key, %error, ?after, "tried again");
         }
-        self.delayed.insert(queued, after);
     }
 
     async fn drain(&mut self) {
@@ -206,20 +197,11 @@ impl Dispatcher {
         }
         self.running.clear();
         self.deferred.clear();
-        self.delayed.clear();
-        self.attempts.clear();
+        self.later.clear();
         let mut cache = self.context.state.lock();
         cache.open.leads = false;
         cache.open.services.clear();
     }
-}
-
-/// A number in 0..1 that differs from call to call: it only keeps retries apart.
-pub(crate) fn spread() -> f64 {
-    let nanos = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| since.subsec_nanos());
-    f64::from(nanos % 1_000) / 1_000.0
 }
 
 #[cfg(test)]
@@ -265,8 +247,8 @@ mod tests {
         let mut dispatcher = dispatcher(&mut registry);
         panics(&mut dispatcher, &queued("s")).await;
         assert!(dispatcher.running.is_empty());
-        let back = dispatcher.delayed.next().await.unwrap();
-        assert_eq!(back.into_inner(), queued("s"));
+        let (_, back) = dispatcher.later.next().await;
+        assert_eq!(back, queued("s"));
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         assert!(text.contains("landfall_invariant_violations_total 1"));
@@ -285,9 +267,13 @@ mod tests {
     #[tokio::test]
     async fn the_attempts_of_a_deleted_service_are_forgotten() {
         let mut dispatcher = dispatcher(&mut Registry::default());
-        dispatcher.attempts.insert(queued("s").key, 7);
+        let queue_key = queued("s");
+        dispatcher
+            .later
+            .failed(queue_key.key.clone(), queue_key, Class::Transient);
+        assert_eq!(dispatcher.later.attempts(&queued("s").key), 1);
         dispatcher.context.state.lock().index.again(queued("s"));
         assert!(!dispatcher.fill());
-        assert!(dispatcher.attempts.is_empty());
+        assert_eq!(dispatcher.later.attempts(&queued("s").key), 0);
     }
 }

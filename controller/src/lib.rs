@@ -10,6 +10,7 @@
 //! Invariant: the record comes before the status that names its address, and goes after it.
 
 pub mod args;
+pub mod cache;
 pub mod context;
 pub mod dispatch;
 pub mod gateway;
@@ -21,4 +22,5 @@ pub mod service;
 pub mod settings;
 pub mod state;
 pub mod undecodable;
+pub mod validate;
 mod watch;

@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use landfall_ipam::Family;
+use landfall_runtime::metrics::Writer;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family as Labelled;
-use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::state::State;
-use landfall_ipam::Family;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ErrorLabels {
@@ -105,7 +105,6 @@ impl Metrics {
         self.violations.inc();
     }
 
-    /// A step failed.
     pub fn failed(&self, class: &str) {
         let labels = ErrorLabels {
             class: class.to_owned(),
@@ -113,6 +112,23 @@ impl Metrics {
         self.errors.get_or_create(&labels).inc();
     }
 }
+
+/// What is said of each pool and family.
+const POOLS: [(&str, &str); 4] = [
+    ("landfall_pool_addresses", "Addresses a pool has"),
+    (
+        "landfall_pool_addresses_assigned",
+        "Addresses of a pool that have a holder.",
+    ),
+    (
+        "landfall_pool_addresses_available",
+        "Addresses of a pool that are free.",
+    ),
+    (
+        "landfall_pool_addresses_reserved",
+        "Addresses of a pool that are kept for a holder to come.",
+    ),
+];
 
 /// The state, looked at when somebody asks.
 #[derive(Debug)]
@@ -123,9 +139,9 @@ impl Collector for Snapshot {
         clippy::cast_precision_loss,
         reason = "a gauge is a float; a /64 needs no last digit"
     )]
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let mut rows: Vec<(String, &'static str, [u128; 4])> = Vec::new();
-        let mut pending: BTreeMap<&'static str, u64> = BTreeMap::new();
+        let mut pending: BTreeMap<&'static str, i64> = BTreeMap::new();
         {
             let cache = self.0.lock();
             let index = &cache.index;
@@ -161,47 +177,29 @@ impl Collector for Snapshot {
                 }
             }
         }
-        let gauges = [
-            ("landfall_pool_addresses", "Addresses a pool has"),
-            (
-                "landfall_pool_addresses_assigned",
-                "Addresses of a pool that have a holder.",
-            ),
-            (
-                "landfall_pool_addresses_available",
-                "Addresses of a pool that are free.",
-            ),
-            (
-                "landfall_pool_addresses_reserved",
-                "Addresses of a pool that are kept for a holder to come.",
-            ),
-        ];
-        for (at, (name, help)) in gauges.into_iter().enumerate() {
-            let kind = prometheus_client::metrics::MetricType::Gauge;
-            let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
-            for (pool, family, values) in &rows {
+        let mut writer = Writer::from(encoder);
+        for (at, (name, help)) in POOLS.into_iter().enumerate() {
+            let values = rows.iter().map(|(pool, family, values)| {
                 let labels = [("pool", pool.as_str()), ("family", *family)];
-                let gauge = ConstGauge::new(values[at] as f64);
-                gauge.encode(metric.encode_family(&labels)?)?;
-            }
+                (labels, values[at] as f64)
+            });
+            writer.gauges(name, help, values)?;
         }
-        let kind = prometheus_client::metrics::MetricType::Gauge;
+        let pending = pending
+            .iter()
+            .map(|(reason, number)| ([("reason", *reason)], *number));
         let help = "Services without their addresses, by reason.";
-        let mut metric =
-            encoder.encode_descriptor("landfall_services_pending", help, None, kind)?;
-        for (reason, count) in &pending {
-            let gauge = ConstGauge::new(i64::try_from(*count).unwrap_or(i64::MAX));
-            gauge.encode(metric.encode_family(&[("reason", *reason)])?)?;
-        }
-        Ok(())
+        writer.gauges("landfall_services_pending", help, pending)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::{build, validate};
-    use crate::state::{Cache, LiveService};
+    use crate::cache::Cache;
+    use crate::service::build;
+    use crate::validate;
+    use crate::validate::LiveService;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use k8s_openapi::jiff::Timestamp;
     use landfall_crds::{Block, LoadBalancerIPPoolSpec};
@@ -253,7 +251,7 @@ mod tests {
             conditions: serde_json::from_value(conditions).unwrap(),
             ..LiveService::default()
         };
-        cache.services.insert(key, live);
+        cache.services.shown(key, live);
     }
 
     #[test]

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Service;
 use kube::{Api, ResourceExt as _};
+use landfall_ipam::ServiceKey;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::settings::Settings;
-use landfall_ipam::ServiceKey;
 
 /// Looks for orphans every `orphan_grace` while we lead; one seen twice in a row is released.
 pub(crate) async fn run(

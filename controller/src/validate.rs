@@ -2,18 +2,39 @@
 //! value, never as an error.
 
 use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::ResourceExt as _;
+use k8s_openapi::api::core::v1::LoadBalancerIngress;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use landfall_crds::conditions::{ADDRESS_ASSIGNED, OUT_OF_POOL, find};
+use landfall_crds::version::Stamped;
 use landfall_crds::{LOAD_BALANCER_CLASS, LoadBalancerIP, parse_ip_name};
 use landfall_ipam::address::Point;
 use landfall_ipam::book::{OutOfPool, Stored};
-
-use crate::gateway::{Lender, owning};
-use crate::state::LiveService;
 use landfall_ipam::request::Request;
 use landfall_ipam::service::{FamilyPolicy, Protocol};
 use landfall_ipam::{Family, Refusal, Service, ServiceKey};
+
+use crate::gateway::{Lender, owning};
+
+/// A Service as far as its status is concerned.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LiveService {
+    pub uid: String,
+    pub version: String,
+    /// Its generation, where Services have one.
+    pub generation: Option<i64>,
+    pub ingress: Vec<LoadBalancerIngress>,
+    pub conditions: Vec<Condition>,
+}
+
+impl Stamped for LiveService {
+    fn uid(&self) -> &str {
+        &self.uid
+    }
+
+    fn version(&self) -> &str {
+        &self.version
+    }
+}
 
 /// The key of an object; `None` for one without name or namespace.
 #[must_use]
@@ -157,8 +178,8 @@ pub fn stored(record: &LoadBalancerIP) -> Option<(Point, Stored)> {
     });
     let stored = Stored {
         spec: record.spec.clone(),
-        uid: record.uid().unwrap_or_default(),
-        version: record.resource_version().unwrap_or_default(),
+        uid: Stamped::uid(record).to_owned(),
+        version: Stamped::version(record).to_owned(),
         out_of_pool,
     };
     (record.spec.address.parse() == Ok(address)).then(|| (Point::from(address), stored))

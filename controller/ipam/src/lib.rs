@@ -16,6 +16,8 @@
 //! Invariants: an address that a record names is nobody else's, whichever pools cover it; a holder
 //! is never moved unless it asked; the same world gives the same plan.
 
+#![warn(missing_docs)]
+
 pub mod address;
 pub mod book;
 pub mod counts;
@@ -29,36 +31,11 @@ pub mod sharing;
 pub mod spans;
 mod world;
 
-use std::borrow::Borrow;
-use std::fmt;
-use std::sync::Arc;
-
 pub use address::Family;
 pub use index::Index;
 pub use landfall_crds::conditions::AssignedReason as Reason;
-pub use service::{QueueKey, Service, ServiceKey};
-
-/// A pool by name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PoolName(pub Arc<str>);
-
-impl From<&str> for PoolName {
-    fn from(name: &str) -> Self {
-        Self(name.into())
-    }
-}
-
-impl Borrow<str> for PoolName {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for PoolName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+pub use landfall_crds::{PoolName, ServiceKey};
+pub use service::{QueueKey, Service};
 
 /// Why something asked for cannot be had: a reason for machines and one sentence for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,14 +53,5 @@ impl Refusal {
             reason,
             message: message.into(),
         }
-    }
-}
-
-/// Whether one version is older than another. They are numbers, and anything else is newer.
-#[must_use]
-pub fn older(one: &str, two: &str) -> bool {
-    match (one.parse::<u64>(), two.parse::<u64>()) {
-        (Ok(one), Ok(two)) => one < two,
-        _ => false,
     }
 }

@@ -14,8 +14,9 @@ use landfall_crds::{Block, LoadBalancerIPPoolSpec};
 use landfall_ipam::request::{Namespaces, Request, Sharing};
 use landfall_ipam::service::{FamilyPolicy, Protocol};
 use landfall_ipam::{Family, PoolName, Reason, Refusal, Service, ServiceKey};
-use model::{Fault, World};
 use proptest::prelude::*;
+
+use model::{Fault, World};
 
 #[derive(Clone, Debug)]
 enum Event {

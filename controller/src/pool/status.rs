@@ -1,7 +1,7 @@
 //! A pool's status from the index. Pure.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use landfall_crds::conditions::{ACCEPTED, EXHAUSTED, OVERLAP, Verdict};
+use landfall_crds::conditions::{ACCEPTED, EXHAUSTED, NewCondition, OVERLAP};
 use landfall_crds::{
     Block, FamilyCounts, LoadBalancerIPPool, LoadBalancerIPPoolStatus, PoolSummary,
 };
@@ -56,8 +56,8 @@ pub fn build(
     (status != before).then(|| json!(status))
 }
 
-fn verdict(type_: &'static str, status: bool, reason: &str, message: String) -> Verdict {
-    Verdict {
+fn verdict(type_: &'static str, status: bool, reason: &str, message: String) -> NewCondition {
+    NewCondition {
         type_,
         status: Some(status),
         reason: reason.to_owned(),
@@ -65,7 +65,7 @@ fn verdict(type_: &'static str, status: bool, reason: &str, message: String) -> 
     }
 }
 
-fn accepted(index: &Index, pool: &Pool) -> Verdict {
+fn accepted(index: &Index, pool: &Pool) -> NewCondition {
     if pool.draining {
         let records = index.records_of(&pool.name);
         return verdict(
@@ -99,7 +99,7 @@ fn accepted(index: &Index, pool: &Pool) -> Verdict {
     )
 }
 
-fn overlap(index: &Index, pool: &Pool) -> Verdict {
+fn overlap(index: &Index, pool: &Pool) -> NewCondition {
     let others = index.overlapping(pool);
     if others.is_empty() {
         return verdict(
@@ -121,7 +121,7 @@ fn overlap(index: &Index, pool: &Pool) -> Verdict {
     )
 }
 
-fn exhausted(counts: &[Option<Counts>; 2]) -> Verdict {
+fn exhausted(counts: &[Option<Counts>; 2]) -> NewCondition {
     let families = Family::ALL.into_iter().zip(counts);
     let full: Vec<&str> = families
         .filter(|(_, counts)| counts.is_some_and(|counts| counts.available == 0))

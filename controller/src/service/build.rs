@@ -6,13 +6,13 @@ use k8s_openapi::api::core::v1::LoadBalancerIngress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use landfall_crds::LoadBalancerIPSpec;
-use landfall_crds::conditions::{ADDRESS_ASSIGNED, OUT_OF_POOL, Verdict, find};
+use landfall_crds::conditions::{ADDRESS_ASSIGNED, NewCondition, OUT_OF_POOL, find};
+use landfall_ipam::index::{Mark, Writes};
+use landfall_ipam::plan::Outcome;
 use landfall_runtime::events::Note;
 use serde_json::{Value, json};
 
-use crate::state::LiveService;
-use landfall_ipam::index::{Mark, Writes};
-use landfall_ipam::plan::Outcome;
+use crate::validate::LiveService;
 
 /// The status to apply, or `None` when the Service's status says so already: compared with the
 /// API server's defaults laid over it, so that nothing to do writes nothing.
@@ -62,8 +62,8 @@ fn names(ingress: &[LoadBalancerIngress], addresses: &[IpAddr]) -> bool {
         })
 }
 
-fn verdict(outcome: &Outcome) -> Verdict {
-    Verdict {
+fn verdict(outcome: &Outcome) -> NewCondition {
+    NewCondition {
         type_: ADDRESS_ASSIGNED,
         status: Some(outcome.assigned),
         reason: outcome.reason.as_str().to_owned(),
@@ -114,7 +114,7 @@ pub fn out_of_pool(mark: &Mark, now: Timestamp) -> Condition {
         .as_ref()
         .filter(|before| before.is == why.is_some());
     let since = before.and_then(|before| Timestamp::from_second(before.since).ok());
-    let verdict = Verdict {
+    let verdict = NewCondition {
         type_: OUT_OF_POOL,
         status: Some(why.is_some()),
         reason: if why.is_some() {

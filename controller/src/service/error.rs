@@ -11,11 +11,8 @@ pub enum StepError {
     /// The API server said no, or nothing.
     #[error("{operation} {object}: {source}")]
     Api {
-        /// What was tried.
         operation: &'static str,
-        /// On what.
         object: String,
-        /// The answer.
         source: kube::Error,
     },
 }

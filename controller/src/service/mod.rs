@@ -13,12 +13,11 @@ mod error;
 mod plan;
 mod records;
 mod status;
-pub mod validate;
+
+use crate::context::Context;
 
 pub use error::StepError;
 pub use plan::{Work, plan};
-
-use crate::context::Context;
 
 /// Carries out what was planned.
 ///

@@ -11,8 +11,9 @@ use landfall_ipam::{QueueKey, ServiceKey};
 use serde_json::Value;
 
 use super::{build, status};
+use crate::cache::Cache;
 use crate::context::Context;
-use crate::state::{Cache, LiveService};
+use crate::validate::LiveService;
 
 /// Planned writes with the status they end in; everything a task needs to carry them out.
 #[derive(Debug)]
@@ -68,7 +69,7 @@ impl Work {
     pub(super) fn finish(&self, cache: &mut Cache) {
         cache.since.remove(self.key());
         if self.writes.plan.outcome.is_none() {
-            cache.services.remove(self.key());
+            cache.services.gone(self.key());
             cache.index.forget(self.key());
         }
     }
@@ -119,7 +120,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::service::validate;
+    use crate::validate;
 
     /// A Service with a pool to have its address from, whose status says this of it already.
     fn work(conditions: Value) -> Work {

@@ -10,9 +10,10 @@ use landfall_ipam::index::Mark;
 use landfall_runtime::class::Class;
 use serde_json::json;
 
+use super::build;
 use super::error::StepError;
-use super::{build, validate};
 use crate::context::{Context, MANAGER};
+use crate::validate;
 
 /// Carries out one write. After a refused one the index has been shown the record as it is.
 pub(super) async fn write(context: &Context, write: &Write) -> Result<(), StepError> {

@@ -8,8 +8,8 @@ use landfall_runtime::class::Class;
 use serde_json::{Value, json};
 
 use super::error::StepError;
-use super::validate;
 use crate::context::{Context, MANAGER};
+use crate::validate;
 
 /// Applies the status of this very Service: one of another uid is left alone. `false`: it was
 /// deleted meanwhile, and the watch says so too.
@@ -37,7 +37,7 @@ pub(super) async fn write(
     let live = validate::live(&service);
     context
         .state
-        .change(|cache| cache.service_answered(key, live));
+        .change(|cache| cache.services.answered(key, live));
     Ok(true)
 }
 

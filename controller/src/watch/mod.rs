@@ -6,28 +6,28 @@
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::Instant;
 
-use futures::TryStreamExt as _;
-use k8s_openapi::api::core::v1::{Namespace, Node, ObjectReference, Service};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::{Namespace, Node, Service};
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use landfall_crds::{LoadBalancerIP, LoadBalancerIPPool, ip_name, parse_ip_name};
+use landfall_ipam::address::Point;
+use landfall_ipam::pools::Pool;
+use landfall_ipam::{PoolName, ServiceKey};
 use landfall_runtime::readiness::Readiness;
+use landfall_runtime::watch::{News, follow};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::gateway::{self, Gateway, GatewayKey, Lender};
-use crate::service::validate;
+use crate::cache::Cache;
+use crate::gateway::{Gateway, GatewayKey};
 use crate::settings::Settings;
-use crate::state::{Cache, State};
-use landfall_ipam::address::Point;
-use landfall_ipam::pools::Pool;
-use landfall_ipam::{PoolName, ServiceKey};
+use crate::state::State;
+use crate::validate;
 
 /// The kinds that are watched; each is a check of `/readyz`.
 pub(crate) const KINDS: [&str; 6] = [
@@ -50,80 +50,6 @@ trait Follow<K> {
     fn seen(&mut self, object: K, settings: &Settings);
     fn gone(&mut self, key: &Self::Key, settings: &Settings);
     fn known(&self) -> BTreeSet<Self::Key>;
-}
-
-/// Names an object for an Event on it.
-fn reference<K: Resource<DynamicType = ()>>(metadata: &ObjectMeta) -> ObjectReference {
-    ObjectReference {
-        api_version: Some(K::api_version(&()).into_owned()),
-        kind: Some(K::kind(&()).into_owned()),
-        namespace: metadata.namespace.clone(),
-        name: metadata.name.clone(),
-        uid: metadata.uid.clone(),
-        resource_version: metadata.resource_version.clone(),
-        ..ObjectReference::default()
-    }
-}
-
-impl Cache {
-    /// The object, or a note that it cannot be decoded.
-    fn decoded<K>(&mut self, object: DeserializeGuard<K>) -> Option<K>
-    where
-        K: Resource<DynamicType = ()>,
-    {
-        let regarding = reference::<K>(object.meta());
-        match object.0 {
-            Ok(object) => {
-                self.undecodable.settled(&regarding);
-                Some(object)
-            }
-            Err(error) => {
-                self.undecodable.seen(regarding, error.to_string());
-                None
-            }
-        }
-    }
-
-    /// Takes a Service in, with what its Gateway lends it now.
-    pub(crate) fn service_seen(&mut self, object: Service, settings: &Settings) {
-        let gateway = gateway::owning(&object.metadata);
-        let lender = gateway.as_ref().and_then(|key| self.gateways.get(key));
-        let Some(service) = validate::service(&object, settings.default_class, lender) else {
-            return;
-        };
-        let key = service.key.clone();
-        self.index.service_seen(service);
-        self.made_for.remove(&key);
-        if self.index.service(&key).is_none() {
-            self.services.remove(&key);
-            return;
-        }
-        let live = validate::live(&object);
-        self.service_shown(&key, live);
-        if let Some(gateway) = gateway {
-            self.made_for.insert(key.clone(), (gateway, object));
-        }
-        self.since.entry(key).or_insert_with(Instant::now);
-    }
-
-    /// What a Gateway lends has changed, or is gone with it: only the Services made for it are read again.
-    fn gateway_seen(&mut self, key: &GatewayKey, lender: Option<Lender>, settings: &Settings) {
-        if self.gateways.get(key) == lender.as_ref() {
-            return;
-        }
-        match lender {
-            Some(lender) => self.gateways.insert(key.clone(), lender),
-            None => self.gateways.remove(key),
-        };
-        let made_for = self.made_for.values();
-        let services: Vec<Service> = made_for
-            .filter(|(gateway, _)| gateway == key)
-            .map(|(_, service)| service.clone())
-            .collect();
-        for service in services {
-            self.service_seen(service, settings);
-        }
-    }
 }
 
 impl Follow<DeserializeGuard<Gateway>> for Cache {
@@ -169,7 +95,7 @@ impl Follow<DeserializeGuard<Service>> for Cache {
 
     fn gone(&mut self, key: &ServiceKey, _: &Settings) {
         self.index.service_gone(key);
-        self.services.remove(key);
+        self.services.gone(key);
         self.made_for.remove(key);
         self.since.remove(key);
     }
@@ -192,14 +118,14 @@ impl Follow<DeserializeGuard<LoadBalancerIPPool>> for Cache {
         };
         if let Some(pool) = self.decoded(object) {
             let draining = pool.metadata.deletion_timestamp.is_some();
-            let compiled = Pool::compile(&name.0, &pool.spec, draining);
-            self.pool_shown(&name, pool);
+            let compiled = Pool::compile(name.as_str(), &pool.spec, draining);
+            self.pools.shown(name.clone(), pool);
             self.index.pool_seen(&name, Some(compiled));
         }
     }
 
     fn gone(&mut self, name: &PoolName, _: &Settings) {
-        self.pools.remove(name);
+        self.pools.gone(name);
         self.index.pool_seen(name, None);
     }
 
@@ -322,26 +248,35 @@ impl Watch {
         K: Debug,
         Cache: Follow<K>,
     {
-        let mut listed: BTreeSet<<Cache as Follow<K>>::Key> = BTreeSet::new();
-        let mut events = Box::pin(events.default_backoff());
+        let mut news = std::pin::pin!(follow(events.default_backoff(), Cache::key));
         let mut first = true;
-        loop {
-            match events.try_next().await {
-                Ok(Some(event)) => {
-                    self.event(event, &mut listed, &mut first);
+        while let Some(news) = news.next().await {
+            match news {
+                News::Seen(object) => {
+                    self.state
+                        .change(|cache| cache.seen(object, &self.settings));
                 }
-                Ok(None) => return,
-                Err(error) if self.kind == GATEWAYS && is_absent(&error) => {
-                    if std::mem::take(&mut first) {
+                News::Gone(key) => self.state.change(|cache| self.gone::<K>(cache, &key)),
+                News::Listed(listed) => {
+                    self.state.change(|cache| {
+                        for key in Follow::<K>::known(cache).difference(&listed) {
+                            self.gone::<K>(cache, key);
+                        }
+                    });
+                    self.readiness.ready(self.kind);
+                    self.complete(&mut first);
+                }
+                News::Broken(error) if self.kind == GATEWAYS && is_absent(&error) => {
+                    if first {
                         tracing::info!(
                             "this cluster has no Gateways; they are looked for again and again"
                         );
-                        self.readiness
-                            .ready_without(self.kind, "the Gateway API is not installed");
-                        self.synced.send_modify(|count| *count += 1);
+                        let why = "the Gateway API is not installed";
+                        self.readiness.ready_without(self.kind, why);
                     }
+                    self.complete(&mut first);
                 }
-                Err(error) => {
+                News::Broken(error) => {
                     tracing::warn!(kind = self.kind, %error, "the watch is tried again");
                     // A cache once complete stays usable; it is made whole when the watch is back.
                     if first {
@@ -352,42 +287,17 @@ impl Watch {
         }
     }
 
-    fn event<K>(
-        &self,
-        event: Event<K>,
-        listed: &mut BTreeSet<<Cache as Follow<K>>::Key>,
-        first: &mut bool,
-    ) where
+    fn gone<K>(&self, cache: &mut Cache, key: &<Cache as Follow<K>>::Key)
+    where
         Cache: Follow<K>,
     {
-        match event {
-            Event::Init => listed.clear(),
-            Event::InitApply(object) => {
-                listed.extend(Cache::key(&object));
-                self.state
-                    .change(|cache| cache.seen(object, &self.settings));
-            }
-            Event::Apply(object) => {
-                self.state
-                    .change(|cache| cache.seen(object, &self.settings));
-            }
-            Event::Delete(object) => {
-                if let Some(key) = Cache::key(&object) {
-                    self.state.change(|cache| cache.gone(&key, &self.settings));
-                }
-            }
-            Event::InitDone => {
-                self.state.change(|cache| {
-                    for key in Follow::<K>::known(cache).difference(listed) {
-                        Follow::<K>::gone(cache, key, &self.settings);
-                    }
-                });
-                listed.clear();
-                self.readiness.ready(self.kind);
-                if std::mem::take(first) {
-                    self.synced.send_modify(|count| *count += 1);
-                }
-            }
+        Follow::<K>::gone(cache, key, &self.settings);
+    }
+
+    /// The first list is complete, or there is none to be had.
+    fn complete(&self, first: &mut bool) {
+        if std::mem::take(first) {
+            self.synced.send_modify(|count| *count += 1);
         }
     }
 }

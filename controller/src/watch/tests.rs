@@ -1,7 +1,8 @@
 //! What single events do to the cache.
 
-use super::*;
 use serde_json::json;
+
+use super::*;
 
 fn settings() -> Settings {
     Settings {

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Namespace, Node, Service};
 use kube::api::ListParams;
 use kube::{Api, Client, Resource, ResourceExt as _};
-use landfall_controller::service::validate;
-use landfall_controller::state::Cache;
+use landfall_controller::cache::Cache;
+use landfall_controller::validate;
 use landfall_crds::{LoadBalancerIP, LoadBalancerIPPool, ip_name};
 use serde::de::DeserializeOwned;
 

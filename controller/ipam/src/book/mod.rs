@@ -13,6 +13,7 @@ mod taken;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use landfall_crds::version::Stamped;
 use landfall_crds::{Holder, LoadBalancerIPSpec};
 
 use crate::ServiceKey;
@@ -37,6 +38,16 @@ pub struct Stored {
     pub version: String,
     /// What its `OutOfPool` condition says, if it has one.
     pub out_of_pool: Option<OutOfPool>,
+}
+
+impl Stamped for Stored {
+    fn uid(&self) -> &str {
+        &self.uid
+    }
+
+    fn version(&self) -> &str {
+        &self.version
+    }
 }
 
 /// An `OutOfPool` condition as it stands.

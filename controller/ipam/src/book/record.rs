@@ -36,7 +36,7 @@ pub(crate) fn pools_of(entry: &Entry) -> impl Iterator<Item = &str> {
 }
 
 pub(crate) fn from_pool(entry: &Entry, name: &PoolName) -> bool {
-    pools_of(entry).any(|pool| *pool == *name.0)
+    pools_of(entry).any(|pool| pool == name.as_str())
 }
 
 /// What is left to write of an entry.

@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use landfall_crds::version::supersedes;
+
 use super::impact::{Edit, affected};
 use super::{Index, release_key};
 use crate::address::Point;
 use crate::book::{Entry, Stored};
 use crate::pools::{Pool, PoolError};
 use crate::service::{FamilyPolicy, Labels, Service};
-use crate::{PoolName, ServiceKey, older};
+use crate::{PoolName, ServiceKey};
 
 impl Index {
     /// A Service was added or changed.
@@ -101,9 +103,7 @@ impl Index {
         }
         let entry = self.world.book.get(at);
         let before = entry.and_then(|entry| entry.stored.as_ref());
-        if before.is_some_and(|before| {
-            before.uid == stored.uid && older(&stored.version, &before.version)
-        }) {
+        if before.is_some_and(|before| !supersedes(&stored, before)) {
             return;
         }
         let same = before.is_some_and(|before| before.spec == stored.spec)

@@ -81,7 +81,7 @@ fn asks_for_another_pool(
         return false;
     };
     let from = entry.and_then(|entry| entry.want.as_ref()?.pool_ref.as_ref());
-    from.is_none_or(|from| *from.name != *named.0)
+    from.is_none_or(|from| from.name != named.as_str())
         && world
             .pools
             .accepted(named)

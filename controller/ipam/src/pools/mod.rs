@@ -12,6 +12,8 @@ mod pool;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use candidates::Candidates;
+
 use crate::PoolName;
 use crate::address::{Family, Point};
 use crate::book::Taken;
@@ -20,7 +22,6 @@ use crate::spans::Span;
 
 pub use admission::{Rejection, admits, offers};
 pub(crate) use candidates::Answer;
-use candidates::Candidates;
 pub use pool::{Pool, PoolError};
 
 /// All pools.

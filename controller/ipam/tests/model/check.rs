@@ -70,7 +70,7 @@ impl World {
                     .records
                     .get(&Point::from(*address))
                     .and_then(|r| r.spec.pool_ref.as_ref());
-                from.is_none_or(|pool| *pool.name != *named.0)
+                from.is_none_or(|pool| pool.name != named.as_str())
             })
         };
         let asks = |service: &Service| {
@@ -169,7 +169,7 @@ impl World {
                 .records
                 .values()
                 .filter_map(|r| r.spec.pool_ref.as_ref());
-            let held = refs.any(|pool| *pool.name == *name.0);
+            let held = refs.any(|pool| pool.name == name.as_str());
             assert!(!draining || held, "pool {name} hangs in deletion");
         }
     }

@@ -33,7 +33,8 @@ impl Controller {
             Said::Service(_, Some(service)) => self.index.service_seen(service),
             Said::Service(key, None) => self.index.service_gone(&key),
             Said::Pool(name, pool) => {
-                let pool = pool.map(|(spec, draining)| Pool::compile(&name.0, &spec, draining));
+                let pool =
+                    pool.map(|(spec, draining)| Pool::compile(name.as_str(), &spec, draining));
                 self.index.pool_seen(&name, pool);
             }
             Said::Record(at, _, Some(stored)) => self.index.record_seen(at, stored),

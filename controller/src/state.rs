@@ -1,0 +1,40 @@
+//! What the tasks share: the cache behind its lock, and the bells that ring when it changes.
+//!
+//! Invariant: the lock is held for one synchronous look or change, never across an await.
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Notify;
+
+use crate::cache::Cache;
+
+#[derive(Debug, Default)]
+pub struct State {
+    cache: Mutex<Cache>,
+    /// Rings when there is something to look at.
+    pub services_changed: Notify,
+    /// Rings when a pool's status may be stale.
+    pub pools_changed: Notify,
+    /// Rings when there is an object that cannot be decoded.
+    pub undecodable_seen: Notify,
+}
+
+impl State {
+    /// The cache, locked.
+    pub fn lock(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock()
+    }
+
+    /// Changes the cache and rings.
+    pub fn change<T>(&self, change: impl FnOnce(&mut Cache) -> T) -> T {
+        let (result, news) = {
+            let mut cache = self.cache.lock();
+            (change(&mut cache), cache.undecodable.news())
+        };
+        if news {
+            self.undecodable_seen.notify_one();
+        }
+        self.services_changed.notify_one();
+        self.pools_changed.notify_one();
+        result
+    }
+}
