@@ -15,6 +15,7 @@ use landfall_crds::LoadBalancerIPPool;
 use landfall_crds::version::Known;
 use landfall_ipam::{Index, PoolName, ServiceKey};
 
+use crate::contest::Said;
 use crate::gateway::{self, GatewayKey, Lender};
 use crate::settings::Settings;
 use crate::undecodable::Undecodables;
@@ -31,6 +32,8 @@ pub struct Cache {
     pub gateways: BTreeMap<GatewayKey, Lender>,
     /// The Services that say they were made for a Gateway, as last seen.
     pub made_for: BTreeMap<ServiceKey, (GatewayKey, Service)>,
+    /// What the status of each Service said when it was last written.
+    pub said: HashMap<ServiceKey, Said>,
     /// The pools as last seen.
     pub pools: Known<PoolName, LoadBalancerIPPool>,
     /// Since when a Service waits to be worked on: the first event since it was last finished.

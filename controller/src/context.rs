@@ -10,9 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::metrics::Metrics;
 use crate::state::State;
-
-/// Our field manager.
-pub const MANAGER: &str = "landfall-controller";
+pub use crate::validate::MANAGER;
 
 /// What it takes to carry something out.
 #[derive(Clone)]

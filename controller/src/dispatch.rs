@@ -16,7 +16,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
-use crate::service::{StepError, carry_out, plan};
+use crate::service::{Planned, StepError, carry_out, plan};
 
 /// How many Services are plainly looked at before others get a turn on this thread.
 const BATCH: usize = 256;
@@ -113,18 +113,21 @@ impl Dispatcher {
                 self.deferred.insert(queued.key.clone(), queued);
                 continue;
             }
-            if let Some(work) = plan(&self.context, &queued) {
-                let context = self.context.clone();
-                let key = queued.key.clone();
-                let handle = self.tasks.spawn(async move {
-                    let result = carry_out(&context, &work).await;
-                    (work.queued, result)
-                });
-                self.running.insert(key, (handle.id(), queued));
-            } else {
-                // There is nothing to do, or nobody to do it for.
-                self.later.succeeded(&queued.key);
-                self.context.state.lock().open.services.remove(&queued.key);
+            match plan(&self.context, &queued) {
+                Planned::Work(work) => {
+                    let context = self.context.clone();
+                    let key = queued.key.clone();
+                    let handle = self.tasks.spawn(async move {
+                        let result = carry_out(&context, &work).await;
+                        (work.queued, result)
+                    });
+                    self.running.insert(key, (handle.id(), queued));
+                }
+                Planned::Pause(pause) => self.later.put(queued.key.clone(), queued, pause),
+                Planned::Nothing => {
+                    self.later.succeeded(&queued.key);
+                    self.context.state.lock().open.services.remove(&queued.key);
+                }
             }
         }
         true
@@ -199,6 +202,8 @@ impl Dispatcher {
         self.deferred.clear();
         self.later.clear();
         let mut cache = self.context.state.lock();
+        // What another leader says meanwhile is not known here.
+        cache.said.clear();
         cache.open.leads = false;
         cache.open.services.clear();
     }

@@ -11,6 +11,7 @@
 
 pub mod args;
 pub mod cache;
+mod contest;
 pub mod context;
 pub mod dispatch;
 pub mod gateway;

@@ -15,6 +15,9 @@ use landfall_ipam::{Family, Refusal, Service, ServiceKey};
 
 use crate::gateway::{Lender, owning};
 
+/// Our field manager: what it wrote is ours.
+pub const MANAGER: &str = "landfall-controller";
+
 /// A Service as far as its status is concerned.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LiveService {
@@ -24,6 +27,17 @@ pub struct LiveService {
     pub generation: Option<i64>,
     pub ingress: Vec<LoadBalancerIngress>,
     pub conditions: Vec<Condition>,
+    /// Who wrote the ingress.
+    pub writers: Writers,
+}
+
+/// The field managers of a Service's `status.loadBalancer.ingress`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Writers {
+    /// We are among them: it is what we wrote last.
+    pub ours: bool,
+    /// The last of the others who wrote the status.
+    pub other: Option<String>,
 }
 
 impl Stamped for LiveService {
@@ -92,6 +106,12 @@ pub fn service(
             .flatten()
             .filter_map(|address| address.parse().ok())
             .collect(),
+        hosts: live
+            .ingress
+            .iter()
+            .filter_map(|point| point.hostname.clone())
+            .collect(),
+        ours: live.writers.ours,
         status: live
             .ingress
             .iter()
@@ -132,7 +152,25 @@ pub fn live(object: &core::Service) -> LiveService {
         generation: object.metadata.generation,
         ingress: ingress.unwrap_or_default(),
         conditions: status.conditions.unwrap_or_default(),
+        writers: writers(&object.metadata),
     }
+}
+
+fn writers(metadata: &ObjectMeta) -> Writers {
+    let mut entries: Vec<_> = metadata.managed_fields.iter().flatten().collect();
+    entries.sort_by_key(|entry| entry.time.as_ref().map(|time| time.0));
+    let mut writers = Writers::default();
+    for entry in entries {
+        let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
+        let writes = |path: &str| fields.is_some_and(|fields| fields.pointer(path).is_some());
+        let name = entry.manager.as_deref().unwrap_or_default();
+        if name == MANAGER {
+            writers.ours |= writes("/f:status/f:loadBalancer/f:ingress");
+        } else if writes("/f:status/f:loadBalancer") || writes("/f:status/f:conditions") {
+            writers.other = Some(name.to_owned());
+        }
+    }
+    writers
 }
 
 fn families(spec: &core::ServiceSpec) -> Vec<Family> {

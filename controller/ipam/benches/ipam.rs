@@ -42,6 +42,8 @@ fn service(n: usize) -> Service {
         selector: BTreeMap::from([("app".to_owned(), "web".to_owned())]),
         external: Vec::new(),
         status: Vec::new(),
+        hosts: Vec::new(),
+        ours: false,
         touched: false,
     }
 }

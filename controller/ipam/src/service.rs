@@ -84,6 +84,10 @@ pub struct Service {
     pub external: Vec<IpAddr>,
     /// The addresses its status names.
     pub status: Vec<IpAddr>,
+    /// The host names its status names: no pool has them.
+    pub hosts: Vec<String>,
+    /// Our own field manager wrote these; else they are somebody else's until a pool makes them ours.
+    pub ours: bool,
     /// Its status carries our condition.
     pub touched: bool,
 }

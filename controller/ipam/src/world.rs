@@ -45,7 +45,8 @@ impl World {
     /// Whether a status of the Service names the address, or did.
     pub(crate) fn was_shown(&self, service: &Service, address: IpAddr) -> bool {
         let before = self.shown.get(&service.key);
-        service.status.contains(&address) || before.is_some_and(|all| all.contains(&address))
+        (service.ours && service.status.contains(&address))
+            || before.is_some_and(|all| all.contains(&address))
     }
 
     /// The lowest free address of a span.

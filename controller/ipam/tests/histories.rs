@@ -26,6 +26,8 @@ enum Event {
     DeleteService(ServiceKey),
     LoseStatus(ServiceKey),
     LoseEveryStatus,
+    /// Another balancer writes a status.
+    Foreign(ServiceKey, Vec<IpAddr>, Vec<String>),
     Deliver(usize, usize),
     Work(usize, Fault),
     Restart(usize),
@@ -142,6 +144,8 @@ prop_compose! {
             selector: BTreeMap::from([("app".to_owned(), app.to_owned())]),
             external: external.iter().map(|text| text.parse().unwrap()).collect(),
             status: Vec::new(),
+            hosts: Vec::new(),
+            ours: false,
             touched: false,
         }
     }
@@ -155,6 +159,16 @@ fn fault() -> impl Strategy<Value = Fault> {
     ]
 }
 
+fn foreign() -> impl Strategy<Value = Event> {
+    let addresses = vec!["192.0.2.1", "192.0.2.3", "203.0.113.9", "2001:db8::1"];
+    let addresses = prop::sample::subsequence(addresses, 0..3);
+    (key(), addresses, prop::bool::weighted(0.2)).prop_map(|(key, addresses, host)| {
+        let addresses = addresses.iter().map(|text| text.parse().unwrap());
+        let hosts = host.then(|| "lb.example".to_owned());
+        Event::Foreign(key, addresses.collect(), hosts.into_iter().collect())
+    })
+}
+
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         4 => (0..3u8, pool()).prop_map(|(n, spec)| Event::PutPool(n, spec)),
@@ -163,6 +177,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => key().prop_map(Event::DeleteService),
         1 => key().prop_map(Event::LoseStatus),
         1 => Just(Event::LoseEveryStatus),
+        2 => foreign(),
         12 => (0..2usize, 0..3usize).prop_map(|(c, kind)| Event::Deliver(c, kind)),
         12 => (0..2usize, fault()).prop_map(|(c, fault)| Event::Work(c, fault)),
         1 => (0..2usize).prop_map(Event::Restart),
@@ -183,6 +198,7 @@ fn play(world: &mut World, event: Event) {
                 world.lose_status(&key);
             }
         }
+        Event::Foreign(key, status, hosts) => world.foreign_status(&key, status, hosts),
         Event::Deliver(which, kind) => world.controllers[which % count].deliver(kind),
         Event::Work(which, fault) => drop(world.work(which % count, fault)),
         Event::Restart(which) => world.restart(which % count),
@@ -316,6 +332,8 @@ fn waiting(name: &str) -> Service {
         selector: BTreeMap::new(),
         external: Vec::new(),
         status: Vec::new(),
+        hosts: Vec::new(),
+        ours: false,
         touched: false,
     }
 }

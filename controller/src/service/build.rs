@@ -12,10 +12,14 @@ use landfall_ipam::plan::Outcome;
 use landfall_runtime::events::Note;
 use serde_json::{Value, json};
 
+use crate::contest::Said;
 use crate::validate::LiveService;
 
 /// The status to apply, or `None` when the Service's status says so already: compared with the
 /// API server's defaults laid over it, so that nothing to do writes nothing.
+///
+/// Without an address of ours no ingress is applied: what we wrote goes by that, and what somebody
+/// else wrote stays.
 #[must_use]
 pub fn status(writes: &Writes, live: &LiveService, now: Time) -> Option<Value> {
     let service = writes.service.as_ref()?;
@@ -25,31 +29,42 @@ pub fn status(writes: &Writes, live: &LiveService, now: Time) -> Option<Value> {
     let addresses = writes.plan.addresses(service);
     let condition = verdict(outcome).condition(&live.conditions, live.generation, now);
     let same_condition = find(&live.conditions, ADDRESS_ASSIGNED) == Some(&condition);
-    if same_condition && names(&live.ingress, &addresses) {
+    let same_ingress = if addresses.is_empty() {
+        !live.writers.ours || live.ingress.is_empty()
+    } else {
+        names(&live.ingress, &addresses)
+    };
+    if same_condition && same_ingress {
         return None;
     }
-    let ingress: Vec<Value> = addresses
-        .iter()
-        .map(|address| json!({"ip": address, "ipMode": "VIP"}))
-        .collect();
-    Some(json!({"loadBalancer": {"ingress": ingress}, "conditions": [condition]}))
+    let mut status = json!({"conditions": [condition]});
+    if !addresses.is_empty() {
+        let points = addresses.iter();
+        let points = points.map(|address| json!({"ip": address, "ipMode": "VIP"}));
+        status["loadBalancer"] = json!({"ingress": points.collect::<Vec<_>>()});
+    }
+    Some(status)
 }
 
-/// The status of a Service that is no longer ours: our condition goes, and what it leaves. What
-/// somebody else wrote since then stays.
-fn cleared(leave: &[IpAddr], live: &LiveService) -> Option<Value> {
+/// What somebody else's ingress names beside addresses that are left; `None`: it names none of them.
+fn rest<'a>(leave: &[IpAddr], live: &'a LiveService) -> Option<Vec<&'a LoadBalancerIngress>> {
     let leaves = |point: &LoadBalancerIngress| {
-        point
-            .ip
-            .as_deref()
-            .and_then(|ip| ip.parse().ok())
-            .is_some_and(|ip| leave.contains(&ip))
+        let ip = point.ip.as_deref().and_then(|ip| ip.parse().ok());
+        ip.is_some_and(|ip| leave.contains(&ip))
     };
-    if live.ingress.iter().any(leaves) {
-        let rest: Vec<_> = live.ingress.iter().filter(|point| !leaves(point)).collect();
+    let named = !live.writers.ours && live.ingress.iter().any(leaves);
+    named.then(|| live.ingress.iter().filter(|point| !leaves(point)).collect())
+}
+
+/// The status of a Service that is no longer ours: our condition goes, and what we wrote. What
+/// somebody else wrote since then stays, but for what it leaves.
+fn cleared(leave: &[IpAddr], live: &LiveService) -> Option<Value> {
+    if let Some(rest) = rest(leave, live) {
         return Some(json!({"loadBalancer": {"ingress": rest}}));
     }
-    find(&live.conditions, ADDRESS_ASSIGNED).map(|_| json!({}))
+    let ours = find(&live.conditions, ADDRESS_ASSIGNED).is_some()
+        || (live.writers.ours && !live.ingress.is_empty());
+    ours.then(|| json!({}))
 }
 
 /// Whether the ingress points are just these addresses, as the API server would complete them.
@@ -71,18 +86,23 @@ fn verdict(outcome: &Outcome) -> NewCondition {
     }
 }
 
-/// The Event of a transition: the condition or the addresses changed.
+/// The Event of a transition: the condition or the addresses are others than those said last. After
+/// a start, when nothing is known to have been said, what stands there is taken for it.
 #[must_use]
-pub fn note(writes: &Writes, live: &LiveService) -> Option<Note> {
+pub fn note(writes: &Writes, live: &LiveService, said: Option<&Said>) -> Option<Note> {
     let outcome = writes.plan.outcome.as_ref()?;
     let addresses = writes.plan.addresses(writes.service.as_ref()?);
-    let before = find(&live.conditions, ADDRESS_ASSIGNED);
-    let status = if outcome.assigned { "True" } else { "False" };
-    let same = before.is_some_and(|c| c.status == status && c.reason == outcome.reason.as_str());
-    if same && names(&live.ingress, &addresses) {
-        return None;
-    }
-    Some(Note {
+    let same = match said {
+        Some(said) => said.means(&live.uid, outcome, &addresses),
+        None => {
+            let status = if outcome.assigned { "True" } else { "False" };
+            let reason = outcome.reason.as_str();
+            find(&live.conditions, ADDRESS_ASSIGNED)
+                .is_some_and(|before| before.status == status && before.reason == reason)
+                && (addresses.is_empty() || names(&live.ingress, &addresses))
+        }
+    };
+    (!same).then(|| Note {
         warning: !outcome.assigned,
         reason: outcome.reason.as_str().to_owned(),
         action: "AssignAddress",

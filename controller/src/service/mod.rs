@@ -17,7 +17,7 @@ mod status;
 use crate::context::Context;
 
 pub use error::StepError;
-pub use plan::{Work, plan};
+pub use plan::{Planned, Work, plan};
 
 /// Carries out what was planned.
 ///

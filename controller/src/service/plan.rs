@@ -1,17 +1,20 @@
 //! What is to be done for one Service: planned under the lock, carried out without it.
 
-use std::time::Instant;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use landfall_crds::conditions::{ADDRESS_ASSIGNED, find};
 use landfall_ipam::index::Writes;
-use landfall_ipam::plan::How;
+use landfall_ipam::plan::{How, Outcome};
 use landfall_ipam::{QueueKey, ServiceKey};
+use landfall_runtime::events::Note;
 use serde_json::Value;
 
 use super::{build, status};
 use crate::cache::Cache;
+use crate::contest::Said;
 use crate::context::Context;
 use crate::validate::LiveService;
 
@@ -23,25 +26,45 @@ pub struct Work {
     pub(super) writes: Writes,
     pub(super) live: LiveService,
     pub(super) status: Option<Value>,
+    /// The Event of the transition, if it is one.
+    pub(super) note: Option<Note>,
 }
 
-/// Plans for a Service. `None`: there is nothing to do.
-pub fn plan(context: &Context, queued: &QueueKey) -> Option<Work> {
+/// What there is to do for a Service.
+#[derive(Debug)]
+pub enum Planned {
+    /// Nothing, or nobody to do it for.
+    Nothing,
+    /// To carry this out.
+    Work(Box<Work>),
+    /// To come back after a pause: somebody else undoes what was written, and nothing else is to do.
+    Pause(Duration),
+}
+
+/// Plans for a Service.
+pub fn plan(context: &Context, queued: &QueueKey) -> Planned {
     let mut cache = context.state.lock();
-    let writes = cache.index.plan(&queued.key)?;
+    let Some(writes) = cache.index.plan(&queued.key) else {
+        return Planned::Nothing;
+    };
     let live = cache.services.get(&queued.key).cloned().unwrap_or_default();
     let status = build::status(&writes, &live, Time(Timestamp::now()));
+    let said = cache.said.get(&queued.key);
     let work = Work {
         queued: queued.clone(),
+        note: build::note(&writes, &live, said),
         writes,
         live,
         status,
     };
     if work.is_idle() {
         work.finish(&mut cache);
-        return None;
+        return Planned::Nothing;
     }
-    Some(work)
+    match work.pause(said, Instant::now()) {
+        Some(pause) => Planned::Pause(pause),
+        None => Planned::Work(Box::new(work)),
+    }
 }
 
 /// What the written status means to those who watch us.
@@ -59,10 +82,28 @@ impl Work {
     }
 
     fn is_idle(&self) -> bool {
+        self.writes_no_record() && self.status.is_none()
+    }
+
+    fn writes_no_record(&self) -> bool {
         self.writes.records.is_empty()
             && self.writes.marks.is_empty()
             && self.writes.plan.leave.is_empty()
-            && self.status.is_none()
+    }
+
+    /// What the status says, if it says something.
+    fn words(&self) -> Option<(&Outcome, Vec<IpAddr>)> {
+        let plan = &self.writes.plan;
+        let service = self.writes.service.as_ref()?;
+        Some((plan.outcome.as_ref()?, plan.addresses(service)))
+    }
+
+    /// How long to wait before the same is said once more.
+    fn pause(&self, said: Option<&Said>, now: Instant) -> Option<Duration> {
+        let (outcome, addresses) = self.words()?;
+        let repeats = |said: &&Said| said.is(&self.live.uid, outcome, &addresses);
+        let said = said.filter(repeats).filter(|_| self.writes_no_record())?;
+        said.pause(now)
     }
 
     /// A Service that is gone, or no longer ours and let go, is forgotten.
@@ -70,6 +111,7 @@ impl Work {
         cache.since.remove(self.key());
         if self.writes.plan.outcome.is_none() {
             cache.services.gone(self.key());
+            cache.said.remove(self.key());
             cache.index.forget(self.key());
         }
     }
@@ -87,10 +129,24 @@ impl Work {
         })
     }
 
-    /// The status is written: says so in logs, metrics and an Event.
+    /// What was said is kept; the Event about a writer in the way, if it is time for it.
+    fn remember(&self, cache: &mut Cache, now: Instant) -> Option<Note> {
+        let (outcome, addresses) = self.words()?;
+        let before = cache.said.get(self.key());
+        let mut said = Said::after(before, &self.live.uid, outcome, &addresses, now);
+        let note = said.tell(self.live.writers.other.as_deref());
+        cache.said.insert(self.key().clone(), said);
+        note
+    }
+
+    /// The status is written: says so in logs, metrics and Events.
     pub(super) fn report(&self, context: &Context) {
         let key = self.key();
-        let since = context.state.lock().since.remove(key);
+        let now = Instant::now();
+        let (since, contested) = {
+            let mut cache = context.state.lock();
+            (cache.since.remove(key), self.remember(&mut cache, now))
+        };
         if let Some(outcome) = &self.writes.plan.outcome {
             let (reason, message) = (outcome.reason.as_str(), &outcome.message);
             if outcome.assigned {
@@ -102,11 +158,11 @@ impl Work {
         if let Some(news) = self.news() {
             context.metrics.adopted(news.adopted);
             if let Some(since) = since.filter(|_| news.allocated) {
-                let after = Instant::now().saturating_duration_since(since);
+                let after = now.saturating_duration_since(since);
                 context.metrics.assigned(after);
             }
         }
-        if let Some(note) = build::note(&self.writes, &self.live) {
+        for note in self.note.iter().cloned().chain(contested) {
             context.publish(status::reference(key, &self.live.uid), note);
         }
     }
@@ -142,6 +198,7 @@ mod tests {
         let status = build::status(&writes, &live, Time(Timestamp::now()));
         Work {
             queued,
+            note: build::note(&writes, &live, None),
             writes,
             live,
             status,

@@ -97,6 +97,7 @@ impl Follow<DeserializeGuard<Service>> for Cache {
         self.index.service_gone(key);
         self.services.gone(key);
         self.made_for.remove(key);
+        self.said.remove(key);
         self.since.remove(key);
     }
 

@@ -92,12 +92,31 @@ impl Situation {
             status: before
                 .map(|before| before.status.clone())
                 .unwrap_or_default(),
+            hosts: Vec::new(),
+            ours: true,
             touched: before.is_some(),
             key,
         };
         change(&mut service);
         self.index.service_seen(service);
         self
+    }
+
+    /// Somebody else writes the status of a Service.
+    pub(crate) fn foreign(&mut self, name: &str, addresses: &[&str], hosts: &[&str]) -> &mut Self {
+        let known = self.index.service(&ServiceKey::new("blue", name));
+        let mut service = Service::clone(known.unwrap());
+        service.status = addresses.iter().map(|text| text.parse().unwrap()).collect();
+        service.hosts = hosts.iter().map(|&host| host.to_owned()).collect();
+        service.ours = false;
+        self.index.service_seen(service);
+        self.work()
+    }
+
+    /// The controller is another process: it begins from the records and what the objects show.
+    pub(crate) fn restart(&mut self) -> &mut Self {
+        self.index.adopt();
+        self.work()
     }
 
     pub(crate) fn plain(&mut self, name: &str) -> &mut Self {
@@ -135,9 +154,12 @@ impl Situation {
             self.write(&step.records);
             if let Some(service) = step.service {
                 let status = step.plan.addresses(&service);
-                if service.status != status {
+                // Without an address of ours nothing is said of the ingress, so that what is not ours stays.
+                let left_alone = status.is_empty() && !service.ours;
+                if service.status != status && !left_alone {
                     let shown = Service {
                         status,
+                        ours: true,
                         ..Service::clone(&service)
                     };
                     self.index.service_seen(shown);

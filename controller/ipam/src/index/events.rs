@@ -53,8 +53,9 @@ impl Index {
         if before.is_none() {
             shown.remove(&service.key);
         }
-        let before = before.into_iter().flat_map(|before| &before.status);
-        let now: BTreeSet<IpAddr> = before.chain(&service.status).copied().collect();
+        let shown = before.into_iter().chain([service]);
+        let ours = shown.filter(|service| service.ours);
+        let now: BTreeSet<IpAddr> = ours.flat_map(|service| &service.status).copied().collect();
         if !now.is_empty() {
             shown.entry(service.key.clone()).or_default().extend(now);
         }

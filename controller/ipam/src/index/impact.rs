@@ -138,8 +138,10 @@ fn hopes_otherwise(world: &World, edit: &Edit, service: &Service) -> bool {
     };
     // By address: it moved, or the pool that has it thinks otherwise; and a refusal of an
     // address that lies in no pool lists the pools there are.
+    let shown = || service.status.iter().map(|address| Point::from(*address));
     let inside = |at| edit.versions().any(|pool| pool.usable.contains(at));
     if asked().any(|at| edit.moved.contains(at))
+        || shown().any(inside)
         || (asked().any(inside) && offers_otherwise(world, edit, service, true))
         || (edit.stands_otherwise() && asked().any(|at| world.pools.covering(at).is_empty()))
     {

@@ -7,6 +7,9 @@ use crate::address::Family;
 use crate::service::{FamilyPolicy, Service};
 use crate::{PoolName, Reason};
 
+/// How many names a message lists before it only counts.
+pub(super) const LISTED: usize = 4;
+
 /// What the condition says of a finished draft.
 pub(super) fn outcome(service: &Service, draft: &Draft) -> Outcome {
     let mut has: Vec<String> = Vec::new();
@@ -66,5 +69,15 @@ fn named(address: IpAddr, pool: Option<&PoolName>) -> String {
     match pool {
         Some(pool) => format!("{family} {address} from pool {pool}"),
         None => format!("{family} {address}"),
+    }
+}
+
+/// The first few of a list, in words.
+pub(super) fn list(words: &[String]) -> String {
+    let shown = words.get(..LISTED).unwrap_or(words).join(", ");
+    if words.len() > LISTED {
+        format!("{shown} and more")
+    } else {
+        shown
     }
 }

@@ -13,6 +13,9 @@
 //!    for other addresses or another pool, agreed to be renumbered, or can no longer share with
 //!    those who were there before it. Except for the first, second and last of these it leaves
 //!    only when it has another address instead.
+//!    What its status names and no record has stays with it by the same right, if we wrote it, or if a pool
+//!    that admits the Service covers it: so a cluster moves over from another balancer. Whatever else stands
+//!    there is somebody else's, and is not touched.
 //! 3. What it asks for by name it gets, or a refusal; never something else instead. An external
 //!    address that is ours to give is asked for too, beside what the Service has: it displaces
 //!    nothing.
@@ -153,6 +156,13 @@ impl Draft {
         self.asked
             .iter()
             .any(|address| Family::of(*address) == family)
+    }
+
+    /// Holds one that it gives up as soon as it has another.
+    fn holds(&self, family: Family) -> bool {
+        self.displaced
+            .iter()
+            .any(|kept| Family::of(kept.address) == family)
     }
 
     fn has(&self, family: Family) -> bool {

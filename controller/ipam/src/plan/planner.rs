@@ -1,8 +1,10 @@
 //! How a plan is made: the rules in their order.
 
-use super::message::outcome;
+use landfall_crds::text::quoted;
+
+use super::message::{list, outcome};
 use super::review::{review, shed_surplus};
-use super::search::{best, obtain};
+use super::search::{adoption, best, obtain};
 use super::{Draft, Plan};
 use crate::address::{Family, Point};
 use crate::request::Request;
@@ -27,11 +29,13 @@ pub(crate) fn plan(world: &World, service: &Service) -> Plan {
             review(world, service, request, &mut draft);
             shed_surplus(service, request, &mut draft);
             take_requested(world, service, &mut draft);
+            take_shown(world, service, &mut draft);
             fill_families(world, service, &mut draft);
         }
         Err(refusal) => {
             // A typing error costs nobody an address.
             review(world, service, &Request::default(), &mut draft);
+            take_shown(world, service, &mut draft);
             draft.problems.push((None, refusal.clone()));
         }
     }
@@ -49,6 +53,17 @@ fn take_requested(world: &World, service: &Service, draft: &mut Draft) {
         match obtain(world, service, address) {
             Ok(take) => draft.take.push(take),
             Err(refusal) => draft.problems.push((Some(Family::of(address)), refusal)),
+        }
+    }
+}
+
+/// What its status names already stays with it, where it has nothing of that family yet.
+fn take_shown(world: &World, service: &Service, draft: &mut Draft) {
+    for &address in &service.status {
+        let family = Family::of(address);
+        let left = draft.leave.contains(&address);
+        if !left && !draft.has(family) && !draft.holds(family) {
+            draft.take.extend(adoption(world, service, address));
         }
     }
 }
@@ -75,19 +90,15 @@ fn fill_families(world: &World, service: &Service, draft: &mut Draft) {
 
 /// Settles what is displaced, applies the family policy and words the condition.
 fn conclude(world: &World, service: &Service, mut draft: Draft) -> Plan {
-    let held = |family: Family| {
-        draft
-            .displaced
-            .iter()
-            .any(|kept| Family::of(kept.address) == family)
-    };
     let lacks = service
         .families
         .iter()
-        .any(|family| !draft.has(*family) && !held(*family));
+        .any(|family| !draft.has(*family) && !draft.holds(*family));
     let neither = lacks && service.policy == FamilyPolicy::RequireDualStack;
     if neither {
-        draft.take.clear();
+        draft
+            .take
+            .retain(|take| world.was_shown(service, take.address));
     }
     for kept in std::mem::take(&mut draft.displaced) {
         if draft.has(Family::of(kept.address)) {
@@ -107,6 +118,7 @@ fn conclude(world: &World, service: &Service, mut draft: Draft) -> Plan {
             stays
         });
     }
+    draft.notes.extend(foreign(service, &draft));
     let outcome = outcome(service, &draft);
     Plan {
         waits: !draft.problems.is_empty(),
@@ -115,4 +127,23 @@ fn conclude(world: &World, service: &Service, mut draft: Draft) -> Plan {
         leave: draft.leave,
         outcome: Some(outcome),
     }
+}
+
+/// What stands in the status of one that has nothing from us, and what would make it ours.
+fn foreign(service: &Service, draft: &Draft) -> Option<String> {
+    if service.ours || !draft.keep.is_empty() || !draft.take.is_empty() {
+        return None;
+    }
+    let addresses = service.status.iter().map(ToString::to_string);
+    let hosts = service.hosts.iter().map(|host| quoted(host).to_string());
+    let all: Vec<String> = addresses.chain(hosts).collect();
+    let remedy = if service.status.is_empty() {
+        "empty status.loadBalancer where it is out of use"
+    } else {
+        "it is ours as soon as a pool that admits this Service covers it"
+    };
+    (!all.is_empty()).then(|| {
+        let all = list(&all);
+        format!("the status names {all}, written by somebody else and left alone: {remedy}")
+    })
 }

@@ -54,7 +54,7 @@ fn keep_unreadable(world: &World, service: &Service, draft: &mut Draft) {
     for &address in &service.status {
         let at = Point::from(address);
         let here = service.families.contains(&Family::of(address));
-        if !here || !world.book.unreadable(at) || world.book.get(at).is_some() {
+        if !here || !service.ours || !world.book.unreadable(at) || world.book.get(at).is_some() {
             continue;
         }
         let name = landfall_crds::ip_name(address);

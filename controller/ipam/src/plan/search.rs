@@ -1,18 +1,17 @@
 //! Finding an address: one that is asked for by name, or the best for a family.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use super::message::{LISTED, list};
 use super::share::enter;
 use super::short_cut::short_cut;
 use super::{How, Take};
 use crate::address::{Family, Point, unusable};
-use crate::pools::Rejection;
+use crate::pools::{Pool, Rejection};
 use crate::service::Service;
 use crate::world::World;
 use crate::{PoolName, Reason, Refusal};
-
-/// How many names a message lists before it only counts.
-const LISTED: usize = 4;
 
 /// The address a Service asks for by name.
 pub(super) fn obtain(world: &World, service: &Service, address: IpAddr) -> Result<Take, Refusal> {
@@ -103,8 +102,8 @@ fn pool_for(world: &World, service: &Service, address: IpAddr) -> Result<PoolNam
     ))
 }
 
-/// The best address of a family: one kept for the Service, one its status names already, one
-/// it shares, or the lowest free one of the best pool.
+/// The best address of a family: one kept for the Service, one it shares, or the lowest free one
+/// of the best pool.
 pub(super) fn best(world: &World, service: &Service, family: Family) -> Result<Take, Refusal> {
     let of_family = |at: &Point| Family::of(at.address()) == family;
     if let Some(at) = world.book.reserved_for(&service.key).find(of_family)
@@ -112,24 +111,29 @@ pub(super) fn best(world: &World, service: &Service, family: Family) -> Result<T
     {
         return enter(world, service, at, entry);
     }
-    let adopted = service.status.iter().filter(|a| Family::of(**a) == family);
-    if let Some(take) = adopted
-        .filter_map(|address| adoption(world, service, *address))
-        .next()
-    {
-        return Ok(take);
-    }
     if let Some(take) = by_key(world, service, family) {
         return Ok(take);
     }
     lowest(world, service, family)
 }
 
-/// An address the Service's status names: it stays with it unless somebody else has it.
+/// An address the Service's status names and no record has: its own if our field manager wrote it,
+/// else if it is free and a pool that admits the Service covers it. It does not come instead of
+/// another one that is asked for.
 pub(crate) fn adoption(world: &World, service: &Service, address: IpAddr) -> Option<Take> {
     let at = Point::from(address);
-    if unusable(address).is_some() || world.book.node_at(at).is_some() || world.book.unreadable(at)
+    let family = Family::of(address);
+    if unusable(address).is_some()
+        || !service.families.contains(&family)
+        || world.book.node_at(at).is_some()
+        || world.book.unreadable(at)
     {
+        return None;
+    }
+    let covering = world.pools.covering(at);
+    let admits = |pool: &&Arc<Pool>| !pool.draining && world.admits(pool, service).is_ok();
+    let admitting = covering.iter().find(admits);
+    if !service.ours && (admitting.is_none() || !may_become_ours(world, service, address)) {
         return None;
     }
     if let Some(entry) = world.book.get(at) {
@@ -138,17 +142,28 @@ pub(crate) fn adoption(world: &World, service: &Service, address: IpAddr) -> Opt
             .then(|| enter(world, service, at, entry).ok())
             .flatten();
     }
-    let covering = world.pools.covering(at);
-    let pool = covering
-        .iter()
-        .find(|pool| world.admits(pool, service).is_ok())
-        .or_else(|| covering.first())
-        .map(|pool| pool.name.clone());
+    let pool = admitting.or_else(|| covering.first());
     Some(Take {
         address,
         how: How::Adopt,
-        pool,
+        pool: pool.map(|pool| pool.name.clone()),
     })
+}
+
+/// Whether an address that somebody else wrote into the status is what the Service asks us for.
+fn may_become_ours(world: &World, service: &Service, address: IpAddr) -> bool {
+    let Some(request) = service.readable() else {
+        return false;
+    };
+    let at = Point::from(address);
+    let mut others = world.book.occupied().external.at(at);
+    let mut covering = world.pools.covering(at).iter();
+    let mut asked = request.addresses.iter();
+    let of_family = |other: &&IpAddr| Family::of(**other) == Family::of(address);
+    let named = |pool: &Arc<Pool>| request.pool.as_ref().is_none_or(|name| *name == pool.name);
+    others.all(|other| *other == service.key)
+        && covering.any(named)
+        && (request.addresses.contains(&address) || !asked.any(|other| of_family(&other)))
 }
 
 fn by_key(world: &World, service: &Service, family: Family) -> Option<Take> {
@@ -288,14 +303,4 @@ fn remedies(why: &[Rejection]) -> String {
         }
     }
     words.join(", or ")
-}
-
-/// The first few of a list, in words.
-fn list(words: &[String]) -> String {
-    let shown = words.get(..LISTED).unwrap_or(words).join(", ");
-    if words.len() > LISTED {
-        format!("{shown} and more")
-    } else {
-        shown
-    }
 }

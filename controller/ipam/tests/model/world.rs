@@ -124,6 +124,8 @@ impl World {
                 service.uid.clone_from(&before.uid);
                 service.created = before.created;
                 service.status.clone_from(&before.status);
+                service.hosts.clone_from(&before.hosts);
+                service.ours = before.ours;
                 service.touched = before.touched;
                 if *before == service {
                     return;
@@ -169,14 +171,39 @@ impl World {
 
     /// Somebody wipes a Service's status.
     pub(crate) fn lose_status(&mut self, key: &ServiceKey) {
-        self.write_status(key, Vec::new(), false);
+        if let Some(service) = self.services.get_mut(key) {
+            service.touched = false;
+        }
+        self.foreign_status(key, Vec::new(), Vec::new());
     }
 
+    /// Another balancer writes a status, as it does by the plain way: all of it is its own then.
+    pub(crate) fn foreign_status(
+        &mut self,
+        key: &ServiceKey,
+        status: Vec<IpAddr>,
+        hosts: Vec<String>,
+    ) {
+        if let Some(service) = self.services.get_mut(key) {
+            // Whoever writes what stands there already changes nothing, nor whose it is.
+            service.ours &= service.status == status && service.hosts == hosts;
+            (service.status, service.hosts) = (status, hosts);
+            let said = Said::Service(key.clone(), Some(service.clone()));
+            self.say(0, &said);
+        }
+    }
+
+    /// What the controller says of a Service. Without an address it says nothing of the ingress:
+    /// what it wrote goes, and what somebody else wrote stays.
     fn write_status(&mut self, key: &ServiceKey, status: Vec<IpAddr>, touched: bool) {
         if let Some(service) = self.services.get_mut(key) {
-            let shown = self.shown.entry(service.uid.clone()).or_default();
-            shown.extend(status.iter().copied());
-            service.status = status;
+            if !status.is_empty() || service.ours {
+                let shown = self.shown.entry(service.uid.clone()).or_default();
+                shown.extend(status.iter().copied());
+                service.ours = !status.is_empty();
+                service.hosts.clear();
+                service.status = status;
+            }
             service.touched = touched;
             let said = Said::Service(key.clone(), Some(service.clone()));
             self.say(0, &said);
@@ -337,7 +364,14 @@ impl World {
                     )
                 }
             };
-            if known.is_some_and(|known| known.status != addresses || known.touched != touched) {
+            let says = |known: &Service| {
+                if addresses.is_empty() {
+                    !known.ours || known.status.is_empty()
+                } else {
+                    known.status == addresses && known.hosts.is_empty()
+                }
+            };
+            if known.is_some_and(|known| !says(&known) || known.touched != touched) {
                 let uid = service.uid.clone();
                 self.faulty(&mut done, fault, |world| {
                     if world
