@@ -9,6 +9,7 @@ use landfall_runtime::events::Note;
 use tokio::sync::mpsc;
 
 use crate::metrics::Metrics;
+use crate::settings::Settings;
 use crate::state::State;
 pub use crate::validate::MANAGER;
 
@@ -18,6 +19,8 @@ pub struct Context {
     pub client: Client,
     /// What is known and decided.
     pub state: Arc<State>,
+    /// What the flags come to.
+    pub settings: Arc<Settings>,
     pub metrics: Metrics,
     pub events: mpsc::Sender<(ObjectReference, Note, Timestamp)>,
 }

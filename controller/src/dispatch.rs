@@ -212,8 +212,11 @@ impl Dispatcher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::Args;
     use crate::metrics::Metrics;
+    use crate::settings::Settings;
     use crate::state::State;
+    use clap::Parser as _;
     use prometheus_client::registry::Registry;
     use std::sync::Arc;
 
@@ -225,6 +228,7 @@ mod tests {
             client: kube::Client::try_from(nobody).unwrap(),
             metrics: Metrics::register(registry, &state),
             state,
+            settings: Arc::new(Settings::resolve(&Args::parse_from(["test"])).unwrap()),
             events: tokio::sync::mpsc::channel(1).0,
         };
         Dispatcher::new(context, 4)

@@ -11,12 +11,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
-use crate::settings::Settings;
 
 /// Looks for orphans every `orphan_grace` while we lead; one seen twice in a row is released.
 pub(crate) async fn run(
     context: Context,
-    settings: &Settings,
     mut leads: watch::Receiver<bool>,
     token: CancellationToken,
 ) {
@@ -25,23 +23,24 @@ pub(crate) async fn run(
         while leads.wait_for(|leads| *leads).await.is_ok() {
             let now = context.state.lock().index.orphans();
             for (key, uid) in now.intersection(&before) {
-                release(&context, settings, key, uid).await;
+                release(&context, key, uid).await;
             }
             before = now;
-            tokio::time::sleep(settings.orphan_grace.max(Duration::from_millis(100))).await;
+            let grace = context.settings.orphan_grace;
+            tokio::time::sleep(grace.max(Duration::from_millis(100))).await;
         }
     };
     token.run_until_cancelled(work).await;
 }
 
-async fn release(context: &Context, settings: &Settings, key: &ServiceKey, uid: &str) {
+async fn release(context: &Context, key: &ServiceKey, uid: &str) {
     let api: Api<Service> = Api::namespaced(context.client.clone(), &key.namespace);
     match api.get_opt(&key.name).await {
         Ok(Some(service)) if service.uid().as_deref() == Some(uid) => {
             // It is there, but not ours any more: the ordinary way lets go of its addresses.
             context
                 .state
-                .change(|cache| cache.service_seen(service, settings));
+                .change(|cache| cache.service_seen(service, &context.settings));
         }
         Ok(_) => {
             tracing::info!(service = %key, uid, "its Service is gone: releasing");
@@ -65,6 +64,7 @@ mod tests {
 
     use super::*;
     use crate::metrics::Metrics;
+    use crate::settings::Settings;
     use crate::state::State;
     use landfall_ipam::address::Point;
     use landfall_ipam::book::Stored;
@@ -85,12 +85,6 @@ mod tests {
     /// Looks for orphans from now on.
     fn looking(client: Client) -> Arc<State> {
         let state = Arc::new(State::default());
-        let context = Context {
-            client,
-            metrics: Metrics::register(&mut Registry::default(), &state),
-            state: Arc::clone(&state),
-            events: mpsc::channel(1).0,
-        };
         let settings = Settings {
             default_class: true,
             lease: None,
@@ -98,9 +92,16 @@ mod tests {
             parallel: 1,
             orphan_grace: GRACE,
         };
+        let context = Context {
+            client,
+            metrics: Metrics::register(&mut Registry::default(), &state),
+            state: Arc::clone(&state),
+            settings: Arc::new(settings),
+            events: mpsc::channel(1).0,
+        };
         let (sender, leads) = watch::channel(true);
         tokio::spawn(async move {
-            run(context, &settings, leads, CancellationToken::new()).await;
+            run(context, leads, CancellationToken::new()).await;
             drop(sender);
         });
         state

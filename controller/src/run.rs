@@ -61,6 +61,7 @@ pub async fn run_with(
     let context = Context {
         client: client.clone(),
         state: Arc::clone(&state),
+        settings: Arc::clone(&settings),
         metrics,
         events,
     };
@@ -99,7 +100,7 @@ pub async fn run_with(
                     .run(leads.clone(), token.clone()),
                 pool::run(context.clone(), leads.clone(), token.clone()),
                 undecodable::run(context.clone(), leads.clone(), token.clone()),
-                orphans::run(context.clone(), &settings, leads.clone(), token.clone()),
+                orphans::run(context.clone(), leads.clone(), token.clone()),
             );
         };
         work.await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::ServiceKey;
 use crate::address::{Family, Point};
-use crate::book::Book;
+use crate::book::{Book, service_key};
 use crate::pools::{Pool, Pools};
 use crate::pools::{Rejection, admits, offers};
 use crate::service::{Labels, Service};
@@ -40,6 +40,20 @@ impl World {
                 && (!self.pools.covering(at).is_empty() || self.book.get(at).is_some())
         };
         service.external.iter().filter(ours).copied()
+    }
+
+    /// What a former Service of this name holds still, and its uid.
+    pub(crate) fn former(&self, service: &Service) -> BTreeMap<Point, String> {
+        let held = self.book.held_by(&service.key);
+        let others = held.flat_map(|at| {
+            let entry = self.book.get(at).into_iter();
+            let holders = entry.flat_map(|entry| entry.holders());
+            holders
+                .filter(|holder| service_key(holder).as_ref() == Some(&service.key))
+                .filter(|holder| !holder.uid.is_empty() && holder.uid != service.uid)
+                .map(move |holder| (at, holder.uid.clone()))
+        });
+        others.collect()
     }
 
     /// Whether a status of the Service names the address, or did.

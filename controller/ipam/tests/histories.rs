@@ -24,6 +24,8 @@ enum Event {
     DeletePool(u8),
     PutService(Service),
     DeleteService(ServiceKey),
+    /// Deleted and made anew at once.
+    Remake(Service),
     LoseStatus(ServiceKey),
     LoseEveryStatus,
     /// Another balancer writes a status.
@@ -175,6 +177,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (0..3u8).prop_map(Event::DeletePool),
         8 => service().prop_map(Event::PutService),
         2 => key().prop_map(Event::DeleteService),
+        2 => service().prop_map(Event::Remake),
         1 => key().prop_map(Event::LoseStatus),
         1 => Just(Event::LoseEveryStatus),
         2 => foreign(),
@@ -192,6 +195,10 @@ fn play(world: &mut World, event: Event) {
         Event::DeletePool(n) => world.delete_pool(&format!("p{n}")),
         Event::PutService(service) => world.put_service(service),
         Event::DeleteService(key) => world.delete_service(&key),
+        Event::Remake(service) => {
+            world.delete_service(&service.key);
+            world.put_service(service);
+        }
         Event::LoseStatus(key) => world.lose_status(&key),
         Event::LoseEveryStatus => {
             for key in world.services.keys().cloned().collect::<Vec<_>>() {

@@ -2,8 +2,11 @@
 
 use std::net::IpAddr;
 
+use k8s_openapi::api::core::v1::Service;
+use kube::{Api, ResourceExt as _};
 use landfall_ipam::ServiceKey;
 use landfall_ipam::book::Write;
+use landfall_ipam::index::Writes;
 
 use super::error::StepError;
 use super::records;
@@ -35,6 +38,32 @@ pub(super) async fn write(
         tracing::info!(service = %key, addresses = ?leave, "released");
     }
     Ok(())
+}
+
+/// A former Service of this name lets go of what it holds, when the API server itself says that it
+/// is no more: a watch of Services may lag behind one of records.
+pub(super) async fn former(
+    context: &Context,
+    key: &ServiceKey,
+    writes: &Writes,
+) -> Result<(), StepError> {
+    let api: Api<Service> = Api::namespaced(context.client.clone(), &key.namespace);
+    let found = api.get_opt(&key.name).await;
+    let found = found.map_err(StepError::api("get Service", key.to_string()))?;
+    match found {
+        Some(service)
+            if service
+                .uid()
+                .is_some_and(|uid| writes.former.contains(&uid)) =>
+        {
+            let settings = &context.settings;
+            context
+                .state
+                .change(|cache| cache.service_seen(service, settings));
+            Ok(())
+        }
+        _ => write(context, key, &writes.plan.leave).await,
+    }
 }
 
 async fn depart(context: &Context, write: Write) -> Result<(), StepError> {

@@ -25,6 +25,9 @@ pub use plan::{Planned, Work, plan};
 /// When it has to be tried again: at once when overtaken, later otherwise.
 pub async fn carry_out(context: &Context, work: &Work) -> Result<(), StepError> {
     let writes = &work.writes;
+    if !writes.former.is_empty() {
+        return departures::former(context, work.key(), writes).await;
+    }
     for write in &writes.records {
         records::write(context, write).await?;
     }

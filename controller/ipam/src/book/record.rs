@@ -78,12 +78,11 @@ pub(crate) fn settled(
     service: &Service,
     pool: Option<&PoolName>,
 ) -> LoadBalancerIPSpec {
-    let stale =
-        |held: &Holder| service_key(held).as_ref() == Some(&service.key) && held.uid != service.uid;
-    if let Some(at) = spec.holders.iter().position(stale) {
-        // Another Service of the same name: those who shared with the former were there before it.
-        spec.holders.remove(at);
-        spec.holders.push(holder(service));
+    let own = |held: &&mut Holder| service_key(held).as_ref() == Some(&service.key);
+    if let Some(held) = spec.holders.iter_mut().find(own)
+        && held.uid.is_empty()
+    {
+        held.uid.clone_from(&service.uid);
     }
     if let Some(pool) = pool.filter(|_| first(&spec, &service.key)) {
         spec.pool_ref = Some(PoolRef {

@@ -39,7 +39,16 @@ impl Index {
             }
         }
         self.dirty.insert(service.queue_key());
-        self.world.services.insert(key, Arc::new(service));
+        self.world.services.insert(key.clone(), Arc::new(service));
+        self.release_former(&key);
+    }
+
+    /// What a former Service of this name holds is released before anything else.
+    fn release_former(&mut self, key: &ServiceKey) {
+        let service = self.world.services.get(key);
+        if service.is_some_and(|service| !self.world.former(service).is_empty()) {
+            self.dirty.insert(release_key(key));
+        }
     }
 
     fn status_seen(&mut self, service: &Service) {
@@ -124,6 +133,9 @@ impl Index {
                 .as_ref()
                 .and_then(|want| want.reserved_for.as_ref());
             affected.extend(kept.map(|kept| ServiceKey::new(&kept.namespace, &kept.name)));
+            for key in &affected {
+                self.release_former(key);
+            }
             self.touch(affected);
         }
     }

@@ -60,7 +60,9 @@ impl Index {
             let Some(service) = self.world.services.get(&queued.key) else {
                 continue;
             };
-            if !freed.iter().any(|at| could_use(&self.world, service, *at)) {
+            if !self.world.former(service).is_empty()
+                || !freed.iter().any(|at| could_use(&self.world, service, *at))
+            {
                 continue;
             }
             let plan = plan(&self.world, service);

@@ -3,6 +3,7 @@
 //! First the records of what is taken, then the status, then departures: [`Index::plan`] commits
 //! what is taken, [`Index::depart`] what is left once the status no longer names it.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -30,8 +31,11 @@ pub struct Mark {
 /// What has to be written for one Service, in this order: records, status, marks, departures.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Writes {
-    /// The Service as planned for; `None` when it is gone.
+    /// The Service as planned for; `None` when it is gone, or when a former one is let go of first.
     pub service: Option<Arc<Service>>,
+    /// The uids of former Services of this name that still hold something: it is theirs to leave,
+    /// once the API server says that they are no more. A watch of Services may lag behind one of records.
+    pub former: BTreeSet<String>,
     /// The plan, already committed.
     pub plan: Plan,
     /// Records to write before the status.
@@ -50,11 +54,24 @@ impl Index {
             let leave = self.world.book.held_by(key).map(Point::address).collect();
             return Some(Writes {
                 service: None,
+                former: BTreeSet::new(),
                 plan: Plan::leaving(leave),
                 records: vec![],
                 marks: vec![],
             });
         };
+        let former = self.world.former(&service);
+        if !former.is_empty() {
+            // A holder is an object, not a name: this one has nothing yet, and takes nothing before
+            // those who wait for the address longer than it does.
+            return Some(Writes {
+                service: None,
+                plan: Plan::leaving(former.keys().map(|at| at.address()).collect()),
+                former: former.into_values().collect(),
+                records: vec![],
+                marks: vec![],
+            });
+        }
         let plan = plan(&self.world, &service);
         self.commit(&service, &plan);
         if plan.waits {
@@ -74,6 +91,7 @@ impl Index {
             .collect();
         Some(Writes {
             service: Some(service),
+            former: BTreeSet::new(),
             plan,
             records,
             marks,
@@ -116,6 +134,8 @@ impl Index {
         if self.world.book.held_by(key).next().is_none() {
             self.gone.remove(key);
         }
+        // One of the same name has waited for this.
+        self.touch([key.clone()]);
         writes
     }
 

@@ -338,6 +338,14 @@ impl World {
         let Some(step) = self.controllers[which].index.plan(key) else {
             return Ok(());
         };
+        if let Some(service) = self.services.get(key)
+            && step.former.contains(&service.uid)
+        {
+            // What it took for a former one is the one there is.
+            let service = service.clone();
+            self.controllers[which].index.service_seen(service);
+            return Ok(());
+        }
         let mut done = 0;
         for write in &step.records {
             self.faulty(&mut done, fault, |world| world.write(which, write))?;
