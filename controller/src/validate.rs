@@ -1,6 +1,8 @@
 //! From objects to the allocator's values. Pure; a Service that cannot be read is refused as a
 //! value, never as an error.
 
+use std::net::IpAddr;
+
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::core::v1::LoadBalancerIngress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
@@ -100,12 +102,8 @@ pub fn service(
         ports: spec.ports.iter().flatten().filter_map(port).collect(),
         local: spec.external_traffic_policy.as_deref() == Some("Local"),
         selector: spec.selector.unwrap_or_default(),
-        external: spec
-            .external_ips
-            .iter()
-            .flatten()
-            .filter_map(|address| address.parse().ok())
-            .collect(),
+        cluster: addresses(spec.cluster_ips.as_deref()),
+        external: addresses(spec.external_ips.as_deref()),
         hosts: live
             .ingress
             .iter()
@@ -171,6 +169,12 @@ fn writers(metadata: &ObjectMeta) -> Writers {
         }
     }
     writers
+}
+
+/// The addresses of a list; `None`, which headless Services have for one, is none.
+fn addresses(list: Option<&[String]>) -> Vec<IpAddr> {
+    let texts = list.unwrap_or_default().iter();
+    texts.filter_map(|text| text.parse().ok()).collect()
 }
 
 fn families(spec: &core::ServiceSpec) -> Vec<Family> {

@@ -40,6 +40,7 @@ fn service(n: usize) -> Service {
         ports: BTreeSet::from([(Protocol::Tcp, 80)]),
         local: false,
         selector: BTreeMap::from([("app".to_owned(), "web".to_owned())]),
+        cluster: Vec::new(),
         external: Vec::new(),
         status: Vec::new(),
         hosts: Vec::new(),

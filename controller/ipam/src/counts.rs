@@ -33,8 +33,10 @@ impl Counts {
             let occupied = book.occupied();
             counts.total -= occupied.nodes.within(span).count() as u128;
             let external = occupied.external.within(span).map(|(at, _)| at);
+            let cluster = occupied.cluster.within(span).map(|(at, _)| at);
             let unreadable = occupied.unreadable.range(span.start..=span.end);
-            let others: BTreeSet<Point> = external.chain(unreadable.map(|(at, _)| *at)).collect();
+            let others = external.chain(cluster);
+            let others: BTreeSet<Point> = others.chain(unreadable.map(|(at, _)| *at)).collect();
             let without = others.iter().filter(|at| book.get(**at).is_none());
             counts.reserved += without.filter(|at| book.node_at(**at).is_none()).count() as u128;
             for (at, entry) in book.within(span) {

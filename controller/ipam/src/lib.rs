@@ -36,6 +36,7 @@ pub use index::Index;
 pub use landfall_crds::conditions::AssignedReason as Reason;
 pub use landfall_crds::{PoolName, ServiceKey};
 pub use service::{QueueKey, Service};
+pub use world::Network;
 
 /// Why something asked for cannot be had: a reason for machines and one sentence for people.
 #[derive(Clone, Debug, PartialEq, Eq)]

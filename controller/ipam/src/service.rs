@@ -80,6 +80,8 @@ pub struct Service {
     pub local: bool,
     /// Its pod selector.
     pub selector: Labels,
+    /// `spec.clusterIPs`: nobody else can have them.
+    pub cluster: Vec<IpAddr>,
     /// `spec.externalIPs`: those that are ours to give are claimed like requests.
     pub external: Vec<IpAddr>,
     /// The addresses its status names.

@@ -7,6 +7,9 @@
 //! point after a span's end is always free, and one look-up finds the next free address.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
 
 use crate::address::Point;
 
@@ -51,6 +54,19 @@ impl Span {
     #[must_use]
     pub fn intersection(self, other: Self) -> Option<Self> {
         Self::new(self.start.max(other.start), self.end.min(other.end))
+    }
+}
+
+impl From<IpNetwork> for Span {
+    fn from(network: IpNetwork) -> Self {
+        let last = match network {
+            IpNetwork::V4(v4) => IpAddr::V4(v4.broadcast()),
+            IpNetwork::V6(v6) => IpAddr::V6(v6.broadcast()),
+        };
+        Self {
+            start: network.network().into(),
+            end: last.into(),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The one picture everything is decided by: pools, records, Services, namespaces, nodes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -11,6 +12,24 @@ use crate::pools::{Pool, Pools};
 use crate::pools::{Rejection, admits, offers};
 use crate::service::{Labels, Service};
 use crate::spans::Span;
+
+/// Whose a range of addresses inside the cluster is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Network {
+    /// Cluster IPs come from it: a ServiceCIDR, by name.
+    Services(String),
+    /// Pods of a node have addresses of it.
+    Pods(String),
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Services(name) => write!(f, "ServiceCIDR {name}"),
+            Self::Pods(node) => write!(f, "Pods of node {node}"),
+        }
+    }
+}
 
 /// The world as the allocator sees it.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +44,8 @@ pub(crate) struct World {
     /// half that was never shown is given up, a half that was shown stays, also when its status is
     /// lost. It is not known over a restart.
     pub(crate) shown: BTreeMap<ServiceKey, BTreeSet<IpAddr>>,
+    /// Address ranges that the cluster uses for itself, as they are written.
+    pub(crate) networks: BTreeMap<Network, Vec<(String, Span)>>,
     /// Labels of namespaces.
     pub(crate) namespaces: BTreeMap<String, Labels>,
 }

@@ -100,25 +100,36 @@ fn accepted(index: &Index, pool: &Pool) -> NewCondition {
 }
 
 fn overlap(index: &Index, pool: &Pool) -> NewCondition {
-    let others = index.overlapping(pool);
-    if others.is_empty() {
-        return verdict(
-            OVERLAP,
-            false,
-            "NoOverlap",
-            "no other pool has its addresses".to_owned(),
+    let others: Vec<String> = index
+        .overlapping(pool)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let pools = (!others.is_empty()).then(|| {
+        let others = list(&others);
+        format!("shares addresses with pool {others}; each address is assigned once")
+    });
+    let networks: Vec<String> = index
+        .networks_in(pool)
+        .iter()
+        .map(|(range, network)| format!("{range} ({network})"))
+        .collect();
+    if !networks.is_empty() {
+        let networks = list(&networks);
+        let pools = pools.map(|pools| format!("; it {pools}"));
+        let message = format!(
+            "has addresses of {networks}, which the cluster uses itself; take them out of spec.blocks{}",
+            pools.unwrap_or_default()
         );
+        return verdict(OVERLAP, true, "SharesClusterNetwork", message);
     }
-    let words: Vec<String> = others.iter().map(ToString::to_string).collect();
-    verdict(
-        OVERLAP,
-        true,
-        "SharesAddresses",
-        format!(
-            "shares addresses with pool {}; each address is assigned once",
-            list(&words)
-        ),
-    )
+    match pools {
+        Some(message) => verdict(OVERLAP, true, "SharesAddresses", message),
+        None => {
+            let message = "no other pool has its addresses".to_owned();
+            verdict(OVERLAP, false, "NoOverlap", message)
+        }
+    }
 }
 
 fn exhausted(counts: &[Option<Counts>; 2]) -> NewCondition {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{Namespace, Node, Service};
+use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
@@ -16,7 +17,7 @@ use kube::{Api, Client, Resource, ResourceExt as _};
 use landfall_crds::{LoadBalancerIP, LoadBalancerIPPool, ip_name, parse_ip_name};
 use landfall_ipam::address::Point;
 use landfall_ipam::pools::Pool;
-use landfall_ipam::{PoolName, ServiceKey};
+use landfall_ipam::{Network, PoolName, ServiceKey};
 use landfall_runtime::readiness::Readiness;
 use landfall_runtime::watch::{News, follow};
 use serde::de::DeserializeOwned;
@@ -30,17 +31,24 @@ use crate::state::State;
 use crate::validate;
 
 /// The kinds that are watched; each is a check of `/readyz`.
-pub(crate) const KINDS: [&str; 6] = [
+pub(crate) const KINDS: [&str; 7] = [
     "watch services",
     "watch loadbalancerippools",
     "watch loadbalancerips",
     "watch namespaces",
     "watch nodes",
     GATEWAYS,
+    SERVICE_CIDRS,
 ];
 
-/// The one kind that a cluster may do without.
 const GATEWAYS: &str = "watch gateways";
+const SERVICE_CIDRS: &str = "watch servicecidrs";
+
+/// The kinds that a cluster may do without, and why.
+const OPTIONAL: [(&str, &str); 2] = [
+    (GATEWAYS, "the Gateway API is not installed"),
+    (SERVICE_CIDRS, "this Kubernetes has no ServiceCIDRs"),
+];
 
 /// How one kind of object changes the cache.
 trait Follow<K> {
@@ -218,17 +226,61 @@ impl Follow<DeserializeGuard<Node>> for Cache {
         let points: BTreeSet<Point> = points
             .map(|address: std::net::IpAddr| address.into())
             .collect();
+        let spec = object.spec.unwrap_or_default();
+        // The list has the single one too, where there is a list.
+        let ranges = spec.pod_cidrs.or(spec.pod_cidr.map(|range| vec![range]));
         if let Some(name) = object.metadata.name {
             self.index.node_seen(&name, &points);
+            let ranges = ranges.unwrap_or_default();
+            self.index.network_seen(Network::Pods(name), &ranges);
         }
     }
 
     fn gone(&mut self, name: &String, _: &Settings) {
         self.index.node_seen(name, &BTreeSet::new());
+        self.index.network_seen(Network::Pods(name.clone()), &[]);
     }
 
     fn known(&self) -> BTreeSet<String> {
-        self.index.known_nodes()
+        let pods = self.index.known_networks().into_iter();
+        let pods = pods.filter_map(|network| match network {
+            Network::Pods(node) => Some(node),
+            Network::Services(_) => None,
+        });
+        self.index.known_nodes().into_iter().chain(pods).collect()
+    }
+}
+
+impl Follow<DeserializeGuard<ServiceCIDR>> for Cache {
+    type Key = String;
+
+    fn key(object: &DeserializeGuard<ServiceCIDR>) -> Option<String> {
+        object.meta().name.clone()
+    }
+
+    fn seen(&mut self, object: DeserializeGuard<ServiceCIDR>, _: &Settings) {
+        let Some(name) = Self::key(&object) else {
+            return;
+        };
+        if let Some(object) = self.decoded(object) {
+            let ranges = object.spec.and_then(|spec| spec.cidrs).unwrap_or_default();
+            let network = Network::Services(name);
+            self.index.network_seen(network, &ranges);
+        }
+    }
+
+    fn gone(&mut self, name: &String, _: &Settings) {
+        let network = Network::Services(name.clone());
+        self.index.network_seen(network, &[]);
+    }
+
+    fn known(&self) -> BTreeSet<String> {
+        let networks = self.index.known_networks().into_iter();
+        let names = networks.filter_map(|network| match network {
+            Network::Services(name) => Some(name),
+            Network::Pods(_) => None,
+        });
+        names.collect()
     }
 }
 
@@ -267,12 +319,9 @@ impl Watch {
                     self.readiness.ready(self.kind);
                     self.complete(&mut first);
                 }
-                News::Broken(error) if self.kind == GATEWAYS && is_absent(&error) => {
-                    if first {
-                        tracing::info!(
-                            "this cluster has no Gateways; they are looked for again and again"
-                        );
-                        let why = "the Gateway API is not installed";
+                News::Broken(error) if self.absent(&error).is_some() => {
+                    if first && let Some(why) = self.absent(&error) {
+                        tracing::info!(kind = self.kind, why, "looked for again and again");
                         self.readiness.ready_without(self.kind, why);
                     }
                     self.complete(&mut first);
@@ -286,6 +335,12 @@ impl Watch {
                 }
             }
         }
+    }
+
+    /// Why there is nothing to watch, if the cluster does without the kind.
+    fn absent(&self, error: &watcher::Error) -> Option<&'static str> {
+        let kind = OPTIONAL.iter().find(|(kind, _)| *kind == self.kind);
+        kind.filter(|_| is_absent(error)).map(|(_, why)| *why)
     }
 
     fn gone<K>(&self, cache: &mut Cache, key: &<Cache as Follow<K>>::Key)
@@ -356,6 +411,8 @@ pub(crate) fn start(
     spawn(Box::pin(watch(4).run(nodes)));
     let gateways = watcher::watcher(all::<DeserializeGuard<Gateway>>(client), config());
     spawn(Box::pin(watch(5).run(gateways)));
+    let networks = watcher::watcher(all::<DeserializeGuard<ServiceCIDR>>(client), config());
+    spawn(Box::pin(watch(6).run(networks)));
     receiver
 }
 

@@ -55,17 +55,26 @@ fn an_explanation_names_refused_pools_with_field_and_remedy() {
     );
 }
 
-/// The condition `Accepted` of a pool as it would be written.
-fn accepted(world: &Situation, name: &str, spec: Value) -> (String, String, String) {
+/// A condition of a pool as it would be written.
+pub(crate) fn condition(
+    world: &Situation,
+    name: &str,
+    spec: Value,
+    type_: &str,
+) -> (String, String, String) {
     let spec = serde_json::from_value(spec).unwrap();
     let pool = LoadBalancerIPPool::new(name, spec);
     let now = Time(Timestamp::UNIX_EPOCH);
     let status = build(&world.index, &pool, &PoolName::from(name), now).unwrap();
     let conditions = status["conditions"].as_array().unwrap();
     let mut conditions = conditions.iter();
-    let accepted = conditions.find(|c| c["type"] == "Accepted").unwrap();
-    let text = |field: &str| accepted[field].as_str().unwrap().to_owned();
+    let found = conditions.find(|c| c["type"] == type_).unwrap();
+    let text = |field: &str| found[field].as_str().unwrap().to_owned();
     (text("status"), text("reason"), text("message"))
+}
+
+fn accepted(world: &Situation, name: &str, spec: Value) -> (String, String, String) {
+    condition(world, name, spec, "Accepted")
 }
 
 fn three(status: &str, reason: &str, message: &str) -> (String, String, String) {

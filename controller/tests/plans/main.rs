@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod anew;
+mod cluster;
 mod errors;
 mod explained;
 mod external;

@@ -88,6 +88,7 @@ impl Situation {
             ports: BTreeSet::from([(Protocol::Tcp, 80)]),
             local: false,
             selector: BTreeMap::from([("app".to_owned(), name.to_owned())]),
+            cluster: Vec::new(),
             external: Vec::new(),
             status: before
                 .map(|before| before.status.clone())

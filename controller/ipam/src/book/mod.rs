@@ -212,6 +212,22 @@ impl Book {
         changed
     }
 
+    /// The Service whose cluster IP this is.
+    pub fn cluster_at(&self, at: Point) -> Option<&ServiceKey> {
+        self.occupied.cluster.at(at).next()
+    }
+
+    /// Replaces the cluster IPs of one Service; returns the points that changed.
+    pub fn set_cluster(
+        &mut self,
+        key: &ServiceKey,
+        addresses: &BTreeSet<Point>,
+    ) -> BTreeSet<Point> {
+        let changed = self.occupied.cluster.set(key, addresses);
+        self.settle(&changed);
+        changed
+    }
+
     /// Replaces the external addresses of one Service; returns the points that changed.
     pub fn set_external(
         &mut self,

@@ -1,7 +1,7 @@
 //! Addresses that are in use without a record of ours.
 //!
-//! Nodes have addresses, Services of any kind name external ones, and a record that cannot be read
-//! stands for the address it is named after. None of them is handed out.
+//! Nodes have addresses, Services of any kind have cluster IPs and name external ones, and a record
+//! that cannot be read stands for the address it is named after. None of them is handed out.
 //!
 //! Invariant: both directions of [`Owners`] say the same; only [`Owners::set`] changes them.
 
@@ -71,6 +71,8 @@ impl<K: Ord + Clone> Owners<K> {
 pub struct Occupied {
     /// Nodes, by name.
     pub nodes: Owners<String>,
+    /// Services that have cluster IPs: every one but the headless.
+    pub cluster: Owners<ServiceKey>,
     /// Services that name external addresses, whatever their type and class.
     pub external: Owners<ServiceKey>,
     /// Records that cannot be read, with their uids, by the address they are named after.
@@ -81,6 +83,7 @@ impl Occupied {
     /// Whether somebody has this address.
     pub fn contains(&self, at: Point) -> bool {
         self.nodes.at(at).next().is_some()
+            || self.cluster.at(at).next().is_some()
             || self.external.at(at).next().is_some()
             || self.unreadable.contains_key(&at)
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnetwork::IpNetwork;
 use landfall_crds::version::supersedes;
 
 use super::impact::{Edit, affected};
@@ -12,12 +13,15 @@ use crate::address::Point;
 use crate::book::{Entry, Stored};
 use crate::pools::{Pool, PoolError};
 use crate::service::{FamilyPolicy, Labels, Service};
+use crate::spans::{Span, Spans};
+use crate::world::Network;
 use crate::{PoolName, ServiceKey};
 
 impl Index {
     /// A Service was added or changed.
     pub fn service_seen(&mut self, service: Service) {
         let key = service.key.clone();
+        self.cluster_seen(&key, &service.cluster);
         self.external_seen(&key, &service.external);
         self.status_seen(&service);
         let holds = self.world.book.held_by(&key).next().is_some();
@@ -85,6 +89,7 @@ impl Index {
 
     /// A Service was deleted.
     pub fn service_gone(&mut self, key: &ServiceKey) {
+        self.cluster_seen(key, &[]);
         self.external_seen(key, &[]);
         self.world.shown.remove(key);
         let Some(service) = self.world.services.remove(key) else {
@@ -207,8 +212,42 @@ impl Index {
         self.touch(holders);
     }
 
+    /// Whatever its type and class, the cluster IPs a Service has are its own.
+    fn cluster_seen(&mut self, key: &ServiceKey, addresses: &[IpAddr]) {
+        let points = addresses.iter().map(|address| Point::from(*address));
+        for at in self.world.book.set_cluster(key, &points.collect()) {
+            self.occupation_changed(at);
+        }
+    }
+
+    /// The address ranges of a ServiceCIDR or of a node's Pods were seen; none when it is gone.
+    /// Text that is no range says nothing.
+    pub fn network_seen(&mut self, network: Network, ranges: &[String]) {
+        let read =
+            |text: &String| Some((text.clone(), Span::from(text.parse::<IpNetwork>().ok()?)));
+        let spans: Vec<(String, Span)> = ranges.iter().filter_map(read).collect();
+        let known = &mut self.world.networks;
+        let before = match spans.is_empty() {
+            true => known.remove(&network),
+            false => known.insert(network, spans.clone()),
+        };
+        let before = before.unwrap_or_default();
+        if before == spans {
+            return;
+        }
+        let moved = before.iter().chain(&spans);
+        let moved: Spans = moved.map(|(_, span)| *span).collect();
+        let pools = self.world.pools.ordered().iter();
+        let touched = pools.filter(|pool| {
+            let mut moved = moved.iter();
+            moved.any(|span| pool.usable.within(span).next().is_some())
+        });
+        self.dirty_pools
+            .extend(touched.map(|pool| pool.name.clone()));
+    }
+
     /// Whatever its type and class, the external addresses a Service names are in use.
-    pub(crate) fn external_seen(&mut self, key: &ServiceKey, addresses: &[IpAddr]) {
+    fn external_seen(&mut self, key: &ServiceKey, addresses: &[IpAddr]) {
         let points = addresses.iter().map(|address| Point::from(*address));
         let points: BTreeSet<Point> = points.collect();
         for at in self.world.book.set_external(key, &points) {
@@ -222,7 +261,7 @@ impl Index {
         self.unreadable_changed(at, Some(uid.to_owned()));
     }
 
-    pub(crate) fn unreadable_changed(&mut self, at: Point, uid: Option<String>) {
+    fn unreadable_changed(&mut self, at: Point, uid: Option<String>) {
         self.world.book.set_unreadable(at, uid);
         self.occupation_changed(at);
         let shown = |service: &&Arc<Service>| service.status.contains(&at.address());

@@ -12,7 +12,7 @@ use crate::plan::{Explanation, Plan, explain, plan};
 use crate::pools::{Pool, PoolError};
 use crate::service::{Labels, Service};
 use crate::spans::Spans;
-use crate::{PoolName, ServiceKey};
+use crate::{Network, PoolName, ServiceKey};
 
 impl Index {
     /// A Service that may want an address, or has one.
@@ -26,12 +26,13 @@ impl Index {
         self.world.services.values()
     }
 
-    /// The Services of which something is known, be it only their external addresses.
+    /// The Services of which something is known, be it only their cluster IPs or external addresses.
     #[must_use]
     pub fn known_services(&self) -> BTreeSet<ServiceKey> {
-        let external = self.world.book.occupied().external.all();
+        let occupied = self.world.book.occupied();
+        let elsewhere = occupied.external.all().chain(occupied.cluster.all());
         let services = self.world.services.keys();
-        services.chain(external).cloned().collect()
+        services.chain(elsewhere).cloned().collect()
     }
 
     /// A pool: compiled or refused.
@@ -62,6 +63,26 @@ impl Index {
     #[must_use]
     pub fn nodes_in(&self, pool: &Pool) -> Vec<(Point, Vec<String>)> {
         self.world.book.nodes_in(&pool.usable)
+    }
+
+    /// The ranges inside the cluster that a pool has addresses of: each as written, and whose it is.
+    #[must_use]
+    pub fn networks_in(&self, pool: &Pool) -> Vec<(&str, &Network)> {
+        let networks = self.world.networks.iter();
+        let ranges = networks.flat_map(|(network, ranges)| {
+            let ranges = ranges.iter();
+            ranges.map(move |(text, span)| (text.as_str(), network, *span))
+        });
+        ranges
+            .filter(|(_, _, span)| pool.usable.within(*span).next().is_some())
+            .map(|(text, network, _)| (text, network))
+            .collect()
+    }
+
+    /// The ranges inside the cluster that are known.
+    #[must_use]
+    pub fn known_networks(&self) -> BTreeSet<Network> {
+        self.world.networks.keys().cloned().collect()
     }
 
     /// The names of nodes that have addresses.

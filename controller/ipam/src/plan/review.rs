@@ -116,6 +116,8 @@ fn kept(world: &World, service: &Service, at: Point) -> Kept {
         .or_else(|| if bound { None } else { other() });
     let node = world.book.node_at(at);
     let node = node.map(|node| format!("is an address of node {node} too"));
+    let cluster = world.book.cluster_at(at);
+    let cluster = || cluster.map(|key| format!("is the cluster IP of Service {key} too"));
     let out_of_pool = || match &from {
         None => "lies in no pool".to_owned(),
         Some(name) => match covering.iter().find(|pool| pool.name == *name) {
@@ -130,7 +132,9 @@ fn kept(world: &World, service: &Service, at: Point) -> Kept {
     };
     Kept {
         address: at.address(),
-        out_of_pool: node.or_else(|| home.is_none().then(out_of_pool)),
+        out_of_pool: node
+            .or_else(cluster)
+            .or_else(|| home.is_none().then(out_of_pool)),
         pool: home.or(from),
     }
 }

@@ -51,6 +51,14 @@ pub(super) fn obtain(world: &World, service: &Service, address: IpAddr) -> Resul
             ),
         ));
     }
+    if let Some(other) = world.book.cluster_at(at) {
+        return Err(Refusal::new(
+            Reason::AddressInUse,
+            format!(
+                "{address} is the cluster IP of Service {other}, which no other can have; ask for another address"
+            ),
+        ));
+    }
     if !service.external.contains(&address)
         && let Some(other) = world.book.occupied().external.at(at).next()
     {
@@ -126,6 +134,7 @@ pub(crate) fn adoption(world: &World, service: &Service, address: IpAddr) -> Opt
     if unusable(address).is_some()
         || !service.families.contains(&family)
         || world.book.node_at(at).is_some()
+        || world.book.cluster_at(at).is_some()
         || world.book.unreadable(at)
     {
         return None;
