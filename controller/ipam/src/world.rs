@@ -1,7 +1,6 @@
 //! The one picture everything is decided by: pools, records, Services, namespaces, nodes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -20,15 +19,6 @@ pub enum Network {
     Services(String),
     /// Pods of a node have addresses of it.
     Pods(String),
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Services(name) => write!(f, "ServiceCIDR {name}"),
-            Self::Pods(node) => write!(f, "Pods of node {node}"),
-        }
-    }
 }
 
 /// The world as the allocator sees it.
