@@ -67,6 +67,16 @@ impl World {
         others.collect()
     }
 
+    /// What is kept for a Service by a reservation of ours that has ended.
+    pub(crate) fn ended(&self, key: &ServiceKey) -> impl Iterator<Item = Point> {
+        let kept = self.book.reserved_for(key);
+        kept.filter(|at| {
+            self.book
+                .get(*at)
+                .is_some_and(|entry| entry.ended_for().is_some())
+        })
+    }
+
     /// Whether a status of the Service names the address, or did.
     pub(crate) fn was_shown(&self, service: &Service, address: IpAddr) -> bool {
         let before = self.shown.get(&service.key);

@@ -131,6 +131,10 @@ impl Index {
             }
             entry.stored = Some(stored);
         });
+        let entry = self.world.book.get(at);
+        if let Some(kept) = entry.and_then(Entry::ended_for) {
+            self.dirty.insert(release_key(&kept));
+        }
         if !same && let Some(entry) = self.world.book.get(at) {
             affected.extend(entry.services());
             let kept = entry
