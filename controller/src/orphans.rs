@@ -120,6 +120,7 @@ mod tests {
             uid: "r".to_owned(),
             version: "1".to_owned(),
             out_of_pool: None,
+            reserved_by_us: false,
         };
         state.change(|cache| cache.index.record_seen(at, stored));
     }

@@ -154,17 +154,30 @@ pub fn live(object: &core::Service) -> LiveService {
     }
 }
 
+/// Whether our field manager owns a field.
+fn wrote(metadata: &ObjectMeta, path: &str) -> bool {
+    let entries = metadata.managed_fields.iter().flatten();
+    let mut ours = entries.filter(|entry| entry.manager.as_deref() == Some(MANAGER));
+    ours.any(|entry| {
+        let fields = entry.fields_v1.as_ref();
+        fields.is_some_and(|fields| fields.0.pointer(path).is_some())
+    })
+}
+
 fn writers(metadata: &ObjectMeta) -> Writers {
     let mut entries: Vec<_> = metadata.managed_fields.iter().flatten().collect();
     entries.sort_by_key(|entry| entry.time.as_ref().map(|time| time.0));
-    let mut writers = Writers::default();
+    let mut writers = Writers {
+        ours: wrote(metadata, "/f:status/f:loadBalancer/f:ingress"),
+        other: None,
+    };
     for entry in entries {
         let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
         let writes = |path: &str| fields.is_some_and(|fields| fields.pointer(path).is_some());
         let name = entry.manager.as_deref().unwrap_or_default();
-        if name == MANAGER {
-            writers.ours |= writes("/f:status/f:loadBalancer/f:ingress");
-        } else if writes("/f:status/f:loadBalancer") || writes("/f:status/f:conditions") {
+        if name != MANAGER
+            && (writes("/f:status/f:loadBalancer") || writes("/f:status/f:conditions"))
+        {
             writers.other = Some(name.to_owned());
         }
     }
@@ -223,6 +236,7 @@ pub fn stored(record: &LoadBalancerIP) -> Option<(Point, Stored)> {
         uid: Stamped::uid(record).to_owned(),
         version: Stamped::version(record).to_owned(),
         out_of_pool,
+        reserved_by_us: wrote(&record.metadata, "/f:spec/f:reservedFor"),
     };
     (record.spec.address.parse() == Ok(address)).then(|| (Point::from(address), stored))
 }

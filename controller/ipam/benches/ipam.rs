@@ -187,6 +187,7 @@ fn take_and_release() -> Vec<f64> {
             uid: String::new(),
             version: "1".to_owned(),
             out_of_pool: None,
+            reserved_by_us: false,
         };
         index.record_seen(at, stored);
     }

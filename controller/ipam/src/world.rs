@@ -1,7 +1,6 @@
 //! The one picture everything is decided by: pools, records, Services, namespaces, nodes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -20,15 +19,6 @@ pub enum Network {
     Services(String),
     /// Pods of a node have addresses of it.
     Pods(String),
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Services(name) => write!(f, "ServiceCIDR {name}"),
-            Self::Pods(node) => write!(f, "Pods of node {node}"),
-        }
-    }
 }
 
 /// The world as the allocator sees it.
@@ -75,6 +65,16 @@ impl World {
                 .map(move |holder| (at, holder.uid.clone()))
         });
         others.collect()
+    }
+
+    /// What is kept for a Service by a reservation of ours that has ended.
+    pub(crate) fn ended(&self, key: &ServiceKey) -> impl Iterator<Item = Point> {
+        let kept = self.book.reserved_for(key);
+        kept.filter(|at| {
+            self.book
+                .get(*at)
+                .is_some_and(|entry| entry.ended_for().is_some())
+        })
     }
 
     /// Whether a status of the Service names the address, or did.

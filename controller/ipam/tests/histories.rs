@@ -10,7 +10,7 @@ mod model;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use landfall_crds::{Block, LoadBalancerIPPoolSpec};
+use landfall_crds::{Block, LoadBalancerIPPoolSpec, ReclaimPolicy};
 use landfall_ipam::request::{Namespaces, Request, Sharing};
 use landfall_ipam::service::{FamilyPolicy, Protocol};
 use landfall_ipam::{Family, PoolName, Reason, Refusal, Service, ServiceKey};
@@ -30,6 +30,8 @@ enum Event {
     LoseEveryStatus,
     /// Another balancer writes a status.
     Foreign(ServiceKey, Vec<IpAddr>, Vec<String>),
+    /// A person edits the record of an address.
+    Reclaim(usize, ReclaimPolicy),
     Deliver(usize, usize),
     Work(usize, Fault),
     Restart(usize),
@@ -182,6 +184,9 @@ fn event() -> impl Strategy<Value = Event> {
         1 => key().prop_map(Event::LoseStatus),
         1 => Just(Event::LoseEveryStatus),
         2 => foreign(),
+        1 => (0..6usize, any::<bool>()).prop_map(|(nth, keep)| {
+            Event::Reclaim(nth, if keep { ReclaimPolicy::Retain } else { ReclaimPolicy::Delete })
+        }),
         12 => (0..2usize, 0..3usize).prop_map(|(c, kind)| Event::Deliver(c, kind)),
         12 => (0..2usize, fault()).prop_map(|(c, fault)| Event::Work(c, fault)),
         1 => (0..2usize).prop_map(Event::Restart),
@@ -207,6 +212,7 @@ fn play(world: &mut World, event: Event) {
             }
         }
         Event::Foreign(key, status, hosts) => world.foreign_status(&key, status, hosts),
+        Event::Reclaim(nth, policy) => world.reclaim(nth, policy),
         Event::Deliver(which, kind) => world.controllers[which % count].deliver(kind),
         Event::Work(which, fault) => drop(world.work(which % count, fault)),
         Event::Restart(which) => world.restart(which % count),

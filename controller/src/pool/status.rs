@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use landfall_ipam::counts::Counts;
 use landfall_ipam::pools::Pool;
-use landfall_ipam::{Family, Index, PoolName};
+use landfall_ipam::{Family, Index, Network, PoolName};
 
 /// How many names or addresses a message lists.
 const LISTED: usize = 4;
@@ -112,7 +112,10 @@ fn overlap(index: &Index, pool: &Pool) -> NewCondition {
     let networks: Vec<String> = index
         .networks_in(pool)
         .iter()
-        .map(|(range, network)| format!("{range} ({network})"))
+        .map(|(range, network)| match network {
+            Network::Services(name) => format!("{range} (ServiceCIDR {name})"),
+            Network::Pods(node) => format!("{range} (Pods of node {node})"),
+        })
         .collect();
     if !networks.is_empty() {
         let networks = list(&networks);

@@ -1,5 +1,6 @@
 //! A holder is an object, not a name: one deleted and made again under its name is a new holder.
 
+use landfall_crds::ReclaimPolicy::{Delete, Retain};
 use landfall_ipam::{PoolName, Service};
 use serde_json::json;
 
@@ -72,4 +73,39 @@ fn one_that_is_made_anew_does_not_keep_a_pool_that_is_being_deleted() {
     world.service("a", &[], anew);
     assert_eq!(world.has("a"), "");
     assert_eq!(world.index.records_of(&PoolName::from("p")), 0);
+}
+
+#[test]
+fn a_reservation_of_ours_ends_when_retain_does() {
+    let mut world = Situation::default();
+    world.pool("p", json!({"blocks": [{"start": "192.0.2.5"}]}));
+    world
+        .plain("a")
+        .reclaim(Retain)
+        .delete("a")
+        .service("a", &[], anew);
+    assert_eq!(world.has("a"), "192.0.2.5", "it was kept for the name");
+    world.reclaim(Delete).delete("a");
+    assert_eq!(world.index.entries().count(), 0);
+
+    world.plain("a").reclaim(Retain).delete("a");
+    assert_eq!(world.index.entries().count(), 1);
+    world.reclaim(Delete);
+    assert_eq!(
+        world.index.entries().count(),
+        0,
+        "also while nobody holds it"
+    );
+}
+
+#[test]
+fn a_reservation_of_a_person_stays_under_either_policy() {
+    let mut world = Situation::default();
+    world.pool("p", json!({"blocks": [{"start": "192.0.2.5"}]}));
+    let kept = json!({"kind": "Service", "namespace": "blue", "name": "a"});
+    world.record(json!({"address": "192.0.2.5", "reservedFor": kept}));
+    world.plain("a");
+    assert_eq!(world.has("a"), "192.0.2.5");
+    world.reclaim(Retain).reclaim(Delete).delete("a");
+    assert_eq!(world.index.entries().count(), 1);
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use landfall_crds::{LoadBalancerIPPoolSpec, LoadBalancerIPSpec};
+use landfall_crds::{LoadBalancerIPPoolSpec, LoadBalancerIPSpec, ReclaimPolicy};
 use landfall_ipam::address::Point;
 use landfall_ipam::book::Stored;
 use landfall_ipam::book::Write;
@@ -142,8 +142,20 @@ impl Situation {
                 uid: version.clone(),
                 version,
                 out_of_pool: None,
+                reserved_by_us: false,
             },
         );
+        self.work()
+    }
+
+    /// A person edits the only record there is.
+    pub(crate) fn reclaim(&mut self, policy: ReclaimPolicy) -> &mut Self {
+        let (at, entry) = self.index.entries().next().unwrap();
+        let mut stored = entry.stored.clone().unwrap();
+        stored.spec.reclaim_policy = policy;
+        self.clock += 1;
+        stored.version = self.clock.to_string();
+        self.index.record_seen(at, stored);
         self.work()
     }
 
@@ -183,13 +195,18 @@ impl Situation {
                         uid: version.clone(),
                         version,
                         out_of_pool: None,
+                        reserved_by_us: false,
                     };
                     self.index.record_seen(*at, stored);
                 }
                 Write::Replace(at, spec, stored) => {
+                    // Whoever writes what stands there already changes nothing, nor whose it is.
+                    let kept = &spec.reserved_for;
+                    let by_us = stored.reserved_by_us || *kept != stored.spec.reserved_for;
                     let stored = Stored {
                         spec: spec.clone(),
                         version,
+                        reserved_by_us: kept.is_some() && by_us,
                         ..stored.clone()
                     };
                     self.index.record_seen(*at, stored);

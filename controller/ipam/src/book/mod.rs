@@ -14,7 +14,7 @@ mod taken;
 use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_crds::version::Stamped;
-use landfall_crds::{Holder, LoadBalancerIPSpec};
+use landfall_crds::{Holder, LoadBalancerIPSpec, ReclaimPolicy};
 
 use crate::ServiceKey;
 use crate::address::Point;
@@ -38,6 +38,8 @@ pub struct Stored {
     pub version: String,
     /// What its `OutOfPool` condition says, if it has one.
     pub out_of_pool: Option<OutOfPool>,
+    /// We wrote its `reservedFor`, and no person: it ends when `Retain` does.
+    pub reserved_by_us: bool,
 }
 
 impl Stamped for Stored {
@@ -74,6 +76,18 @@ impl Entry {
     /// Those who hold it, by what is wanted.
     pub fn holders(&self) -> &[Holder] {
         self.want.as_ref().map_or(&[], |want| &want.holders)
+    }
+
+    /// For whom it is still kept although nobody asks for that any more: the reservation is ours,
+    /// and the record is to be deleted with its holders again.
+    pub fn ended_for(&self) -> Option<ServiceKey> {
+        let by_us = self
+            .stored
+            .as_ref()
+            .is_some_and(|stored| stored.reserved_by_us);
+        let want = self.want.as_ref()?;
+        let ended = by_us && want.reclaim_policy == ReclaimPolicy::Delete;
+        ended.then(|| reservation(want)).flatten()
     }
 
     /// The Services among the holders.

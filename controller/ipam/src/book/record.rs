@@ -51,10 +51,12 @@ pub(crate) fn diff(at: Point, entry: &Entry) -> Option<Write> {
     }
 }
 
-/// A record without one holder; `None` when nobody and nothing keeps it.
+/// A record without one holder; `None` when nobody and nothing keeps it. A reservation of our own
+/// keeps it only under `Retain`.
 pub(crate) fn without(
     mut spec: LoadBalancerIPSpec,
     key: &ServiceKey,
+    reserved_by_us: bool,
 ) -> Option<LoadBalancerIPSpec> {
     spec.holders
         .retain(|holder| service_key(holder).as_ref() != Some(key));
@@ -62,6 +64,9 @@ pub(crate) fn without(
         return Some(spec);
     }
     spec.sharing_key = None;
+    if spec.reclaim_policy == ReclaimPolicy::Delete && reserved_by_us {
+        return None;
+    }
     if spec.reclaim_policy == ReclaimPolicy::Retain && spec.reserved_for.is_none() {
         spec.reserved_for = Some(ObjectRef {
             kind: SERVICE.to_owned(),

@@ -66,8 +66,8 @@ impl Index {
         if before.is_none() {
             shown.remove(&service.key);
         }
-        let shown = before.into_iter().chain([service]);
-        let ours = shown.filter(|service| service.ours);
+        let both = before.into_iter().map(Arc::as_ref).chain([service]);
+        let ours = both.filter(|service| service.ours);
         let now: BTreeSet<IpAddr> = ours.flat_map(|service| &service.status).copied().collect();
         if !now.is_empty() {
             shown.entry(service.key.clone()).or_default().extend(now);
@@ -131,6 +131,10 @@ impl Index {
             }
             entry.stored = Some(stored);
         });
+        let entry = self.world.book.get(at);
+        if let Some(kept) = entry.and_then(Entry::ended_for) {
+            self.dirty.insert(release_key(&kept));
+        }
         if !same && let Some(entry) = self.world.book.get(at) {
             affected.extend(entry.services());
             let kept = entry

@@ -44,33 +44,36 @@ pub struct Writes {
     pub marks: Vec<Mark>,
 }
 
+impl Writes {
+    /// Departures only.
+    fn leaving(leave: Vec<Point>, former: BTreeSet<String>) -> Self {
+        Self {
+            service: None,
+            former,
+            plan: Plan::leaving(leave.into_iter().map(Point::address).collect()),
+            records: Vec::new(),
+            marks: Vec::new(),
+        }
+    }
+}
+
 impl Index {
     /// Plans for a Service and commits the plan to the book.
     pub fn plan(&mut self, key: &ServiceKey) -> Option<Writes> {
         let Some(service) = self.world.services.get(key).cloned() else {
-            if !self.gone.contains(key) {
-                return None;
-            }
-            let leave = self.world.book.held_by(key).map(Point::address).collect();
-            return Some(Writes {
-                service: None,
-                former: BTreeSet::new(),
-                plan: Plan::leaving(leave),
-                records: vec![],
-                marks: vec![],
-            });
+            let held = self.world.book.held_by(key);
+            let held = held.filter(|_| self.gone.contains(key));
+            let leave: Vec<Point> = held.chain(self.world.ended(key)).collect();
+            let nothing = leave.is_empty() && !self.gone.contains(key);
+            return (!nothing).then(|| Writes::leaving(leave, BTreeSet::new()));
         };
         let former = self.world.former(&service);
-        if !former.is_empty() {
+        let ended: Vec<Point> = self.world.ended(key).collect();
+        if !former.is_empty() || !ended.is_empty() {
             // A holder is an object, not a name: this one has nothing yet, and takes nothing before
             // those who wait for the address longer than it does.
-            return Some(Writes {
-                service: None,
-                plan: Plan::leaving(former.keys().map(|at| at.address()).collect()),
-                former: former.into_values().collect(),
-                records: vec![],
-                marks: vec![],
-            });
+            let leave = former.keys().copied().chain(ended).collect();
+            return Some(Writes::leaving(leave, former.into_values().collect()));
         }
         let plan = plan(&self.world, &service);
         self.commit(&service, &plan);
@@ -118,7 +121,12 @@ impl Index {
         let mut writes = Vec::new();
         for at in leave.iter().map(|address| Point::from(*address)) {
             self.change(at, |entry| {
-                entry.want = entry.want.take().and_then(|want| without(want, key));
+                let by_us = entry
+                    .stored
+                    .as_ref()
+                    .is_some_and(|stored| stored.reserved_by_us);
+                let want = entry.want.take();
+                entry.want = want.and_then(|want| without(want, key, by_us));
             });
             self.freed.insert(at);
             writes.extend(self.world.book.get(at).and_then(|entry| diff(at, entry)));

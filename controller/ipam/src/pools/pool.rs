@@ -172,8 +172,11 @@ fn cidr_span(field: &str, text: &str) -> Result<Span, PoolError> {
             format!("{text:?} has host bits set; write {aligned}/{prefix}, or use start and stop"),
         ));
     }
-    let span = Span::from(network);
-    livable(field, span.start.address(), span.end.address())
+    let last = match network {
+        IpNetwork::V4(v4) => IpAddr::V4(v4.broadcast()),
+        IpNetwork::V6(v6) => IpAddr::V6(v6.broadcast()),
+    };
+    livable(field, network.network(), last)
 }
 
 fn range(path: &str, start: &str, stop: Option<&str>) -> Result<Span, PoolError> {

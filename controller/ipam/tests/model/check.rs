@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use landfall_crds::LoadBalancerIPSpec;
+use landfall_crds::{LoadBalancerIPSpec, ReclaimPolicy};
 use landfall_ipam::address::{Family, Point};
 use landfall_ipam::plan::Outcome;
 use landfall_ipam::service::FamilyPolicy;
@@ -34,6 +34,11 @@ impl World {
             let keys = holders
                 .map(|h| ServiceKey::new(&h.namespace, &h.name))
                 .collect();
+            if record.spec.holders.is_empty() {
+                let kept = record.spec.reclaim_policy == ReclaimPolicy::Retain;
+                assert!(kept || !record.reserved_by_us, "{at:?} is kept for nobody");
+                continue;
+            }
             booked.insert(at.address(), keys);
             for holder in &record.spec.holders {
                 let key = ServiceKey::new(&holder.namespace, &holder.name);

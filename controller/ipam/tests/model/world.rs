@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
-use landfall_crds::LoadBalancerIPPoolSpec;
+use landfall_crds::{LoadBalancerIPPoolSpec, ReclaimPolicy};
 use landfall_ipam::address::Point;
 use landfall_ipam::book::{Stored, Write};
 use landfall_ipam::pools::Pool;
@@ -208,6 +208,18 @@ impl World {
             let said = Said::Service(key.clone(), Some(service.clone()));
             self.say(0, &said);
         }
+    }
+
+    /// A person keeps an address, or lets it go again.
+    pub(crate) fn reclaim(&mut self, nth: usize, policy: ReclaimPolicy) {
+        let version = self.tick().to_string();
+        let Some((at, record)) = self.records.iter_mut().nth(nth) else {
+            return;
+        };
+        record.spec.reclaim_policy = policy;
+        record.version = version;
+        let said = Said::Record(*at, record.uid.clone(), Some(record.clone()));
+        self.say(2, &said);
     }
 
     pub(crate) fn put_pool(&mut self, name: &str, spec: LoadBalancerIPPoolSpec) {
@@ -439,6 +451,7 @@ impl World {
                         uid,
                         version,
                         out_of_pool: None,
+                        reserved_by_us: spec.reserved_for.is_some(),
                     }),
                 )
             }
@@ -446,6 +459,9 @@ impl World {
             (Write::Replace(_, spec, known), Some(found)) if found.version == known.version => (
                 Ok(()),
                 Some(Stored {
+                    // Whoever writes what stands there already changes nothing, nor whose it is.
+                    reserved_by_us: spec.reserved_for.is_some()
+                        && (found.reserved_by_us || spec.reserved_for != found.spec.reserved_for),
                     spec: spec.clone(),
                     version,
                     ..found

@@ -119,6 +119,16 @@ pub(super) fn stayings() -> Vec<Row> {
             "take it from the node, or let it move",
         ),
         staying(
+            "another Service has it as its cluster IP",
+            |world| {
+                world.service("inner", &[], |service| {
+                    service.wanted = false;
+                    service.cluster = vec!["192.0.2.0".parse().unwrap()];
+                });
+            },
+            "take the block out of the cluster's own range, and let it move",
+        ),
+        staying(
             "its record cannot be read any more",
             |world| {
                 world.delete("web");
