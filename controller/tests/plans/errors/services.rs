@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use landfall_controller::ipam::request::Request;
-use landfall_controller::ipam::service::FamilyPolicy;
-use landfall_controller::ipam::{Family, Service, ServiceKey};
+use landfall_ipam::request::Request;
+use landfall_ipam::service::FamilyPolicy;
+use landfall_ipam::{Family, Service, ServiceKey};
 use serde_json::{Value, json};
 
 use super::Row;

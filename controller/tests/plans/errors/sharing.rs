@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use landfall_controller::ipam::request::Request;
-use landfall_controller::ipam::service::Protocol;
-use landfall_controller::ipam::{Service, ServiceKey};
+use landfall_ipam::request::Request;
+use landfall_ipam::service::Protocol;
+use landfall_ipam::{Service, ServiceKey};
 use serde_json::json;
 
 use super::Row;
@@ -168,9 +168,9 @@ fn sharing(
     });
     let wants = [(IPS, "192.0.2.0"), (KEY, "k")];
     world.silent("web", &wants, asker);
-    let turn = world.index.pop().unwrap();
-    let service = &world.index.world.services[&turn.key];
-    let outcome = world.index.world.plan(service).outcome.unwrap();
+    let queued = world.index.pop().unwrap();
+    let service = world.index.service(&queued.key).unwrap();
+    let outcome = world.index.preview(service).outcome.unwrap();
     assert!(!outcome.assigned, "{}", outcome.message);
     Row::told(field, shown, outcome, remedy)
 }
