@@ -1,4 +1,15 @@
-//! The shell around the brain: one task, one queue.
+//! The agent: one loop that takes everything in, lets the brain decide, and has it carried out.
+//!
+//! ```text
+//!  watches ─┐                 ┌─► responder (addresses, deadline, peers)
+//!  session ─┤ Input   Effects ├─► session   (what to publish)
+//!  links   ─┼───────► Brain ──┼─► director  (data path)
+//!  director ┤                 ├─► writers   (owner records, expiries, conditions, Events) ─┐
+//!  outcomes ┘◄────────────────┴───────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! The invariant: there is one brain, every input passes through its one queue, and the responder's table is put in
+//! force before any write that gives an address away is sent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -12,14 +23,15 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Brain, DataPath, Effects, Input, ProbeNews, Summary};
+use crate::brain::{Brain, Effects, Input, ProbeNews, Summary};
 use crate::cluster::Writer;
+use crate::dataplane::DataPath;
 use crate::election::Now;
 use crate::link::{IfIndex, LinkTable, Neighbours};
+use crate::model::{Published, XdpState};
 use crate::report::Conflict;
 use crate::responder::{self, ProbeOutcome, Responder};
 use crate::session::Clock;
-use crate::session::published::Published;
 
 /// Inputs that come within this time of the last decision are decided on together.
 const TOGETHER: Duration = Duration::from_millis(5);
@@ -37,6 +49,8 @@ pub struct Parts {
     pub links: watch::Receiver<Arc<LinkTable>>,
     /// Neighbours.
     pub neighbours: Neighbours,
+    /// The director's state.
+    pub director: watch::Receiver<XdpState>,
     /// Requests to the API server.
     pub writer: Writer,
     /// To the session.
@@ -75,6 +89,9 @@ pub async fn run(
             }
             () = news(&mut neighbours) => {
                 Some(Input::Neighbours(neighbours.borrow_and_update().clone()))
+            }
+            () = news(&mut parts.director) => {
+                Some(Input::Director(*parts.director.borrow_and_update()))
             }
             event = events.recv() => conflict(event, &parts.links.borrow()),
             () = token.cancelled(), if leave_by.is_none() => {
@@ -156,7 +173,6 @@ impl Parts {
                 ProbeOutcome::NotAsked => ProbeNews::Unable,
                 ProbeOutcome::Conflict { ifindex, mac } => {
                     let interface = name_of(&links.borrow(), ifindex);
-                    let mac = mac.to_string();
                     ProbeNews::Taken(Conflict {
                         mac,
                         interface,
@@ -191,7 +207,7 @@ fn conflict(
         } => {
             let interface = name_of(links, ifindex);
             let conflict = Conflict {
-                mac: mac.to_string(),
+                mac,
                 interface,
                 at_probe: false,
             };
@@ -200,7 +216,7 @@ fn conflict(
         responder::Event::PortFailed { ifindex, error } => {
             let interface = name_of(links, ifindex);
             tracing::warn!(interface, error, "interface cannot be listened on");
-            Some(Input::Deaf(ifindex))
+            Some(Input::Unavailable(ifindex))
         }
         responder::Event::ProbeAnswered { .. } => None,
     }

@@ -10,7 +10,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use crate::agent::Summary;
+use crate::brain::Summary;
 use crate::cluster::WatchErrors;
 use crate::dataplane::director::DirectorView;
 use crate::model::XdpState;

@@ -9,6 +9,7 @@ use crate::args::{Args, XdpMode};
 use crate::dataplane::director::DirectorSettings;
 use crate::election::{self, LONGEST_DURATION};
 use crate::names::NodeName;
+use crate::responder;
 use crate::session::SessionSettings;
 
 /// Everything the announcer goes by.
@@ -24,6 +25,8 @@ pub struct Settings {
     pub session: SessionSettings,
     /// The election.
     pub election: election::Settings,
+    /// Answering: how fast, how patient.
+    pub responder: responder::Settings,
     /// The director.
     pub director: DirectorSettings,
 }
@@ -81,6 +84,7 @@ impl TryFrom<&Args> for Settings {
                 every: interval,
             },
             election: election::Settings::for_duration(duration),
+            responder: responder::Settings::default(),
             director: DirectorSettings {
                 load: landfall_bpf_lb::Settings::new(&args.bpf_pin_dir),
                 mode: match args.xdp_mode {

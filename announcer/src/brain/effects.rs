@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use landfall_wire::Mac;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use landfall_bpf_lb::desired::Desired;
 use landfall_crds::{L2AnnouncementPolicyStatus, LoadBalancerIPStatus};
 
+use crate::dataplane::DataPath;
 use crate::election::Now;
-use crate::link::{IfIndex, Mac};
+use crate::link::IfIndex;
 use crate::names::{NodeName, PolicyName, ServiceKey, SessionId, Version};
-use crate::session::published::Published;
 
 /// Everything to be put in force, in this order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -38,17 +38,6 @@ pub struct Effects {
     pub wake_at: Option<Now>,
     /// This node owns nothing any more and may stop.
     pub has_left: bool,
-}
-
-/// What the director shall do, and where.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct DataPath {
-    /// Frontends, backends, hops.
-    pub desired: Desired,
-    /// Interfaces to attach to: name, and Ethernet address, so that another one is a change.
-    pub attach: BTreeMap<IfIndex, (String, Mac)>,
-    /// Neighbours to keep resolved.
-    pub track: BTreeSet<(IpAddr, IfIndex)>,
 }
 
 /// A request to the API server.

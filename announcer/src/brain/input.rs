@@ -1,37 +1,17 @@
-//! The agent: one loop that takes everything in, decides, and has it carried out.
-//!
-//! ```text
-//!  watches ─┐                 ┌─► responder (addresses, deadline, peers)
-//!  session ─┤ Input   Effects ├─► session   (what to publish)
-//!  links   ─┼───────► Brain ──┼─► director  (data path)
-//!  director ┤                 ├─► writers   (owner records, expiries, conditions, Events) ─┐
-//!  outcomes ┘◄────────────────┴───────────────────────────────────────────────────────────┘
-//! ```
-//!
-//! [`Brain`] is pure; [`run`] is the shell around it. The invariant: there is one brain, every
-//! input passes through its one queue, and the responder's table is put in force before any write
-//! that gives an address away is sent.
-
-mod brain;
-mod effects;
-mod run;
-#[cfg(test)]
-mod tests;
+//! What the brain is told.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use landfall_runtime::class::Class;
 
-pub use brain::{Brain, Summary};
-pub use effects::{DataPath, Effects, Job, Notice, ReportKey, Subject, Swap};
-pub use run::{Parts, run};
-
+use super::effects::{ReportKey, Subject};
 use crate::election::Event;
 use crate::link::{IfIndex, LinkTable, NeighbourTable};
 use crate::model::{Key, Kind, Lbip, Object, XdpState};
+use crate::report::Conflict;
 
-/// Anything the agent learns.
+/// Anything a node learns.
 #[derive(Clone, Debug)]
 pub enum Input {
     /// An object is new or has changed.
@@ -57,11 +37,11 @@ pub enum Input {
     /// A probe ended.
     Probed(IpAddr, ProbeNews),
     /// A foreign host claims an address this node owns.
-    Conflict(IpAddr, crate::report::Conflict),
+    Conflict(IpAddr, Conflict),
     /// An object cannot be read: what it is, and why.
     Unreadable(Subject, String),
     /// An interface cannot be listened on.
-    Deaf(IfIndex),
+    Unavailable(IfIndex),
     /// Time to stop.
     Leave,
 }
@@ -83,7 +63,7 @@ pub enum ProbeNews {
     /// Nobody has the address.
     Clear,
     /// Somebody has.
-    Taken(crate::report::Conflict),
+    Taken(Conflict),
     /// It could not be asked.
     Unable,
 }

@@ -1,7 +1,21 @@
 //! The brain: everything this node knows, and what follows from it.
+//!
+//! ```text
+//!  Input ─► take: into the world, the election, what is seen of links, neighbours and foreign hosts
+//!            step: policy::plan ─► election::decide ─► dataplane::assemble ─► report::reports ─► Effects
+//! ```
+//!
+//! Pure: no clock, no socket, no request; it is told the time and returns what is wanted. The agent carries that out.
+//!
+//! Invariant: whatever is wanted follows from all that was taken in before, and from nothing else; nothing is wanted of
+//! anybody before every kind was listed once.
 
+mod effects;
+mod input;
 mod reporting;
 mod summary;
+#[cfg(test)]
+mod tests;
 mod writes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,29 +23,29 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use landfall_wire::Mac;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+pub use effects::{Effects, Job, Notice, ReportKey, Subject, Swap};
+pub use input::{Input, ProbeNews, SwapOutcome};
 use reporting::Reporting;
 pub use summary::Summary;
 
-use super::effects::{DataPath, Effects, Notice, ReportKey, Subject};
-use super::{Input, ProbeNews, SwapOutcome};
-use crate::dataplane::assemble;
+use crate::dataplane::{DataPath, assemble};
 use crate::election::{
     ClaimReason, Contest, Election, Event, Now, Owner, Probed, Record, Settings,
 };
-use crate::link::{IfIndex, Link, LinkTable, Mac, NeighbourTable};
-use crate::model::{Interface, Key, Kind, Lbip, Object, World, XdpState};
-use crate::names::{NodeName, SessionId};
-use crate::policy::{Plan, plan};
+use crate::link::{IfIndex, LinkTable, NeighbourTable};
+use crate::model::{Interface, Key, Kind, Lbip, Object, Published, World, XdpState};
+use crate::names::{NodeName, ServiceKey, SessionId};
+use crate::policy::{Announcements, plan};
 use crate::report::Conflict;
-use crate::session::published::Published;
 
 /// A conflict on an owned address is over when nothing was seen of it for this long.
 const CONFLICT_MEMORY: Duration = Duration::from_secs(60);
 
 /// An interface that could not be listened on carries no address for this long.
-const DEAF_FOR: Duration = Duration::from_secs(30);
+const UNAVAILABLE_FOR: Duration = Duration::from_secs(30);
 
 /// Unreadable objects remembered, so that each is told of once.
 const TOLD: usize = 1024;
@@ -41,7 +55,7 @@ pub struct Brain {
     me: NodeName,
     world: World,
     election: Election,
-    plan: Plan,
+    plan: Announcements,
     links: Arc<LinkTable>,
     neighbours: Arc<NeighbourTable>,
     director: XdpState,
@@ -53,10 +67,13 @@ pub struct Brain {
     reporting: BTreeMap<ReportKey, Reporting>,
     notices: Vec<Notice>,
     told: BTreeSet<(Subject, String)>,
-    deaf: BTreeMap<IfIndex, Now>,
+    unavailable: BTreeMap<IfIndex, Now>,
     data_path: Option<DataPath>,
     unplaced: usize,
+    /// Something that policies, or what they make of it, depend on has changed.
     plan_due: bool,
+    /// Something that only the data path depends on has changed.
+    path_due: bool,
     report_due: bool,
     transitions: BTreeMap<&'static str, u64>,
     conflicts_seen: u64,
@@ -69,7 +86,7 @@ impl Brain {
             election: Election::new(me.clone(), settings),
             me,
             world: World::default(),
-            plan: Plan::default(),
+            plan: Announcements::default(),
             links: Arc::default(),
             neighbours: Arc::default(),
             director: XdpState::Off,
@@ -81,10 +98,11 @@ impl Brain {
             reporting: BTreeMap::new(),
             notices: Vec::new(),
             told: BTreeSet::new(),
-            deaf: BTreeMap::new(),
+            unavailable: BTreeMap::new(),
             data_path: None,
             unplaced: 0,
             plan_due: true,
+            path_due: true,
             report_due: true,
             transitions: BTreeMap::new(),
             conflicts_seen: 0,
@@ -107,7 +125,7 @@ impl Brain {
             }
             Input::Neighbours(neighbours) => {
                 self.neighbours = neighbours;
-                self.plan_due = true;
+                self.path_due = true;
             }
             Input::Director(state) => self.director = state,
             Input::Swapped(address, outcome) => self.swapped(address, outcome, now),
@@ -123,8 +141,8 @@ impl Brain {
                 self.conflict(address, conflict, now);
             }
             Input::Unreadable(subject, error) => self.unreadable(subject, error),
-            Input::Deaf(ifindex) => {
-                self.deaf.insert(ifindex, now + DEAF_FOR);
+            Input::Unavailable(ifindex) => {
+                self.unavailable.insert(ifindex, now + UNAVAILABLE_FOR);
                 self.plan_due = true;
             }
             Input::Leave => {
@@ -147,9 +165,20 @@ impl Brain {
             }
             _ => {}
         }
+        let slice_of = match &object {
+            Object::Slice(service, ..) => Some(service.clone()),
+            _ => None,
+        };
         if self.world.apply(object) {
-            self.plan_due = true;
+            self.changed(slice_of.as_ref());
         }
+    }
+
+    /// Where endpoints run is a policy's business only where traffic must stay local.
+    fn changed(&mut self, slice_of: Option<&ServiceKey>) {
+        self.path_due = true;
+        let is_local = |key| self.world.services.get(key).is_some_and(|service| service.local);
+        self.plan_due |= slice_of.is_none_or(is_local);
     }
 
     fn remove(&mut self, key: &Key, now: Now) {
@@ -158,8 +187,12 @@ impl Brain {
             Key::Session(node) => self.election.observe(Event::LeaseGone(node.clone()), now),
             _ => {}
         }
+        let slice_of = match key {
+            Key::Slice(service, _) => Some(service),
+            _ => None,
+        };
         if self.world.remove(key) {
-            self.plan_due = true;
+            self.changed(slice_of);
         }
     }
 
@@ -289,11 +322,15 @@ impl Brain {
     pub fn step(&mut self, now: Now, wall: &Time) -> Effects {
         let mut effects = Effects::default();
         self.forget_conflicts(now);
-        let deaf = self.deaf.len();
-        self.deaf.retain(|_, until| now < *until);
-        self.plan_due |= deaf != self.deaf.len();
+        let unavailable = self.unavailable.len();
+        self.unavailable.retain(|_, until| now < *until);
+        self.plan_due |= unavailable != self.unavailable.len();
         if self.plan_due && self.ready() {
             self.make_plan(now);
+            self.path_due = true;
+        }
+        if self.path_due && self.ready() {
+            self.path_due = false;
             effects.data_path = self.assemble();
         }
         effects.published = self.ready().then(|| self.published());
@@ -324,7 +361,7 @@ impl Brain {
         // What was said of the addresses given away is part of the farewell, unless nobody may hear it any more.
         let said = self.reporting.values().all(|reporting| reporting.refused);
         effects.has_left = self.leaving && (!self.ready() || self.election.has_left() && said);
-        if let Some(until) = self.deaf.values().min() {
+        if let Some(until) = self.unavailable.values().min() {
             effects.wake_at = Some(effects.wake_at.map_or(*until, |at| at.min(*until)));
         }
         effects.notices = std::mem::take(&mut self.notices);
@@ -373,37 +410,17 @@ impl Brain {
             &self.neighbours,
         );
         self.unplaced = assembled.unplaced;
-        let wanted = |link: &&Link| self.plan.director.contains(&link.name);
-        let attach = self.links.links.values().filter(wanted);
-        let data_path = DataPath {
-            desired: assembled.desired,
-            attach: attach
-                .filter_map(|link| Some((link.index, (link.name.clone(), link.mac?))))
-                .collect(),
-            track: assembled.track,
-        };
-        if self.data_path.as_ref() == Some(&data_path) {
+        if self.data_path.as_ref() == Some(&assembled.path) {
             return None;
         }
-        self.data_path = Some(data_path.clone());
-        Some(data_path)
+        self.data_path = Some(assembled.path.clone());
+        Some(assembled.path)
     }
 
     fn own_interfaces(&self) -> Vec<Interface> {
-        let usable = self
-            .links
-            .links
-            .values()
-            .filter(|link| link.usable().is_ok() && !self.deaf.contains_key(&link.index));
-        usable
-            .filter_map(|link| {
-                Some(Interface {
-                    name: link.name.clone(),
-                    mac: link.mac?.to_string(),
-                    container: link.is_container(),
-                })
-            })
-            .collect()
+        let links = self.links.links.values();
+        let available = links.filter(|link| !self.unavailable.contains_key(&link.index));
+        available.filter_map(|link| Interface::of(link).ok()).collect()
     }
 
     fn published(&self) -> Published {
@@ -422,7 +439,7 @@ impl Brain {
             .filter(|(node, _)| **node != self.me);
         others
             .flat_map(|(_, peer)| &peer.interfaces)
-            .filter_map(|i| parse_mac(&i.mac))
+            .map(|interface| interface.mac)
             .collect()
     }
 
@@ -453,13 +470,4 @@ fn record(lbip: &Lbip) -> Record {
         uid: lbip.uid.clone(),
         owner,
     }
-}
-
-fn parse_mac(text: &str) -> Option<Mac> {
-    let mut mac = [0; 6];
-    let mut parts = text.split(':');
-    for byte in &mut mac {
-        *byte = u8::from_str_radix(parts.next()?, 16).ok()?;
-    }
-    parts.next().is_none().then_some(Mac(mac))
 }

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use landfall_runtime::class::Class;
 
 use super::Brain;
-use crate::agent::effects::{Effects, Job, ReportKey, Swap};
+use super::effects::{Effects, Job, ReportKey, Swap};
 use crate::election::Now;
 use crate::model::{Object, World};
 use crate::report::{Report, View, reports};

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use landfall_wire::Mac;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use landfall_crds::conditions::{ANNOUNCED, find};
@@ -12,7 +13,7 @@ use landfall_crds::{L2AnnouncementPolicySpec, LoadBalancerIPStatus};
 
 use super::*;
 use crate::election::{Now, SeenLease, Settings};
-use crate::link::{Link, Mac};
+use crate::link::Link;
 use crate::model::{Interface, Node, Peer, Policy, Service};
 use crate::names::{NodeName, PolicyName, ServiceKey, SessionId, Version};
 use crate::report::Conflict;
@@ -54,7 +55,7 @@ fn peer(node: &str, version: u64) -> Object {
     };
     let interface = Interface {
         name: "eth0".into(),
-        mac: "02:00:00:00:00:02".into(),
+        mac: Mac([2, 0, 0, 0, 0, 0x02]),
         container: false,
     };
     let peer = Peer {
@@ -232,7 +233,7 @@ fn a_conflict_found_by_the_probe_is_reported_and_nothing_is_claimed() {
     let mut brain = brain(&[]);
     brain.step(secs(100), &wall());
     let conflict = Conflict {
-        mac: "02:00:00:00:00:99".into(),
+        mac: Mac([2, 0, 0, 0, 0, 0x99]),
         interface: "eth0".into(),
         at_probe: true,
     };

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use landfall_crds::LoadBalancerIPStatus;
 
 use super::{Brain, record};
-use crate::agent::effects::{Effects, Job, Swap};
+use super::effects::{Effects, Job, Swap};
 use crate::election::{ClaimReason, Event, Now, Owner, Write};
 use crate::names::{NodeName, Version};
 use crate::report::status_of;

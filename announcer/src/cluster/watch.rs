@@ -23,10 +23,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Short;
-use crate::agent::{Input, Subject};
-use crate::model::{self, Key, Kind, Object};
+use crate::brain::{Input, Subject};
+use crate::model::{self, Key, Kind, Object, published};
 use crate::names::{NodeName, PolicyName, ServiceKey};
-use crate::session::published;
 
 /// How long one watch call lasts: a dead connection is noticed after this at the latest.
 const WATCH_SECONDS: u32 = 60;

@@ -20,11 +20,11 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 
 use super::FIELD_MANAGER;
-use crate::agent::{Input, Job, Notice, ReportKey, Subject, Swap, SwapOutcome};
+use crate::brain::{Input, Job, Notice, ReportKey, Subject, Swap, SwapOutcome};
 use crate::election::Event;
 use crate::model::{self, Lbip, Object};
 use crate::names::{NodeName, SessionId, Version};
-use crate::session::published::LEASE_PREFIX;
+use crate::model::published::LEASE_PREFIX;
 
 /// Requests under way at a time.
 const PARALLEL: usize = 16;

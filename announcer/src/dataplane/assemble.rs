@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use landfall_wire::Mac;
 use landfall_bpf_lb::desired::{
     Backend, BackendState, Desired, Endpoint, Frontend, Hop, Placement, Vip,
 };
@@ -10,15 +11,24 @@ use landfall_bpf_lb::desired::{
 use crate::link::{IfIndex, Link, LinkTable, NeighbourTable};
 use crate::model::{self, Readiness, Service, ServicePort, World};
 use crate::names::{NodeName, ServiceKey};
-use crate::policy::{AddressPlan, Plan};
+use crate::policy::{Announcement, Announcements};
 
-/// What the data path shall do, and what must be known for it.
+/// What the director shall do, and where.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Assembled {
-    /// For the director.
+pub struct DataPath {
+    /// Frontends, backends, hops.
     pub desired: Desired,
+    /// Interfaces to attach to: name, and Ethernet address, so that another one is a change.
+    pub attach: BTreeMap<IfIndex, (String, Mac)>,
     /// Neighbours to keep resolved.
     pub track: BTreeSet<(IpAddr, IfIndex)>,
+}
+
+/// What was assembled, and what could not be.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Assembled {
+    /// For the director and for whoever keeps neighbours resolved.
+    pub path: DataPath,
     /// Endpoints left out because nothing says on which node of the segment they run.
     pub unplaced: usize,
 }
@@ -26,7 +36,7 @@ pub struct Assembled {
 /// Assembles the data path of node `me`.
 pub fn assemble(
     world: &World,
-    plan: &Plan,
+    plan: &Announcements,
     me: &NodeName,
     links: &LinkTable,
     neighbours: &NeighbourTable,
@@ -40,23 +50,26 @@ pub fn assemble(
         .values()
         .filter(|link| plan.director.contains(&link.name))
         .collect();
+    let attach = segment.iter().filter_map(|link| Some((link.index, (link.name.clone(), link.mac?))));
+    out.path.attach = attach.collect();
     let nodes = nodes_on(world, &segment);
     for (address, address_plan) in plan.addresses.iter().filter(|(_, plan)| plan.xdp) {
         add_frontends(&mut out, world, *address, address_plan, me, &nodes);
     }
     // Every node, not only those with backends: a frame from any of them is recognised as
     // directed already.
-    if !out.desired.frontends.is_empty() {
+    if !out.path.desired.frontends.is_empty() {
         let others = nodes.iter().filter(|(node, _)| **node != me);
-        out.track = others
+        out.path.track = others
             .flat_map(|(_, addresses)| addresses.iter().copied())
             .collect();
     }
-    for (address, ifindex) in &out.track {
+    let path = &mut out.path;
+    for (address, ifindex) in &path.track {
         if let Some((mac, found)) = neighbours.get(address)
             && found == ifindex
         {
-            out.desired.hops.insert(
+            path.desired.hops.insert(
                 *address,
                 Hop {
                     mac: mac.0,
@@ -92,7 +105,7 @@ fn add_frontends(
     out: &mut Assembled,
     world: &World,
     address: IpAddr,
-    plan: &AddressPlan,
+    plan: &Announcement,
     me: &NodeName,
     nodes: &BTreeMap<&NodeName, Vec<(IpAddr, IfIndex)>>,
 ) {
@@ -112,7 +125,7 @@ fn add_frontends(
                 protocol: port.protocol,
             };
             // Two holders of one address never have the same port; if they do, the first has it.
-            if out.desired.frontends.contains_key(&frontend) {
+            if out.path.desired.frontends.contains_key(&frontend) {
                 continue;
             }
             let vip = vip(
@@ -125,7 +138,7 @@ fn add_frontends(
                 nodes,
                 &mut out.unplaced,
             );
-            out.desired.frontends.insert(frontend, vip);
+            out.path.desired.frontends.insert(frontend, vip);
         }
     }
 }

@@ -9,4 +9,4 @@ pub mod director;
 #[cfg(test)]
 mod tests;
 
-pub use assemble::{Assembled, assemble};
+pub use assemble::{Assembled, DataPath, assemble};

@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use landfall_wire::Mac;
 use landfall_bpf_lb::desired::{
     BackendState, Endpoint as Target, Frontend, Hop, Placement, Protocol,
 };
 
 use super::*;
-use crate::link::{Link, LinkTable, Mac, NeighbourTable};
+use crate::link::{Link, LinkTable, NeighbourTable};
 use crate::model::*;
 use crate::names::{NodeName, ServiceKey};
-use crate::policy::{AddressPlan, Plan};
+use crate::policy::{Announcement, Announcements};
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -53,7 +54,7 @@ fn links() -> LinkTable {
     }
 }
 
-fn world() -> (World, Plan) {
+fn world() -> (World, Announcements) {
     let mut world = World::default();
     for (name, addresses) in [
         ("n1", vec!["192.0.2.1", "2001:db8::1"]),
@@ -114,24 +115,24 @@ fn world() -> (World, Plan) {
     world
         .slices
         .insert(key(), [("a".to_owned(), v4), ("b".to_owned(), v6)].into());
-    let address_plan = AddressPlan {
+    let address_plan = Announcement {
         holders: vec![key()],
         xdp: true,
-        ..AddressPlan::default()
+        ..Announcement::default()
     };
-    let plan = Plan {
+    let plan = Announcements {
         addresses: [
             (ip("192.0.2.10"), address_plan.clone()),
             (ip("2001:db8::10"), address_plan),
         ]
         .into(),
         director: BTreeSet::from(["eth0".to_owned()]),
-        ..Plan::default()
+        ..Announcements::default()
     };
     (world, plan)
 }
 
-fn assembled(world: &World, plan: &Plan, neighbours: &NeighbourTable) -> Assembled {
+fn assembled(world: &World, plan: &Announcements, neighbours: &NeighbourTable) -> Assembled {
     assemble(world, plan, &NodeName::new("n1"), &links(), neighbours)
 }
 
@@ -147,7 +148,7 @@ fn frontend(address: &str, port: u16, protocol: Protocol) -> Frontend {
 fn backends_are_of_the_frontends_family_and_at_the_named_target_port() {
     let (world, plan) = world();
     let out = assembled(&world, &plan, &NeighbourTable::new());
-    let http = &out.desired.frontends[&frontend("192.0.2.10", 80, Protocol::Tcp)];
+    let http = &out.path.desired.frontends[&frontend("192.0.2.10", 80, Protocol::Tcp)];
     let at = |address: &str, port| Target {
         address: ip(address),
         port,
@@ -178,9 +179,9 @@ fn backends_are_of_the_frontends_family_and_at_the_named_target_port() {
         ]
     );
     assert!(http.client_ip_affinity);
-    let dns = &out.desired.frontends[&frontend("192.0.2.10", 53, Protocol::Udp)];
+    let dns = &out.path.desired.frontends[&frontend("192.0.2.10", 53, Protocol::Udp)];
     assert!(dns.backends.keys().all(|target| target.port == 5353));
-    let v6 = &out.desired.frontends[&frontend("2001:db8::10", 80, Protocol::Tcp)];
+    let v6 = &out.path.desired.frontends[&frontend("2001:db8::10", 80, Protocol::Tcp)];
     assert_eq!(v6.backends.len(), 1);
     assert_eq!(
         v6.backends[&at("fd00:10:244:2::5", 8080)].placement,
@@ -206,14 +207,14 @@ fn other_nodes_on_the_segment_are_tracked_and_resolved_ones_become_hops() {
     ]);
     let out = assembled(&world, &plan, &neighbours);
     assert_eq!(
-        out.track,
+        out.path.track,
         [(ip("192.0.2.2"), 2), (ip("2001:db8::2"), 2)].into()
     );
     let hop = Hop {
         mac: mac.0,
         ifindex: 2,
     };
-    assert_eq!(out.desired.hops, [(ip("192.0.2.2"), hop)].into());
+    assert_eq!(out.path.desired.hops, [(ip("192.0.2.2"), hop)].into());
 }
 
 #[test]
@@ -222,12 +223,13 @@ fn a_service_without_endpoints_keeps_its_frontend_without_backends() {
     world.slices.clear();
     let out = assembled(&world, &plan, &NeighbourTable::new());
     assert!(
-        out.desired
+        out.path.path
+            .desired
             .frontends
             .values()
             .all(|vip| vip.backends.is_empty())
     );
-    assert_eq!(out.desired.frontends.len(), 4);
+    assert_eq!(out.path.desired.frontends.len(), 4);
 }
 
 #[test]
@@ -236,6 +238,7 @@ fn source_ranges_and_kernel_policies_are_left_to_the_kernel() {
     plan.addresses.get_mut(&ip("2001:db8::10")).unwrap().xdp = false;
     assert_eq!(
         assembled(&world, &plan, &NeighbourTable::new())
+            .path
             .desired
             .frontends
             .len(),

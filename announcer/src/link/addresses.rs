@@ -10,10 +10,10 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::os::fd::AsFd as _;
 
+use landfall_wire::Reason;
 use landfall_bpf_lb::socket_filter::{FilterError, LeftOut, LeftOutCounts, SocketFilter};
 
 use super::{IfIndex, PacketSocket};
-use crate::wire::Reason;
 
 /// The loaded filter.
 #[derive(Debug)]

@@ -11,13 +11,14 @@ use kube::ResourceExt as _;
 use landfall_bpf_lb::desired::Protocol;
 use landfall_crds::{L2AnnouncementPolicy, LoadBalancerIP, parse_ip_name};
 
+use super::published;
+use super::InterfacePatterns;
 use super::world::{
     Endpoint, Lbip, Namespace, Node, Peer, Policy, Readiness, Service, ServicePort, Slice,
     SlicePort,
 };
 use crate::election::SeenLease;
 use crate::names::{NodeName, PolicyName, ServiceKey, SessionId, Version};
-use crate::session::published;
 
 /// Why an object is of no use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,10 +81,13 @@ pub fn lbip(object: &LoadBalancerIP) -> Result<Lbip, Unreadable> {
 
 /// Reads an L2AnnouncementPolicy.
 pub fn policy(object: &L2AnnouncementPolicy) -> (PolicyName, Policy) {
+    let (interfaces, pattern_errors) = InterfacePatterns::compile(&object.spec.interfaces);
     let policy = Policy {
         uid: object.uid().unwrap_or_default(),
         generation: object.metadata.generation,
         spec: object.spec.clone(),
+        interfaces,
+        pattern_errors,
         status: object.status.clone().unwrap_or_default(),
     };
     (PolicyName::new(object.name_any()), policy)

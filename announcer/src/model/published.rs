@@ -1,11 +1,11 @@
-//! What an announcer publishes with its session, as one annotation of its Lease: what other nodes
-//! must know to agree on candidates, and nothing else.
+//! What an announcer publishes with its session, as one annotation of its Lease: what other nodes must know to agree on
+//! candidates, and nothing else.
 
 use std::collections::BTreeMap;
 
+use landfall_wire::Mac;
+use landfall_wire::link::{Link, Refusal};
 use serde::{Deserialize, Serialize};
-
-use crate::model::{Interface, XdpState};
 
 /// Session Leases are called this, followed by the node's name.
 pub const LEASE_PREFIX: &str = "announcer-";
@@ -15,6 +15,46 @@ pub const LABEL: (&str, &str) = ("landfall.dev/session", "announcer");
 
 /// The annotation.
 pub const ANNOTATION: &str = "landfall.dev/announcer";
+
+/// An interface that can announce: up, with carrier and an Ethernet address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Kernel name.
+    pub name: String,
+    /// Ethernet address.
+    pub mac: Mac,
+    /// Looks like a container's: only a policy that names it may use it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub container: bool,
+}
+
+impl Interface {
+    /// What is published of a link that can announce.
+    ///
+    /// # Errors
+    /// Why it cannot, whatever any policy says.
+    pub fn of(link: &Link) -> Result<Self, Refusal> {
+        link.usable()?;
+        Ok(Self {
+            name: link.name.clone(),
+            mac: link.mac.ok_or(Refusal::NoMac)?,
+            container: link.is_container(),
+        })
+    }
+}
+
+/// Whether a node's director works.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum XdpState {
+    /// Not asked for.
+    #[default]
+    Off,
+    /// Loaded.
+    Ready,
+    /// Could not be loaded: traffic takes the kernel's path.
+    Failed,
+}
 
 /// What an announcer says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +90,7 @@ mod tests {
         let published = Published {
             interfaces: vec![Interface {
                 name: "eth0".into(),
-                mac: "02:00:00:00:00:01".into(),
+                mac: Mac([2, 0, 0, 0, 0, 1]),
                 container: false,
             }],
             xdp: XdpState::Ready,

@@ -8,7 +8,7 @@ use landfall_bpf_lb::desired::Protocol;
 use landfall_crds::selector::Labels;
 use landfall_crds::{L2AnnouncementPolicySpec, L2AnnouncementPolicyStatus, LoadBalancerIPStatus};
 
-use super::{Interface, XdpState};
+use super::{Interface, InterfacePatterns, PatternError, XdpState};
 use crate::election::SeenLease;
 use crate::names::{NodeName, PolicyName, ServiceKey, Version};
 
@@ -59,6 +59,10 @@ pub struct Policy {
     pub generation: Option<i64>,
     /// What it says.
     pub spec: L2AnnouncementPolicySpec,
+    /// Its interfaces.
+    pub interfaces: InterfacePatterns,
+    /// What is wrong with them.
+    pub pattern_errors: Vec<PatternError>,
     /// What was said of it.
     pub status: L2AnnouncementPolicyStatus,
 }

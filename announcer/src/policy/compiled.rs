@@ -6,10 +6,8 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use landfall_crds::selector::{self, Labels};
 use landfall_crds::{L2AnnouncementPolicySpec, LoadBalancing};
-use regex::Regex;
 
-use crate::link::InterfacePatterns;
-use crate::model::{Interface, Node, World};
+use crate::model::{Interface, InterfacePatterns, Node, Policy, World};
 use crate::names::{NodeName, PolicyName, ServiceKey};
 
 /// The label that keeps a node out of load balancing.
@@ -21,9 +19,9 @@ pub(super) struct CompiledPolicy<'a> {
     /// Its name.
     pub(super) name: &'a PolicyName,
     spec: &'a L2AnnouncementPolicySpec,
+    interfaces: &'a InterfacePatterns,
     /// What is wrong with it; what is right of it works all the same.
     pub(super) defects: Vec<String>,
-    patterns: Vec<Regex>,
     /// Nodes that can announce under it, with their preference.
     pub(super) nodes: BTreeMap<NodeName, i64>,
     /// How often its announcements are repeated.
@@ -65,40 +63,25 @@ pub(super) fn compile(world: &World) -> Vec<CompiledPolicy<'_>> {
     world
         .policies
         .iter()
-        .map(|(name, policy)| CompiledPolicy::new(name, &policy.spec, world))
+        .map(|(name, policy)| CompiledPolicy::new(name, policy, world))
         .collect()
 }
 
 impl<'a> CompiledPolicy<'a> {
-    fn new(name: &'a PolicyName, spec: &'a L2AnnouncementPolicySpec, world: &World) -> Self {
+    fn new(name: &'a PolicyName, policy: &'a Policy, world: &World) -> Self {
         let mut policy = Self {
             name,
-            spec,
-            defects: Vec::new(),
-            patterns: Vec::new(),
+            spec: &policy.spec,
+            interfaces: &policy.interfaces,
+            defects: policy.pattern_errors.iter().map(ToString::to_string).collect(),
             nodes: BTreeMap::new(),
             period: None,
             impeded: BTreeMap::new(),
         };
-        policy.compile_patterns();
         policy.try_selectors();
         policy.read_period();
         policy.find_nodes(world);
         policy
-    }
-
-    fn compile_patterns(&mut self) {
-        for (index, pattern) in self.spec.interfaces.iter().enumerate() {
-            match InterfacePatterns::compile(std::slice::from_ref(pattern)) {
-                Ok(_) => self
-                    .patterns
-                    .extend(Regex::new(&format!("^(?:{pattern})$"))),
-                Err(error) => self.defects.push(format!(
-                    "interfaces[{index}] {pattern:?} is no regular expression: {}",
-                    error.message
-                )),
-            }
-        }
     }
 
     fn try_selectors(&mut self) {
@@ -149,7 +132,7 @@ impl<'a> CompiledPolicy<'a> {
 
     fn find_nodes(&mut self, world: &World) {
         for (name, node) in &world.nodes {
-            if !admits(self.spec.node_selector.as_ref(), &node.labels) {
+            if !selected(self.spec.node_selector.as_ref(), &node.labels) {
                 continue;
             }
             match self.impediment(name, node, world) {
@@ -181,12 +164,12 @@ impl<'a> CompiledPolicy<'a> {
         let fits = peer
             .interfaces
             .iter()
-            .any(|interface| self.admits_interface(interface));
+            .any(|interface| self.admits(interface));
         (!fits).then_some(Impediment::NoInterface)
     }
 
     fn weight(&self, node: &Node) -> i64 {
-        let fits = |p: &&landfall_crds::PreferredNode| admits(Some(&p.node_selector), &node.labels);
+        let fits = |p: &&landfall_crds::PreferredNode| selected(Some(&p.node_selector), &node.labels);
         self.spec
             .preferred_nodes
             .iter()
@@ -195,22 +178,16 @@ impl<'a> CompiledPolicy<'a> {
             .sum()
     }
 
-    /// Whether `interface` may announce under this policy. A policy whose every pattern is broken
-    /// admits none: it asked for something, and not for everything.
-    pub(super) fn admits_interface(&self, interface: &Interface) -> bool {
-        if self.spec.interfaces.is_empty() {
-            return !interface.container;
-        }
-        self.patterns
-            .iter()
-            .any(|pattern| pattern.is_match(&interface.name))
+    /// Whether `interface` may announce under this policy.
+    pub(super) fn admits(&self, interface: &Interface) -> bool {
+        self.interfaces.admits(interface)
     }
 
     /// Whether the policy is for this Service.
     pub(super) fn selects(&self, key: &ServiceKey, labels: &Labels, namespace: &Labels) -> bool {
         let seen = selector::service_labels(&key.namespace, &key.name, labels);
-        admits(self.spec.service_selector.as_ref(), &seen)
-            && admits(self.spec.namespace_selector.as_ref(), namespace)
+        selected(self.spec.service_selector.as_ref(), &seen)
+            && selected(self.spec.namespace_selector.as_ref(), namespace)
     }
 
     /// Whether it announces addresses of this origin.
@@ -228,7 +205,7 @@ impl<'a> CompiledPolicy<'a> {
     }
 }
 
-fn admits(selector: Option<&LabelSelector>, labels: &Labels) -> bool {
+fn selected(selector: Option<&LabelSelector>, labels: &Labels) -> bool {
     selector::matches(selector, labels).unwrap_or(false)
 }
 

@@ -1,6 +1,6 @@
 //! Which addresses are announced, under which policies, and by which nodes they may be.
 //!
-//! Pure: the [`World`] in, a [`Plan`] out. It does not know who lives or who owns; that is the
+//! Pure: the [`World`] in, a [`Announcements`] out. It does not know who lives or who owns; that is the
 //! election's. The invariant: an address has candidates only if some policy selects a Service that
 //! holds it; one that has none carries a reason a person can act on.
 
@@ -11,5 +11,5 @@ mod refusal;
 mod tests;
 
 pub use compiled::Impediment;
-pub use plan::{AddressPlan, Plan, PolicyOutcome, plan};
+pub use plan::{Announcement, Announcements, PolicyOutcome, plan};
 pub use refusal::Unannounced;

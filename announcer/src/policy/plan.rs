@@ -12,9 +12,9 @@ use crate::names::{NodeName, PolicyName, ServiceKey};
 
 /// What is to be announced, and by whom it may be.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Plan {
+pub struct Announcements {
     /// By address.
-    pub addresses: BTreeMap<IpAddr, AddressPlan>,
+    pub addresses: BTreeMap<IpAddr, Announcement>,
     /// By policy: what is wrong with it, how many addresses and nodes it has.
     pub policies: BTreeMap<PolicyName, PolicyOutcome>,
     /// Interfaces of this node that need the director.
@@ -36,7 +36,7 @@ pub struct PolicyOutcome {
 
 /// The plan for one address.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct AddressPlan {
+pub struct Announcement {
     /// Services that hold it and exist.
     pub holders: Vec<ServiceKey>,
     /// Who may own it.
@@ -52,9 +52,9 @@ pub struct AddressPlan {
 }
 
 /// Makes the plan of node `me`, whose usable interfaces are `own`.
-pub fn plan(world: &World, me: &NodeName, own: &[Interface]) -> Plan {
+pub fn plan(world: &World, me: &NodeName, own: &[Interface]) -> Announcements {
     let policies = compile(world);
-    let mut plan = Plan {
+    let mut plan = Announcements {
         policies: policies
             .iter()
             .map(|policy| {
@@ -66,17 +66,17 @@ pub fn plan(world: &World, me: &NodeName, own: &[Interface]) -> Plan {
                 (policy.name.clone(), outcome)
             })
             .collect(),
-        ..Plan::default()
+        ..Announcements::default()
     };
     for interface in own {
         // What a policy may use in vain is not published: pods' interfaces are many.
-        if policies.iter().any(|p| p.admits_interface(interface)) || !interface.container {
+        if policies.iter().any(|p| p.admits(interface)) || !interface.container {
             plan.publish.push(interface.clone());
         }
         // Delivery happens where the backends run, which need not be where the policy announces.
         if policies
             .iter()
-            .any(|p| p.is_xdp() && p.admits_interface(interface))
+            .any(|p| p.is_xdp() && p.admits(interface))
         {
             plan.director.insert(interface.name.clone());
         }
@@ -95,8 +95,8 @@ fn plan_address(
     me: &NodeName,
     own: &[Interface],
     outcomes: &mut BTreeMap<PolicyName, PolicyOutcome>,
-) -> AddressPlan {
-    let mut plan = AddressPlan::default();
+) -> Announcement {
+    let mut plan = Announcement::default();
     let holders: Vec<_> = lbip
         .holders
         .iter()
@@ -140,7 +140,7 @@ fn plan_address(
     plan.interfaces = mine
         .flat_map(|policy| {
             own.iter()
-                .filter(|interface| policy.admits_interface(interface))
+                .filter(|interface| policy.admits(interface))
         })
         .map(|interface| interface.name.clone())
         .collect();
@@ -170,7 +170,7 @@ fn matching<'p, 'w>(
 }
 
 fn fill_candidates(
-    plan: &mut AddressPlan,
+    plan: &mut Announcement,
     world: &World,
     holders: &[(&ServiceKey, &Service)],
     matching: &[&CompiledPolicy<'_>],

@@ -17,7 +17,7 @@ const VIP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 10));
 fn interface(name: &str) -> Interface {
     Interface {
         name: name.into(),
-        mac: "02:00:00:00:00:01".into(),
+        mac: Mac([2, 0, 0, 0, 0, 0x01]),
         container: false,
     }
 }
@@ -91,11 +91,11 @@ fn world() -> World {
     world
 }
 
-fn planned(world: &World) -> AddressPlan {
+fn planned(world: &World) -> Announcement {
     plan(world, &NodeName::new("n1"), &[interface("eth0")]).addresses[&VIP].clone()
 }
 
-fn candidates(plan: &AddressPlan) -> Vec<&str> {
+fn candidates(plan: &Announcement) -> Vec<&str> {
     plan.candidates.iter().map(|c| c.node.as_str()).collect()
 }
 

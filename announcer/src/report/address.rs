@@ -9,7 +9,7 @@ use landfall_crds::{LoadBalancerIPStatus, Owner};
 
 use super::{Conflict, Report, View, put};
 use crate::model::Lbip;
-use crate::policy::AddressPlan;
+use crate::policy::Announcement;
 
 /// The status a write of the owner leaves behind: with `owner` (or none), answering on
 /// `interfaces`. Everything else stays as it was.
@@ -151,7 +151,7 @@ pub(super) fn reports(view: View<'_>) -> Vec<Report> {
 fn unowned(
     view: View<'_>,
     lbip: &Lbip,
-    plan: Option<&AddressPlan>,
+    plan: Option<&Announcement>,
     conflict: Option<&Conflict>,
 ) -> Option<LoadBalancerIPStatus> {
     let mut status = lbip.status.clone();

@@ -13,6 +13,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use landfall_wire::Mac;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use landfall_crds::{L2AnnouncementPolicyStatus, LoadBalancerIPStatus};
 
@@ -20,7 +21,7 @@ pub use address::status_of;
 
 use crate::model::World;
 use crate::names::{NodeName, PolicyName, ServiceKey, SessionId};
-use crate::policy::Plan;
+use crate::policy::Announcements;
 
 /// Everything a report is made from.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +29,7 @@ pub struct View<'a> {
     /// The cluster.
     pub world: &'a World,
     /// The plan.
-    pub plan: &'a Plan,
+    pub plan: &'a Announcements,
     /// This node.
     pub me: &'a NodeName,
     /// Its session.
@@ -45,7 +46,7 @@ pub struct View<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Conflict {
     /// Its Ethernet address.
-    pub mac: String,
+    pub mac: Mac,
     /// The interface it was seen on.
     pub interface: String,
     /// Seen by the probe before a first claim: the address is not announced at all.

@@ -10,7 +10,7 @@ use super::*;
 use crate::election::{Candidate, SeenLease};
 use crate::model::*;
 use crate::names::Version;
-use crate::policy::{AddressPlan, PolicyOutcome, Unannounced};
+use crate::policy::{Announcement, PolicyOutcome, Unannounced};
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -25,7 +25,7 @@ fn key() -> ServiceKey {
 
 struct Scene {
     world: World,
-    plan: Plan,
+    plan: Announcements,
     conflicts: BTreeMap<IpAddr, Conflict>,
 }
 
@@ -33,7 +33,7 @@ impl Scene {
     /// shop/web holds 192.0.2.10 and 2001:db8::10; nobody owns them yet; n1 and n2 may.
     fn new() -> Self {
         let mut world = World::default();
-        let mut plan = Plan::default();
+        let mut plan = Announcements::default();
         for address in [ip("192.0.2.10"), ip("2001:db8::10")] {
             let lbip = Lbip {
                 address,
@@ -49,11 +49,11 @@ impl Scene {
                 node: NodeName::new(name),
                 weight: 0,
             };
-            let address_plan = AddressPlan {
+            let address_plan = Announcement {
                 holders: vec![key()],
                 candidates: vec![candidate("n1"), candidate("n2")],
                 interfaces: BTreeSet::from(["eth0".to_owned()]),
-                ..AddressPlan::default()
+                ..Announcement::default()
             };
             plan.addresses.insert(address, address_plan);
         }
@@ -223,7 +223,7 @@ fn a_half_announced_service_is_not_announced() {
 fn a_conflict_names_the_foreign_host_and_says_when_it_is_over() {
     let mut scene = Scene::new();
     let conflict = Conflict {
-        mac: "02:00:00:00:00:09".into(),
+        mac: Mac([2, 0, 0, 0, 0, 0x09]),
         interface: "eth0".into(),
         at_probe: true,
     };
@@ -333,7 +333,7 @@ fn two_candidates_that_see_a_conflict_differently_do_not_correct_each_other_for_
         let before = writes;
         for (node, interface) in [("n2", "ens3"), ("n1", "eth0")] {
             let conflict = Conflict {
-                mac: "02:00:00:00:00:c8".into(),
+                mac: Mac([2, 0, 0, 0, 0, 0xc8]),
                 interface: interface.into(),
                 at_probe: true,
             };

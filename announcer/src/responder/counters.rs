@@ -1,64 +1,10 @@
-//! Counters of what was answered, announced and ignored, by interface and reason.
+//! Counters of what was answered, announced and ignored, of one interface, by reason.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::state::Shared;
-use crate::link::{FilterCounts, Protocol};
-use crate::wire::Reason;
+use landfall_wire::Reason;
 
-/// The counters of one interface.
-#[derive(Debug)]
-pub(super) struct Counters {
-    answered: [AtomicU64; 2],
-    ignored: [AtomicU64; Reason::COUNT],
-    pub(super) announced: AtomicU64,
-    pub(super) probed: AtomicU64,
-    pub(super) conflicts: AtomicU64,
-    pub(super) contested: AtomicU64,
-    pub(super) defended: AtomicU64,
-    pub(super) unsent: AtomicU64,
-    pub(super) receive_errors: AtomicU64,
-    pub(super) dropped: AtomicU64,
-}
-
-impl Default for Counters {
-    fn default() -> Self {
-        Self {
-            answered: Default::default(),
-            ignored: std::array::from_fn(|_| AtomicU64::new(0)),
-            announced: AtomicU64::new(0),
-            probed: AtomicU64::new(0),
-            conflicts: AtomicU64::new(0),
-            contested: AtomicU64::new(0),
-            defended: AtomicU64::new(0),
-            unsent: AtomicU64::new(0),
-            receive_errors: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
-        }
-    }
-}
-
-impl Counters {
-    pub(super) fn answered(&self, protocol: Protocol) {
-        count(&self.answered[slot(protocol)]);
-    }
-
-    pub(super) fn ignored(&self, reason: Reason) {
-        count(&self.ignored[reason.index()]);
-    }
-}
-
-pub(super) fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
-}
-
-const fn slot(protocol: Protocol) -> usize {
-    match protocol {
-        Protocol::Arp => 0,
-        Protocol::Ndp => 1,
-    }
-}
+use crate::link::Protocol;
 
 /// What one interface has seen since it was first used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -99,67 +45,77 @@ impl InterfaceSnapshot {
     }
 }
 
-/// Everything there is to count.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Snapshot {
-    /// By interface.
-    pub interfaces: Vec<InterfaceSnapshot>,
-    /// Pairs of address and interface owned.
-    pub owned: u64,
-    /// Interfaces on which frames are received.
-    pub ports: u64,
-    /// Solicited-node groups joined.
-    pub groups: u64,
-    /// Whether the eBPF filter is in place; otherwise the classic one.
-    pub by_map: bool,
-    /// Frames the eBPF filter has kept away, by reason, on all interfaces together.
-    pub filtered: Vec<(Reason, u64)>,
+/// The counters of one interface.
+#[derive(Debug)]
+pub(super) struct Counters {
+    answered: [AtomicU64; 2],
+    ignored: [AtomicU64; Reason::COUNT],
+    pub(super) announced: AtomicU64,
+    pub(super) probed: AtomicU64,
+    pub(super) conflicts: AtomicU64,
+    pub(super) contested: AtomicU64,
+    pub(super) defended: AtomicU64,
+    pub(super) unsent: AtomicU64,
+    pub(super) receive_errors: AtomicU64,
+    pub(super) dropped: AtomicU64,
 }
 
-pub(super) fn snapshot(shared: &Shared) -> Snapshot {
-    for port in shared.ports.borrow().ports.values() {
-        port.count_dropped();
-    }
-    let links = Arc::clone(&shared.links.borrow());
-    let name = |index| links.links.get(index).map(|link| link.name.clone());
-    let interfaces = shared
-        .counters
-        .lock()
-        .iter()
-        .filter_map(|(index, counters)| Some(read(name(index)?, counters)))
-        .collect();
-    Snapshot {
-        interfaces,
-        owned: shared.state.borrow().owned.len() as u64,
-        ports: shared.ports.borrow().ports.len() as u64,
-        groups: shared.groups.load(Ordering::Relaxed),
-        by_map: shared.by_map.load(Ordering::Relaxed),
-        filtered: shared
-            .filtered
-            .lock()
-            .as_ref()
-            .map(FilterCounts::read)
-            .unwrap_or_default(),
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            answered: Default::default(),
+            ignored: std::array::from_fn(|_| AtomicU64::new(0)),
+            announced: AtomicU64::new(0),
+            probed: AtomicU64::new(0),
+            conflicts: AtomicU64::new(0),
+            contested: AtomicU64::new(0),
+            defended: AtomicU64::new(0),
+            unsent: AtomicU64::new(0),
+            receive_errors: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+        }
     }
 }
 
-fn read(interface: String, counters: &Counters) -> InterfaceSnapshot {
-    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    InterfaceSnapshot {
-        interface,
-        answered_arp: load(&counters.answered[slot(Protocol::Arp)]),
-        answered_ndp: load(&counters.answered[slot(Protocol::Ndp)]),
-        ignored: Reason::ALL
-            .iter()
-            .map(|reason| (*reason, load(&counters.ignored[reason.index()])))
-            .collect(),
-        announced: load(&counters.announced),
-        probed: load(&counters.probed),
-        conflicts: load(&counters.conflicts),
-        contested: load(&counters.contested),
-        defended: load(&counters.defended),
-        unsent: load(&counters.unsent),
-        receive_errors: load(&counters.receive_errors),
-        dropped: load(&counters.dropped),
+impl Counters {
+    /// What they say now of the interface that is called so.
+    pub(super) fn read(&self, interface: String) -> InterfaceSnapshot {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        InterfaceSnapshot {
+            interface,
+            answered_arp: load(&self.answered[slot(Protocol::Arp)]),
+            answered_ndp: load(&self.answered[slot(Protocol::Ndp)]),
+            ignored: Reason::ALL
+                .iter()
+                .map(|reason| (*reason, load(&self.ignored[reason.index()])))
+                .collect(),
+            announced: load(&self.announced),
+            probed: load(&self.probed),
+            conflicts: load(&self.conflicts),
+            contested: load(&self.contested),
+            defended: load(&self.defended),
+            unsent: load(&self.unsent),
+            receive_errors: load(&self.receive_errors),
+            dropped: load(&self.dropped),
+        }
+    }
+
+    pub(super) fn answered(&self, protocol: Protocol) {
+        count(&self.answered[slot(protocol)]);
+    }
+
+    pub(super) fn ignored(&self, reason: Reason) {
+        count(&self.ignored[reason.index()]);
+    }
+}
+
+pub(super) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+const fn slot(protocol: Protocol) -> usize {
+    match protocol {
+        Protocol::Arp => 0,
+        Protocol::Ndp => 1,
     }
 }

@@ -11,7 +11,6 @@
 
 mod clock;
 mod guard;
-pub mod published;
 mod task;
 
 pub use clock::Clock;

@@ -14,9 +14,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Clock;
-use super::published::{ANNOTATION, LABEL, LEASE_PREFIX, Published, write};
-use crate::agent::Input;
+use crate::brain::Input;
 use crate::election::Event;
+use crate::model::published::{ANNOTATION, LABEL, LEASE_PREFIX, Published, write};
 use crate::names::{NodeName, SessionId};
 
 /// How a session is kept.

@@ -6,7 +6,7 @@ use super::Buffer;
 use super::answer::advert;
 use super::arp::{Arp, Operation};
 use super::ndp::{self, Message, Ndp};
-use crate::link::Mac;
+use crate::Mac;
 
 /// A frame that is sent unasked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use super::arp::{Arp, Operation};
 use super::ethernet::{self, Frame};
 use super::ndp::{self, Message, Ndp};
 use super::{Buffer, Reason};
-use crate::link::Mac;
+use crate::Mac;
 
 /// What this node has to do with an address, on the interface the frame came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use pnet_packet::ethernet::EtherType;
 
 use super::ethernet::{self, from_pnet, to_pnet};
 use super::{Buffer, Reason};
-use crate::link::Mac;
+use crate::Mac;
 
 /// Bytes of an ARP packet for IPv4 over Ethernet.
 pub const LENGTH: usize = 28;

@@ -15,7 +15,7 @@ use pnet_packet::ipv6::{Ipv6Packet, MutableIpv6Packet};
 
 use super::ethernet;
 use super::{Buffer, Reason};
-use crate::link::Mac;
+use crate::Mac;
 
 /// All nodes of the link.
 pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);

@@ -1,11 +1,15 @@
-//! What the kernel does with a program of its classic packet filter: for tests of [`super::filter`] and for fuzzing.
+//! A virtual machine that does what the kernel does with a program of its classic packet filter: for tests of
+//! [`super::filter`] and for fuzzing.
+//!
+//! Panic contract: it panics on an instruction that [`super::filter`] never uses, and on a jump out of the program.
 
 use super::filter::{
     AT_LEAST, EQUALS, JUMP, LOAD_BYTE, LOAD_HALF, LOAD_WORD, Op, PACKET_TYPE, RETURN, VLAN_PRESENT,
 };
 
 /// Whether the program keeps a frame of this kind (`PACKET_HOST` and so on), which had a VLAN tag or not.
-pub(crate) fn keeps(program: &[Op], frame: &[u8], kind: u32, tagged: bool) -> bool {
+#[must_use]
+pub fn keeps(program: &[Op], frame: &[u8], kind: u32, tagged: bool) -> bool {
     let (mut at, mut word) = (0, 0_u32);
     loop {
         let op = program[at];

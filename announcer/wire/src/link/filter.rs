@@ -1,24 +1,26 @@
 //! The kernel filters of the packet sockets, as programs of its classic packet filter: for the time before a socket has
-//! the eBPF filter of [`super::AddressFilter`], and where there is none.
+//! an eBPF filter, and where there is none.
 //!
 //! Pure: programs out, no socket. What a filter lets through is still checked byte by byte; it only keeps frames that
 //! cannot concern this node from waking it. For ARP it can know the addresses: two binary searches, one for the sender
 //! and one for the target, in a program the kernel compiles.
 //!
-//! Invariant: no filter drops a frame that [`crate::wire::decide`] would answer or report, for the addresses given.
+//! Invariant: no filter drops a frame that [`crate::decide`] would answer or report, for the addresses given.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use socket2::SockFilter;
-
 /// One instruction: comparisons jump `yes` or `no` instructions ahead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Op {
-    pub(super) code: u32,
-    pub(super) yes: u8,
-    pub(super) no: u8,
-    pub(super) value: u32,
+pub struct Op {
+    /// What it does, in libc's constants.
+    pub code: u32,
+    /// Instructions to skip where a comparison holds.
+    pub yes: u8,
+    /// And where it does not.
+    pub no: u8,
+    /// What it loads, compares with or returns.
+    pub value: u32,
 }
 
 /// What the kernel takes.
@@ -54,19 +56,6 @@ const fn op(code: u32, value: u32, yes: u8, no: u8) -> Op {
     }
 }
 
-/// In the form the socket call wants.
-pub(super) fn assemble(program: &[Op]) -> Vec<SockFilter> {
-    let instruction = |op: &Op| {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "codes are 16 bits wide; libc's constants are not"
-        )]
-        let code = op.code as u16;
-        SockFilter::new(code, op.yes, op.no, op.value)
-    };
-    program.iter().map(instruction).collect()
-}
-
 /// Frames of one EtherType to this host or a group, not tagged, not sent by this host; all others end here.
 const fn prologue(ether_type: u32) -> [Op; 8] {
     [
@@ -82,14 +71,16 @@ const fn prologue(ether_type: u32) -> [Op; 8] {
 }
 
 /// Every ARP packet.
-pub(super) fn arp() -> Vec<Op> {
+#[must_use]
+pub fn arp() -> Vec<Op> {
     let mut program = prologue(0x0806).to_vec();
     program.push(op(RETURN, WHOLE, 0, 0));
     program
 }
 
 /// ARP packets from or about one of these addresses. Every one, if they are too many for a program.
-pub(super) fn arp_about(addresses: &BTreeSet<Ipv4Addr>) -> Vec<Op> {
+#[must_use]
+pub fn arp_about(addresses: &BTreeSet<Ipv4Addr>) -> Vec<Op> {
     let sorted: Vec<u32> = addresses
         .iter()
         .map(|address| u32::from(*address))
@@ -145,7 +136,8 @@ fn land(program: &mut [Op], from: usize, to: usize) {
 
 /// Neighbour solicitations and advertisements; behind extension headers only with a neighbour message's hop limit, so
 /// that listener reports stay out.
-pub(super) fn ndp() -> Vec<Op> {
+#[must_use]
+pub fn ndp() -> Vec<Op> {
     let mut program = prologue(0x86dd).to_vec();
     program.extend([
         op(LOAD_BYTE, 20, 0, 0),
@@ -168,7 +160,7 @@ pub(super) fn ndp() -> Vec<Op> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::emulator::keeps;
+    use super::super::bpf_vm::keeps;
     use super::*;
 
     fn arp_frame(sender: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {

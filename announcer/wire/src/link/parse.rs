@@ -13,24 +13,26 @@ use netlink_packet_route::neighbour::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use super::{IfIndex, Link, LinkTable, Mac};
+use super::{IfIndex, Link, LinkTable};
+use crate::Mac;
 
 /// An address and the interface it is to be found on.
-pub(crate) type Key = (IpAddr, IfIndex);
+pub type Key = (IpAddr, IfIndex);
 
 /// What the kernel knows of one neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub(crate) mac: Option<Mac>,
+pub struct Entry {
+    /// Its Ethernet address, while the kernel holds it for valid.
+    pub mac: Option<Mac>,
     /// Confirmed a short time ago, or being confirmed now: nothing to ask.
-    pub(crate) settled: bool,
+    pub settled: bool,
 }
 
 /// What it knows of all.
-pub(crate) type Cache = BTreeMap<Key, Entry>;
+pub type Cache = BTreeMap<Key, Entry>;
 
 /// Takes in a message about links or their addresses.
-pub(crate) fn of_links(table: &mut LinkTable, message: RouteNetlinkMessage) {
+pub fn of_links(table: &mut LinkTable, message: RouteNetlinkMessage) {
     match message {
         RouteNetlinkMessage::NewLink(message) => put_link(table, &message),
         // A port that leaves a bridge is also told as a link deleted, in the bridge's own family.
@@ -49,7 +51,7 @@ pub(crate) fn of_links(table: &mut LinkTable, message: RouteNetlinkMessage) {
 }
 
 /// Takes in a message about neighbours.
-pub(crate) fn of_neighbours(cache: &mut Cache, message: RouteNetlinkMessage) {
+pub fn of_neighbours(cache: &mut Cache, message: RouteNetlinkMessage) {
     match message {
         RouteNetlinkMessage::NewNeighbour(message) => put_neighbour(cache, &message),
         RouteNetlinkMessage::DelNeighbour(message) => {

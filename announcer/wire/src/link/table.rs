@@ -1,48 +1,13 @@
 //! The interfaces of this node as values.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use ipnetwork::IpNetwork;
 
+use crate::Mac;
+
 /// Kernel interface index, of this network namespace.
 pub type IfIndex = u32;
-
-/// An Ethernet address.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Mac(pub [u8; 6]);
-
-impl Mac {
-    /// Everybody on the segment.
-    pub const BROADCAST: Self = Self([0xff; 6]);
-    /// "Not known", in an ARP request.
-    pub const ZERO: Self = Self([0; 6]);
-
-    /// Whether it names a group: multicast or broadcast.
-    #[must_use]
-    pub const fn is_group(self) -> bool {
-        self.0[0] & 1 != 0
-    }
-
-    /// Whether it can be the address of one interface.
-    #[must_use]
-    pub fn is_station(self) -> bool {
-        !self.is_group() && self != Self::ZERO
-    }
-}
-
-impl fmt::Display for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
-
-impl fmt::Debug for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// One interface, as netlink last described it.
 #[derive(Clone, Debug, PartialEq, Eq)]

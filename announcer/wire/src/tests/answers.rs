@@ -1,8 +1,8 @@
 //! What is answered, with the exact bytes, and what is a claim.
 
 use super::*;
-use crate::wire::announce::{Unasked, announcement, question};
-use crate::wire::{Answer, Reason};
+use crate::announce::{Unasked, announcement, question};
+use crate::{Answer, Reason};
 
 fn address(text: &str) -> IpAddr {
     text.parse().unwrap()

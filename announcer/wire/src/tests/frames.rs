@@ -7,9 +7,9 @@ use etherparse::{Icmpv6Type, NetSlice, SlicedPacket, TransportSlice};
 use proptest::prelude::*;
 
 use super::*;
-use crate::wire::arp::{Arp, Operation};
-use crate::wire::ethernet::Frame;
-use crate::wire::ndp::{ALL_NODES, Message, Ndp, solicited_node};
+use crate::arp::{Arp, Operation};
+use crate::ethernet::Frame;
+use crate::ndp::{ALL_NODES, Message, Ndp, solicited_node};
 
 fn macs() -> impl Strategy<Value = Mac> {
     any::<[u8; 6]>().prop_map(Mac)
@@ -231,7 +231,7 @@ proptest! {
         let group = solicited_node(target);
         let question = Ndp { source, destination: group, target, message: Message::Solicitation { mac: Some(mac) } };
         let mut out = buffer();
-        let length = question.emit(mac, crate::wire::ndp::group_mac(group), &mut out);
+        let length = question.emit(mac, crate::ndp::group_mac(group), &mut out);
         let reply = answer(&out[..length], &[&target.to_string()]);
         let reply = Ndp::parse(Frame::parse(&reply).unwrap().payload).unwrap();
         prop_assert_eq!((reply.source, reply.destination, reply.target), (target, source, target));
@@ -251,7 +251,7 @@ fn the_solicited_node_group_takes_the_last_three_bytes() {
     let group = solicited_node("2001:db8::12:3456:789a".parse().unwrap());
     assert_eq!(group, "ff02::1:ff56:789a".parse::<Ipv6Addr>().unwrap());
     assert_eq!(
-        crate::wire::ndp::group_mac(group),
+        crate::ndp::group_mac(group),
         Mac([0x33, 0x33, 0xff, 0x56, 0x78, 0x9a])
     );
 }

@@ -8,7 +8,7 @@ mod timetables;
 use std::net::IpAddr;
 
 use super::{Buffer, Decision, Interest, buffer, decide};
-use crate::link::Mac;
+use crate::Mac;
 
 /// This node, the client of the golden frames, and others.
 const ME: Mac = Mac([2, 0, 0, 0, 0, 0x01]);

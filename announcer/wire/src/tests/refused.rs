@@ -1,7 +1,7 @@
 //! What is not answered, and the reason for it.
 
 use super::*;
-use crate::wire::Reason;
+use crate::Reason;
 
 /// The reason a frame about owned addresses is ignored for.
 fn reason(frame: &[u8]) -> Reason {

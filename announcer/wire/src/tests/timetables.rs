@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::wire::probe::{Probe, Step, Timing};
-use crate::wire::schedule::{Pace, Schedule, Turn};
+use crate::probe::{Probe, Step, Timing};
+use crate::schedule::{Pace, Schedule, Turn};
 
 /// Runs the timetable to its end; every announcement with its time since the start.
 fn play(schedule: &mut Schedule<u32>, start: Instant) -> Vec<(Duration, u32)> {

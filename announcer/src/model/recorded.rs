@@ -1,11 +1,12 @@
 //! Messages for devices that the machines this is tried on may lack, byte by byte as the kernel lays them out
-//! (`include/uapi/linux/rtnetlink.h`, `if_link.h`), through the monitor's own code to what may announce.
+//! (`include/uapi/linux/rtnetlink.h`, `if_link.h`), through the code that reads them to what may announce.
 
+use landfall_wire::Mac;
+use landfall_wire::link::{LinkTable, Refusal, parse};
 use netlink_packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_core::NetlinkMessage;
+use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 
-use super::{Applied, apply};
-use crate::link::{InterfacePatterns, LinkTable, Mac, Refusal};
+use super::{Interface, InterfacePatterns};
 
 const NEW_LINK: u16 = 16;
 const NEW_ADDRESS: u16 = 20;
@@ -167,7 +168,10 @@ fn macvlan() -> Vec<u8> {
 
 fn put(table: &mut LinkTable, bytes: &[u8]) {
     let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes).unwrap();
-    assert_eq!(apply(table, message.payload), Applied::Done);
+    let NetlinkPayload::InnerMessage(message) = message.payload else {
+        panic!("{message:?}")
+    };
+    parse::of_links(table, message);
 }
 
 fn device(table: &mut LinkTable, device: &Device<'_>) {
@@ -175,11 +179,12 @@ fn device(table: &mut LinkTable, device: &Device<'_>) {
 }
 
 /// What a link may do where no policy names it, and where one names every link.
-fn verdicts(table: &LinkTable, index: u32) -> [Result<(), Refusal>; 2] {
-    let link = &table.links[&index];
-    let every = InterfacePatterns::compile(&[]).unwrap();
-    let named = InterfacePatterns::compile(&[".*".to_owned()]).unwrap();
-    [every.admit(link), named.admit(link)]
+fn verdicts(table: &LinkTable, index: u32) -> [Result<bool, Refusal>; 2] {
+    let admitted = |patterns: &[String]| {
+        let (patterns, _) = InterfacePatterns::compile(patterns);
+        Interface::of(&table.links[&index]).map(|interface| patterns.admits(&interface))
+    };
+    [admitted(&[]), admitted(&[".*".to_owned()])]
 }
 
 #[test]
@@ -204,7 +209,7 @@ fn a_vlan_device_announces_with_its_own_address_as_long_as_its_parent_has_carrie
     assert_eq!(link.mac, Some(Mac([2, 0, 0, 0, 0, 7])));
     assert_eq!(link.master, None, "its parent is no master");
     assert_eq!(link.addresses, ["198.51.100.7/24".parse().unwrap()]);
-    assert_eq!(verdicts(&table, 7), [Ok(()); 2]);
+    assert_eq!(verdicts(&table, 7), [Ok(true); 2]);
     eth0_100.flags = PLAIN | UP;
     device(&mut table, &eth0_100);
     assert_eq!(verdicts(&table, 7), [Err(Refusal::NoCarrier); 2]);
@@ -222,7 +227,7 @@ fn a_bond_announces_and_its_ports_do_not_until_they_are_released() {
         more: &[],
     };
     device(&mut table, &eth0);
-    assert_eq!(verdicts(&table, 3), [Ok(()); 2]);
+    assert_eq!(verdicts(&table, 3), [Ok(true); 2]);
     device(
         &mut table,
         &Device {
@@ -248,7 +253,7 @@ fn a_bond_announces_and_its_ports_do_not_until_they_are_released() {
     );
     assert_eq!(verdicts(&table, 3), [Err(Refusal::Enslaved); 2]);
     assert_eq!(table.links[&9].kind.as_deref(), Some("bond"));
-    assert_eq!(verdicts(&table, 9), [Ok(()); 2]);
+    assert_eq!(verdicts(&table, 9), [Ok(true); 2]);
     // A bond none of whose ports works, then a released port.
     device(
         &mut table,
@@ -263,7 +268,7 @@ fn a_bond_announces_and_its_ports_do_not_until_they_are_released() {
     assert_eq!(verdicts(&table, 9), [Err(Refusal::NoCarrier); 2]);
     eth0.flags = WORKING;
     device(&mut table, &eth0);
-    assert_eq!(verdicts(&table, 3), [Ok(()); 2]);
+    assert_eq!(verdicts(&table, 3), [Ok(true); 2]);
 }
 
 #[test]
@@ -279,7 +284,7 @@ fn a_vlan_on_a_bond_announces() {
             more: &[index(LOWER, 9)],
         },
     );
-    assert_eq!(verdicts(&table, 10), [Ok(()); 2]);
+    assert_eq!(verdicts(&table, 10), [Ok(true); 2]);
 }
 
 #[test]
@@ -305,7 +310,7 @@ fn a_bridge_announces_and_its_port_does_not() {
             more: &[index(MASTER, 4)],
         },
     );
-    assert_eq!(verdicts(&table, 4), [Ok(()); 2]);
+    assert_eq!(verdicts(&table, 4), [Ok(true); 2]);
     assert_eq!(verdicts(&table, 5), [Err(Refusal::Enslaved); 2]);
 }
 
@@ -323,7 +328,7 @@ fn a_macvlan_announces_although_it_has_a_lower_device() {
         },
     );
     assert_eq!(table.links[&6].kind.as_deref(), Some("macvlan"));
-    assert_eq!(verdicts(&table, 6), [Ok(()); 2]);
+    assert_eq!(verdicts(&table, 6), [Ok(true); 2]);
 }
 
 #[test]
@@ -340,7 +345,9 @@ fn a_message_cut_anywhere_is_refused_or_understood_but_survived() {
         let mut cut = bytes[..length].to_vec();
         cut[..4].copy_from_slice(&u32::try_from(length).unwrap().to_ne_bytes());
         if let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&cut) {
-            apply(&mut LinkTable::default(), message.payload);
+            if let NetlinkPayload::InnerMessage(message) = message.payload {
+                parse::of_links(&mut LinkTable::default(), message);
+            }
         }
     }
 }
