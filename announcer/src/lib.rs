@@ -18,7 +18,6 @@ pub mod brain;
 pub mod cluster;
 pub mod daemon;
 pub mod dataplane;
-pub mod election;
 pub mod link;
 pub mod metrics;
 pub mod model;
@@ -28,3 +27,5 @@ pub mod report;
 pub mod responder;
 pub mod session;
 pub mod settings;
+
+pub use landfall_election as election;
