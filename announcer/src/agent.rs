@@ -63,8 +63,7 @@ pub struct Parts {
     pub inputs: mpsc::Sender<Input>,
 }
 
-/// Runs the brain until the token is cancelled and everything was handed over, or nobody took it
-/// in time.
+/// Runs the brain until the token is cancelled and everything was handed over, or nobody took it in time.
 pub async fn run(
     mut brain: Brain,
     mut parts: Parts,

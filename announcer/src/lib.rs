@@ -27,5 +27,7 @@ pub mod report;
 pub mod responder;
 pub mod session;
 pub mod settings;
+#[cfg(test)]
+mod testing;
 
 pub use landfall_election as election;

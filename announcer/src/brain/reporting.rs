@@ -79,8 +79,8 @@ impl Brain {
         for report in reports {
             let key = key_of(&report);
             due.insert(key.clone());
-            // What the election is writing right now is left alone: one of the two would be
-            // refused, and the owner's write says it all.
+            // What the election is writing right now is left alone: one of the two would be refused, and the owner's
+            // write says it all.
             if matches!(&key, ReportKey::Address(address) if self.election.is_writing(address)) {
                 continue;
             }

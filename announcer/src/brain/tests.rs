@@ -1,121 +1,52 @@
 //! The brain on a small cluster: inputs in, effects out.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use landfall_wire::Mac;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use landfall_crds::conditions::{ANNOUNCED, find};
 use landfall_crds::{L2AnnouncementPolicySpec, LoadBalancerIPStatus};
 
 use super::*;
-use crate::election::{Now, SeenLease, Settings};
-use crate::link::Link;
-use crate::model::{Interface, Node, Peer, Policy, Service};
-use crate::names::{NodeName, PolicyName, ServiceKey, SessionId, Version};
+use crate::election::{Event, Settings};
+use crate::model::{Interface, Node};
+use crate::names::{NodeName, PolicyName, SessionId, Version};
 use crate::report::Conflict;
-
-const VIP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 10));
-
-fn secs(seconds: u64) -> Now {
-    Duration::from_secs(seconds)
-}
+use crate::testing::*;
 
 fn wall() -> Time {
     Time(Timestamp::from_second(1_700_000_000).unwrap())
 }
 
-fn key() -> ServiceKey {
-    ServiceKey {
-        namespace: "shop".into(),
-        name: "web".into(),
-    }
+fn record(version: u64, status: LoadBalancerIPStatus) -> Lbip {
+    lbip(VIP, version, status)
 }
 
-fn lbip(version: u64, status: LoadBalancerIPStatus) -> Lbip {
-    Lbip {
-        address: VIP,
-        name: "192-0-2-10".into(),
-        uid: "r".into(),
-        version: Version::new(version.to_string()),
-        generation: Some(1),
-        holders: vec![(key(), "u".into())],
-        status,
-    }
-}
-
-fn peer(node: &str, version: u64) -> Object {
-    let lease = SeenLease {
-        session: Some(SessionId::new(format!("{node}-s"))),
-        version: Version::new(version.to_string()),
-        duration: secs(15),
-    };
+fn session(node: &str, version: u64) -> Object {
     let interface = Interface {
-        name: "eth0".into(),
-        mac: Mac([2, 0, 0, 0, 0, 0x02]),
-        container: false,
+        mac: mac(2),
+        ..interface("eth0")
     };
-    let peer = Peer {
-        lease,
-        interfaces: vec![interface],
-        xdp: XdpState::Off,
-        leaving: false,
-    };
-    Object::Session(NodeName::new(node), peer)
+    Object::Session(NodeName::new(node), peer(node, version, vec![interface]))
 }
 
-fn links(carrier: bool) -> Input {
-    let eth0 = Link {
-        index: 2,
-        name: "eth0".into(),
-        mac: Some(Mac([2, 0, 0, 0, 0, 1])),
-        up: true,
-        carrier,
-        loopback: false,
-        noarp: false,
-        master: None,
-        kind: None,
-        addresses: vec!["192.0.2.1/24".parse().unwrap()],
-    };
-    Input::Links(Arc::new(LinkTable {
-        links: [(2, eth0)].into(),
-    }))
-}
-
-fn service() -> Service {
-    Service {
-        uid: "u".into(),
-        labels: Default::default(),
-        external_ips: BTreeSet::new(),
-        local: false,
-        client_ip_affinity: false,
-        source_ranges: false,
-        ports: vec![],
-        generation: None,
-        conditions: vec![],
-    }
+fn seen(carrier: bool) -> Input {
+    Input::Links(Arc::new(links(carrier)))
 }
 
 /// n1's brain with everything listed; nodes n1 and those given, a policy for all, 192.0.2.10.
 fn brain(others: &[&str]) -> Brain {
     let mut brain = Brain::new(NodeName::new("n1"), Settings::for_duration(secs(15)));
     let now = secs(100);
-    brain.take(links(true), now);
-    let policy = Policy {
-        uid: "p".into(),
-        generation: Some(1),
-        spec: L2AnnouncementPolicySpec::default(),
-        status: Default::default(),
-    };
+    brain.take(seen(true), now);
+    let policy = policy(L2AnnouncementPolicySpec::default());
     let names: Vec<&str> = ["n1"].into_iter().chain(others.iter().copied()).collect();
     let node = |name: &&str| Object::Node(NodeName::new(*name), Node::default());
     let lists = [
         (
             Kind::Address,
-            vec![Object::Address(lbip(5, LoadBalancerIPStatus::default()))],
+            vec![Object::Address(record(5, LoadBalancerIPStatus::default()))],
         ),
         (
             Kind::Policy,
@@ -127,7 +58,7 @@ fn brain(others: &[&str]) -> Brain {
         (Kind::Namespace, vec![]),
         (
             Kind::Session,
-            names.iter().map(|name| peer(name, 1)).collect(),
+            names.iter().map(|name| session(name, 1)).collect(),
         ),
     ];
     let started = Event::SessionStarted(SessionId::new("n1-s"), now);
@@ -165,7 +96,7 @@ fn owning(others: &[&str]) -> Brain {
             panic!("{effects:?}")
         };
         assert_eq!(swap.version, Version::new("5"));
-        let done = SwapOutcome::Done(Box::new(lbip(6, swap.status.clone())));
+        let done = SwapOutcome::Done(Box::new(record(6, swap.status.clone())));
         brain.take(Input::Swapped(VIP, done), secs(101));
         return brain;
     }
@@ -179,7 +110,7 @@ fn owning(others: &[&str]) -> Brain {
         owner: Some(owner),
         ..LoadBalancerIPStatus::default()
     };
-    brain.take(Input::Applied(Object::Address(lbip(6, status))), secs(101));
+    brain.take(Input::Applied(Object::Address(record(6, status))), secs(101));
     brain
 }
 
@@ -214,7 +145,7 @@ fn a_report_is_sent_once_and_again_only_after_it_failed() {
     let sent = brain.step(secs(101), &wall()).jobs.len();
     assert!(sent > 0);
     brain.take(Input::Links(Arc::default()), secs(101));
-    brain.take(links(true), secs(101));
+    brain.take(seen(true), secs(101));
     assert_eq!(brain.step(secs(101), &wall()).jobs, [], "under way");
     let failed = Input::Reported(ReportKey::Service(key()), Err(Class::Transient));
     brain.take(failed, secs(102));
@@ -233,7 +164,7 @@ fn a_conflict_found_by_the_probe_is_reported_and_nothing_is_claimed() {
     let mut brain = brain(&[]);
     brain.step(secs(100), &wall());
     let conflict = Conflict {
-        mac: Mac([2, 0, 0, 0, 0, 0x99]),
+        mac: mac(0x99),
         interface: "eth0".into(),
         at_probe: true,
     };
@@ -264,7 +195,7 @@ fn a_conflict_found_by_the_probe_is_reported_and_nothing_is_claimed() {
 fn losing_carrier_gives_the_address_to_another_node() {
     let mut brain = owning(&["n2"]);
     assert_eq!(brain.step(secs(101), &wall()).owned.len(), 1);
-    brain.take(links(false), secs(102));
+    brain.take(seen(false), secs(102));
     let effects = brain.step(secs(102), &wall());
     assert!(effects.owned.is_empty(), "quiet before the write is sent");
     let [swap] = swaps(&effects)[..] else {
@@ -289,7 +220,7 @@ fn having_released_everything() -> Brain {
         panic!("{effects:?}")
     };
     assert!(swap.status.owner.is_none() && !effects.has_left);
-    let done = SwapOutcome::Done(Box::new(lbip(7, swap.status.clone())));
+    let done = SwapOutcome::Done(Box::new(record(7, swap.status.clone())));
     brain.take(Input::Swapped(VIP, done), secs(102));
     brain
 }
@@ -345,7 +276,7 @@ fn without_a_session_nothing_is_answered() {
 fn an_interface_that_cannot_be_listened_on_carries_nothing_for_a_while() {
     let mut brain = owning(&["n2"]);
     brain.step(secs(101), &wall());
-    brain.take(Input::Deaf(2), secs(102));
+    brain.take(Input::Unavailable(2), secs(102));
     let effects = brain.step(secs(102), &wall());
     assert!(effects.owned.is_empty());
     assert!(effects.published.unwrap().interfaces.is_empty());

@@ -1,5 +1,4 @@
-//! One watch a kind. A malformed object is counted and named, and is as good as absent; it never
-//! stops the watch.
+//! One watch a kind. A malformed object is counted and named, and is as good as absent; it never stops the watch.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

@@ -1,5 +1,4 @@
-//! Requests to the API server, a few at a time, each with a time limit; outcomes go back to the
-//! agent.
+//! Requests to the API server, a few at a time, each with a time limit; outcomes go back to the agent.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -269,8 +268,7 @@ fn reported(kind: &'static str, key: ReportKey, outcome: Result<Option<Object>, 
     Input::Reported(key, outcome)
 }
 
-/// A merge patch that says the whole status, absences included, and takes effect only on
-/// `version`.
+/// A merge patch that says the whole status, absences included, and takes effect only on `version`.
 fn patch_of(version: &Version, status: &LoadBalancerIPStatus) -> Value {
     let owner = status.owner.as_ref().map(|owner| {
         json!({

@@ -56,8 +56,7 @@ pub fn assemble(
     for (address, address_plan) in plan.addresses.iter().filter(|(_, plan)| plan.xdp) {
         add_frontends(&mut out, world, *address, address_plan, me, &nodes);
     }
-    // Every node, not only those with backends: a frame from any of them is recognised as
-    // directed already.
+    // Every node, not only those with backends: a frame from any of them is recognised as directed already.
     if !out.path.desired.frontends.is_empty() {
         let others = nodes.iter().filter(|(node, _)| **node != me);
         out.path.track = others
@@ -204,8 +203,8 @@ fn state(endpoint: &model::Endpoint, vip: IpAddr) -> Option<BackendState> {
     }
 }
 
-/// Where an endpoint runs. The node's address of the VIP's own family is preferred; any other
-/// serves as well, because frames are directed by Ethernet address alone.
+/// Where an endpoint runs. The node's address of the VIP's own family is preferred; any other serves as well, because
+/// frames are directed by Ethernet address alone.
 fn placement(
     endpoint: &model::Endpoint,
     vip: IpAddr,

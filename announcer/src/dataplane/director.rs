@@ -30,8 +30,8 @@ pub struct DirectorSettings {
 
 /// A view of the director for metrics and `/debug/state`; clones share it.
 ///
-/// Loading takes as long as the verifier does, so whoever looks never waits for the one who works:
-/// the status has a lock of its own, and counters that cannot be read now are those read last.
+/// Loading takes as long as the verifier does, so whoever looks never waits for the one who works: the status has a
+/// lock of its own, and counters that cannot be read now are those read last.
 #[derive(Clone, Default)]
 pub struct DirectorView {
     work: Arc<Mutex<Work>>,

@@ -1,56 +1,23 @@
 //! What a small world assembles to.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::collections::BTreeSet;
 
-use landfall_wire::Mac;
 use landfall_bpf_lb::desired::{
     BackendState, Endpoint as Target, Frontend, Hop, Placement, Protocol,
 };
 
 use super::*;
-use crate::link::{Link, LinkTable, NeighbourTable};
+use crate::link::NeighbourTable;
 use crate::model::*;
-use crate::names::{NodeName, ServiceKey};
+use crate::names::NodeName;
 use crate::policy::{Announcement, Announcements};
-
-fn ip(text: &str) -> IpAddr {
-    text.parse().unwrap()
-}
-
-fn key() -> ServiceKey {
-    ServiceKey {
-        namespace: "shop".into(),
-        name: "web".into(),
-    }
-}
+use crate::testing::*;
 
 fn endpoint(address: &str, node: &str, readiness: Readiness) -> Endpoint {
     Endpoint {
         address: ip(address),
         node: Some(NodeName::new(node)),
         readiness,
-    }
-}
-
-fn links() -> LinkTable {
-    let eth0 = Link {
-        index: 2,
-        name: "eth0".into(),
-        mac: Some(Mac([2, 0, 0, 0, 0, 1])),
-        up: true,
-        carrier: true,
-        loopback: false,
-        noarp: false,
-        master: None,
-        kind: None,
-        addresses: vec![
-            "192.0.2.1/24".parse().unwrap(),
-            "2001:db8::1/64".parse().unwrap(),
-        ],
-    };
-    LinkTable {
-        links: [(2, eth0)].into(),
     }
 }
 
@@ -76,18 +43,12 @@ fn world() -> (World, Announcements) {
         protocol,
     };
     let service = Service {
-        uid: "u".into(),
-        labels: BTreeMap::new(),
-        external_ips: BTreeSet::new(),
-        local: false,
         client_ip_affinity: true,
-        source_ranges: false,
         ports: vec![
             port("http", 80, Protocol::Tcp),
             port("dns", 53, Protocol::Udp),
         ],
-        generation: None,
-        conditions: vec![],
+        ..service()
     };
     world.services.insert(key(), service);
     let target = |name: &str, port, protocol| SlicePort {
@@ -133,7 +94,7 @@ fn world() -> (World, Announcements) {
 }
 
 fn assembled(world: &World, plan: &Announcements, neighbours: &NeighbourTable) -> Assembled {
-    assemble(world, plan, &NodeName::new("n1"), &links(), neighbours)
+    assemble(world, plan, &NodeName::new("n1"), &links(true), neighbours)
 }
 
 fn frontend(address: &str, port: u16, protocol: Protocol) -> Frontend {
@@ -199,7 +160,7 @@ fn an_endpoint_on_a_node_off_the_segment_is_left_out_and_counted() {
 #[test]
 fn other_nodes_on_the_segment_are_tracked_and_resolved_ones_become_hops() {
     let (world, plan) = world();
-    let mac = Mac([2, 0, 0, 0, 0, 2]);
+    let mac = mac(2);
     let neighbours = NeighbourTable::from([
         (ip("192.0.2.2"), (mac, 2)),
         (ip("2001:db8::2"), (mac, 7)),

@@ -1,8 +1,8 @@
 //! The cluster as plain values: what the watches saw, without anything the announcer does not use.
 //!
-//! Not a copy of the API's types: whatever an object may say, it has been read here into something
-//! that can be decided on (`convert`), so that nonsense is met in one place. The invariant: an
-//! object that cannot be read is not in the [`World`]; it never stops a watch.
+//! Not a copy of the API's types: whatever an object may say, it has been read here into something that can be decided
+//! on (`convert`), so that nonsense is met in one place. The invariant: an object that cannot be read is not in the
+//! [`World`]; it never stops a watch.
 
 mod change;
 mod convert;

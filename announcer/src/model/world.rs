@@ -68,7 +68,7 @@ pub struct Policy {
 }
 
 /// A Service.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Service {
     /// Object uid.
     pub uid: String,

@@ -11,8 +11,8 @@ use super::{Conflict, Report, View, put};
 use crate::model::Lbip;
 use crate::policy::Announcement;
 
-/// The status a write of the owner leaves behind: with `owner` (or none), answering on
-/// `interfaces`. Everything else stays as it was.
+/// The status a write of the owner leaves behind: with `owner` (or none), answering on `interfaces`. Everything else
+/// stays as it was.
 pub fn status_of(
     lbip: &Lbip,
     owner: Option<Owner>,

@@ -1,8 +1,8 @@
 //! What is written about announcing: conditions of addresses, Services and policies.
 //!
-//! Pure: it says what each object should read; whoever calls it writes only what differs. The
-//! invariant is one writer for every condition at a time: of an address or a Service the owner,
-//! of what nobody owns and of policies the *reporter*, the first by name of the live nodes.
+//! Pure: it says what each object should read; whoever calls it writes only what differs. The invariant is one writer
+//! for every condition at a time: of an address or a Service the owner, of what nobody owns and of policies the
+//! *reporter*, the first by name of the live nodes.
 
 mod address;
 mod policy;
@@ -28,7 +28,7 @@ use crate::policy::Announcements;
 pub struct View<'a> {
     /// The cluster.
     pub world: &'a World,
-    /// The plan.
+    /// What is announced, and why the rest is not.
     pub plan: &'a Announcements,
     /// This node.
     pub me: &'a NodeName,

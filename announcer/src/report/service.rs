@@ -1,8 +1,7 @@
 //! The condition `landfall.dev/Announced` of Services.
 //!
-//! A Service may have several addresses, and these several owners; the owner of the first address
-//! that has one speaks for all of them, from the records. A Service that holds none any more loses
-//! the condition.
+//! A Service may have several addresses, and these several owners; the owner of the first address that has one speaks
+//! for all of them, from the records. A Service that holds none any more loses the condition.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -1,27 +1,14 @@
 //! Who writes what.
 
-use std::time::Duration;
-
 use k8s_openapi::jiff::Timestamp;
 use landfall_crds::conditions::{ADDRESS_CONFLICT, ANNOUNCED, find};
 use landfall_crds::{LoadBalancerIPStatus, Owner};
 
 use super::*;
-use crate::election::{Candidate, SeenLease};
+use crate::election::Candidate;
 use crate::model::*;
-use crate::names::Version;
 use crate::policy::{Announcement, PolicyOutcome, Unannounced};
-
-fn ip(text: &str) -> IpAddr {
-    text.parse().unwrap()
-}
-
-fn key() -> ServiceKey {
-    ServiceKey {
-        namespace: "shop".into(),
-        name: "web".into(),
-    }
-}
+use crate::testing::*;
 
 struct Scene {
     world: World,
@@ -35,16 +22,9 @@ impl Scene {
         let mut world = World::default();
         let mut plan = Announcements::default();
         for address in [ip("192.0.2.10"), ip("2001:db8::10")] {
-            let lbip = Lbip {
-                address,
-                name: landfall_crds::ip_name(address),
-                uid: "r".into(),
-                version: Version::new("2"),
-                generation: Some(1),
-                holders: vec![(key(), "u".into())],
-                status: LoadBalancerIPStatus::default(),
-            };
-            world.lbips.insert(address, lbip);
+            world
+                .lbips
+                .insert(address, lbip(address, 2, LoadBalancerIPStatus::default()));
             let candidate = |name| Candidate {
                 node: NodeName::new(name),
                 weight: 0,
@@ -57,31 +37,9 @@ impl Scene {
             };
             plan.addresses.insert(address, address_plan);
         }
-        let service = Service {
-            uid: "u".into(),
-            labels: BTreeMap::new(),
-            external_ips: BTreeSet::new(),
-            local: false,
-            client_ip_affinity: false,
-            source_ranges: false,
-            ports: vec![],
-            generation: None,
-            conditions: vec![],
-        };
-        world.services.insert(key(), service);
+        world.services.insert(key(), service());
         for name in ["n1", "n2"] {
-            let lease = SeenLease {
-                session: Some(SessionId::new(format!("{name}-s"))),
-                version: Version::new("1"),
-                duration: Duration::from_secs(15),
-            };
-            let peer = Peer {
-                lease,
-                interfaces: vec![],
-                xdp: XdpState::Off,
-                leaving: false,
-            };
-            world.peers.insert(NodeName::new(name), peer);
+            world.peers.insert(NodeName::new(name), peer(name, 1, vec![]));
         }
         Self {
             world,
@@ -223,7 +181,7 @@ fn a_half_announced_service_is_not_announced() {
 fn a_conflict_names_the_foreign_host_and_says_when_it_is_over() {
     let mut scene = Scene::new();
     let conflict = Conflict {
-        mac: Mac([2, 0, 0, 0, 0, 0x09]),
+        mac: mac(0x09),
         interface: "eth0".into(),
         at_probe: true,
     };
@@ -333,7 +291,7 @@ fn two_candidates_that_see_a_conflict_differently_do_not_correct_each_other_for_
         let before = writes;
         for (node, interface) in [("n2", "ens3"), ("n1", "eth0")] {
             let conflict = Conflict {
-                mac: Mac([2, 0, 0, 0, 0, 0xc8]),
+                mac: mac(0xc8),
                 interface: interface.into(),
                 at_probe: true,
             };

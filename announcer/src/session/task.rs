@@ -183,8 +183,8 @@ impl Session {
         .await
     }
 
-    /// `before` with this session as its holder. It keeps the version that was read, so that the
-    /// API server refuses it if anybody wrote in between.
+    /// `before` with this session as its holder. It keeps the version that was read, so that the API server refuses it
+    /// if anybody wrote in between.
     fn lease(&self, before: Lease, session: &SessionId) -> Lease {
         let now = MicroTime(Timestamp::now());
         let spec = before.spec.unwrap_or_default();

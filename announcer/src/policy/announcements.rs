@@ -1,4 +1,4 @@
-//! The plan for every address.
+//! What is announced of every address, and by whom it may be.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -34,7 +34,7 @@ pub struct PolicyOutcome {
     pub nodes: usize,
 }
 
-/// The plan for one address.
+/// What is announced of one address.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Announcement {
     /// Services that hold it and exist.
@@ -51,7 +51,7 @@ pub struct Announcement {
     pub refusal: Option<Unannounced>,
 }
 
-/// Makes the plan of node `me`, whose usable interfaces are `own`.
+/// Plans the announcements as node `me` sees them, whose usable interfaces are `own`.
 pub fn plan(world: &World, me: &NodeName, own: &[Interface]) -> Announcements {
     let policies = compile(world);
     let mut plan = Announcements {
