@@ -12,6 +12,8 @@
 //!
 //! Invariant: a packet never meets a half-made change, and nothing is ever flushed.
 
+#![warn(missing_docs)]
+
 pub mod desired;
 pub mod diff;
 mod director;

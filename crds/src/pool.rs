@@ -164,7 +164,7 @@ pub struct Block {
 /// Whether the first and last address of a CIDR block are handed out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum FirstLastIPs {
-    /// They are.
+    /// They are handed out.
     #[default]
     Yes,
     /// They are kept, in blocks wider than two addresses.
@@ -222,13 +222,13 @@ pub struct PoolSummary {
     /// The first blocks, and how many more there are.
     #[schemars(length(max = 256))]
     pub blocks: String,
-    /// As [`FamilyCounts::total`].
+    /// Addresses the pool covers.
     #[schemars(length(max = 96))]
     pub total: String,
-    /// As [`FamilyCounts::assigned`].
+    /// Addresses that have a holder.
     #[schemars(length(max = 96))]
     pub assigned: String,
-    /// As [`FamilyCounts::available`].
+    /// Addresses that a new Service could be given.
     #[schemars(length(max = 96))]
     pub available: String,
 }

@@ -33,9 +33,7 @@ pub enum AdminError {
     /// The address cannot be bound.
     #[error("--admin-address {address}: {source}; choose a free port of this host")]
     Bind {
-        /// What was asked for.
         address: SocketAddr,
-        /// What the kernel said.
         source: std::io::Error,
     },
     /// The server stopped by itself.

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-/// Flags of every binary.
 #[derive(Clone, Debug, clap::Args)]
 pub struct CommonArgs {
     /// What to log: a level, or `tracing` directives such as `info,landfall_announcer=debug`
@@ -37,7 +36,6 @@ pub struct CommonArgs {
     pub admin_address: SocketAddr,
 }
 
-/// How to log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// One line a record, for people.

@@ -20,12 +20,7 @@ pub enum TelemetryError {
     #[error(
         "--log-level {level:?}: {source}; write a level (error, warn, info, debug, trace) or directives such as info,landfall_controller=debug"
     )]
-    Level {
-        /// What was given.
-        level: String,
-        /// What is wrong with it.
-        source: ParseError,
-    },
+    Level { level: String, source: ParseError },
     /// The process logs already.
     #[error("logging was started twice: {0}")]
     Twice(String),

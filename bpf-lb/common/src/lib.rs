@@ -7,6 +7,7 @@
 //! Invariant: a record has no padding and no `Option`; multi-byte fields that come from the wire
 //! are byte arrays in network order. Sizes are asserted at compile time.
 #![no_std]
+#![warn(missing_docs)]
 
 pub mod checksum;
 pub mod flow;

@@ -3,27 +3,33 @@
 //! Nobody's wall clock is trusted: a follower measures, by its own monotonic clock, how long the
 //! Lease has not changed; the leader measures from the sending of its last renewal that was
 //! accepted. A leader therefore stops before anybody can have taken over. The deciding part
-//! ([`Observer`]) is pure; [`lead`] carries it out.
+//! ([`Observer`]) is pure, and so are the [`record`] and the rule of its [duration](whole_seconds);
+//! [`lead`] carries out.
+
+mod duration;
+pub mod record;
 
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+pub use duration::{DurationError, whole_seconds};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{ObjectMeta, PostParams};
+use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::call::{Failure, within};
 use crate::class::Class;
+
+/// How long a call may take at the end.
+const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// Which Lease to hold, and how.
 #[derive(Clone, Debug)]
 pub struct LeaseSettings {
-    /// Namespace of the Lease.
     pub namespace: String,
-    /// Name of the Lease.
     pub name: String,
     /// Who we are; unique among the replicas and over restarts.
     pub identity: String,
@@ -58,13 +64,10 @@ impl Observer {
         let Some(lease) = lease else {
             return Step::Create;
         };
-        let spec = lease.spec.clone().unwrap_or_default();
-        let holder = spec.holder_identity.unwrap_or_default();
-        if holder == identity {
-            return Step::Renew;
-        }
-        if holder.is_empty() {
-            return Step::Take;
+        match record::holder(lease) {
+            None => return Step::Take,
+            Some(holder) if holder == identity => return Step::Renew,
+            Some(_) => {}
         }
         let version = lease.metadata.resource_version.clone().unwrap_or_default();
         let since = match &self.seen {
@@ -74,7 +77,8 @@ impl Observer {
                 now
             }
         };
-        let seconds = u64::try_from(spec.lease_duration_seconds.unwrap_or(15)).unwrap_or(15);
+        let seconds = lease.spec.as_ref().and_then(|s| s.lease_duration_seconds);
+        let seconds = seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(15);
         if now.duration_since(since) > Duration::from_secs(seconds) {
             Step::Take
         } else {
@@ -180,65 +184,50 @@ impl Candidate {
         }
     }
 
-    /// The Lease with us as its holder. It keeps the resource version that was read, so that the
-    /// API server refuses it if anybody wrote in between.
+    /// The Lease with us as its holder.
     fn record(&self, before: Option<Lease>) -> Lease {
-        let now = MicroTime(Timestamp::now());
-        let (metadata, spec) = before.map_or_else(
-            || {
-                (
-                    ObjectMeta {
-                        name: Some(self.settings.name.clone()),
-                        ..ObjectMeta::default()
-                    },
-                    LeaseSpec::default(),
-                )
-            },
-            |lease| (lease.metadata, lease.spec.unwrap_or_default()),
-        );
-        let ours = spec.holder_identity.as_deref() == Some(self.settings.identity.as_str());
-        let spec = LeaseSpec {
-            holder_identity: Some(self.settings.identity.clone()),
-            lease_duration_seconds: i32::try_from(self.settings.duration.as_secs()).ok(),
-            acquire_time: if ours {
-                spec.acquire_time
-            } else {
-                Some(now.clone())
-            },
-            renew_time: Some(now),
-            lease_transitions: Some(spec.lease_transitions.unwrap_or(0) + i32::from(!ours)),
-            ..LeaseSpec::default()
-        };
-        Lease {
-            metadata,
-            spec: Some(spec),
-        }
+        let LeaseSettings {
+            name,
+            identity,
+            duration,
+            ..
+        } = &self.settings;
+        record::held(before, name, identity, *duration, Timestamp::now())
     }
 
     async fn release(&mut self) {
-        let released = async {
-            let Some(mut lease) = self.api.get_opt(&self.settings.name).await? else {
-                return Ok(());
-            };
-            let Some(spec) = lease.spec.as_mut() else {
-                return Ok(());
-            };
-            if spec.holder_identity.as_deref() == Some(self.settings.identity.as_str()) {
-                spec.holder_identity = None;
-                self.api
-                    .replace(&self.settings.name, &PostParams::default(), &lease)
-                    .await?;
-            }
-            Ok::<(), kube::Error>(())
-        };
-        if let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(2), released).await {
-            tracing::warn!(lease = %self.settings.name, %error, "lease was not released");
+        let LeaseSettings { name, identity, .. } = &self.settings;
+        if let Err(error) = give_up(&self.api, name, identity, LAST_CALL).await {
+            tracing::warn!(lease = %name, %error, "lease was not released");
         }
     }
 }
 
+/// Empties the Lease if `identity` holds it, so that whoever comes next need not wait. Each of the
+/// two calls may take `patience`.
+///
+/// # Errors
+/// When a call fails, or somebody wrote in between; the Lease then runs out by itself.
+pub async fn give_up(
+    api: &Api<Lease>,
+    name: &str,
+    identity: &str,
+    patience: Duration,
+) -> Result<(), Failure> {
+    let lease = within(patience, api.get_opt(name)).await?;
+    if let Some(lease) = lease.filter(|lease| record::holder(lease) == Some(identity)) {
+        let (params, empty) = (PostParams::default(), record::emptied(lease));
+        within(patience, api.replace(name, &params, &empty)).await?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::coordination::v1::LeaseSpec;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+    use kube::api::ObjectMeta;
+
     use super::*;
 
     fn lease(holder: &str, version: &str) -> Lease {
