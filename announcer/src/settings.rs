@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use landfall_bpf_lb::AttachMode;
+use landfall_runtime::lease::{DurationError, whole_seconds};
 
 use crate::args::{Args, XdpMode};
 use crate::dataplane::director::DirectorSettings;
@@ -38,11 +39,8 @@ pub enum SettingsError {
     #[error("--node-name is empty; in a Pod take it from spec.nodeName")]
     NoNode,
     /// A duration others could not read off the Lease, or would not wait for.
-    #[error(
-        "--session-duration {0:?}: give whole seconds, from 3s to {max}s",
-        max = LONGEST_DURATION.as_secs()
-    )]
-    Duration(Duration),
+    #[error(transparent)]
+    Duration(#[from] DurationError),
     /// Too few attempts before the session is over.
     #[error(
         "--renew-interval {interval:?} is more than a third of --session-duration {duration:?}, \
@@ -64,12 +62,8 @@ impl TryFrom<&Args> for Settings {
         if args.node_name.is_empty() {
             return Err(SettingsError::NoNode);
         }
-        if duration.subsec_nanos() != 0
-            || duration < Duration::from_secs(3)
-            || duration > LONGEST_DURATION
-        {
-            return Err(SettingsError::Duration(duration));
-        }
+        let range = Duration::from_secs(3)..=LONGEST_DURATION;
+        let duration = whole_seconds("--session-duration", duration, range)?;
         if interval.is_zero() || interval * 3 > duration {
             return Err(SettingsError::Interval { interval, duration });
         }

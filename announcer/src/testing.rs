@@ -27,10 +27,7 @@ pub(crate) fn mac(last: u8) -> Mac {
 }
 
 pub(crate) fn key() -> ServiceKey {
-    ServiceKey {
-        namespace: "shop".into(),
-        name: "web".into(),
-    }
+    ServiceKey::new("shop", "web")
 }
 
 pub(crate) fn service() -> Service {

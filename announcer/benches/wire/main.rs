@@ -21,8 +21,8 @@ mod segment;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use landfall_wire::schedule::Pace;
 use landfall_announcer::responder::{Filter, Settings};
+use landfall_wire::schedule::Pace;
 
 use client::Run;
 use figures::Figures;

@@ -5,8 +5,8 @@ use std::hint::black_box;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use landfall_wire::{Decision, Interest, buffer, decide};
 use landfall_announcer::link::IfIndex;
+use landfall_wire::{Decision, Interest, buffer, decide};
 
 use crate::OWNED;
 use crate::figures::Figures;

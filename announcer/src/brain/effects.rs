@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use landfall_wire::Mac;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use landfall_crds::{L2AnnouncementPolicyStatus, LoadBalancerIPStatus};
+use landfall_wire::Mac;
 
 use crate::dataplane::DataPath;
 use crate::election::Now;
 use crate::link::IfIndex;
+use crate::model::Published;
 use crate::names::{NodeName, PolicyName, ServiceKey, SessionId, Version};
 
 /// Everything to be put in force, in this order.

@@ -1,5 +1,6 @@
 //! What the brain is told.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -18,8 +19,8 @@ pub enum Input {
     Applied(Object),
     /// An object is gone.
     Gone(Key),
-    /// A kind was listed: these are all there are.
-    Listed(Kind, Vec<Object>),
+    /// A kind was listed: of what is known these are all there are.
+    Listed(Kind, BTreeSet<Key>),
     /// The session's own news.
     Session(Event),
     /// Interfaces changed.

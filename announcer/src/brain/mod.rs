@@ -23,8 +23,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use landfall_wire::Mac;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use landfall_wire::Mac;
 
 pub use effects::{Effects, Job, Notice, ReportKey, Subject, Swap};
 pub use input::{Input, ProbeNews, SwapOutcome};
@@ -35,7 +35,7 @@ use crate::dataplane::{DataPath, assemble};
 use crate::election::{
     ClaimReason, Contest, Election, Event, Now, Owner, Probed, Record, Settings,
 };
-use crate::link::{IfIndex, LinkTable, NeighbourTable};
+use crate::link::{IfIndex, Link, LinkTable, NeighbourTable};
 use crate::model::{Interface, Key, Kind, Lbip, Object, Published, World, XdpState};
 use crate::names::{NodeName, ServiceKey, SessionId};
 use crate::policy::{Announcements, plan};
@@ -114,7 +114,7 @@ impl Brain {
         match input {
             Input::Applied(object) => self.apply(object, now),
             Input::Gone(key) => self.remove(&key, now),
-            Input::Listed(kind, objects) => self.list(kind, objects, now),
+            Input::Listed(kind, keys) => self.list(kind, &keys, now),
             Input::Session(event) => {
                 self.report_due = true;
                 self.election.observe(event, now);
@@ -177,7 +177,12 @@ impl Brain {
     /// Where endpoints run is a policy's business only where traffic must stay local.
     fn changed(&mut self, slice_of: Option<&ServiceKey>) {
         self.path_due = true;
-        let is_local = |key| self.world.services.get(key).is_some_and(|service| service.local);
+        let is_local = |key| {
+            self.world
+                .services
+                .get(key)
+                .is_some_and(|service| service.local)
+        };
         self.plan_due |= slice_of.is_none_or(is_local);
     }
 
@@ -196,13 +201,9 @@ impl Brain {
         }
     }
 
-    fn list(&mut self, kind: Kind, objects: Vec<Object>, now: Now) {
-        let listed = objects.iter().map(Object::key).collect();
-        for key in self.world.missing(kind, &listed) {
+    fn list(&mut self, kind: Kind, listed: &BTreeSet<Key>, now: Now) {
+        for key in self.world.missing(kind, listed) {
             self.remove(&key, now);
-        }
-        for object in objects {
-            self.apply(object, now);
         }
         self.plan_due |= self.listed.insert(kind);
     }
@@ -420,7 +421,9 @@ impl Brain {
     fn own_interfaces(&self) -> Vec<Interface> {
         let links = self.links.links.values();
         let available = links.filter(|link| !self.unavailable.contains_key(&link.index));
-        available.filter_map(|link| Interface::of(link).ok()).collect()
+        available
+            .filter_map(|link| Interface::of(link).ok())
+            .collect()
     }
 
     fn published(&self) -> Published {
@@ -444,10 +447,10 @@ impl Brain {
     }
 
     fn indexes(&self, address: IpAddr) -> BTreeSet<IfIndex> {
-        let Some(plan) = self.plan.addresses.get(&address) else {
+        let Some(announcement) = self.plan.addresses.get(&address) else {
             return BTreeSet::new();
         };
-        let named = |link: &&Link| plan.interfaces.contains(&link.name);
+        let named = |link: &&Link| announcement.interfaces.contains(&link.name);
         self.links
             .links
             .values()

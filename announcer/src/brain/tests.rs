@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
+use landfall_bpf_lb::desired::Protocol;
 use landfall_crds::conditions::{ANNOUNCED, find};
 use landfall_crds::{L2AnnouncementPolicySpec, LoadBalancerIPStatus};
+use landfall_runtime::class::Class;
 
 use super::*;
 use crate::election::{Event, Settings};
-use crate::model::{Interface, Node};
+use crate::model::{Interface, Node, Service, Slice, SlicePort};
 use crate::names::{NodeName, PolicyName, SessionId, Version};
 use crate::report::Conflict;
-use crate::testing::*;
+use crate::testing::{VIP, interface, key, lbip, links, mac, peer, policy, secs, service};
 
 fn wall() -> Time {
     Time(Timestamp::from_second(1_700_000_000).unwrap())
@@ -68,7 +70,11 @@ fn brain(others: &[&str]) -> Brain {
             brain.step(now, &wall()).jobs.is_empty(),
             "nothing before everything is listed"
         );
-        brain.take(Input::Listed(kind, objects), now);
+        let keys = objects.iter().map(Object::key).collect();
+        for object in objects {
+            brain.take(Input::Applied(object), now);
+        }
+        brain.take(Input::Listed(kind, keys), now);
     }
     brain
 }
@@ -110,7 +116,10 @@ fn owning(others: &[&str]) -> Brain {
         owner: Some(owner),
         ..LoadBalancerIPStatus::default()
     };
-    brain.take(Input::Applied(Object::Address(record(6, status))), secs(101));
+    brain.take(
+        Input::Applied(Object::Address(record(6, status))),
+        secs(101),
+    );
     brain
 }
 
@@ -258,7 +267,7 @@ fn leaving_waits_for_reports_that_may_yet_succeed_and_not_for_those_refused() {
 fn what_a_new_list_does_not_name_is_gone() {
     let mut brain = owning(&[]);
     brain.step(secs(101), &wall());
-    brain.take(Input::Listed(Kind::Address, vec![]), secs(102));
+    brain.take(Input::Listed(Kind::Address, BTreeSet::new()), secs(102));
     let effects = brain.step(secs(102), &wall());
     assert!(effects.owned.is_empty());
     assert!(brain.summary(secs(102)).owners.is_empty());
@@ -299,4 +308,32 @@ fn an_unreadable_object_is_told_of_once_by_the_reporter() {
     brain.take(input(), secs(102));
     brain.take(input(), secs(102));
     assert_eq!(brain.step(secs(102), &wall()).notices.len(), 1);
+}
+
+#[test]
+fn what_only_the_data_path_depends_on_plans_no_policy_anew() {
+    let mut brain = owning(&[]);
+    brain.step(secs(101), &wall());
+    assert!(!brain.plan_due && !brain.path_due);
+    brain.take(Input::Neighbours(Arc::default()), secs(102));
+    assert!(!brain.plan_due && brain.path_due);
+    let slice = |port| Slice {
+        ports: vec![SlicePort {
+            name: String::new(),
+            port,
+            protocol: Protocol::Tcp,
+        }],
+        endpoints: vec![],
+    };
+    let applied = |port| Input::Applied(Object::Slice(key(), "a".into(), slice(port)));
+    brain.take(applied(80), secs(102));
+    assert!(!brain.plan_due, "traffic goes to any node");
+    let local = Service {
+        local: true,
+        ..service()
+    };
+    brain.take(Input::Applied(Object::Service(key(), local)), secs(102));
+    brain.step(secs(102), &wall());
+    brain.take(applied(81), secs(103));
+    assert!(brain.plan_due, "it may have gone from the only node");
 }

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use landfall_crds::LoadBalancerIPStatus;
 
-use super::{Brain, record};
 use super::effects::{Effects, Job, Swap};
+use super::{Brain, record};
 use crate::election::{ClaimReason, Event, Now, Owner, Write};
 use crate::names::{NodeName, Version};
 use crate::report::status_of;

@@ -1,6 +1,5 @@
 //! Requests to the API server, a few at a time, each with a time limit; outcomes go back to the agent.
 
-use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +11,10 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use landfall_crds::{L2AnnouncementPolicy, LoadBalancerIP, LoadBalancerIPStatus};
 use landfall_runtime::apply;
+use landfall_runtime::call::{Failure, within};
 use landfall_runtime::class::Class;
 use landfall_runtime::events::{Events, Note};
+use landfall_runtime::lease::record;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
@@ -21,9 +22,9 @@ use tokio_util::task::TaskTracker;
 use super::FIELD_MANAGER;
 use crate::brain::{Input, Job, Notice, ReportKey, Subject, Swap, SwapOutcome};
 use crate::election::Event;
+use crate::model::published::LEASE_PREFIX;
 use crate::model::{self, Lbip, Object};
 use crate::names::{NodeName, SessionId, Version};
-use crate::model::published::LEASE_PREFIX;
 
 /// Requests under way at a time.
 const PARALLEL: usize = 16;
@@ -76,7 +77,7 @@ impl Writer {
                     let conditions: Vec<_> = condition.into_iter().collect();
                     let status = json!({"conditions": conditions});
                     let applied = apply::status(&api, &key.name, FIELD_MANAGER, &status);
-                    let outcome = within(applied).await.map(|service| {
+                    let outcome = within(PATIENCE, applied).await.map(|service| {
                         let (key, service) = model::service(&service);
                         Some(Object::Service(key, service))
                     });
@@ -85,7 +86,7 @@ impl Writer {
                 Job::Policy(name, status) => {
                     let api = Api::<L2AnnouncementPolicy>::all(writer.client.clone());
                     let applied = apply::status(&api, name.as_str(), FIELD_MANAGER, &*status);
-                    let outcome = within(applied).await.map(|policy| {
+                    let outcome = within(PATIENCE, applied).await.map(|policy| {
                         let (name, policy) = model::policy(&policy);
                         Some(Object::Policy(name, policy))
                     });
@@ -114,7 +115,7 @@ impl Writer {
                 let published = writer
                     .events
                     .publish(reference(subject), note, Timestamp::now());
-                if let Err(error) = within(published).await {
+                if let Err(error) = within(PATIENCE, published).await {
                     tracing::debug!(reason = notice.reason, %error, "Event was not written");
                 }
             }
@@ -134,7 +135,7 @@ impl Writer {
             field_manager: Some(FIELD_MANAGER.into()),
             ..PatchParams::default()
         };
-        let outcome = within(api.patch_status(&swap.name, &params, &patch)).await;
+        let outcome = within(PATIENCE, api.patch_status(&swap.name, &params, &patch)).await;
         let (address, name) = (swap.address, swap.name);
         if swap.report {
             let outcome = outcome.map(|ip| model::lbip(&ip).ok().map(Object::Address));
@@ -160,7 +161,7 @@ impl Writer {
     }
 
     async fn reread(&self, api: &Api<LoadBalancerIP>, name: &str, address: IpAddr) -> SwapOutcome {
-        match within(api.get_opt(name)).await {
+        match within(PATIENCE, api.get_opt(name)).await {
             Ok(Some(object)) => {
                 let lbip: Option<Lbip> = model::lbip(&object).ok();
                 SwapOutcome::Refused(lbip.map(Box::new))
@@ -178,7 +179,7 @@ impl Writer {
         let api = Api::<Lease>::namespaced(self.client.clone(), &self.namespace);
         let name = format!("{LEASE_PREFIX}{node}");
         let mut events = Vec::new();
-        match within(self.empty(&api, &name, &version)).await {
+        match within(PATIENCE, self.empty(&api, &name, &version)).await {
             Ok(Some(lease)) => {
                 if let Ok((node, peer)) = model::lease(&lease) {
                     events.push(Event::LeaseSeen(node, peer.lease));
@@ -197,16 +198,14 @@ impl Writer {
         name: &str,
         version: &Version,
     ) -> Result<Option<Lease>, kube::Error> {
-        let Some(mut lease) = api.get_opt(name).await? else {
+        let Some(lease) = api.get_opt(name).await? else {
             return Ok(None);
         };
         if lease.metadata.resource_version.as_deref() != Some(version.as_str()) {
             return Ok(Some(lease));
         }
-        if let Some(spec) = &mut lease.spec {
-            spec.holder_identity = None;
-        }
-        match api.replace(name, &PostParams::default(), &lease).await {
+        let emptied = record::emptied(lease);
+        match api.replace(name, &PostParams::default(), &emptied).await {
             Ok(lease) => {
                 tracing::info!(lease = name, "expired a silent session");
                 Ok(Some(lease))
@@ -219,7 +218,7 @@ impl Writer {
     async fn inquire(&self, node: NodeName, session: SessionId) -> Input {
         let api = Api::<Lease>::namespaced(self.client.clone(), &self.namespace);
         let mut events = Vec::new();
-        match within(api.get_opt(&format!("{LEASE_PREFIX}{node}"))).await {
+        match within(PATIENCE, api.get_opt(&format!("{LEASE_PREFIX}{node}"))).await {
             Ok(lease) => {
                 let seen = lease.and_then(|lease| model::lease(&lease).ok());
                 let seen = seen.map(|(_, peer)| peer.lease);
@@ -229,31 +228,6 @@ impl Writer {
         }
         events.push(Event::InquiryEnded(node));
         Input::Inquired(events)
-    }
-}
-
-/// Why a request has no answer.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error(transparent)]
-    Api(#[from] kube::Error),
-    #[error("no answer within {PATIENCE:?}")]
-    TimedOut,
-}
-
-impl Failure {
-    fn class(&self) -> Class {
-        match self {
-            Self::Api(error) => Class::of(error),
-            Self::TimedOut => Class::Transient,
-        }
-    }
-}
-
-async fn within<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Failure> {
-    match tokio::time::timeout(PATIENCE, request).await {
-        Ok(answer) => Ok(answer?),
-        Err(_) => Err(Failure::TimedOut),
     }
 }
 

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use landfall_wire::Mac;
 use landfall_bpf_lb::desired::{
     Backend, BackendState, Desired, Endpoint, Frontend, Hop, Placement, Vip,
 };
+use landfall_wire::Mac;
 
 use crate::link::{IfIndex, Link, LinkTable, NeighbourTable};
 use crate::model::{self, Readiness, Service, ServicePort, World};
@@ -50,7 +50,9 @@ pub fn assemble(
         .values()
         .filter(|link| plan.director.contains(&link.name))
         .collect();
-    let attach = segment.iter().filter_map(|link| Some((link.index, (link.name.clone(), link.mac?))));
+    let attach = segment
+        .iter()
+        .filter_map(|link| Some((link.index, (link.name.clone(), link.mac?))));
     out.path.attach = attach.collect();
     let nodes = nodes_on(world, &segment);
     for (address, address_plan) in plan.addresses.iter().filter(|(_, plan)| plan.xdp) {

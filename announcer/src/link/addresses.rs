@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::os::fd::AsFd as _;
 
-use landfall_wire::Reason;
 use landfall_bpf_lb::socket_filter::{FilterError, LeftOut, LeftOutCounts, SocketFilter};
+use landfall_wire::Reason;
 
 use super::{IfIndex, PacketSocket};
 

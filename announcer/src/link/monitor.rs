@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use landfall_wire::link::parse;
 use anyhow::Context as _;
 use futures::{StreamExt as _, TryStreamExt as _};
+use landfall_wire::link::parse;
 use netlink_packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};

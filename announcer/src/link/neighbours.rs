@@ -11,10 +11,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use landfall_wire::Mac;
-use landfall_wire::link::parse::{self, Cache, Key};
 use anyhow::Context as _;
 use futures::{StreamExt as _, TryStreamExt as _};
+use landfall_wire::Mac;
+use landfall_wire::link::parse::{self, Cache, Key};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::neighbour::{NeighbourFlags, NeighbourState};
 use rtnetlink::packet_core::NetlinkPayload;
@@ -24,8 +24,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::requests::{Requests, answered};
 use super::IfIndex;
+use super::requests::{Requests, answered};
 
 /// Where the tracked addresses are.
 pub type NeighbourTable = BTreeMap<IpAddr, (Mac, IfIndex)>;

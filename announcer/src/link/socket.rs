@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use landfall_wire::link::filter::{self, Op};
 use libc::{c_int, sockaddr_ll, socklen_t};
-use socket2::{Domain, SockFilter, SockAddr, SockAddrStorage, Socket, Type};
+use socket2::{Domain, SockAddr, SockAddrStorage, SockFilter, Socket, Type};
 
 use super::IfIndex;
 

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use landfall_crds::version::supersedes;
+
 use super::world::{Lbip, Namespace, Node, Peer, Policy, Service, Slice, World};
 use crate::names::{NodeName, PolicyName, ServiceKey};
 
@@ -109,10 +111,9 @@ impl World {
     pub fn apply(&mut self, object: Object) -> bool {
         match object {
             Object::Address(lbip) => {
-                let stale = self.lbips.get(&lbip.address).is_some_and(|known| {
-                    known.uid == lbip.uid && lbip.version.is_older_than(&known.version)
-                });
-                !stale && replace(&mut self.lbips, lbip.address, lbip)
+                let known = self.lbips.get(&lbip.address);
+                known.is_none_or(|known| supersedes(&lbip, known))
+                    && replace(&mut self.lbips, lbip.address, lbip)
             }
             Object::Policy(name, policy) => replace(&mut self.policies, name, policy),
             Object::Service(key, service) => replace(&mut self.services, key, service),
@@ -130,7 +131,7 @@ impl World {
             self.peers.insert(node, peer);
             return true;
         };
-        if peer.lease.version.is_older_than(&known.lease.version) {
+        if !supersedes(&peer, known) {
             return false;
         }
         let renewed_only = known.lease.session == peer.lease.session

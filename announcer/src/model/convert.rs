@@ -11,8 +11,8 @@ use kube::ResourceExt as _;
 use landfall_bpf_lb::desired::Protocol;
 use landfall_crds::{L2AnnouncementPolicy, LoadBalancerIP, parse_ip_name};
 
-use super::published;
 use super::InterfacePatterns;
+use super::published;
 use super::world::{
     Endpoint, Lbip, Namespace, Node, Peer, Policy, Readiness, Service, ServicePort, Slice,
     SlicePort,
@@ -61,10 +61,7 @@ pub fn lbip(object: &LoadBalancerIP) -> Result<Lbip, Unreadable> {
         .iter()
         .filter(|holder| holder.kind == "Service")
         .map(|holder| {
-            let key = ServiceKey {
-                namespace: holder.namespace.clone(),
-                name: holder.name.clone(),
-            };
+            let key = ServiceKey::new(&holder.namespace, &holder.name);
             (key, holder.uid.clone())
         })
         .collect();
@@ -239,10 +236,7 @@ pub fn lease(object: &Lease) -> Result<(NodeName, Peer), Unreadable> {
 }
 
 fn service_key(namespace: Option<String>, name: String) -> ServiceKey {
-    ServiceKey {
-        namespace: namespace.unwrap_or_default(),
-        name,
-    }
+    ServiceKey::new(namespace.unwrap_or_default(), name)
 }
 
 fn protocol(name: Option<&str>) -> Option<Protocol> {

@@ -27,14 +27,23 @@ pub struct InterfacePatterns {
 
 impl Default for InterfacePatterns {
     fn default() -> Self {
-        Self { every: true, compiled: Vec::new() }
+        Self {
+            every: true,
+            compiled: Vec::new(),
+        }
     }
 }
 
 /// Equal when they were made of equal patterns: that is all they know.
 impl PartialEq for InterfacePatterns {
     fn eq(&self, other: &Self) -> bool {
-        let texts = |patterns: &Self| patterns.compiled.iter().map(|pattern| pattern.as_str().to_owned()).collect::<Vec<_>>();
+        let texts = |patterns: &Self| {
+            patterns
+                .compiled
+                .iter()
+                .map(|pattern| pattern.as_str().to_owned())
+                .collect::<Vec<_>>()
+        };
         self.every == other.every && texts(self) == texts(other)
     }
 }
@@ -43,7 +52,10 @@ impl InterfacePatterns {
     /// Reads the patterns. Those that do not compile are left out and named.
     #[must_use]
     pub fn compile(patterns: &[String]) -> (Self, Vec<PatternError>) {
-        let mut read = Self { every: patterns.is_empty(), compiled: Vec::new() };
+        let mut read = Self {
+            every: patterns.is_empty(),
+            compiled: Vec::new(),
+        };
         let mut errors = Vec::new();
         for (index, pattern) in patterns.iter().enumerate() {
             // The bare pattern first: the group around it could close what is left open in it.
@@ -66,7 +78,9 @@ impl InterfacePatterns {
         if self.every {
             return !interface.container;
         }
-        self.compiled.iter().any(|pattern| pattern.is_match(&interface.name))
+        self.compiled
+            .iter()
+            .any(|pattern| pattern.is_match(&interface.name))
     }
 }
 
@@ -118,7 +132,11 @@ mod tests {
             Some("bridge"),
             Some("macvlan"),
         ] {
-            assert_eq!(admitted(&[], &link("net0", kind, &[])), Ok(true), "{kind:?}");
+            assert_eq!(
+                admitted(&[], &link("net0", kind, &[])),
+                Ok(true),
+                "{kind:?}"
+            );
             assert_eq!(
                 admitted(&[], &link("net0", kind, &["192.0.2.1/24"])),
                 Ok(true),
@@ -236,11 +254,10 @@ mod tests {
             Ok(true)
         );
         assert_eq!(
-            admitted(&[], &link(
-                "eth0",
-                Some("veth"),
-                &["fe80::1/64", "2001:db8::11/64"]
-            )),
+            admitted(
+                &[],
+                &link("eth0", Some("veth"), &["fe80::1/64", "2001:db8::11/64"])
+            ),
             Ok(true)
         );
     }
@@ -266,7 +283,9 @@ mod tests {
             InterfacePatterns::compile(&patterns)
         };
         let (patterns, errors) = compiled(&["eth0", "eth["]);
-        let [error] = &errors[..] else { panic!("{errors:?}") };
+        let [error] = &errors[..] else {
+            panic!("{errors:?}")
+        };
         assert_eq!((error.index, error.pattern.as_str()), (1, "eth["));
         assert_eq!(
             error.to_string(),
@@ -275,7 +294,14 @@ mod tests {
         let eth0 = Interface::of(&link("eth0", None, &[])).unwrap();
         assert!(patterns.admits(&eth0));
         let (patterns, errors) = compiled(&["a)|(b"]);
-        assert_eq!(errors.len(), 1, "unbalanced parentheses must not balance with the anchor's");
-        assert!(!patterns.admits(&eth0), "it asked for something, and not for everything");
+        assert_eq!(
+            errors.len(),
+            1,
+            "unbalanced parentheses must not balance with the anchor's"
+        );
+        assert!(
+            !patterns.admits(&eth0),
+            "it asked for something, and not for everything"
+        );
     }
 }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use landfall_bpf_lb::desired::Protocol;
 use landfall_crds::selector::Labels;
+use landfall_crds::version::Stamped;
 use landfall_crds::{L2AnnouncementPolicySpec, L2AnnouncementPolicyStatus, LoadBalancerIPStatus};
 
 use super::{Interface, InterfacePatterns, PatternError, XdpState};
@@ -174,4 +175,25 @@ pub struct Peer {
     pub xdp: XdpState,
     /// It is about to stop.
     pub leaving: bool,
+}
+
+impl Stamped for Lbip {
+    fn uid(&self) -> &str {
+        &self.uid
+    }
+
+    fn version(&self) -> &str {
+        self.version.as_str()
+    }
+}
+
+/// A session Lease is told by its name alone: one made anew goes on counting versions.
+impl Stamped for Peer {
+    fn uid(&self) -> &str {
+        ""
+    }
+
+    fn version(&self) -> &str {
+        self.lease.version.as_str()
+    }
 }

@@ -74,10 +74,7 @@ pub fn plan(world: &World, me: &NodeName, own: &[Interface]) -> Announcements {
             plan.publish.push(interface.clone());
         }
         // Delivery happens where the backends run, which need not be where the policy announces.
-        if policies
-            .iter()
-            .any(|p| p.is_xdp() && p.admits(interface))
-        {
+        if policies.iter().any(|p| p.is_xdp() && p.admits(interface)) {
             plan.director.insert(interface.name.clone());
         }
     }
@@ -138,10 +135,7 @@ fn plan_address(
         .iter()
         .filter(|policy| policy.nodes.contains_key(me));
     plan.interfaces = mine
-        .flat_map(|policy| {
-            own.iter()
-                .filter(|interface| policy.admits(interface))
-        })
+        .flat_map(|policy| own.iter().filter(|interface| policy.admits(interface)))
         .map(|interface| interface.name.clone())
         .collect();
     plan

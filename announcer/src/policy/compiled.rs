@@ -73,7 +73,11 @@ impl<'a> CompiledPolicy<'a> {
             name,
             spec: &policy.spec,
             interfaces: &policy.interfaces,
-            defects: policy.pattern_errors.iter().map(ToString::to_string).collect(),
+            defects: policy
+                .pattern_errors
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             nodes: BTreeMap::new(),
             period: None,
             impeded: BTreeMap::new(),
@@ -121,12 +125,9 @@ impl<'a> CompiledPolicy<'a> {
     }
 
     fn read_period(&mut self) {
-        match duration(&self.spec.periodic_announcement) {
-            Some(period) => self.period = (!period.is_zero()).then_some(period),
-            None => self.defects.push(format!(
-                "periodicAnnouncement {:?} is no duration, and nothing is repeated; write it like 30s",
-                self.spec.periodic_announcement
-            )),
+        match self.spec.period() {
+            Ok(period) => self.period = period,
+            Err(error) => self.defects.push(error.to_string()),
         }
     }
 
@@ -169,7 +170,8 @@ impl<'a> CompiledPolicy<'a> {
     }
 
     fn weight(&self, node: &Node) -> i64 {
-        let fits = |p: &&landfall_crds::PreferredNode| selected(Some(&p.node_selector), &node.labels);
+        let fits =
+            |p: &&landfall_crds::PreferredNode| selected(Some(&p.node_selector), &node.labels);
         self.spec
             .preferred_nodes
             .iter()
@@ -207,44 +209,4 @@ impl<'a> CompiledPolicy<'a> {
 
 fn selected(selector: Option<&LabelSelector>, labels: &Labels) -> bool {
     selector::matches(selector, labels).unwrap_or(false)
-}
-
-/// Reads what the API calls a duration: `1h30m`, `1.5s`, `0s`.
-fn duration(text: &str) -> Option<Duration> {
-    let mut rest = text;
-    let mut total = Duration::ZERO;
-    while !rest.is_empty() {
-        let unit_at = rest.find(|c: char| c.is_ascii_alphabetic())?;
-        let (number, tail) = rest.split_at(unit_at);
-        let unit_end = tail
-            .find(|c: char| !c.is_ascii_alphabetic())
-            .unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at(unit_end);
-        let seconds = match unit {
-            "ms" => 0.001,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return None,
-        } * number.parse::<f64>().ok()?;
-        total = total.checked_add(Duration::try_from_secs_f64(seconds).ok()?)?;
-        rest = tail;
-    }
-    (!text.is_empty()).then_some(total)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_read_as_the_api_writes_them() {
-        assert_eq!(duration("1h30m"), Some(Duration::from_secs(5400)));
-        assert_eq!(duration("1.5s"), Some(Duration::from_millis(1500)));
-        assert_eq!(duration("250ms"), Some(Duration::from_millis(250)));
-        assert_eq!(duration("0s"), Some(Duration::ZERO));
-        for nonsense in ["", "5", "s", "-1s", "1d", "1e400s", "ä"] {
-            assert_eq!(duration(nonsense), None, "{nonsense}");
-        }
-    }
 }

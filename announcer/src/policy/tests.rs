@@ -1,7 +1,6 @@
 //! What a policy makes of a small world.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use landfall_crds::L2AnnouncementPolicySpec;
 use serde_json::json;
@@ -9,7 +8,7 @@ use serde_json::json;
 use super::*;
 use crate::model::*;
 use crate::names::{NodeName, PolicyName};
-use crate::testing::*;
+use crate::testing::{VIP, interface, key, lbip, peer, policy, service};
 
 fn policy_named(world: &mut World, name: &str, spec: serde_json::Value) {
     let spec: L2AnnouncementPolicySpec = serde_json::from_value(spec).unwrap();

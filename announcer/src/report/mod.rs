@@ -13,9 +13,9 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use landfall_wire::Mac;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use landfall_crds::{L2AnnouncementPolicyStatus, LoadBalancerIPStatus};
+use landfall_wire::Mac;
 
 pub use address::status_of;
 

@@ -8,7 +8,7 @@ use super::*;
 use crate::election::Candidate;
 use crate::model::*;
 use crate::policy::{Announcement, PolicyOutcome, Unannounced};
-use crate::testing::*;
+use crate::testing::{ip, key, lbip, mac, peer, policy, service};
 
 struct Scene {
     world: World,
@@ -39,7 +39,9 @@ impl Scene {
         }
         world.services.insert(key(), service());
         for name in ["n1", "n2"] {
-            world.peers.insert(NodeName::new(name), peer(name, 1, vec![]));
+            world
+                .peers
+                .insert(NodeName::new(name), peer(name, 1, vec![]));
         }
         Self {
             world,
@@ -256,10 +258,8 @@ fn a_defect_of_a_policy_is_reported_once_by_the_reporter() {
     let mut scene = Scene::new();
     let name = PolicyName::new("half");
     let policy = Policy {
-        uid: "p".into(),
         generation: Some(3),
-        spec: landfall_crds::L2AnnouncementPolicySpec::default(),
-        status: L2AnnouncementPolicyStatus::default(),
+        ..policy(landfall_crds::L2AnnouncementPolicySpec::default())
     };
     scene.world.policies.insert(name.clone(), policy);
     let outcome = PolicyOutcome {

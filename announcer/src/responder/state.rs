@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use landfall_wire::Mac;
 use landfall_wire::Interest;
+use landfall_wire::Mac;
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, watch};
 

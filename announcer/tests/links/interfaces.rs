@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use landfall_wire::link::Refusal;
 use landfall_announcer::model::Interface;
+use landfall_wire::link::Refusal;
 
 use super::*;
 use crate::segment::beside_xdp;

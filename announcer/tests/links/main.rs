@@ -23,10 +23,10 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use landfall_wire::Mac;
-use landfall_wire::Reason;
 use landfall_announcer::link::IfIndex;
 use landfall_announcer::responder::{Filter, ProbeOutcome, Settings};
+use landfall_wire::Mac;
+use landfall_wire::Reason;
 use segment::{Node, eventually, mac, on_a_segment, said_once, text};
 
 const V4: &str = "192.0.2.100";
@@ -73,7 +73,6 @@ fn unsolicited_advertisement(source: Mac) -> Vec<u8> {
         unreachable!()
     };
     let mut out = landfall_wire::buffer();
-    let length =
-        landfall_wire::announce::Unasked::Advertisement(target).emit(source, &mut out);
+    let length = landfall_wire::announce::Unasked::Advertisement(target).emit(source, &mut out);
     out[..length].to_vec()
 }

@@ -14,10 +14,10 @@ use std::process::Output;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use landfall_wire::Mac;
-use landfall_wire::schedule::Pace;
 use landfall_announcer::link::{self, IfIndex};
 use landfall_announcer::responder::{Rate, Settings};
+use landfall_wire::Mac;
+use landfall_wire::schedule::Pace;
 
 #[allow(unused_imports, reason = "each test binary uses the part it needs")]
 pub(crate) use self::{
