@@ -4,22 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use landfall_bpf_lb::desired::{
-    Backend, BackendState, Desired, Endpoint, Frontend, Hop, Placement, Vip,
+    Backend, BackendState, Desired, Endpoint, Frontend, Hop, Interface, Placement, Vip,
 };
-use landfall_wire::Mac;
 
 use crate::link::{IfIndex, Link, LinkTable, NeighbourTable};
 use crate::model::{self, Readiness, Service, ServicePort, World};
 use crate::names::{NodeName, ServiceKey};
 use crate::policy::{Announcement, Announcements};
 
-/// What the director shall do, and where.
+/// What the director shall do, and whose neighbours must be known for it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DataPath {
-    /// Frontends, backends, hops.
+    /// Interfaces, frontends, backends, hops.
     pub desired: Desired,
-    /// Interfaces to attach to: name, and Ethernet address, so that another one is a change.
-    pub attach: BTreeMap<IfIndex, (String, Mac)>,
     /// Neighbours to keep resolved.
     pub track: BTreeSet<(IpAddr, IfIndex)>,
 }
@@ -50,10 +47,10 @@ pub fn assemble(
         .values()
         .filter(|link| plan.director.contains(&link.name))
         .collect();
-    let attach = segment
+    out.path.desired.interfaces = segment
         .iter()
-        .filter_map(|link| Some((link.index, (link.name.clone(), link.mac?))));
-    out.path.attach = attach.collect();
+        .filter_map(|link| Some((link.index, interface(link)?)))
+        .collect();
     let nodes = nodes_on(world, &segment);
     for (address, address_plan) in plan.addresses.iter().filter(|(_, plan)| plan.xdp) {
         add_frontends(&mut out, world, *address, address_plan, me, &nodes);
@@ -80,6 +77,13 @@ pub fn assemble(
         }
     }
     out
+}
+
+/// The interface as the director attaches to it; without an Ethernet address it cannot.
+fn interface(link: &Link) -> Option<Interface> {
+    let name = link.name.clone();
+    let mac = link.mac?.0;
+    Some(Interface { name, mac })
 }
 
 /// The addresses of every node that lie on a segment of one of these links, and behind which.

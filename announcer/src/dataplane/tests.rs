@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use landfall_bpf_lb::desired::{
-    BackendState, Endpoint as Target, Frontend, Hop, Placement, Protocol,
+    BackendState, Endpoint as Target, Frontend, Hop, Interface, Placement, Protocol,
 };
 
 use super::*;
@@ -179,6 +179,17 @@ fn other_nodes_on_the_segment_are_tracked_and_resolved_ones_become_hops() {
 }
 
 #[test]
+fn the_interfaces_of_the_plan_get_the_programs() {
+    let (world, plan) = world();
+    let out = assembled(&world, &plan, &NeighbourTable::new());
+    let eth0 = Interface {
+        name: "eth0".into(),
+        mac: [2, 0, 0, 0, 0, 1],
+    };
+    assert_eq!(out.path.desired.interfaces, [(2, eth0)].into());
+}
+
+#[test]
 fn a_service_without_endpoints_keeps_its_frontend_without_backends() {
     let (mut world, plan) = world();
     world.slices.clear();
@@ -207,12 +218,12 @@ fn source_ranges_and_kernel_policies_are_left_to_the_kernel() {
     );
     world.services.get_mut(&key()).unwrap().source_ranges = true;
     let mut out = assembled(&world, &plan, &NeighbourTable::new());
+    let interfaces = std::mem::take(&mut out.path.desired.interfaces);
     assert_eq!(
-        out.path.attach.len(),
+        interfaces.len(),
         1,
         "a policy wants the director there all the same"
     );
-    out.path.attach.clear();
     assert_eq!(out, Assembled::default());
 }
 

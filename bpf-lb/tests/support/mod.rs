@@ -11,7 +11,8 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
-use landfall_bpf_lb::{AttachMode, Director, Settings};
+use landfall_bpf_lb::desired::{Desired, Interface};
+use landfall_bpf_lb::{Applied, AttachError, Director, Settings};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
@@ -66,11 +67,32 @@ impl Node {
     #[must_use]
     pub(crate) fn director(&self) -> Director {
         let mut director = Director::load(&self.settings).expect("the director loads");
-        director
-            .attach(self.ifindex, "seg0", AttachMode::Auto)
-            .expect("it attaches");
+        let applied = director
+            .apply(&on(&[self.ifindex]))
+            .expect("the maps are written");
+        assert!(applied.problems.is_empty(), "{:?}", applied.problems);
         director
     }
+}
+
+/// A wanted state of these interfaces, all with our MAC address, and nothing else.
+#[must_use]
+pub(crate) fn on(interfaces: &[u32]) -> Desired {
+    let interface = |ifindex: &u32| {
+        let name = nix::net::if_::if_indextoname(*ifindex).expect("the interface exists");
+        let name = name.into_string().expect("a plain name");
+        (*ifindex, Interface { name, mac: OWN })
+    };
+    Desired {
+        interfaces: interfaces.iter().map(interface).collect(),
+        ..Desired::default()
+    }
+}
+
+/// The one error of an [`Applied`].
+pub(crate) fn problem(applied: Applied) -> AttachError {
+    let [error] = <[AttachError; 1]>::try_from(applied.problems).expect("one problem");
+    error
 }
 
 /// Small maps below a bpffs that only this thread sees.
