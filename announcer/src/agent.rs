@@ -41,21 +41,15 @@ const FAREWELL: Duration = Duration::from_secs(10);
 
 /// What the agent works with.
 pub struct Parts {
-    /// This process's clock.
     pub clock: Clock,
     /// Answers on the wire.
     pub responder: Responder,
-    /// Interfaces.
     pub links: watch::Receiver<Arc<LinkTable>>,
-    /// Neighbours.
     pub neighbours: Neighbours,
-    /// The director's state.
     pub director: watch::Receiver<XdpState>,
     /// Requests to the API server.
     pub writer: Writer,
-    /// To the session.
     pub published: watch::Sender<Option<Published>>,
-    /// To the director.
     pub data_path: watch::Sender<Option<Arc<DataPath>>>,
     /// For metrics and `/debug/state`.
     pub summary: Arc<Mutex<Summary>>,

@@ -17,11 +17,8 @@ use crate::responder::Responder;
 /// The parts that are read.
 #[derive(Clone)]
 pub struct Sources {
-    /// The agent's state.
     pub summary: Arc<Mutex<Summary>>,
-    /// The responder's counters.
     pub responder: Responder,
-    /// The director's counters.
     pub director: DirectorView,
     /// Troubles of the watches.
     pub watch_errors: WatchErrors,
@@ -34,6 +31,7 @@ impl std::fmt::Debug for Sources {
 }
 
 /// A registry that shows them.
+#[must_use]
 pub fn registry(sources: Sources) -> Registry {
     let mut registry = Registry::with_prefix("landfall");
     registry.register_collector(Box::new(sources));

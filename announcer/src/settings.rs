@@ -16,26 +16,21 @@ use crate::session::SessionSettings;
 /// Everything the announcer goes by.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// This node.
     pub node: NodeName,
     /// The name Events are reported by.
     pub pod: String,
     /// Where the admin port is.
     pub admin_address: SocketAddr,
-    /// The session.
     pub session: SessionSettings,
-    /// The election.
     pub election: election::Settings,
     /// Answering: how fast, how patient.
     pub responder: responder::Settings,
-    /// The director.
     pub director: DirectorSettings,
 }
 
 /// Why flags make no sense together.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
-    /// No node.
     #[error("--node-name is empty; in a Pod take it from spec.nodeName")]
     NoNode,
     /// A duration others could not read off the Lease, or would not wait for.
@@ -47,7 +42,6 @@ pub enum SettingsError {
          or nothing: one lost request would end the session"
     )]
     Interval {
-        /// What was given.
         interval: Duration,
         /// What it must fit into.
         duration: Duration,

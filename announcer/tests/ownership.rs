@@ -60,7 +60,7 @@ async fn await_event(cluster: &Cluster, says: &str) {
     let events = Api::<Event>::namespaced(cluster.client.clone(), "shop");
     cluster
         .await_some(&format!("an Event that says {says:?}"), async || {
-            let events = events.list(&ListParams::default()).await.unwrap();
+            let events = events.list(&ListParams::default()).await.ok()?;
             let mut notes = events.items.iter().filter_map(|e| e.note.as_ref());
             notes.any(|note| note.contains(says)).then_some(())
         })

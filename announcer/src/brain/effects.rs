@@ -17,7 +17,6 @@ use crate::names::{NodeName, PolicyName, ServiceKey, SessionId, Version};
 /// Everything to be put in force, in this order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Effects {
-    /// The responder's table.
     pub owned: BTreeMap<IpAddr, BTreeSet<IfIndex>>,
     /// What of it is announced again and again, and how often.
     pub periods: BTreeMap<IpAddr, Duration>,
@@ -31,9 +30,7 @@ pub struct Effects {
     pub data_path: Option<DataPath>,
     /// Probes to make, and on which interfaces.
     pub probes: Vec<(IpAddr, BTreeSet<IfIndex>)>,
-    /// Requests to send.
     pub jobs: Vec<Job>,
-    /// Events to write.
     pub notices: Vec<Notice>,
     /// When to think again.
     pub wake_at: Option<Now>,
@@ -59,9 +56,7 @@ pub enum Job {
 /// A compare-and-swap.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Swap {
-    /// The address.
     pub address: IpAddr,
-    /// Its object.
     pub name: String,
     /// Only if it still is at this version.
     pub version: Version,
@@ -74,18 +69,14 @@ pub struct Swap {
 /// What a report is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ReportKey {
-    /// An address.
     Address(IpAddr),
-    /// A Service.
     Service(ServiceKey),
-    /// A policy.
     Policy(PolicyName),
 }
 
 /// An Event to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// About what.
     pub subjects: Vec<Subject>,
     /// `Warning` instead of `Normal`.
     pub warning: bool,

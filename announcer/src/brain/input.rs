@@ -23,9 +23,7 @@ pub enum Input {
     Listed(Kind, BTreeSet<Key>),
     /// The session's own news.
     Session(Event),
-    /// Interfaces changed.
     Links(Arc<LinkTable>),
-    /// Neighbours changed.
     Neighbours(Arc<NeighbourTable>),
     /// The director's state changed.
     Director(XdpState),
@@ -35,7 +33,6 @@ pub enum Input {
     Inquired(Vec<Event>),
     /// A report was written, or not.
     Reported(ReportKey, Result<Option<Object>, Class>),
-    /// A probe ended.
     Probed(IpAddr, ProbeNews),
     /// A foreign host claims an address this node owns.
     Conflict(IpAddr, Conflict),

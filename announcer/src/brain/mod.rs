@@ -81,6 +81,7 @@ pub struct Brain {
 
 impl Brain {
     /// A node that knows nothing yet.
+    #[must_use]
     pub fn new(me: NodeName, settings: Settings) -> Self {
         Self {
             election: Election::new(me.clone(), settings),

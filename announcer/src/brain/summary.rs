@@ -12,7 +12,6 @@ use crate::report::Conflict;
 /// A look inside, for `/debug/state` and metrics.
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct Summary {
-    /// This node's session.
     pub session: Option<SessionId>,
     /// Seconds until this node stops answering unless it renews.
     pub session_remaining_seconds: f64,
@@ -32,7 +31,6 @@ pub struct Summary {
     pub frontends: usize,
     /// Backends of all frontends.
     pub backends: usize,
-    /// Next hops known.
     pub hops: usize,
     /// Endpoints on no node of this segment.
     pub unplaced: usize,
@@ -44,6 +42,7 @@ pub struct Summary {
 
 impl Brain {
     /// A look inside.
+    #[must_use]
     pub fn summary(&self, now: Now) -> Summary {
         let data_path = self.data_path.as_ref();
         let owner = |lbip: &Lbip| lbip.status.owner.as_ref().map(|owner| owner.node.clone());

@@ -45,6 +45,7 @@ pub struct Writer {
 
 impl Writer {
     /// A writer whose session Leases live in `namespace`, and whose Events come from `pod`.
+    #[must_use]
     pub fn new(
         client: Client,
         namespace: String,

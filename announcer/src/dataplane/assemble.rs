@@ -31,6 +31,7 @@ pub struct Assembled {
 }
 
 /// Assembles the data path of node `me`.
+#[must_use]
 pub fn assemble(
     world: &World,
     plan: &Announcements,

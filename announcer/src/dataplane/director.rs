@@ -63,6 +63,7 @@ pub struct DirectorStatus {
 
 impl DirectorView {
     /// How it is doing.
+    #[must_use]
     pub fn status(&self) -> DirectorStatus {
         self.status.lock().clone()
     }

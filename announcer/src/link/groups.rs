@@ -135,7 +135,6 @@ impl Groups {
         }
     }
 
-    /// Groups joined.
     #[must_use]
     pub fn len(&self) -> usize {
         self.joined.len()

@@ -11,19 +11,12 @@ use crate::names::{NodeName, PolicyName, ServiceKey};
 /// The kinds that are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// LoadBalancerIP.
     Address,
-    /// L2AnnouncementPolicy.
     Policy,
-    /// Service.
     Service,
-    /// EndpointSlice.
     Slice,
-    /// Node.
     Node,
-    /// Namespace.
     Namespace,
-    /// Session Leases.
     Session,
 }
 
@@ -40,6 +33,7 @@ impl Kind {
     ];
 
     /// The API's own word, as in logs and metric labels.
+    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Address => "LoadBalancerIP",
@@ -56,43 +50,30 @@ impl Kind {
 /// The key of an object of any kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
-    /// A LoadBalancerIP.
     Address(IpAddr),
-    /// An L2AnnouncementPolicy.
     Policy(PolicyName),
-    /// A Service.
     Service(ServiceKey),
     /// An EndpointSlice, by the Service it belongs to.
     Slice(ServiceKey, String),
-    /// A Node.
     Node(NodeName),
-    /// A namespace.
     Namespace(String),
-    /// A session.
     Session(NodeName),
 }
 
 /// An object as it now is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Object {
-    /// A LoadBalancerIP.
     Address(Lbip),
-    /// An L2AnnouncementPolicy.
     Policy(PolicyName, Policy),
-    /// A Service.
     Service(ServiceKey, Service),
-    /// An EndpointSlice.
     Slice(ServiceKey, String, Slice),
-    /// A Node.
     Node(NodeName, Node),
-    /// A namespace.
     Namespace(String, Namespace),
-    /// A session.
     Session(NodeName, Peer),
 }
 
 impl Object {
-    /// Its key.
+    #[must_use]
     pub fn key(&self) -> Key {
         match self {
             Self::Address(lbip) => Key::Address(lbip.address),

@@ -26,7 +26,6 @@ pub enum Unreadable {
     /// The name of a LoadBalancerIP and its address are not one.
     #[error("metadata.name {name:?} is not the name of spec.address {address:?}")]
     Address {
-        /// Object name.
         name: String,
         /// What spec.address says.
         address: String,
@@ -77,6 +76,7 @@ pub fn lbip(object: &LoadBalancerIP) -> Result<Lbip, Unreadable> {
 }
 
 /// Reads an L2AnnouncementPolicy.
+#[must_use]
 pub fn policy(object: &L2AnnouncementPolicy) -> (PolicyName, Policy) {
     let (interfaces, pattern_errors) = InterfacePatterns::compile(&object.spec.interfaces);
     let policy = Policy {
@@ -91,6 +91,7 @@ pub fn policy(object: &L2AnnouncementPolicy) -> (PolicyName, Policy) {
 }
 
 /// Reads a Service.
+#[must_use]
 pub fn service(object: &core::Service) -> (ServiceKey, Service) {
     let spec = object.spec.clone().unwrap_or_default();
     let ports = spec.ports.unwrap_or_default();
@@ -169,6 +170,7 @@ fn readiness(conditions: Option<&discovery::EndpointConditions>) -> Readiness {
 }
 
 /// Reads a Node.
+#[must_use]
 pub fn node(object: &core::Node) -> (NodeName, Node) {
     let status = object.status.clone().unwrap_or_default();
     let internal: Vec<String> = status
@@ -195,6 +197,7 @@ pub fn node(object: &core::Node) -> (NodeName, Node) {
 }
 
 /// Reads a namespace.
+#[must_use]
 pub fn namespace(name: String, labels: &BTreeMap<String, String>) -> (String, Namespace) {
     (
         name,

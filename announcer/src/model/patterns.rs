@@ -10,7 +10,6 @@ use super::Interface;
 pub struct PatternError {
     /// Position in the list.
     pub index: usize,
-    /// The pattern.
     pub pattern: String,
     /// What is wrong with it, in one line.
     pub message: String,

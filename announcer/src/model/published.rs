@@ -13,15 +13,12 @@ pub const LEASE_PREFIX: &str = "announcer-";
 /// Label by which session Leases are listed.
 pub const LABEL: (&str, &str) = ("landfall.dev/session", "announcer");
 
-/// The annotation.
 pub const ANNOTATION: &str = "landfall.dev/announcer";
 
 /// An interface that can announce: up, with carrier and an Ethernet address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interface {
-    /// Kernel name.
     pub name: String,
-    /// Ethernet address.
     pub mac: Mac,
     /// Looks like a container's: only a policy that names it may use it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -69,6 +66,7 @@ pub struct Published {
 }
 
 /// Reads the annotation. Nonsense reads as an announcer that can do nothing.
+#[must_use]
 pub fn read(annotations: &BTreeMap<String, String>) -> Published {
     annotations
         .get(ANNOTATION)
@@ -77,6 +75,7 @@ pub fn read(annotations: &BTreeMap<String, String>) -> Published {
 }
 
 /// Writes the annotation.
+#[must_use]
 pub fn write(published: &Published) -> String {
     serde_json::to_string(published).unwrap_or_default()
 }

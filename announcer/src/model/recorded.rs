@@ -344,10 +344,10 @@ fn a_message_cut_anywhere_is_refused_or_understood_but_survived() {
     for length in 16..bytes.len() {
         let mut cut = bytes[..length].to_vec();
         cut[..4].copy_from_slice(&u32::try_from(length).unwrap().to_ne_bytes());
-        if let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&cut) {
-            if let NetlinkPayload::InnerMessage(message) = message.payload {
-                parse::of_links(&mut LinkTable::default(), message);
-            }
+        if let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&cut)
+            && let NetlinkPayload::InnerMessage(message) = message.payload
+        {
+            parse::of_links(&mut LinkTable::default(), message);
         }
     }
 }

@@ -16,34 +16,24 @@ use crate::names::{NodeName, PolicyName, ServiceKey, Version};
 /// All objects by their keys.
 #[derive(Clone, Debug, Default)]
 pub struct World {
-    /// Records of addresses.
     pub lbips: BTreeMap<IpAddr, Lbip>,
-    /// Announcement policies.
     pub policies: BTreeMap<PolicyName, Policy>,
     /// Services that hold or may hold addresses.
     pub services: BTreeMap<ServiceKey, Service>,
     /// EndpointSlices by Service, then by name.
     pub slices: BTreeMap<ServiceKey, BTreeMap<String, Slice>>,
-    /// Nodes.
     pub nodes: BTreeMap<NodeName, Node>,
-    /// Labels of namespaces.
     pub namespaces: BTreeMap<String, Namespace>,
     /// What the announcers publish with their sessions.
     pub peers: BTreeMap<NodeName, Peer>,
 }
 
-/// A LoadBalancerIP.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lbip {
-    /// The address.
     pub address: IpAddr,
-    /// Object name.
     pub name: String,
-    /// Object uid.
     pub uid: String,
-    /// Object version.
     pub version: Version,
-    /// Object generation.
     pub generation: Option<i64>,
     /// Services that hold the address.
     pub holders: Vec<(ServiceKey, String)>,
@@ -51,16 +41,11 @@ pub struct Lbip {
     pub status: LoadBalancerIPStatus,
 }
 
-/// An L2AnnouncementPolicy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
-    /// Object uid.
     pub uid: String,
-    /// Object generation.
     pub generation: Option<i64>,
-    /// What it says.
     pub spec: L2AnnouncementPolicySpec,
-    /// Its interfaces.
     pub interfaces: InterfacePatterns,
     /// What is wrong with them.
     pub pattern_errors: Vec<PatternError>,
@@ -68,12 +53,9 @@ pub struct Policy {
     pub status: L2AnnouncementPolicyStatus,
 }
 
-/// A Service.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Service {
-    /// Object uid.
     pub uid: String,
-    /// Its own labels.
     pub labels: Labels,
     /// `spec.externalIPs`.
     pub external_ips: BTreeSet<IpAddr>,
@@ -85,7 +67,6 @@ pub struct Service {
     pub source_ranges: bool,
     /// Ports the director can balance.
     pub ports: Vec<ServicePort>,
-    /// Object generation.
     pub generation: Option<i64>,
     /// Conditions as read.
     pub conditions: Vec<Condition>,
@@ -96,18 +77,14 @@ pub struct Service {
 pub struct ServicePort {
     /// Its name; empty for the only port of a Service.
     pub name: String,
-    /// Its number.
     pub port: u16,
-    /// Its protocol.
     pub protocol: Protocol,
 }
 
-/// An EndpointSlice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slice {
     /// Ports by name, already resolved to numbers.
     pub ports: Vec<SlicePort>,
-    /// Endpoints.
     pub endpoints: Vec<Endpoint>,
 }
 
@@ -116,13 +93,10 @@ pub struct Slice {
 pub struct SlicePort {
     /// The Service port's name.
     pub name: String,
-    /// The target's number.
     pub port: u16,
-    /// Its protocol.
     pub protocol: Protocol,
 }
 
-/// One endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// Its address (the first: the others are not to be used, by the API's own word).
@@ -144,12 +118,9 @@ pub enum Readiness {
     Unready,
 }
 
-/// A Node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Node {
-    /// Object uid.
     pub uid: String,
-    /// Labels.
     pub labels: Labels,
     /// InternalIPs.
     pub addresses: Vec<IpAddr>,
@@ -157,17 +128,14 @@ pub struct Node {
     pub out_of_service: bool,
 }
 
-/// A namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Namespace {
-    /// Labels.
     pub labels: Labels,
 }
 
 /// An announcer's session and what it publishes with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// The session Lease.
     pub lease: SeenLease,
     /// Interfaces that may announce now.
     pub interfaces: Vec<Interface>,

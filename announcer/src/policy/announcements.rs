@@ -13,7 +13,6 @@ use crate::names::{NodeName, PolicyName, ServiceKey};
 /// What is to be announced, and by whom it may be.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Announcements {
-    /// By address.
     pub addresses: BTreeMap<IpAddr, Announcement>,
     /// By policy: what is wrong with it, how many addresses and nodes it has.
     pub policies: BTreeMap<PolicyName, PolicyOutcome>,
@@ -28,7 +27,6 @@ pub struct Announcements {
 pub struct PolicyOutcome {
     /// What is wrong with it.
     pub defects: Vec<String>,
-    /// Addresses it announces.
     pub addresses: usize,
     /// Nodes that can announce under it.
     pub nodes: usize,
@@ -52,6 +50,7 @@ pub struct Announcement {
 }
 
 /// Plans the announcements as node `me` sees them, whose usable interfaces are `own`.
+#[must_use]
 pub fn plan(world: &World, me: &NodeName, own: &[Interface]) -> Announcements {
     let policies = compile(world);
     let mut plan = Announcements {

@@ -16,7 +16,6 @@ const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers"
 /// A policy ready to be asked.
 #[derive(Clone, Debug)]
 pub(super) struct CompiledPolicy<'a> {
-    /// Its name.
     pub(super) name: &'a PolicyName,
     spec: &'a L2AnnouncementPolicySpec,
     interfaces: &'a InterfacePatterns,
@@ -47,6 +46,7 @@ pub enum Impediment {
 
 impl Impediment {
     /// What a person reads after "n nodes".
+    #[must_use]
     pub const fn explain(self) -> &'static str {
         match self {
             Self::Excluded => "labelled node.kubernetes.io/exclude-from-external-load-balancers",

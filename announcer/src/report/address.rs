@@ -13,6 +13,7 @@ use crate::policy::Announcement;
 
 /// The status a write of the owner leaves behind: with `owner` (or none), answering on `interfaces`. Everything else
 /// stays as it was.
+#[must_use]
 pub fn status_of(
     lbip: &Lbip,
     owner: Option<Owner>,

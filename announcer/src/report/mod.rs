@@ -26,13 +26,10 @@ use crate::policy::Announcements;
 /// Everything a report is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
-    /// The cluster.
     pub world: &'a World,
     /// What is announced, and why the rest is not.
     pub plan: &'a Announcements,
-    /// This node.
     pub me: &'a NodeName,
-    /// Its session.
     pub session: Option<&'a SessionId>,
     /// Nodes with a live session.
     pub live: &'a BTreeSet<NodeName>,
@@ -45,7 +42,6 @@ pub struct View<'a> {
 /// A foreign host at an address.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Conflict {
-    /// Its Ethernet address.
     pub mac: Mac,
     /// The interface it was seen on.
     pub interface: String,
@@ -65,6 +61,7 @@ pub enum Report {
 }
 
 /// What should be written now by this node.
+#[must_use]
 pub fn reports(view: View<'_>) -> Vec<Report> {
     let mut reports = address::reports(view);
     reports.extend(service::reports(view));

@@ -9,17 +9,12 @@ use crate::link::Protocol;
 /// What one interface has seen since it was first used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InterfaceSnapshot {
-    /// Its name now.
     pub interface: String,
-    /// ARP requests answered.
     pub answered_arp: u64,
-    /// Neighbour solicitations answered.
     pub answered_ndp: u64,
     /// Frames ignored, for every reason in the order of [`Reason::ALL`].
     pub ignored: Vec<(Reason, u64)>,
-    /// Announcement frames sent.
     pub announced: u64,
-    /// Probe frames sent.
     pub probed: u64,
     /// Frames in which a foreign host claimed an address of this node.
     pub conflicts: u64,

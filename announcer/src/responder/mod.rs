@@ -65,7 +65,6 @@ pub enum Filter {
     /// eBPF over a map of the addresses where that is permitted, else the classic one.
     #[default]
     Best,
-    /// The classic one.
     Classic,
 }
 
@@ -93,25 +92,20 @@ impl Default for Settings {
 pub enum Event {
     /// A host that is no peer claims an address this node owns. At most one a second for an address and interface.
     Conflict {
-        /// The address.
         address: IpAddr,
         /// Where it was seen.
         ifindex: IfIndex,
-        /// Who claims it.
         mac: Mac,
     },
     /// A host that is no peer claims an address that is being probed.
     ProbeAnswered {
-        /// The address.
         address: IpAddr,
         /// Where it was seen.
         ifindex: IfIndex,
-        /// Who claims it.
         mac: Mac,
     },
     /// The sockets of an interface could not be opened; it is tried again.
     PortFailed {
-        /// The interface.
         ifindex: IfIndex,
         /// What the operating system said.
         error: String,

@@ -28,7 +28,6 @@ pub enum ProbeOutcome {
     Clear,
     /// Somebody has the address.
     Conflict {
-        /// Where they answered.
         ifindex: IfIndex,
         /// Who.
         mac: Mac,

@@ -12,13 +12,11 @@ use crate::link::FilterCounts;
 /// Everything there is to count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// By interface.
     pub interfaces: Vec<InterfaceSnapshot>,
     /// Pairs of address and interface owned.
     pub owned: u64,
     /// Interfaces on which frames are received.
     pub ports: u64,
-    /// Solicited-node groups joined.
     pub groups: u64,
     /// Whether the eBPF filter is in place; otherwise the classic one.
     pub by_map: bool,
@@ -26,7 +24,6 @@ pub struct Snapshot {
     pub filtered: Vec<(Reason, u64)>,
 }
 
-/// Reads them all.
 pub(super) fn take(shared: &Shared) -> Snapshot {
     for port in shared.ports.borrow().ports.values() {
         port.count_dropped();

@@ -25,7 +25,6 @@ use crate::names::{NodeName, SessionId};
 /// How a session is kept.
 #[derive(Clone, Debug)]
 pub struct SessionSettings {
-    /// This node.
     pub node: NodeName,
     /// Where its Lease is.
     pub namespace: String,
@@ -52,6 +51,7 @@ pub struct Session {
 
 impl Session {
     /// A session that has not begun.
+    #[must_use]
     pub fn new(
         client: Client,
         settings: SessionSettings,

@@ -16,6 +16,8 @@
 //! [`Reason`]. Frames are emitted into a [`Buffer`] of fixed size, larger than any frame made here, so emitting cannot
 //! fail. `pnet` types do not leave this crate.
 
+#![warn(missing_docs)]
+
 pub mod announce;
 pub mod answer;
 pub mod arp;
