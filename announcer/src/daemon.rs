@@ -17,12 +17,14 @@ use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::{self, Brain, Parts, Summary};
+use crate::agent::{self, Parts};
+use crate::brain::{Brain, Summary};
 use crate::cluster::{WatchErrors, Writer, watch_all};
 use crate::dataplane::director::{self, DirectorView};
 use crate::link::{Neighbours, monitor};
 use crate::metrics::{self, Sources};
-use crate::responder::{self, Responder};
+use crate::model::XdpState;
+use crate::responder::Responder;
 use crate::session::{Clock, Guard, Session};
 use crate::settings::Settings;
 
@@ -54,7 +56,7 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
 
     let (mut links, _links_task) = monitor(end.clone());
     let (neighbours, _neighbours_task) = Neighbours::start(end.clone());
-    let responder = Responder::start(responder::Settings::default(), links.clone(), end.clone());
+    let responder = Responder::start(settings.responder, links.clone(), end.clone());
 
     let sources = Sources {
         summary: summary.clone(),
@@ -90,6 +92,7 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
 
     let (published, published_receiver) = watch::channel(None);
     let (data_path, data_path_receiver) = watch::channel(None);
+    let (director_state, director_receiver) = watch::channel(XdpState::Off);
     let namespace = settings.session.namespace.clone();
     let _watches = watch_all(&client, &namespace, &inputs, &watch_errors, &end);
     let writer = Writer::new(
@@ -103,7 +106,7 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
         settings.director,
         data_path_receiver,
         view,
-        inputs.clone(),
+        director_state,
         end.clone(),
     );
     tokio::spawn(director);
@@ -122,6 +125,7 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
         responder,
         links,
         neighbours,
+        director: director_receiver,
         writer: writer.clone(),
         published,
         data_path,

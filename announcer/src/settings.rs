@@ -4,49 +4,44 @@ use std::time::Duration;
 
 use landfall_bpf_lb::AttachMode;
 use landfall_runtime::admin;
+use landfall_runtime::lease::{DurationError, whole_seconds};
 
 use crate::args::{Args, XdpMode};
 use crate::dataplane::director::DirectorSettings;
 use crate::election::{self, LONGEST_DURATION};
 use crate::names::NodeName;
+use crate::responder;
 use crate::session::SessionSettings;
 
 /// Everything the announcer goes by.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// This node.
     pub node: NodeName,
     /// The name Events are reported by.
     pub pod: String,
     /// The ports for probes and metrics.
     pub admin: admin::Settings,
-    /// The session.
     pub session: SessionSettings,
-    /// The election.
     pub election: election::Settings,
-    /// The director.
+    /// Answering: how fast, how patient.
+    pub responder: responder::Settings,
     pub director: DirectorSettings,
 }
 
 /// Why flags make no sense together.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
-    /// No node.
     #[error("--node-name is empty; in a Pod take it from spec.nodeName")]
     NoNode,
     /// A duration others could not read off the Lease, or would not wait for.
-    #[error(
-        "--session-duration {0:?}: give whole seconds, from 3s to {max}s",
-        max = LONGEST_DURATION.as_secs()
-    )]
-    Duration(Duration),
+    #[error(transparent)]
+    Duration(#[from] DurationError),
     /// Too few attempts before the session is over.
     #[error(
         "--renew-interval {interval:?} is more than a third of --session-duration {duration:?}, \
          or nothing: one lost request would end the session"
     )]
     Interval {
-        /// What was given.
         interval: Duration,
         /// What it must fit into.
         duration: Duration,
@@ -61,12 +56,8 @@ impl TryFrom<&Args> for Settings {
         if args.node_name.is_empty() {
             return Err(SettingsError::NoNode);
         }
-        if duration.subsec_nanos() != 0
-            || duration < Duration::from_secs(3)
-            || duration > LONGEST_DURATION
-        {
-            return Err(SettingsError::Duration(duration));
-        }
+        let range = Duration::from_secs(3)..=LONGEST_DURATION;
+        let duration = whole_seconds("--session-duration", duration, range)?;
         if interval.is_zero() || interval * 3 > duration {
             return Err(SettingsError::Interval { interval, duration });
         }
@@ -81,6 +72,7 @@ impl TryFrom<&Args> for Settings {
                 every: interval,
             },
             election: election::Settings::for_duration(duration),
+            responder: responder::Settings::default(),
             director: DirectorSettings {
                 load: landfall_bpf_lb::Settings::new(&args.bpf_pin_dir),
                 mode: match args.xdp_mode {

@@ -12,9 +12,8 @@ mod segment;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use landfall_wire::Reason;
 use segment::{Node, beside_xdp, eventually, mac, on_a_segment, text};
-
-use landfall_announcer::wire::Reason;
 
 const V4: &str = "192.0.2.100";
 const V6: &str = "2001:db8::1:64";

@@ -1,15 +1,10 @@
-//! What of the announcer reads from outside, without the announcer: its sources taken in as they are, so that a fuzz
-//! target builds in seconds and what it finds is in the code that runs.
+//! What the fuzz targets of this project share.
 
-// What a target does not use is used by the announcer.
-#![allow(dead_code)]
-
-pub mod link;
-pub mod model;
-#[path = "../../src/session/published.rs"]
+/// What a session publishes is read with the announcer's other objects, which come with a client. Its source is taken in
+/// as it is, so that a target builds in seconds and what it finds is in the code that runs.
+#[allow(dead_code)]
+#[path = "../../src/model/published.rs"]
 pub mod published;
-#[path = "../../src/wire/mod.rs"]
-pub mod wire;
 
 /// Makes the ICMPv6 checksum of an IPv6 packet right, where the message follows the header at once: no amount of
 /// guessing would.

@@ -10,23 +10,31 @@ use landfall_bpf_lb::desired::{
 use crate::link::{IfIndex, Link, LinkTable, NeighbourTable};
 use crate::model::{self, Readiness, Service, ServicePort, World};
 use crate::names::{NodeName, ServiceKey};
-use crate::policy::{AddressPlan, Plan};
+use crate::policy::{Announcement, Announcements};
 
-/// What the data path shall do, and what must be known for it.
+/// What the director shall do, and whose neighbours must be known for it.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Assembled {
-    /// For the director.
+pub struct DataPath {
+    /// Interfaces, frontends, backends, hops.
     pub desired: Desired,
     /// Neighbours to keep resolved.
     pub track: BTreeSet<(IpAddr, IfIndex)>,
+}
+
+/// What was assembled, and what could not be.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Assembled {
+    /// For the director and for whoever keeps neighbours resolved.
+    pub path: DataPath,
     /// Endpoints left out because nothing says on which node of the segment they run.
     pub unplaced: usize,
 }
 
 /// Assembles the data path of node `me`.
+#[must_use]
 pub fn assemble(
     world: &World,
-    plan: &Plan,
+    plan: &Announcements,
     me: &NodeName,
     links: &LinkTable,
     neighbours: &NeighbourTable,
@@ -40,7 +48,7 @@ pub fn assemble(
         .values()
         .filter(|link| plan.director.contains(&link.name))
         .collect();
-    out.desired.interfaces = segment
+    out.path.desired.interfaces = segment
         .iter()
         .filter_map(|link| Some((link.index, interface(link)?)))
         .collect();
@@ -48,19 +56,19 @@ pub fn assemble(
     for (address, address_plan) in plan.addresses.iter().filter(|(_, plan)| plan.xdp) {
         add_frontends(&mut out, world, *address, address_plan, me, &nodes);
     }
-    // Every node, not only those with backends: a frame from any of them is recognised as
-    // directed already.
-    if !out.desired.frontends.is_empty() {
+    // Every node, not only those with backends: a frame from any of them is recognised as directed already.
+    if !out.path.desired.frontends.is_empty() {
         let others = nodes.iter().filter(|(node, _)| **node != me);
-        out.track = others
+        out.path.track = others
             .flat_map(|(_, addresses)| addresses.iter().copied())
             .collect();
     }
-    for (address, ifindex) in &out.track {
+    let path = &mut out.path;
+    for (address, ifindex) in &path.track {
         if let Some((mac, found)) = neighbours.get(address)
             && found == ifindex
         {
-            out.desired.hops.insert(
+            path.desired.hops.insert(
                 *address,
                 Hop {
                     mac: mac.0,
@@ -103,7 +111,7 @@ fn add_frontends(
     out: &mut Assembled,
     world: &World,
     address: IpAddr,
-    plan: &AddressPlan,
+    plan: &Announcement,
     me: &NodeName,
     nodes: &BTreeMap<&NodeName, Vec<(IpAddr, IfIndex)>>,
 ) {
@@ -123,7 +131,7 @@ fn add_frontends(
                 protocol: port.protocol,
             };
             // Two holders of one address never have the same port; if they do, the first has it.
-            if out.desired.frontends.contains_key(&frontend) {
+            if out.path.desired.frontends.contains_key(&frontend) {
                 continue;
             }
             let vip = vip(
@@ -136,7 +144,7 @@ fn add_frontends(
                 nodes,
                 &mut out.unplaced,
             );
-            out.desired.frontends.insert(frontend, vip);
+            out.path.desired.frontends.insert(frontend, vip);
         }
     }
 }
@@ -202,8 +210,8 @@ fn state(endpoint: &model::Endpoint, vip: IpAddr) -> Option<BackendState> {
     }
 }
 
-/// Where an endpoint runs. The node's address of the VIP's own family is preferred; any other
-/// serves as well, because frames are directed by Ethernet address alone.
+/// Where an endpoint runs. The node's address of the VIP's own family is preferred; any other serves as well, because
+/// frames are directed by Ethernet address alone.
 fn placement(
     endpoint: &model::Endpoint,
     vip: IpAddr,

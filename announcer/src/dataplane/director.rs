@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use landfall_bpf_lb::{AttachMode, Director, Settings, Verdict};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::{DataPath, Input};
+use super::DataPath;
 use crate::model::XdpState;
 
 /// Between two attempts at what failed.
@@ -30,8 +30,8 @@ pub struct DirectorSettings {
 
 /// A view of the director for metrics and `/debug/state`; clones share it.
 ///
-/// Loading takes as long as the verifier does, so whoever looks never waits for the one who works:
-/// the status has a lock of its own, and counters that cannot be read now are those read last.
+/// Loading takes as long as the verifier does, so whoever looks never waits for the one who works: the status has a
+/// lock of its own, and counters that cannot be read now are those read last.
 #[derive(Clone, Default)]
 pub struct DirectorView {
     work: Arc<Mutex<Work>>,
@@ -63,6 +63,7 @@ pub struct DirectorStatus {
 
 impl DirectorView {
     /// How it is doing.
+    #[must_use]
     pub fn status(&self) -> DirectorStatus {
         self.status.lock().clone()
     }
@@ -86,15 +87,14 @@ impl DirectorView {
     }
 }
 
-/// Carries out what is wanted until the token is cancelled.
+/// Carries out what is wanted, and tells its state, until the token is cancelled.
 pub async fn run(
     settings: DirectorSettings,
     mut wanted: watch::Receiver<Option<Arc<DataPath>>>,
     view: DirectorView,
-    inputs: mpsc::Sender<Input>,
+    state: watch::Sender<XdpState>,
     token: CancellationToken,
 ) {
-    let mut told = XdpState::Off;
     loop {
         let path = wanted.borrow_and_update().clone();
         let mut again = None;
@@ -106,12 +106,7 @@ pub async fn run(
                 return;
             };
             again = (!status.problems.is_empty()).then_some(AGAIN);
-            if status.state != told {
-                told = status.state;
-                if inputs.send(Input::Director(told)).await.is_err() {
-                    return;
-                }
-            }
+            state.send_if_modified(|told| std::mem::replace(told, status.state) != status.state);
         }
         tokio::select! {
             () = token.cancelled() => return,

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::Ipv6Addr;
 
+use landfall_wire::ndp::solicited_node;
 use socket2::{Domain, Socket, Type};
 
 use super::IfIndex;
-use crate::wire::ndp::solicited_node;
 
 /// A group on an interface.
 pub type GroupKey = (IfIndex, Ipv6Addr);
@@ -135,7 +135,6 @@ impl Groups {
         }
     }
 
-    /// Groups joined.
     #[must_use]
     pub fn len(&self) -> usize {
         self.joined.len()

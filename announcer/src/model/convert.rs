@@ -11,13 +11,14 @@ use kube::ResourceExt as _;
 use landfall_bpf_lb::desired::Protocol;
 use landfall_crds::{L2AnnouncementPolicy, LoadBalancerIP, parse_ip_name};
 
+use super::InterfacePatterns;
+use super::published;
 use super::world::{
     Endpoint, Lbip, Namespace, Node, Peer, Policy, Readiness, Service, ServicePort, Slice,
     SlicePort,
 };
 use crate::election::SeenLease;
 use crate::names::{NodeName, PolicyName, ServiceKey, SessionId, Version};
-use crate::session::published;
 
 /// Why an object is of no use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +26,6 @@ pub enum Unreadable {
     /// The name of a LoadBalancerIP and its address are not one.
     #[error("metadata.name {name:?} is not the name of spec.address {address:?}")]
     Address {
-        /// Object name.
         name: String,
         /// What spec.address says.
         address: String,
@@ -60,10 +60,7 @@ pub fn lbip(object: &LoadBalancerIP) -> Result<Lbip, Unreadable> {
         .iter()
         .filter(|holder| holder.kind == "Service")
         .map(|holder| {
-            let key = ServiceKey {
-                namespace: holder.namespace.clone(),
-                name: holder.name.clone(),
-            };
+            let key = ServiceKey::new(&holder.namespace, &holder.name);
             (key, holder.uid.clone())
         })
         .collect();
@@ -79,17 +76,22 @@ pub fn lbip(object: &LoadBalancerIP) -> Result<Lbip, Unreadable> {
 }
 
 /// Reads an L2AnnouncementPolicy.
+#[must_use]
 pub fn policy(object: &L2AnnouncementPolicy) -> (PolicyName, Policy) {
+    let (interfaces, pattern_errors) = InterfacePatterns::compile(&object.spec.interfaces);
     let policy = Policy {
         uid: object.uid().unwrap_or_default(),
         generation: object.metadata.generation,
         spec: object.spec.clone(),
+        interfaces,
+        pattern_errors,
         status: object.status.clone().unwrap_or_default(),
     };
     (PolicyName::new(object.name_any()), policy)
 }
 
 /// Reads a Service.
+#[must_use]
 pub fn service(object: &core::Service) -> (ServiceKey, Service) {
     let spec = object.spec.clone().unwrap_or_default();
     let ports = spec.ports.unwrap_or_default();
@@ -168,6 +170,7 @@ fn readiness(conditions: Option<&discovery::EndpointConditions>) -> Readiness {
 }
 
 /// Reads a Node.
+#[must_use]
 pub fn node(object: &core::Node) -> (NodeName, Node) {
     let status = object.status.clone().unwrap_or_default();
     let internal: Vec<String> = status
@@ -194,6 +197,7 @@ pub fn node(object: &core::Node) -> (NodeName, Node) {
 }
 
 /// Reads a namespace.
+#[must_use]
 pub fn namespace(name: String, labels: &BTreeMap<String, String>) -> (String, Namespace) {
     (
         name,
@@ -235,10 +239,7 @@ pub fn lease(object: &Lease) -> Result<(NodeName, Peer), Unreadable> {
 }
 
 fn service_key(namespace: Option<String>, name: String) -> ServiceKey {
-    ServiceKey {
-        namespace: namespace.unwrap_or_default(),
-        name,
-    }
+    ServiceKey::new(namespace.unwrap_or_default(), name)
 }
 
 fn protocol(name: Option<&str>) -> Option<Protocol> {

@@ -1,13 +1,12 @@
 //! The condition `landfall.dev/Announced` of Services.
 //!
-//! A Service may have several addresses, and these several owners; the owner of the first address
-//! that has one speaks for all of them, from the records. A Service that holds none any more loses
-//! the condition.
+//! A Service may have several addresses, and these several owners; the owner of the first address that has one speaks
+//! for all of them, from the records. A Service that holds none any more loses the condition.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use landfall_crds::conditions::{ANNOUNCED, SERVICE_ANNOUNCED, Verdict, find};
+use landfall_crds::conditions::{ANNOUNCED, NewCondition, SERVICE_ANNOUNCED, find};
 
 use super::{Report, View, address, says_the_same};
 use crate::model::Lbip;
@@ -58,7 +57,7 @@ fn report(view: View<'_>, key: &ServiceKey, lbips: &[&Lbip]) -> Option<Report> {
             Err((_, message)) => message.as_str(),
         })
         .collect();
-    let verdict = Verdict {
+    let verdict = NewCondition {
         type_: SERVICE_ANNOUNCED,
         status: Some(refused.is_none()),
         reason: refused.map_or("Announced", |reason| reason).to_owned(),

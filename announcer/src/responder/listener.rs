@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use landfall_wire::Mac;
+use landfall_wire::{Answer, Buffer, Decision, Interest, Reason, buffer, decide};
+
 use super::counters::count;
 use super::limit::{Meter, Sources};
 use super::port::Port;
 use super::state::Shared;
 use super::{Event, Rate};
-use crate::link::{Mac, Protocol};
-use crate::wire::{Answer, Buffer, Decision, Interest, Reason, buffer, decide};
+use crate::link::Protocol;
 
 /// Between two reports of one address.
 const REPORT_AGAIN: Duration = Duration::from_secs(1);

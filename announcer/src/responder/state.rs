@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use landfall_wire::Interest;
+use landfall_wire::Mac;
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, watch};
 
 use super::counters::Counters;
 use super::port::Ports;
 use super::{Event, Rate, Settings};
-use crate::link::{FilterCounts, IfIndex, LinkTable, Mac};
-use crate::wire::Interest;
+use crate::link::{FilterCounts, IfIndex, LinkTable};
 
 /// An address on an interface.
 pub(super) type Pair = (IpAddr, IfIndex);

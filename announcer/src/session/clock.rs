@@ -12,6 +12,7 @@ pub struct Clock {
 
 impl Clock {
     /// Starts at zero.
+    #[must_use]
     pub fn start() -> Self {
         Self {
             origin: Instant::now(),
@@ -19,11 +20,13 @@ impl Clock {
     }
 
     /// The time since then.
+    #[must_use]
     pub fn now(self) -> Now {
         self.origin.elapsed()
     }
 
     /// The moment at which [`Clock::now`] will be, or was, `at`.
+    #[must_use]
     pub fn instant(self, at: Duration) -> Instant {
         self.origin + at
     }

@@ -1,7 +1,7 @@
 //! Other hosts with our addresses, found before the first claim and later.
 
 use landfall_announcer::responder::Event;
-use landfall_announcer::wire::probe::Timing;
+use landfall_wire::probe::Timing;
 
 use super::*;
 use crate::segment::{beside_xdp, within};

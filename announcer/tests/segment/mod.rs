@@ -12,11 +12,12 @@ use std::net::IpAddr;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use landfall_announcer::link::{self, IfIndex, Mac};
+use landfall_announcer::link::{self, IfIndex};
 use landfall_announcer::responder::{Rate, Settings};
-use landfall_announcer::wire::schedule::Pace;
 use landfall_testbed::netns::{self, Net};
 use landfall_testbed::{missing, skipped};
+use landfall_wire::Mac;
+use landfall_wire::schedule::Pace;
 
 #[allow(unused_imports, reason = "each test binary uses the part it needs")]
 pub(crate) use self::{
