@@ -213,7 +213,7 @@ mod tests {
             )
         };
         let stranger = arp_frame(Ipv4Addr::from(1), Ipv4Addr::from(2));
-        // docs/concepts.md says how many there may be.
+        // docs/reference/announcing.md says how many there may be.
         assert!(!keeps(&about(1_500), &stranger, 0, false));
         assert_eq!(about(2_000), arp());
         assert!(keeps(&about(2_000), &stranger, 0, false));
