@@ -32,15 +32,10 @@ use crate::settings::Settings;
 pub enum LoadError {
     /// The pin directory is not on a bpffs.
     #[error("{path} is not on a bpffs; mount one (`mount -t bpf bpf /sys/fs/bpf`)")]
-    NotBpffs {
-        path: PathBuf,
-    },
+    NotBpffs { path: PathBuf },
     /// A directory could not be made, or a pin not be removed.
     #[error("{path}: {source}")]
-    Directory {
-        path: PathBuf,
-        source: io::Error,
-    },
+    Directory { path: PathBuf, source: io::Error },
     /// The kernel refused the object.
     #[error("loading the object: {0}")]
     Object(#[from] EbpfError),
