@@ -57,7 +57,7 @@ transcript: setup ## Run the demo and write its transcript (docs/demo.txt, and t
 
 .PHONY: nightly
 nightly: setup ## The long forms: 10,000 random histories, 1,000 simulated elections, ten minutes of fuzzing a parser
-	LANDFALL_HISTORIES=10000 $(CARGO) test --release -p landfall-controller --test histories
+	LANDFALL_HISTORIES=10000 $(CARGO) test --release -p landfall-ipam --test histories
 	LANDFALL_SIMULATIONS=1000 $(CARGO) test --release -p landfall-election
 	hack/fuzz.sh 600
 
@@ -79,7 +79,7 @@ bench-wire: ## What an answer costs, beside the kernel's own (target/figures/ben
 .PHONY: bench-ipam
 bench-ipam: ## What an address costs, in process and on a real API server (target/figures/bench-ipam*.json)
 	@hack/setup.sh
-	$(CARGO) bench -p landfall-controller --bench ipam
+	$(CARGO) bench -p landfall-ipam --bench ipam
 	$(ASSETS) $(CARGO) bench -p landfall-controller --bench ipam_api
 
 .PHONY: benchmarks

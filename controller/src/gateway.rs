@@ -18,7 +18,7 @@ use landfall_crds::annotations::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::ipam::service::Labels;
+use landfall_ipam::service::Labels;
 
 /// As much of a Gateway as is read here.
 #[derive(CustomResource, Clone, Debug, Deserialize, Serialize)]
@@ -31,16 +31,13 @@ use crate::ipam::service::Labels;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct GatewaySpec {
-    /// Its class.
     pub gateway_class_name: String,
 }
 
 /// A Gateway by namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GatewayKey {
-    /// Its namespace.
     pub namespace: String,
-    /// Its name.
     pub name: String,
 }
 
@@ -53,11 +50,8 @@ impl fmt::Display for GatewayKey {
 /// What a Gateway has to lend.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lender {
-    /// Its class.
     pub class: String,
-    /// Its labels.
     pub labels: Labels,
-    /// Its annotations.
     pub annotations: BTreeMap<String, String>,
 }
 

@@ -2,17 +2,19 @@
 //!
 //! ```text
 //!  API server ──watch──► state ──► dispatch ──► service ──► LoadBalancerIP, Service status, Event
-//!                          │ ipam (pure)  └───► pool ─────► pool status, finalizer
+//!                          │ index (pure) └───► pool ─────► pool status, finalizer
 //!                          └──────────► metrics, /debug/state
 //! ```
 //!
-//! [`ipam`] decides and knows nothing of clients; everything else carries out what it says.
+//! [`landfall_ipam`] decides and knows nothing of clients; everything else carries out what it says.
 //! Invariant: the record comes before the status that names its address, and goes after it.
 
 pub mod args;
+pub mod cache;
+mod contest;
+pub mod context;
 pub mod dispatch;
 pub mod gateway;
-pub mod ipam;
 pub mod metrics;
 mod orphans;
 pub mod pool;
@@ -21,4 +23,5 @@ pub mod service;
 pub mod settings;
 pub mod state;
 pub mod undecodable;
+pub mod validate;
 mod watch;

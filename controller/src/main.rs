@@ -17,7 +17,7 @@ async fn main() -> anyhow::Result<()> {
     level.follow_signals()?;
     let token = shutdown::token()?;
     let client = kube::Client::try_default().await?;
-    let settings = Settings::resolve(&args);
+    let settings = Settings::resolve(&args)?;
     Box::pin(run(
         client,
         settings,

@@ -15,9 +15,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+use crate::context::Context;
 use crate::dispatch::Dispatcher;
 use crate::metrics::Metrics;
-use crate::service::Context;
 use crate::settings::Settings;
 use crate::state::State;
 use crate::{orphans, pool, undecodable, watch as watches};
@@ -60,6 +60,7 @@ pub async fn run_with(
     let context = Context {
         client: client.clone(),
         state: Arc::clone(&state),
+        settings: Arc::clone(&settings),
         metrics,
         events,
     };
@@ -98,7 +99,7 @@ pub async fn run_with(
                     .run(leads.clone(), token.clone()),
                 pool::run(context.clone(), leads.clone(), token.clone()),
                 undecodable::run(context.clone(), leads.clone(), token.clone()),
-                orphans::run(context.clone(), &settings, leads.clone(), token.clone()),
+                orphans::run(context.clone(), leads.clone(), token.clone()),
             );
         };
         work.await;
@@ -156,10 +157,9 @@ fn elect(client: &Client, settings: &Settings) -> Election {
 
 /// What `/debug/state` shows.
 fn debug(state: &State) -> serde_json::Value {
-    let picture = state.lock();
-    let world = &picture.index.world;
-    let records: Vec<_> = world
-        .book
+    let cache = state.lock();
+    let index = &cache.index;
+    let records: Vec<_> = index
         .entries()
         .map(|(at, entry)| {
             json!({
@@ -170,15 +170,15 @@ fn debug(state: &State) -> serde_json::Value {
         })
         .collect();
     json!({
-        "leads": picture.open.leads,
-        "atRest": picture.at_rest(),
+        "leads": cache.open.leads,
+        "atRest": cache.at_rest(),
         "open": {
-            "services": picture.open.services.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "pools": picture.open.pools.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "services": cache.open.services.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "pools": cache.open.pools.iter().map(ToString::to_string).collect::<Vec<_>>(),
         },
-        "services": world.services.len(),
-        "pools": world.pools.names().map(ToString::to_string).collect::<Vec<_>>(),
-        "waiting": picture.index.waiting().iter().map(|turn| turn.key.to_string()).collect::<Vec<_>>(),
+        "services": index.services().len(),
+        "pools": cache.pools.keys().map(ToString::to_string).collect::<Vec<_>>(),
+        "waiting": index.waiting().iter().map(|queued| queued.key.to_string()).collect::<Vec<_>>(),
         "records": records,
     })
 }

@@ -46,7 +46,7 @@ pub const ALL: [(&str, &str, &str); 10] = [
     (
         "LoadBalancerIPPool",
         OVERLAP,
-        "other pools contain some of its addresses; the message names them",
+        "other pools, a ServiceCIDR or a node's Pods have some of its addresses; the message names them",
     ),
     (
         "LoadBalancerIPPool",

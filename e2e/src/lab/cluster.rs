@@ -15,8 +15,10 @@ use kube::Api;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use serde_json::json;
 
-use super::plan::{API_PORT, API_SERVER, Machine, Plan, Script, logs, node_root};
-use super::{evidence, preflight, sibling};
+use super::plan::{
+    API_PORT, API_SERVER, Machine, Plan, Script, kubelet_name, logs, node_root, proxy_name,
+};
+use super::{evidence, power, preflight, sibling};
 use landfall_testbed::control_plane::identity::User;
 use landfall_testbed::control_plane::{ControlPlane, Options, POD_CIDRS, assets};
 use landfall_testbed::netns;
@@ -190,37 +192,14 @@ impl Lab {
         self.processes.iter_mut().try_for_each(Process::check)
     }
 
-    /// Ends the processes of a node: its lab-kubelet, its kube-proxy and whatever lives in its namespaces, without a
-    /// word to anybody, as a power cut would.
-    pub fn fail_node(&self, node: &Machine) -> Result<()> {
-        let (kubelet, proxy) = (kubelet_name(node), proxy_name(node));
-        for (_, state) in landfall_testbed::state::list()
-            .into_iter()
-            .filter(|(_, state)| state.id == self.plan.id)
-        {
-            for record in state
-                .processes
-                .iter()
-                .filter(|record| record.name == kubelet || record.name == proxy)
-            {
-                record.stamp.signal(nix::sys::signal::Signal::SIGKILL);
-            }
-        }
+    /// Gives a node that failed its power back: its cables, its lab-kubelet and its kube-proxy, as after a boot.
+    pub fn revive_node(&mut self, node: &Machine) -> Result<()> {
         for interface in ["eth0", "mgmt0"] {
-            run(Command::new("ip").args([
-                "-n",
-                &self.plan.hub,
-                "link",
-                "set",
-                &node.port(interface),
-                "down",
-            ]))?;
+            power::link(&self.plan, node, interface, true)?;
         }
-        run(Command::new(sibling("lab-kubelet")?)
-            .arg("clean")
-            .arg("--root")
-            .arg(node_root(&self.plan, node)))
-        .map(drop)
+        // Its labels are those that the API server knows it by.
+        self.start_kubelet(node, &self.plan.dir.join("images.yaml"), None)?;
+        self.start_kube_proxy(node)
     }
 
     fn note(&mut self) -> Result<()> {
@@ -429,14 +408,6 @@ pub fn kubeconfig(plan: &Plan, user: &str) -> PathBuf {
     plan.dir
         .join("control-plane/identities")
         .join(format!("{user}.kubeconfig"))
-}
-
-fn kubelet_name(node: &Machine) -> String {
-    format!("lab-kubelet-{}", node.name)
-}
-
-fn proxy_name(node: &Machine) -> String {
-    format!("kube-proxy-{}", node.name)
 }
 
 /// Which program stands for which container image.

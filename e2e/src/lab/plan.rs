@@ -259,6 +259,16 @@ pub fn logs(plan: &Plan, node: &Machine) -> PathBuf {
     node_root(plan, node).join("logs")
 }
 
+/// What a node's lab-kubelet is called.
+pub fn kubelet_name(node: &Machine) -> String {
+    format!("lab-kubelet-{}", node.name)
+}
+
+/// What a node's kube-proxy is called.
+pub fn proxy_name(node: &Machine) -> String {
+    format!("kube-proxy-{}", node.name)
+}
+
 /// The pod ranges of a node.
 fn ranges_of<'a>(
     pods: &'a [(String, Vec<String>)],

@@ -85,6 +85,8 @@ const CONTROLLER: &[Use] = &[
     ("namespaces watch", &["<Namespace>", WATCH]),
     ("nodes list", &["<Node>", WATCH]),
     ("nodes watch", &["<Node>", WATCH]),
+    ("servicecidrs list", &["<ServiceCIDR>", WATCH]),
+    ("servicecidrs watch", &["<ServiceCIDR>", WATCH]),
     ("gateways list", &["<Gateway>", WATCH]),
     ("gateways watch", &["<Gateway>", WATCH]),
     ("events create", &["Api::<Event>", ".create("]),

@@ -104,14 +104,14 @@ impl TestNode {
                 "--kubeconfig={}",
                 self.cluster.kubeconfig("worker").display()
             ),
-            format!("--netns={}", self.netns),
+            format!("--netns={}", self.net.name("worker")),
             "--node-ip=192.0.2.11,2001:db8::11".to_owned(),
             format!("--root={}", self.root().display()),
             format!(
                 "--images={}",
                 self.temp.path().join("images.yaml").display()
             ),
-            format!("--pod-netns-prefix={}-pod", self.netns),
+            format!("--pod-netns-prefix={}-pod", self.net.name("worker")),
         ];
         flags.extend(more.iter().map(|flag| (*flag).to_owned()));
         let kubelet = Program {
@@ -119,7 +119,7 @@ impl TestNode {
             path: KUBELET.into(),
             args: flags,
             env: Vec::new(),
-            netns: Some(self.netns.clone()),
+            netns: Some(self.net.name("worker")),
             log: self.temp.path().join("kubelet.log"),
         };
         self.kubelet = Some(kubelet.start().unwrap());
@@ -253,7 +253,7 @@ impl TestNode {
 
     /// Network namespaces of Pods.
     pub(crate) fn namespaces(&self) -> Vec<String> {
-        let begin = format!("{}-pod-", self.netns);
+        let begin = format!("{}-pod-", self.net.name("worker"));
         let entries = fs::read_dir("/run/netns").unwrap().flatten();
         let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
         names.filter(|name| name.starts_with(&begin)).collect()

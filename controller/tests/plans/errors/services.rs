@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use landfall_controller::ipam::request::Request;
-use landfall_controller::ipam::service::FamilyPolicy;
-use landfall_controller::ipam::{Family, Service, ServiceKey};
+use landfall_ipam::request::Request;
+use landfall_ipam::service::FamilyPolicy;
+use landfall_ipam::{Family, Service, ServiceKey};
 use serde_json::{Value, json};
 
 use super::Row;
@@ -53,6 +53,7 @@ fn cluster() -> Situation {
     world.service("inner", &[], |service| {
         service.wanted = false;
         service.external = vec!["198.51.100.72".parse().unwrap()];
+        service.cluster = vec!["198.51.100.74".parse().unwrap()];
     });
     let later = json!({"kind": "Service", "namespace": "blue", "name": "later"});
     world.record(json!({"address": "203.0.113.1", "reservedFor": later}));
@@ -360,6 +361,12 @@ pub(super) fn unmet() -> Vec<Row> {
             "198.51.100.72",
             "ask for another address, or remove it from that Service's spec.externalIPs",
         ),
+        ask(
+            "198.51.100.74",
+            "ask for another address, and take the pool's block out of the cluster's own range",
+        ),
+        foreign(&["203.0.113.77"], &[], "an address"),
+        foreign(&[], &["lb-1.example"], "a host name"),
         ask("192.0.2.5", "ask for another address, or share it"),
         ask(
             "203.0.113.3",
@@ -385,6 +392,18 @@ pub(super) fn unmet() -> Vec<Row> {
             "remove it from spec.externalIPs, or share the address",
         ),
     ]
+}
+
+/// What a Service is told whose status somebody else has written, and that gets nothing from us.
+fn foreign(addresses: &[&str], hosts: &[&str], shows: &str) -> Row {
+    let mut world = Situation::default();
+    world.plain("web").foreign("web", addresses, hosts);
+    Row::told(
+        "status.loadBalancer",
+        format!("{shows} of another balancer, and no pool"),
+        world.outcome("web"),
+        "provide a pool that has it and admits the Service, or leave it to the other one",
+    )
 }
 
 /// What a Service is told that asks for an address while its record is being deleted.

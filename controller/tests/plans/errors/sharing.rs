@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use landfall_controller::ipam::request::Request;
-use landfall_controller::ipam::service::Protocol;
-use landfall_controller::ipam::{Service, ServiceKey};
+use landfall_ipam::request::Request;
+use landfall_ipam::service::Protocol;
+use landfall_ipam::{Service, ServiceKey};
 use serde_json::json;
 
 use super::Row;
@@ -119,6 +119,16 @@ pub(super) fn stayings() -> Vec<Row> {
             "take it from the node, or let it move",
         ),
         staying(
+            "another Service has it as its cluster IP",
+            |world| {
+                world.service("inner", &[], |service| {
+                    service.wanted = false;
+                    service.cluster = vec!["192.0.2.0".parse().unwrap()];
+                });
+            },
+            "take the block out of the cluster's own range, and let it move",
+        ),
+        staying(
             "its record cannot be read any more",
             |world| {
                 world.delete("web");
@@ -168,9 +178,9 @@ fn sharing(
     });
     let wants = [(IPS, "192.0.2.0"), (KEY, "k")];
     world.silent("web", &wants, asker);
-    let turn = world.index.pop().unwrap();
-    let service = &world.index.world.services[&turn.key];
-    let outcome = world.index.world.plan(service).outcome.unwrap();
+    let queued = world.index.pop().unwrap();
+    let service = world.index.service(&queued.key).unwrap();
+    let outcome = world.index.preview(service).outcome.unwrap();
     assert!(!outcome.assigned, "{}", outcome.message);
     Row::told(field, shown, outcome, remedy)
 }

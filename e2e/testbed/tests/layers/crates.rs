@@ -1,6 +1,6 @@
 //! The crates of the tree as their manifests have them, and what the table says of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
