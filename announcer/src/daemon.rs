@@ -67,7 +67,12 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
         registry: metrics::registry(sources),
         state: state_of(summary.clone(), view.clone()),
     };
-    let admin = tokio::spawn(admin::serve(settings.admin_address, admin, end.clone()));
+    let admin = tokio::spawn(admin::serve(
+        settings.admin,
+        admin,
+        client.clone(),
+        end.clone(),
+    ));
     tokio::spawn(watch_readiness(
         readiness.clone(),
         summary.clone(),
@@ -91,6 +96,7 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
         client.clone(),
         namespace,
         settings.pod.clone(),
+        settings.node.clone(),
         inputs.clone(),
     );
     let director = director::run(

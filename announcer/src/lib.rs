@@ -15,7 +15,6 @@ pub mod args;
 pub mod cluster;
 pub mod daemon;
 pub mod dataplane;
-pub mod election;
 pub mod link;
 pub mod metrics;
 pub mod model;
@@ -26,3 +25,5 @@ pub mod responder;
 pub mod session;
 pub mod settings;
 pub mod wire;
+
+pub use landfall_election as election;

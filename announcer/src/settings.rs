@@ -1,9 +1,9 @@
 //! What the flags mean, checked against each other.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use landfall_bpf_lb::AttachMode;
+use landfall_runtime::admin;
 
 use crate::args::{Args, XdpMode};
 use crate::dataplane::director::DirectorSettings;
@@ -18,8 +18,8 @@ pub struct Settings {
     pub node: NodeName,
     /// The name Events are reported by.
     pub pod: String,
-    /// Where the admin port is.
-    pub admin_address: SocketAddr,
+    /// The ports for probes and metrics.
+    pub admin: admin::Settings,
     /// The session.
     pub session: SessionSettings,
     /// The election.
@@ -73,7 +73,7 @@ impl TryFrom<&Args> for Settings {
         let node = NodeName::new(args.node_name.clone());
         Ok(Self {
             pod: args.pod_name.clone(),
-            admin_address: args.common.admin_address,
+            admin: (&args.common.admin).into(),
             session: SessionSettings {
                 node: node.clone(),
                 namespace: args.namespace.clone(),

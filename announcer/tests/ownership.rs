@@ -2,7 +2,7 @@
 
 mod cluster;
 
-use landfall_e2e::skipped;
+use landfall_testbed::skipped;
 use std::time::Instant;
 
 use k8s_openapi::api::core::v1::Service;

@@ -16,9 +16,9 @@ use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use etherparse::PacketBuilder;
 use landfall_bpf_lb::desired::{
-    Backend, BackendState, Desired, Endpoint, Frontend, Hop, Placement, Protocol, Vip,
+    Backend, BackendState, Desired, Endpoint, Frontend, Hop, Interface, Placement, Protocol, Vip,
 };
-use landfall_bpf_lb::{AttachMode, Director, Settings, object};
+use landfall_bpf_lb::{Director, Settings, object};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
@@ -53,9 +53,9 @@ fn main() -> Result<()> {
     let ifindex = namespaces()?;
     let settings = Settings::new("/sys/fs/landfall");
     let mut director = Director::load(&settings)?;
-    director.attach(ifindex, "seg0", AttachMode::Auto)?;
     let applied = director.apply(&desired(ifindex))?;
     ensure!(applied.refused.is_empty(), "refused: {:?}", applied.refused);
+    ensure!(applied.problems.is_empty(), "{:?}", applied.problems);
     let mut cases = cases(&settings)?;
     for case in &mut cases {
         // Once unmeasured: caches, the branch predictor, and the connections of the first run.
@@ -122,7 +122,14 @@ fn v6() -> Addresses {
 }
 
 fn desired(ifindex: u32) -> Desired {
-    let mut desired = Desired::default();
+    let segment = Interface {
+        name: "seg0".into(),
+        mac: OWN,
+    };
+    let mut desired = Desired {
+        interfaces: [(ifindex, segment)].into(),
+        ..Desired::default()
+    };
     for addresses in [v4(), v6()] {
         for (vip, placement) in [
             (addresses.remote, Placement::Remote(addresses.node)),

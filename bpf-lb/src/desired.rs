@@ -84,12 +84,23 @@ pub struct Hop {
     pub ifindex: u32,
 }
 
+/// An interface that faces the segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Kernel name.
+    pub name: String,
+    /// Our Ethernet address on it.
+    pub mac: [u8; 6],
+}
+
 /// The whole of what one node's data path shall do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Desired {
+    /// The interfaces the programs shall be on, by kernel index, and no others.
+    pub interfaces: BTreeMap<u32, Interface>,
     /// Frontends with their backends.
     pub frontends: BTreeMap<Frontend, Vip>,
-    /// Next hops by node address; a remote backend whose node has no hop yet cannot be directed
-    /// to, and its packets pass to the kernel (counted).
+    /// Next hops by node address, each behind one of the interfaces; a remote backend whose node
+    /// has no hop yet cannot be directed to, and its packets pass to the kernel (counted).
     pub hops: BTreeMap<IpAddr, Hop>,
 }

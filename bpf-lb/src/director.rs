@@ -1,9 +1,9 @@
-//! The data path of one node as one value: load, attach, apply, count, remove.
+//! The data path of one node as one value: load, apply, count, remove.
 //!
 //! Everything it does lives in the kernel, pinned: dropping a [`Director`] changes nothing, and
 //! loading one again takes over what is there, programs replaced and maps kept.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -18,10 +18,9 @@ use landfall_bpf_lb_common::records::{
 };
 use landfall_bpf_lb_common::{Verdict, names};
 
-use crate::desired::{Desired, Frontend};
-use crate::diff::{Refusal, Sources, plan};
-use crate::interface;
-use crate::links::{AttachError, AttachMode, Attached, Links, classifier, xdp_program};
+use crate::desired::{Desired, Frontend, Interface};
+use crate::diff::{Refusal, plan};
+use crate::links::{AttachError, Attached, Links, classifier, xdp_program};
 use crate::maps::{Maps, has_shape};
 use crate::object;
 use crate::programmed::Programmed;
@@ -29,30 +28,21 @@ use crate::settings::Settings;
 
 /// Why the data path could not be loaded.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each message names its fields")]
 pub enum LoadError {
     /// The pin directory is not on a bpffs.
     #[error("{path} is not on a bpffs; mount one (`mount -t bpf bpf /sys/fs/bpf`)")]
-    NotBpffs {
-        /// The directory.
-        path: PathBuf,
-    },
+    NotBpffs { path: PathBuf },
     /// A directory could not be made, or a pin not be removed.
     #[error("{path}: {source}")]
-    Directory {
-        /// Which one.
-        path: PathBuf,
-        /// What went wrong.
-        source: io::Error,
-    },
+    Directory { path: PathBuf, source: io::Error },
     /// The kernel refused the object.
     #[error("loading the object: {0}")]
     Object(#[from] EbpfError),
     /// The kernel refused a program.
     #[error("loading program {program}: {source}")]
     Program {
-        /// Which one.
         program: &'static str,
-        /// What the kernel said; the verifier's log where it refused.
         source: ProgramError,
     },
     /// A map could not be opened or read.
@@ -73,9 +63,13 @@ pub enum ApplyError {
 }
 
 /// What [`Director::apply`] achieved.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Applied {
-    /// Writes it took; zero if all was as wanted.
+    /// Interfaces that have the programs, by kernel index.
+    pub interfaces: BTreeMap<u32, Attached>,
+    /// Interfaces that could not be attached to, or not be freed.
+    pub problems: Vec<AttachError>,
+    /// Writes to the tables it took; zero if all was as wanted.
     pub operations: usize,
     /// Frontends now served.
     pub frontends: usize,
@@ -144,53 +138,79 @@ impl Director {
         self.links.interfaces()
     }
 
-    /// Puts the programs on an interface. Calling it again is harmless, cheap since Linux 6.6, and tells the data path of
-    /// a changed MAC address.
+    /// Brings programs and maps to what `desired` says, by the fewest writes: the programs go from
+    /// interfaces that are not wanted any more, then the maps change, and then the programs come to
+    /// the others, so that what is attached anew finds its tables filled.
     ///
     /// # Errors
-    /// See [`AttachError`]; the interface is then as it was before.
-    pub fn attach(
-        &mut self,
-        ifindex: u32,
-        name: &str,
-        mode: AttachMode,
-    ) -> Result<Attached, AttachError> {
-        let mac = interface::mac(name).map_err(|source| AttachError::Interface {
-            name: name.to_owned(),
-            source,
-        })?;
+    /// See [`ApplyError`]. An interface that fails does not stand in the way of the others: it is
+    /// told in [`Applied::problems`].
+    pub fn apply(&mut self, desired: &Desired) -> Result<Applied, ApplyError> {
+        let mut problems = self.detach_others(desired);
+        let mut applied = self.program(desired)?;
+        for (ifindex, interface) in &desired.interfaces {
+            match self.attach(*ifindex, interface) {
+                Ok(attached) => {
+                    applied.interfaces.insert(*ifindex, attached);
+                }
+                Err(error) => problems.push(error),
+            }
+        }
+        applied.problems = problems;
+        Ok(applied)
+    }
+
+    /// Takes the programs off every interface that is not wanted, whoever attached them.
+    fn detach_others(&mut self, desired: &Desired) -> Vec<AttachError> {
+        let attached = match self.links.interfaces() {
+            Ok(attached) => attached,
+            Err(error) => return vec![error],
+        };
+        let others = attached
+            .into_iter()
+            .filter(|ifindex| !desired.interfaces.contains_key(ifindex));
+        others
+            .filter_map(|ifindex| self.detach(ifindex).err())
+            .collect()
+    }
+
+    /// Puts the programs on an interface; where they run already this is two look-ups (since Linux
+    /// 6.6). The interface's record comes first and does not outlive a failure.
+    fn attach(&mut self, ifindex: u32, interface: &Interface) -> Result<Attached, AttachError> {
         self.maps
-            .set_interface(ifindex, mac)
+            .set_interface(ifindex, interface.mac)
             .map_err(|source| AttachError::Map { ifindex, source })?;
-        self.links.attach(&mut self.ebpf, ifindex, name, mode)
+        let mode = self.settings.attach;
+        let attached = self
+            .links
+            .attach(&mut self.ebpf, ifindex, &interface.name, mode);
+        if attached.is_err() && !self.links.interfaces()?.contains(&ifindex) {
+            self.maps
+                .remove_interface(ifindex)
+                .map_err(|source| AttachError::Map { ifindex, source })?;
+        }
+        attached
     }
 
     /// Takes the programs off an interface; it need not exist any more.
-    ///
-    /// # Errors
-    /// See [`AttachError`].
-    pub fn detach(&mut self, ifindex: u32) -> Result<(), AttachError> {
+    fn detach(&mut self, ifindex: u32) -> Result<(), AttachError> {
         self.links.detach(ifindex)?;
         self.maps
             .remove_interface(ifindex)
             .map_err(|source| AttachError::Map { ifindex, source })
     }
 
-    /// Brings the maps to what `desired` says, by the fewest writes.
-    ///
-    /// # Errors
-    /// See [`ApplyError`].
-    pub fn apply(&mut self, desired: &Desired) -> Result<Applied, ApplyError> {
+    /// Brings the maps to what `desired` says.
+    fn program(&mut self, desired: &Desired) -> Result<Applied, ApplyError> {
         let now = match self.programmed.take() {
             Some(programmed) => programmed,
             None => self.maps.read(&self.settings)?,
         };
-        let sources = sources(desired);
-        let (mut applied, mut next) = self.carry_out(&now, desired, &sources)?;
+        let (mut applied, mut next) = self.carry_out(&now, desired)?;
         if !applied.refused.is_empty() && applied.operations > 0 {
             // What was removed has made room.
             let before = applied.operations;
-            (applied, next) = self.carry_out(&next, desired, &sources)?;
+            (applied, next) = self.carry_out(&next, desired)?;
             applied.operations += before;
         }
         self.programmed = Some(next);
@@ -201,19 +221,19 @@ impl Director {
         &mut self,
         now: &Programmed,
         desired: &Desired,
-        sources: &Sources,
     ) -> Result<(Applied, Programmed), ApplyError> {
-        let plan = plan(now, desired, sources, &self.settings);
-        for operation in &plan.operations {
+        let changes = plan(now, desired, &self.settings);
+        for operation in &changes.operations {
             self.maps.carry_out(operation)?;
         }
         let applied = Applied {
-            operations: plan.operations.len(),
-            frontends: plan.next.frontends.len(),
-            backends: plan.next.backends.len(),
-            refused: plan.refused.into_iter().collect(),
+            operations: changes.operations.len(),
+            frontends: changes.next.frontends.len(),
+            backends: changes.next.backends.len(),
+            refused: changes.refused.into_iter().collect(),
+            ..Applied::default()
         };
-        Ok((applied, plan.next))
+        Ok((applied, changes.next))
     }
 
     /// Packets by verdict since the maps were made, over all CPUs.
@@ -244,16 +264,6 @@ impl Director {
             _ => Ok(()),
         }
     }
-}
-
-/// The MAC addresses of the interfaces behind which the hops are, as they are now.
-fn sources(desired: &Desired) -> Sources {
-    let interfaces: BTreeSet<u32> = desired.hops.values().map(|hop| hop.ifindex).collect();
-    let mac = |ifindex| interface::name(ifindex).and_then(|name| interface::mac(&name));
-    interfaces
-        .into_iter()
-        .filter_map(|ifindex| Some((ifindex, mac(ifindex).ok()?)))
-        .collect()
 }
 
 /// Loads an object against the maps pinned for `settings`.

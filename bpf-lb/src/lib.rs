@@ -33,12 +33,6 @@ pub use landfall_bpf_lb_common::{Action, Verdict};
 pub use links::{AttachError, AttachMode, Attached, XdpPath};
 pub use settings::Settings;
 
-/// One sentence on what a verdict means, as for the help text of a metric.
-#[must_use]
-pub fn describe(verdict: Verdict) -> &'static str {
-    verdict.describe()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,7 +41,7 @@ mod tests {
     fn the_readme_explains_every_verdict() {
         let readme = include_str!("../README.md");
         for verdict in Verdict::ALL {
-            let row = format!("| `{}` | {} |", verdict.label(), describe(*verdict));
+            let row = format!("| `{}` | {} |", verdict.label(), verdict.describe());
             assert!(readme.contains(&row), "missing in README.md:\n{row}");
         }
     }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::links::AttachMode;
 use crate::{links, maglev};
 
 /// What [`crate::Director::load`] needs to know. Changing a size on a running node rebuilds the
@@ -24,6 +25,8 @@ pub struct Settings {
     pub connections6: u32,
     /// New connections that one CPU may record in a second.
     pub insert_budget: u32,
+    /// Where the XDP program is put on an interface.
+    pub attach: AttachMode,
     /// TC programs are attached by links, which Linux has since 6.6; by a `clsact` filter otherwise.
     pub tc_links: bool,
 }
@@ -41,6 +44,7 @@ impl Settings {
             connections4: 262_144,
             connections6: 65_536,
             insert_budget: 100_000,
+            attach: AttachMode::Auto,
             tc_links: links::has_tc_links(),
         }
     }

@@ -9,8 +9,8 @@
 
 mod support;
 
+use landfall_bpf_lb::Verdict;
 use landfall_bpf_lb::desired::{BackendState, Protocol};
-use landfall_bpf_lb::{AttachMode, Verdict};
 use support::Node;
 use support::frames::{CLIENT_MAC, Flow, Shape, frame, see, shaped};
 use support::run::{NEXT, PASS, REDIRECT, TX, receive, send};
@@ -227,9 +227,9 @@ fn a_hop_behind_another_interface_is_redirected_to() {
     let mut director = node.director();
     for family in families() {
         let remote = [(0, Some(0), BackendState::Active)];
-        director
-            .apply(&family.desired(Protocol::Tcp, node.other, &remote))
-            .unwrap();
+        let mut desired = family.desired(Protocol::Tcp, node.other, &remote);
+        desired.interfaces = support::on(&[node.ifindex, node.other]).interfaces;
+        director.apply(&desired).unwrap();
         let ran = receive(
             &mut director,
             node.ifindex,
@@ -261,14 +261,11 @@ fn a_node_whose_own_mac_address_changes_directs_with_the_new_one() {
     let mut director = node.director();
     let [family, _] = families();
     let remote = [(0, Some(0), BackendState::Active)];
-    let desired = family.desired(Protocol::Tcp, node.ifindex, &remote);
+    let mut desired = family.desired(Protocol::Tcp, node.ifindex, &remote);
     director.apply(&desired).unwrap();
-    support::ip(&["link", "set", "seg0", "address", "02:4c:46:00:00:99"]);
     let destination = [0x02, 0x4c, 0x46, 0, 0, 0x99];
+    desired.interfaces.get_mut(&node.ifindex).unwrap().mac = destination;
     director.apply(&desired).unwrap();
-    director
-        .attach(node.ifindex, "seg0", AttachMode::Auto)
-        .unwrap();
     let sent = shaped(
         family.flow(Protocol::Tcp),
         &Shape {

@@ -9,12 +9,12 @@
 
 mod support;
 
-use landfall_bpf_lb::desired::{BackendState, Desired, Protocol, Vip};
+use landfall_bpf_lb::desired::{BackendState, Protocol, Vip};
 use landfall_bpf_lb::{Director, Verdict};
 use support::frames::{Shape, frame, shaped};
 use support::run::{PASS, receive, send};
 use support::scene::{each, families};
-use support::{Node, OWN};
+use support::{Node, OWN, on};
 
 fn untouched(director: &mut Director, ifindex: u32, sent: &[u8], verdict: Verdict) {
     let ran = receive(director, ifindex, sent);
@@ -212,7 +212,7 @@ fn a_frontend_without_backends_passes() {
     let node = Node::new();
     let mut director = node.director();
     for family in families() {
-        let mut desired = Desired::default();
+        let mut desired = on(&[node.ifindex]);
         desired
             .frontends
             .insert(family.frontend(Protocol::Tcp), Vip::default());

@@ -24,9 +24,9 @@ use std::thread;
 use std::time::Duration;
 
 use landfall_bpf_lb::desired::{
-    Backend, BackendState, Desired, Endpoint, Frontend, Hop, Placement, Protocol, Vip,
+    Backend, BackendState, Desired, Endpoint, Frontend, Hop, Interface, Placement, Protocol, Vip,
 };
-use landfall_bpf_lb::{AttachMode, Director, Verdict, XdpPath};
+use landfall_bpf_lb::{Director, Verdict, XdpPath};
 use support::hosts::Host;
 use support::{index, run_command};
 
@@ -129,12 +129,14 @@ impl Node {
                 *slot = Some(Director::load(&settings).unwrap());
             }
             let director = slot.as_mut().unwrap();
-            let attached = director
-                .attach(index("eth0"), "eth0", AttachMode::Auto)
-                .unwrap();
-            assert_eq!(attached.path, XdpPath::Generic);
             let applied = director.apply(&desired(own, &pods)).unwrap();
             assert!(applied.refused.is_empty());
+            assert_eq!(
+                applied.interfaces[&index("eth0")].path,
+                XdpPath::Generic,
+                "{:?}",
+                applied.problems
+            );
         });
     }
 
@@ -162,7 +164,14 @@ fn plug(lan: &Host, port: &str, host: &Host) {
 
 /// What node `own` shall do so that every VIP is spread over the pods of these nodes.
 fn desired(own: u8, pods: &[u8]) -> Desired {
-    let mut desired = Desired::default();
+    let eth0 = Interface {
+        name: "eth0".into(),
+        mac: [0x02, 0x4c, 0x46, 0, 1, own],
+    };
+    let mut desired = Desired {
+        interfaces: [(index("eth0"), eth0)].into(),
+        ..Desired::default()
+    };
     for (family, vip) in VIPS.iter().enumerate() {
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             let address = vip.parse().unwrap();

@@ -10,7 +10,7 @@ use landfall_runtime::{shutdown, telemetry};
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let level = telemetry::init(
-        &args.common,
+        &args.common.log,
         "landfall-controller",
         env!("CARGO_PKG_VERSION"),
     )?;
@@ -21,7 +21,7 @@ async fn main() -> anyhow::Result<()> {
     Box::pin(run(
         client,
         settings,
-        Some(args.common.admin_address),
+        Some((&args.common.admin).into()),
         token,
     ))
     .await

@@ -1,6 +1,5 @@
 //! Putting it together: watches, leader, dispatcher, pools, Events, admin port.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,10 +35,10 @@ const LAST_EVENTS: Duration = Duration::from_secs(5);
 pub async fn run(
     client: Client,
     settings: Settings,
-    admin_address: Option<SocketAddr>,
+    admin: Option<admin::Settings>,
     token: CancellationToken,
 ) -> anyhow::Result<()> {
-    run_with(client, settings, admin_address, token, Arc::default()).await
+    run_with(client, settings, admin, token, Arc::default()).await
 }
 
 /// The same on a state that others can look at.
@@ -49,7 +48,7 @@ pub async fn run(
 pub async fn run_with(
     client: Client,
     settings: Settings,
-    admin_address: Option<SocketAddr>,
+    admin: Option<admin::Settings>,
     token: CancellationToken,
     state: Arc<State>,
 ) -> anyhow::Result<()> {
@@ -66,14 +65,14 @@ pub async fn run_with(
         events,
     };
 
-    let admin = admin_address.map(|address| {
+    let admin = admin.map(|settings| {
         let shown = Arc::clone(&state);
         let admin = Admin {
             readiness: readiness.clone(),
             registry,
             state: Box::new(move || debug(&shown)),
         };
-        tokio::spawn(admin::serve(address, admin, token.clone()))
+        tokio::spawn(admin::serve(settings, admin, client.clone(), token.clone()))
     });
     let publisher = Events::new(
         client.clone(),

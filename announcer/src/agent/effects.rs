@@ -43,10 +43,8 @@ pub struct Effects {
 /// What the director shall do, and where.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DataPath {
-    /// Frontends, backends, hops.
+    /// Interfaces, frontends, backends, hops.
     pub desired: Desired,
-    /// Interfaces to attach to: name, and Ethernet address, so that another one is a change.
-    pub attach: BTreeMap<IfIndex, (String, Mac)>,
     /// Neighbours to keep resolved.
     pub track: BTreeSet<(IpAddr, IfIndex)>,
 }

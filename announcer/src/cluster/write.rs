@@ -24,7 +24,7 @@ use crate::agent::{Input, Job, Notice, ReportKey, Subject, Swap, SwapOutcome};
 use crate::election::Event;
 use crate::model::{self, Lbip, Object};
 use crate::names::{NodeName, SessionId, Version};
-use crate::session::published::LEASE_PREFIX;
+use crate::session::published::{FENCED_BY, LEASE_PREFIX};
 
 /// Requests under way at a time.
 const PARALLEL: usize = 16;
@@ -38,23 +38,26 @@ pub struct Writer {
     client: Client,
     namespace: String,
     events: Events,
+    node: NodeName,
     inputs: mpsc::Sender<Input>,
     permits: Arc<Semaphore>,
     tasks: TaskTracker,
 }
 
 impl Writer {
-    /// A writer whose session Leases live in `namespace`, and whose Events come from `pod`.
+    /// A writer on `node` whose session Leases live in `namespace`, and whose Events come from `pod`.
     pub fn new(
         client: Client,
         namespace: String,
         pod: String,
+        node: NodeName,
         inputs: mpsc::Sender<Input>,
     ) -> Self {
         Self {
             events: Events::new(client.clone(), FIELD_MANAGER, pod),
             client,
             namespace,
+            node,
             inputs,
             permits: Arc::new(Semaphore::new(PARALLEL)),
             tasks: TaskTracker::new(),
@@ -207,6 +210,9 @@ impl Writer {
         if let Some(spec) = &mut lease.spec {
             spec.holder_identity = None;
         }
+        // Nobody ends another's session without a name; the admission policy asks for it.
+        let annotations = lease.metadata.annotations.get_or_insert_default();
+        annotations.insert(FENCED_BY.to_owned(), self.node.to_string());
         match api.replace(name, &PostParams::default(), &lease).await {
             Ok(lease) => {
                 tracing::info!(lease = name, "expired a silent session");

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use landfall_bpf_lb::desired::{
-    Backend, BackendState, Desired, Endpoint, Frontend, Hop, Placement, Vip,
+    Backend, BackendState, Desired, Endpoint, Frontend, Hop, Interface, Placement, Vip,
 };
 
 use crate::link::{IfIndex, Link, LinkTable, NeighbourTable};
@@ -40,6 +40,10 @@ pub fn assemble(
         .values()
         .filter(|link| plan.director.contains(&link.name))
         .collect();
+    out.desired.interfaces = segment
+        .iter()
+        .filter_map(|link| Some((link.index, interface(link)?)))
+        .collect();
     let nodes = nodes_on(world, &segment);
     for (address, address_plan) in plan.addresses.iter().filter(|(_, plan)| plan.xdp) {
         add_frontends(&mut out, world, *address, address_plan, me, &nodes);
@@ -66,6 +70,13 @@ pub fn assemble(
         }
     }
     out
+}
+
+/// The interface as the director attaches to it; without an Ethernet address it cannot.
+fn interface(link: &Link) -> Option<Interface> {
+    let name = link.name.clone();
+    let mac = link.mac?.0;
+    Some(Interface { name, mac })
 }
 
 /// The addresses of every node that lie on a segment of one of these links, and behind which.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use landfall_bpf_lb::{AttachError, AttachMode, Director, Settings, Verdict};
+use landfall_bpf_lb::{AttachMode, Director, Settings, Verdict};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -136,7 +136,7 @@ impl Work {
         before: &DirectorStatus,
     ) -> DirectorStatus {
         let mut status = DirectorStatus::default();
-        if path.attach.is_empty() {
+        if path.desired.interfaces.is_empty() {
             self.take_down(settings, &mut status);
         } else if let Some(mode) = settings.mode {
             self.put_up(settings, mode, path, &mut status);
@@ -184,7 +184,11 @@ impl Work {
         status: &mut DirectorStatus,
     ) {
         if self.director.is_none() {
-            match Director::load(&settings.load) {
+            let load = Settings {
+                attach: mode,
+                ..settings.load.clone()
+            };
+            match Director::load(&load) {
                 Ok(director) => self.director = Some(director),
                 Err(error) => {
                     self.take_down(settings, status);
@@ -200,10 +204,6 @@ impl Work {
         let Some(director) = &mut self.director else {
             return;
         };
-        for error in detach_others(director, path) {
-            status.problems.push(with_causes(&error));
-        }
-        // Tables first: what is attached after them finds them filled.
         match director.apply(&path.desired) {
             Ok(applied) => {
                 status.frontends = applied.frontends;
@@ -212,17 +212,15 @@ impl Work {
                 for (frontend, refusal) in &applied.refused {
                     tracing::debug!(?frontend, ?refusal, "frontend left to the kernel");
                 }
+                for (ifindex, attached) in &applied.interfaces {
+                    let name = path.desired.interfaces[ifindex].name.clone();
+                    status.interfaces.insert(name, attached.path.to_string());
+                }
+                for error in &applied.problems {
+                    status.problems.push(with_causes(error));
+                }
             }
             Err(error) => status.problems.push(with_causes(&error)),
-        }
-        for (index, (name, _)) in &path.attach {
-            match director.attach(*index, name, mode) {
-                Ok(attached) => {
-                    let path = attached.path.to_string();
-                    status.interfaces.insert(name.clone(), path);
-                }
-                Err(error) => status.problems.push(with_causes(&error)),
-            }
         }
         status.state = if status.interfaces.is_empty() {
             XdpState::Failed
@@ -230,20 +228,6 @@ impl Work {
             XdpState::Ready
         };
     }
-}
-
-/// Takes the programs off every interface that is not wanted, whoever attached them.
-fn detach_others(director: &mut Director, path: &DataPath) -> Vec<AttachError> {
-    let attached = match director.interfaces() {
-        Ok(attached) => attached,
-        Err(error) => return vec![error],
-    };
-    let others = attached
-        .into_iter()
-        .filter(|index| !path.attach.contains_key(index));
-    others
-        .filter_map(|index| director.detach(index).err())
-        .collect()
 }
 
 /// An error with everything that led to it.

@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn churn_takes_no_more_sockets_than_the_groups_that_are_held() {
         if Groups::default().join(lowest(1)).is_err() {
-            landfall_e2e::skipped(
+            landfall_testbed::skipped(
                 "churn_takes_no_more_sockets_than_the_groups_that_are_held",
                 "IPv6 on the loopback device",
             );

@@ -16,6 +16,9 @@ pub const LABEL: (&str, &str) = ("landfall.dev/session", "announcer");
 /// The annotation.
 pub const ANNOTATION: &str = "landfall.dev/announcer";
 
+/// On a Lease whose session another node has ended: that node.
+pub const FENCED_BY: &str = "landfall.dev/fenced-by";
+
 /// What an announcer says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Clock;
-use super::published::{ANNOTATION, LABEL, LEASE_PREFIX, Published, write};
+use super::published::{ANNOTATION, FENCED_BY, LABEL, LEASE_PREFIX, Published, write};
 use crate::agent::Input;
 use crate::election::Event;
 use crate::names::{NodeName, SessionId};
@@ -201,6 +201,9 @@ impl Session {
             .insert(label.into(), value.into());
         let annotations = metadata.annotations.get_or_insert_default();
         annotations.insert(ANNOTATION.into(), write(&published));
+        if !continues {
+            annotations.remove(FENCED_BY);
+        }
         let spec = LeaseSpec {
             holder_identity: Some(session.to_string()),
             lease_duration_seconds: i32::try_from(self.settings.duration.as_secs()).ok(),

@@ -37,12 +37,24 @@ pub const ETHERNET: usize = 14;
 pub const IPV4_CHECKSUM: usize = 10;
 /// Offset of the TTL in an IPv4 header.
 pub const IPV4_TTL: usize = 8;
+/// Offset of the source address in an IPv4 header; the destination follows.
+pub const IPV4_SOURCE: usize = 12;
+/// Offset of the destination address in an IPv4 header.
+pub const IPV4_DESTINATION: usize = 16;
+/// Offset of the source address in an IPv6 header.
+pub const IPV6_SOURCE: usize = 8;
+/// Offset of the destination address in an IPv6 header.
+pub const IPV6_DESTINATION: usize = 24;
 /// Offset of the hop limit in an IPv6 header.
 pub const IPV6_HOP_LIMIT: usize = 7;
+/// Length of an IPv4 header without options.
+pub const IPV4: usize = 20;
 /// Length of the fixed IPv6 header.
 pub const IPV6: usize = 40;
 /// Length of a TCP header without options.
 pub const TCP_MINIMUM: usize = 20;
+/// Offset of the flags in a TCP header.
+const TCP_FLAGS: usize = 13;
 /// Offset of the checksum in a TCP header.
 pub const TCP_CHECKSUM: usize = 16;
 /// Length of a UDP header.
@@ -138,9 +150,9 @@ pub fn ipv4<W: Window + ?Sized>(
 ) -> Result<Transport, Verdict> {
     // The whole of it, although only half is looked at: the check holds for the addresses too, and
     // the verifier would not see that a later one implies it.
-    let header: [u8; 20] = frame.at(offset).ok_or(Verdict::Malformed)?;
+    let header: [u8; IPV4] = frame.at(offset).ok_or(Verdict::Malformed)?;
     let header_length = usize::from(header[0] & 0x0f) * 4;
-    if header[0] >> 4 != 4 || header_length < 20 {
+    if header[0] >> 4 != 4 || header_length < IPV4 {
         return Err(Verdict::Malformed);
     }
     // More-fragments flag or an offset.
@@ -237,7 +249,7 @@ fn transport<W: Window + ?Sized>(
 ) -> Result<Transport, Verdict> {
     let ports: [u8; 4] = frame.at(offset).ok_or(Verdict::Malformed)?;
     let established = if protocol == TCP {
-        let [flags]: [u8; 1] = frame.at(offset + 13).ok_or(Verdict::Malformed)?;
+        let [flags]: [u8; 1] = frame.at(offset + TCP_FLAGS).ok_or(Verdict::Malformed)?;
         flags & (SYN | ACK) != SYN
     } else {
         false

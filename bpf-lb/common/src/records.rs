@@ -30,7 +30,7 @@ record! {
         port: [u8; 2],
         /// IANA protocol number.
         protocol: u8,
-        /// Zero.
+        /// Padding.
         zero: u8,
     }
 }
@@ -44,7 +44,7 @@ record! {
         port: [u8; 2],
         /// IANA protocol number.
         protocol: u8,
-        /// Zero.
+        /// Padding.
         zero: u8,
     }
 }
@@ -80,9 +80,9 @@ record! {
     /// The element of the map of tables. Array elements are rounded up to eight bytes, so two
     /// slots share one.
     SlotPair: 8 align 8 {
-        /// The slot of even number.
+        /// Slot 2n.
         even: Slot,
-        /// The slot of odd number.
+        /// Slot 2n + 1.
         odd: Slot,
     }
 }
@@ -133,9 +133,9 @@ record! {
 record! {
     /// A MAC address as a key or value.
     InterfaceEntry: 8 align 8 {
-        /// The address.
+        /// In the order of the wire.
         mac: [u8; 6],
-        /// Zero.
+        /// Padding.
         zero: [u8; 2],
     }
 }
@@ -153,7 +153,7 @@ record! {
         pod_port: [u8; 2],
         /// IANA protocol number.
         protocol: u8,
-        /// Zero.
+        /// Padding.
         zero: [u8; 3],
     }
 }
@@ -171,7 +171,7 @@ record! {
         pod_port: [u8; 2],
         /// IANA protocol number.
         protocol: u8,
-        /// Zero.
+        /// Padding.
         zero: [u8; 3],
     }
 }
@@ -183,7 +183,7 @@ record! {
         vip: [u8; 4],
         /// The Service port.
         port: [u8; 2],
-        /// Zero.
+        /// Padding.
         zero: [u8; 2],
         /// Jiffies when a packet of it was last seen, to about a second.
         seen: u64,
@@ -197,7 +197,7 @@ record! {
         vip: [u8; 16],
         /// The Service port.
         port: [u8; 2],
-        /// Zero.
+        /// Padding.
         zero: [u8; 6],
         /// Jiffies when a packet of it was last seen, to about a second.
         seen: u64,

@@ -6,8 +6,8 @@ use landfall_bpf_lb_common::Verdict;
 use landfall_bpf_lb_common::records::BackendEntry;
 
 use crate::family::Family;
-use crate::ingress::Packet;
 use crate::maps::{BUDGET, INSERT_BUDGET, JIFFIES_PER_SECOND};
+use crate::packet::Packet;
 
 /// A connection that has been silent for so many seconds gives its client port to another frontend.
 const SILENT_SECONDS: u64 = 60;

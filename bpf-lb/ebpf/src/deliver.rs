@@ -14,7 +14,7 @@ use landfall_bpf_lb_common::records::BackendEntry;
 
 use crate::connections;
 use crate::family::Family;
-use crate::ingress::Packet;
+use crate::packet::Packet;
 
 /// Translates `packet` to the pod `backend`.
 #[inline(always)]

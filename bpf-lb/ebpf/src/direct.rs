@@ -6,8 +6,8 @@ use landfall_bpf_lb_common::headers::ETHERNET;
 use landfall_bpf_lb_common::records::BackendEntry;
 
 use crate::family::Family;
-use crate::ingress::{Outcome, Packet};
 use crate::maps;
+use crate::packet::{Outcome, Packet};
 
 /// Sends `packet` to the node of `backend` with hop limit `limit`.
 #[inline(always)]

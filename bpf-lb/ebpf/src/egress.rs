@@ -8,7 +8,7 @@ use aya_ebpf::bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC
 use aya_ebpf::helpers::bpf_csum_diff;
 use aya_ebpf::programs::TcContext;
 use landfall_bpf_lb_common::headers::{
-    self, ETHERNET, IPV4_CHECKSUM, IPV6, Lengths, Network, TCP, TCP_CHECKSUM, TCP_MINIMUM,
+    self, ETHERNET, IPV4_CHECKSUM, IPV4_SOURCE, IPV6, IPV6_SOURCE, Lengths, Network, TCP, TCP_CHECKSUM, TCP_MINIMUM,
     Transport, UDP_CHECKSUM,
 };
 use landfall_bpf_lb_common::{Action, Verdict};
@@ -105,7 +105,7 @@ fn rewrite4(
     ctx.l4_csum_replace(checksum, old, new, flags | u64::from(BPF_F_PSEUDO_HDR) | 4)
         .map_err(broken)?;
     rewrite_port(ctx, transport, port)?;
-    ctx.store(network + 12, &vip, 0).map_err(broken)
+    ctx.store(network + IPV4_SOURCE, &vip, 0).map_err(broken)
 }
 
 #[inline(always)]
@@ -125,7 +125,7 @@ fn rewrite6(
     ctx.l4_csum_replace(checksum, 0, change, flags | u64::from(BPF_F_PSEUDO_HDR))
         .map_err(broken)?;
     rewrite_port(ctx, transport, port)?;
-    ctx.store(network + 8, &vip, 0).map_err(broken)
+    ctx.store(network + IPV6_SOURCE, &vip, 0).map_err(broken)
 }
 
 #[inline(always)]

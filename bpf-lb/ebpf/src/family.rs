@@ -4,7 +4,10 @@
 //! verifier refuses words at odd places of the stack, where byte arrays may end up.
 
 use landfall_bpf_lb_common::checksum::Change;
-use landfall_bpf_lb_common::headers::{IPV4_CHECKSUM, IPV4_TTL, IPV6_HOP_LIMIT, Transport};
+use landfall_bpf_lb_common::headers::{
+    IPV4, IPV4_CHECKSUM, IPV4_DESTINATION, IPV4_SOURCE, IPV4_TTL, IPV6_DESTINATION, IPV6_HOP_LIMIT,
+    IPV6_SOURCE, Transport,
+};
 use landfall_bpf_lb_common::records::{
     BackendEntry, ConnectionEntry4, ConnectionEntry6, ConnectionKey4, ConnectionKey6,
     FrontendEntry, FrontendKey4, FrontendKey6,
@@ -63,7 +66,7 @@ impl Family for V4 {
 
     #[inline(always)]
     fn addresses(frame: &Frame, network: usize) -> Option<(u32, u32)> {
-        let bytes = frame.bytes::<8>(network + 12)?;
+        let bytes = frame.bytes::<8>(network + IPV4_SOURCE)?;
         let word = |at: usize| {
             u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
         };
@@ -100,11 +103,11 @@ impl Family for V4 {
 
     #[inline(always)]
     fn set_destination(frame: &Frame, network: usize, old: u32, new: u32) -> Option<()> {
-        let header = frame.bytes::<20>(network)?;
+        let header = frame.bytes::<IPV4>(network)?;
         let checksum = [header[IPV4_CHECKSUM], header[IPV4_CHECKSUM + 1]];
         let checksum = Self::replace(Change::none(), old, new).apply(checksum);
         header[IPV4_CHECKSUM..IPV4_CHECKSUM + 2].copy_from_slice(&checksum);
-        header[16..20].copy_from_slice(&new.to_ne_bytes());
+        header[IPV4_DESTINATION..].copy_from_slice(&new.to_ne_bytes());
         Some(())
     }
 
@@ -174,8 +177,8 @@ impl Family for V6 {
     #[inline(always)]
     fn addresses(frame: &Frame, network: usize) -> Option<([u64; 2], [u64; 2])> {
         Some((
-            join(frame.bytes::<16>(network + 8)?),
-            join(frame.bytes::<16>(network + 24)?),
+            join(frame.bytes::<16>(network + IPV6_SOURCE)?),
+            join(frame.bytes::<16>(network + IPV6_DESTINATION)?),
         ))
     }
 
@@ -208,7 +211,7 @@ impl Family for V6 {
 
     #[inline(always)]
     fn set_destination(frame: &Frame, network: usize, _old: [u64; 2], new: [u64; 2]) -> Option<()> {
-        *frame.bytes::<16>(network + 24)? = split(new);
+        *frame.bytes::<16>(network + IPV6_DESTINATION)? = split(new);
         Some(())
     }
 

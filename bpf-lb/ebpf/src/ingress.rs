@@ -18,36 +18,11 @@ use crate::direct::direct;
 use crate::family::{Family, V4, V6};
 use crate::frame::Frame;
 use crate::maps;
+use crate::packet::{Outcome, Packet};
 
 /// The hop limit of a packet that is sent on a second time: enough for the node's own forwarding
 /// to the pod, and the mark that it must not travel further.
 pub(crate) const LAST_HOP_LIMIT: u8 = 4;
-
-/// A packet for a frontend.
-pub(crate) struct Packet<F: Family> {
-    pub(crate) frame: Frame,
-    /// Offset of the IP header.
-    pub(crate) network: usize,
-    pub(crate) transport: Transport,
-    pub(crate) client: F::Address,
-    pub(crate) vip: F::Address,
-}
-
-/// What becomes of a packet; the interface matters for [`Action::Redirect`] alone.
-pub(crate) struct Outcome {
-    pub(crate) verdict: Verdict,
-    pub(crate) ifindex: u32,
-}
-
-impl From<Verdict> for Outcome {
-    #[inline(always)]
-    fn from(verdict: Verdict) -> Self {
-        Self {
-            verdict,
-            ifindex: 0,
-        }
-    }
-}
 
 /// The whole of the XDP program.
 #[inline(always)]

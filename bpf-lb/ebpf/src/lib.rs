@@ -20,6 +20,7 @@ mod family;
 mod frame;
 mod ingress;
 mod maps;
+mod packet;
 
 pub use egress::reply;
 pub use frame::Frame;

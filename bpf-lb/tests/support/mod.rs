@@ -7,11 +7,11 @@ pub(crate) mod hosts;
 pub(crate) mod run;
 pub(crate) mod scene;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
-use landfall_bpf_lb::{AttachMode, Director, Settings};
+use landfall_bpf_lb::desired::{Desired, Interface};
+use landfall_bpf_lb::{Applied, AttachError, Director, Settings};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
@@ -21,12 +21,11 @@ pub(crate) const OWN: [u8; 6] = [0x02, 0x4c, 0x46, 0, 0, 1];
 /// Says loudly that a test did not run; `true` if it must not.
 #[must_use]
 pub(crate) fn skipped(test: &str) -> bool {
-    if nix::unistd::geteuid().is_root() {
-        return false;
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        landfall_testbed::skipped(test, "root");
     }
-    // Past the test harness, which hides what a passing test prints.
-    let _ = writeln!(std::io::stderr(), "SKIPPED (needs root): {test}");
-    true
+    !root
 }
 
 /// The namespaces of one test thread.
@@ -43,7 +42,7 @@ impl Node {
     #[must_use]
     pub(crate) fn new() -> Self {
         let settings = private_settings();
-        unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
+        landfall_testbed::netns::isolate().expect("a network namespace");
         for (name, peer) in [("seg0", "seg0p"), ("seg1", "seg1p")] {
             let mac = OWN.map(|byte| format!("{byte:02x}")).join(":");
             ip(&[
@@ -66,11 +65,32 @@ impl Node {
     #[must_use]
     pub(crate) fn director(&self) -> Director {
         let mut director = Director::load(&self.settings).expect("the director loads");
-        director
-            .attach(self.ifindex, "seg0", AttachMode::Auto)
-            .expect("it attaches");
+        let applied = director
+            .apply(&on(&[self.ifindex]))
+            .expect("the maps are written");
+        assert!(applied.problems.is_empty(), "{:?}", applied.problems);
         director
     }
+}
+
+/// A wanted state of these interfaces, all with our MAC address, and nothing else.
+#[must_use]
+pub(crate) fn on(interfaces: &[u32]) -> Desired {
+    let interface = |ifindex: &u32| {
+        let name = nix::net::if_::if_indextoname(*ifindex).expect("the interface exists");
+        let name = name.into_string().expect("a plain name");
+        (*ifindex, Interface { name, mac: OWN })
+    };
+    Desired {
+        interfaces: interfaces.iter().map(interface).collect(),
+        ..Desired::default()
+    }
+}
+
+/// The one error of an [`Applied`].
+pub(crate) fn problem(applied: Applied) -> AttachError {
+    let [error] = <[AttachError; 1]>::try_from(applied.problems).expect("one problem");
+    error
 }
 
 /// Small maps below a bpffs that only this thread sees.

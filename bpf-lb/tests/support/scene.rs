@@ -7,8 +7,8 @@ use landfall_bpf_lb::desired::{
     Backend, BackendState, Desired, Endpoint, Frontend, Hop, Placement, Protocol, Vip,
 };
 
-use super::Node;
 use super::frames::Flow;
+use super::{Node, on};
 
 /// MAC addresses of two other nodes.
 pub(crate) const HOPS: [[u8; 6]; 2] = [[0x02, 0x4c, 0x46, 0, 0, 2], [0x02, 0x4c, 0x46, 0, 0, 3]];
@@ -73,14 +73,14 @@ impl Family {
         }
     }
 
-    /// A frontend over these pods: index of the pod, index of its node or none for here, state.
+    /// On this interface, a frontend over these pods: index of the pod, index of its node or none for here, state.
     pub(crate) fn desired(
         &self,
         protocol: Protocol,
         ifindex: u32,
         backends: &[(usize, Option<usize>, BackendState)],
     ) -> Desired {
-        let mut desired = Desired::default();
+        let mut desired = on(&[ifindex]);
         let backends = backends.iter().map(|(pod, node, state)| {
             let pod = self.pods[*pod];
             let placement =

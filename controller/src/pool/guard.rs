@@ -4,13 +4,9 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use landfall_crds::{DRAIN_FINALIZER, LoadBalancerIPPool};
 use landfall_ipam::PoolName;
-use landfall_runtime::class::Class;
 use serde_json::{Value, json};
 
 use crate::context::{Context, MANAGER};
-
-/// How often it is tried when somebody else writes the pool too.
-const TRIES: usize = 3;
 
 /// Whether the finalizer is there.
 pub(super) fn stands(pool: &LoadBalancerIPPool) -> bool {
@@ -48,30 +44,18 @@ pub(super) async fn write(
 /// drains all the same. A pool that is not known here any more holds nothing.
 ///
 /// # Errors
-/// The API server's, also when the pool is gone by now.
+/// The API server's: also when the pool is gone by now, or was written by somebody else meanwhile.
 pub(crate) async fn hold(context: &Context, name: &PoolName) -> kube::Result<()> {
-    let api: Api<LoadBalancerIPPool> = Api::all(context.client.clone());
-    let mut tries = 0;
-    loop {
-        let patch = {
-            let cache = context.state.lock();
-            match cache.pools.get(name) {
-                Some(pool) if !stands(pool) => patch(pool, true),
-                _ => return Ok(()),
-            }
-        };
-        tries += 1;
-        let pool = match write(context, name, &patch).await {
-            Err(error) if Class::of(&error) == Class::Conflict && tries < TRIES => {
-                api.get(name.as_str()).await?
-            }
-            answer => answer?,
-        };
-        context
-            .state
-            .change(|cache| cache.pools.answered(name, pool));
-        if tries == TRIES {
-            return Ok(());
+    let patch = {
+        let cache = context.state.lock();
+        match cache.pools.get(name) {
+            Some(pool) if !stands(pool) => patch(pool, true),
+            _ => return Ok(()),
         }
-    }
+    };
+    let pool = write(context, name, &patch).await?;
+    context
+        .state
+        .change(|cache| cache.pools.answered(name, pool));
+    Ok(())
 }

@@ -249,6 +249,16 @@ impl Plan {
     }
 }
 
+/// Where a node keeps what belongs to it alone.
+pub fn node_root(plan: &Plan, node: &Machine) -> PathBuf {
+    plan.dir.join("nodes").join(&node.name)
+}
+
+/// Where the logs of a node's containers are.
+pub fn logs(plan: &Plan, node: &Machine) -> PathBuf {
+    node_root(plan, node).join("logs")
+}
+
 /// The pod ranges of a node.
 fn ranges_of<'a>(
     pods: &'a [(String, Vec<String>)],

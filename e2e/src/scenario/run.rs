@@ -20,10 +20,10 @@ use super::spec::{Action, Await, Scenario, Step};
 use super::transcript::{Transcript, in_words};
 use super::vars::Vars;
 use super::watch;
-use crate::control_plane::assets::source_tree;
 use crate::lab::cluster::Lab;
 use crate::lab::evidence;
-use crate::process::in_netns;
+use landfall_testbed::control_plane::assets::source_tree;
+use landfall_testbed::process::in_netns;
 
 /// A command that takes longer than this hangs.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -373,13 +373,8 @@ impl Brain {
             &self.neighbours,
         );
         self.unplaced = assembled.unplaced;
-        let wanted = |link: &&Link| self.plan.director.contains(&link.name);
-        let attach = self.links.links.values().filter(wanted);
         let data_path = DataPath {
             desired: assembled.desired,
-            attach: attach
-                .filter_map(|link| Some((link.index, (link.name.clone(), link.mac?))))
-                .collect(),
             track: assembled.track,
         };
         if self.data_path.as_ref() == Some(&data_path) {

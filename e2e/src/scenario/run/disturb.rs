@@ -7,8 +7,9 @@ use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
 use super::Runner;
-use crate::process::Stamp;
 use crate::scenario::spec::Kill;
+use landfall_testbed::netns;
+use landfall_testbed::process::Stamp;
 
 impl Runner<'_> {
     /// Kills the processes of a node that run a program of that name: its own and those of its pods.
@@ -23,9 +24,9 @@ impl Runner<'_> {
             .plan()
             .machine(&node)
             .with_context(|| format!("the lab has no {node}"))?;
-        let mut namespaces = crate::lab::state::namespaces(&self.lab.plan().pod_prefix(machine));
+        let mut namespaces = netns::named(&self.lab.plan().pod_prefix(machine));
         namespaces.push(machine.netns.clone());
-        let victims: Vec<Stamp> = crate::lab::state::inhabitants(&namespaces)
+        let victims: Vec<Stamp> = netns::inhabitants(&namespaces)
             .into_iter()
             .filter(|stamp| program_of(stamp.pid).is_some_and(|program| program == name))
             .collect();

@@ -1,7 +1,7 @@
 //! What a plan promises, whatever it starts from.
 
 use super::*;
-use crate::desired::{BackendState, Hop, Protocol};
+use crate::desired::{BackendState, Hop, Interface, Protocol};
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -18,10 +18,6 @@ fn settings() -> Settings {
 
 fn empty() -> Programmed {
     Programmed::empty(settings().tables())
-}
-
-fn sources() -> Sources {
-    [(2, [2, 0, 0, 0, 0, 1])].into()
 }
 
 fn frontend(number: u8) -> Frontend {
@@ -52,7 +48,14 @@ fn hop(number: u8) -> Hop {
 
 /// Frontends with their backends: endpoint number, node number or 0 for here.
 fn wanted(frontends: &[(u8, &[(u8, u8)])]) -> Desired {
-    let mut desired = Desired::default();
+    let segment = Interface {
+        name: "seg0".into(),
+        mac: [2, 0, 0, 0, 0, 1],
+    };
+    let mut desired = Desired {
+        interfaces: [(2, segment)].into(),
+        ..Desired::default()
+    };
     for (number, backends) in frontends {
         let backend = |(pod, at): &(u8, u8)| {
             let placement = if *at == 0 {
@@ -82,8 +85,8 @@ fn wanted(frontends: &[(u8, &[(u8, u8)])]) -> Desired {
     desired
 }
 
-fn go(now: &Programmed, desired: &Desired) -> Plan {
-    plan(now, desired, &sources(), &settings())
+fn go(now: &Programmed, desired: &Desired) -> Changes {
+    plan(now, desired, &settings())
 }
 
 /// The maps as a packet finds them, checked after every single operation.
@@ -188,7 +191,7 @@ fn a_node_that_cannot_be_reached_yet_keeps_its_place_in_the_table() {
     let reachable = go(&empty(), &desired);
     desired.hops.clear();
     let unreachable = go(&empty(), &desired);
-    let table = |plan: &Plan| plan.next.frontends[&frontend(10)].slots.clone();
+    let table = |plan: &Changes| plan.next.frontends[&frontend(10)].slots.clone();
     assert_eq!(table(&reachable), table(&unreachable));
     assert!(unreachable.next.hops.values().all(|hop| hop.ifindex == 0));
 }
@@ -243,7 +246,7 @@ fn the_tables_do_not_depend_on_what_was_there_before() {
         &wanted(&[(10, &[(9, 0), (3, 8)]), (11, &[(1, 0)])]),
     );
     let later = go(&other.next, &desired);
-    let meaning = |plan: &Plan| -> Vec<[u8; 16]> {
+    let meaning = |plan: &Changes| -> Vec<[u8; 16]> {
         let slots = &plan.next.frontends[&frontend(10)].slots;
         slots
             .iter()

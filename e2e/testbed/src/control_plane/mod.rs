@@ -9,7 +9,7 @@
 //!
 //! ```no_run
 //! # async fn test() -> anyhow::Result<()> {
-//! use landfall_e2e::control_plane::{ControlPlane, Options};
+//! use landfall_testbed::control_plane::{ControlPlane, Options};
 //! let Some(options) = Options::for_test("my_test") else { return Ok(()) };    // says SKIPPED itself
 //! let cluster = ControlPlane::start(options).await?;
 //! let client = cluster.client().await?;
@@ -17,7 +17,7 @@
 //! ```
 //!
 //! Invariant: whatever was started is ended, and its directory removed, when the value is dropped; and when the process
-//! that held it was killed, by the next one that starts a control plane (see [`crate::lab::state`]).
+//! that held it was killed, by the next one that starts a control plane (see [`crate::state`]).
 
 pub mod assets;
 pub mod identity;
@@ -117,7 +117,7 @@ pub struct ControlPlane {
     identities: Identities,
     processes: Vec<Process>,
     /// The directory, when it is ours to remove.
-    scratch: Option<crate::lab::state::Scratch>,
+    scratch: Option<crate::state::Scratch>,
 }
 
 impl ControlPlane {
@@ -125,7 +125,7 @@ impl ControlPlane {
     pub async fn start(mut options: Options) -> Result<Self> {
         let mut scratch = None;
         if options.dir.as_os_str().is_empty() {
-            let own = crate::lab::state::Scratch::create("api")?;
+            let own = crate::state::Scratch::create("api")?;
             options.dir = own.dir().to_owned();
             scratch = Some(own);
         }

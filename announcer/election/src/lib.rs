@@ -29,8 +29,11 @@
 //! may leave when it wakes (one frame a socket); the record of an address deleted and made again
 //! within a peer's blind watch is caught by the probe that precedes every first claim.
 
+#![warn(missing_docs)]
+
 mod event;
 mod machine;
+mod names;
 mod order;
 mod sessions;
 #[cfg(test)]
@@ -43,10 +46,9 @@ use std::time::Duration;
 
 pub use event::{Decision, Event, Write};
 pub use machine::Election;
+pub use names::{NodeName, SessionId, Version};
 pub use order::{Candidate, order};
 pub use sessions::{LONGEST_DURATION, SeenLease, Standing};
-
-use crate::names::{NodeName, SessionId, Version};
 
 /// This node's monotonic time since any origin.
 pub type Now = Duration;

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::Api;
 use kube::api::PostParams;
-use landfall_e2e::control_plane::{ControlPlane, Options};
+use landfall_testbed::control_plane::{ControlPlane, Options};
 
 #[tokio::test]
 async fn an_api_server_on_loopback_takes_objects_and_is_gone_afterwards() {

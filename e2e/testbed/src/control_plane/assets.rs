@@ -21,7 +21,7 @@ pub const ALL: &[&str] = &[
 
 /// The root of the source tree this crate was built from.
 pub fn source_tree() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 /// The directory that holds the wanted programs, if it is there already; builds nothing, so that a test can skip.

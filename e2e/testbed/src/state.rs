@@ -4,18 +4,17 @@
 //! Invariant: [`tear_down`] touches only what a state file names: processes by pid and start time, processes inside the
 //! lab's own namespaces, namespaces by its own prefix, mounts and files below its own directory.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
+use crate::netns;
 use crate::process::{Stamp, run};
 
 /// The state file's name.
@@ -79,14 +78,9 @@ impl Scratch {
         fs::create_dir_all(&base).with_context(|| format!("making {}", base.display()))?;
         collect_stale(&base);
         let boot = boot_id();
-        let seed = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |now| now.subsec_nanos());
-        for attempt in 0..u32::from(u16::MAX) {
-            let id = format!(
-                "{:04x}",
-                ((seed / 1000) ^ std::process::id()).wrapping_add(attempt * 7919) & 0xffff
-            );
+        // Four digits are few: a taken one is met now and then, and another is thrown.
+        for _ in 0..u16::MAX {
+            let id = format!("{:04x}", fastrand::u16(..));
             let dir = base.join(&id);
             match fs::create_dir(&dir) {
                 Ok(()) => {
@@ -226,10 +220,10 @@ pub fn tear_down(dir: &Path, state: &State) -> Result<()> {
             }
         }
         if !state.namespace_prefix.is_empty() {
-            let names = namespaces(&state.namespace_prefix);
-            end_all(&inhabitants(&names));
+            let names = netns::named(&state.namespace_prefix);
+            end_all(&netns::inhabitants(&names));
             for name in names {
-                if let Err(error) = run(Command::new("ip").args(["netns", "delete", &name])) {
+                if let Err(error) = netns::delete(&name) {
                     first.get_or_insert(error);
                 }
             }
@@ -262,42 +256,6 @@ fn end_all(stamps: &[Stamp]) {
     while stamps.iter().any(Stamp::is_alive) && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(5));
     }
-}
-
-/// Named network namespaces with a prefix.
-pub fn namespaces(prefix: &str) -> Vec<String> {
-    let Ok(entries) = fs::read_dir("/run/netns") else {
-        return Vec::new();
-    };
-    let mut names: Vec<String> = entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| name.starts_with(prefix))
-        .collect();
-    names.sort();
-    names
-}
-
-/// The processes that live in named network namespaces, without this one.
-pub fn inhabitants(names: &[String]) -> Vec<Stamp> {
-    let inside: BTreeSet<(u64, u64)> = names
-        .iter()
-        .filter_map(|name| fs::metadata(format!("/run/netns/{name}")).ok())
-        .map(|meta| (meta.dev(), meta.ino()))
-        .collect();
-    let Ok(entries) = fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|pid| *pid != std::process::id())
-        .filter(|pid| {
-            fs::metadata(format!("/proc/{pid}/ns/net"))
-                .is_ok_and(|meta| inside.contains(&(meta.dev(), meta.ino())))
-        })
-        .filter_map(|pid| Stamp::of(i32::try_from(pid).ok()?))
-        .collect()
 }
 
 fn mounts_below(dir: &Path) -> Vec<PathBuf> {

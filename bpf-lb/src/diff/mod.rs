@@ -69,7 +69,7 @@ impl Refusal {
 
 /// What to do, and what the maps hold afterwards.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
+pub struct Changes {
     /// In the order in which they must be carried out.
     pub operations: Vec<Operation>,
     /// The state they lead to.
@@ -78,13 +78,10 @@ pub struct Plan {
     pub refused: BTreeMap<Frontend, Refusal>,
 }
 
-/// Our own MAC address by interface index.
-pub type Sources = BTreeMap<u32, [u8; 6]>;
-
 /// Plans the way from `now` to `desired`.
 #[must_use]
-pub fn plan(now: &Programmed, desired: &Desired, sources: &Sources, settings: &Settings) -> Plan {
-    let mut ids = Ids::new(now, desired, sources, settings);
+pub fn plan(now: &Programmed, desired: &Desired, settings: &Settings) -> Changes {
+    let mut ids = Ids::new(now, desired, settings);
     let mut refused = BTreeMap::new();
     let mut resolved = BTreeMap::new();
     for (frontend, vip) in &desired.frontends {
@@ -132,7 +129,7 @@ pub fn plan(now: &Programmed, desired: &Desired, sources: &Sources, settings: &S
         }
     }
     remove_what_is_left(now, &mut next, &mut operations);
-    Plan {
+    Changes {
         operations,
         next,
         refused,
@@ -244,7 +241,6 @@ fn install(
 struct Ids<'a> {
     now: &'a Programmed,
     desired: &'a Desired,
-    sources: &'a Sources,
     settings: &'a Settings,
     hop_ids: BTreeMap<[u8; 16], u16>,
     backend_ids: BTreeMap<BackendEntry, u16>,
@@ -256,16 +252,10 @@ struct Ids<'a> {
 }
 
 impl<'a> Ids<'a> {
-    fn new(
-        now: &'a Programmed,
-        desired: &'a Desired,
-        sources: &'a Sources,
-        settings: &'a Settings,
-    ) -> Self {
+    fn new(now: &'a Programmed, desired: &'a Desired, settings: &'a Settings) -> Self {
         Self {
             now,
             desired,
-            sources,
             settings,
             hop_ids: now
                 .hops
@@ -357,7 +347,7 @@ impl<'a> Ids<'a> {
         // A node whose MAC address, or our own towards it, is not known has an id all the same:
         // tables must not depend on what one node happens to have resolved.
         let known = self.desired.hops.get(&node).and_then(|hop| {
-            let source = *self.sources.get(&hop.ifindex)?;
+            let source = self.desired.interfaces.get(&hop.ifindex)?.mac;
             Some(HopEntry {
                 mac: hop.mac,
                 source,
@@ -395,5 +385,4 @@ pub fn ids_in_use(programmed: &Programmed) -> BTreeSet<u16> {
 }
 
 #[cfg(test)]
-#[path = "diff_tests.rs"]
 mod tests;

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::{Election, Entry, Probe};
-use crate::election::event::{Decision, Write};
-use crate::election::order::{order, score};
-use crate::election::sessions::Standing;
-use crate::election::{Candidate, ClaimReason, Now, Owner, Record};
+use crate::event::{Decision, Write};
 use crate::names::{NodeName, SessionId, Version};
+use crate::order::{order, score};
+use crate::sessions::Standing;
+use crate::{Candidate, ClaimReason, Now, Owner, Record};
 
 struct Round {
     live: BTreeSet<NodeName>,
