@@ -115,7 +115,11 @@ impl Segment {
     pub(crate) fn bridge(&self, name: &str, arguments: &str) -> String {
         let mut command = self.net.command(name, "bridge");
         let output = command.args(arguments.split_whitespace()).output().unwrap();
-        assert!(output.status.success(), "bridge {arguments}: {}", text(&output));
+        assert!(
+            output.status.success(),
+            "bridge {arguments}: {}",
+            text(&output)
+        );
         text(&output)
     }
 

@@ -50,12 +50,16 @@ impl Runner<'_> {
 
     /// Says what became of them, once each has been asked once more.
     pub(super) async fn held(&mut self, name: &str, step: &Step) -> Result<String> {
-        self.transcript.command("…", &format!("what became of {name}"));
+        self.transcript
+            .command("…", &format!("what became of {name}"));
         let holding = self.holds.get(name);
         let holding = holding.with_context(|| format!("nothing is held as {name}"))?;
         let begun = Instant::now();
         while !holding.settled_since(begun) {
-            ensure!(begun.elapsed() < PATIENCE, "not all of them were answered or broken within {PATIENCE:?}");
+            ensure!(
+                begun.elapsed() < PATIENCE,
+                "not all of them were answered or broken within {PATIENCE:?}"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let (text, success) = (holding.said(), true);
