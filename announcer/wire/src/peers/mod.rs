@@ -26,6 +26,8 @@ mod pieces;
 mod refusal;
 mod replay;
 mod speaker;
+#[cfg(test)]
+mod tests;
 
 pub use body::{Beat, Body, Fenced, Flags, Heard, Kind, Move, Suspect, Title};
 pub use envelope::{Authentic, Envelope};
