@@ -102,13 +102,19 @@ impl Spoken {
     }
 }
 
-fn spoken(node: &'static str, session: &'static str, most: usize) -> impl Strategy<Value = Spoken> {
+/// A name of at most so many bytes.
+fn name(longest: usize) -> impl Strategy<Value = String> {
+    (1..=longest, proptest::char::range('a', 'z'))
+        .prop_map(|(length, letter)| letter.to_string().repeat(length))
+}
+
+fn spoken(node: usize, session: usize, most: usize) -> impl Strategy<Value = Spoken> {
     (
-        node,
-        session,
+        name(node),
+        name(session),
         0..6_u8,
-        vec((node, session, any::<u64>()), 1..=most),
-        vec(session, 0..LONGEST_LIST),
+        vec((name(node), name(session), any::<u64>()), 1..=most),
+        vec(name(session), 0..=LONGEST_LIST),
         vec(any::<(IpAddr, u64, bool)>(), 1..=most),
         any::<(u64, u32, u32, u32)>(),
         any::<u8>(),
@@ -129,12 +135,12 @@ fn spoken(node: &'static str, session: &'static str, most: usize) -> impl Strate
 
 /// As it is on most clusters: everything fits one frame.
 fn ordinary() -> impl Strategy<Value = Spoken> {
-    spoken("[a-z]{1,8}", "[0-9a-f]{4,8}-[1-9]", 16)
+    spoken(8, 10, 16)
 }
 
 /// With the longest names there are, and more of everything than fits.
 fn long() -> impl Strategy<Value = Spoken> {
-    spoken("[a-z]{1,253}", "[0-9a-f]{1,40}", 100)
+    spoken(LONGEST_NODE, LONGEST_SESSION, 100)
 }
 
 /// What the frames say together. A beat says the most.
