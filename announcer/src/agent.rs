@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::brain::{Brain, Effects, Input, ProbeNews, Summary};
+use crate::clock;
 use crate::cluster::Writer;
 use crate::dataplane::DataPath;
 use crate::election::Now;
@@ -31,7 +32,6 @@ use crate::link::{IfIndex, LinkTable, Neighbours};
 use crate::model::{Published, XdpState};
 use crate::report::Conflict;
 use crate::responder::{self, ProbeOutcome, Responder};
-use crate::session::Clock;
 
 /// Inputs that come within this time of the last decision are decided on together.
 const TOGETHER: Duration = Duration::from_millis(5);
@@ -41,7 +41,6 @@ const FAREWELL: Duration = Duration::from_secs(10);
 
 /// What the agent works with.
 pub struct Parts {
-    pub clock: Clock,
     /// Answers on the wire.
     pub responder: Responder,
     pub links: watch::Receiver<Arc<LinkTable>>,
@@ -70,7 +69,9 @@ pub async fn run(
     let mut last = Instant::now();
     let mut leave_by: Option<Instant> = None;
     let links = parts.links.borrow_and_update().clone();
-    brain.take(Input::Links(links), parts.clock.now());
+    let director = *parts.director.borrow_and_update();
+    brain.take(Input::Director(director), clock::now());
+    brain.take(Input::Links(links), clock::now());
     loop {
         let input = tokio::select! {
             input = inputs.recv() => match input {
@@ -93,20 +94,20 @@ pub async fn run(
             }
             () = until(wake_at) => None,
         };
-        let now = parts.clock.now();
+        let now = clock::now();
         brain.take_all(input, &mut inputs, now);
         // Together with what comes right behind; but never later than that.
         tokio::time::sleep_until(last + TOGETHER).await;
-        brain.take_all(None, &mut inputs, parts.clock.now());
+        brain.take_all(None, &mut inputs, clock::now());
         last = Instant::now();
-        let now = parts.clock.now();
+        let now = clock::now();
         let effects = brain.step(now, &Time(Timestamp::now()));
-        let (woken, has_left) = (effects.wake_at, effects.has_left);
+        let (woken, has_left, in_vain) = (effects.wake_at, effects.has_left, effects.in_vain);
         parts.carry_out(effects);
         *parts.summary.lock() = brain.summary(now);
-        wake_at = woken.map(|at| Instant::from_std(parts.clock.instant(at)));
+        wake_at = woken.map(clock::timer);
         if let Some(by) = leave_by {
-            if has_left || Instant::now() >= by {
+            if has_left || in_vain || Instant::now() >= by {
                 return parts.farewell(has_left);
             }
             wake_at = Some(wake_at.map_or(by, |at| at.min(by)));
@@ -130,7 +131,7 @@ impl Parts {
     fn carry_out(&self, effects: Effects) {
         self.responder.set_peers(effects.peers);
         if let Some(deadline) = effects.deadline {
-            self.responder.set_deadline(self.clock.instant(deadline));
+            self.responder.set_deadline(deadline);
         }
         self.responder.set_owned(effects.owned);
         self.responder.set_periods(effects.periods);
@@ -183,7 +184,7 @@ impl Parts {
         if has_left {
             tracing::info!("every address is in other hands");
         } else {
-            tracing::warn!("stopping although addresses could not be handed over in time");
+            tracing::warn!("stopping although addresses could not be handed over");
         }
     }
 }

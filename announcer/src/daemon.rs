@@ -23,9 +23,8 @@ use crate::cluster::{WatchErrors, Writer, watch_all};
 use crate::dataplane::director::{self, DirectorView};
 use crate::link::{Neighbours, monitor};
 use crate::metrics::{self, Sources};
-use crate::model::XdpState;
 use crate::responder::Responder;
-use crate::session::{Clock, Guard, Session};
+use crate::session::{Guard, Session};
 use crate::settings::Settings;
 
 /// Inputs that may wait for the brain; watches wait when it is full.
@@ -47,7 +46,6 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
     // Everything that must go on while addresses are handed over ends with this one.
     let end = CancellationToken::new();
     let _end = end.clone().drop_guard();
-    let clock = Clock::start();
     let client = client().await?;
     let (inputs, queue) = mpsc::channel(QUEUE);
     let summary = Arc::new(Mutex::new(Summary::default()));
@@ -92,7 +90,7 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
 
     let (published, published_receiver) = watch::channel(None);
     let (data_path, data_path_receiver) = watch::channel(None);
-    let (director_state, director_receiver) = watch::channel(XdpState::Off);
+    let (director_state, director_receiver) = watch::channel(settings.director.at_rest());
     let namespace = settings.session.namespace.clone();
     let _watches = watch_all(&client, &namespace, &inputs, &watch_errors, &end);
     let writer = Writer::new(
@@ -111,17 +109,10 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
     );
     tokio::spawn(director);
     let session_end = CancellationToken::new();
-    let session = Session::new(
-        client,
-        settings.session,
-        clock,
-        inputs.clone(),
-        published_receiver,
-    );
+    let session = Session::new(client, settings.session, inputs.clone(), published_receiver);
     let session = tokio::spawn(session.run(session_end.clone()));
 
     let parts = Parts {
-        clock,
         responder,
         links,
         neighbours,
@@ -132,7 +123,8 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
         summary,
         inputs,
     };
-    let brain = Brain::new(settings.node, settings.election);
+    let brain = Brain::new(settings.node, settings.election)
+        .with_plain_interfaces(settings.plain_interfaces);
     let agent = tokio::spawn(agent::run(brain, parts, queue, token.clone()));
     tokio::select! {
         ended = agent => ended.context("the agent ended in a panic")?,

@@ -15,6 +15,7 @@
 pub mod agent;
 pub mod args;
 pub mod brain;
+pub mod clock;
 pub mod cluster;
 pub mod daemon;
 pub mod dataplane;

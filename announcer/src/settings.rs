@@ -9,6 +9,7 @@ use landfall_runtime::lease::{DurationError, whole_seconds};
 use crate::args::{Args, XdpMode};
 use crate::dataplane::director::DirectorSettings;
 use crate::election::{self, LONGEST_DURATION};
+use crate::model::{InterfacePatterns, PatternError};
 use crate::names::NodeName;
 use crate::responder;
 use crate::session::SessionSettings;
@@ -25,6 +26,8 @@ pub struct Settings {
     pub election: election::Settings,
     /// Answering: how fast, how patient.
     pub responder: responder::Settings,
+    /// Interfaces that are no container's although they look like one.
+    pub plain_interfaces: InterfacePatterns,
     pub director: DirectorSettings,
 }
 
@@ -36,6 +39,9 @@ pub enum SettingsError {
     /// A duration others could not read off the Lease, or would not wait for.
     #[error(transparent)]
     Duration(#[from] DurationError),
+    /// An expression that names no interface.
+    #[error("--plain-{0}")]
+    Pattern(PatternError),
     /// Too few attempts before the session is over.
     #[error(
         "--renew-interval {interval:?} is more than a third of --session-duration {duration:?}, \
@@ -73,6 +79,7 @@ impl TryFrom<&Args> for Settings {
             },
             election: election::Settings::for_duration(duration),
             responder: responder::Settings::default(),
+            plain_interfaces: plain_interfaces(&args.plain_interfaces)?,
             director: DirectorSettings {
                 load: landfall_bpf_lb::Settings::new(&args.bpf_pin_dir),
                 mode: match args.xdp_mode {
@@ -84,6 +91,14 @@ impl TryFrom<&Args> for Settings {
             },
             node,
         })
+    }
+}
+
+fn plain_interfaces(patterns: &[String]) -> Result<InterfacePatterns, SettingsError> {
+    let (compiled, mut errors) = InterfacePatterns::compile(patterns);
+    match errors.pop() {
+        None => Ok(compiled),
+        Some(error) => Err(SettingsError::Pattern(error)),
     }
 }
 
@@ -112,6 +127,15 @@ mod tests {
             let refused = settings(&["--session-duration", duration]).unwrap_err();
             assert!(refused.to_string().contains("whole seconds"), "{refused}");
         }
+    }
+
+    #[test]
+    fn a_pattern_of_an_interface_that_cannot_be_read_is_named() {
+        let refused = settings(&["--plain-interfaces", "veth1,eth["]).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "--plain-interfaces[1] \"eth[\" is no regular expression: unclosed character class"
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One small world for the tests: Service shop/web and its addresses, nodes whose announcers have sessions, eth0.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -46,6 +47,7 @@ pub(crate) fn lbip(address: IpAddr, version: u64, status: LoadBalancerIPStatus) 
         version: Version::new(version.to_string()),
         generation: Some(1),
         holders: vec![(key(), "u".into())],
+        overruled: BTreeSet::new(),
         status,
     }
 }

@@ -135,7 +135,7 @@ fn the_deadline_silences_and_a_new_one_gives_the_voice_back() {
             node.own(eth0, &[V4]).await;
             let ask = format!("arping -c 1 -w 1 -I eth0 {V4}");
             segment.answered("client", &ask).await;
-            node.responder.set_deadline(Instant::now());
+            node.responder.set_deadline(clock::now());
             assert!(
                 !segment.exec("client", &ask).await.status.success(),
                 "answered after the deadline"

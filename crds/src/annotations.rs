@@ -13,6 +13,10 @@ pub const SHARING_PERMIT_DIFFERENT_PODS: &str = "landfall.dev/sharing-permit-dif
 /// `"true"`: move off addresses that are `OutOfPool`.
 pub const RENUMBER: &str = "landfall.dev/renumber";
 
+/// On a LoadBalancerIP, for who administers the cluster: Ethernet addresses, separated by commas, of hosts that may answer
+/// for the address without keeping it from being announced.
+pub const OVERRULE: &str = "landfall.dev/overrule";
+
 /// On a Service: the namespace of the Gateway it was made for, by Envoy Gateway.
 pub const OWNING_GATEWAY_NAMESPACE: &str = "gateway.envoyproxy.io/owning-gateway-namespace";
 /// On a Service: the name of that Gateway.

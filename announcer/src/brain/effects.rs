@@ -34,6 +34,8 @@ pub struct Effects {
     pub notices: Vec<Notice>,
     /// When to think again.
     pub wake_at: Option<Now>,
+    /// What this node owns it may not give away, and waiting would not help.
+    pub in_vain: bool,
     /// This node owns nothing any more and may stop.
     pub has_left: bool,
 }

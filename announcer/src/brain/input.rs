@@ -53,6 +53,8 @@ pub enum SwapOutcome {
     Refused(Option<Box<Lbip>>),
     /// Nobody knows.
     Failed,
+    /// It may not be written at all, and only a person can change that.
+    Denied,
 }
 
 /// What became of a probe.

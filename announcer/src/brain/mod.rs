@@ -36,7 +36,9 @@ use crate::election::{
     ClaimReason, Contest, Election, Event, Now, Owner, Probed, Record, Settings,
 };
 use crate::link::{IfIndex, Link, LinkTable, NeighbourTable};
-use crate::model::{Interface, Key, Kind, Lbip, Object, Published, World, XdpState};
+use crate::model::{
+    Interface, InterfacePatterns, Key, Kind, Lbip, Object, Published, World, XdpState,
+};
 use crate::names::{NodeName, ServiceKey, SessionId};
 use crate::policy::{Announcements, plan};
 use crate::report::Conflict;
@@ -77,6 +79,10 @@ pub struct Brain {
     report_due: bool,
     transitions: BTreeMap<&'static str, u64>,
     conflicts_seen: u64,
+    /// Interfaces that are no container's although they look like one.
+    plain: InterfacePatterns,
+    /// Addresses whose records this node may not write, as it was told last.
+    denied: BTreeSet<IpAddr>,
 }
 
 impl Brain {
@@ -107,7 +113,15 @@ impl Brain {
             report_due: true,
             transitions: BTreeMap::new(),
             conflicts_seen: 0,
+            plain: InterfacePatterns::default(),
+            denied: BTreeSet::new(),
         }
+    }
+
+    /// The same, to whom these interfaces are no container's whatever they look like.
+    #[must_use]
+    pub fn with_plain_interfaces(self, plain: InterfacePatterns) -> Self {
+        Self { plain, ..self }
     }
 
     /// Takes one input in.
@@ -128,7 +142,10 @@ impl Brain {
                 self.neighbours = neighbours;
                 self.path_due = true;
             }
-            Input::Director(state) => self.director = state,
+            Input::Director(state) => {
+                self.plan_due |= self.director != state;
+                self.director = state;
+            }
             Input::Swapped(address, outcome) => self.swapped(address, outcome, now),
             Input::Inquired(events) => {
                 for event in events {
@@ -210,6 +227,7 @@ impl Brain {
     }
 
     fn swapped(&mut self, address: IpAddr, outcome: SwapOutcome, now: Now) {
+        self.denied.remove(&address);
         let claim = self.claims.remove(&address);
         let event = match outcome {
             SwapOutcome::Done(lbip) => {
@@ -232,6 +250,10 @@ impl Brain {
                 Event::Refused(address, None)
             }
             SwapOutcome::Failed => Event::Failed(address),
+            SwapOutcome::Denied => {
+                self.denied.insert(address);
+                Event::Failed(address)
+            }
         };
         self.report_due = true;
         self.election.observe(event, now);
@@ -295,6 +317,11 @@ impl Brain {
                 self.conflicts.remove(&address);
                 Probed::Clear
             }
+            ProbeNews::Taken(conflict) if self.is_overruled(address, &conflict) => {
+                tracing::warn!(%address, mac = %conflict.mac, "a foreign host answers for an address, and is overruled");
+                self.conflicts.remove(&address);
+                Probed::Clear
+            }
             ProbeNews::Taken(conflict) => {
                 self.conflicts_seen += 1;
                 self.conflict(address, conflict, now);
@@ -304,6 +331,11 @@ impl Brain {
         };
         self.report_due = true;
         self.election.observe(Event::Probed(address, outcome), now);
+    }
+
+    fn is_overruled(&self, address: IpAddr, conflict: &Conflict) -> bool {
+        let lbip = self.world.lbips.get(&address);
+        lbip.is_some_and(|lbip| lbip.overruled.contains(&conflict.mac))
     }
 
     fn conflict(&mut self, address: IpAddr, conflict: Conflict, now: Now) {
@@ -362,12 +394,21 @@ impl Brain {
         }
         // What was said of the addresses given away is part of the farewell, unless nobody may hear it any more.
         let said = self.reporting.values().all(|reporting| reporting.refused);
+        effects.in_vain = self.leaving && said && self.may_write_nothing();
         effects.has_left = self.leaving && (!self.ready() || self.election.has_left() && said);
         if let Some(until) = self.unavailable.values().min() {
             effects.wake_at = Some(effects.wake_at.map_or(*until, |at| at.min(*until)));
         }
         effects.notices = std::mem::take(&mut self.notices);
         effects
+    }
+
+    /// Whether nothing this node still owns can be given away.
+    fn may_write_nothing(&self) -> bool {
+        let owned = self.election.owned();
+        let hopeless =
+            |address: &IpAddr| self.denied.contains(address) && !self.election.is_writing(address);
+        !owned.is_empty() && owned.iter().all(hopeless)
     }
 
     fn forget_conflicts(&mut self, now: Now) {
@@ -422,9 +463,12 @@ impl Brain {
     fn own_interfaces(&self) -> Vec<Interface> {
         let links = self.links.links.values();
         let available = links.filter(|link| !self.unavailable.contains_key(&link.index));
-        available
-            .filter_map(|link| Interface::of(link).ok())
-            .collect()
+        let published = available.filter_map(|link| Interface::of(link).ok());
+        let named = published.map(|interface| Interface {
+            container: interface.container && !self.plain.names(&interface.name),
+            ..interface
+        });
+        named.collect()
     }
 
     fn published(&self) -> Published {

@@ -337,3 +337,67 @@ fn what_only_the_data_path_depends_on_plans_no_policy_anew() {
     brain.take(applied(81), secs(103));
     assert!(brain.plan_due, "it may have gone from the only node");
 }
+
+#[test]
+fn a_foreign_host_that_an_administrator_overrules_keeps_no_address_from_being_claimed() {
+    let mut brain = brain(&[]);
+    brain.step(secs(100), &wall());
+    let overruled = Lbip {
+        overruled: BTreeSet::from([mac(0x99)]),
+        ..record(6, LoadBalancerIPStatus::default())
+    };
+    brain.take(Input::Applied(Object::Address(overruled)), secs(101));
+    let conflict = Conflict {
+        mac: mac(0x99),
+        interface: "eth0".into(),
+        at_probe: true,
+    };
+    brain.take(Input::Probed(VIP, ProbeNews::Taken(conflict)), secs(101));
+    let effects = brain.step(secs(101), &wall());
+    let [swap] = swaps(&effects)[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(swap.status.owner.as_ref().unwrap().node, "n1");
+}
+
+#[test]
+fn an_announcer_that_may_not_write_does_not_wait_to_leave() {
+    let mut brain = owning(&["n2"]);
+    brain.step(secs(101), &wall());
+    brain.take(Input::Leave, secs(102));
+    let effects = brain.step(secs(102), &wall());
+    assert!(
+        !swaps(&effects).is_empty() && !effects.in_vain,
+        "{effects:?}"
+    );
+    brain.take(Input::Swapped(VIP, SwapOutcome::Denied), secs(102));
+    for key in [
+        ReportKey::Service(key()),
+        ReportKey::Policy(PolicyName::new("all")),
+    ] {
+        brain.take(Input::Reported(key, Err(Class::Forbidden)), secs(102));
+    }
+    let effects = brain.step(secs(102), &wall());
+    assert!(effects.in_vain && !effects.has_left, "{effects:?}");
+}
+
+#[test]
+fn an_interface_that_is_said_to_be_no_container_s_is_published_as_none() {
+    let veth = Link {
+        kind: Some("veth".to_owned()),
+        addresses: vec![],
+        ..links(true).links[&2].clone()
+    };
+    let table = Input::Links(Arc::new(LinkTable {
+        links: [(2, veth)].into(),
+    }));
+    let (plain, _) = InterfacePatterns::compile(&["eth[0-9]+".to_owned()]);
+    for (mut brain, published) in [
+        (brain(&[]), 0),
+        (brain(&[]).with_plain_interfaces(plain), 1),
+    ] {
+        brain.take(table.clone(), secs(101));
+        let effects = brain.step(secs(101), &wall());
+        assert_eq!(effects.published.unwrap().interfaces.len(), published);
+    }
+}

@@ -158,7 +158,10 @@ impl Writer {
             }
             Err(error) => {
                 tracing::warn!(%address, %error, "owner record was not written");
-                SwapOutcome::Failed
+                match error.class() {
+                    Class::Forbidden | Class::Refused => SwapOutcome::Denied,
+                    Class::Conflict | Class::NotFound | Class::Transient => SwapOutcome::Failed,
+                }
             }
         };
         Input::Swapped(address, outcome)

@@ -28,6 +28,18 @@ pub struct DirectorSettings {
     pub mode: Option<AttachMode>,
 }
 
+impl DirectorSettings {
+    /// What others are told while nothing is loaded.
+    #[must_use]
+    pub const fn at_rest(&self) -> XdpState {
+        if self.mode.is_some() {
+            XdpState::Off
+        } else {
+            XdpState::Disabled
+        }
+    }
+}
+
 /// A view of the director for metrics and `/debug/state`; clones share it.
 ///
 /// Loading takes as long as the verifier does, so whoever looks never waits for the one who works: the status has a
@@ -131,15 +143,17 @@ impl Work {
         before: &DirectorStatus,
     ) -> DirectorStatus {
         let mut status = DirectorStatus::default();
-        if path.desired.interfaces.is_empty() {
-            self.take_down(settings, &mut status);
-        } else if let Some(mode) = settings.mode {
-            self.put_up(settings, mode, path, &mut status);
-        } else {
-            self.take_down(settings, &mut status);
-            status
-                .problems
-                .push("--xdp-mode=off: XDP policies take the kernel's path here".into());
+        let is_wanted = !path.desired.interfaces.is_empty();
+        match settings.mode {
+            Some(mode) if is_wanted => self.put_up(settings, mode, path, &mut status),
+            mode => {
+                status.state = settings.at_rest();
+                self.take_down(settings, &mut status);
+                if is_wanted && mode.is_none() {
+                    let problem = "--xdp-mode=off: XDP policies take the kernel's path here";
+                    status.problems.push(problem.into());
+                }
+            }
         }
         for problem in status
             .problems

@@ -1,6 +1,6 @@
 //! Reading API objects into values. Whatever cannot be read is left out or refused here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -9,7 +9,9 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use kube::ResourceExt as _;
 use landfall_bpf_lb::desired::Protocol;
+use landfall_crds::annotations;
 use landfall_crds::{L2AnnouncementPolicy, LoadBalancerIP, parse_ip_name};
+use landfall_wire::Mac;
 
 use super::InterfacePatterns;
 use super::published;
@@ -71,8 +73,17 @@ pub fn lbip(object: &LoadBalancerIP) -> Result<Lbip, Unreadable> {
         version: Version::new(object.resource_version().unwrap_or_default()),
         generation: object.metadata.generation,
         holders,
+        overruled: overruled(object),
         status: object.status.clone().unwrap_or_default(),
     })
+}
+
+/// What is no Ethernet address overrules nobody.
+fn overruled(object: &LoadBalancerIP) -> BTreeSet<Mac> {
+    let text = object.annotations().get(annotations::OVERRULE);
+    let macs = text.into_iter().flat_map(|text| text.split(','));
+    macs.filter_map(|mac| mac.trim().to_lowercase().parse().ok())
+        .collect()
 }
 
 /// Reads an L2AnnouncementPolicy.

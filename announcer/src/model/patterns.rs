@@ -70,6 +70,12 @@ impl InterfacePatterns {
         (read, errors)
     }
 
+    /// Whether one of the patterns is for this name; none is where there is none.
+    #[must_use]
+    pub fn names(&self, name: &str) -> bool {
+        self.compiled.iter().any(|pattern| pattern.is_match(name))
+    }
+
     /// Whether a policy with these patterns may use the interface. One whose every pattern is broken may use none: it
     /// asked for something, and not for everything.
     #[must_use]
@@ -77,9 +83,7 @@ impl InterfacePatterns {
         if self.every {
             return !interface.container;
         }
-        self.compiled
-            .iter()
-            .any(|pattern| pattern.is_match(&interface.name))
+        self.names(&interface.name)
     }
 }
 

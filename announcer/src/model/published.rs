@@ -52,7 +52,10 @@ pub enum XdpState {
     Off,
     /// Loaded.
     Ready,
-    /// Could not be loaded: traffic takes the kernel's path.
+    /// Must not be loaded on this node: traffic takes the kernel's path.
+    Disabled,
+    /// Could not be loaded: traffic takes the kernel's path, too. What a later version may say reads as this.
+    #[serde(other)]
     Failed,
 }
 

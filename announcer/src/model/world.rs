@@ -9,6 +9,8 @@ use landfall_crds::selector::Labels;
 use landfall_crds::version::Stamped;
 use landfall_crds::{L2AnnouncementPolicySpec, L2AnnouncementPolicyStatus, LoadBalancerIPStatus};
 
+use landfall_wire::Mac;
+
 use super::{Interface, InterfacePatterns, PatternError, XdpState};
 use crate::election::SeenLease;
 use crate::names::{NodeName, PolicyName, ServiceKey, Version};
@@ -37,6 +39,8 @@ pub struct Lbip {
     pub generation: Option<i64>,
     /// Services that hold the address.
     pub holders: Vec<(ServiceKey, String)>,
+    /// Hosts whose answers to a probe do not count: an administrator said so.
+    pub overruled: BTreeSet<Mac>,
     /// Status as read: the base of every write.
     pub status: LoadBalancerIPStatus,
 }

@@ -187,7 +187,7 @@ fn fill_candidates(
         return;
     }
     for (key, _) in holders.iter().filter(|(_, service)| service.local) {
-        let local = nodes_with_endpoints(world, key);
+        let local = nodes_that_serve(world, key);
         nodes.retain(|node, _| local.contains(*node));
         if nodes.is_empty() {
             plan.refusal = Some(Unannounced::NoLocalEndpoint((*key).clone()));
@@ -206,26 +206,36 @@ fn fill_candidates(
         .collect();
 }
 
-/// A node whose director cannot run forwards by the kernel, which works; one whose director runs is better.
+/// A node whose director cannot or must not run forwards by the kernel, which works; one whose director runs is better.
 fn prefer_directors(nodes: &mut BTreeMap<&NodeName, i64>, world: &World) {
-    let fails = |node: &NodeName| {
+    let lacks = |node: &NodeName| {
         let peer = world.peers.get(node);
-        peer.is_some_and(|peer| peer.xdp == XdpState::Failed)
+        peer.is_some_and(|peer| matches!(peer.xdp, XdpState::Failed | XdpState::Disabled))
     };
-    if nodes.keys().any(|node| !fails(node)) {
-        nodes.retain(|node, _| !fails(node));
+    if nodes.keys().any(|node| !lacks(node)) {
+        nodes.retain(|node, _| !lacks(node));
     }
 }
 
-fn nodes_with_endpoints(world: &World, service: &ServiceKey) -> BTreeSet<NodeName> {
+/// Nodes with a ready endpoint. Where there is none, those with one that terminates and still serves: kube-proxy sends
+/// traffic there as long as it does (KEP-1669), and an address that is withdrawn meanwhile cuts it off.
+fn nodes_that_serve(world: &World, service: &ServiceKey) -> BTreeSet<NodeName> {
     let slices = world
         .slices
         .get(service)
         .into_iter()
         .flat_map(BTreeMap::values);
-    slices
-        .flat_map(|slice| &slice.endpoints)
-        .filter(|endpoint| endpoint.readiness == Readiness::Ready)
-        .filter_map(|endpoint| endpoint.node.clone())
-        .collect()
+    let endpoints: Vec<_> = slices.flat_map(|slice| &slice.endpoints).collect();
+    let with = |readiness| -> BTreeSet<NodeName> {
+        let fit = endpoints
+            .iter()
+            .filter(|endpoint| endpoint.readiness == readiness);
+        fit.filter_map(|endpoint| endpoint.node.clone()).collect()
+    };
+    let ready = with(Readiness::Ready);
+    if ready.is_empty() {
+        with(Readiness::Draining)
+    } else {
+        ready
+    }
 }

@@ -27,7 +27,7 @@ pub enum Unannounced {
         /// What is in the way.
         impeded: BTreeMap<Impediment, usize>,
     },
-    /// `externalTrafficPolicy: Local`, and no node that could announce runs a ready endpoint.
+    /// `externalTrafficPolicy: Local`, and no node that could announce runs an endpoint that serves.
     NoLocalEndpoint(ServiceKey),
 }
 
@@ -86,7 +86,7 @@ impl Unannounced {
             }
             Self::NoLocalEndpoint(service) => format!(
                 "Service {service} has externalTrafficPolicy: Local, and no node that may \
-                 announce {address} runs a ready endpoint of it"
+                 announce {address} runs an endpoint of it that serves"
             ),
         }
     }

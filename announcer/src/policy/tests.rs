@@ -69,16 +69,18 @@ fn a_policy_without_selectors_takes_every_node_with_an_interface() {
 
 #[test]
 fn a_node_whose_director_runs_is_preferred_and_others_serve_where_there_is_none() {
-    let mut world = world();
-    policy_named(&mut world, "all", json!({"loadBalancing": "XDP"}));
-    let fail = |world: &mut World, name: &str| {
-        let peer = world.peers.get_mut(&NodeName::new(name)).unwrap();
-        peer.xdp = XdpState::Failed;
-    };
-    fail(&mut world, "n1");
-    assert_eq!(candidates(&planned(&world)), ["n2"]);
-    fail(&mut world, "n2");
-    assert_eq!(candidates(&planned(&world)), ["n1", "n2"]);
+    for lacking in [XdpState::Failed, XdpState::Disabled] {
+        let mut world = world();
+        policy_named(&mut world, "all", json!({"loadBalancing": "XDP"}));
+        let lack = |world: &mut World, name: &str| {
+            let peer = world.peers.get_mut(&NodeName::new(name)).unwrap();
+            peer.xdp = lacking;
+        };
+        lack(&mut world, "n1");
+        assert_eq!(candidates(&planned(&world)), ["n2"], "{lacking:?}");
+        lack(&mut world, "n2");
+        assert_eq!(candidates(&planned(&world)), ["n1", "n2"], "{lacking:?}");
+    }
 }
 
 #[test]
@@ -166,7 +168,7 @@ fn an_excluded_or_leaving_node_or_one_without_a_node_object_is_no_candidate() {
 }
 
 #[test]
-fn with_local_traffic_only_nodes_with_a_ready_endpoint_are_candidates() {
+fn with_local_traffic_only_nodes_whose_endpoints_serve_are_candidates() {
     let mut world = world();
     policy_named(&mut world, "all", json!({}));
     world.services.get_mut(&key()).unwrap().local = true;
@@ -191,6 +193,14 @@ fn with_local_traffic_only_nodes_with_a_ready_endpoint_are_candidates() {
         .or_default()
         .insert("web-1".into(), slice);
     assert_eq!(candidates(&planned(&world)), ["n2"]);
+    let slices = world.slices.get_mut(&key()).unwrap();
+    let endpoints = &mut slices.get_mut("web-1").unwrap().endpoints;
+    endpoints[0].readiness = Readiness::Unready;
+    assert_eq!(
+        candidates(&planned(&world)),
+        ["n1"],
+        "one that terminates and still serves, where none is ready"
+    );
 }
 
 #[test]

@@ -108,7 +108,8 @@ pub(super) fn message(address: IpAddr, conflict: &Conflict) -> String {
         at_probe,
     } = conflict;
     let consequence = if *at_probe {
-        "it is not announced; take the address from that host, or exclude it from the pool"
+        "it is not announced; take the address from that host, exclude it from the pool, or overrule the host by the \
+         annotation landfall.dev/overrule of the LoadBalancerIP"
     } else {
         "clients may reach either; take the address from that host"
     };

@@ -12,6 +12,9 @@ use super::{Report, View, address, says_the_same};
 use crate::model::Lbip;
 use crate::names::ServiceKey;
 
+/// The reason of an address that a foreign host answered for before it was claimed.
+const CONFLICT: &str = "AddressConflict";
+
 pub(super) fn reports(view: View<'_>) -> Vec<Report> {
     let mut held: BTreeMap<&ServiceKey, Vec<&Lbip>> = BTreeMap::new();
     for (address, plan) in &view.plan.addresses {
@@ -90,10 +93,13 @@ fn word(view: View<'_>, lbip: &Lbip) -> Option<Result<String, (&'static str, Str
         });
     }
     if let Some(conflict) = view.conflicts.get(&lbip.address) {
-        return Some(Err((
-            "AddressConflict",
-            address::message(lbip.address, conflict),
-        )));
+        return Some(Err((CONFLICT, address::message(lbip.address, conflict))));
+    }
+    // Another node asked, and was answered by a foreign host: it said so on the record.
+    let told = find(&lbip.status.conditions, ANNOUNCED)
+        .filter(|told| told.reason == CONFLICT && lbip.status.owner.is_none());
+    if let Some(told) = told {
+        return Some(Err((CONFLICT, told.message.clone())));
     }
     let refusal = refusal(view, lbip.address)?;
     Some(Err((refusal.reason(), refusal.message(lbip.address))))

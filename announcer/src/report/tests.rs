@@ -194,7 +194,7 @@ fn a_conflict_names_the_foreign_host_and_says_when_it_is_over() {
     };
     let condition = find(&status.conditions, ADDRESS_CONFLICT).unwrap();
     assert_eq!(condition.status, "True");
-    insta::assert_snapshot!(condition.message, @"a foreign host (02:00:00:00:00:09, seen on eth0) uses 192.0.2.10: it is not announced; take the address from that host, or exclude it from the pool");
+    insta::assert_snapshot!(condition.message, @"a foreign host (02:00:00:00:00:09, seen on eth0) uses 192.0.2.10: it is not announced; take the address from that host, exclude it from the pool, or overrule the host by the annotation landfall.dev/overrule of the LoadBalancerIP");
     assert_eq!(
         find(&status.conditions, ANNOUNCED).unwrap().reason,
         "AddressConflict"
@@ -206,6 +206,36 @@ fn a_conflict_names_the_foreign_host_and_says_when_it_is_over() {
     assert_eq!(
         find(&status.conditions, ADDRESS_CONFLICT).unwrap().status,
         "False"
+    );
+}
+
+#[test]
+fn a_conflict_that_another_node_found_is_said_at_once_on_the_service() {
+    let mut scene = Scene::new();
+    let conflict = Conflict {
+        mac: mac(0x09),
+        interface: "eth0".into(),
+        at_probe: true,
+    };
+    scene.conflicts.insert(ip("192.0.2.10"), conflict);
+    let reports = scene.seen_by("n2");
+    let Some(Report::Address(_, status)) = reports.first() else {
+        panic!("{reports:?}")
+    };
+    // The reporter has not asked and not been answered.
+    scene.conflicts.clear();
+    scene.world.lbips.get_mut(&ip("192.0.2.10")).unwrap().status = *status.clone();
+    scene.own("2001:db8::10", "n1");
+    let reports = scene.seen_by("n1");
+    let condition = service_condition(&reports).unwrap();
+    assert_eq!(
+        (condition.status.as_str(), condition.reason.as_str()),
+        ("False", "AddressConflict")
+    );
+    assert!(
+        condition.message.contains("02:00:00:00:00:09"),
+        "{}",
+        condition.message
     );
 }
 

@@ -17,6 +17,7 @@ mod counters;
 mod limit;
 mod listener;
 mod membership;
+mod permit;
 mod port;
 mod probing;
 mod snapshot;
@@ -26,7 +27,7 @@ mod supervisor;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use landfall_wire::Mac;
 use landfall_wire::probe::Timing;
@@ -34,10 +35,13 @@ use landfall_wire::schedule::Pace;
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock;
+use crate::election::Now;
 use crate::link::{IfIndex, LinkTable};
 
 pub use counters::InterfaceSnapshot;
 pub use limit::Rate;
+pub use permit::Permit;
 pub use probing::ProbeOutcome;
 pub use snapshot::Snapshot;
 
@@ -138,10 +142,10 @@ impl Responder {
         self.shared.update(|state| state.set_owned(owned));
     }
 
-    /// Until when this node may answer, by its own monotonic clock. A deadline that comes after the last one has
+    /// Until when this node may answer, by [`clock::now`]. A deadline that comes after the last one has
     /// passed lets everything owned be announced anew.
-    pub fn set_deadline(&self, deadline: Instant) {
-        if self.shared.set_deadline(deadline, Instant::now()) {
+    pub fn set_deadline(&self, deadline: Now) {
+        if self.shared.permit.set(deadline, clock::now()) {
             self.shared.update(|state| state.revive());
         }
     }

@@ -320,7 +320,7 @@ impl Supervisor {
     /// Sends the announcements that are due; says when to come back. While the session is not alive nothing is due:
     /// its return begins everything anew.
     fn announce(&mut self, now: Instant) -> Option<Instant> {
-        while self.shared.alive(now) {
+        while self.shared.permit.allows() {
             match self.schedule.turn(now) {
                 Turn::Announce(pair) => {
                     // It may have moved on since the last look at it, and may not before the frames have left.

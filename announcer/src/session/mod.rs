@@ -9,10 +9,8 @@
 //! The invariant: a session id is used for one unbroken holding of the Lease. Once the Lease was seen gone or held by
 //! another id, this id is never written again.
 
-mod clock;
 mod guard;
 mod task;
 
-pub use clock::Clock;
 pub use guard::Guard;
 pub use task::{Session, SessionSettings};

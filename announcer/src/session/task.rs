@@ -16,8 +16,8 @@ use landfall_runtime::random;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::Clock;
 use crate::brain::Input;
+use crate::clock;
 use crate::election::Event;
 use crate::model::published::{ANNOTATION, FENCED_BY, LABEL, LEASE_PREFIX, Published, write};
 use crate::names::{NodeName, SessionId};
@@ -40,7 +40,6 @@ pub struct Session {
     nodes: Api<Node>,
     name: String,
     settings: SessionSettings,
-    clock: Clock,
     inputs: mpsc::Sender<Input>,
     published: watch::Receiver<Option<Published>>,
     /// The Lease as last read or written; none when it must be read.
@@ -55,7 +54,6 @@ impl Session {
     pub fn new(
         client: Client,
         settings: SessionSettings,
-        clock: Clock,
         inputs: mpsc::Sender<Input>,
         published: watch::Receiver<Option<Published>>,
     ) -> Self {
@@ -64,7 +62,6 @@ impl Session {
             nodes: Api::all(client),
             name: format!("{LEASE_PREFIX}{}", settings.node),
             settings,
-            clock,
             inputs,
             published,
             known: None,
@@ -124,7 +121,7 @@ impl Session {
                 Some(session) => session.clone(),
                 None => self.fresh(),
             };
-            let sent_at = self.clock.now();
+            let sent_at = clock::now();
             match self.put(lease, &session).await {
                 Ok(lease) => {
                     self.known = Some(lease);
