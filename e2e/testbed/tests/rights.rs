@@ -80,7 +80,7 @@ const CONTROLLER: &[Use] = &[
     ("services get", &["Api<Service>", ".get_opt("]),
     ("services list", &["Service>", WATCH]),
     ("services watch", &["Service>", WATCH]),
-    ("services/status patch", &["Api<Service>", "apply::status("]),
+    ("services/status patch", &["Api<Service>", ".patch_status("]),
     ("namespaces list", &["<Namespace>", WATCH]),
     ("namespaces watch", &["<Namespace>", WATCH]),
     ("nodes list", &["<Node>", WATCH]),
