@@ -28,6 +28,7 @@ mod pools;
 mod program;
 mod records;
 mod restarts;
+mod scrape;
 
 use std::collections::BTreeMap;
 

@@ -19,6 +19,7 @@ mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
@@ -37,6 +38,12 @@ use crate::readiness::Readiness;
 use access::Access;
 use server::is_here;
 pub use tls::{CertificateFiles, TlsError};
+
+/// The check of `/readyz` that says whether metrics are served.
+const METRICS: &str = "metrics";
+
+/// Between two attempts to bind the metrics port.
+const AGAIN: Duration = Duration::from_secs(10);
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -107,7 +114,7 @@ fn bind(flag: &'static str, address: SocketAddr) -> Result<TcpListener, AdminErr
 /// Serves both ports until the token is cancelled. `client` asks the API server who may read metrics.
 ///
 /// # Errors
-/// When an address cannot be bound, or there is no certificate.
+/// When the admin port cannot be bound, or the certificate cannot be used.
 pub async fn serve(
     settings: Settings,
     admin: Admin,
@@ -117,22 +124,37 @@ pub async fn serve(
     let admin = Arc::new(admin);
     let listener = bind("--admin-address", settings.address)?;
     let metrics = match settings.metrics {
-        Some(metrics) => {
-            let listener = bind("--metrics-address", metrics.address)?;
-            Some((listener, guard(&metrics, &admin, client)?))
-        }
+        Some(metrics) => Some((metrics.address, guard(&metrics, &admin, client)?)),
         None => None,
     };
     let scraped = async {
-        match metrics {
-            Some((listener, (acceptor, router))) => {
-                scrapes(listener, acceptor, router, token.clone()).await;
-            }
-            None => token.cancelled().await,
+        let Some((address, (acceptor, router))) = metrics else {
+            return;
+        };
+        let bound = token.run_until_cancelled(bound(address, &admin.readiness));
+        if let Some(listener) = bound.await {
+            scrapes(listener, acceptor, router, token.clone()).await;
         }
     };
     tokio::join!(probes(listener, &admin, token.clone()), scraped);
     Ok(())
+}
+
+/// Binds the metrics port, again and again: what the process is for does not wait for its figures.
+async fn bound(address: SocketAddr, readiness: &Readiness) -> TcpListener {
+    loop {
+        match bind("--metrics-address", address) {
+            Ok(listener) => {
+                readiness.ready(METRICS);
+                return listener;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "metrics are not served; tried again in {AGAIN:?}");
+                readiness.ready_without(METRICS, error.to_string());
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    }
 }
 
 /// The admin port.

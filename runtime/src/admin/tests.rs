@@ -2,7 +2,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use socket2::{Domain, Socket, Type};
 
@@ -222,6 +222,24 @@ async fn metrics_are_served_by_tls_and_to_nobody_without_a_token() {
             .await
             .unwrap();
     assert!(!plain.unwrap_or_default().contains("HTTP/1.1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_metrics_port_that_is_taken_delays_nothing_and_is_served_once_it_is_free() {
+    let taken = std::net::TcpListener::bind((HERE, 0)).unwrap();
+    let address = taken.local_addr().unwrap();
+    let readiness = Readiness::default();
+    let told = readiness.clone();
+    let bound = tokio::spawn(async move { bound(address, &told).await });
+    tokio::task::yield_now().await;
+    let (is_ready, report) = readiness.report();
+    assert!(
+        is_ready && report.contains("[+]metrics ok, but: --metrics-address 127.0.0.1:"),
+        "{report}"
+    );
+    drop(taken);
+    assert_eq!(bound.await.unwrap().local_addr().unwrap(), address);
+    assert_eq!(readiness.report(), (true, "[+]metrics ok\n".to_owned()));
 }
 
 /// One request of a client that takes any certificate.

@@ -1,8 +1,15 @@
 //! What one node's announcer token is worth, on a real API server with the whole installation: its own node's word, and
 //! no more. Each test plays one hand of somebody who has stolen it.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 use std::path::Path;
 use std::process::Output;
+use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Pod, Service};
@@ -31,7 +38,7 @@ fn kubectl(plane: &ControlPlane, args: &[&str]) -> Output {
 impl Cluster {
     async fn start(test: &str) -> Option<Self> {
         let plane = ControlPlane::start(Options::for_test(test)?).await.unwrap();
-        let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/default");
+        let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/default");
         kubectl(&plane, &["apply", "-k", tree.to_str().unwrap()]);
         for node in ["node-1", "node-2"] {
             let pods: Api<Pod> = Api::namespaced(plane.client().await.unwrap(), NAMESPACE);
@@ -55,49 +62,44 @@ impl Cluster {
         Some(cluster)
     }
 
-    /// A policy takes effect a moment after it was made.
+    /// A policy takes effect a moment after it was made: each is seen to refuse before a hand is played.
     async fn in_force(&self) {
         let intruder = self.announcer("node-1").await;
-        let leases: Api<Lease> = Api::namespaced(intruder, NAMESPACE);
-        let dry = PostParams {
+        let record = self.record("192.0.2.250", None).await;
+        let admin: Api<Service> = Api::namespaced(self.admin().await, "default");
+        let probe = service("probe", None);
+        admin.create(&PostParams::default(), &probe).await.unwrap();
+        let leases: Api<Lease> = Api::namespaced(intruder.clone(), NAMESPACE);
+        let services: Api<Service> = Api::namespaced(intruder.clone(), "default");
+        let records = records(intruder);
+        let create = PostParams {
             dry_run: true,
             ..PostParams::default()
         };
-        let services = |client| Api::<Service>::namespaced(client, "default");
-        let admin = self.plane.client().await.unwrap();
+        let patch = PatchParams {
+            dry_run: true,
+            ..PatchParams::default()
+        };
         let odd = lease("none-of-ours", "x");
-        let known = tokio::time::timeout(std::time::Duration::from_secs(30), async {
-            while leases.create(&dry, &odd).await.is_ok() {
+        let owner = json!({"status": {"owner": {"node": "node-9", "session": "x"}}});
+        let forged = json!({"status": {"conditions": [condition("Forged")]}});
+        let refuse = async || {
+            leases.create(&create, &odd).await.is_err()
+                && records
+                    .patch_status(&record, &patch, &Patch::Merge(&owner))
+                    .await
+                    .is_err()
+                && services
+                    .patch_status("probe", &patch, &Patch::Merge(&forged))
+                    .await
+                    .is_err()
+        };
+        let all = tokio::time::timeout(Duration::from_secs(30), async {
+            while !refuse().await {
                 tokio::task::yield_now().await;
             }
-            // The others were made at the same time; each is seen to work before a test begins.
-            let record = self.record("192.0.2.250", None).await;
-            while self
-                .own(&self.announcer("node-1").await, &record, "node-9")
-                .await
-                .is_ok()
-            {
-                self.own_as_admin(&record, Value::Null).await;
-            }
-            services(admin.clone())
-                .create(&PostParams::default(), &service("probe", None))
-                .await
-                .unwrap();
-            let forged = json!({"status": {"conditions": [condition("Forged")]}});
-            let api = services(self.announcer("node-1").await);
-            while api
-                .patch_status("probe", &PatchParams::default(), &Patch::Merge(&forged))
-                .await
-                .is_ok()
-            {
-                let clean = json!({"status": {"conditions": null}});
-                services(admin.clone())
-                    .patch_status("probe", &PatchParams::default(), &Patch::Merge(&clean))
-                    .await
-                    .unwrap();
-            }
         });
-        known.await.unwrap();
+        all.await.unwrap();
     }
 
     /// A client with the token of the announcer on `node`, as its kubelet would get it.
