@@ -169,7 +169,10 @@ fn a_flood_from_strangers_is_cut_off_and_takes_nothing_from_a_peer() {
 #[test]
 fn senders_with_an_allowance_of_their_own_are_bounded() {
     let mut budget = budget::Budget::default();
-    let mac = |number: usize| Mac([2, 0, 0, 0, (number >> 8) as u8, (number & 0xff) as u8]);
+    let mac = |number: usize| {
+        let [high, low] = u16::try_from(number).unwrap().to_be_bytes();
+        Mac([2, 0, 0, 0, high, low])
+    };
     for number in 0..=budget::MOST_SENDERS {
         budget.welcome(mac(number));
         assert!(budget.admits(mac(number), NOW + Duration::from_millis(number as u64)));
