@@ -16,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::{DataPath, Input};
 use crate::model::XdpState;
 
-/// Between two attempts at what failed.
-const AGAIN: Duration = Duration::from_secs(15);
+/// Between two looks at what is: what failed is tried again, connections that are over are taken out, and the programs
+/// are told that somebody keeps their tables.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// Whether and how the director is used on this node.
 #[derive(Clone, Debug)]
@@ -59,6 +60,8 @@ pub struct DirectorStatus {
     pub backends: usize,
     /// Frontends left to the kernel because the maps are full.
     pub refused: usize,
+    /// Connections of this node's pods.
+    pub connections: usize,
 }
 
 impl DirectorView {
@@ -105,7 +108,7 @@ pub async fn run(
                 tracing::error!("the director's task ended in a panic");
                 return;
             };
-            again = (!status.problems.is_empty()).then_some(AGAIN);
+            again = (status.state != XdpState::Off || !status.problems.is_empty()).then_some(AGAIN);
             if status.state != told {
                 told = status.state;
                 if inputs.send(Input::Director(told)).await.is_err() {
@@ -220,6 +223,10 @@ impl Work {
                     status.problems.push(with_causes(error));
                 }
             }
+            Err(error) => status.problems.push(with_causes(&error)),
+        }
+        match director.sweep() {
+            Ok(swept) => status.connections = swept.connections,
             Err(error) => status.problems.push(with_causes(&error)),
         }
         status.state = if status.interfaces.is_empty() {

@@ -225,6 +225,7 @@ fn with_local_traffic_only_nodes_with_a_ready_endpoint_are_candidates() {
         address: VIP,
         node: Some(NodeName::new(node)),
         readiness,
+        pod: Default::default(),
     };
     let endpoints = vec![
         endpoint("n2", Readiness::Ready),

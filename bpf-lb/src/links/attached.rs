@@ -53,16 +53,10 @@ pub enum AttachError {
     #[error(
         "interface {ifindex} already runs another XDP program (id {prog_id}); remove it, or take the interface out of the policy"
     )]
-    Occupied {
-        ifindex: u32,
-        prog_id: u32,
-    },
+    Occupied { ifindex: u32, prog_id: u32 },
     /// The interface could not be asked.
     #[error("interface {name}: {source}")]
-    Interface {
-        name: String,
-        source: io::Error,
-    },
+    Interface { name: String, source: io::Error },
     /// The kernel refused the program.
     #[error("attaching {program} to {name}: {source}")]
     Program {
@@ -72,10 +66,7 @@ pub enum AttachError {
     },
     /// The link could not be pinned, or a pin not be opened or removed.
     #[error("pinned link {path}: {source}")]
-    Pin {
-        path: PathBuf,
-        source: io::Error,
-    },
+    Pin { path: PathBuf, source: io::Error },
     /// The map of interfaces could not be written.
     #[error("recording interface {ifindex}: {source}")]
     Map {
