@@ -9,18 +9,21 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use aya::Pod;
 use aya::maps::MapError;
-use aya::programs::ProgramError;
+use aya::programs::{ProgramError, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use landfall_bpf_lb_common::records::{
-    BackendEntry, BudgetEntry, ConnectionEntry4, ConnectionEntry6, ConnectionKey4, ConnectionKey6,
-    FrontendEntry, FrontendKey4, FrontendKey6, HopEntry, InterfaceEntry, SlotPair, table_stride,
+    BackendEntry, ConnectionEntry4, ConnectionEntry6, ConnectionKey4, ConnectionKey6,
+    FrontendEntry, FrontendKey4, FrontendKey6, HopEntry, InterfaceEntry, MacKey, Slot, StateEntry,
 };
-use landfall_bpf_lb_common::{Verdict, names};
+use landfall_bpf_lb_common::{Verdict, flow, names};
 
-use crate::desired::{Desired, Frontend, Interface};
+use crate::ageing::Clock;
+use crate::collector::Swept;
+use crate::desired::{Desired, Endpoint, Frontend, Interface};
 use crate::diff::{Refusal, plan};
-use crate::links::{AttachError, Attached, Links, classifier, xdp_program};
+use crate::links::{AttachError, Attached, Links, classifier, feeder, xdp_program};
 use crate::maps::{Maps, has_shape};
 use crate::object;
 use crate::programmed::Programmed;
@@ -60,6 +63,9 @@ pub enum ApplyError {
     /// A map could not be read or written.
     #[error("programming the data path: {0}")]
     Map(#[from] MapError),
+    /// The programs could not be told that somebody keeps their tables.
+    #[error("telling the data path that it is kept: {0}")]
+    Feed(ProgramError),
 }
 
 /// What [`Director::apply`] achieved.
@@ -87,6 +93,8 @@ pub struct Director {
     links: Links,
     /// What the maps hold; unknown after a failure.
     programmed: Option<Programmed>,
+    /// All endpoints that a frontend has; unknown before the first wanted state.
+    served: Option<BTreeSet<Endpoint>>,
 }
 
 impl Director {
@@ -112,12 +120,16 @@ impl Director {
             .and_then(|tc| tc.load())
             .map_err(|source| LoadError::Program { program, source })?;
         let mut maps = Maps::open(&maps_dir, settings)?;
+        let program = names::FEED;
+        feeder(&mut ebpf)
+            .and_then(|feed| feed.load())
+            .map_err(|source| LoadError::Program { program, source })?;
         let programmed = maps.read(settings)?;
         let links = Links::new(links_dir, settings.tc_links);
         links.adopt(&mut ebpf)?;
         let attached = links.interfaces()?;
-        for ifindex in maps.interfaces()? {
-            if !attached.contains(&ifindex) {
+        for (ifindex, entry) in maps.interfaces()? {
+            if !attached.contains(&entry.device) {
                 maps.remove_interface(ifindex)?;
             }
         }
@@ -127,6 +139,7 @@ impl Director {
             maps,
             links,
             programmed: Some(programmed),
+            served: None,
         })
     }
 
@@ -148,6 +161,9 @@ impl Director {
     pub fn apply(&mut self, desired: &Desired) -> Result<Applied, ApplyError> {
         let mut problems = self.detach_others(desired);
         let mut applied = self.program(desired)?;
+        let backends = desired.frontends.values().map(|vip| &vip.backends);
+        self.served = Some(backends.flat_map(BTreeMap::keys).copied().collect());
+        self.feed()?;
         for (ifindex, interface) in &desired.interfaces {
             match self.attach(*ifindex, interface) {
                 Ok(attached) => {
@@ -175,29 +191,83 @@ impl Director {
     }
 
     /// Puts the programs on an interface; where they run already this is two look-ups (since Linux
-    /// 6.6). The interface's record comes first and does not outlive a failure.
+    /// 6.6). The interface's records come first and do not outlive a failure.
     fn attach(&mut self, ifindex: u32, interface: &Interface) -> Result<Attached, AttachError> {
-        self.maps
-            .set_interface(ifindex, interface.mac)
+        self.record(ifindex, interface)
             .map_err(|source| AttachError::Map { ifindex, source })?;
         let mode = self.settings.attach;
         let attached = self
             .links
             .attach(&mut self.ebpf, ifindex, &interface.name, mode);
         if attached.is_err() && !self.links.interfaces()?.contains(&ifindex) {
-            self.maps
-                .remove_interface(ifindex)
-                .map_err(|source| AttachError::Map { ifindex, source })?;
+            self.forget(ifindex)?;
         }
         attached
+    }
+
+    /// Records an interface and, of a bond, its members.
+    fn record(&mut self, ifindex: u32, interface: &Interface) -> Result<(), MapError> {
+        let left = |(index, entry): &(u32, InterfaceEntry)| {
+            entry.device == ifindex && *index != ifindex && !interface.members.contains(index)
+        };
+        for (index, _) in self.maps.interfaces()?.iter().filter(|known| left(known)) {
+            self.maps.remove_interface(*index)?;
+        }
+        for index in interface.members.iter().chain([&ifindex]) {
+            self.maps.set_interface(*index, ifindex, interface.mac)?;
+        }
+        Ok(())
     }
 
     /// Takes the programs off an interface; it need not exist any more.
     fn detach(&mut self, ifindex: u32) -> Result<(), AttachError> {
         self.links.detach(ifindex)?;
-        self.maps
-            .remove_interface(ifindex)
-            .map_err(|source| AttachError::Map { ifindex, source })
+        self.forget(ifindex)
+    }
+
+    fn forget(&mut self, ifindex: u32) -> Result<(), AttachError> {
+        let failed = |source| AttachError::Map { ifindex, source };
+        for (index, entry) in self.maps.interfaces().map_err(failed)? {
+            if entry.device == ifindex {
+                self.maps.remove_interface(index).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the programs that somebody keeps their tables; without a word for five minutes, new
+    /// connections take the kernel's path. [`Director::apply`] does it too.
+    ///
+    /// # Errors
+    /// If the kernel refuses to run the program that notes it.
+    pub fn feed(&mut self) -> Result<(), ApplyError> {
+        self.jiffies().map(drop)
+    }
+
+    /// Takes connections that are over out of the tables, and tells the programs that somebody keeps
+    /// them. To be called every few seconds.
+    ///
+    /// # Errors
+    /// If a table cannot be read.
+    pub fn sweep(&mut self) -> Result<Swept, ApplyError> {
+        let clock = Clock {
+            now: self.jiffies()?,
+            second: jiffies_per_second(),
+        };
+        Ok(self.maps.sweep(clock, self.served.as_ref())?)
+    }
+
+    /// Jiffies of now, as entries hold them.
+    fn jiffies(&mut self) -> Result<u32, ApplyError> {
+        let feed = |ebpf| -> Result<u32, ProgramError> {
+            let frame = [0; 64];
+            let run = feeder(ebpf)?.test_run(TestRunOptions {
+                data_in: Some(&frame),
+                ..TestRunOptions::new()
+            })?;
+            Ok(run.return_value)
+        };
+        feed(&mut self.ebpf).map_err(ApplyError::Feed)
     }
 
     /// Brings the maps to what `desired` says.
@@ -273,22 +343,22 @@ impl Director {
 pub fn load_object(object: &[u8], settings: &Settings) -> Result<Ebpf, EbpfError> {
     let (maps_dir, _) = directories(settings);
     let jiffies = jiffies_per_second();
+    let seed = flow::seed(settings.seed);
     EbpfLoader::new()
         .default_map_pin_directory(&maps_dir)
         .override_global(names::TABLE_SLOTS, &settings.table_slots, false)
         .override_global(names::JIFFIES_PER_SECOND, &jiffies, false)
-        .override_global(names::INSERT_BUDGET, &settings.insert_budget, false)
+        .override_global(names::SEED, &seed, false)
         .map_max_entries(names::FRONTENDS4, settings.frontend_entries())
         .map_max_entries(names::FRONTENDS6, settings.frontend_entries())
-        .map_max_entries(
-            names::TABLES,
-            settings.tables() * table_stride(settings.table_slots),
-        )
+        .map_max_entries(names::TABLES, settings.tables() * settings.table_slots)
         .map_max_entries(names::BACKENDS, settings.backends)
         .map_max_entries(names::HOPS, settings.hops)
         .map_max_entries(names::NODES, settings.node_entries())
-        .map_max_entries(names::CONNECTIONS4, settings.connections4)
-        .map_max_entries(names::CONNECTIONS6, settings.connections6)
+        .map_max_entries(names::CONNECTIONS4, settings.connections4 * DIRECTIONS)
+        .map_max_entries(names::CONNECTIONS6, settings.connections6 * DIRECTIONS)
+        .map_max_entries(names::HALF_OPEN4, settings.half_open4 * DIRECTIONS)
+        .map_max_entries(names::HALF_OPEN6, settings.half_open6 * DIRECTIONS)
         .load(object)
 }
 
@@ -299,65 +369,67 @@ fn directories(settings: &Settings) -> (PathBuf, PathBuf) {
     )
 }
 
+/// Entries of a connection.
+const DIRECTIONS: u32 = 2;
+
 /// Unpins maps that another version or other settings made. The five that refer to each other
-/// by number go together; the connection tables stay as long as they themselves fit.
+/// by number go together; the tables of connections stay as long as they themselves fit.
 fn discard_misshapen(directory: &Path, settings: &Settings) -> Result<(), LoadError> {
     let at = |name: &str| directory.join(name);
-    let tables = settings.tables() * table_stride(settings.table_slots);
-    let fits = has_shape::<FrontendKey4, FrontendEntry>(
-        &at(names::FRONTENDS4),
-        settings.frontend_entries(),
-    ) && has_shape::<FrontendKey6, FrontendEntry>(
-        &at(names::FRONTENDS6),
-        settings.frontend_entries(),
-    ) && has_shape::<u32, SlotPair>(&at(names::TABLES), tables)
-        && has_shape::<u32, BackendEntry>(&at(names::BACKENDS), settings.backends)
-        && has_shape::<u32, HopEntry>(&at(names::HOPS), settings.hops);
     let together = [
-        names::FRONTENDS4,
-        names::FRONTENDS6,
-        names::TABLES,
-        names::BACKENDS,
-        names::HOPS,
+        fits::<FrontendKey4, FrontendEntry>(names::FRONTENDS4, settings.frontend_entries()),
+        fits::<FrontendKey6, FrontendEntry>(names::FRONTENDS6, settings.frontend_entries()),
+        fits::<u32, Slot>(names::TABLES, settings.tables() * settings.table_slots),
+        fits::<u32, BackendEntry>(names::BACKENDS, settings.backends),
+        fits::<u32, HopEntry>(names::HOPS, settings.hops),
     ];
-    if !fits {
+    if !together.iter().all(|(name, fits)| fits(&at(name))) {
         tracing::info!("the sizes of the data path have changed; its tables are made anew");
-        for name in together {
+        for (name, _) in together {
             unpin(&at(name))?;
         }
     }
-    let verdicts = u32::try_from(Verdict::COUNT).unwrap_or(u32::MAX);
+    let four = fits::<ConnectionKey4, ConnectionEntry4>;
+    let six = fits::<ConnectionKey6, ConnectionEntry6>;
     let alone = [
-        (
-            names::NODES,
-            has_shape::<InterfaceEntry, u32>(&at(names::NODES), settings.node_entries()),
-        ),
-        (
-            names::CONNECTIONS4,
-            has_shape::<ConnectionKey4, ConnectionEntry4>(
-                &at(names::CONNECTIONS4),
-                settings.connections4,
-            ),
-        ),
-        (
-            names::CONNECTIONS6,
-            has_shape::<ConnectionKey6, ConnectionEntry6>(
-                &at(names::CONNECTIONS6),
-                settings.connections6,
-            ),
-        ),
-        (
-            names::COUNTERS,
-            has_shape::<u32, u64>(&at(names::COUNTERS), verdicts),
-        ),
-        (
-            names::BUDGET,
-            has_shape::<u32, BudgetEntry>(&at(names::BUDGET), 1),
-        ),
+        fits::<MacKey, u32>(names::NODES, settings.node_entries()),
+        fits::<u32, InterfaceEntry>(names::INTERFACES, INTERFACES),
+        four(names::CONNECTIONS4, settings.connections4 * DIRECTIONS),
+        six(names::CONNECTIONS6, settings.connections6 * DIRECTIONS),
+        four(names::HALF_OPEN4, settings.half_open4 * DIRECTIONS),
+        six(names::HALF_OPEN6, settings.half_open6 * DIRECTIONS),
+        fits::<u32, StateEntry>(names::STATE, 1),
+        fits::<u32, [u64; Verdict::COUNT]>(names::COUNTERS, 1),
     ];
     for (name, fits) in alone {
-        if !fits {
+        if !fits(&at(name)) {
             unpin(&at(name))?;
+        }
+    }
+    discard_other_versions(directory)
+}
+
+/// Entries of the map of interfaces, as the object says.
+const INTERFACES: u32 = 64;
+
+/// A map's name, and whether what is pinned has its shape.
+type Shape = (&'static str, Box<dyn Fn(&Path) -> bool>);
+
+fn fits<K: Pod, V: Pod>(name: &'static str, entries: u32) -> Shape {
+    (name, Box::new(move |path| has_shape::<K, V>(path, entries)))
+}
+
+/// Unpins maps whose names carry another version.
+fn discard_other_versions(directory: &Path) -> Result<(), LoadError> {
+    let failed = |source| LoadError::Directory {
+        path: directory.to_owned(),
+        source,
+    };
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if !names::MAPS.iter().any(|name| entry.file_name() == *name) {
+            tracing::info!(map = ?entry.file_name(), "a map of another version goes");
+            unpin(&entry.path())?;
         }
     }
     Ok(())

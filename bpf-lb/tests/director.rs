@@ -12,19 +12,14 @@ mod support;
 use landfall_bpf_lb::Verdict;
 use landfall_bpf_lb::desired::{BackendState, Protocol};
 use support::Node;
-use support::frames::{CLIENT_MAC, Flow, Shape, frame, see, shaped};
+use support::frames::{CLIENT_MAC, Flow, SEGMENT, SYN_ACK, Shape, frame, see, shaped};
 use support::run::{NEXT, PASS, REDIRECT, TX, receive, send};
 use support::scene::{HOPS, each, families};
+use support::talk::establish;
 
 /// Shapes in which every packet must be understood.
 fn shapes(ipv6: bool, protocol: Protocol) -> Vec<Shape> {
-    let mut shapes = vec![
-        Shape::default(),
-        Shape {
-            syn: false,
-            ..Shape::default()
-        },
-    ];
+    let mut shapes = vec![Shape::default(), SEGMENT.into()];
     shapes.extend((0..=17).map(|length| Shape {
         payload: vec![0xa5; length],
         ..Shape::default()
@@ -34,7 +29,7 @@ fn shapes(ipv6: bool, protocol: Protocol) -> Vec<Shape> {
         ..Shape::default()
     });
     shapes.push(Shape {
-        hop_limit: 2,
+        hop_limit: 8,
         ..Shape::default()
     });
     shapes.push(Shape {
@@ -102,9 +97,16 @@ fn a_remote_backends_packet_gets_new_ethernet_addresses_and_a_lower_hop_limit() 
 fn a_local_backends_packet_becomes_the_pods_and_its_replies_the_vips() {
     needs_root!("a_local_backends_packet_becomes_the_pods_and_its_replies_the_vips");
     let node = Node::new();
+    let mut port = 41_000;
     each(&node, None, |director, family, protocol| {
         for shape in shapes(family.vip.is_ipv6(), protocol) {
-            let sent = shaped(family.flow(protocol), &shape);
+            // A connection of its own, opened or under way.
+            port += 1;
+            let flow = family.from(protocol, port);
+            if !shape.tcp.syn {
+                assert_eq!(establish(director, node.ifindex, flow), family.pods[0]);
+            }
+            let sent = shaped(flow, &shape);
             let ran = receive(director, node.ifindex, &sent);
             assert_eq!(
                 (ran.action, ran.verdict()),
@@ -112,7 +114,7 @@ fn a_local_backends_packet_becomes_the_pods_and_its_replies_the_vips() {
                 "{shape:?}"
             );
             let (before, after) = (see(&sent), see(&ran.frame));
-            assert_eq!((after.from, after.to), (family.client, family.pods[0]));
+            assert_eq!((after.from, after.to), (flow.client, family.pods[0]));
             assert_eq!(after.hop_limit, before.hop_limit);
             assert_eq!((after.payload, after.tags), (before.payload, before.tags));
             assert_eq!(
@@ -120,17 +122,17 @@ fn a_local_backends_packet_becomes_the_pods_and_its_replies_the_vips() {
                 (CLIENT_MAC, support::OWN)
             );
 
-            let reply = shaped(
-                family.reply(protocol),
-                &Shape {
-                    syn: false,
-                    ..shape
-                },
-            );
+            let tcp = if shape.tcp.syn { SYN_ACK } else { SEGMENT };
+            let reply = Flow {
+                client: family.pods[0],
+                to: flow.client,
+                protocol,
+            };
+            let reply = shaped(reply, &Shape { tcp, ..shape });
             let ran = send(director, &reply);
             assert_eq!((ran.action, ran.verdict()), (NEXT, Verdict::ReplyRewritten));
             let (before, after) = (see(&reply), see(&ran.frame));
-            assert_eq!((after.from, after.to), (family.vip, family.client));
+            assert_eq!((after.from, after.to), (family.vip, flow.client));
             assert_eq!(
                 (after.payload, after.hop_limit),
                 (before.payload, before.hop_limit)

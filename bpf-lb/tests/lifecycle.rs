@@ -9,11 +9,13 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+
 use landfall_bpf_lb::desired::{BackendState, Desired, Interface, Protocol};
 use landfall_bpf_lb::{AttachError, AttachMode, Director, LoadError, Settings, Verdict, XdpPath};
-use support::frames::{frame, see};
-use support::run::{receive, send};
+use support::frames::{SEGMENT, see};
 use support::scene::families;
+use support::talk::{answers, establish, says};
 use support::{Node, on, problem, run_command};
 
 const LOCAL: [(usize, Option<usize>, BackendState); 1] = [(0, None, BackendState::Active)];
@@ -26,17 +28,14 @@ fn a_restart_keeps_connections_and_has_nothing_to_do() {
         let desired = family.desired(Protocol::Tcp, node.ifindex, &LOCAL);
         let mut director = node.director();
         director.apply(&desired).unwrap();
-        let sent = frame(family.flow(Protocol::Tcp));
-        assert_eq!(
-            receive(&mut director, node.ifindex, &sent).verdict(),
-            Verdict::Delivered
-        );
+        let flow = family.flow(Protocol::Tcp);
+        let pod = establish(&mut director, node.ifindex, flow);
         let counted = director.counters().unwrap();
         drop(director);
 
         let mut director = Director::load(&node.settings).unwrap();
         assert_eq!(director.counters().unwrap(), counted);
-        let reply = send(&mut director, &frame(family.reply(Protocol::Tcp)));
+        let reply = answers(&mut director, flow, pod, SEGMENT);
         assert_eq!(see(&reply.frame).from, family.vip);
         let applied = director.apply(&desired).unwrap();
         assert_eq!(applied.operations, 0);
@@ -228,11 +227,8 @@ fn changed_sizes_make_new_tables_and_keep_connections() {
     let desired = family.desired(Protocol::Tcp, node.ifindex, &LOCAL);
     let mut director = node.director();
     director.apply(&desired).unwrap();
-    receive(
-        &mut director,
-        node.ifindex,
-        &frame(family.flow(Protocol::Tcp)),
-    );
+    let flow = family.flow(Protocol::Tcp);
+    let pod = establish(&mut director, node.ifindex, flow);
     drop(director);
     let larger = Settings {
         table_slots: 65_537,
@@ -240,17 +236,22 @@ fn changed_sizes_make_new_tables_and_keep_connections() {
     };
     let mut director = Director::load(&larger).unwrap();
     assert!(director.apply(&desired).unwrap().operations > 0);
-    let reply = send(&mut director, &frame(family.reply(Protocol::Tcp)));
+    let reply = answers(&mut director, flow, pod, SEGMENT);
     assert_eq!(see(&reply.frame).from, family.vip);
-    assert_eq!(
-        receive(
-            &mut director,
-            node.ifindex,
-            &frame(family.flow(Protocol::Tcp))
-        )
-        .verdict(),
-        Verdict::Delivered
-    );
+    let ran = says(&mut director, node.ifindex, flow, SEGMENT);
+    assert_eq!(ran.verdict(), Verdict::Delivered);
+}
+
+#[test]
+fn a_map_of_another_version_is_not_misread() {
+    needs_root!("a_map_of_another_version_is_not_misread");
+    let node = Node::new();
+    drop(node.director());
+    let maps = node.settings.pin_dir.join("maps");
+    std::fs::rename(maps.join("LF_NODES_2"), maps.join("LF_NODES_1")).unwrap();
+    let _director = Director::load(&node.settings).unwrap();
+    assert!(!maps.join("LF_NODES_1").exists());
+    assert!(maps.join("LF_NODES_2").exists());
 }
 
 #[test]
@@ -272,6 +273,7 @@ fn an_unknown_interface_is_an_error_that_names_it() {
     let nowhere = Interface {
         name: "nowhere0".into(),
         mac: support::OWN,
+        members: BTreeSet::new(),
     };
     desired.interfaces.insert(9_999, nowhere);
     let error = problem(director.apply(&desired).unwrap());

@@ -16,7 +16,7 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::{Arc, Mutex};
@@ -24,7 +24,8 @@ use std::thread;
 use std::time::Duration;
 
 use landfall_bpf_lb::desired::{
-    Backend, BackendState, Desired, Endpoint, Frontend, Hop, Interface, Placement, Protocol, Vip,
+    Backend, BackendState, Desired, Endpoint, Frontend, Hop, Interface, Placement, PodId, Protocol,
+    Vip,
 };
 use landfall_bpf_lb::{Director, Verdict, XdpPath};
 use support::hosts::Host;
@@ -167,6 +168,7 @@ fn desired(own: u8, pods: &[u8]) -> Desired {
     let eth0 = Interface {
         name: "eth0".into(),
         mac: [0x02, 0x4c, 0x46, 0, 1, own],
+        members: BTreeSet::new(),
     };
     let mut desired = Desired {
         interfaces: [(index("eth0"), eth0)].into(),
@@ -189,6 +191,7 @@ fn desired(own: u8, pods: &[u8]) -> Desired {
                 (
                     endpoint,
                     Backend {
+                        pod: PodId::default(),
                         placement,
                         weight: 1,
                         state: BackendState::Active,
@@ -197,7 +200,7 @@ fn desired(own: u8, pods: &[u8]) -> Desired {
             });
             let vip = Vip {
                 backends: backends.collect(),
-                client_ip_affinity: false,
+                ..Vip::default()
             };
             desired.frontends.insert(
                 Frontend {
@@ -213,7 +216,9 @@ fn desired(own: u8, pods: &[u8]) -> Desired {
                 mac: [0x02, 0x4c, 0x46, 0, 1, number],
                 ifindex: index("eth0"),
             };
-            desired.hops.insert(node_addresses(number)[family], hop);
+            desired
+                .hops
+                .insert(node_addresses(number)[family], Some(hop));
         }
     }
     desired

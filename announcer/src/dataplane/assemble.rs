@@ -26,7 +26,7 @@ pub struct DataPath {
 pub struct Assembled {
     /// For the director and for whoever keeps neighbours resolved.
     pub path: DataPath,
-    /// Endpoints left out because nothing says on which node of the segment they run.
+    /// Endpoints left to the kernel because nothing says on which node of the segment they run.
     pub unplaced: usize,
 }
 
@@ -50,7 +50,7 @@ pub fn assemble(
         .collect();
     out.path.desired.interfaces = segment
         .iter()
-        .filter_map(|link| Some((link.index, interface(link)?)))
+        .filter_map(|link| Some((link.index, interface(link, links)?)))
         .collect();
     let nodes = nodes_on(world, &segment);
     for (address, address_plan) in plan.addresses.iter().filter(|(_, plan)| plan.xdp) {
@@ -65,26 +65,33 @@ pub fn assemble(
     }
     let path = &mut out.path;
     for (address, ifindex) in &path.track {
-        if let Some((mac, found)) = neighbours.get(address)
-            && found == ifindex
-        {
-            path.desired.hops.insert(
-                *address,
-                Hop {
-                    mac: mac.0,
-                    ifindex: *found,
-                },
-            );
-        }
+        let resolved = neighbours
+            .get(address)
+            .filter(|(_, found)| found == ifindex);
+        let hop = resolved.map(|(mac, found)| Hop {
+            mac: mac.0,
+            ifindex: *found,
+        });
+        // One that does not answer just now is not gone: the data path keeps what it knows of it. An
+        // address behind two interfaces is known if one of them knows it.
+        let known = path.desired.hops.entry(*address).or_default();
+        *known = known.or(hop);
     }
     out
 }
 
 /// The interface as the director attaches to it; without an Ethernet address it cannot.
-fn interface(link: &Link) -> Option<Interface> {
-    let name = link.name.clone();
-    let mac = link.mac?.0;
-    Some(Interface { name, mac })
+fn interface(link: &Link, links: &LinkTable) -> Option<Interface> {
+    let is_bond = matches!(link.kind.as_deref(), Some("bond" | "team"));
+    let members = links
+        .links
+        .values()
+        .filter(|member| is_bond && member.master == Some(link.index));
+    Some(Interface {
+        name: link.name.clone(),
+        mac: link.mac?.0,
+        members: members.map(|member| member.index).collect(),
+    })
 }
 
 /// The addresses of every node that lie on a segment of one of these links, and behind which.
@@ -164,8 +171,8 @@ fn vip(
     unplaced: &mut usize,
 ) -> Vip {
     let mut vip = Vip {
-        backends: BTreeMap::new(),
         client_ip_affinity: service.client_ip_affinity,
+        ..Vip::default()
     };
     for slice in world.slices.get(key).into_iter().flat_map(BTreeMap::values) {
         let targets = slice.ports.iter();
@@ -175,11 +182,12 @@ fn vip(
                 let Some(state) = state(endpoint, address) else {
                     continue;
                 };
-                let Some(placement) = placement(endpoint, address, me, nodes) else {
+                let placement = placement(endpoint, address, me, nodes);
+                if placement == Placement::Unknown {
                     *unplaced += 1;
-                    continue;
-                };
+                }
                 let backend = Backend {
+                    pod: endpoint.pod,
                     placement,
                     weight: 1,
                     state,
@@ -188,9 +196,9 @@ fn vip(
                     address: endpoint.address,
                     port: target.port,
                 };
-                // A pod may appear in two slices while it moves between them: ready wins.
+                // A pod may appear in two slices while it moves between them: what is better wins.
                 let known = vip.backends.entry(at).or_insert(backend);
-                if backend.state == BackendState::Active {
+                if backend.state < known.state {
                     *known = backend;
                 }
             }
@@ -203,11 +211,11 @@ fn state(endpoint: &model::Endpoint, vip: IpAddr) -> Option<BackendState> {
     if endpoint.address.is_ipv4() != vip.is_ipv4() {
         return None;
     }
-    match endpoint.readiness {
-        Readiness::Ready => Some(BackendState::Active),
-        Readiness::Draining => Some(BackendState::Draining),
-        Readiness::Unready => None,
-    }
+    Some(match endpoint.readiness {
+        Readiness::Ready => BackendState::Active,
+        Readiness::Draining => BackendState::Draining,
+        Readiness::Unready => BackendState::Unready,
+    })
 }
 
 /// Where an endpoint runs. The node's address of the VIP's own family is preferred; any other serves as well, because
@@ -217,15 +225,19 @@ fn placement(
     vip: IpAddr,
     me: &NodeName,
     nodes: &BTreeMap<&NodeName, Vec<(IpAddr, IfIndex)>>,
-) -> Option<Placement> {
-    let node = endpoint.node.as_ref()?;
+) -> Placement {
+    let Some(node) = &endpoint.node else {
+        return Placement::Unknown;
+    };
     if node == me {
-        return Some(Placement::Local);
+        return Placement::Local;
     }
-    let addresses = nodes.get(node)?;
+    let addresses = nodes.get(node).map_or(&[][..], Vec::as_slice);
     let same = addresses
         .iter()
         .find(|(address, _)| address.is_ipv4() == vip.is_ipv4());
     same.or(addresses.first())
-        .map(|(address, _)| Placement::Remote(*address))
+        .map_or(Placement::Unknown, |(address, _)| {
+            Placement::Remote(*address)
+        })
 }

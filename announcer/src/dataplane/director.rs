@@ -16,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 use super::DataPath;
 use crate::model::XdpState;
 
-/// Between two attempts at what failed.
-const AGAIN: Duration = Duration::from_secs(15);
+/// Between two looks at what is: what failed is tried again, connections that are over are taken out, and the programs
+/// are told that somebody keeps their tables.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// Whether and how the director is used on this node.
 #[derive(Clone, Debug)]
@@ -71,6 +72,8 @@ pub struct DirectorStatus {
     pub backends: usize,
     /// Frontends left to the kernel because the maps are full.
     pub refused: usize,
+    /// Connections of this node's pods.
+    pub connections: usize,
 }
 
 impl DirectorView {
@@ -117,7 +120,8 @@ pub async fn run(
                 tracing::error!("the director's task ended in a panic");
                 return;
             };
-            again = (!status.problems.is_empty()).then_some(AGAIN);
+            let runs = !matches!(status.state, XdpState::Off | XdpState::Disabled);
+            again = (runs || !status.problems.is_empty()).then_some(AGAIN);
             state.send_if_modified(|told| std::mem::replace(told, status.state) != status.state);
         }
         tokio::select! {
@@ -229,6 +233,10 @@ impl Work {
                     status.problems.push(with_causes(error));
                 }
             }
+            Err(error) => status.problems.push(with_causes(&error)),
+        }
+        match director.sweep() {
+            Ok(swept) => status.connections = swept.connections,
             Err(error) => status.problems.push(with_causes(&error)),
         }
         status.state = if status.interfaces.is_empty() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use landfall_bpf_lb::desired::{
-    BackendState, Endpoint as Target, Frontend, Hop, Interface, Placement, Protocol,
+    BackendState, Endpoint as Target, Frontend, Hop, Interface, Placement, PodId, Protocol,
 };
 
 use super::*;
@@ -18,6 +18,7 @@ fn endpoint(address: &str, node: &str, readiness: Readiness) -> Endpoint {
         address: ip(address),
         node: Some(NodeName::new(node)),
         readiness,
+        pod: PodId::default(),
     }
 }
 
@@ -137,6 +138,16 @@ fn backends_are_of_the_frontends_family_and_at_the_named_target_port() {
                 Placement::Remote(ip("192.0.2.2")),
                 BackendState::Draining
             ),
+            (
+                at("10.244.2.7", 8080),
+                Placement::Remote(ip("192.0.2.2")),
+                BackendState::Unready
+            ),
+            (
+                at("10.244.9.5", 8080),
+                Placement::Unknown,
+                BackendState::Active
+            ),
         ]
     );
     assert!(http.client_ip_affinity);
@@ -151,7 +162,7 @@ fn backends_are_of_the_frontends_family_and_at_the_named_target_port() {
 }
 
 #[test]
-fn an_endpoint_on_a_node_off_the_segment_is_left_out_and_counted() {
+fn an_endpoint_on_a_node_off_the_segment_keeps_its_share_and_is_counted() {
     let (world, plan) = world();
     let out = assembled(&world, &plan, &NeighbourTable::new());
     assert_eq!(out.unplaced, 2, "once a port");
@@ -175,7 +186,11 @@ fn other_nodes_on_the_segment_are_tracked_and_resolved_ones_become_hops() {
         mac: mac.0,
         ifindex: 2,
     };
-    assert_eq!(out.path.desired.hops, [(ip("192.0.2.2"), hop)].into());
+    // The other one is not known on its interface yet, and says so.
+    assert_eq!(
+        out.path.desired.hops,
+        [(ip("192.0.2.2"), Some(hop)), (ip("2001:db8::2"), None)].into()
+    );
 }
 
 #[test]
@@ -185,8 +200,43 @@ fn the_interfaces_of_the_plan_get_the_programs() {
     let eth0 = Interface {
         name: "eth0".into(),
         mac: [2, 0, 0, 0, 0, 1],
+        members: BTreeSet::new(),
     };
     assert_eq!(out.path.desired.interfaces, [(2, eth0)].into());
+}
+
+#[test]
+fn a_bond_is_known_by_its_members_and_a_bridge_is_not() {
+    let (world, plan) = world();
+    for (kind, members) in [("bond", vec![7, 8]), ("bridge", vec![])] {
+        let mut links = links();
+        let eth0 = links.links.get_mut(&2).unwrap();
+        eth0.kind = Some(kind.into());
+        let member = |index| Link {
+            index,
+            name: format!("eth{index}"),
+            master: Some(2),
+            kind: None,
+            ..eth0.clone()
+        };
+        let more: Vec<Link> = [7, 8].map(member).into();
+        links
+            .links
+            .extend(more.into_iter().map(|link| (link.index, link)));
+        let out = assemble(
+            &world,
+            &plan,
+            &NodeName::new("n1"),
+            &links,
+            &NeighbourTable::new(),
+        );
+        let found: Vec<u32> = out.path.desired.interfaces[&2]
+            .members
+            .iter()
+            .copied()
+            .collect();
+        assert_eq!(found, members, "{kind}");
+    }
 }
 
 #[test]

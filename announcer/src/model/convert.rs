@@ -8,7 +8,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use kube::ResourceExt as _;
-use landfall_bpf_lb::desired::Protocol;
+use landfall_bpf_lb::desired::{PodId, Protocol};
 use landfall_crds::annotations;
 use landfall_crds::{L2AnnouncementPolicy, LoadBalancerIP, parse_ip_name};
 use landfall_wire::Mac;
@@ -155,6 +155,7 @@ pub fn slice(object: &discovery::EndpointSlice) -> Result<(ServiceKey, String, S
             address: addresses(&endpoint.addresses).next()?,
             node: endpoint.node_name.clone().map(NodeName::new),
             readiness: readiness(endpoint.conditions.as_ref()),
+            pod: pod(endpoint.target_ref.as_ref()),
         })
     });
     let slice = Slice {
@@ -166,6 +167,14 @@ pub fn slice(object: &discovery::EndpointSlice) -> Result<(ServiceKey, String, S
         object.name_any(),
         slice,
     ))
+}
+
+/// An address that was given to another pod is another endpoint.
+fn pod(target: Option<&core::ObjectReference>) -> PodId {
+    target
+        .and_then(|target| target.uid.as_deref())
+        .map(PodId::of)
+        .unwrap_or_default()
 }
 
 /// Absent conditions mean ready, as the API defines them.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use landfall_bpf_lb::desired::Protocol;
+use landfall_bpf_lb::desired::{PodId, Protocol};
 use landfall_crds::selector::Labels;
 use landfall_crds::version::Stamped;
 use landfall_crds::{L2AnnouncementPolicySpec, L2AnnouncementPolicyStatus, LoadBalancerIPStatus};
@@ -109,6 +109,8 @@ pub struct Endpoint {
     pub node: Option<NodeName>,
     /// What traffic it takes.
     pub readiness: Readiness,
+    /// Which pod is behind the address.
+    pub pod: PodId,
 }
 
 /// What traffic an endpoint takes.

@@ -178,6 +178,7 @@ fn with_local_traffic_only_nodes_whose_endpoints_serve_are_candidates() {
         address: VIP,
         node: Some(NodeName::new(node)),
         readiness,
+        pod: Default::default(),
     };
     let endpoints = vec![
         endpoint("n2", Readiness::Ready),

@@ -35,6 +35,7 @@ impl Attached {
             let interface = Interface {
                 name: "eth0".into(),
                 mac: [0; 6],
+                members: Default::default(),
             };
             let desired = Desired {
                 interfaces: [(eth0, interface)].into(),

@@ -5,7 +5,8 @@
 //! Invariant: at no point between two operations does a packet find an id that means nothing:
 //! hops before backends, backends before tables, tables before the frontends that point to them,
 //! and removals the other way round. An id in use keeps its meaning, and an id that became free is
-//! not given out again in the same plan. Nothing to change means no operation.
+//! not given out again in the same plan. A table is written to only when no packet can be reading
+//! it any more. Nothing to change means no operation.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -27,6 +28,8 @@ pub enum Operation {
     AddNode([u8; 6]),
     /// Write a backend.
     SetBackend(u16, BackendEntry),
+    /// Let every packet on its way pass: tables freed before may be written to after it.
+    Settle,
     /// Fill a table that no frontend uses.
     WriteTable(u32, Arc<[Slot]>),
     /// Point a frontend to its table.
@@ -102,15 +105,11 @@ pub fn plan(now: &Programmed, desired: &Desired, settings: &Settings) -> Changes
     }
     let mut next = Programmed {
         hops: ids.hops,
-        nodes: desired
-            .hops
-            .values()
-            .map(|hop| hop.mac)
-            .take(settings.hops as usize)
-            .collect(),
+        nodes: nodes(now, desired, settings),
         backends: ids.backends,
         frontends: BTreeMap::new(),
         free_tables: now.free_tables.clone(),
+        just_freed: now.just_freed,
     };
     let mut operations = Vec::new();
     add_what_they_lead_to(now, &next, &mut operations);
@@ -134,6 +133,16 @@ pub fn plan(now: &Programmed, desired: &Desired, settings: &Settings) -> Changes
         next,
         refused,
     }
+}
+
+/// The MAC addresses of the other nodes. As long as some are not known yet, none is forgotten.
+fn nodes(now: &Programmed, desired: &Desired, settings: &Settings) -> BTreeSet<[u8; 6]> {
+    let known = desired.hops.values().flatten().map(|hop| hop.mac);
+    let mut nodes: BTreeSet<[u8; 6]> = known.take(settings.hops as usize).collect();
+    if desired.hops.values().any(Option::is_none) {
+        nodes.extend(&now.nodes);
+    }
+    nodes
 }
 
 /// Additions that no packet can see yet.
@@ -160,7 +169,7 @@ fn remove_what_is_left(now: &Programmed, next: &mut Programmed, operations: &mut
         if !next.frontends.contains_key(frontend) {
             operations.push(Operation::RemoveFrontend(*frontend));
             if installed.entry.table != FrontendEntry::NO_TABLE {
-                next.free_tables.push_back(installed.entry.table);
+                free(next, installed.entry.table);
             }
         }
     }
@@ -178,8 +187,25 @@ fn remove_what_is_left(now: &Programmed, next: &mut Programmed, operations: &mut
     operations.extend(gone.map(|id| Operation::ClearHop(*id)));
 }
 
+/// Gives a table back.
+fn free(next: &mut Programmed, table: u32) {
+    next.free_tables.push_back(table);
+    next.just_freed += 1;
+}
+
+/// Takes the table that has been unused the longest, once no packet reads it any more.
+fn take(next: &mut Programmed, step: &mut impl FnMut(Step)) -> Option<u32> {
+    let table = next.free_tables.pop_front()?;
+    if next.free_tables.len() < next.just_freed {
+        step(Step::Settle);
+        next.just_freed = 0;
+    }
+    Some(table)
+}
+
 /// An operation on one frontend, before its name is put in.
 enum Step {
+    Settle,
     Write(u32, Arc<[Slot]>),
     Set(FrontendEntry),
 }
@@ -187,6 +213,7 @@ enum Step {
 impl Step {
     fn of(self, frontend: Frontend) -> Operation {
         match self {
+            Self::Settle => Operation::Settle,
             Self::Write(table, slots) => Operation::WriteTable(table, slots),
             Self::Set(entry) => Operation::SetFrontend(frontend, entry),
         }
@@ -217,7 +244,7 @@ fn install(
         Some(before) if *before.slots == *wanted => (table_before, Arc::clone(&before.slots)),
         _ if wanted.is_empty() => (FrontendEntry::NO_TABLE, Arc::from(wanted)),
         _ => {
-            let table = next.free_tables.pop_front().ok_or(Refusal::Frontends)?;
+            let table = take(next, &mut step).ok_or(Refusal::Frontends)?;
             let slots: Arc<[Slot]> = wanted.into();
             step(Step::Write(table, Arc::clone(&slots)));
             (table, slots)
@@ -228,7 +255,7 @@ fn install(
         step(Step::Set(entry));
     }
     if table_before != table && table_before != FrontendEntry::NO_TABLE {
-        next.free_tables.push_back(table_before);
+        free(next, table_before);
     }
     Ok(Installed {
         entry,
@@ -297,6 +324,7 @@ impl<'a> Ids<'a> {
         let hop = match backend.placement {
             Placement::Local => 0,
             Placement::Remote(node) => self.hop(node)?,
+            Placement::Unknown => BackendEntry::UNPLACED,
         };
         let mut address = [0; 16];
         let flags = match endpoint.address {
@@ -313,7 +341,7 @@ impl<'a> Ids<'a> {
             address,
             port: endpoint.port.to_be_bytes(),
             hop,
-            flags,
+            flags: flags | (backend.pod.bits() << BackendEntry::POD_SHIFT),
         };
         let id = match self.backend_ids.get(&entry) {
             Some(id) => *id,
@@ -344,24 +372,34 @@ impl<'a> Ids<'a> {
                 id
             }
         };
-        // A node whose MAC address, or our own towards it, is not known has an id all the same:
-        // tables must not depend on what one node happens to have resolved.
-        let known = self.desired.hops.get(&node).and_then(|hop| {
-            let source = self.desired.interfaces.get(&hop.ifindex)?.mac;
-            Some(HopEntry {
-                mac: hop.mac,
-                source,
-                ifindex: hop.ifindex,
-                address,
-            })
-        });
-        let unknown = HopEntry {
-            address,
-            ..HopEntry::default()
-        };
         self.hop_ids.insert(address, id);
-        self.hops.insert(id, known.unwrap_or(unknown));
+        self.hops.insert(id, self.hop_entry(node, address, id));
         Ok(id)
+    }
+
+    /// How frames reach a node. One that is not known has an id all the same: tables must not depend
+    /// on what one node happens to have resolved. What the maps know of it holds until it is known
+    /// better.
+    fn hop_entry(&self, node: IpAddr, address: [u8; 16], id: u16) -> HopEntry {
+        let before = self.now.hops.get(&id);
+        let known = match self.desired.hops.get(&node) {
+            Some(Some(hop)) => Some((hop.mac, hop.ifindex)),
+            Some(None) => before.map(|hop| (hop.mac, hop.ifindex)),
+            None => None,
+        };
+        let source = |ifindex| Some(self.desired.interfaces.get(&ifindex)?.mac);
+        match known.and_then(|(mac, ifindex)| Some((mac, ifindex, source(ifindex)?))) {
+            Some((mac, ifindex, source)) => HopEntry {
+                mac,
+                source,
+                ifindex,
+                address,
+            },
+            None => HopEntry {
+                address,
+                ..HopEntry::default()
+            },
+        }
     }
 }
 
@@ -379,7 +417,7 @@ pub fn ids_in_use(programmed: &Programmed) -> BTreeSet<u16> {
         .values()
         .flat_map(|installed| installed.slots.iter());
     slots
-        .flat_map(|slot| [slot.current, slot.previous])
+        .flat_map(|slot| [slot.current, slot.previous[0], slot.previous[1]])
         .filter(|id| *id != 0)
         .collect()
 }

@@ -1,7 +1,7 @@
 //! What a plan promises, whatever it starts from.
 
 use super::*;
-use crate::desired::{BackendState, Hop, Interface, Protocol};
+use crate::desired::{BackendState, Hop, Interface, PodId, Protocol};
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -51,6 +51,7 @@ fn wanted(frontends: &[(u8, &[(u8, u8)])]) -> Desired {
     let segment = Interface {
         name: "seg0".into(),
         mac: [2, 0, 0, 0, 0, 1],
+        members: BTreeSet::new(),
     };
     let mut desired = Desired {
         interfaces: [(2, segment)].into(),
@@ -66,6 +67,7 @@ fn wanted(frontends: &[(u8, &[(u8, u8)])]) -> Desired {
             (
                 endpoint(*pod),
                 Backend {
+                    pod: PodId::default(),
                     placement,
                     weight: 1,
                     state: BackendState::Active,
@@ -74,13 +76,13 @@ fn wanted(frontends: &[(u8, &[(u8, u8)])]) -> Desired {
         };
         let vip = Vip {
             backends: backends.iter().map(backend).collect(),
-            client_ip_affinity: false,
+            ..Vip::default()
         };
         desired.frontends.insert(frontend(*number), vip);
         let nodes = backends.iter().filter(|(_, at)| *at != 0);
         desired
             .hops
-            .extend(nodes.map(|(_, at)| (node(*at), hop(*at))));
+            .extend(nodes.map(|(_, at)| (node(*at), Some(hop(*at)))));
     }
     desired
 }
@@ -96,6 +98,7 @@ struct Kernel {
     backends: HashMap<u16, BackendEntry>,
     tables: HashMap<u32, Arc<[Slot]>>,
     frontends: HashMap<Frontend, FrontendEntry>,
+    just_freed: Vec<u32>,
 }
 
 impl Kernel {
@@ -108,13 +111,21 @@ impl Kernel {
                     self.frontends.values().all(|entry| entry.table != *table),
                     "a table in use is written to"
                 );
+                assert!(
+                    self.just_freed.iter().all(|freed| freed != table),
+                    "a table that a packet may still read is written to"
+                );
                 self.tables.insert(*table, Arc::clone(slots));
             }
+            Operation::Settle => self.just_freed.clear(),
             Operation::SetFrontend(frontend, entry) => {
-                self.frontends.insert(*frontend, *entry);
+                let old = self.frontends.insert(*frontend, *entry);
+                self.just_freed
+                    .extend(old.map(|old| old.table).filter(|old| *old != entry.table));
             }
             Operation::RemoveFrontend(frontend) => {
-                self.frontends.remove(frontend).unwrap();
+                let old = self.frontends.remove(frontend).unwrap();
+                self.just_freed.push(old.table);
             }
             Operation::ClearBackend(id) => drop(self.backends.remove(id).unwrap()),
             Operation::ClearHop(id) => drop(self.hops.remove(id).unwrap()),
@@ -130,7 +141,8 @@ impl Kernel {
             .filter(|entry| entry.table != FrontendEntry::NO_TABLE)
         {
             for slot in self.tables[&entry.table].iter() {
-                for id in [slot.current, slot.previous] {
+                let previous = slot.previous.into_iter().filter(|id| *id != 0);
+                for id in previous.chain([slot.current]) {
                     let backend = &self.backends[&id];
                     assert!(backend.hop == 0 || self.hops.contains_key(&backend.hop));
                 }
@@ -165,10 +177,10 @@ fn a_changed_mac_address_is_one_write() {
     let first = go(&empty(), &desired);
     desired.hops.insert(
         node(7),
-        Hop {
+        Some(Hop {
             mac: [2, 9, 9, 9, 9, 9],
             ifindex: 2,
-        },
+        }),
     );
     let second = go(&first.next, &desired);
     let hops = second
@@ -194,6 +206,67 @@ fn a_node_that_cannot_be_reached_yet_keeps_its_place_in_the_table() {
     let table = |plan: &Changes| plan.next.frontends[&frontend(10)].slots.clone();
     assert_eq!(table(&reachable), table(&unreachable));
     assert!(unreachable.next.hops.values().all(|hop| hop.ifindex == 0));
+}
+
+#[test]
+fn what_is_not_known_yet_keeps_what_the_maps_have() {
+    let mut desired = wanted(&[(10, &[(1, 7), (2, 0)])]);
+    let mut read = go(&empty(), &desired).next;
+    for installed in read.frontends.values_mut() {
+        installed.vip = None;
+    }
+    desired.hops.insert(node(7), None);
+    let plan = go(&read, &desired);
+    assert_eq!(plan.operations, []);
+    // What is not a neighbour any more is forgotten.
+    desired.hops.clear();
+    let plan = go(&read, &desired);
+    assert!(plan.next.hops.values().all(|hop| hop.ifindex == 0));
+    assert!(plan.next.nodes.is_empty());
+}
+
+#[test]
+fn a_changed_address_of_our_own_is_written_to_hops_that_are_not_known_yet() {
+    let mut desired = wanted(&[(10, &[(1, 7)])]);
+    let first = go(&empty(), &desired);
+    desired.hops.insert(node(7), None);
+    desired.interfaces.get_mut(&2).unwrap().mac = [2, 0, 0, 0, 0, 9];
+    let second = go(&first.next, &desired);
+    assert!(
+        second
+            .next
+            .hops
+            .values()
+            .all(|known| known.source == [2, 0, 0, 0, 0, 9] && known.mac == hop(7).mac)
+    );
+}
+
+#[test]
+fn another_pod_at_the_same_address_is_another_backend() {
+    let mut desired = wanted(&[(10, &[(1, 0), (2, 0)])]);
+    let first = go(&empty(), &desired);
+    let vip = desired.frontends.get_mut(&frontend(10)).unwrap();
+    vip.backends.get_mut(&endpoint(1)).unwrap().pod = PodId::of("another");
+    let second = go(&first.next, &desired);
+    let before: BTreeSet<u16> = first.next.backends.keys().copied().collect();
+    let after: BTreeSet<u16> = second.next.backends.keys().copied().collect();
+    assert_eq!(before.intersection(&after).count(), 1);
+    // And it is no memory of the one before.
+    let slots = &second.next.frontends[&frontend(10)].slots;
+    assert!(slots.iter().all(|slot| slot.previous == [0, 0]));
+}
+
+#[test]
+fn an_endpoint_that_nothing_places_has_its_share_of_the_table() {
+    let mut desired = wanted(&[(10, &[(1, 0), (2, 7)])]);
+    let placed = go(&empty(), &desired);
+    let vip = desired.frontends.get_mut(&frontend(10)).unwrap();
+    vip.backends.get_mut(&endpoint(2)).unwrap().placement = Placement::Unknown;
+    let unplaced = go(&empty(), &desired);
+    let table = |plan: &Changes| plan.next.frontends[&frontend(10)].slots.clone();
+    assert_eq!(table(&placed), table(&unplaced));
+    let hops: BTreeSet<u16> = unplaced.next.backends.values().map(|one| one.hop).collect();
+    assert_eq!(hops, [0, BackendEntry::UNPLACED].into());
 }
 
 #[test]
@@ -302,6 +375,7 @@ fn a_backend_of_the_other_family_is_refused() {
         port: 80,
     };
     let backend = Backend {
+        pod: PodId::default(),
         placement: Placement::Local,
         weight: 1,
         state: BackendState::Active,

@@ -10,8 +10,8 @@ use landfall_bpf_lb_common::names;
 
 use super::attached::AttachError;
 
-/// Priority and handle of our filter.
-const FILTER_PRIORITY: u16 = 0xb1f;
+/// Priority of our filter: before everybody else, as with links.
+const FILTER_PRIORITY: u16 = 1;
 const FILTER_HANDLE: TcHandle = TcHandle::new(0, 1);
 
 /// Links for TC programs came with Linux 6.6.

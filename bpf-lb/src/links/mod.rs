@@ -22,7 +22,7 @@ use landfall_bpf_lb_common::names;
 
 pub use attached::{AttachError, AttachMode, Attached, XdpPath};
 pub(crate) use filter::has_tc_links;
-pub(crate) use program::{classifier, xdp_program};
+pub(crate) use program::{classifier, feeder, xdp_program};
 use program::{create_xdp, pin, remove_pin, replace_egress, replace_xdp, wrong_link};
 
 use crate::interface;
@@ -206,7 +206,9 @@ impl Links {
             filter::attach(program, name).map_err(failed)?;
             return Ok(false);
         }
-        let order = TcAttachOptions::TcxOrder(LinkOrder::default());
+        // Before everybody else, or one that ends the chain would let replies leave unchanged. Ours
+        // never ends it.
+        let order = TcAttachOptions::TcxOrder(LinkOrder::first());
         let id = program
             .attach_with_options(name, TcAttachType::Egress, order)
             .map_err(failed)?;

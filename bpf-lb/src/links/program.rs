@@ -20,6 +20,12 @@ pub(crate) fn xdp_program(ebpf: &mut Ebpf) -> Result<&mut Xdp, ProgramError> {
         .try_into()
 }
 
+pub(crate) fn feeder(ebpf: &mut Ebpf) -> Result<&mut Xdp, ProgramError> {
+    ebpf.program_mut(names::FEED)
+        .ok_or(ProgramError::NotLoaded)?
+        .try_into()
+}
+
 pub(crate) fn classifier(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier, ProgramError> {
     ebpf.program_mut(names::EGRESS)
         .ok_or(ProgramError::NotLoaded)?

@@ -4,9 +4,13 @@
 
 pub(crate) mod frames;
 pub(crate) mod hosts;
+pub(crate) mod maps;
 pub(crate) mod run;
 pub(crate) mod scene;
+pub(crate) mod talk;
 
+use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -79,7 +83,12 @@ pub(crate) fn on(interfaces: &[u32]) -> Desired {
     let interface = |ifindex: &u32| {
         let name = nix::net::if_::if_indextoname(*ifindex).expect("the interface exists");
         let name = name.into_string().expect("a plain name");
-        (*ifindex, Interface { name, mac: OWN })
+        let interface = Interface {
+            name,
+            mac: OWN,
+            members: BTreeSet::new(),
+        };
+        (*ifindex, interface)
     };
     Desired {
         interfaces: interfaces.iter().map(interface).collect(),
@@ -106,6 +115,8 @@ pub(crate) fn private_settings() -> Settings {
         hops: 64,
         connections4: 1024,
         connections6: 1024,
+        half_open4: 1024,
+        half_open6: 1024,
         ..Settings::new(PathBuf::from("/sys/fs/landfall"))
     }
 }
