@@ -82,6 +82,17 @@ bench-ipam: ## What an address costs, in process and on a real API server (targe
 	$(CARGO) bench -p landfall-ipam --bench ipam
 	$(ASSETS) $(CARGO) bench -p landfall-controller --bench ipam_api
 
+# What bench-failover measures: addresses on 3 nodes, how often each case, who forwards, and which cases (all of them).
+ADDRESSES ?= 10
+MODE ?= Kernel
+CASES ?= kill,link-down,freeze,terminate,node-dead
+
+.PHONY: bench-failover
+bench-failover: ## How long a client goes without an address whose owner fails (target/figures/bench-failover.json; REPEAT=n)
+	@hack/setup.sh
+	$(CARGO) build --release --workspace --bins
+	$(ASSETS) target/release/lab-failover --addresses $(ADDRESSES) --repeat $(or $(REPEAT),10) --mode $(MODE) --cases $(CASES)
+
 .PHONY: benchmarks
 benchmarks: ## Write docs/benchmarks.md from the figures of the bench targets
 	@hack/benchmarks.sh

@@ -1,7 +1,7 @@
 //! Logging, and the first line of a log.
 
 use std::borrow::Cow;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::ParseError;
@@ -39,10 +39,10 @@ const REVISION: &str = match option_env!("LANDFALL_REVISION") {
 /// When the level cannot be read, or logging was started before.
 pub fn init(args: &LogArgs, program: &str, version: &str) -> Result<Level, TelemetryError> {
     let (filter, handle) = reload::Layer::new(filter(&args.log_level)?);
-    let is_terminal = std::io::stderr().is_terminal();
+    let is_terminal = io::stderr().is_terminal();
     let layer = tracing_subscriber::fmt::layer()
         .with_ansi(is_terminal)
-        .with_writer(std::io::stderr);
+        .with_writer(io::stderr);
     let registry = tracing_subscriber::registry().with(filter);
     match args.log_format {
         LogFormat::Text => {
@@ -75,12 +75,12 @@ impl io::Write for OneLine {
     fn write(&mut self, record: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(record);
         let line = one_line(&text, self.is_terminal);
-        io::stderr().lock().write_all(line.as_bytes())?;
+        io::Write::write_all(&mut io::stderr().lock(), line.as_bytes())?;
         Ok(record.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        io::Write::flush(&mut io::stderr())
     }
 }
 

@@ -5,12 +5,12 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use landfall_wire::Mac;
-use landfall_wire::link::{bpf_vm, filter};
 use landfall_announcer_fuzz::mend_checksum;
-use landfall_wire::ethernet::{self, Frame};
-use landfall_wire::{Decision, Interest, buffer, decide};
 use landfall_bpf_lb_common::neighbour::{Address, concerns};
+use landfall_wire::Mac;
+use landfall_wire::ethernet::{self, Frame};
+use landfall_wire::link::{bpf_vm, filter};
+use landfall_wire::{Decision, Interest, buffer, decide};
 use libfuzzer_sys::fuzz_target;
 
 const ME: Mac = Mac([2, 0, 0, 0, 0, 11]);

@@ -1,8 +1,8 @@
 //! Any bytes as an IPv6 packet: what is understood as a neighbour message can be said again.
 #![no_main]
 
-use landfall_wire::Mac;
 use landfall_announcer_fuzz::mend_checksum;
+use landfall_wire::Mac;
 use landfall_wire::buffer;
 use landfall_wire::ethernet::Frame;
 use landfall_wire::ndp::Ndp;

@@ -111,6 +111,18 @@ impl Segment {
         finished.await.unwrap();
     }
 
+    /// Runs `bridge` in the namespace of a host; it must succeed.
+    pub(crate) fn bridge(&self, name: &str, arguments: &str) -> String {
+        let mut command = self.net.command(name, "bridge");
+        let output = command.args(arguments.split_whitespace()).output().unwrap();
+        assert!(
+            output.status.success(),
+            "bridge {arguments}: {}",
+            text(&output)
+        );
+        text(&output)
+    }
+
     /// What the neighbour table of a host says about an address.
     pub(crate) fn neighbour(&self, name: &str, address: &str) -> String {
         self.ip(name, &format!("neighbour show {address} dev eth0"))

@@ -24,6 +24,7 @@ pub mod arp;
 pub mod ethernet;
 pub mod link;
 pub mod ndp;
+pub mod peers;
 pub mod probe;
 pub mod reason;
 pub mod schedule;

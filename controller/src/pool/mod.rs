@@ -3,6 +3,7 @@
 //! Status follows from the index; it is written when it differs, and at most every half second, so
 //! that a burst of assignments is one write a pool.
 
+pub(crate) mod guard;
 pub mod status;
 
 use std::time::Duration;
@@ -11,12 +12,11 @@ use futures::StreamExt as _;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
-use kube::api::{Patch, PatchParams};
-use landfall_crds::{DRAIN_FINALIZER, LoadBalancerIPPool};
+use landfall_crds::LoadBalancerIPPool;
 use landfall_ipam::PoolName;
 use landfall_runtime::class::Class;
 use landfall_runtime::later::{Later, Retry};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -82,14 +82,7 @@ async fn reconcile(context: &Context, name: PoolName) -> (PoolName, Option<Class
     let failed = match patches(context, &name) {
         Patches::Nothing => None,
         Patches::Metadata(patch) => {
-            let api: Api<LoadBalancerIPPool> = Api::all(context.client.clone());
-            let params = PatchParams {
-                field_manager: Some(MANAGER.to_owned()),
-                ..PatchParams::default()
-            };
-            let answer = api
-                .patch(name.as_str(), &params, &Patch::Merge(patch))
-                .await;
+            let answer = guard::write(context, &name, &patch).await;
             done(context, &name, answer)
         }
         Patches::Status(status) => {
@@ -134,28 +127,10 @@ fn patches(context: &Context, name: &PoolName) -> Patches {
     let Some(pool) = cache.pools.get(name) else {
         return Patches::Nothing;
     };
-    let finalizers = pool.metadata.finalizers.clone().unwrap_or_default();
-    let held = finalizers
-        .iter()
-        .any(|finalizer| finalizer == DRAIN_FINALIZER);
-    let version = &pool.metadata.resource_version;
-    match (&pool.metadata.deletion_timestamp, held) {
-        (None, false) => {
-            let finalizers: Vec<_> = finalizers
-                .iter()
-                .map(String::as_str)
-                .chain([DRAIN_FINALIZER])
-                .collect();
-            Patches::Metadata(
-                json!({"metadata": {"resourceVersion": version, "finalizers": finalizers}}),
-            )
-        }
+    match (&pool.metadata.deletion_timestamp, guard::stands(pool)) {
+        (None, false) => Patches::Metadata(guard::patch(pool, true)),
         (Some(_), true) if cache.index.records_of(name) == 0 => {
-            let rest: Vec<_> = finalizers
-                .iter()
-                .filter(|name| *name != DRAIN_FINALIZER)
-                .collect();
-            Patches::Metadata(json!({"metadata": {"resourceVersion": version, "finalizers": rest}}))
+            Patches::Metadata(guard::patch(pool, false))
         }
         _ => {
             let now = Time(Timestamp::now());

@@ -4,6 +4,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use landfall_crds::{LoadBalancerIP, ip_name};
+use landfall_ipam::PoolName;
 use landfall_ipam::address::Point;
 use landfall_ipam::book::Write;
 use landfall_ipam::index::Mark;
@@ -13,10 +14,12 @@ use serde_json::json;
 use super::build;
 use super::error::StepError;
 use crate::context::{Context, MANAGER};
+use crate::pool::guard;
 use crate::validate;
 
 /// Carries out one write. After a refused one the index has been shown the record as it is.
 pub(super) async fn write(context: &Context, write: &Write) -> Result<(), StepError> {
+    hold_pool(context, write).await?;
     let api: Api<LoadBalancerIP> = Api::all(context.client.clone());
     let (at, operation, answer) = match write {
         Write::Create(at, spec) => {
@@ -79,6 +82,19 @@ pub(super) async fn write(context: &Context, write: &Write) -> Result<(), StepEr
         }
         Err(error) => Err(StepError::api(operation, at.address().to_string())(error)),
     }
+}
+
+/// The pool that a record will name is held before it does.
+async fn hold_pool(context: &Context, write: &Write) -> Result<(), StepError> {
+    let (Write::Create(_, spec) | Write::Replace(_, spec, _)) = write else {
+        return Ok(());
+    };
+    let Some(pool) = &spec.pool_ref else {
+        return Ok(());
+    };
+    let name = PoolName::from(pool.name.as_str());
+    let held = guard::hold(context, &name).await;
+    held.map_err(StepError::api("hold LoadBalancerIPPool", name.to_string()))
 }
 
 fn see(context: &Context, record: Option<&LoadBalancerIP>) {

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -22,7 +22,7 @@ use super::{evidence, power, preflight, sibling};
 use landfall_testbed::control_plane::identity::User;
 use landfall_testbed::control_plane::{ControlPlane, Options, POD_CIDRS, assets};
 use landfall_testbed::netns;
-use landfall_testbed::process::{Process, Program, in_netns, run};
+use landfall_testbed::process::{Process, Program, in_netns};
 use landfall_testbed::state::{Scratch, State};
 
 /// A node that has not registered or become ready by then never will.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use landfall_testbed::netns;
@@ -49,10 +49,13 @@ pub struct Grip {
     pub every: Duration,
 }
 
-/// Connections that are held until this is dropped.
+/// By connection, its fate and when it last was seen.
+type Fates = BTreeMap<u16, (Fate, Instant)>;
+
+/// Connections that are held until this is dropped; they end with a reset, so that their ports can be used again at once.
 #[derive(Debug)]
 pub struct Holding {
-    fates: Arc<Mutex<BTreeMap<u16, Fate>>>,
+    fates: Arc<Mutex<Fates>>,
     connections: u16,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
@@ -64,7 +67,7 @@ impl Holding {
     /// # Errors
     /// When the namespace cannot be entered.
     pub fn start(grip: Grip) -> Result<Self> {
-        let fates = Arc::<Mutex<BTreeMap<u16, Fate>>>::default();
+        let fates = Arc::<Mutex<Fates>>::default();
         let (theirs, stop) = (Arc::clone(&fates), CancellationToken::new());
         let (halt, connections) = (stop.clone(), grip.connections);
         let (ready, started) = std::sync::mpsc::channel();
@@ -99,10 +102,12 @@ impl Holding {
         })
     }
 
-    /// Whether each has had its first answer, or never will.
+    /// Whether each has been answered since then, or never will be again.
     #[must_use]
-    pub fn settled(&self) -> bool {
-        self.fates.lock().len() == usize::from(self.connections)
+    pub fn settled_since(&self, then: Instant) -> bool {
+        let fates = self.fates.lock();
+        let known = |(fate, seen): &(Fate, Instant)| !matches!(fate, Fate::Open(_)) || *seen > then;
+        fates.len() == usize::from(self.connections) && fates.values().all(known)
     }
 
     /// How many there are of each fate, in words for a transcript.
@@ -122,8 +127,9 @@ impl Drop for Holding {
     }
 }
 
-fn said(fates: &BTreeMap<u16, Fate>) -> String {
-    let count = |wanted: fn(&Fate) -> bool| fates.values().filter(|fate| wanted(fate)).count();
+fn said(fates: &Fates) -> String {
+    let fates: Vec<&Fate> = fates.values().map(|(fate, _)| fate).collect();
+    let count = |wanted: fn(&Fate) -> bool| fates.iter().filter(|fate| wanted(fate)).count();
     let mut text = format!(
         "open={} refused={} closed={} reset={} silent={} moved={}\n",
         count(|fate| matches!(fate, Fate::Open(_))),
@@ -134,7 +140,7 @@ fn said(fates: &BTreeMap<u16, Fate>) -> String {
         count(|fate| *fate == Fate::Moved),
     );
     let mut pods: BTreeMap<&str, usize> = BTreeMap::new();
-    for fate in fates.values() {
+    for fate in fates {
         if let Fate::Open(pod) = fate {
             *pods.entry(pod).or_default() += 1;
         }
@@ -145,12 +151,12 @@ fn said(fates: &BTreeMap<u16, Fate>) -> String {
     text
 }
 
-async fn hold_all(grip: Grip, fates: Arc<Mutex<BTreeMap<u16, Fate>>>, stop: CancellationToken) {
+async fn hold_all(grip: Grip, fates: Arc<Mutex<Fates>>, stop: CancellationToken) {
     let mut tasks = tokio::task::JoinSet::new();
     for number in 0..grip.connections {
         let (grip, fates) = (grip.clone(), Arc::clone(&fates));
         tasks.spawn(async move {
-            let note = |fate| drop(fates.lock().insert(number, fate));
+            let note = |fate| drop(fates.lock().insert(number, (fate, Instant::now())));
             let port = grip.ports.and_then(|first| first.checked_add(number));
             note(hold(&grip, port, note).await);
         });
@@ -200,7 +206,9 @@ async fn open(address: SocketAddr, port: Option<u16>) -> std::io::Result<TcpStre
         socket.set_reuseaddr(true)?;
         socket.bind(SocketAddr::new(any, port))?;
     }
-    socket.connect(address).await
+    let stream = socket.connect(address).await?;
+    stream.set_zero_linger()?;
+    Ok(stream)
 }
 
 /// One question over an open connection; the name of the Pod that answered.
@@ -243,7 +251,8 @@ mod tests {
             Fate::Open("pod=a".into()),
             Fate::Moved,
         ];
-        let text = said(&(0..).zip(fates).collect());
+        let seen = fates.map(|fate| (fate, Instant::now()));
+        let text = said(&(0..).zip(seen).collect());
         assert_eq!(
             text,
             "open=2 refused=0 closed=0 reset=1 silent=0 moved=1\npod=a holds 2\n"

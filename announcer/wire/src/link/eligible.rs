@@ -13,7 +13,7 @@ use crate::Mac;
 
 /// Names container runtimes, network plugins, tunnels and kube-proxy give to interfaces that lead to pods, or nowhere.
 /// A trailing `*` matches any rest, a trailing `#` none, or one that begins with a digit or one of `-_.`: `gre#` is
-/// not `green0`. Docker's `br-` and twelve hexadecimal digits is known besides. `docs/concepts.md` has them all.
+/// not `green0`. Docker's `br-` and twelve hexadecimal digits is known besides. `docs/reference/announcing.md` has them all.
 #[rustfmt::skip]
 pub const CONTAINER_INTERFACES: &[&str] = &[
     "antrea-*", "azv*", "cali*", "cbr0", "cilium_*", "cni#", "docker#", "dummy#", "erspan#", "flannel#", "genev_sys_*",
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn the_whole_list_is_documented() {
-        let page = include_str!("../../../../docs/concepts.md");
+        let page = include_str!("../../../../docs/reference/announcing.md");
         for pattern in CONTAINER_INTERFACES {
             assert!(page.contains(&format!("`{pattern}`")), "{pattern}");
         }

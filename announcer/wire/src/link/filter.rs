@@ -134,6 +134,14 @@ fn land(program: &mut [Op], from: usize, to: usize) {
     program[from].value = u32::try_from(to - from - 1).unwrap_or(u32::MAX);
 }
 
+/// Frames of other announcers; which of them are authentic is not for the kernel to say.
+#[must_use]
+pub fn peers() -> Vec<Op> {
+    let mut program = prologue(u32::from(crate::peers::ETHER_TYPE)).to_vec();
+    program.push(op(RETURN, WHOLE, 0, 0));
+    program
+}
+
 /// Neighbour solicitations and advertisements; behind extension headers only with a neighbour message's hop limit, so
 /// that listener reports stay out.
 #[must_use]
@@ -213,7 +221,7 @@ mod tests {
             )
         };
         let stranger = arp_frame(Ipv4Addr::from(1), Ipv4Addr::from(2));
-        // docs/concepts.md says how many there may be.
+        // docs/reference/announcing.md says how many there may be.
         assert!(!keeps(&about(1_500), &stranger, 0, false));
         assert_eq!(about(2_000), arp());
         assert!(keeps(&about(2_000), &stranger, 0, false));
@@ -224,10 +232,15 @@ mod tests {
         let known = BTreeSet::from([Ipv4Addr::LOCALHOST]);
         let arp_packet = arp_frame(Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST);
         let solicitation = ndp_frame(58, 255, 135);
+        let mut beat = vec![0; 60];
+        beat[12..14].copy_from_slice(&crate::peers::ETHER_TYPE.to_be_bytes());
         for (program, frame, foreign) in [
             (arp(), &arp_packet, &solicitation),
             (arp_about(&known), &arp_packet, &solicitation),
             (ndp(), &solicitation, &arp_packet),
+            (peers(), &beat, &arp_packet),
+            (arp(), &arp_packet, &beat),
+            (ndp(), &solicitation, &beat),
         ] {
             for kind in 0..3 {
                 assert!(

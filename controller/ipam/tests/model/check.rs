@@ -195,6 +195,17 @@ impl World {
             let held = refs.any(|pool| pool.name == name.as_str());
             assert!(!draining || held, "pool {name} hangs in deletion");
         }
+        // One of two that both believe to lead may let a pool go that the other has just used.
+        if self.controllers.len() == 1 {
+            let named = self
+                .records
+                .values()
+                .filter_map(|r| r.spec.pool_ref.as_ref());
+            for pool in named {
+                let name = PoolName::from(pool.name.as_str());
+                assert!(self.pools.contains_key(&name), "pool {name} did not drain");
+            }
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
-use landfall_crds::{LoadBalancerIPPoolSpec, ReclaimPolicy};
+use landfall_crds::{LoadBalancerIPPoolSpec, LoadBalancerIPSpec, ReclaimPolicy};
 use landfall_ipam::address::Point;
 use landfall_ipam::book::{Stored, Write};
 use landfall_ipam::pools::Pool;
@@ -82,6 +82,8 @@ pub(crate) enum Fault {
 pub(crate) struct World {
     pub(crate) services: BTreeMap<ServiceKey, Service>,
     pub(crate) pools: BTreeMap<PoolName, (LoadBalancerIPPoolSpec, bool)>,
+    /// The pools that have the finalizer: the others go at once when they are deleted.
+    held: BTreeSet<PoolName>,
     pub(crate) records: BTreeMap<Point, Stored>,
     pub(crate) controllers: Vec<Controller>,
     /// Those who only listen: another one leads.
@@ -241,6 +243,11 @@ impl World {
         let Some((spec, _)) = self.pools.get(&name).cloned() else {
             return;
         };
+        if !self.held.contains(&name) {
+            self.pools.remove(&name);
+            self.say(1, &Said::Pool(name, None));
+            return;
+        }
         self.pools.insert(name.clone(), (spec.clone(), true));
         self.say(1, &Said::Pool(name, Some((spec, true))));
     }
@@ -260,6 +267,7 @@ impl World {
             for name in looked {
                 if self.pools.get(&name).is_some_and(|(_, draining)| *draining) {
                     self.pools.remove(&name);
+                    self.held.remove(&name);
                     self.say(1, &Said::Pool(name, None));
                 }
             }
@@ -436,9 +444,29 @@ impl World {
         }
     }
 
+    /// The pool that a record will name is held first, as the controller knows it.
+    fn hold_pool(&mut self, which: usize, spec: &LoadBalancerIPSpec) -> Result<(), ()> {
+        let Some(pool) = &spec.pool_ref else {
+            return Ok(());
+        };
+        let name = PoolName::from(pool.name.as_str());
+        let known = self.controllers[which].index.pool(&name).is_some();
+        match self.pools.get(&name) {
+            _ if !known || self.held.contains(&name) => Ok(()),
+            Some((_, false)) => {
+                self.held.insert(name);
+                Ok(())
+            }
+            _ => Err(()),
+        }
+    }
+
     /// A write of a record with the API server's own rules; the controller hears the answer.
     fn write(&mut self, which: usize, write: &Write) -> Result<(), ()> {
         let at = write.at();
+        if let Write::Create(_, spec) | Write::Replace(_, spec, _) = write {
+            self.hold_pool(which, spec)?;
+        }
         let version = self.tick().to_string();
         let current = self.records.get(&at).cloned();
         let (result, now) = match (write, current) {

@@ -26,6 +26,9 @@ impl Runner<'_> {
                 in_words(hold.every)
             ),
         );
+        // Those of the same name let go first: the new ones may want their ports.
+        self.holds.remove(&hold.name);
+        let begun = Instant::now();
         let holding = Holding::start(Grip {
             netns,
             address: target.address,
@@ -34,7 +37,7 @@ impl Runner<'_> {
             every: hold.every,
         })?;
         let until = Instant::now() + PATIENCE;
-        while !holding.settled() {
+        while !holding.settled_since(begun) {
             ensure!(
                 Instant::now() < until,
                 "not all of them were answered or refused within {PATIENCE:?}"
@@ -45,34 +48,25 @@ impl Runner<'_> {
         Ok(String::new())
     }
 
-    /// Says what became of them, again and again if the step may take a while.
+    /// Says what became of them, once each has been asked once more.
     pub(super) async fn held(&mut self, name: &str, step: &Step) -> Result<String> {
         self.transcript
             .command("…", &format!("what became of {name}"));
-        let expectations = Expectations::of(step, &self.vars)?;
-        let until = Instant::now() + step.within.unwrap_or_default();
-        loop {
-            let holding = self.holds.get(name);
-            let text = holding
-                .with_context(|| format!("nothing is held as {name}"))?
-                .said();
-            let output = Output {
-                text,
-                success: true,
-            };
-            match expectations.hold(&output) {
-                Ok(captured) => {
-                    self.transcript.output(&output.text, step.show);
-                    return Ok(self.take(captured));
-                }
-                Err(_) if Instant::now() < until => {
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-                Err(why) => {
-                    self.transcript.output(&output.text, None);
-                    anyhow::bail!(why);
-                }
-            }
+        let holding = self.holds.get(name);
+        let holding = holding.with_context(|| format!("nothing is held as {name}"))?;
+        let begun = Instant::now();
+        while !holding.settled_since(begun) {
+            ensure!(
+                begun.elapsed() < PATIENCE,
+                "not all of them were answered or broken within {PATIENCE:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        let (text, success) = (holding.said(), true);
+        self.transcript.output(&text, None);
+        let captured = Expectations::of(step, &self.vars)?.hold(&Output { text, success });
+        captured
+            .map(|captured| self.take(captured))
+            .map_err(anyhow::Error::msg)
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::source::Source;
 use super::table::{Table, Violation};
-use super::{crates, rooms, size, source};
+use super::{crates, pages, rooms, size, source};
 
 /// A crate of these files, by path and text; what its check finds.
 fn check<T>(files: &[(&str, &str)], look: impl FnOnce(&[Source], &Path) -> T) -> T {
@@ -164,4 +164,14 @@ fn a_long_file_is_found_and_its_tests_do_not_count_at_first() {
             ("tests/long.rs", 601)
         ]
     );
+}
+
+#[test]
+fn a_path_that_is_not_there_is_found_in_backticks_and_in_links() {
+    let text = "`docs/one.md` and [two](two.md), `docs/three.md`\n[four](../four.md#part), [far](https://example.org/x), `a/b`\n";
+    let found = check(
+        &[("src/lib.rs", ""), ("docs/one.md", ""), ("docs/two.md", "")],
+        |_, tree| pages::dead_paths_of(tree, "docs/page.md", text),
+    );
+    assert_eq!(places(&found), [("docs/page.md", 1), ("docs/page.md", 2)]);
 }

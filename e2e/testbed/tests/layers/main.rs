@@ -11,6 +11,7 @@
 
 mod checker;
 mod crates;
+mod pages;
 mod rooms;
 mod size;
 mod source;
@@ -93,4 +94,9 @@ fn no_file_is_too_long() {
     let mut found = size::too_long(&tree, &sources);
     found.retain(|long| !owed.contains(&long.file));
     none(found);
+}
+
+#[test]
+fn every_path_that_a_page_names_is_there() {
+    none(pages::dead_paths(&tree()));
 }
