@@ -12,6 +12,7 @@ mod segment;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use landfall_announcer::clock;
 use landfall_wire::Reason;
 use segment::{Node, beside_xdp, eventually, mac, on_a_segment, text};
 

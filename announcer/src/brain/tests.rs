@@ -374,6 +374,7 @@ fn an_announcer_that_may_not_write_does_not_wait_to_leave() {
     for key in [
         ReportKey::Service(key()),
         ReportKey::Policy(PolicyName::new("all")),
+        ReportKey::Address(VIP),
     ] {
         brain.take(Input::Reported(key, Err(Class::Forbidden)), secs(102));
     }

@@ -1,7 +1,7 @@
 //! A responder in the node's namespace.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use landfall_announcer::clock;
 use landfall_announcer::link::{self, AddressFilter, IfIndex, LinkTable};
