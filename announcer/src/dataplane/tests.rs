@@ -7,7 +7,7 @@ use landfall_bpf_lb::desired::{
 };
 
 use super::*;
-use crate::link::NeighbourTable;
+use crate::link::{Link, NeighbourTable};
 use crate::model::*;
 use crate::names::NodeName;
 use crate::policy::{Announcement, Announcements};
@@ -209,7 +209,7 @@ fn the_interfaces_of_the_plan_get_the_programs() {
 fn a_bond_is_known_by_its_members_and_a_bridge_is_not() {
     let (world, plan) = world();
     for (kind, members) in [("bond", vec![7, 8]), ("bridge", vec![])] {
-        let mut links = links();
+        let mut links = links(true);
         let eth0 = links.links.get_mut(&2).unwrap();
         eth0.kind = Some(kind.into());
         let member = |index| Link {

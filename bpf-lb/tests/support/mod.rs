@@ -10,7 +10,6 @@ pub(crate) mod scene;
 pub(crate) mod talk;
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
