@@ -196,27 +196,27 @@ impl<F: Table> Tables<F> {
             let state = F::state(value);
             let forward = F::direction(key) == Direction::Forward as u8;
             count += usize::from(forward);
-            swept.kernels += usize::from(state.kind == ConnectionState::KIND_KERNEL);
             let is_served = !forward
                 || state.kind != ConnectionState::KIND_POD
                 || served.is_none_or(|served| served.contains(&F::pod(value)));
             if is_over(clock, protocol, state, Some(state), is_served) {
                 over.push((*key, protocol, is_served));
+            } else {
+                swept.kernels += usize::from(state.kind == ConnectionState::KIND_KERNEL);
             }
         })?;
         let mut gone = 0;
         for (key, protocol, is_served) in over {
-            if self.is_over_again(clock, &key, protocol, is_served) {
-                gone += usize::from(F::direction(&key) == Direction::Forward as u8);
-            }
+            gone += usize::from(self.remove_if_over(clock, &key, protocol, is_served));
         }
         swept.connections += count - gone;
         swept.removed += gone;
         self.sweep_half_open(clock, swept)
     }
 
-    /// Removes a connection, if both its directions say that it is over.
-    fn is_over_again(
+    /// Removes a connection, if both its directions say that it is over; whether there was one, and
+    /// not only what was left of one.
+    fn remove_if_over(
         &mut self,
         clock: Clock,
         key: &F::Key,
@@ -245,7 +245,7 @@ impl<F: Table> Tables<F> {
         if twin.is_some() {
             let _ = self.connections.one.remove(&twin_key);
         }
-        true
+        twin.is_some() || F::direction(key) == Direction::Forward as u8
     }
 
     fn sweep_half_open(&mut self, clock: Clock, swept: &mut Swept) -> Result<(), MapError> {

@@ -295,3 +295,20 @@ fn the_kernel_has_room_for_every_size_the_defaults_ask_for() {
     let settings = Settings::new(node.settings.pin_dir.clone());
     Director::load(&settings).unwrap();
 }
+
+#[test]
+fn the_verifier_has_room_to_spare() {
+    needs_root!("the_verifier_has_room_to_spare");
+    let node = Node::new();
+    let mut director = Director::load(&node.settings).unwrap();
+    let mut looked_at = |name: &str| {
+        let program = director.programs().program_mut(name).unwrap();
+        program.info().unwrap().verified_instruction_count()
+    };
+    for name in ["landfall_xdp", "landfall_egress"] {
+        // Its limit is a million; kernels older than this one prune less.
+        let count = looked_at(name).expect("a kernel that tells");
+        println!("{name}: {count}");
+        assert!(count < 700_000, "{name}: {count}");
+    }
+}
