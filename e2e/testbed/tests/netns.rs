@@ -1,7 +1,5 @@
 //! Namespaces of a test end with it, however it ends.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -99,6 +97,10 @@ fn the_namespaces_of_a_killed_test_are_gone_a_moment_later() {
 
 #[test]
 #[ignore = "the other test runs it, as a program to be killed"]
+#[expect(
+    clippy::zombie_processes,
+    reason = "whether it is ended without its maker is the question"
+)]
 fn a_net_whose_process_is_killed() {
     let net = Net::new("killed").unwrap();
     net.host("one").unwrap();

@@ -1,6 +1,8 @@
 //! What the two accounts may do is what their programs do: every right that `config/rbac` grants has a place in the
 //! sources that uses it, and nobody is granted a right that this table does not know.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
