@@ -185,7 +185,10 @@ fn look_up_half_open<F: Family>(packet: &Packet<F>, key: &F::Key, now: u32) -> K
     let connection = state::<F>(entry);
     if connection.kind == ConnectionState::KIND_KERNEL {
         // It goes on there: more than a forged SYN, and worth a place that is not taken away.
-        if F::insert(key, &F::entry(confirmed(ConnectionState::KIND_KERNEL, 0, now), packet.vip)) {
+        if F::insert(
+            key,
+            &F::entry(confirmed(ConnectionState::KIND_KERNEL, 0, now), packet.vip),
+        ) {
             F::remove_half_open(key);
         }
         return Known::Kernel;
@@ -440,11 +443,7 @@ pub(crate) fn adopt<F: Family>(packet: &Packet<F>, pod: Pod<F>) -> Result<Pod<F>
 }
 
 #[inline(always)]
-fn half_open<F: Family>(
-    packet: &Packet<F>,
-    pod: Pod<F>,
-    confirmed_by: u8,
-) -> Result<(), Verdict> {
+fn half_open<F: Family>(packet: &Packet<F>, pod: Pod<F>, confirmed_by: u8) -> Result<(), Verdict> {
     let now = short(now());
     if collides(packet, pod, now) {
         return Err(Verdict::Collision);

@@ -189,9 +189,7 @@ fn follow<F: Family>(
             Ok(Some(Course::Deliver(has_it, Verdict::DeliveredPrevious)))
         }
         Known::Node(hop) => {
-            let mark = Sender::of(packet)?
-                .next_mark()
-                .ok_or(Verdict::LoopGuard)?;
+            let mark = Sender::of(packet)?.next_mark().ok_or(Verdict::LoopGuard)?;
             Ok(Some(Course::Direct(hop, mark, Verdict::Moved)))
         }
         Known::Kernel => Err(Verdict::KernelPath),

@@ -8,8 +8,8 @@ use aya_ebpf::bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC
 use aya_ebpf::helpers::bpf_csum_diff;
 use aya_ebpf::programs::TcContext;
 use landfall_bpf_lb_common::headers::{
-    self, ETHERNET, IPV4_CHECKSUM, IPV4_SOURCE, IPV6, IPV6_SOURCE, Lengths, Network, TCP, TCP_CHECKSUM, TCP_MINIMUM, TCP_SEQUENCE,
-    Transport, UDP_CHECKSUM,
+    self, ETHERNET, IPV4_CHECKSUM, IPV4_SOURCE, IPV6, IPV6_SOURCE, Lengths, Network, TCP,
+    TCP_CHECKSUM, TCP_MINIMUM, TCP_SEQUENCE, Transport, UDP_CHECKSUM,
 };
 use landfall_bpf_lb_common::{Action, Verdict};
 
@@ -87,7 +87,9 @@ fn tracked<F: Family>(
     };
     replies::frontend(&reply, || {
         let offset = transport.offset + TCP_SEQUENCE;
-        frame.words::<u32, 1, 4>(offset).map(|[sequence]| u32::from_be(sequence))
+        frame
+            .words::<u32, 1, 4>(offset)
+            .map(|[sequence]| u32::from_be(sequence))
     })
     .ok_or(Verdict::ReplyUntracked)
 }

@@ -84,7 +84,11 @@ pub(crate) fn slot(table: u32, number: u32) -> Option<&'static Slot> {
 pub(crate) fn slot_behind(number: u32, distance: u32) -> u32 {
     let slots = TABLE_SLOTS.load();
     let behind = number + distance;
-    if behind < slots { behind } else { behind - slots }
+    if behind < slots {
+        behind
+    } else {
+        behind - slots
+    }
 }
 
 /// The backend of this id, if there is one.
