@@ -257,6 +257,38 @@ fn a_hop_behind_another_interface_is_redirected_to() {
 }
 
 #[test]
+fn a_frame_that_comes_in_by_a_member_of_a_bond_is_the_bonds() {
+    needs_root!("a_frame_that_comes_in_by_a_member_of_a_bond_is_the_bonds");
+    let node = Node::new();
+    let mut director = node.director();
+    for family in families() {
+        for (at, action, verdict) in [
+            (Some(0), TX, Verdict::Directed),
+            (None, PASS, Verdict::Delivered),
+        ] {
+            let backends = [(0, at, BackendState::Active)];
+            let mut desired = family.desired(Protocol::Udp, node.ifindex, &backends);
+            let bond = desired.interfaces.get_mut(&node.ifindex).unwrap();
+            bond.members = [node.other].into();
+            director.apply(&desired).unwrap();
+            let sent = frame(family.flow(Protocol::Udp));
+            let ran = receive(&mut director, node.other, &sent);
+            assert_eq!((ran.action, ran.verdict()), (action, verdict));
+        }
+        // A member that has left is no part of it any more.
+        let remote = [(0, Some(0), BackendState::Active)];
+        let desired = family.desired(Protocol::Udp, node.ifindex, &remote);
+        director.apply(&desired).unwrap();
+        let ran = receive(
+            &mut director,
+            node.other,
+            &frame(family.flow(Protocol::Udp)),
+        );
+        assert_eq!(ran.verdict(), Verdict::NotOurMac);
+    }
+}
+
+#[test]
 fn a_node_whose_own_mac_address_changes_directs_with_the_new_one() {
     needs_root!("a_node_whose_own_mac_address_changes_directs_with_the_new_one");
     let node = Node::new();

@@ -278,6 +278,9 @@ fn an_unknown_interface_is_an_error_that_names_it() {
     desired.interfaces.insert(9_999, nowhere);
     let error = problem(director.apply(&desired).unwrap());
     assert!(error.to_string().contains("nowhere0"), "{error}");
+    // Nothing of the failure stays in the maps.
+    let maps = support::maps::interfaces(&node.settings);
+    assert_eq!(maps, [node.ifindex]);
     assert_eq!(director.interfaces().unwrap(), [node.ifindex].into());
 }
 

@@ -7,7 +7,7 @@ use landfall_bpf_lb::Settings;
 use landfall_bpf_lb_common::names;
 use landfall_bpf_lb_common::records::{
     ConnectionEntry4, ConnectionEntry6, ConnectionKey4, ConnectionKey6, ConnectionState, Direction,
-    StateEntry,
+    InterfaceEntry, StateEntry,
 };
 
 use super::frames::Flow;
@@ -61,6 +61,14 @@ pub(crate) fn connection(settings: &Settings, flow: Flow) -> Option<ConnectionSt
         }
         _ => panic!("two families in one flow"),
     }
+}
+
+/// The interfaces by which frames are known.
+pub(crate) fn interfaces(settings: &Settings) -> Vec<u32> {
+    let map: HashMap<_, u32, InterfaceEntry> = Map::HashMap(open(settings, names::INTERFACES))
+        .try_into()
+        .unwrap();
+    map.keys().collect::<Result<_, _>>().unwrap()
 }
 
 /// Changes what programs and user space tell each other.
