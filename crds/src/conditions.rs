@@ -143,9 +143,6 @@ pub struct NewCondition {
     pub message: String,
 }
 
-/// The former name of [`NewCondition`].
-pub use NewCondition as Verdict;
-
 impl NewCondition {
     /// The condition to write: `lastTransitionTime` is kept while the status is what it was in
     /// `before`, otherwise it is `now`. The message is one printable line of bounded length,
