@@ -89,6 +89,33 @@ pub struct LoadBalancerIPPoolSpec {
     /// Makes no new assignments; those made stay.
     #[serde(default)]
     pub disabled: bool,
+
+    /// Whether an address that stands in `spec.externalIPs` of a Service which the pool admits is
+    /// kept from everybody else. `Ignore`: the pool hands it out all the same.
+    #[serde(default, rename = "externalIPs")]
+    pub external_ips: ExternalIPs,
+
+    /// At most so many addresses of the pool for the Services of one namespace together; shared
+    /// ones count once. Absent: no limit. Assignments made before stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub max_per_namespace: Option<i32>,
+
+    /// At most so many addresses of the pool for one Service. Absent: no limit. Assignments made
+    /// before stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub max_per_service: Option<i32>,
+}
+
+/// What becomes of addresses that Services name as external ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum ExternalIPs {
+    /// They are kept from everybody else, where the pool would admit the Service.
+    #[default]
+    Respect,
+    /// They are handed out.
+    Ignore,
 }
 
 const fn yes() -> bool {
@@ -109,6 +136,9 @@ impl LoadBalancerIPPoolSpec {
             priority: 0,
             auto_assign: true,
             disabled: false,
+            external_ips: ExternalIPs::default(),
+            max_per_namespace: None,
+            max_per_service: None,
         }
     }
 }

@@ -18,6 +18,7 @@ mod requests;
 mod reshaped;
 mod situation;
 mod takeover;
+mod tenant;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -145,6 +145,14 @@ impl Book {
         self.by_service.get(service).into_iter().flatten().copied()
     }
 
+    /// The addresses that Services of a namespace hold; shared ones come several times.
+    pub fn held_in(&self, namespace: &str) -> impl Iterator<Item = Point> {
+        let first = ServiceKey::new(namespace, "");
+        let inside = self.by_service.range(first..);
+        let inside = inside.take_while(move |(key, _)| key.namespace == namespace);
+        inside.flat_map(|(_, points)| points.iter().copied())
+    }
+
     /// The addresses shared by a key.
     pub fn shared_by(&self, key: &str) -> impl Iterator<Item = Point> + '_ {
         self.by_key.get(key).into_iter().flatten().copied()

@@ -22,7 +22,13 @@ impl Index {
     pub fn service_seen(&mut self, service: Service) {
         let key = service.key.clone();
         self.cluster_seen(&key, &service.cluster);
-        self.external_seen(&key, &service.external);
+        if service.external.is_empty() {
+            self.world.external.remove(&key);
+        } else {
+            let external = Arc::new(service.clone());
+            self.world.external.insert(key.clone(), external);
+        }
+        self.external_changed(&key);
         self.status_seen(&service);
         let holds = self.world.book.held_by(&key).next().is_some();
         let before = self.world.services.get(&key);
@@ -90,7 +96,8 @@ impl Index {
     /// A Service was deleted.
     pub fn service_gone(&mut self, key: &ServiceKey) {
         self.cluster_seen(key, &[]);
-        self.external_seen(key, &[]);
+        self.world.external.remove(key);
+        self.external_changed(key);
         self.world.shown.remove(key);
         let Some(service) = self.world.services.remove(key) else {
             return;
@@ -250,10 +257,9 @@ impl Index {
             .extend(touched.map(|pool| pool.name.clone()));
     }
 
-    /// Whatever its type and class, the external addresses a Service names are in use.
-    fn external_seen(&mut self, key: &ServiceKey, addresses: &[IpAddr]) {
-        let points = addresses.iter().map(|address| Point::from(*address));
-        let points: BTreeSet<Point> = points.collect();
+    /// Which external addresses a Service keeps from others is looked at anew.
+    fn external_changed(&mut self, key: &ServiceKey) {
+        let points = self.world.kept_from_others(key);
         for at in self.world.book.set_external(key, &points) {
             self.occupation_changed(at);
         }
@@ -298,6 +304,10 @@ impl Index {
         self.world.pools.set(name, pool);
         let after = self.world.pools.accepted(name).cloned();
         overlapping(self, after.as_ref());
+        let external: Vec<ServiceKey> = self.world.external.keys().cloned().collect();
+        for key in &external {
+            self.external_changed(key);
+        }
         let affected = affected(&self.world, &self.waiting, &Edit::new(name, before, after));
         self.touch(affected);
     }

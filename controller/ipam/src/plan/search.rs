@@ -8,6 +8,7 @@ use super::share::enter;
 use super::short_cut::short_cut;
 use super::{How, Take};
 use crate::address::{Family, Point, unusable};
+use crate::counts::standing;
 use crate::pools::{Pool, Rejection};
 use crate::service::Service;
 use crate::world::World;
@@ -30,7 +31,7 @@ pub(super) fn obtain(world: &World, service: &Service, address: IpAddr) -> Resul
         let take = enter(world, service, at, entry)?;
         if take.how == How::Join {
             // A new member of a group is admitted as its first one was.
-            pool_for(world, service, address)?;
+            pool_for(world, service, address, Some(at))?;
         }
         return Ok(take);
     }
@@ -70,7 +71,7 @@ pub(super) fn obtain(world: &World, service: &Service, address: IpAddr) -> Resul
             ),
         ));
     }
-    let pool = pool_for(world, service, address)?;
+    let pool = pool_for(world, service, address, None)?;
     Ok(Take {
         address,
         how: How::Create,
@@ -79,7 +80,12 @@ pub(super) fn obtain(world: &World, service: &Service, address: IpAddr) -> Resul
 }
 
 /// The pool that gives this very address to the Service.
-fn pool_for(world: &World, service: &Service, address: IpAddr) -> Result<PoolName, Refusal> {
+fn pool_for(
+    world: &World,
+    service: &Service,
+    address: IpAddr,
+    share: Option<Point>,
+) -> Result<PoolName, Refusal> {
     let covering = world.pools.covering(Point::from(address));
     if covering.is_empty() {
         return Err(Refusal::new(
@@ -88,26 +94,38 @@ fn pool_for(world: &World, service: &Service, address: IpAddr) -> Result<PoolNam
         ));
     }
     let named = service.readable().and_then(|request| request.pool.as_ref());
-    let (mut rejections, mut why) = (Vec::new(), Vec::new());
+    let mut rejections = Vec::new();
     for pool in covering {
         let rejection = match named {
             Some(named) if *named != pool.name => Rejection::OtherPool,
-            _ => match world.offers(pool, service, true) {
-                Ok(()) => return Ok(pool.name.clone()),
-                Err(rejection) => rejection,
-            },
+            _ => {
+                let offered = world.offers(pool, service, true);
+                match offered.and_then(|()| world.within_limits(pool, service, share, 0)) {
+                    Ok(()) => return Ok(pool.name.clone()),
+                    Err(rejection) => rejection,
+                }
+            }
         };
-        rejections.push(format!("pool {}: {rejection}", pool.name));
-        why.push(rejection);
+        rejections.push((pool.name.clone(), rejection));
     }
-    Err(Refusal::new(
+    Err(not_given(address, &rejections))
+}
+
+/// The refusal of an address by the pools that have it.
+pub(super) fn not_given(address: IpAddr, rejections: &[(PoolName, Rejection)]) -> Refusal {
+    let words = rejections.iter();
+    let words: Vec<String> = words
+        .map(|(pool, rejection)| format!("pool {pool}: {rejection}"))
+        .collect();
+    let why: Vec<Rejection> = rejections.iter().map(|(_, why)| *why).collect();
+    Refusal::new(
         Reason::NoMatchingPool,
         format!(
             "{address} is not given to this Service: {}; {}, or ask for another address",
-            list(&rejections),
+            list(&words),
             remedies(&why)
         ),
-    ))
+    )
 }
 
 /// The best address of a family: one kept for the Service, one it shares, or the lowest free one
@@ -187,6 +205,7 @@ fn by_key(world: &World, service: &Service, family: Family) -> Option<Take> {
                 let named = request.pool.as_ref();
                 named.is_none_or(|named| *named == pool.name)
                     && world.offers(pool, service, named.is_some()).is_ok()
+                    && world.within_limits(pool, service, Some(*at), 0).is_ok()
             })
         })
         .filter_map(|at| world.book.get(at).map(|entry| (at, entry)))
@@ -210,7 +229,9 @@ fn lowest(world: &World, service: &Service, family: Family) -> Result<Take, Refu
     let (mut full, mut lacking, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
     let pools = world.pools.ordered().iter();
     for pool in pools.filter(|pool| named.is_none_or(|named| *named == pool.name)) {
-        if let Err(rejection) = world.offers(pool, service, named.is_some()) {
+        let offered = world.offers(pool, service, named.is_some());
+        let offered = offered.and_then(|()| world.within_limits(pool, service, None, 0));
+        if let Err(rejection) = offered {
             rejected.push((pool, rejection));
             continue;
         }
@@ -235,10 +256,13 @@ fn lowest(world: &World, service: &Service, family: Family) -> Result<Take, Refu
             .iter()
             .take(LISTED + 1)
             .map(|pool| {
+                let standing = standing(&world.book, pool, family);
+                let standing = standing.map(|words| format!(" ({words})"));
                 format!(
-                    "pool {} has none of its {} {family} addresses free",
+                    "pool {} has none of its {} {family} addresses free{}",
                     pool.name,
-                    pool.total(family)
+                    pool.total(family),
+                    standing.unwrap_or_default()
                 )
             })
             .collect();

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use landfall_crds::{Block, FirstLastIPs, LoadBalancerIPPoolSpec};
+use landfall_crds::{Block, ExternalIPs, FirstLastIPs, LoadBalancerIPPoolSpec};
 
 use crate::PoolName;
 use crate::address::{Family, unusable};
@@ -35,6 +35,12 @@ pub struct Pool {
     pub namespaces: Option<Selector>,
     /// Classes of Gateways it is reserved for; empty is none.
     pub gateway_classes: Vec<String>,
+    /// Keeps what Services that it admits name as external addresses from everybody else.
+    pub respects_external: bool,
+    /// At most so many addresses for one namespace.
+    pub max_per_namespace: Option<u32>,
+    /// At most so many addresses for one Service.
+    pub max_per_service: Option<u32>,
 }
 
 /// A field of a pool that cannot be used, and what would help.
@@ -76,6 +82,9 @@ impl Pool {
             priority,
             auto_assign,
             disabled,
+            external_ips,
+            max_per_namespace,
+            max_per_service,
         } = spec;
         if blocks.is_empty() {
             return Err(PoolError::new(
@@ -116,6 +125,9 @@ impl Pool {
             services: compile("spec.serviceSelector", service_selector)?,
             namespaces: compile("spec.namespaceSelector", namespace_selector)?,
             gateway_classes: gateway_classes.clone(),
+            respects_external: *external_ips == ExternalIPs::Respect,
+            max_per_namespace: max_per_namespace.and_then(|most| u32::try_from(most).ok()),
+            max_per_service: max_per_service.and_then(|most| u32::try_from(most).ok()),
         })
     }
 
