@@ -160,7 +160,7 @@ pub struct Block {
     #[schemars(length(min = 1, max = 64))]
     #[x_kube(
         validation = Rule::new("isCIDR(self)")
-            .message("not a CIDR: write it like 192.0.2.0/24 or 2001:db8::/64 (IPv4-mapped IPv6 is not accepted)"),
+            .message("not a CIDR: write it like 192.0.2.0/24 or 2001:db8::/64 (IPv4-mapped IPv6 is not accepted); a range or a single address goes into start and stop"),
         validation = Rule::new("!isCIDR(self) || cidr(self).masked() == cidr(self)")
             .message("host bits are set: write the network address, e.g. 192.0.2.192/28 instead of 192.0.2.200/28, or use start and stop"),
         validation = Rule::new("!isCIDR(self) || cidr(self).ip().isGlobalUnicast() || cidr(self).ip().isLinkLocalUnicast()")

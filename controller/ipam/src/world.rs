@@ -33,7 +33,7 @@ pub(crate) struct World {
     pub(crate) services: BTreeMap<ServiceKey, Arc<Service>>,
     /// Which addresses the status of a Service has named, for those that require both families: a
     /// half that was never shown is given up, a half that was shown stays, also when its status is
-    /// lost. It is not known over a restart.
+    /// lost. Over a restart the records say it, where it matters.
     pub(crate) shown: BTreeMap<ServiceKey, BTreeSet<IpAddr>>,
     /// The Services that name external addresses, whatever their type and class.
     pub(crate) external: BTreeMap<ServiceKey, Arc<Service>>,
@@ -102,7 +102,11 @@ impl World {
     /// Whether a status of the Service names the address, or did.
     pub(crate) fn was_shown(&self, service: &Service, address: IpAddr) -> bool {
         let before = self.shown.get(&service.key);
+        let entry = self.book.get(Point::from(address));
+        let stored = entry.and_then(|entry| entry.stored.as_ref());
+        let noted = stored.and_then(|stored| stored.shown_to.as_deref());
         (service.ours && service.status.contains(&address))
+            || noted == Some(service.uid.as_str())
             || before.is_some_and(|all| all.contains(&address))
     }
 

@@ -74,7 +74,7 @@ fn accepted(index: &Index, pool: &Pool) -> NewCondition {
             "Draining",
             format!(
                 "is being deleted; {records} addresses are still held and stay until their holders \
-                 go or set landfall.dev/renumber to \"true\""
+                 go, ask for another address or pool, or set landfall.dev/renumber to \"true\""
             ),
         );
     }

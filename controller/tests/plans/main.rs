@@ -8,6 +8,7 @@ mod errors;
 mod explained;
 mod external;
 mod foreign;
+mod hostile;
 mod joining;
 #[path = "../limits/mod.rs"]
 #[allow(dead_code, reason = "the API server is asked about more of it")]

@@ -77,7 +77,7 @@ fn a_namespace_and_a_service_have_as_many_addresses_of_a_pool_as_it_says_and_no_
     assert_eq!(world.has("two"), "192.0.2.1");
     assert_eq!(
         world.says("three"),
-        "NoMatchingPool: no pool takes this Service for IPv4: pool p: the namespace has 2 of its \
+        "NoMatchingPool: IPv4: no pool takes this Service for IPv4: pool p: the namespace has 2 of its \
          addresses, as many as one may (maxPerNamespace); release an address in the namespace or \
          raise the pool's maxPerNamespace"
     );

@@ -10,6 +10,7 @@ use landfall_crds::version::supersedes;
 use super::impact::{Edit, affected};
 use super::{Index, release_key};
 use crate::address::Point;
+use crate::book::record::from_pool;
 use crate::book::{Entry, Stored};
 use crate::pools::{Pool, PoolError};
 use crate::service::{FamilyPolicy, Labels, Service};
@@ -202,6 +203,12 @@ impl Index {
             let inside = inside.take_while(|(key, _)| key.namespace == name);
             self.dirty
                 .extend(inside.map(|(_, service)| service.queue_key()));
+            let external = self.world.external.range(ServiceKey::new(name, "")..);
+            let external = external.map(|(key, _)| key.clone());
+            let external: Vec<_> = external.take_while(|key| key.namespace == name).collect();
+            for key in &external {
+                self.external_changed(key);
+            }
         }
     }
 
@@ -308,7 +315,37 @@ impl Index {
         for key in &external {
             self.external_changed(key);
         }
+        let unwritten = self.unwritten(name, before.as_ref(), after.as_ref());
         let affected = affected(&self.world, &self.waiting, &Edit::new(name, before, after));
         self.touch(affected);
+        for at in unwritten {
+            self.change(at, |entry| entry.want = None);
+        }
+    }
+
+    /// What was chosen from a pool and neither written nor shown before the pool lost it: that was
+    /// never anybody's.
+    fn unwritten(
+        &self,
+        name: &PoolName,
+        before: Option<&Arc<Pool>>,
+        after: Option<&Arc<Pool>>,
+    ) -> Vec<Point> {
+        let lost = |at: &Point| after.is_none_or(|pool| !pool.usable.contains(*at));
+        let shown = |at: &Point, key: &ServiceKey| {
+            let service = self.world.services.get(key);
+            service.is_some_and(|service| service.status.contains(&at.address()))
+        };
+        let spans = before.into_iter().flat_map(|pool| pool.usable.iter());
+        let entries = spans.flat_map(|span| self.world.book.within(span));
+        entries
+            .filter(|(at, entry)| {
+                entry.stored.is_none()
+                    && from_pool(entry, name)
+                    && lost(at)
+                    && !entry.services().any(|key| shown(at, &key))
+            })
+            .map(|(at, _)| at)
+            .collect()
     }
 }

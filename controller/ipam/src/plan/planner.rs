@@ -6,11 +6,11 @@ use super::message::{list, outcome};
 use super::review::{review, shed_surplus};
 use super::search::{adoption, best, not_given, obtain};
 use super::{Draft, How, Plan, Take};
-use crate::Refusal;
 use crate::address::{Family, Point};
-use crate::request::Request;
+use crate::request::{MAX_ADDRESSES, Request};
 use crate::service::{FamilyPolicy, Service};
 use crate::world::World;
+use crate::{Reason, Refusal};
 
 /// The plan for a Service. The same world gives the same plan.
 #[must_use]
@@ -24,11 +24,16 @@ pub(crate) fn plan(world: &World, service: &Service) -> Plan {
         Ok(request) => {
             draft.asked.clone_from(&request.addresses);
             let claims = world.claims(service);
-            draft
-                .asked
-                .extend(claims.filter(|claim| !request.addresses.contains(claim)));
+            let claims: Vec<_> = claims
+                .filter(|claim| !request.addresses.contains(claim))
+                .collect();
+            if claims.len() > MAX_ADDRESSES {
+                draft.problems.push((None, too_many(claims.len())));
+            } else {
+                draft.asked.extend(claims);
+            }
             review(world, service, request, &mut draft);
-            shed_surplus(service, request, &mut draft);
+            shed_surplus(world, service, request, &mut draft);
             take_requested(world, service, &mut draft);
             take_shown(world, service, &mut draft);
             fill_families(world, service, &mut draft);
@@ -59,6 +64,13 @@ fn take_requested(world: &World, service: &Service, draft: &mut Draft) {
     }
 }
 
+fn too_many(claims: usize) -> Refusal {
+    let message = format!(
+        "spec.externalIPs: {claims} addresses of our pools; name at most {MAX_ADDRESSES} of them"
+    );
+    Refusal::new(Reason::InvalidRequest, message)
+}
+
 /// The take, unless those before it use up what its pool gives to one.
 fn one_more(world: &World, service: &Service, draft: &Draft, take: Take) -> Result<Take, Refusal> {
     let pool = take
@@ -73,7 +85,11 @@ fn one_more(world: &World, service: &Service, draft: &Draft, take: Take) -> Resu
     let share = (take.how == How::Join).then(|| Point::from(take.address));
     match world.within_limits(pool, service, share, pending) {
         Ok(()) => Ok(take),
-        Err(rejection) => Err(not_given(take.address, &[(pool.name.clone(), rejection)])),
+        Err(rejection) => Err(not_given(
+            take.address,
+            None,
+            &[(pool.name.clone(), rejection)],
+        )),
     }
 }
 

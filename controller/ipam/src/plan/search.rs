@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use landfall_crds::text::quoted;
+
 use super::message::{LISTED, list};
 use super::share::enter;
 use super::short_cut::short_cut;
@@ -108,14 +110,24 @@ fn pool_for(
         };
         rejections.push((pool.name.clone(), rejection));
     }
-    Err(not_given(address, &rejections))
+    Err(not_given(address, named, &rejections))
 }
 
 /// The refusal of an address by the pools that have it.
-pub(super) fn not_given(address: IpAddr, rejections: &[(PoolName, Rejection)]) -> Refusal {
+pub(super) fn not_given(
+    address: IpAddr,
+    named: Option<&PoolName>,
+    rejections: &[(PoolName, Rejection)],
+) -> Refusal {
     let words = rejections.iter();
     let words: Vec<String> = words
-        .map(|(pool, rejection)| format!("pool {pool}: {rejection}"))
+        .map(|(pool, rejection)| match (rejection, named) {
+            (Rejection::OtherPool, Some(named)) => {
+                let named = quoted(named.as_str());
+                format!("pool {pool}: landfall.dev/pool names pool {named}")
+            }
+            _ => format!("pool {pool}: {rejection}"),
+        })
         .collect();
     let why: Vec<Rejection> = rejections.iter().map(|(_, why)| *why).collect();
     Refusal::new(
@@ -213,6 +225,18 @@ fn by_key(world: &World, service: &Service, family: Family) -> Option<Take> {
         .find_map(|(at, entry)| enter(world, service, at, entry).ok())
 }
 
+/// Why the Service does not share an address of its own sharing key, if there is one.
+fn kept_out(world: &World, service: &Service, family: Family) -> Option<String> {
+    let key = &service.readable()?.sharing.as_ref()?.key;
+    let shared = world.book.shared_by(key);
+    let mut shared = shared.filter(|at| Family::of(at.address()) == family);
+    shared.find_map(|at| {
+        let entry = world.book.get(at)?;
+        let refusal = enter(world, service, at, entry).err()?;
+        Some(refusal.message)
+    })
+}
+
 fn lowest(world: &World, service: &Service, family: Family) -> Result<Take, Refusal> {
     let named = service.readable().and_then(|request| request.pool.as_ref());
     let short = if named.is_none() {
@@ -266,7 +290,11 @@ fn lowest(world: &World, service: &Service, family: Family) -> Result<Take, Refu
                 )
             })
             .collect();
-        let message = format!("{}; widen a pool or add one", list(&words));
+        let group = kept_out(world, service, family);
+        let group = group.map_or_else(String::new, |why| {
+            format!("; it cannot share either: {why}")
+        });
+        let message = format!("{}{group}; widen a pool or add one", list(&words));
         return Err(Refusal::new(Reason::PoolExhausted, message));
     }
     if !lacking.is_empty() {
@@ -285,10 +313,12 @@ fn lowest(world: &World, service: &Service, family: Family) -> Result<Take, Refu
         && rejected.is_empty()
     {
         let problem = match world.pools.get(named) {
-            Some(Err(error)) => format!("pool {named} is not accepted ({error})"),
+            Some(Err(error)) => {
+                format!("pool {} is not accepted ({error})", quoted(named.as_str()))
+            }
             _ => format!(
-                "pool {named}, which the Service asks for, does not exist; \
-                 create it, or name another one"
+                "pool {}, which the Service asks for, does not exist; create it, or name another one",
+                quoted(named.as_str())
             ),
         };
         return Err(Refusal::new(Reason::NoMatchingPool, problem));

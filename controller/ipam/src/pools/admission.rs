@@ -67,7 +67,7 @@ impl fmt::Display for Rejection {
             Self::Disabled => "it is disabled",
             Self::Draining => "it is being deleted",
             Self::NotAutomatic => "it assigns only when named (autoAssign is false)",
-            Self::OtherPool => "the Service asks for another one",
+            Self::OtherPool => "another one is named",
         })
     }
 }

@@ -7,6 +7,7 @@
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
+use landfall_crds::text::quoted;
 use landfall_crds::{Block, ExternalIPs, FirstLastIPs, LoadBalancerIPPoolSpec};
 
 use crate::PoolName;
@@ -174,14 +175,21 @@ fn cidr_span(field: &str, text: &str) -> Result<Span, PoolError> {
         .then(|| text.parse::<IpNetwork>().ok())
         .flatten()
         .ok_or_else(|| {
-            let remedy = "is not a CIDR; write it like 192.0.2.0/24 or 2001:db8::/64";
-            PoolError::new(field, format!("{text:?} {remedy}"))
+            let remedy = if text.contains('-') || text.parse::<IpAddr>().is_ok() {
+                "is not a CIDR; write a range, or one address, in start and stop instead of cidr"
+            } else {
+                "is not a CIDR; write it like 192.0.2.0/24 or 2001:db8::/64"
+            };
+            PoolError::new(field, format!("{} {remedy}", quoted(text)))
         })?;
     if network.ip() != network.network() {
         let (aligned, prefix) = (network.network(), network.prefix());
         return Err(PoolError::new(
             field,
-            format!("{text:?} has host bits set; write {aligned}/{prefix}, or use start and stop"),
+            format!(
+                "{} has host bits set; write {aligned}/{prefix}, or use start and stop",
+                quoted(text)
+            ),
         ));
     }
     let last = match network {
@@ -195,7 +203,10 @@ fn range(path: &str, start: &str, stop: Option<&str>) -> Result<Span, PoolError>
     let read = |field: &str, text: &str| {
         text.parse::<IpAddr>().map_err(|_| {
             let remedy = "is not an IP address; write it like 192.0.2.10 or 2001:db8::10";
-            PoolError::new(format!("{path}.{field}"), format!("{text:?} {remedy}"))
+            PoolError::new(
+                format!("{path}.{field}"),
+                format!("{} {remedy}", quoted(text)),
+            )
         })
     };
     let first = read("start", start)?;
