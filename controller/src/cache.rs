@@ -51,6 +51,8 @@ pub struct Open {
     pub leads: bool,
     pub services: BTreeSet<ServiceKey>,
     pub pools: BTreeSet<PoolName>,
+    /// Services that could not be written several times in a row.
+    pub failing: BTreeSet<ServiceKey>,
 }
 
 impl Cache {
@@ -94,10 +96,21 @@ impl Cache {
     /// Takes a Service in, with what its Gateway lends it now.
     pub(crate) fn service_seen(&mut self, object: Service, settings: &Settings) {
         let gateway = gateway::owning(&object.metadata);
-        let lender = gateway.as_ref().and_then(|key| self.gateways.get(key));
-        let Some(service) = validate::service(&object, settings.default_class, lender) else {
+        let trusted = &settings.gateway_namespaces;
+        let believed = |key: &&GatewayKey| gateway::believed(&object.metadata, key, trusted);
+        let believed = gateway.as_ref().filter(believed);
+        let lender = believed.and_then(|key| self.gateways.get(key));
+        let Some(mut service) = validate::service(&object, settings.default_class, lender) else {
             return;
         };
+        service.notes.extend(match (&gateway, believed, lender) {
+            (Some(key), None, _) if self.gateways.contains_key(key) => Some(format!(
+                "is not believed to be made for Gateway {key}: only Services of its own namespace \
+                 and of those in --gateway-namespaces are"
+            )),
+            (Some(key), _, Some(_)) => Some(format!("in the name of Gateway {key}")),
+            _ => None,
+        });
         let key = service.key.clone();
         self.index.service_seen(service);
         self.made_for.remove(&key);

@@ -9,8 +9,6 @@ use std::time::{Duration, Instant};
 use landfall_ipam::plan::Outcome;
 use landfall_runtime::events::Note;
 
-/// The first pause, before the third time that the same is written.
-const PAUSE: Duration = Duration::from_secs(1);
 /// The longest one.
 const LONGEST: Duration = Duration::from_secs(300);
 /// After so long without another word, what was said is not said again but anew.
@@ -46,11 +44,11 @@ impl Said {
             && self.addresses == addresses
     }
 
-    /// How long to wait before the same is written once more.
+    /// How long to wait before the same is written once more; `first`: before its third time.
     #[must_use]
-    pub fn pause(&self, now: Instant) -> Option<Duration> {
+    pub fn pause(&self, first: Duration, now: Instant) -> Option<Duration> {
         let since = now.saturating_duration_since(self.at);
-        let doubled = PAUSE.saturating_mul(1 << self.repeats.saturating_sub(1).min(16));
+        let doubled = first.saturating_mul(1 << self.repeats.saturating_sub(1).min(16));
         let pause = match self.repeats {
             0 => Duration::ZERO,
             _ => doubled.min(LONGEST),
@@ -125,7 +123,7 @@ mod tests {
         let mut said = Said::after(None, "u", &outcome("a"), &[], now);
         let mut pauses = Vec::new();
         for _ in 0..12 {
-            let pause = said.pause(now).unwrap_or_default();
+            let pause = said.pause(Duration::from_secs(1), now).unwrap_or_default();
             pauses.push(pause.as_secs());
             now += pause;
             said = Said::after(Some(&said), "u", &outcome("a"), &[], now);

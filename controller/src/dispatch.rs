@@ -20,6 +20,8 @@ use crate::service::{Planned, StepError, carry_out, plan};
 
 /// How many Services are plainly looked at before others get a turn on this thread.
 const BATCH: usize = 256;
+/// From how many failed writes in a row on a Service is said to fail.
+const FAILING: u32 = 3;
 /// When a Service comes back whose task broke.
 const AFTER_VIOLATION: Duration = Duration::from_secs(300);
 
@@ -126,7 +128,9 @@ impl Dispatcher {
                 Planned::Pause(pause) => self.later.put(queued.key.clone(), queued, pause),
                 Planned::Nothing => {
                     self.later.succeeded(&queued.key);
-                    self.context.state.lock().open.services.remove(&queued.key);
+                    let mut cache = self.context.state.lock();
+                    cache.open.services.remove(&queued.key);
+                    cache.open.failing.remove(&queued.key);
                 }
             }
         }
@@ -150,6 +154,7 @@ impl Dispatcher {
             }
             if result.is_ok() {
                 cache.open.services.remove(&queued.key);
+                cache.open.failing.remove(&queued.key);
             }
         }
         match result {
@@ -179,7 +184,11 @@ impl Dispatcher {
         let class = error.class();
         self.context.metrics.failed(class.as_str());
         let Retry { attempt, after } = self.later.failed(queued.key.clone(), queued.clone(), class);
-        if class != Class::Conflict && (attempt >= 3 || class != Class::Transient) {
+        if attempt >= FAILING {
+            let mut cache = self.context.state.lock();
+            cache.open.failing.insert(queued.key.clone());
+        }
+        if class != Class::Conflict && (attempt >= FAILING || class != Class::Transient) {
             tracing::warn!(service = %queued.key, %error, attempt, ?after, "tried again later");
         } else {
             tracing::debug!(service = %queued.key, %error, ?after, "tried again");
@@ -206,6 +215,7 @@ impl Dispatcher {
         cache.said.clear();
         cache.open.leads = false;
         cache.open.services.clear();
+        cache.open.failing.clear();
     }
 }
 

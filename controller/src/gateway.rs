@@ -4,9 +4,10 @@
 //! write their wishes on the Gateway; the Service asks in its name. What the Service says itself comes first.
 //!
 //! Pure but for the type that is watched. The Gateway must exist, its labels and class are read from the object; the
-//! Service's claim to be made for it is taken as it stands, because implementations place it in a namespace of their own.
+//! Service's claim to be made for it is believed in the Gateway's own namespace, and in those that a cluster
+//! administrator names, because implementations place it in a namespace of their own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -84,6 +85,14 @@ pub fn owning(service: &ObjectMeta) -> Option<GatewayKey> {
             labels.get(GATEWAY_NAME)?,
         )),
     }
+}
+
+/// Whether a Service is believed to be made for the Gateway: one of its own namespace, or one that
+/// stands where a cluster administrator said that Gateways' Services are.
+#[must_use]
+pub fn believed(service: &ObjectMeta, gateway: &GatewayKey, trusted: &BTreeSet<String>) -> bool {
+    let namespace = service.namespace.as_ref();
+    namespace.is_some_and(|own| *own == gateway.namespace || trusted.contains(own))
 }
 
 impl Lender {

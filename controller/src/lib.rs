@@ -22,6 +22,7 @@ pub mod run;
 pub mod service;
 pub mod settings;
 pub mod state;
+mod tell;
 pub mod undecodable;
 pub mod validate;
 mod watch;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use landfall_ipam::Family;
-use landfall_runtime::metrics::Writer;
+use landfall_runtime::metrics::{Writer, count};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
 use prometheus_client::metrics::counter::Counter;
@@ -142,8 +142,10 @@ impl Collector for Snapshot {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let mut rows: Vec<(String, &'static str, [u128; 4])> = Vec::new();
         let mut pending: BTreeMap<&'static str, i64> = BTreeMap::new();
+        let failing;
         {
             let cache = self.0.lock();
+            failing = count(cache.open.failing.len());
             let index = &cache.index;
             for pool in index.pools() {
                 for family in Family::ALL
@@ -189,7 +191,9 @@ impl Collector for Snapshot {
             .iter()
             .map(|(reason, number)| ([("reason", *reason)], *number));
         let help = "Services without their addresses, by reason.";
-        writer.gauges("landfall_services_pending", help, pending)
+        writer.gauges("landfall_services_pending", help, pending)?;
+        let help = "Services whose records or status could not be written several times in a row.";
+        writer.gauge("landfall_services_failing", help, failing)
     }
 }
 

@@ -87,9 +87,11 @@ mod tests {
         let state = Arc::new(State::default());
         let settings = Settings {
             default_class: true,
+            gateway_namespaces: [].into(),
             lease: None,
             identity: String::new(),
             parallel: 1,
+            contest_pause: std::time::Duration::ZERO,
             orphan_grace: GRACE,
         };
         let context = Context {
@@ -121,6 +123,7 @@ mod tests {
             version: "1".to_owned(),
             out_of_pool: None,
             reserved_by_us: false,
+            shown_to: None,
         };
         state.change(|cache| cache.index.record_seen(at, stored));
     }

@@ -20,7 +20,7 @@ use crate::dispatch::Dispatcher;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::state::State;
-use crate::{orphans, pool, undecodable, watch as watches};
+use crate::{orphans, pool, tell, watch as watches};
 
 /// How many Events may wait to be written.
 const EVENTS: usize = 1024;
@@ -53,6 +53,8 @@ pub async fn run_with(
     state: Arc<State>,
 ) -> anyhow::Result<()> {
     let settings = Arc::new(settings);
+    let token = token.child_token();
+    let went_back = end_with_history(&token);
     let readiness = Readiness::waiting_for(&watches::KINDS);
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry, &state);
@@ -92,13 +94,13 @@ pub async fn run_with(
     if token.run_until_cancelled(all).await.is_some() {
         tracing::info!("everything has been seen once");
         // The Lease is asked for only now: a leader has something to lead.
-        let (lease_token, leads, election) = elect(&client, &settings);
+        let (lease_token, leads, election) = elect(&client, &settings, &went_back);
         let work = async {
             tokio::join!(
                 Dispatcher::new(context.clone(), settings.parallel)
                     .run(leads.clone(), token.clone()),
                 pool::run(context.clone(), leads.clone(), token.clone()),
-                undecodable::run(context.clone(), leads.clone(), token.clone()),
+                tell::run(context.clone(), leads.clone(), token.clone()),
                 orphans::run(context.clone(), leads.clone(), token.clone()),
             );
         };
@@ -110,10 +112,33 @@ pub async fn run_with(
     }
     drop(context);
     last_events(publishing).await.context("Events")?;
-    match admin {
-        Some(admin) => admin.await.context("admin port")?.map_err(Into::into),
-        None => Ok(()),
+    if let Some(admin) = admin {
+        admin.await.context("admin port")??;
     }
+    anyhow::ensure!(!went_back.is_cancelled(), "starting over: {WENT_BACK}");
+    Ok(())
+}
+
+/// Why a process that has seen the future of another history begins anew.
+const WENT_BACK: &str =
+    "the API server shows a past that was over, as after a restore from an older copy";
+
+/// Everything ends when history goes back: watches wait for versions that are gone, and what is
+/// known is of a world that is no more. Whoever keeps us running starts us again.
+fn end_with_history(token: &CancellationToken) -> CancellationToken {
+    let went_back = CancellationToken::new();
+    let (noticed, token) = (went_back.clone(), token.clone());
+    tokio::spawn(async move {
+        if token
+            .run_until_cancelled(noticed.cancelled())
+            .await
+            .is_some()
+        {
+            tracing::error!("{WENT_BACK}: starting over");
+            token.cancel();
+        }
+    });
+    went_back
 }
 
 /// Waits for the Events that are still to be written, but not for ever: they are never worth a
@@ -136,11 +161,16 @@ type Election = (
 );
 
 /// Leadership, by Lease or by decree. It ends after the work, so that nobody takes over too early.
-fn elect(client: &Client, settings: &Settings) -> Election {
+fn elect(client: &Client, settings: &Settings, went_back: &CancellationToken) -> Election {
     let token = CancellationToken::new();
     match &settings.lease {
         Some(lease) => {
-            let (leads, task) = lease::lead(client.clone(), lease.clone(), token.clone());
+            let (leads, task) = lease::lead(
+                client.clone(),
+                lease.clone(),
+                token.clone(),
+                went_back.clone(),
+            );
             (token, leads, Some(task))
         }
         None => {
@@ -174,6 +204,7 @@ fn debug(state: &State) -> serde_json::Value {
         "atRest": cache.at_rest(),
         "open": {
             "services": cache.open.services.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "failing": cache.open.failing.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "pools": cache.open.pools.iter().map(ToString::to_string).collect::<Vec<_>>(),
         },
         "services": index.services().len(),

@@ -1,11 +1,15 @@
 //! What the flags come to.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use landfall_runtime::lease::{DurationError, LeaseSettings, whole_seconds};
 
 use crate::args::Args;
+
+/// The first of the growing pauses between writes that somebody else keeps undoing.
+const CONTEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a leader Lease may live: a Lease counts in seconds, and a dead leader is missed.
 const LEASE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(600);
@@ -14,9 +18,13 @@ const LEASE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_
 pub struct Settings {
     /// Services without a class are ours too.
     pub default_class: bool,
+    /// Where Services made for Gateways of other namespaces are believed.
+    pub gateway_namespaces: BTreeSet<String>,
     /// The leader Lease; `None`: work at once.
     pub lease: Option<LeaseSettings>,
     pub identity: String,
+    /// How long the third write of one status waits that somebody else keeps undoing.
+    pub contest_pause: Duration,
     /// How many Services are written at once.
     pub parallel: usize,
     /// How long an address whose Service is missing at start is kept.
@@ -51,8 +59,10 @@ impl Settings {
         });
         Ok(Self {
             default_class: args.default_class,
+            gateway_namespaces: args.gateway_namespaces.iter().cloned().collect(),
             lease,
             identity,
+            contest_pause: CONTEST_PAUSE,
             parallel: args.parallel_writes.max(1),
             orphan_grace: args.orphan_grace,
         })

@@ -6,7 +6,10 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::core::v1::LoadBalancerIngress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use kube::ResourceExt as _;
+use landfall_crds::annotations::{OWN, PREFIX, SHOWN_TO};
 use landfall_crds::conditions::{ADDRESS_ASSIGNED, OUT_OF_POOL, find};
+use landfall_crds::text::quoted;
 use landfall_crds::version::Stamped;
 use landfall_crds::{LOAD_BALANCER_CLASS, LoadBalancerIP, parse_ip_name};
 use landfall_ipam::address::Point;
@@ -116,7 +119,28 @@ pub fn service(
             .filter_map(|point| point.ip.as_deref()?.parse().ok())
             .collect(),
         touched: find(&live.conditions, ADDRESS_ASSIGNED).is_some(),
+        notes: metadata
+            .annotations
+            .iter()
+            .flatten()
+            .filter_map(unknown)
+            .collect(),
     })
+}
+
+/// A name under our prefix that says nothing to us, and which one may be meant.
+fn unknown((name, _): (&String, &String)) -> Option<String> {
+    if !name.starts_with(PREFIX) || OWN.contains(&name.as_str()) {
+        return None;
+    }
+    let near = OWN.iter().map(|own| (strsim::jaro_winkler(own, name), own));
+    let near = near.max_by(|one, two| one.0.total_cmp(&two.0));
+    let meant = near.map(|(_, own)| format!("; is {own} meant?"));
+    Some(format!(
+        "{} is no annotation that Landfall knows{}",
+        quoted(name),
+        meant.unwrap_or_default()
+    ))
 }
 
 /// What a Service asks for, also in the name of its Gateway. A request that is unreadable only with what the Gateway
@@ -236,6 +260,7 @@ pub fn stored(record: &LoadBalancerIP) -> Option<(Point, Stored)> {
         uid: Stamped::uid(record).to_owned(),
         version: Stamped::version(record).to_owned(),
         out_of_pool,
+        shown_to: record.annotations().get(SHOWN_TO).cloned(),
         reserved_by_us: wrote(&record.metadata, "/f:spec/f:reservedFor"),
     };
     (record.spec.address.parse() == Ok(address)).then(|| (Point::from(address), stored))

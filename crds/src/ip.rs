@@ -31,6 +31,7 @@ pub const MAX_SHARING_KEY: usize = 253;
     printcolumn(name = "Address", type_ = "string", json_path = ".spec.address"),
     printcolumn(name = "Namespace", type_ = "string", json_path = ".spec.holders[0].namespace", priority = 1),
     printcolumn(name = "Holder", type_ = "string", json_path = ".spec.holders[0].name"),
+    printcolumn(name = "Kept for", type_ = "string", json_path = ".spec.reservedFor.name"),
     printcolumn(name = "Pool", type_ = "string", json_path = ".spec.poolRef.name"),
     printcolumn(name = "Node", type_ = "string", json_path = ".status.owner.node"),
     printcolumn(name = "Interface", type_ = "string", json_path = ".status.interfaces[0]"),

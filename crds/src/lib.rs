@@ -45,7 +45,7 @@ pub use policy::{
     PeriodError, PreferredNode,
 };
 pub use pool::{
-    Block, FamilyCounts, FirstLastIPs, LoadBalancerIPPool, LoadBalancerIPPoolSpec,
+    Block, ExternalIPs, FamilyCounts, FirstLastIPs, LoadBalancerIPPool, LoadBalancerIPPoolSpec,
     LoadBalancerIPPoolStatus, PoolSummary,
 };
 pub use version::{Known, Version};

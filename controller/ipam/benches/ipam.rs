@@ -46,6 +46,7 @@ fn service(n: usize) -> Service {
         hosts: Vec::new(),
         ours: false,
         touched: false,
+        notes: Vec::new(),
     }
 }
 
@@ -188,6 +189,7 @@ fn take_and_release() -> Vec<f64> {
             version: "1".to_owned(),
             out_of_pool: None,
             reserved_by_us: false,
+            shown_to: None,
         };
         index.record_seen(at, stored);
     }

@@ -11,7 +11,15 @@ use landfall_crds::annotations::{
     SHARING_PERMIT_DIFFERENT_PODS_ALIASES,
 };
 
+use landfall_crds::text::quoted;
+
 use crate::{PoolName, Reason, Refusal};
+
+/// At most so many addresses are asked for, however many lists they stand in, and by external
+/// addresses besides.
+pub const MAX_ADDRESSES: usize = 16;
+/// At most so many bytes a list.
+const MAX_LIST: usize = 1024;
 
 /// The name of `spec.loadBalancerIP` in messages.
 const LOAD_BALANCER_IP: &str = "spec.loadBalancerIP";
@@ -52,6 +60,8 @@ pub struct Sharing {
 pub struct Request {
     /// The addresses, in the order they are asked for, each once.
     pub addresses: Vec<IpAddr>,
+    /// Where each of them is asked for.
+    pub fields: BTreeMap<IpAddr, &'static str>,
     /// The only pool it accepts.
     pub pool: Option<PoolName>,
     /// Sharing, when it has a key.
@@ -69,8 +79,10 @@ impl Request {
         annotations: &BTreeMap<String, String>,
         load_balancer_ip: Option<&str>,
     ) -> Result<Self, Refusal> {
+        let (addresses, fields) = addresses(annotations, load_balancer_ip)?;
         Ok(Self {
-            addresses: addresses(annotations, load_balancer_ip)?,
+            addresses,
+            fields,
             pool: single(annotations, &POOL_ALIASES)?.map(|(_, name)| PoolName::from(name)),
             sharing: sharing(annotations)?,
             renumber: flag(annotations, &[RENUMBER])?,
@@ -85,33 +97,72 @@ fn invalid(message: String) -> Refusal {
 fn addresses(
     annotations: &BTreeMap<String, String>,
     load_balancer_ip: Option<&str>,
-) -> Result<Vec<IpAddr>, Refusal> {
+) -> Result<(Vec<IpAddr>, BTreeMap<IpAddr, &'static str>), Refusal> {
     let annotated = IPS_ALIASES
         .iter()
         .filter_map(|name| annotations.get(*name).map(|text| (*name, text.as_str())));
-    let mut found = Vec::new();
+    let (mut found, mut fields) = (Vec::new(), BTreeMap::new());
     for (field, text) in annotated.chain(load_balancer_ip.map(|text| (LOAD_BALANCER_IP, text))) {
-        if text.trim().is_empty() {
-            continue;
+        if !text.trim().is_empty() {
+            list(field, text, &mut found)?;
         }
-        for item in text.split(',').map(str::trim) {
-            let address = item.parse::<IpAddr>().map_err(|_| {
-                invalid(format!(
-                    "{field}: {item:?} is not an IP address; write addresses separated by commas, \
-                     such as \"192.0.2.10,2001:db8::10\""
-                ))
-            })?;
-            if let Some(kind) = crate::address::unusable(address) {
-                return Err(invalid(format!(
-                    "{field}: {address} is {kind}, which no Service can have; ask for an address of a pool"
-                )));
-            }
-            if !found.contains(&address) {
-                found.push(address);
-            }
+        for address in &found {
+            fields.entry(*address).or_insert(field);
         }
     }
-    Ok(found)
+    Ok((found, fields))
+}
+
+/// Reads one list of addresses into those found before.
+fn list(field: &str, text: &str, found: &mut Vec<IpAddr>) -> Result<(), Refusal> {
+    let length = text.len();
+    if length > MAX_LIST {
+        return Err(invalid(format!(
+            "{field}: the list has {length} bytes; use at most {MAX_LIST}"
+        )));
+    }
+    let items = text.split(',').map(str::trim);
+    let unreadable: Vec<&str> = items
+        .clone()
+        .filter(|item| item.parse::<IpAddr>().is_err())
+        .collect();
+    if unreadable == [""] && text.trim_end().ends_with(',') {
+        return Err(invalid(format!(
+            "{field}: {} ends with a comma; remove it, or write one more address",
+            quoted(text)
+        )));
+    }
+    if !unreadable.is_empty() {
+        let are = match unreadable.len() {
+            1 => "is not an IP address",
+            _ => "are not IP addresses",
+        };
+        let words: Vec<String> = unreadable
+            .iter()
+            .map(|item| quoted(item).to_string())
+            .collect();
+        return Err(invalid(format!(
+            "{field}: {} {are}; write addresses separated by commas, such as \"192.0.2.10,2001:db8::10\"",
+            words.join(", ")
+        )));
+    }
+    for address in items.filter_map(|item| item.parse::<IpAddr>().ok()) {
+        if let Some(kind) = crate::address::unusable(address) {
+            return Err(invalid(format!(
+                "{field}: {address} is {kind}, which no Service can have; ask for an address of a pool"
+            )));
+        }
+        if !found.contains(&address) {
+            found.push(address);
+        }
+    }
+    if found.len() > MAX_ADDRESSES {
+        return Err(invalid(format!(
+            "{field}: asks for {} addresses; ask for at most {MAX_ADDRESSES}",
+            found.len()
+        )));
+    }
+    Ok(())
 }
 
 /// The one value several spellings of an annotation agree on.
@@ -130,7 +181,9 @@ fn single<'a>(
             Some((_, before)) if before == text => {}
             Some((first, before)) => {
                 return Err(invalid(format!(
-                    "{first}: {before:?} and {name}: {text:?} contradict each other; keep one"
+                    "{first}: {} and {name}: {} contradict each other; keep one",
+                    quoted(before),
+                    quoted(text)
                 )));
             }
         }
@@ -143,7 +196,8 @@ fn flag(annotations: &BTreeMap<String, String>, names: &[&'static str]) -> Resul
         None | Some((_, "false")) => Ok(false),
         Some((_, "true")) => Ok(true),
         Some((name, text)) => Err(invalid(format!(
-            "{name}: {text:?} is neither \"true\" nor \"false\"; write one of them, or leave it out"
+            "{name}: {} is neither \"true\" nor \"false\"; write one of them, or leave it out",
+            quoted(text)
         ))),
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use landfall_crds::text::quoted;
 
 /// A compiled label selector. Without any rule it matches everything, as in Kubernetes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,8 +49,9 @@ impl Selector {
                 }
                 (operator, _) => {
                     return Err(format!(
-                        "matchExpressions[{at}]: unknown operator {operator:?}; \
-                         use In, NotIn, Exists or DoesNotExist"
+                        "matchExpressions[{at}]: unknown operator {}; \
+                         use In, NotIn, Exists or DoesNotExist",
+                        quoted(operator)
                     ));
                 }
             };

@@ -92,6 +92,8 @@ pub struct Service {
     pub ours: bool,
     /// Its status carries our condition.
     pub touched: bool,
+    /// What else its condition says: of what it asks that is not understood, and in whose name.
+    pub notes: Vec<String>,
 }
 
 impl Service {

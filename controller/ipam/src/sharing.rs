@@ -11,8 +11,9 @@ pub enum Clash {
     NoKey,
     /// Their keys differ.
     OtherKey,
-    /// They live in different namespaces and do not both permit it.
-    Namespace,
+    /// They live in different namespaces and do not both permit it: whether the first does, and the
+    /// second.
+    Namespace(bool, bool),
     /// Both listen on this port.
     Port(Protocol, u16),
     /// One is `Local`, the other `Cluster`.
@@ -33,7 +34,15 @@ impl fmt::Display for Clash {
                 "the two have different values of landfall.dev/sharing-key: give both the same, \
                  or ask for another address",
             ),
-            Self::Namespace => f.write_str(
+            Self::Namespace(false, true) => f.write_str(
+                "it is in another namespace, which this Service does not permit: name it in \
+                 landfall.dev/sharing-cross-namespace",
+            ),
+            Self::Namespace(true, _) => f.write_str(
+                "it is in another namespace and does not permit this one: name it there in \
+                 landfall.dev/sharing-cross-namespace",
+            ),
+            Self::Namespace(false, false) => f.write_str(
                 "it is in another namespace: name each other's namespace in landfall.dev/sharing-cross-namespace",
             ),
             Self::Port(protocol, port) => {
@@ -71,10 +80,12 @@ pub fn compatible(one: &Service, two: &Service) -> Result<(), Clash> {
     if ours.key != theirs.key {
         return Err(Clash::OtherKey);
     }
-    let permitted =
-        ours.namespaces.admits(&two.key.namespace) && theirs.namespaces.admits(&one.key.namespace);
-    if one.key.namespace != two.key.namespace && !permitted {
-        return Err(Clash::Namespace);
+    let permits = (
+        ours.namespaces.admits(&two.key.namespace),
+        theirs.namespaces.admits(&one.key.namespace),
+    );
+    if one.key.namespace != two.key.namespace && permits != (true, true) {
+        return Err(Clash::Namespace(permits.0, permits.1));
     }
     if let Some(&(protocol, port)) = one.ports.intersection(&two.ports).next() {
         return Err(Clash::Port(protocol, port));

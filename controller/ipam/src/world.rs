@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::ServiceKey;
 use crate::address::{Family, Point};
+use crate::book::record::from_pool;
 use crate::book::{Book, service_key};
 use crate::pools::{Pool, Pools};
 use crate::pools::{Rejection, admits, offers};
@@ -32,8 +33,10 @@ pub(crate) struct World {
     pub(crate) services: BTreeMap<ServiceKey, Arc<Service>>,
     /// Which addresses the status of a Service has named, for those that require both families: a
     /// half that was never shown is given up, a half that was shown stays, also when its status is
-    /// lost. It is not known over a restart.
+    /// lost. Over a restart the records say it, where it matters.
     pub(crate) shown: BTreeMap<ServiceKey, BTreeSet<IpAddr>>,
+    /// The Services that name external addresses, whatever their type and class.
+    pub(crate) external: BTreeMap<ServiceKey, Arc<Service>>,
     /// Address ranges that the cluster uses for itself, as they are written.
     pub(crate) networks: BTreeMap<Network, Vec<(String, Span)>>,
     /// Labels of namespaces.
@@ -51,6 +54,25 @@ impl World {
                 && (!self.pools.covering(at).is_empty() || self.book.get(at).is_some())
         };
         service.external.iter().filter(ours).copied()
+    }
+
+    /// Which of its external addresses a Service keeps from everybody else: those of no pool, and
+    /// those of a pool that would admit it and respects them. Nobody empties a pool it may not use.
+    pub(crate) fn kept_from_others(&self, key: &ServiceKey) -> BTreeSet<Point> {
+        let Some(service) = self.external.get(key) else {
+            return BTreeSet::new();
+        };
+        let points = service.external.iter().map(|address| Point::from(*address));
+        let kept = |at: &Point| {
+            let covering = self.pools.covering(*at);
+            let respects = |pool: &Arc<Pool>| pool.respects_external;
+            let admitting = |pool: &Arc<Pool>| self.admits(pool, service).is_ok();
+            covering.is_empty()
+                || covering
+                    .iter()
+                    .any(|pool| respects(pool) && admitting(pool))
+        };
+        points.filter(kept).collect()
     }
 
     /// What a former Service of this name holds still, and its uid.
@@ -80,7 +102,11 @@ impl World {
     /// Whether a status of the Service names the address, or did.
     pub(crate) fn was_shown(&self, service: &Service, address: IpAddr) -> bool {
         let before = self.shown.get(&service.key);
+        let entry = self.book.get(Point::from(address));
+        let stored = entry.and_then(|entry| entry.stored.as_ref());
+        let noted = stored.and_then(|stored| stored.shown_to.as_deref());
         (service.ours && service.status.contains(&address))
+            || noted == Some(service.uid.as_str())
             || before.is_some_and(|all| all.contains(&address))
     }
 
@@ -107,5 +133,36 @@ impl World {
             self.namespaces.get(&service.key.namespace),
             named,
         )
+    }
+
+    /// Whether the pool gives the Service one more, besides so many that are about to be taken: a
+    /// free address, or a share of this one.
+    pub(crate) fn within_limits(
+        &self,
+        pool: &Pool,
+        service: &Service,
+        share: Option<Point>,
+        pending: usize,
+    ) -> Result<(), Rejection> {
+        let mine = |at: &Point| {
+            let entry = self.book.get(*at);
+            entry.is_some_and(|entry| from_pool(entry, &pool.name))
+        };
+        let reaches = |held: usize, most: u32| held + pending >= most as usize;
+        if let Some(most) = pool.max_per_service {
+            let held = self.book.held_by(&service.key).filter(mine);
+            if reaches(held.count(), most) {
+                return Err(Rejection::ServiceLimit(most));
+            }
+        }
+        if let Some(most) = pool.max_per_namespace {
+            let held = self.book.held_in(&service.key.namespace);
+            let held: BTreeSet<Point> = held.filter(mine).collect();
+            let counted = share.is_some_and(|at| held.contains(&at));
+            if !counted && reaches(held.len(), most) {
+                return Err(Rejection::NamespaceLimit(most));
+            }
+        }
+        Ok(())
     }
 }

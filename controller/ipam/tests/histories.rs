@@ -107,6 +107,7 @@ prop_compose! {
                 different_pods,
             }),
             renumber,
+            ..Request::default()
         })
     }
 }
@@ -152,6 +153,7 @@ prop_compose! {
             hosts: Vec::new(),
             ours: false,
             touched: false,
+            notes: Vec::new(),
         }
     }
 }
@@ -350,5 +352,6 @@ fn waiting(name: &str) -> Service {
         hosts: Vec::new(),
         ours: false,
         touched: false,
+        notes: Vec::new(),
     }
 }

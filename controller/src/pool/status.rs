@@ -32,7 +32,7 @@ pub fn build(
             let verdicts = vec![
                 accepted(index, compiled),
                 overlap(index, compiled),
-                exhausted(&counts),
+                exhausted(index, compiled, &counts),
             ];
             (verdicts, counts)
         }
@@ -74,7 +74,7 @@ fn accepted(index: &Index, pool: &Pool) -> NewCondition {
             "Draining",
             format!(
                 "is being deleted; {records} addresses are still held and stay until their holders \
-                 go or set landfall.dev/renumber to \"true\""
+                 go, ask for another address or pool, or set landfall.dev/renumber to \"true\""
             ),
         );
     }
@@ -135,7 +135,7 @@ fn overlap(index: &Index, pool: &Pool) -> NewCondition {
     }
 }
 
-fn exhausted(counts: &[Option<Counts>; 2]) -> NewCondition {
+fn exhausted(index: &Index, pool: &Pool, counts: &[Option<Counts>; 2]) -> NewCondition {
     let families = Family::ALL.into_iter().zip(counts);
     let full: Vec<&str> = families
         .filter(|(_, counts)| counts.is_some_and(|counts| counts.available == 0))
@@ -149,7 +149,16 @@ fn exhausted(counts: &[Option<Counts>; 2]) -> NewCondition {
             "addresses are available".to_owned(),
         )
     } else {
-        let message = format!("no {} address is free; add a block", full.join(" and no "));
+        let standing = Family::ALL
+            .into_iter()
+            .filter(|family| full.contains(&family.as_str()))
+            .filter_map(|family| index.standing_in(pool, family));
+        let standing: Vec<String> = standing.collect();
+        let mut message = format!("no {} address is free", full.join(" and no "));
+        if !standing.is_empty() {
+            message.push_str(&format!(" ({})", standing.join(", ")));
+        }
+        message.push_str("; add a block");
         verdict(EXHAUSTED, true, "NoAddressAvailable", message)
     }
 }

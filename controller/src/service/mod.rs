@@ -39,6 +39,9 @@ pub async fn carry_out(context: &Context, work: &Work) -> Result<(), StepError> 
     for mark in &writes.marks {
         records::mark(context, mark).await?;
     }
+    for at in &writes.shown {
+        records::note_shown(context, *at, &work.live.uid).await?;
+    }
     departures::write(context, work.key(), &writes.plan.leave).await?;
     work.finish(&mut context.state.lock());
     Ok(())

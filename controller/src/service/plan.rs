@@ -61,7 +61,7 @@ pub fn plan(context: &Context, queued: &QueueKey) -> Planned {
         work.finish(&mut cache);
         return Planned::Nothing;
     }
-    match work.pause(said, Instant::now()) {
+    match work.pause(said, context.settings.contest_pause, Instant::now()) {
         Some(pause) => Planned::Pause(pause),
         None => Planned::Work(Box::new(work)),
     }
@@ -88,6 +88,7 @@ impl Work {
     fn writes_no_record(&self) -> bool {
         self.writes.records.is_empty()
             && self.writes.marks.is_empty()
+            && self.writes.shown.is_empty()
             && self.writes.plan.leave.is_empty()
     }
 
@@ -99,15 +100,23 @@ impl Work {
     }
 
     /// How long to wait before the same is said once more.
-    fn pause(&self, said: Option<&Said>, now: Instant) -> Option<Duration> {
+    fn pause(&self, said: Option<&Said>, first: Duration, now: Instant) -> Option<Duration> {
         let (outcome, addresses) = self.words()?;
         let repeats = |said: &&Said| said.is(&self.live.uid, outcome, &addresses);
         let said = said.filter(repeats).filter(|_| self.writes_no_record())?;
-        said.pause(now)
+        said.pause(first, now)
     }
 
     /// A Service that is gone, or no longer ours and let go, is forgotten.
     pub(super) fn finish(&self, cache: &mut Cache) {
+        let lives = cache
+            .index
+            .service(self.key())
+            .is_some_and(|service| service.wanted);
+        if self.writes.service.is_none() && lives {
+            // Something of a former one was let go of; this one's own turn comes.
+            return;
+        }
         cache.since.remove(self.key());
         if self.writes.plan.outcome.is_none() {
             cache.services.gone(self.key());

@@ -3,6 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
+use landfall_crds::annotations::SHOWN_TO;
 use landfall_crds::{LoadBalancerIP, ip_name};
 use landfall_ipam::PoolName;
 use landfall_ipam::address::Point;
@@ -122,6 +123,21 @@ async fn look(context: &Context, at: Point, write: &Write) -> Result<(), StepErr
         }
         (None, Write::Create(..)) => {}
     }
+    Ok(())
+}
+
+/// Notes in a record that the status of its holder has named the address.
+pub(super) async fn note_shown(context: &Context, at: Point, uid: &str) -> Result<(), StepError> {
+    let api: Api<LoadBalancerIP> = Api::all(context.client.clone());
+    let name = ip_name(at.address());
+    let patch = json!({"metadata": {"annotations": {SHOWN_TO: uid}}});
+    let params = PatchParams {
+        field_manager: Some(MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let answer = api.patch(&name, &params, &Patch::Merge(patch)).await;
+    let record = answer.map_err(StepError::api("annotate LoadBalancerIP", &name))?;
+    see(context, Some(&record));
     Ok(())
 }
 

@@ -7,9 +7,11 @@ use super::*;
 fn settings() -> Settings {
     Settings {
         default_class: true,
+        gateway_namespaces: [].into(),
         lease: None,
         identity: String::new(),
         parallel: 1,
+        contest_pause: std::time::Duration::ZERO,
         orphan_grace: std::time::Duration::ZERO,
     }
 }
@@ -83,6 +85,66 @@ fn a_service_is_read_again_when_its_gateway_appears_changes_or_goes() {
     };
     Follow::<DeserializeGuard<Gateway>>::gone(&mut cache, &key, &settings);
     assert_eq!(asks(&cache), (None, None));
+}
+
+#[test]
+fn a_service_of_another_namespace_acts_for_a_gateway_only_where_an_administrator_said_so() {
+    let gateway: DeserializeGuard<Gateway> = serde_json::from_value(json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+        "metadata": {"name": "gw", "namespace": "infra", "labels": {"tier": "gold"},
+            "annotations": {"landfall.dev/ips": "192.0.2.110"}},
+        "spec": {"gatewayClassName": "edge", "listeners": []},
+    }))
+    .unwrap();
+    let service = || -> DeserializeGuard<Service> {
+        serde_json::from_value(json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": "forged", "namespace": "evil", "uid": "u", "resourceVersion": "1",
+                "labels": {"gateway.envoyproxy.io/owning-gateway-name": "gw",
+                    "gateway.envoyproxy.io/owning-gateway-namespace": "infra"}},
+            "spec": {"type": "LoadBalancer"},
+        }))
+        .unwrap()
+    };
+    let mut cache = Cache::default();
+    let mut settings = settings();
+    cache.seen(gateway, &settings);
+    cache.seen(service(), &settings);
+    let key = ServiceKey::new("evil", "forged");
+    let known = cache.index.service(&key).unwrap();
+    assert_eq!(known.readable().unwrap().addresses.len(), 0);
+    assert_eq!(known.gateway_class, None);
+    assert!(!known.labels.contains_key("tier"));
+    let note = "is not believed to be made for Gateway infra/gw: only Services of its own namespace \
+                and of those in --gateway-namespaces are";
+    assert_eq!(known.notes, [note]);
+
+    settings.gateway_namespaces = ["evil".to_owned()].into();
+    cache.seen(service(), &settings);
+    let known = cache.index.service(&key).unwrap();
+    assert_eq!(known.readable().unwrap().addresses.len(), 1);
+    assert_eq!(known.gateway_class.as_deref(), Some("edge"));
+    assert_eq!(known.notes, ["in the name of Gateway infra/gw"]);
+}
+
+#[test]
+fn an_annotation_of_ours_that_is_not_known_is_told_of_with_the_one_that_may_be_meant() {
+    let service: DeserializeGuard<Service> = serde_json::from_value(json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "s", "namespace": "n", "uid": "u", "resourceVersion": "1",
+            "annotations": {"landfall.dev/ip": "192.0.2.77", "landfall.dev/pool": "p", "example.org/x": "y"}},
+        "spec": {"type": "LoadBalancer"},
+    }))
+    .unwrap();
+    let mut cache = Cache::default();
+    cache.seen(service, &settings());
+    let known = cache.index.service(&ServiceKey::new("n", "s")).unwrap();
+    assert_eq!(
+        known.notes,
+        ["\"landfall.dev/ip\" is no annotation that Landfall knows; is landfall.dev/ips meant?"]
+    );
+    let message = cache.index.preview(known).outcome.unwrap().message;
+    assert!(message.contains("is landfall.dev/ips meant?"), "{message}");
 }
 
 #[test]

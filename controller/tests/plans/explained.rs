@@ -91,7 +91,7 @@ fn a_draining_pool_says_how_many_addresses_are_still_held_and_what_would_help() 
         .plain("two")
         .drain("p", spec.clone());
     let message = "is being deleted; 2 addresses are still held and stay until their holders \
-                   go or set landfall.dev/renumber to \"true\"";
+                   go, ask for another address or pool, or set landfall.dev/renumber to \"true\"";
     assert_eq!(
         accepted(&world, "p", spec.clone()),
         three("False", "Draining", message)

@@ -94,7 +94,7 @@ fn nobody_joins_in_a_pool_that_is_being_deleted() {
 fn nobody_joins_in_another_pool_than_it_asks_for() {
     assert_eq!(
         told("priority", json!(0), &[("landfall.dev/pool", "q")]),
-        refused("the Service asks for another one; change or remove landfall.dev/pool")
+        refused("landfall.dev/pool names pool \"q\"; change or remove landfall.dev/pool")
     );
 }
 

@@ -8,6 +8,7 @@ mod errors;
 mod explained;
 mod external;
 mod foreign;
+mod hostile;
 mod joining;
 #[path = "../limits/mod.rs"]
 #[allow(dead_code, reason = "the API server is asked about more of it")]
@@ -18,6 +19,7 @@ mod requests;
 mod reshaped;
 mod situation;
 mod takeover;
+mod tenant;
 
 use std::collections::{BTreeMap, BTreeSet};
 

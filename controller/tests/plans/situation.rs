@@ -96,6 +96,7 @@ impl Situation {
             hosts: Vec::new(),
             ours: true,
             touched: before.is_some(),
+            notes: Vec::new(),
             key,
         };
         change(&mut service);
@@ -143,6 +144,7 @@ impl Situation {
                 version,
                 out_of_pool: None,
                 reserved_by_us: false,
+                shown_to: None,
             },
         );
         self.work()
@@ -178,10 +180,22 @@ impl Situation {
                     self.index.service_seen(shown);
                 }
             }
+            for at in &step.shown {
+                self.note_shown(*at, &queued.key);
+            }
             let departures = self.index.depart(&queued.key, &step.plan.leave);
             self.write(&departures);
         }
         self
+    }
+
+    fn note_shown(&mut self, at: Point, key: &ServiceKey) {
+        let uid = self.index.service(key).map(|service| service.uid.clone());
+        let entry = self.index.entries().find(|(other, _)| *other == at);
+        let mut stored = entry.unwrap().1.stored.clone().unwrap();
+        self.clock += 1;
+        (stored.shown_to, stored.version) = (uid, self.clock.to_string());
+        self.index.record_seen(at, stored);
     }
 
     pub(crate) fn write(&mut self, writes: &[Write]) {
@@ -196,6 +210,7 @@ impl Situation {
                         version,
                         out_of_pool: None,
                         reserved_by_us: false,
+                        shown_to: None,
                     };
                     self.index.record_seen(*at, stored);
                 }

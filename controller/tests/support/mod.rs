@@ -180,8 +180,10 @@ impl Cluster {
     ) {
         let mut settings = Settings {
             default_class: true,
+            gateway_namespaces: ["envoy-gateway-system".to_owned()].into(),
             lease: None,
             identity: "test".to_owned(),
+            contest_pause: Duration::from_secs(1),
             parallel: 8,
             orphan_grace: Duration::from_millis(200),
         };

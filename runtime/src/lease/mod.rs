@@ -7,11 +7,13 @@
 //! [`lead`] carries out.
 
 mod duration;
+mod history;
 pub mod record;
 
 use std::time::{Duration, Instant};
 
 pub use duration::{DurationError, whole_seconds};
+pub use history::History;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
@@ -89,12 +91,14 @@ impl Observer {
 
 /// Takes part in the election until the token is cancelled; the receiver says whether we lead.
 ///
-/// The Lease is released on the way out, so that the next leader need not wait.
+/// The Lease is released on the way out, so that the next leader need not wait. `went_back` is
+/// cancelled when the API server shows a past that was over: what is known of it is worth nothing.
 #[must_use]
 pub fn lead(
     client: Client,
     settings: LeaseSettings,
     token: CancellationToken,
+    went_back: CancellationToken,
 ) -> (watch::Receiver<bool>, JoinHandle<()>) {
     let (sender, receiver) = watch::channel(false);
     let task = tokio::spawn(async move {
@@ -103,6 +107,8 @@ pub fn lead(
             api,
             settings,
             observer: Observer::default(),
+            history: History::default(),
+            went_back,
             deadline: None,
         };
         loop {
@@ -129,6 +135,8 @@ struct Candidate {
     api: Api<Lease>,
     settings: LeaseSettings,
     observer: Observer,
+    history: History,
+    went_back: CancellationToken,
     /// Until when we lead if no further renewal is accepted.
     deadline: Option<Instant>,
 }
@@ -160,16 +168,20 @@ impl Candidate {
 
     async fn attempt(&mut self, now: Instant) -> Result<bool, kube::Error> {
         let lease = self.api.get_opt(&self.settings.name).await?;
-        match self
+        if let Some(lease) = &lease
+            && self.is_past(lease)
+        {
+            return Ok(false);
+        }
+        let written = match self
             .observer
             .step(lease.as_ref(), &self.settings.identity, now)
         {
-            Step::Follow => Ok(false),
+            Step::Follow => return Ok(false),
             Step::Create => {
                 self.api
                     .create(&PostParams::default(), &self.record(None))
-                    .await?;
-                Ok(true)
+                    .await?
             }
             Step::Renew | Step::Take => {
                 self.api
@@ -178,10 +190,21 @@ impl Candidate {
                         &PostParams::default(),
                         &self.record(lease),
                     )
-                    .await?;
-                Ok(true)
+                    .await?
             }
+        };
+        Ok(!self.is_past(&written))
+    }
+
+    /// Whether the Lease is an older one than was seen before: a read goes to the database, so that
+    /// no cache explains it.
+    fn is_past(&mut self, lease: &Lease) -> bool {
+        let version = lease.metadata.resource_version.as_deref();
+        let past = version.is_some_and(|version| self.history.goes_back(version));
+        if past {
+            self.went_back.cancel();
         }
+        past
     }
 
     /// The Lease with us as its holder.

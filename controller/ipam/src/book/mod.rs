@@ -40,6 +40,8 @@ pub struct Stored {
     pub out_of_pool: Option<OutOfPool>,
     /// We wrote its `reservedFor`, and no person: it ends when `Retain` does.
     pub reserved_by_us: bool,
+    /// The uid of the holder whose status has named the address, where that must outlast memory.
+    pub shown_to: Option<String>,
 }
 
 impl Stamped for Stored {
@@ -143,6 +145,14 @@ impl Book {
     /// The addresses a Service holds.
     pub fn held_by(&self, service: &ServiceKey) -> impl Iterator<Item = Point> + '_ {
         self.by_service.get(service).into_iter().flatten().copied()
+    }
+
+    /// The addresses that Services of a namespace hold; shared ones come several times.
+    pub fn held_in(&self, namespace: &str) -> impl Iterator<Item = Point> {
+        let first = ServiceKey::new(namespace, "");
+        let inside = self.by_service.range(first..);
+        let inside = inside.take_while(move |(key, _)| key.namespace == namespace);
+        inside.flat_map(|(_, points)| points.iter().copied())
     }
 
     /// The addresses shared by a key.

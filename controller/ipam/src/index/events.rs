@@ -10,6 +10,7 @@ use landfall_crds::version::supersedes;
 use super::impact::{Edit, affected};
 use super::{Index, release_key};
 use crate::address::Point;
+use crate::book::record::from_pool;
 use crate::book::{Entry, Stored};
 use crate::pools::{Pool, PoolError};
 use crate::service::{FamilyPolicy, Labels, Service};
@@ -22,7 +23,13 @@ impl Index {
     pub fn service_seen(&mut self, service: Service) {
         let key = service.key.clone();
         self.cluster_seen(&key, &service.cluster);
-        self.external_seen(&key, &service.external);
+        if service.external.is_empty() {
+            self.world.external.remove(&key);
+        } else {
+            let external = Arc::new(service.clone());
+            self.world.external.insert(key.clone(), external);
+        }
+        self.external_changed(&key);
         self.status_seen(&service);
         let holds = self.world.book.held_by(&key).next().is_some();
         let before = self.world.services.get(&key);
@@ -90,7 +97,8 @@ impl Index {
     /// A Service was deleted.
     pub fn service_gone(&mut self, key: &ServiceKey) {
         self.cluster_seen(key, &[]);
-        self.external_seen(key, &[]);
+        self.world.external.remove(key);
+        self.external_changed(key);
         self.world.shown.remove(key);
         let Some(service) = self.world.services.remove(key) else {
             return;
@@ -195,6 +203,12 @@ impl Index {
             let inside = inside.take_while(|(key, _)| key.namespace == name);
             self.dirty
                 .extend(inside.map(|(_, service)| service.queue_key()));
+            let external = self.world.external.range(ServiceKey::new(name, "")..);
+            let external = external.map(|(key, _)| key.clone());
+            let external: Vec<_> = external.take_while(|key| key.namespace == name).collect();
+            for key in &external {
+                self.external_changed(key);
+            }
         }
     }
 
@@ -250,10 +264,9 @@ impl Index {
             .extend(touched.map(|pool| pool.name.clone()));
     }
 
-    /// Whatever its type and class, the external addresses a Service names are in use.
-    fn external_seen(&mut self, key: &ServiceKey, addresses: &[IpAddr]) {
-        let points = addresses.iter().map(|address| Point::from(*address));
-        let points: BTreeSet<Point> = points.collect();
+    /// Which external addresses a Service keeps from others is looked at anew.
+    fn external_changed(&mut self, key: &ServiceKey) {
+        let points = self.world.kept_from_others(key);
         for at in self.world.book.set_external(key, &points) {
             self.occupation_changed(at);
         }
@@ -298,7 +311,41 @@ impl Index {
         self.world.pools.set(name, pool);
         let after = self.world.pools.accepted(name).cloned();
         overlapping(self, after.as_ref());
+        let external: Vec<ServiceKey> = self.world.external.keys().cloned().collect();
+        for key in &external {
+            self.external_changed(key);
+        }
+        let unwritten = self.unwritten(name, before.as_ref(), after.as_ref());
         let affected = affected(&self.world, &self.waiting, &Edit::new(name, before, after));
         self.touch(affected);
+        for at in unwritten {
+            self.change(at, |entry| entry.want = None);
+        }
+    }
+
+    /// What was chosen from a pool and neither written nor shown before the pool lost it: that was
+    /// never anybody's.
+    fn unwritten(
+        &self,
+        name: &PoolName,
+        before: Option<&Arc<Pool>>,
+        after: Option<&Arc<Pool>>,
+    ) -> Vec<Point> {
+        let lost = |at: &Point| after.is_none_or(|pool| !pool.usable.contains(*at));
+        let shown = |at: &Point, key: &ServiceKey| {
+            let service = self.world.services.get(key);
+            service.is_some_and(|service| service.status.contains(&at.address()))
+        };
+        let spans = before.into_iter().flat_map(|pool| pool.usable.iter());
+        let entries = spans.flat_map(|span| self.world.book.within(span));
+        entries
+            .filter(|(at, entry)| {
+                entry.stored.is_none()
+                    && from_pool(entry, name)
+                    && lost(at)
+                    && !entry.services().any(|key| shown(at, &key))
+            })
+            .map(|(at, _)| at)
+            .collect()
     }
 }

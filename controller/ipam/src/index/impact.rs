@@ -76,6 +76,12 @@ impl<'a> Edit<'a> {
         self.before.as_ref().map(terms) != self.after.as_ref().map(terms)
     }
 
+    /// It gives more, or less, to one Service or namespace.
+    fn limits_otherwise(&self) -> bool {
+        let limits = |pool: &Arc<Pool>| (pool.max_per_service, pool.max_per_namespace);
+        self.before.as_ref().map(limits) != self.after.as_ref().map(limits)
+    }
+
     /// Whether addresses of one of these families moved.
     fn moved_some(&self, families: &[Family]) -> bool {
         let mut moved = self.moved.iter();
@@ -94,8 +100,12 @@ pub(super) fn affected(
     for span in edit.moved.iter() {
         let holders = book.within(span).flat_map(|(_, entry)| entry.services());
         affected.extend(holders);
-        let external = book.occupied().external.within(span);
-        affected.extend(external.flat_map(|(_, keys)| keys).cloned());
+        let names = |service: &&Arc<Service>| {
+            let mut external = service.external.iter();
+            external.any(|address| span.contains(Point::from(*address)))
+        };
+        let external = world.external.values().filter(names);
+        affected.extend(external.map(|service| service.key.clone()));
     }
     if edit.admits_otherwise() {
         for span in edit.versions().flat_map(|pool| pool.usable.iter()) {
@@ -141,6 +151,7 @@ fn hopes_otherwise(world: &World, edit: &Edit, service: &Service) -> bool {
     let shown = || service.status.iter().map(|address| Point::from(*address));
     let inside = |at| edit.versions().any(|pool| pool.usable.contains(at));
     if asked().any(|at| edit.moved.contains(at))
+        || edit.limits_otherwise()
         || shown().any(inside)
         || (asked().any(inside) && offers_otherwise(world, edit, service, true))
         || (edit.stands_otherwise() && asked().any(|at| world.pools.covering(at).is_empty()))

@@ -7,7 +7,7 @@ use super::Index;
 use crate::address::{Family, Point};
 use crate::book::record::from_pool;
 use crate::book::{Entry, service_key};
-use crate::counts::Counts;
+use crate::counts::{Counts, standing};
 use crate::plan::{Explanation, Plan, explain, plan};
 use crate::pools::{Pool, PoolError};
 use crate::service::{Labels, Service};
@@ -57,6 +57,12 @@ impl Index {
     #[must_use]
     pub fn counts_of(&self, pool: &Pool, family: Family) -> Counts {
         Counts::of(&self.world.book, pool, family)
+    }
+
+    /// What stands in a pool's addresses beside its holders, in words.
+    #[must_use]
+    pub fn standing_in(&self, pool: &Pool, family: Family) -> Option<String> {
+        standing(&self.world.book, pool, family)
     }
 
     /// The addresses of nodes that lie in a pool, and whose they are.

@@ -11,11 +11,11 @@ use landfall_crds::{LoadBalancerIPSpec, PoolRef, ReclaimPolicy};
 
 use super::Index;
 use crate::ServiceKey;
-use crate::address::Point;
+use crate::address::{Family, Point};
 use crate::book::record::{diff, first, holder, settled, sharing_key, without};
 use crate::book::{Entry, OutOfPool, Stored, Write, service_key};
 use crate::plan::{How, Kept, Plan, Take, plan};
-use crate::service::Service;
+use crate::service::{FamilyPolicy, Service};
 
 /// An `OutOfPool` condition to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub struct Writes {
     pub records: Vec<Write>,
     /// Records to mark.
     pub marks: Vec<Mark>,
+    /// Records to note in that the status has named their address.
+    pub shown: Vec<Point>,
 }
 
 impl Writes {
@@ -53,6 +55,7 @@ impl Writes {
             plan: Plan::leaving(leave.into_iter().map(Point::address).collect()),
             records: Vec::new(),
             marks: Vec::new(),
+            shown: Vec::new(),
         }
     }
 }
@@ -92,13 +95,41 @@ impl Index {
             .iter()
             .filter_map(|kept| self.mark(key, kept))
             .collect();
+        let shown = self.to_note(&service, &plan);
         Some(Writes {
             service: Some(service),
             former: BTreeSet::new(),
             plan,
             records,
             marks,
+            shown,
         })
+    }
+
+    /// What the status names, and memory alone would know: half of a pair that is kept because it was
+    /// shown, and several addresses of one family, which are kept for the same reason.
+    fn to_note(&self, service: &Service, plan: &Plan) -> Vec<Point> {
+        let kept = || plan.keep.iter().map(|kept| kept.address);
+        let of = |family: Family| kept().filter(move |address| Family::of(*address) == family);
+        let several = Family::ALL.into_iter().any(|family| of(family).count() > 1);
+        let half = service.policy == FamilyPolicy::RequireDualStack
+            && plan.take.is_empty()
+            && Family::ALL
+                .into_iter()
+                .any(|family| of(family).next().is_none());
+        if !several && !half {
+            return Vec::new();
+        }
+        let open = |at: &Point| {
+            let stored = self
+                .world
+                .book
+                .get(*at)
+                .and_then(|entry| entry.stored.as_ref());
+            stored.is_some_and(|stored| stored.shown_to.as_ref() != Some(&service.uid))
+        };
+        let shown = kept().filter(|address| self.world.was_shown(service, *address));
+        shown.map(Point::from).filter(open).collect()
     }
 
     fn mark(&self, key: &ServiceKey, kept: &Kept) -> Option<Mark> {
@@ -142,8 +173,10 @@ impl Index {
         if self.world.book.held_by(key).next().is_none() {
             self.gone.remove(key);
         }
-        // One of the same name has waited for this.
-        self.touch([key.clone()]);
+        if !leave.is_empty() {
+            // One of the same name may have waited for this.
+            self.touch([key.clone()]);
+        }
         writes
     }
 

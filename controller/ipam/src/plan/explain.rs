@@ -54,6 +54,7 @@ pub(crate) fn explain(world: &World, service: &Service) -> Explanation {
             pool: pool.name.clone(),
             rejection: world
                 .offers(pool, service, named)
+                .and_then(|()| world.within_limits(pool, service, None, 0))
                 .err()
                 .map(|why| why.to_string()),
             free: families

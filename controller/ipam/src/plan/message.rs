@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::{Draft, Outcome};
+use super::{Draft, Kept, Outcome};
+use landfall_crds::text::{MAX_MESSAGE, line};
+
 use crate::address::Family;
 use crate::service::{FamilyPolicy, Service};
 use crate::{PoolName, Reason};
@@ -16,8 +18,9 @@ pub(super) fn outcome(service: &Service, draft: &Draft) -> Outcome {
     for kept in &draft.keep {
         has.push(match &kept.out_of_pool {
             Some(why) => format!(
-                "{}, which {why} (it stays; set landfall.dev/renumber to \"true\" to move)",
-                named(kept.address, None)
+                "{}, which {why} (it stays{})",
+                named(kept.address, None),
+                way_out(service, kept)
             ),
             None => named(kept.address, kept.pool.as_ref()),
         });
@@ -30,7 +33,8 @@ pub(super) fn outcome(service: &Service, draft: &Draft) -> Outcome {
     );
     has.sort();
     let has = has.join("; ");
-    let notes: String = draft.notes.iter().map(|note| format!("; {note}")).collect();
+    let notes = draft.notes.iter().chain(&service.notes);
+    let notes: String = notes.map(|note| format!("; {note}")).collect();
     let optional = |family: &Option<Family>| {
         service.policy == FamilyPolicy::PreferDualStack
             && family.is_some_and(|family| !draft.asks(family) && draft.has(family.other()))
@@ -60,7 +64,32 @@ pub(super) fn outcome(service: &Service, draft: &Draft) -> Outcome {
     Outcome {
         assigned: problem.is_none(),
         reason: problem.map_or(Reason::Assigned, |(_, refusal)| refusal.reason),
-        message,
+        // One printable line of bounded length, whatever it was made of.
+        message: line(&message, MAX_MESSAGE),
+    }
+}
+
+/// What would move an address off a pool that has lost it: it depends on what holds the Service.
+fn way_out(service: &Service, kept: &Kept) -> String {
+    const SET: &str = "set landfall.dev/renumber to \"true\"";
+    let request = service.readable();
+    let field = request.and_then(|request| request.fields.get(&kept.address));
+    let external = service.external.contains(&kept.address);
+    let field = field.copied().or(external.then_some("spec.externalIPs"));
+    if let Some(field) = field {
+        return format!(
+            " while {field} names it; name another address there, or remove this one and {SET}"
+        );
+    }
+    let pool = request.and_then(|request| request.pool.as_ref());
+    match pool.filter(|pool| kept.pool.as_ref() == Some(pool)) {
+        Some(_) => format!(
+            " while landfall.dev/pool names that pool; name another one there, or remove it and {SET}"
+        ),
+        None if request.is_some_and(|request| request.renumber) => {
+            " until there is another one for it".to_owned()
+        }
+        None => format!("; {SET} to move"),
     }
 }
 

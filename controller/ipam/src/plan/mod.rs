@@ -21,8 +21,8 @@
 //!    nothing.
 //! 4. Families still without an address get the best one there is.
 //! 5. Who requires both families has both or none; a half its status showed already, it keeps.
-//! 6. One address a family is enough for a Service that asks for none by name. A second one, made
-//!    by another leader at the same time or asked for once and no longer, is released.
+//! 6. One address a family is enough for a Service that asks for none by name. A second one that no status ever
+//!    named, made by another leader at the same time, is released; what was shown stays.
 
 mod explain;
 mod message;

@@ -4,12 +4,13 @@ use landfall_crds::text::quoted;
 
 use super::message::{list, outcome};
 use super::review::{review, shed_surplus};
-use super::search::{adoption, best, obtain};
-use super::{Draft, Plan};
+use super::search::{adoption, best, not_given, obtain};
+use super::{Draft, How, Plan, Take};
 use crate::address::{Family, Point};
-use crate::request::Request;
+use crate::request::{MAX_ADDRESSES, Request};
 use crate::service::{FamilyPolicy, Service};
 use crate::world::World;
+use crate::{Reason, Refusal};
 
 /// The plan for a Service. The same world gives the same plan.
 #[must_use]
@@ -23,11 +24,16 @@ pub(crate) fn plan(world: &World, service: &Service) -> Plan {
         Ok(request) => {
             draft.asked.clone_from(&request.addresses);
             let claims = world.claims(service);
-            draft
-                .asked
-                .extend(claims.filter(|claim| !request.addresses.contains(claim)));
+            let claims: Vec<_> = claims
+                .filter(|claim| !request.addresses.contains(claim))
+                .collect();
+            if claims.len() > MAX_ADDRESSES {
+                draft.problems.push((None, too_many(claims.len())));
+            } else {
+                draft.asked.extend(claims);
+            }
             review(world, service, request, &mut draft);
-            shed_surplus(service, request, &mut draft);
+            shed_surplus(world, service, request, &mut draft);
             take_requested(world, service, &mut draft);
             take_shown(world, service, &mut draft);
             fill_families(world, service, &mut draft);
@@ -43,17 +49,47 @@ pub(crate) fn plan(world: &World, service: &Service) -> Plan {
 }
 
 fn take_requested(world: &World, service: &Service, draft: &mut Draft) {
-    for &address in &draft.asked {
+    for address in draft.asked.clone() {
         // One of a family that is given up is left too, but not without a word.
         let left =
             draft.leave.contains(&address) && service.families.contains(&Family::of(address));
         if left || draft.keep.iter().any(|kept| kept.address == address) {
             continue;
         }
-        match obtain(world, service, address) {
+        match obtain(world, service, address).and_then(|take| one_more(world, service, draft, take))
+        {
             Ok(take) => draft.take.push(take),
             Err(refusal) => draft.problems.push((Some(Family::of(address)), refusal)),
         }
+    }
+}
+
+fn too_many(claims: usize) -> Refusal {
+    let message = format!(
+        "spec.externalIPs: {claims} addresses of our pools; name at most {MAX_ADDRESSES} of them"
+    );
+    Refusal::new(Reason::InvalidRequest, message)
+}
+
+/// The take, unless those before it use up what its pool gives to one.
+fn one_more(world: &World, service: &Service, draft: &Draft, take: Take) -> Result<Take, Refusal> {
+    let pool = take
+        .pool
+        .as_ref()
+        .and_then(|name| world.pools.accepted(name));
+    let pending = draft.take.iter().filter(|other| other.pool == take.pool);
+    let pending = pending.count();
+    let Some(pool) = pool.filter(|_| pending > 0) else {
+        return Ok(take);
+    };
+    let share = (take.how == How::Join).then(|| Point::from(take.address));
+    match world.within_limits(pool, service, share, pending) {
+        Ok(()) => Ok(take),
+        Err(rejection) => Err(not_given(
+            take.address,
+            None,
+            &[(pool.name.clone(), rejection)],
+        )),
     }
 }
 
@@ -81,7 +117,7 @@ fn fill_families(world: &World, service: &Service, draft: &mut Draft) {
         if draft.asks(family) || draft.has(family) {
             continue;
         }
-        match best(world, service, family) {
+        match best(world, service, family).and_then(|take| one_more(world, service, draft, take)) {
             Ok(take) => draft.take.push(take),
             Err(refusal) => draft.problems.push((Some(family), refusal)),
         }

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use landfall_crds::text::quoted;
+
 use super::share::clash_with_seniors;
 use super::{Draft, Kept};
 use crate::address::{Family, Point};
@@ -33,6 +35,15 @@ pub(super) fn review(world: &World, service: &Service, request: &Request, draft:
                 draft.notes.push(format!("gave up {address}, {clash}"));
             }
         } else if asked {
+            if let Some(named) = &request.pool
+                && asks_for_another_pool(world, request, entry, at)
+            {
+                draft.notes.push(format!(
+                    "pool {}, which landfall.dev/pool names, does not have {address}: the address comes \
+                     first; remove one of the two",
+                    quoted(named.as_str())
+                ));
+            }
             draft.keep.push(kept);
         } else if request
             .addresses
@@ -139,10 +150,10 @@ fn kept(world: &World, service: &Service, at: Point) -> Kept {
     }
 }
 
-/// Of several addresses of one family that it does not ask for by name, a Service keeps the one its
-/// status shows, else the lowest: every leader comes to the same. While what it asks for instead
+/// Of several addresses of one family that it does not ask for by name, a Service keeps those its
+/// status has shown, else the lowest: every leader comes to the same. While what it asks for instead
 /// cannot be had, it keeps all of them.
-pub(super) fn shed_surplus(service: &Service, request: &Request, draft: &mut Draft) {
+pub(super) fn shed_surplus(world: &World, service: &Service, request: &Request, draft: &mut Draft) {
     for family in &service.families {
         let of_family = |address: &IpAddr| Family::of(*address) == *family;
         if request.addresses.iter().any(of_family) {
@@ -162,7 +173,9 @@ pub(super) fn shed_surplus(service: &Service, request: &Request, draft: &mut Dra
             };
             let stays = stays.address;
             held.retain(|kept| {
-                let surplus = unasked(&kept) && kept.address != stays;
+                let surplus = unasked(&kept)
+                    && kept.address != stays
+                    && !world.was_shown(service, kept.address);
                 if surplus {
                     draft.leave.push(kept.address);
                 }

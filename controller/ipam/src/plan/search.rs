@@ -3,11 +3,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use landfall_crds::text::quoted;
+
 use super::message::{LISTED, list};
 use super::share::enter;
 use super::short_cut::short_cut;
 use super::{How, Take};
 use crate::address::{Family, Point, unusable};
+use crate::counts::standing;
 use crate::pools::{Pool, Rejection};
 use crate::service::Service;
 use crate::world::World;
@@ -30,7 +33,7 @@ pub(super) fn obtain(world: &World, service: &Service, address: IpAddr) -> Resul
         let take = enter(world, service, at, entry)?;
         if take.how == How::Join {
             // A new member of a group is admitted as its first one was.
-            pool_for(world, service, address)?;
+            pool_for(world, service, address, Some(at))?;
         }
         return Ok(take);
     }
@@ -70,7 +73,7 @@ pub(super) fn obtain(world: &World, service: &Service, address: IpAddr) -> Resul
             ),
         ));
     }
-    let pool = pool_for(world, service, address)?;
+    let pool = pool_for(world, service, address, None)?;
     Ok(Take {
         address,
         how: How::Create,
@@ -79,7 +82,12 @@ pub(super) fn obtain(world: &World, service: &Service, address: IpAddr) -> Resul
 }
 
 /// The pool that gives this very address to the Service.
-fn pool_for(world: &World, service: &Service, address: IpAddr) -> Result<PoolName, Refusal> {
+fn pool_for(
+    world: &World,
+    service: &Service,
+    address: IpAddr,
+    share: Option<Point>,
+) -> Result<PoolName, Refusal> {
     let covering = world.pools.covering(Point::from(address));
     if covering.is_empty() {
         return Err(Refusal::new(
@@ -88,26 +96,48 @@ fn pool_for(world: &World, service: &Service, address: IpAddr) -> Result<PoolNam
         ));
     }
     let named = service.readable().and_then(|request| request.pool.as_ref());
-    let (mut rejections, mut why) = (Vec::new(), Vec::new());
+    let mut rejections = Vec::new();
     for pool in covering {
         let rejection = match named {
             Some(named) if *named != pool.name => Rejection::OtherPool,
-            _ => match world.offers(pool, service, true) {
-                Ok(()) => return Ok(pool.name.clone()),
-                Err(rejection) => rejection,
-            },
+            _ => {
+                let offered = world.offers(pool, service, true);
+                match offered.and_then(|()| world.within_limits(pool, service, share, 0)) {
+                    Ok(()) => return Ok(pool.name.clone()),
+                    Err(rejection) => rejection,
+                }
+            }
         };
-        rejections.push(format!("pool {}: {rejection}", pool.name));
-        why.push(rejection);
+        rejections.push((pool.name.clone(), rejection));
     }
-    Err(Refusal::new(
+    Err(not_given(address, named, &rejections))
+}
+
+/// The refusal of an address by the pools that have it.
+pub(super) fn not_given(
+    address: IpAddr,
+    named: Option<&PoolName>,
+    rejections: &[(PoolName, Rejection)],
+) -> Refusal {
+    let words = rejections.iter();
+    let words: Vec<String> = words
+        .map(|(pool, rejection)| match (rejection, named) {
+            (Rejection::OtherPool, Some(named)) => {
+                let named = quoted(named.as_str());
+                format!("pool {pool}: landfall.dev/pool names pool {named}")
+            }
+            _ => format!("pool {pool}: {rejection}"),
+        })
+        .collect();
+    let why: Vec<Rejection> = rejections.iter().map(|(_, why)| *why).collect();
+    Refusal::new(
         Reason::NoMatchingPool,
         format!(
             "{address} is not given to this Service: {}; {}, or ask for another address",
-            list(&rejections),
+            list(&words),
             remedies(&why)
         ),
-    ))
+    )
 }
 
 /// The best address of a family: one kept for the Service, one it shares, or the lowest free one
@@ -187,11 +217,24 @@ fn by_key(world: &World, service: &Service, family: Family) -> Option<Take> {
                 let named = request.pool.as_ref();
                 named.is_none_or(|named| *named == pool.name)
                     && world.offers(pool, service, named.is_some()).is_ok()
+                    && world.within_limits(pool, service, Some(*at), 0).is_ok()
             })
         })
         .filter_map(|at| world.book.get(at).map(|entry| (at, entry)))
         .filter(|(_, entry)| !entry.holders().is_empty())
         .find_map(|(at, entry)| enter(world, service, at, entry).ok())
+}
+
+/// Why the Service does not share an address of its own sharing key, if there is one.
+fn kept_out(world: &World, service: &Service, family: Family) -> Option<String> {
+    let key = &service.readable()?.sharing.as_ref()?.key;
+    let shared = world.book.shared_by(key);
+    let mut shared = shared.filter(|at| Family::of(at.address()) == family);
+    shared.find_map(|at| {
+        let entry = world.book.get(at)?;
+        let refusal = enter(world, service, at, entry).err()?;
+        Some(refusal.message)
+    })
 }
 
 fn lowest(world: &World, service: &Service, family: Family) -> Result<Take, Refusal> {
@@ -210,7 +253,9 @@ fn lowest(world: &World, service: &Service, family: Family) -> Result<Take, Refu
     let (mut full, mut lacking, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
     let pools = world.pools.ordered().iter();
     for pool in pools.filter(|pool| named.is_none_or(|named| *named == pool.name)) {
-        if let Err(rejection) = world.offers(pool, service, named.is_some()) {
+        let offered = world.offers(pool, service, named.is_some());
+        let offered = offered.and_then(|()| world.within_limits(pool, service, None, 0));
+        if let Err(rejection) = offered {
             rejected.push((pool, rejection));
             continue;
         }
@@ -235,14 +280,21 @@ fn lowest(world: &World, service: &Service, family: Family) -> Result<Take, Refu
             .iter()
             .take(LISTED + 1)
             .map(|pool| {
+                let standing = standing(&world.book, pool, family);
+                let standing = standing.map(|words| format!(" ({words})"));
                 format!(
-                    "pool {} has none of its {} {family} addresses free",
+                    "pool {} has none of its {} {family} addresses free{}",
                     pool.name,
-                    pool.total(family)
+                    pool.total(family),
+                    standing.unwrap_or_default()
                 )
             })
             .collect();
-        let message = format!("{}; widen a pool or add one", list(&words));
+        let group = kept_out(world, service, family);
+        let group = group.map_or_else(String::new, |why| {
+            format!("; it cannot share either: {why}")
+        });
+        let message = format!("{}{group}; widen a pool or add one", list(&words));
         return Err(Refusal::new(Reason::PoolExhausted, message));
     }
     if !lacking.is_empty() {
@@ -261,10 +313,12 @@ fn lowest(world: &World, service: &Service, family: Family) -> Result<Take, Refu
         && rejected.is_empty()
     {
         let problem = match world.pools.get(named) {
-            Some(Err(error)) => format!("pool {named} is not accepted ({error})"),
+            Some(Err(error)) => {
+                format!("pool {} is not accepted ({error})", quoted(named.as_str()))
+            }
             _ => format!(
-                "pool {named}, which the Service asks for, does not exist; \
-                 create it, or name another one"
+                "pool {}, which the Service asks for, does not exist; create it, or name another one",
+                quoted(named.as_str())
             ),
         };
         return Err(Refusal::new(Reason::NoMatchingPool, problem));

@@ -14,7 +14,9 @@ pub(super) fn short_cut(world: &World, service: &Service, family: Family) -> Opt
     world
         .pools
         .first(taken, family, service, namespace, |pool| {
-            if world.offers(pool, service, false).is_err() {
+            let offered = world.offers(pool, service, false);
+            let offered = offered.and_then(|()| world.within_limits(pool, service, None, 0));
+            if offered.is_err() {
                 return Answer::Refuses;
             }
             let mut spans = pool.spans(family);

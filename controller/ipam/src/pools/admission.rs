@@ -24,6 +24,10 @@ pub enum Rejection {
     NotAutomatic,
     /// The Service asks for another one.
     OtherPool,
+    /// The Service's namespace has as many of its addresses as one may.
+    NamespaceLimit(u32),
+    /// The Service has as many of its addresses as one may.
+    ServiceLimit(u32),
 }
 
 impl Rejection {
@@ -40,6 +44,10 @@ impl Rejection {
             Self::Draining => "use another pool",
             Self::NotAutomatic => "name the pool in landfall.dev/pool",
             Self::OtherPool => "change or remove landfall.dev/pool",
+            Self::NamespaceLimit(_) => {
+                "release an address in the namespace or raise the pool's maxPerNamespace"
+            }
+            Self::ServiceLimit(_) => "ask for fewer addresses or raise the pool's maxPerService",
         }
     }
 }
@@ -47,13 +55,19 @@ impl Rejection {
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::NamespaceLimit(most) => {
+                return write!(f, "the namespace has {most} of its addresses, as many as one may (maxPerNamespace)");
+            }
+            Self::ServiceLimit(most) => {
+                return write!(f, "the Service has {most} of its addresses, as many as one may (maxPerService)");
+            }
             Self::ServiceSelector => "its serviceSelector does not match",
             Self::NamespaceSelector => "its namespaceSelector does not match",
             Self::GatewayClass => "it is kept for Gateways of certain classes",
             Self::Disabled => "it is disabled",
             Self::Draining => "it is being deleted",
             Self::NotAutomatic => "it assigns only when named (autoAssign is false)",
-            Self::OtherPool => "the Service asks for another one",
+            Self::OtherPool => "another one is named",
         })
     }
 }

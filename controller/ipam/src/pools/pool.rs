@@ -7,7 +7,8 @@
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use landfall_crds::{Block, FirstLastIPs, LoadBalancerIPPoolSpec};
+use landfall_crds::text::quoted;
+use landfall_crds::{Block, ExternalIPs, FirstLastIPs, LoadBalancerIPPoolSpec};
 
 use crate::PoolName;
 use crate::address::{Family, unusable};
@@ -35,6 +36,12 @@ pub struct Pool {
     pub namespaces: Option<Selector>,
     /// Classes of Gateways it is reserved for; empty is none.
     pub gateway_classes: Vec<String>,
+    /// Keeps what Services that it admits name as external addresses from everybody else.
+    pub respects_external: bool,
+    /// At most so many addresses for one namespace.
+    pub max_per_namespace: Option<u32>,
+    /// At most so many addresses for one Service.
+    pub max_per_service: Option<u32>,
 }
 
 /// A field of a pool that cannot be used, and what would help.
@@ -76,6 +83,9 @@ impl Pool {
             priority,
             auto_assign,
             disabled,
+            external_ips,
+            max_per_namespace,
+            max_per_service,
         } = spec;
         if blocks.is_empty() {
             return Err(PoolError::new(
@@ -116,6 +126,9 @@ impl Pool {
             services: compile("spec.serviceSelector", service_selector)?,
             namespaces: compile("spec.namespaceSelector", namespace_selector)?,
             gateway_classes: gateway_classes.clone(),
+            respects_external: *external_ips == ExternalIPs::Respect,
+            max_per_namespace: max_per_namespace.and_then(|most| u32::try_from(most).ok()),
+            max_per_service: max_per_service.and_then(|most| u32::try_from(most).ok()),
         })
     }
 
@@ -162,14 +175,21 @@ fn cidr_span(field: &str, text: &str) -> Result<Span, PoolError> {
         .then(|| text.parse::<IpNetwork>().ok())
         .flatten()
         .ok_or_else(|| {
-            let remedy = "is not a CIDR; write it like 192.0.2.0/24 or 2001:db8::/64";
-            PoolError::new(field, format!("{text:?} {remedy}"))
+            let remedy = if text.contains('-') || text.parse::<IpAddr>().is_ok() {
+                "is not a CIDR; write a range, or one address, in start and stop instead of cidr"
+            } else {
+                "is not a CIDR; write it like 192.0.2.0/24 or 2001:db8::/64"
+            };
+            PoolError::new(field, format!("{} {remedy}", quoted(text)))
         })?;
     if network.ip() != network.network() {
         let (aligned, prefix) = (network.network(), network.prefix());
         return Err(PoolError::new(
             field,
-            format!("{text:?} has host bits set; write {aligned}/{prefix}, or use start and stop"),
+            format!(
+                "{} has host bits set; write {aligned}/{prefix}, or use start and stop",
+                quoted(text)
+            ),
         ));
     }
     let last = match network {
@@ -183,7 +203,10 @@ fn range(path: &str, start: &str, stop: Option<&str>) -> Result<Span, PoolError>
     let read = |field: &str, text: &str| {
         text.parse::<IpAddr>().map_err(|_| {
             let remedy = "is not an IP address; write it like 192.0.2.10 or 2001:db8::10";
-            PoolError::new(format!("{path}.{field}"), format!("{text:?} {remedy}"))
+            PoolError::new(
+                format!("{path}.{field}"),
+                format!("{} {remedy}", quoted(text)),
+            )
         })
     };
     let first = read("start", start)?;

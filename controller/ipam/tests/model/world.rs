@@ -7,7 +7,6 @@ use landfall_crds::{LoadBalancerIPPoolSpec, LoadBalancerIPSpec, ReclaimPolicy};
 use landfall_ipam::address::Point;
 use landfall_ipam::book::{Stored, Write};
 use landfall_ipam::pools::Pool;
-use landfall_ipam::service::FamilyPolicy;
 use landfall_ipam::{Index, PoolName, QueueKey, Service, ServiceKey};
 
 use super::check::{assert_spec, assert_word};
@@ -276,20 +275,6 @@ impl World {
 
     /// Replaces a controller by a new process: it lists everything, adopts, and goes on.
     pub(crate) fn restart(&mut self, which: usize) {
-        // Whoever requires both families, has one, and lost the status that shows it, has nothing
-        // left that a new process could tell from half a pair made in vain.
-        for service in self.services.values() {
-            if service.policy == FamilyPolicy::RequireDualStack && service.status.is_empty() {
-                let settled = self.settled.get(&service.key);
-                let half = |all: &Vec<IpAddr>| {
-                    let six = all.iter().filter(|address| address.is_ipv6()).count();
-                    six == 0 || six == all.len()
-                };
-                if settled.is_some_and(half) {
-                    self.settled.remove(&service.key);
-                }
-            }
-        }
         let mut fresh = Controller::default();
         for (key, service) in &self.services {
             fresh.hear(Said::Service(key.clone(), Some(service.clone())));
@@ -413,6 +398,13 @@ impl World {
                 })?;
             }
         }
+        for at in &step.shown {
+            let uid = step.service.as_ref().map(|service| service.uid.clone());
+            self.faulty(&mut done, fault, |world| {
+                world.note_shown(which, *at, uid);
+                Ok(())
+            })?;
+        }
         let departures = self.controllers[which].index.depart(key, &step.plan.leave);
         for (nth, write) in departures.iter().enumerate() {
             let result = self.faulty(&mut done, fault, |world| world.write(which, write));
@@ -441,6 +433,19 @@ impl World {
             Err(())
         } else {
             result
+        }
+    }
+
+    fn note_shown(&mut self, which: usize, at: Point, uid: Option<String>) {
+        let version = self.tick().to_string();
+        if let Some(record) = self.records.get_mut(&at) {
+            (record.shown_to, record.version) = (uid, version);
+            let record = record.clone();
+            self.say(
+                2,
+                &Said::Record(at, record.uid.clone(), Some(record.clone())),
+            );
+            self.controllers[which].index.record_seen(at, record);
         }
     }
 
@@ -480,6 +485,7 @@ impl World {
                         version,
                         out_of_pool: None,
                         reserved_by_us: spec.reserved_for.is_some(),
+                        shown_to: None,
                     }),
                 )
             }

@@ -6,7 +6,12 @@ use super::{messages, refusals};
 
 /// What cannot come to be said: the ends of a range are compared before, and every range that no
 /// Service can live on has a name.
-const UNSAID: [&str; 2] = ["the range is empty", "a reserved address"];
+const UNSAID: [&str; 4] = [
+    "the range is empty",
+    "a reserved address",
+    "another one is named",
+    " until there is another one for it",
+];
 
 /// The sentences in the allocator's sources: its string literals of more than one word, each as the
 /// texts between what is filled in.
@@ -98,7 +103,7 @@ fn every_sentence_the_allocator_can_say_is_on_the_page() {
 }
 
 /// A word with which a remedy begins.
-const REMEDIES: [&str; 21] = [
+const REMEDIES: [&str; 25] = [
     "add",
     "ask for",
     "change",
@@ -109,6 +114,10 @@ const REMEDIES: [&str; 21] = [
     "give both",
     "it is assigned as soon",
     "keep",
+    "release",
+    "it is ours",
+    "take",
+    "raise",
     "leave it out",
     "name",
     "provide",

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use landfall_ipam::request::Request;
+use landfall_ipam::request::{Namespaces, Request};
 use landfall_ipam::service::Protocol;
 use landfall_ipam::{Service, ServiceKey};
 use serde_json::json;
@@ -97,6 +97,31 @@ pub(super) fn stayings() -> Vec<Row> {
                 world.drain("one", one());
             },
             "provide another pool with this address, or let it move",
+        ),
+        staying(
+            "the pool's blocks no longer have it, and the Service asks for it",
+            |world| {
+                world.service("web", &[(IPS, "192.0.2.0")], |_| {});
+                world.cidrs("one", &["198.51.100.0/30"]);
+            },
+            "put the block back, or ask for another address",
+        ),
+        staying(
+            "the pool is being deleted, and the Service names it",
+            |world| {
+                world.service("web", &[("landfall.dev/pool", "one")], |_| {});
+                world.drain("one", one());
+            },
+            "name another pool",
+        ),
+        staying(
+            "the Service asks for it, and names a pool that does not have it",
+            |world| {
+                world.cidrs("two", &["198.51.100.0/30"]);
+                let both = [(IPS, "192.0.2.0"), ("landfall.dev/pool", "two")];
+                world.service("web", &both, |_| {});
+            },
+            "remove one of the two annotations",
         ),
         staying(
             "it was assigned by another controller",
@@ -205,6 +230,12 @@ fn crowd() -> Row {
     )
 }
 
+fn permits(service: &mut Service, namespace: &str) {
+    let request = service.request.as_mut().unwrap();
+    let sharing = request.sharing.as_mut().unwrap();
+    sharing.namespaces = Namespaces::Named([namespace.to_owned()].into());
+}
+
 pub(super) fn clashes() -> Vec<Row> {
     let local = |service: &mut Service| service.local = true;
     vec![
@@ -228,6 +259,23 @@ pub(super) fn clashes() -> Vec<Row> {
                 service.key = ServiceKey::new("green", "web");
             },
             "name each other's namespace on both Services",
+        ),
+        sharing(
+            NAMESPACES,
+            "the holder is in another namespace, and permits this one",
+            |service| permits(service, "green"),
+            |service| service.key = ServiceKey::new("green", "web"),
+            "name the holder's namespace",
+        ),
+        sharing(
+            NAMESPACES,
+            "the holder is in another namespace, and only this one permits it",
+            |_| {},
+            |service| {
+                service.key = ServiceKey::new("green", "web");
+                permits(service, "blue");
+            },
+            "name this namespace on the holder",
         ),
         sharing(
             "spec.ports",

@@ -2,14 +2,10 @@
 //!
 //! What was known of such an object before stays as it was. Only the leader tells.
 
-mod task;
-
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use landfall_runtime::events::Note;
-
-pub(crate) use task::run;
 
 /// Kind, namespace and name.
 type Place = (String, String, String);
