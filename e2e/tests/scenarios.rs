@@ -73,6 +73,16 @@ fn answering_to_foreign_peers_holds() {
 }
 
 #[test]
+fn connections_live_as_long_as_their_pod() {
+    hold_with_landfall("connections_live_as_long_as_their_pod", "connections.yaml");
+}
+
+#[test]
+fn a_stranger_on_the_segment_stops_nothing() {
+    hold_with_landfall("a_stranger_on_the_segment_stops_nothing", "stranger.yaml");
+}
+
+#[test]
 fn every_scenario_file_is_understood() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
     let files: Vec<_> = std::fs::read_dir(dir)
