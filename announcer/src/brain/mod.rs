@@ -10,6 +10,7 @@
 //! Invariant: whatever is wanted follows from all that was taken in before, and from nothing else; nothing is wanted of
 //! anybody before every kind was listed once.
 
+mod conflicts;
 mod effects;
 mod input;
 mod reporting;
@@ -32,9 +33,7 @@ use reporting::Reporting;
 pub use summary::Summary;
 
 use crate::dataplane::{DataPath, assemble};
-use crate::election::{
-    ClaimReason, Contest, Election, Event, Now, Owner, Probed, Record, Settings,
-};
+use crate::election::{ClaimReason, Contest, Election, Event, Now, Owner, Record, Settings};
 use crate::link::{IfIndex, Link, LinkTable, NeighbourTable};
 use crate::model::{
     Interface, InterfacePatterns, Key, Kind, Lbip, Object, Published, World, XdpState,
@@ -42,9 +41,6 @@ use crate::model::{
 use crate::names::{NodeName, ServiceKey, SessionId};
 use crate::policy::{Announcements, plan};
 use crate::report::Conflict;
-
-/// A conflict on an owned address is over when nothing was seen of it for this long.
-const CONFLICT_MEMORY: Duration = Duration::from_secs(60);
 
 /// An interface that could not be listened on carries no address for this long.
 const UNAVAILABLE_FOR: Duration = Duration::from_secs(30);
@@ -311,43 +307,6 @@ impl Brain {
         }
     }
 
-    fn probed(&mut self, address: IpAddr, news: ProbeNews, now: Now) {
-        let outcome = match news {
-            ProbeNews::Clear => {
-                self.conflicts.remove(&address);
-                Probed::Clear
-            }
-            ProbeNews::Taken(conflict) if self.is_overruled(address, &conflict) => {
-                tracing::warn!(%address, mac = %conflict.mac, "a foreign host answers for an address, and is overruled");
-                self.conflicts.remove(&address);
-                Probed::Clear
-            }
-            ProbeNews::Taken(conflict) => {
-                self.conflicts_seen += 1;
-                self.conflict(address, conflict, now);
-                Probed::Taken
-            }
-            ProbeNews::Unable => Probed::Unable,
-        };
-        self.report_due = true;
-        self.election.observe(Event::Probed(address, outcome), now);
-    }
-
-    fn is_overruled(&self, address: IpAddr, conflict: &Conflict) -> bool {
-        let lbip = self.world.lbips.get(&address);
-        lbip.is_some_and(|lbip| lbip.overruled.contains(&conflict.mac))
-    }
-
-    fn conflict(&mut self, address: IpAddr, conflict: Conflict, now: Now) {
-        self.report_due = true;
-        let known = self.conflicts.insert(address, (conflict.clone(), now));
-        if known.is_none_or(|(known, _)| known != conflict) {
-            let Conflict { mac, interface, .. } = &conflict;
-            let note = format!("a foreign host ({mac}, seen on {interface}) uses {address}");
-            self.notify(address, true, "AddressConflict", note);
-        }
-    }
-
     fn ready(&self) -> bool {
         self.listed.len() == Kind::ALL.len()
     }
@@ -409,19 +368,6 @@ impl Brain {
         let hopeless =
             |address: &IpAddr| self.denied.contains(address) && !self.election.is_writing(address);
         !owned.is_empty() && owned.iter().all(hopeless)
-    }
-
-    fn forget_conflicts(&mut self, now: Now) {
-        let before = self.conflicts.len();
-        let world = &self.world;
-        self.conflicts.retain(|address, (conflict, seen)| {
-            let Some(lbip) = world.lbips.get(address) else {
-                return false;
-            };
-            let owned = lbip.status.owner.is_some();
-            owned != conflict.at_probe && (conflict.at_probe || now < *seen + CONFLICT_MEMORY)
-        });
-        self.report_due |= before != self.conflicts.len();
     }
 
     fn make_plan(&mut self, now: Now) {
