@@ -35,6 +35,7 @@ mod event;
 mod machine;
 mod names;
 mod order;
+pub mod owners;
 pub mod peers;
 mod sessions;
 #[cfg(test)]

@@ -262,7 +262,7 @@ impl Peers {
             return;
         }
         let slept = link.is_up() && link.tells_of_a_pause(beat, now);
-        let flags_changed = link.flags != beat.flags;
+        let flags_changed = link.flags.differ(&beat.flags);
         link.sequence = beat.sequence;
         link.heard_at = now;
         link.interval = beat.interval;
@@ -299,11 +299,11 @@ impl Peers {
         if slept {
             self.permit.lapse(now);
         }
-        if flags_changed || comes_up {
-            out.push(Action::Report(Report::Flags(node.clone(), beat.flags)));
-        }
         if comes_up {
             self.come_up(&node, session, was_silent, out);
+        }
+        if up_before && flags_changed || comes_up {
+            out.push(Action::Report(Report::Flags(node.clone(), beat.flags)));
         }
         if lives {
             // The suspect itself, on another segment.

@@ -102,6 +102,18 @@ pub struct Flags {
     pub few_hear: bool,
 }
 
+impl Flags {
+    /// Whether they differ by more than the time that passes.
+    pub(super) fn differ(&self, other: &Self) -> bool {
+        let halves = |flags: &Self| flags.alone.as_millis() / 500;
+        let still = |flags: &Self| Self {
+            alone: Duration::ZERO,
+            ..*flags
+        };
+        halves(self) != halves(other) || still(self) != still(other)
+    }
+}
+
 /// A session and the last sequence heard of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Suspect {
