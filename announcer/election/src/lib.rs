@@ -31,6 +31,8 @@
 
 #![warn(missing_docs)]
 
+#[cfg(test)]
+mod cluster;
 mod event;
 mod machine;
 mod names;
