@@ -2,8 +2,12 @@
 //! unreachable or gone. The same from the same seed; who answers for what is looked at every few milliseconds.
 
 mod check;
+mod crowd;
 mod dice;
+mod model;
 mod node;
 mod server;
 mod single;
+mod split;
+mod storm;
 mod world;

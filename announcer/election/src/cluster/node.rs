@@ -18,6 +18,7 @@ pub(super) enum Input {
     Change(Change),
 }
 
+#[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) name: NodeName,
     pub(super) peers: Peers,

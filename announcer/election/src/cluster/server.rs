@@ -50,7 +50,7 @@ pub(super) enum Reply {
     Record(IpAddr, Record, Outcome),
 }
 
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Server {
     revision: u64,
     pub(super) leases: BTreeMap<NodeName, SeenLease>,
@@ -153,13 +153,24 @@ impl Server {
                 owner,
             } => (address, version, Some(owner)),
             Write::Release { address, version } => (address, version, None),
-            Write::Expire { node, version, .. } => {
+            Write::Expire {
+                node,
+                session,
+                version,
+            } => {
                 if self
                     .leases
                     .get(&node)
                     .is_some_and(|lease| lease.version == version)
                 {
-                    self.put_lease(&node, None, None);
+                    let by = node.clone();
+                    let fenced = Fenced {
+                        node: node.clone(),
+                        session,
+                        by,
+                        written: true,
+                    };
+                    self.put_lease(&node, None, Some(fenced));
                 }
                 let lease = self.leases[&node].clone();
                 let seen = owners::Event::LeaseSeen(node.clone(), lease);

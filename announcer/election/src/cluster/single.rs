@@ -2,19 +2,20 @@
 
 use std::time::Duration;
 
+use super::storm::histories;
 use super::world::{CALM, World};
 use crate::owners;
 
-fn secs(seconds: u64) -> Duration {
+pub(super) fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn millis(millis: u64) -> Duration {
+pub(super) fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
 /// A cluster at rest, everything owned.
-fn at_rest(seed: u64, nodes: usize, addresses: usize) -> World {
+pub(super) fn at_rest(seed: u64, nodes: usize, addresses: usize) -> World {
     let mut world = World::new(seed, nodes, addresses, CALM);
     world.settle();
     world.run(secs(8));
@@ -25,7 +26,7 @@ fn at_rest(seed: u64, nodes: usize, addresses: usize) -> World {
 
 #[test]
 fn an_address_nobody_owned_is_owned_once_it_was_probed() {
-    for seed in 0..5 {
+    for seed in 0..histories(3) {
         let mut world = World::new(seed, 5, 20, CALM);
         world.run(secs(20));
         world.assert_all_answered_once();
@@ -54,7 +55,7 @@ fn at_rest_nothing_is_suspected_moved_or_answered_twice() {
 
 #[test]
 fn a_dead_owner_is_replaced_within_a_third_of_a_second() {
-    for seed in 0..20 {
+    for seed in 0..histories(4) {
         for nodes in [2, 3, 5, 30] {
             let mut world = at_rest(seed, nodes, 60);
             world.nodes[1].dead = true;
@@ -81,7 +82,7 @@ fn a_dead_owner_is_replaced_within_a_third_of_a_second() {
 
 #[test]
 fn a_leaving_node_hands_over_without_a_gap() {
-    for seed in 0..10 {
+    for seed in 0..histories(4) {
         let mut world = at_rest(seed, 3, 30);
         world.tell(1, owners::Event::Leaving);
         world.run(secs(3));
@@ -98,7 +99,7 @@ fn a_leaving_node_hands_over_without_a_gap() {
 
 #[test]
 fn a_stopped_process_answers_nothing_when_it_goes_on() {
-    for seed in 0..10 {
+    for seed in 0..histories(4) {
         for time in [millis(100), secs(2), secs(20)] {
             let mut world = at_rest(seed, 3, 30);
             world.stop(1, time);
@@ -116,7 +117,7 @@ fn a_stopped_process_answers_nothing_when_it_goes_on() {
 
 #[test]
 fn a_machine_whose_clock_stood_still_answers_for_a_window_at_most() {
-    for seed in 0..10 {
+    for seed in 0..histories(4) {
         for time in [secs(2), secs(20)] {
             let mut world = at_rest(seed, 3, 30);
             world.freeze(1, time);

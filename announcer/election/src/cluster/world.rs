@@ -57,7 +57,7 @@ pub(super) struct World {
     pub(super) nodes: Vec<Node>,
     pub(super) addresses: Vec<IpAddr>,
     pub(super) index: BTreeMap<NodeName, usize>,
-    queue: BTreeMap<(Now, u64), Happening>,
+    queue: BTreeMap<(Now, u64), Box<Happening>>,
     count: u64,
     due: Vec<Now>,
     seen: Vec<usize>,
@@ -154,6 +154,10 @@ impl World {
     /// Records that are owned already, evenly, each with a standby; sessions begin as these.
     pub(super) fn settle(&mut self) {
         let count = self.nodes.len();
+        for n in 0..count {
+            let name = self.nodes[n].name.clone();
+            self.server.put_lease(&name, Some(session(&name, 1)), None);
+        }
         for (n, address) in self.addresses.clone().into_iter().enumerate() {
             let owner = Owner {
                 node: self.nodes[n % count].name.clone(),
@@ -170,7 +174,8 @@ impl World {
 
     fn at(&mut self, at: Now, happening: Happening) {
         self.count += 1;
-        self.queue.insert((at.max(self.now), self.count), happening);
+        self.queue
+            .insert((at.max(self.now), self.count), Box::new(happening));
     }
 
     pub(super) fn run(&mut self, time: Duration) {
@@ -181,7 +186,7 @@ impl World {
             }
             let ((at, _), happening) = entry.remove_entry();
             self.now = at;
-            self.happen(happening);
+            self.happen(*happening);
         }
         self.now = end;
     }
@@ -503,7 +508,7 @@ pub(super) fn session(node: &NodeName, life: u32) -> SessionId {
 
 impl Node {
     /// The session task: a renewal every five seconds, a new session where there is none.
-    fn renewal(&mut self, now: Now) -> Option<Request> {
+    pub(super) fn renewal(&mut self, now: Now) -> Option<Request> {
         let local = self.local(now);
         if local < self.renew_at {
             return None;

@@ -360,7 +360,9 @@ impl Owners {
         if !self.has_api(now) {
             // Nothing can be written: in turn, and by title.
             memory.taken = ended;
-            out.wake(now);
+            if ended {
+                out.wake(now);
+            }
             return;
         }
         if reason == ClaimReason::First

@@ -275,7 +275,13 @@ impl Owners {
 
     fn take_report(&mut self, report: Report, now: Now) {
         match report {
-            Report::OwnEnded(_) => self.own.lose(),
+            Report::OwnEnded(_) => {
+                // Not by its own word: it is not first for what it had.
+                if let Some(session) = self.own.session().cloned() {
+                    self.view.end(session, now);
+                }
+                self.own.lose();
+            }
             Report::FewHear(few) => self.own.few_hear = few,
             Report::Claims(node, session, titles) => {
                 for title in titles {
@@ -299,6 +305,7 @@ impl Owners {
                 self.view.take(report, now);
             }
             Report::Down { .. }
+            | Report::Unwatched { .. }
             | Report::Flags(..)
             | Report::Ended(_)
             | Report::Vetoed { .. }
@@ -392,6 +399,11 @@ impl Owners {
         self.memory
             .get(address)
             .is_some_and(|memory| matches!(memory.work, Work::Writing(_)))
+    }
+
+    /// Whether this node was told to leave.
+    pub const fn is_leaving(&self) -> bool {
+        self.own.leaving
     }
 
     /// Whether this node was told to leave and nothing is its own any more.

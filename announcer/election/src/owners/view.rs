@@ -65,6 +65,10 @@ impl View {
                     self.down.insert(node, session);
                 }
             }
+            Report::Unwatched { node, .. } => {
+                self.heard.remove(&node);
+                self.down.remove(&node);
+            }
             Report::Flags(node, new) => {
                 // Flags come before the session is up, too: they are kept for it.
                 if let Some((_, flags)) = self.heard.get_mut(&node) {
@@ -82,13 +86,17 @@ impl View {
                 if self.down.get(&node) == Some(&session) {
                     self.down.remove(&node);
                 }
-                if self.ended.len() >= REMEMBERED {
-                    self.ended.clear();
-                }
-                self.ended.entry(session).or_insert(now);
+                self.end(session, now);
             }
             _ => {}
         }
+    }
+
+    pub(super) fn end(&mut self, session: SessionId, now: Now) {
+        if self.ended.len() >= REMEMBERED {
+            self.ended.clear();
+        }
+        self.ended.entry(session).or_insert(now);
     }
 
     pub(super) fn hears(&self, node: &NodeName, session: &SessionId) -> bool {

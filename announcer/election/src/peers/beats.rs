@@ -55,6 +55,7 @@ impl Peers {
             self.sent.pop_front();
         }
         for (id, node) in ends {
+            self.report_unwatched(&node, out);
             self.send_beat(id, To::Node(node), Kind::End, Vec::new(), now, out);
         }
         let ids: Vec<SegmentId> = self.segments.keys().copied().collect();
@@ -273,8 +274,12 @@ impl Peers {
         if watches {
             link.named_at = Some(now);
             link.acked = link.acked.max(acked);
+            if let Some(at) = acked {
+                self.permit.acknowledged(at);
+            }
         }
         let (up_before, was_silent) = (link.is_up(), link.phase == Phase::Silent);
+        let ends = beat.kind == Kind::End && link.phase != Phase::Distant;
         if beat.kind == Kind::End {
             link.phase = Phase::Distant;
             link.named_at = None;
@@ -299,6 +304,9 @@ impl Peers {
         if slept {
             self.permit.lapse(now);
         }
+        if ends {
+            self.report_unwatched(&node, out);
+        }
         if comes_up {
             self.come_up(&node, session, was_silent, out);
         }
@@ -311,6 +319,22 @@ impl Peers {
         }
         if beat.kind == Kind::Poll {
             self.send_beat(id, To::Node(node), Kind::Final, vec![answer], now, out);
+        }
+    }
+
+    /// A watch ended by word, here or there.
+    fn report_unwatched(&mut self, node: &NodeName, out: &mut Vec<Action>) {
+        let mut links = self
+            .segments
+            .values()
+            .filter_map(|segment| segment.links.get(node));
+        if links.clone().any(Link::is_up) {
+            return;
+        }
+        if let Some(link) = links.next() {
+            let (node, session) = (node.clone(), link.session.clone());
+            self.suspicions.remove(&node);
+            out.push(Action::Report(Report::Unwatched { node, session }));
         }
     }
 

@@ -105,6 +105,13 @@ pub enum Report {
         /// Which.
         session: SessionId,
     },
+    /// A session is not watched any more, by word: nothing is known of it from here on.
+    Unwatched {
+        /// Whose.
+        node: NodeName,
+        /// Which.
+        session: SessionId,
+    },
     /// What a peer says of itself changed.
     Flags(NodeName, Flags),
     /// A session is over. Its standbys answer now.

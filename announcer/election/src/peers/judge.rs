@@ -34,6 +34,7 @@ impl Peers {
             self.proceed(&node, now, out);
         }
         self.look_who_hears(now, out);
+        self.look_who_watches();
     }
 
     /// Watches that ran out. Returns whose sessions are heard nowhere any more.
@@ -338,10 +339,20 @@ impl Peers {
     /// Whether fewer than half of the watchers hear this node, for a while.
     fn look_who_hears(&mut self, now: Now, out: &mut Vec<Action>) {
         let few = self.segments.values().any(|segment| {
-            let (up, all) = segment.members().fold((0, 0), |(up, all), (_, link)| {
-                (up + usize::from(link.is_up()), all + 1)
+            let links = segment
+                .targets
+                .iter()
+                .filter_map(|node| segment.links.get(node));
+            let (up, all, heard) = links.fold((0, 0, 0), |(up, all, heard), link| {
+                let member = usize::from(link.is_member());
+                (
+                    up + usize::from(link.is_up()),
+                    all + member,
+                    heard + usize::from(link.is_fresh(now)),
+                )
             });
-            all > 1 && up * 2 < all
+            // Of one watcher it is not known which of the two fell silent; unless we hear it, and it does not hear us.
+            all > 1 && up * 2 < all || up == 0 && heard > 0
         });
         let since = if few {
             Some(self.few_since.unwrap_or(now))

@@ -115,6 +115,8 @@ pub struct Peers {
     /// When the last beats were sent.
     sent: VecDeque<(u64, Now)>,
     beat_at: Now,
+    /// When the first thing is due, as of the last turn; what was heard since can only put it off.
+    due_at: Now,
     lateness: Lateness,
     flags: Flags,
     few_since: Option<Now>,
@@ -142,6 +144,7 @@ impl Peers {
             sequence: 0,
             sent: VecDeque::new(),
             beat_at: Duration::ZERO,
+            due_at: Duration::ZERO,
             lateness: Lateness::default(),
             flags: Flags::default(),
             few_since: None,
@@ -160,9 +163,12 @@ impl Peers {
     pub fn observe(&mut self, event: Event, now: Now, out: &mut Vec<Action>) {
         // Before anything that would renew the permit: a process that slept must notice first.
         self.notice_lapse(now);
+        // A frame alone makes nothing overdue.
+        let idle =
+            matches!(event, Event::Heard(..)) && now < self.due_at && self.suspicions.is_empty();
         match event {
             Event::Tick => self.tick(now, out),
-            Event::Began(session, at) => self.begin(session, at),
+            Event::Began(session, at) => self.begin(session, at, out),
             Event::Lost => self.session = None,
             Event::Confirmed(session, at) => {
                 if self.session.as_ref() == Some(&session) {
@@ -190,12 +196,23 @@ impl Peers {
             Event::Ended(fenced) => self.end(fenced, now, out),
             Event::Say(to, body) => self.say(&to, &body, out),
         }
-        self.judge(now, out);
+        if !idle || !self.suspicions.is_empty() {
+            self.judge(now, out);
+            self.due_at = self.next_due();
+        }
         self.renew_permit(now, out);
     }
 
     /// When to be told of the time.
-    pub fn wake_at(&self) -> Now {
+    pub const fn wake_at(&self) -> Now {
+        self.due_at
+    }
+
+    fn next_due(&self) -> Now {
+        if self.session.is_none() {
+            // It listens only, and judges nobody.
+            return self.beat_at;
+        }
         let links = self
             .segments
             .values()
@@ -239,9 +256,13 @@ impl Peers {
             .collect()
     }
 
-    fn begin(&mut self, session: SessionId, at: Now) {
+    fn begin(&mut self, session: SessionId, at: Now, out: &mut Vec<Action>) {
         self.session = Some(session);
         self.permit.began(at);
+        let heard: BTreeSet<(NodeName, SessionId)> = self.heard().into_values().flatten().collect();
+        for (node, session) in heard {
+            out.push(Action::Report(Report::Unwatched { node, session }));
+        }
         for segment in self.segments.values_mut() {
             for link in segment.links.values_mut() {
                 // What they acknowledged was another's.

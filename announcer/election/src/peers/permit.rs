@@ -17,12 +17,24 @@ pub(super) struct Permit {
     /// When the permit ran out by itself: nothing counts that was sent before.
     lapsed: Option<Now>,
     confirm_at: Now,
+    /// When the last of our beats that anybody acknowledged was sent.
+    acked: Option<Now>,
+    /// Some session that is not ended has heard us, and could end ours.
+    watched: bool,
 }
 
 impl Permit {
     pub(super) fn began(&mut self, at: Now) {
         self.confirmed = Some(at);
         self.lapsed = None;
+        self.acked = None;
+        self.watched = false;
+    }
+
+    /// A watcher acknowledges what was sent then.
+    pub(super) fn acknowledged(&mut self, at: Now) {
+        self.acked = self.acked.max(Some(at));
+        self.watched = true;
     }
 
     pub(super) fn confirmed(&mut self, at: Now) {
@@ -43,16 +55,17 @@ impl Peers {
     /// A permit that ran out while nobody looked does not come back by itself: a peer may have fenced us meanwhile.
     pub(super) fn notice_lapse(&mut self, now: Now) {
         let ran_out = self.permit.until > Now::ZERO && now > self.permit.until;
-        if ran_out && self.session.is_some() && self.is_watched() {
+        if ran_out && self.session.is_some() && self.permit.watched {
             self.permit.lapse(now);
         }
     }
 
-    /// Whether some session that is not ended has heard us: it could end ours.
-    fn is_watched(&self) -> bool {
-        self.segments
+    /// Who could end our session may have ended itself.
+    pub(super) fn look_who_watches(&mut self) {
+        self.permit.watched = self
+            .segments
             .values()
-            .any(|segment| segment.members().next().is_some())
+            .any(|segment| segment.members().next().is_some());
     }
 
     pub(super) fn renew_permit(&mut self, now: Now, out: &mut Vec<Action>) {
@@ -61,12 +74,7 @@ impl Peers {
             return;
         };
         let window = self.window();
-        let acked = self
-            .segments
-            .values()
-            .flat_map(|segment| segment.members().filter_map(|(_, link)| link.acked))
-            .max();
-        let watched = self.is_watched();
+        let (acked, watched) = (self.permit.acked, self.permit.watched);
         let sent = self.sent.back().map_or(Now::ZERO, |(_, at)| *at + window);
         let heard = acked.map_or(Now::ZERO, |at| at + window * ACK_WINDOWS);
         let read = self
