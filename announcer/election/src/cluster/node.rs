@@ -209,7 +209,8 @@ impl Node {
             Reply::Confirmed(session, at) => {
                 self.tell_peers(peers::Event::Confirmed(session, at), now, wants)
             }
-            Reply::Lost => {
+            Reply::Lost(session) if self.session.as_ref() != Some(&session) => {}
+            Reply::Lost(_) => {
                 self.session = None;
                 self.renew_at = Duration::ZERO;
                 self.owners.observe(owners::Event::SessionLost, local);

@@ -43,7 +43,7 @@ pub(super) enum Change {
 pub(super) enum Reply {
     Began(SessionId, Now),
     Renewed(SessionId, Now),
-    Lost,
+    Lost(SessionId),
     Confirmed(SessionId, Now),
     Peers(peers::Event),
     Owners(owners::Event),
@@ -91,6 +91,15 @@ impl Server {
         record
     }
 
+    /// Who owned an address, one after the other.
+    pub(super) fn history(&self, address: IpAddr) -> Vec<Option<Owner>> {
+        let of = |change: &Change| match change {
+            Change::Record(changed, record) if *changed == address => Some(record.owner.clone()),
+            _ => None,
+        };
+        self.log.iter().filter_map(of).collect()
+    }
+
     fn holds(&self, node: &NodeName, session: &SessionId) -> bool {
         self.leases
             .get(node)
@@ -105,7 +114,7 @@ impl Server {
                 sent_at,
             } => {
                 if !begins && !self.holds(from, &session) {
-                    return vec![Reply::Lost];
+                    return vec![Reply::Lost(session)];
                 }
                 self.put_lease(from, Some(session.clone()), None);
                 vec![if begins {
@@ -119,7 +128,7 @@ impl Server {
                 vec![if own {
                     Reply::Confirmed(session, sent_at)
                 } else {
-                    Reply::Lost
+                    Reply::Lost(session)
                 }]
             }
             Request::Fence { node, session } => {

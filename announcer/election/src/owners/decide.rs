@@ -246,7 +246,7 @@ impl Owners {
         memory.vacant_since = None;
         let must = self.own.leaving || self.own.draining || !eligible;
         if must || self.own.few_hear || self.is_losing(round.now) {
-            self.give_away(address, memory, record, owner, must, round, out);
+            self.give_away(address, memory, record, must, round, out);
             if memory.yielding.is_some() || must {
                 return;
             }
@@ -436,9 +436,8 @@ impl Owners {
         });
         if let Some((address, record)) = better
             && let Some(memory) = memory.get_mut(address)
-            && let Some(owner) = self.owner_is_me(record)
         {
-            self.give_away(*address, memory, record, owner, false, round, out);
+            self.give_away(*address, memory, record, false, round, out);
         }
     }
 

@@ -78,23 +78,24 @@ impl Owners {
     pub(super) fn allowed(&self, now: Now) -> Option<Now> {
         let (_, renewed) = self.own.session.as_ref()?;
         let end = *renewed + self.settings.duration.saturating_sub(self.settings.margin);
-        if now < end {
-            return Some(end.min(now + STEP));
+        let step = now + STEP;
+        if step <= end || self.goes_on(now) {
+            return Some(step);
         }
-        let step = Some(now + STEP);
-        if !self.view.knows_others(&self.me, now) {
-            return step;
-        }
-        if !self.view.hears_any() {
-            return None;
-        }
-        match self.own.alone_since {
-            None => step,
-            Some(since) => {
-                let end = since + self.settings.alone.saturating_sub(self.settings.margin);
-                (now < end).then(|| end.min(now + STEP))
+        let end = match self.own.alone_since {
+            Some(since) if self.view.hears_any() => {
+                end.max(since + self.settings.alone.saturating_sub(self.settings.margin))
             }
-        }
+            _ => end,
+        };
+        (now < end).then(|| end.min(step))
+    }
+
+    /// Whether the end of the session is no end: there is nobody to yield to, or those who hear this node are without the
+    /// API server as well.
+    fn goes_on(&self, now: Now) -> bool {
+        let shared = self.view.hears_any() && !self.has_api(now) && self.own.alone_since.is_none();
+        shared || !self.view.knows_others(&self.me, now)
     }
 
     pub(super) fn flags(&self, now: Now) -> Flags {

@@ -16,11 +16,13 @@ impl Owners {
         address: IpAddr,
         memory: &mut Memory,
         record: &Record,
-        owner: &Owner,
         must: bool,
         round: &mut Round<'_>,
         out: &mut Decision,
     ) {
+        let Some(owner) = self.owner_is_me(record) else {
+            return;
+        };
         let successor = self.successor(address, &memory.unwilling, round);
         let version = record.version.clone();
         let Some(successor) = successor else {

@@ -339,6 +339,12 @@ fn with_nobody_to_yield_to_an_owner_goes_on_past_the_end_of_its_session() {
 fn a_fenced_node_is_not_first_for_what_it_had_and_a_restarted_one_is() {
     for fenced in [false, true] {
         let mut trio = Trio::new(Some(owner("a0", None, 4))).heard();
+        // The Lease was asked for: another session holds it now.
+        trio.tell(Event::Inquired(
+            node("a"),
+            session("a0"),
+            Some(lease("a1", 1)),
+        ));
         if fenced {
             trio.end("a0", true);
         }

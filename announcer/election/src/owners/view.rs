@@ -60,10 +60,8 @@ impl View {
                     .unwrap_or_default();
                 self.heard.insert(node, (session, flags));
             }
-            Report::Down { node, session } => {
-                if self.heard.remove(&node).is_some() {
-                    self.down.insert(node, session);
-                }
+            Report::Down { node, session } if self.heard.remove(&node).is_some() => {
+                self.down.insert(node, session);
             }
             Report::Unwatched { node, .. } => {
                 self.heard.remove(&node);

@@ -289,6 +289,9 @@ impl Peers {
         let comes_up = !up_before && link.is_up();
         if comes_up {
             segment.targets.insert(node.clone());
+            self.due_at = link
+                .deadline()
+                .map_or(self.due_at, |deadline| self.due_at.min(deadline));
         }
         let answer = Heard {
             session: session.clone(),

@@ -153,12 +153,16 @@ impl Peers {
                     out.push(Action::AskWitness(*id));
                 }
             }
-            if let Some(mut suspicion) = opened {
-                suspicion.vetoed = self
-                    .suspicions
-                    .get(node)
-                    .is_some_and(|before| before.vetoed);
-                self.suspicions.insert(node.clone(), suspicion);
+            match opened {
+                Some(mut suspicion) => {
+                    suspicion.vetoed = self
+                        .suspicions
+                        .get(node)
+                        .is_some_and(|before| before.vetoed);
+                    self.suspicions.insert(node.clone(), suspicion);
+                }
+                // The segment it was silent on is gone, or its watch ended.
+                None => drop(self.suspicions.remove(node)),
             }
         }
         for ((id, to), suspects) in said {
