@@ -57,7 +57,7 @@ transcript: setup ## Run the demo and write its transcript (docs/demo.txt, and t
 
 .PHONY: nightly
 nightly: setup ## The long forms: 10,000 random histories, 10,000 simulated clusters, ten minutes of fuzzing a parser
-	LANDFALL_HISTORIES=10000 $(CARGO) test --release -p landfall-controller --test histories
+	LANDFALL_HISTORIES=10000 $(CARGO) test --release -p landfall-ipam --test histories
 	LANDFALL_SIMULATIONS=10000 LANDFALL_ADVERSARY=3 $(CARGO) test --release -p landfall-election -- --nocapture
 	hack/fuzz.sh 600
 
@@ -79,8 +79,19 @@ bench-wire: ## What an answer costs, beside the kernel's own (target/figures/ben
 .PHONY: bench-ipam
 bench-ipam: ## What an address costs, in process and on a real API server (target/figures/bench-ipam*.json)
 	@hack/setup.sh
-	$(CARGO) bench -p landfall-controller --bench ipam
+	$(CARGO) bench -p landfall-ipam --bench ipam
 	$(ASSETS) $(CARGO) bench -p landfall-controller --bench ipam_api
+
+# What bench-failover measures: addresses on 3 nodes, how often each case, who forwards, and which cases (all of them).
+ADDRESSES ?= 10
+MODE ?= Kernel
+CASES ?= kill,link-down,freeze,terminate,node-dead
+
+.PHONY: bench-failover
+bench-failover: ## How long a client goes without an address whose owner fails (target/figures/bench-failover.json; REPEAT=n)
+	@hack/setup.sh
+	$(CARGO) build --release --workspace --bins
+	$(ASSETS) target/release/lab-failover --addresses $(ADDRESSES) --repeat $(or $(REPEAT),10) --mode $(MODE) --cases $(CASES)
 
 .PHONY: benchmarks
 benchmarks: ## Write docs/benchmarks.md from the figures of the bench targets

@@ -33,6 +33,8 @@ for program in landfall-controller landfall-announcer; do
   } >"$out/docs/reference/$program.md"
 done
 
+hack/metrics.sh >"$out/docs/reference/metrics.md"
+
 # The page of refusals is made by the test that also checks it.
 if ! $check; then
   LANDFALL_ERRORS_OUT=$out/docs/reference/errors.md cargo test --quiet -p landfall-controller --test plans \

@@ -46,6 +46,16 @@ pub struct Args {
           value_parser = duration, value_name = "DURATION")]
     pub renew_interval: Duration,
 
+    /// Interfaces that are no container's although their names say so, as regular expressions of whole names: policies
+    /// without `interfaces` use them too. The same on every node
+    #[arg(
+        long,
+        env = "LANDFALL_PLAIN_INTERFACES",
+        value_delimiter = ',',
+        value_name = "PATTERN"
+    )]
+    pub plain_interfaces: Vec<String>,
+
     /// Where the director keeps its maps and links over a restart; on a bpffs
     #[arg(
         long,

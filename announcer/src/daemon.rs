@@ -17,13 +17,14 @@ use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::{self, Brain, Parts, Summary};
+use crate::agent::{self, Parts};
+use crate::brain::{Brain, Summary};
 use crate::cluster::{WatchErrors, Writer, watch_all};
 use crate::dataplane::director::{self, DirectorView};
 use crate::link::{Neighbours, monitor};
 use crate::metrics::{self, Sources};
-use crate::responder::{self, Responder};
-use crate::session::{Clock, Guard, Session};
+use crate::responder::Responder;
+use crate::session::{Guard, Session};
 use crate::settings::Settings;
 
 /// Inputs that may wait for the brain; watches wait when it is full.
@@ -45,7 +46,6 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
     // Everything that must go on while addresses are handed over ends with this one.
     let end = CancellationToken::new();
     let _end = end.clone().drop_guard();
-    let clock = Clock::start();
     let client = client().await?;
     let (inputs, queue) = mpsc::channel(QUEUE);
     let summary = Arc::new(Mutex::new(Summary::default()));
@@ -54,7 +54,7 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
 
     let (mut links, _links_task) = monitor(end.clone());
     let (neighbours, _neighbours_task) = Neighbours::start(end.clone());
-    let responder = Responder::start(responder::Settings::default(), links.clone(), end.clone());
+    let responder = Responder::start(settings.responder, links.clone(), end.clone());
 
     let sources = Sources {
         summary: summary.clone(),
@@ -67,7 +67,12 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
         registry: metrics::registry(sources),
         state: state_of(summary.clone(), view.clone()),
     };
-    let admin = tokio::spawn(admin::serve(settings.admin_address, admin, end.clone()));
+    let admin = tokio::spawn(admin::serve(
+        settings.admin,
+        admin,
+        client.clone(),
+        end.clone(),
+    ));
     tokio::spawn(watch_readiness(
         readiness.clone(),
         summary.clone(),
@@ -85,44 +90,41 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
 
     let (published, published_receiver) = watch::channel(None);
     let (data_path, data_path_receiver) = watch::channel(None);
+    let (director_state, director_receiver) = watch::channel(settings.director.at_rest());
     let namespace = settings.session.namespace.clone();
     let _watches = watch_all(&client, &namespace, &inputs, &watch_errors, &end);
     let writer = Writer::new(
         client.clone(),
         namespace,
         settings.pod.clone(),
+        settings.node.clone(),
         inputs.clone(),
     );
     let director = director::run(
         settings.director,
         data_path_receiver,
         view,
-        inputs.clone(),
+        director_state,
         end.clone(),
     );
     tokio::spawn(director);
     let session_end = CancellationToken::new();
-    let session = Session::new(
-        client,
-        settings.session,
-        clock,
-        inputs.clone(),
-        published_receiver,
-    );
+    let session = Session::new(client, settings.session, inputs.clone(), published_receiver);
     let session = tokio::spawn(session.run(session_end.clone()));
 
     let parts = Parts {
-        clock,
         responder,
         links,
         neighbours,
+        director: director_receiver,
         writer: writer.clone(),
         published,
         data_path,
         summary,
         inputs,
     };
-    let brain = Brain::new(settings.node, settings.election);
+    let brain = Brain::new(settings.node, settings.election)
+        .with_plain_interfaces(settings.plain_interfaces);
     let agent = tokio::spawn(agent::run(brain, parts, queue, token.clone()));
     tokio::select! {
         ended = agent => ended.context("the agent ended in a panic")?,

@@ -5,13 +5,17 @@
 //!                                                           ├► election  who does
 //!  session ─► own Lease ────────────────────────────────────┤► dataplane what XDP shall do
 //!  link ─► interfaces, neighbours ──────────────────────────┘► report    what is written about it
-//!                                                  agent carries it all out
+//!                                                  brain decides, agent carries it all out
 //! ```
 //!
-//! `model`, `policy`, `election`, `dataplane` and `report` are pure: values in, values out.
+//! `model`, `policy`, `election`, `report`, `brain` and the assembly of `dataplane` are pure: values in, values out. What
+//! is said on the wire is the crate `landfall-wire`. The pure parts stand below those that do something, and import none
+//! of them.
 
 pub mod agent;
 pub mod args;
+pub mod brain;
+pub mod clock;
 pub mod cluster;
 pub mod daemon;
 pub mod dataplane;
@@ -24,6 +28,7 @@ pub mod report;
 pub mod responder;
 pub mod session;
 pub mod settings;
-pub mod wire;
+#[cfg(test)]
+mod testing;
 
 pub use landfall_election as election;

@@ -10,7 +10,7 @@ use landfall_runtime::{shutdown, telemetry};
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let level = telemetry::init(
-        &args.common,
+        &args.common.log,
         "landfall-announcer",
         env!("CARGO_PKG_VERSION"),
     )?;

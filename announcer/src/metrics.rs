@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
+use landfall_runtime::metrics::{Writer, count, flag};
 use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::Registry;
 
-use crate::agent::Summary;
+use crate::brain::Summary;
 use crate::cluster::WatchErrors;
 use crate::dataplane::director::DirectorView;
 use crate::model::XdpState;
@@ -19,11 +17,8 @@ use crate::responder::Responder;
 /// The parts that are read.
 #[derive(Clone)]
 pub struct Sources {
-    /// The agent's state.
     pub summary: Arc<Mutex<Summary>>,
-    /// The responder's counters.
     pub responder: Responder,
-    /// The director's counters.
     pub director: DirectorView,
     /// Troubles of the watches.
     pub watch_errors: WatchErrors,
@@ -36,6 +31,7 @@ impl std::fmt::Debug for Sources {
 }
 
 /// A registry that shows them.
+#[must_use]
 pub fn registry(sources: Sources) -> Registry {
     let mut registry = Registry::with_prefix("landfall");
     registry.register_collector(Box::new(sources));
@@ -44,7 +40,7 @@ pub fn registry(sources: Sources) -> Registry {
 
 impl Collector for Sources {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let mut out = Out { encoder };
+        let mut out = Writer::from(encoder);
         self.ownership(&mut out)?;
         self.wire(&mut out)?;
         self.data_path(&mut out)?;
@@ -60,7 +56,7 @@ impl Collector for Sources {
 }
 
 impl Sources {
-    fn ownership(&self, out: &mut Out<'_>) -> Result<(), std::fmt::Error> {
+    fn ownership(&self, out: &mut Writer<'_>) -> Result<(), std::fmt::Error> {
         let summary = self.summary.lock().clone();
         out.gauge(
             "addresses_owned",
@@ -112,7 +108,7 @@ impl Sources {
         )
     }
 
-    fn wire(&self, out: &mut Out<'_>) -> Result<(), std::fmt::Error> {
+    fn wire(&self, out: &mut Writer<'_>) -> Result<(), std::fmt::Error> {
         let wire = self.responder.counters();
         let each = || wire.interfaces.iter();
         out.counters(
@@ -188,7 +184,7 @@ impl Sources {
         )
     }
 
-    fn data_path(&self, out: &mut Out<'_>) -> Result<(), std::fmt::Error> {
+    fn data_path(&self, out: &mut Writer<'_>) -> Result<(), std::fmt::Error> {
         let status = self.director.status();
         let (is_ready, is_failed) = (
             status.state == XdpState::Ready,
@@ -228,53 +224,6 @@ impl Sources {
                 .map(|(verdict, n)| ([("verdict", verdict.label())], n)),
         )
     }
-}
-
-/// Writes metrics without a fuss.
-struct Out<'a> {
-    encoder: DescriptorEncoder<'a>,
-}
-
-impl Out<'_> {
-    fn gauge(&mut self, name: &str, help: &str, value: f64) -> Result<(), std::fmt::Error> {
-        let encoder = self
-            .encoder
-            .encode_descriptor(name, help, None, MetricType::Gauge)?;
-        ConstGauge::new(value).encode(encoder)
-    }
-
-    fn counter(&mut self, name: &str, help: &str, value: u64) -> Result<(), std::fmt::Error> {
-        let encoder = self
-            .encoder
-            .encode_descriptor(name, help, None, MetricType::Counter)?;
-        ConstCounter::new(value).encode(encoder)
-    }
-
-    fn counters<L>(
-        &mut self,
-        name: &str,
-        help: &str,
-        values: impl IntoIterator<Item = (L, u64)>,
-    ) -> Result<(), std::fmt::Error>
-    where
-        L: EncodeLabelSet,
-    {
-        let mut encoder = self
-            .encoder
-            .encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (labels, value) in values {
-            ConstCounter::new(value).encode(encoder.encode_family(&labels)?)?;
-        }
-        Ok(())
-    }
-}
-
-const fn flag(value: bool) -> f64 {
-    if value { 1.0 } else { 0.0 }
-}
-
-fn count(value: usize) -> f64 {
-    u32::try_from(value).unwrap_or(u32::MAX).into()
 }
 
 #[cfg(test)]

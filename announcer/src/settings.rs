@@ -1,52 +1,53 @@
 //! What the flags mean, checked against each other.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use landfall_bpf_lb::AttachMode;
+use landfall_runtime::admin;
+use landfall_runtime::lease::{DurationError, whole_seconds};
 
 use crate::args::{Args, XdpMode};
 use crate::dataplane::director::DirectorSettings;
 use crate::election::{self, LONGEST_DURATION};
+use crate::model::{InterfacePatterns, PatternError};
 use crate::names::NodeName;
+use crate::responder;
 use crate::session::SessionSettings;
 
 /// Everything the announcer goes by.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// This node.
     pub node: NodeName,
     /// The name Events are reported by.
     pub pod: String,
-    /// Where the admin port is.
-    pub admin_address: SocketAddr,
-    /// The session.
+    /// The ports for probes and metrics.
+    pub admin: admin::Settings,
     pub session: SessionSettings,
-    /// The election.
     pub election: election::Settings,
-    /// The director.
+    /// Answering: how fast, how patient.
+    pub responder: responder::Settings,
+    /// Interfaces that are no container's although they look like one.
+    pub plain_interfaces: InterfacePatterns,
     pub director: DirectorSettings,
 }
 
 /// Why flags make no sense together.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
-    /// No node.
     #[error("--node-name is empty; in a Pod take it from spec.nodeName")]
     NoNode,
     /// A duration others could not read off the Lease, or would not wait for.
-    #[error(
-        "--session-duration {0:?}: give whole seconds, from 3s to {max}s",
-        max = LONGEST_DURATION.as_secs()
-    )]
-    Duration(Duration),
+    #[error(transparent)]
+    Duration(#[from] DurationError),
+    /// An expression that names no interface.
+    #[error("--plain-{0}")]
+    Pattern(PatternError),
     /// Too few attempts before the session is over.
     #[error(
         "--renew-interval {interval:?} is more than a third of --session-duration {duration:?}, \
          or nothing: one lost request would end the session"
     )]
     Interval {
-        /// What was given.
         interval: Duration,
         /// What it must fit into.
         duration: Duration,
@@ -61,19 +62,15 @@ impl TryFrom<&Args> for Settings {
         if args.node_name.is_empty() {
             return Err(SettingsError::NoNode);
         }
-        if duration.subsec_nanos() != 0
-            || duration < Duration::from_secs(3)
-            || duration > LONGEST_DURATION
-        {
-            return Err(SettingsError::Duration(duration));
-        }
+        let range = Duration::from_secs(3)..=LONGEST_DURATION;
+        let duration = whole_seconds("--session-duration", duration, range)?;
         if interval.is_zero() || interval * 3 > duration {
             return Err(SettingsError::Interval { interval, duration });
         }
         let node = NodeName::new(args.node_name.clone());
         Ok(Self {
             pod: args.pod_name.clone(),
-            admin_address: args.common.admin_address,
+            admin: (&args.common.admin).into(),
             session: SessionSettings {
                 node: node.clone(),
                 namespace: args.namespace.clone(),
@@ -81,6 +78,8 @@ impl TryFrom<&Args> for Settings {
                 every: interval,
             },
             election: election::Settings::for_duration(duration),
+            responder: responder::Settings::default(),
+            plain_interfaces: plain_interfaces(&args.plain_interfaces)?,
             director: DirectorSettings {
                 load: landfall_bpf_lb::Settings::new(&args.bpf_pin_dir),
                 mode: match args.xdp_mode {
@@ -92,6 +91,14 @@ impl TryFrom<&Args> for Settings {
             },
             node,
         })
+    }
+}
+
+fn plain_interfaces(patterns: &[String]) -> Result<InterfacePatterns, SettingsError> {
+    let (compiled, mut errors) = InterfacePatterns::compile(patterns);
+    match errors.pop() {
+        None => Ok(compiled),
+        Some(error) => Err(SettingsError::Pattern(error)),
     }
 }
 
@@ -120,6 +127,15 @@ mod tests {
             let refused = settings(&["--session-duration", duration]).unwrap_err();
             assert!(refused.to_string().contains("whole seconds"), "{refused}");
         }
+    }
+
+    #[test]
+    fn a_pattern_of_an_interface_that_cannot_be_read_is_named() {
+        let refused = settings(&["--plain-interfaces", "veth1,eth["]).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "--plain-interfaces[1] \"eth[\" is no regular expression: unclosed character class"
+        );
     }
 
     #[test]

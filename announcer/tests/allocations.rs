@@ -15,11 +15,11 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 
-use landfall_announcer::link::Mac;
 use landfall_announcer::responder::{Rate, Settings};
-use landfall_announcer::wire::announce::question;
-use landfall_announcer::wire::schedule::Pace;
-use landfall_announcer::wire::{Decision, Interest, buffer, decide};
+use landfall_wire::Mac;
+use landfall_wire::announce::question;
+use landfall_wire::schedule::Pace;
+use landfall_wire::{Decision, Interest, buffer, decide};
 use segment::{Node, enter, eventually, mac, on_a_segment, send_all};
 
 /// The system's allocator, with a count for each thread and one for all of them.

@@ -12,9 +12,9 @@ mod segment;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use landfall_announcer::clock;
+use landfall_wire::Reason;
 use segment::{Node, beside_xdp, eventually, mac, on_a_segment, text};
-
-use landfall_announcer::wire::Reason;
 
 const V4: &str = "192.0.2.100";
 const V6: &str = "2001:db8::1:64";
@@ -136,7 +136,7 @@ fn the_deadline_silences_and_a_new_one_gives_the_voice_back() {
             node.own(eth0, &[V4]).await;
             let ask = format!("arping -c 1 -w 1 -I eth0 {V4}");
             segment.answered("client", &ask).await;
-            node.responder.set_deadline(Instant::now());
+            node.responder.set_deadline(clock::now());
             assert!(
                 !segment.exec("client", &ask).await.status.success(),
                 "answered after the deadline"

@@ -28,7 +28,7 @@ fn scapy() -> Option<PathBuf> {
 
 fn are_answered(test: &str, filter: Filter, xdp: Xdp) {
     let Some(scapy) = scapy() else {
-        landfall_e2e::skipped(test, "scapy: hack/scapy.sh");
+        landfall_testbed::skipped(test, "scapy: hack/scapy.sh");
         return;
     };
     on_a_segment(test, async |segment| {

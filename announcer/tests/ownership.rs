@@ -2,7 +2,7 @@
 
 mod cluster;
 
-use landfall_e2e::skipped;
+use landfall_testbed::skipped;
 use std::time::Instant;
 
 use k8s_openapi::api::core::v1::Service;
@@ -17,6 +17,7 @@ use cluster::{Cluster, with_cluster};
 
 const V4: &str = "192.0.2.100";
 const V6: &str = "2001:db8::100";
+const NODES: [&str; 3] = ["n1", "n2", "n3"];
 
 async fn service_condition(
     cluster: &Cluster,
@@ -37,57 +38,56 @@ async fn service_condition(
         .await
 }
 
+/// Three announcers and a Service with an address of each family: the owner of the first.
+async fn announced(cluster: &mut Cluster) -> String {
+    for node in NODES {
+        cluster.announce(node);
+    }
+    cluster.policy("all", json!({})).await;
+    cluster.serve("web", &[V4, V6]).await;
+    let v6 = cluster.owner(V6, &NODES).await;
+    cluster.answered_by(V6, &v6).await;
+    let first = cluster.owner(V4, &NODES).await;
+    cluster.answered_by(V4, &first).await;
+    first
+}
+
+fn without(gone: &str) -> Vec<&'static str> {
+    NODES.into_iter().filter(|node| *node != gone).collect()
+}
+
+async fn await_event(cluster: &Cluster, says: &str) {
+    let events = Api::<Event>::namespaced(cluster.client.clone(), "shop");
+    cluster
+        .await_some(&format!("an Event that says {says:?}"), async || {
+            let events = events.list(&ListParams::default()).await.ok()?;
+            let mut notes = events.items.iter().filter_map(|e| e.note.as_ref());
+            notes.any(|note| note.contains(says)).then_some(())
+        })
+        .await;
+}
+
 #[test]
-fn an_owner_answers_and_another_node_takes_over_when_it_crashes_or_leaves() {
-    with_cluster("takeover", &["n1", "n2", "n3"], async |mut cluster| {
-        for node in ["n1", "n2", "n3"] {
-            cluster.announce(node);
-        }
-        cluster.policy("all", json!({})).await;
-        cluster.serve("web", &[V4, V6]).await;
-        let mut nodes = vec!["n1", "n2", "n3"];
-        let first = cluster.owner(V4, &nodes).await;
-        cluster.answered_by(V4, &first).await;
-        let v6 = cluster.owner(V6, &nodes).await;
-        cluster.answered_by(V6, &v6).await;
+fn another_node_takes_over_when_the_owner_crashes_and_keeps_the_address_when_it_returns() {
+    with_cluster("crash", &NODES, async |mut cluster| {
+        let first = announced(&mut cluster).await;
         let condition = service_condition(&cluster, "web", "True").await;
-        assert!(
-            condition
-                .message
-                .contains(&format!("node {first} answers for {V4} on eth0"))
-        );
+        let said = format!("node {first} answers for {V4} on eth0");
+        assert!(condition.message.contains(&said), "{}", condition.message);
 
         cluster.crash(&first);
-        nodes.retain(|node| **node != *first);
         let crashed = Instant::now();
-        let second = cluster.owner(V4, &nodes).await;
+        let second = cluster.owner(V4, &without(&first)).await;
         cluster.answered_by(V4, &second).await;
         eprintln!(
             "answered again {:?} after the crash (sessions of 3 s)",
             crashed.elapsed()
         );
-        assert_eq!(
-            cluster
-                .record(V4)
-                .await
-                .status
-                .unwrap()
-                .owner
-                .unwrap()
-                .transitions,
-            2
-        );
-        let v6 = cluster.owner(V6, &nodes).await;
+        let owner = cluster.record(V4).await.status.unwrap().owner.unwrap();
+        assert_eq!(owner.transitions, 2);
+        let v6 = cluster.owner(V6, &without(&first)).await;
         cluster.answered_by(V6, &v6).await;
-
-        let leaving = Instant::now();
-        cluster.stop(&second).await;
-        nodes.retain(|node| **node != *second);
-        let third = cluster.owner(V4, &nodes).await;
-        eprintln!("handed over {:?} after SIGTERM", leaving.elapsed());
-        cluster.answered_by(V4, &third).await;
-        cluster.owner(V6, &nodes).await;
-        cluster.answered_by(V6, &third).await;
+        await_event(&cluster, "whose session ended").await;
 
         // Whoever comes back takes nothing back.
         cluster.announce(&first);
@@ -99,16 +99,29 @@ fn an_owner_answers_and_another_node_takes_over_when_it_crashes_or_leaves() {
                 ready.contains("[+]session ok").then_some(())
             })
             .await;
-        cluster.answered_by(V4, &third).await;
-        let events = Api::<Event>::namespaced(cluster.client.clone(), "shop");
-        for told in ["whose session ended", "handed over by"] {
-            cluster
-                .await_some(&format!("an Event that says {told:?}"), async || {
-                    let events = events.list(&ListParams::default()).await.unwrap();
-                    let mut notes = events.items.iter().filter_map(|e| e.note.as_ref());
-                    notes.any(|note| note.contains(told)).then_some(())
-                })
-                .await;
+        cluster.answered_by(V4, &second).await;
+    });
+}
+
+#[test]
+fn an_owner_that_leaves_hands_its_addresses_to_another_node() {
+    with_cluster("leave", &NODES, async |mut cluster| {
+        let first = announced(&mut cluster).await;
+        let leaving = Instant::now();
+        cluster.stop(&first).await;
+        let second = cluster.owner(V4, &without(&first)).await;
+        eprintln!("handed over {:?} after SIGTERM", leaving.elapsed());
+        cluster.answered_by(V4, &second).await;
+        await_event(&cluster, "handed over by").await;
+
+        // The last one has both.
+        cluster.stop(&second).await;
+        let mut nodes = without(&first);
+        nodes.retain(|node| **node != *second);
+        let third = cluster.owner(V4, &nodes).await;
+        cluster.owner(V6, &nodes).await;
+        for address in [V4, V6] {
+            cluster.answered_by(address, &third).await;
         }
         cluster
             .await_some("the metric of two owned addresses", async || {

@@ -5,20 +5,26 @@
 //! behind a prologue that writes the packet anew (and its next source port); the prologue alone is
 //! a case of its own, and is part of every other figure but the empty program's.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use aya::maps::Array;
+use aya::maps::{Array, HashMap, Map, MapData};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use etherparse::PacketBuilder;
 use landfall_bpf_lb::desired::{
-    Backend, BackendState, Desired, Endpoint, Frontend, Hop, Placement, Protocol, Vip,
+    Backend, BackendState, Desired, Endpoint, Frontend, Hop, Interface, Placement, PodId, Protocol,
+    Vip,
 };
-use landfall_bpf_lb::{AttachMode, Director, Settings, object};
+use landfall_bpf_lb::{Director, Settings, object};
+use landfall_bpf_lb_common::records::{
+    ConnectionEntry4, ConnectionEntry6, ConnectionKey4, ConnectionKey6,
+};
+use landfall_bpf_lb_common::{flow, names};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
@@ -51,16 +57,23 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let ifindex = namespaces()?;
-    let settings = Settings::new("/sys/fs/landfall");
+    // Room for every flow of every case.
+    let settings = Settings {
+        half_open4: 4 * MANY,
+        half_open6: 4 * MANY,
+        connections6: 4 * MANY,
+        ..Settings::new("/sys/fs/landfall")
+    };
     let mut director = Director::load(&settings)?;
-    director.attach(ifindex, "seg0", AttachMode::Auto)?;
     let applied = director.apply(&desired(ifindex))?;
     ensure!(applied.refused.is_empty(), "refused: {:?}", applied.refused);
+    ensure!(applied.problems.is_empty(), "{:?}", applied.problems);
     let mut cases = cases(&settings)?;
     for case in &mut cases {
         // Once unmeasured: caches, the branch predictor, and the connections of the first run.
         case.run(ifindex)?;
     }
+    establish(&settings)?;
     for _ in 0..ROUNDS {
         for case in &mut cases {
             let nanoseconds = case.run(ifindex)?;
@@ -68,6 +81,38 @@ fn main() -> Result<()> {
         }
     }
     report(&mut cases)
+}
+
+/// Confirms every connection of the first runs, as their pods' answers would.
+fn establish(settings: &Settings) -> Result<()> {
+    let maps = settings.pin_dir.join("maps");
+    let open = |name| MapData::from_pin(maps.join(name));
+    macro_rules! confirm {
+        ($half_open:expr, $connections:expr, $key:ty, $entry:ty) => {
+            let half_open: HashMap<_, $key, $entry> =
+                Map::LruHashMap(open($half_open)?).try_into()?;
+            let mut connections: HashMap<_, $key, $entry> =
+                Map::HashMap(open($connections)?).try_into()?;
+            for found in half_open.iter() {
+                let (key, mut entry) = found?;
+                entry.state.confirmed_by = 0;
+                connections.insert(key, entry, 0)?;
+            }
+        };
+    }
+    confirm!(
+        names::HALF_OPEN4,
+        names::CONNECTIONS4,
+        ConnectionKey4,
+        ConnectionEntry4
+    );
+    confirm!(
+        names::HALF_OPEN6,
+        names::CONNECTIONS6,
+        ConnectionKey6,
+        ConnectionEntry6
+    );
+    Ok(())
 }
 
 /// A network namespace with an interface, and a bpffs of our own; they end with this process.
@@ -122,7 +167,15 @@ fn v6() -> Addresses {
 }
 
 fn desired(ifindex: u32) -> Desired {
-    let mut desired = Desired::default();
+    let segment = Interface {
+        name: "seg0".into(),
+        mac: OWN,
+        members: BTreeSet::new(),
+    };
+    let mut desired = Desired {
+        interfaces: [(ifindex, segment)].into(),
+        ..Desired::default()
+    };
     for addresses in [v4(), v6()] {
         for (vip, placement) in [
             (addresses.remote, Placement::Remote(addresses.node)),
@@ -134,6 +187,7 @@ fn desired(ifindex: u32) -> Desired {
                 protocol: Protocol::Tcp,
             };
             let backend = Backend {
+                pod: PodId::default(),
                 placement,
                 weight: 1,
                 state: BackendState::Active,
@@ -151,13 +205,13 @@ fn desired(ifindex: u32) -> Desired {
                 frontend,
                 Vip {
                     backends: backends.into(),
-                    client_ip_affinity: false,
+                    ..Vip::default()
                 },
             );
         }
         desired
             .hops
-            .insert(addresses.node, Hop { mac: HOP, ifindex });
+            .insert(addresses.node, Some(Hop { mac: HOP, ifindex }));
     }
     desired
 }
@@ -299,7 +353,8 @@ fn load(settings: &Settings, program: &str, frame: &[u8], flows: u32) -> Result<
         let mut loader = EbpfLoader::new();
         loader.override_global("FLOWS", &mask, true);
         loader.override_global("PORT_OFFSET", &port_offset, true);
-        loader.override_global("INSERT_BUDGET", &u32::MAX, false);
+        let seed = flow::seed(settings.seed);
+        loader.override_global("SEED", &seed, false);
         loader.override_global("TABLE_SLOTS", &settings.table_slots, false);
         loader.default_map_pin_directory(settings.pin_dir.join("maps"));
         loader.load(object::BENCH)?

@@ -4,7 +4,7 @@
 //! carries it out by diff. Every node that runs the director programs the same frontends, whoever
 //! owns the address at layer 2: that is what lets a connection survive its owner.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// A transport protocol the director balances.
@@ -44,6 +44,9 @@ pub enum Placement {
     Local,
     /// The node with this address on the data segment (a key of [`Desired::hops`]).
     Remote(IpAddr),
+    /// Nothing says where. It has its place in the table all the same, as on every other node, and
+    /// what falls to it passes to the kernel.
+    Unknown,
 }
 
 /// Whether a backend takes new connections.
@@ -51,13 +54,39 @@ pub enum Placement {
 pub enum BackendState {
     /// Ready: part of the Maglev table.
     Active,
-    /// Serving but terminating: keeps its connections, takes no new ones.
+    /// Serving but terminating: keeps its connections, takes no new ones unless nothing is ready.
     Draining,
+    /// Not ready: keeps its connections, takes no new ones.
+    Unready,
 }
 
-/// One backend of a frontend.
+/// Tells pods of one address apart: 24 bits of a digest of the pod's uid, zero if it has none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PodId(u32);
+
+impl PodId {
+    /// The digest of a uid.
+    #[must_use]
+    pub fn of(uid: &str) -> Self {
+        // FNV-1a: the same on every node and in every version.
+        let hash = uid.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+        });
+        Self((hash >> 8) ^ (hash & 0xff))
+    }
+
+    /// As a number of 24 bits.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+}
+
+/// One backend of a frontend. With another node or another pod it is another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backend {
+    /// The pod behind the address.
+    pub pod: PodId,
     /// The node that runs it.
     pub placement: Placement,
     /// Share of new connections relative to the others, at least 1.
@@ -71,6 +100,10 @@ pub struct Backend {
 pub struct Vip {
     /// The backends by endpoint; none at all means that packets pass to the kernel.
     pub backends: BTreeMap<Endpoint, Backend>,
+    /// Endpoints whose nodes have told every connection they have in slots that went to others: the
+    /// slots forget them as previous ones. True of the present tables only: whoever changes the
+    /// backends empties this.
+    pub released: BTreeSet<Endpoint>,
     /// `sessionAffinity: ClientIP`: the client's port is left out of the hash.
     pub client_ip_affinity: bool,
 }
@@ -84,12 +117,25 @@ pub struct Hop {
     pub ifindex: u32,
 }
 
+/// An interface that faces the segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Kernel name.
+    pub name: String,
+    /// Our Ethernet address on it.
+    pub mac: [u8; 6],
+    /// The members of a bond, by kernel index: in the driver, frames come in by them.
+    pub members: BTreeSet<u32>,
+}
+
 /// The whole of what one node's data path shall do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Desired {
+    /// The interfaces the programs shall be on, by kernel index, and no others.
+    pub interfaces: BTreeMap<u32, Interface>,
     /// Frontends with their backends.
     pub frontends: BTreeMap<Frontend, Vip>,
-    /// Next hops by node address; a remote backend whose node has no hop yet cannot be directed
-    /// to, and its packets pass to the kernel (counted).
-    pub hops: BTreeMap<IpAddr, Hop>,
+    /// Next hops by node address, each behind one of the interfaces. `None` is not known *yet*: what
+    /// the maps have is kept, and a node that they do not have either cannot be directed to.
+    pub hops: BTreeMap<IpAddr, Option<Hop>>,
 }

@@ -1,27 +1,29 @@
-//! The data path of one node as one value: load, attach, apply, count, remove.
+//! The data path of one node as one value: load, apply, count, remove.
 //!
 //! Everything it does lives in the kernel, pinned: dropping a [`Director`] changes nothing, and
 //! loading one again takes over what is there, programs replaced and maps kept.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use aya::Pod;
 use aya::maps::MapError;
-use aya::programs::ProgramError;
+use aya::programs::{ProgramError, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use landfall_bpf_lb_common::records::{
-    BackendEntry, BudgetEntry, ConnectionEntry4, ConnectionEntry6, ConnectionKey4, ConnectionKey6,
-    FrontendEntry, FrontendKey4, FrontendKey6, HopEntry, InterfaceEntry, SlotPair, table_stride,
+    BackendEntry, ConnectionEntry4, ConnectionEntry6, ConnectionKey4, ConnectionKey6,
+    FrontendEntry, FrontendKey4, FrontendKey6, HopEntry, InterfaceEntry, MacKey, Slot, StateEntry,
 };
-use landfall_bpf_lb_common::{Verdict, names};
+use landfall_bpf_lb_common::{Verdict, flow, names};
 
-use crate::desired::{Desired, Frontend};
-use crate::diff::{Refusal, Sources, plan};
-use crate::interface;
-use crate::links::{AttachError, AttachMode, Attached, Links, classifier, xdp_program};
+use crate::ageing::Clock;
+use crate::collector::Swept;
+use crate::desired::{Desired, Endpoint, Frontend, Interface};
+use crate::diff::{Refusal, plan};
+use crate::links::{AttachError, Attached, Links, classifier, feeder, xdp_program};
 use crate::maps::{Maps, has_shape};
 use crate::object;
 use crate::programmed::Programmed;
@@ -29,30 +31,21 @@ use crate::settings::Settings;
 
 /// Why the data path could not be loaded.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each message names its fields")]
 pub enum LoadError {
     /// The pin directory is not on a bpffs.
     #[error("{path} is not on a bpffs; mount one (`mount -t bpf bpf /sys/fs/bpf`)")]
-    NotBpffs {
-        /// The directory.
-        path: PathBuf,
-    },
+    NotBpffs { path: PathBuf },
     /// A directory could not be made, or a pin not be removed.
     #[error("{path}: {source}")]
-    Directory {
-        /// Which one.
-        path: PathBuf,
-        /// What went wrong.
-        source: io::Error,
-    },
+    Directory { path: PathBuf, source: io::Error },
     /// The kernel refused the object.
     #[error("loading the object: {0}")]
     Object(#[from] EbpfError),
     /// The kernel refused a program.
     #[error("loading program {program}: {source}")]
     Program {
-        /// Which one.
         program: &'static str,
-        /// What the kernel said; the verifier's log where it refused.
         source: ProgramError,
     },
     /// A map could not be opened or read.
@@ -70,12 +63,19 @@ pub enum ApplyError {
     /// A map could not be read or written.
     #[error("programming the data path: {0}")]
     Map(#[from] MapError),
+    /// The programs could not be told that somebody keeps their tables.
+    #[error("telling the data path that it is kept: {0}")]
+    Feed(ProgramError),
 }
 
 /// What [`Director::apply`] achieved.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Applied {
-    /// Writes it took; zero if all was as wanted.
+    /// Interfaces that have the programs, by kernel index.
+    pub interfaces: BTreeMap<u32, Attached>,
+    /// Interfaces that could not be attached to, or not be freed.
+    pub problems: Vec<AttachError>,
+    /// Writes to the tables it took; zero if all was as wanted.
     pub operations: usize,
     /// Frontends now served.
     pub frontends: usize,
@@ -93,6 +93,8 @@ pub struct Director {
     links: Links,
     /// What the maps hold; unknown after a failure.
     programmed: Option<Programmed>,
+    /// All endpoints that a frontend has; unknown before the first wanted state.
+    served: Option<BTreeSet<Endpoint>>,
 }
 
 impl Director {
@@ -118,12 +120,16 @@ impl Director {
             .and_then(|tc| tc.load())
             .map_err(|source| LoadError::Program { program, source })?;
         let mut maps = Maps::open(&maps_dir, settings)?;
+        let program = names::FEED;
+        feeder(&mut ebpf)
+            .and_then(|feed| feed.load())
+            .map_err(|source| LoadError::Program { program, source })?;
         let programmed = maps.read(settings)?;
         let links = Links::new(links_dir, settings.tc_links);
         links.adopt(&mut ebpf)?;
         let attached = links.interfaces()?;
-        for ifindex in maps.interfaces()? {
-            if !attached.contains(&ifindex) {
+        for (ifindex, entry) in maps.interfaces()? {
+            if !attached.contains(&entry.device) {
                 maps.remove_interface(ifindex)?;
             }
         }
@@ -133,6 +139,7 @@ impl Director {
             maps,
             links,
             programmed: Some(programmed),
+            served: None,
         })
     }
 
@@ -144,53 +151,136 @@ impl Director {
         self.links.interfaces()
     }
 
-    /// Puts the programs on an interface. Calling it again is harmless, cheap since Linux 6.6, and tells the data path of
-    /// a changed MAC address.
+    /// Brings programs and maps to what `desired` says, by the fewest writes: the programs go from
+    /// interfaces that are not wanted any more, then the maps change, and then the programs come to
+    /// the others, so that what is attached anew finds its tables filled.
     ///
     /// # Errors
-    /// See [`AttachError`]; the interface is then as it was before.
-    pub fn attach(
-        &mut self,
-        ifindex: u32,
-        name: &str,
-        mode: AttachMode,
-    ) -> Result<Attached, AttachError> {
-        let mac = interface::mac(name).map_err(|source| AttachError::Interface {
-            name: name.to_owned(),
-            source,
-        })?;
-        self.maps
-            .set_interface(ifindex, mac)
+    /// See [`ApplyError`]. An interface that fails does not stand in the way of the others: it is
+    /// told in [`Applied::problems`].
+    pub fn apply(&mut self, desired: &Desired) -> Result<Applied, ApplyError> {
+        let mut problems = self.detach_others(desired);
+        let mut applied = self.program(desired)?;
+        let backends = desired.frontends.values().map(|vip| &vip.backends);
+        self.served = Some(backends.flat_map(BTreeMap::keys).copied().collect());
+        self.feed()?;
+        for (ifindex, interface) in &desired.interfaces {
+            match self.attach(*ifindex, interface) {
+                Ok(attached) => {
+                    applied.interfaces.insert(*ifindex, attached);
+                }
+                Err(error) => problems.push(error),
+            }
+        }
+        applied.problems = problems;
+        Ok(applied)
+    }
+
+    /// Takes the programs off every interface that is not wanted, whoever attached them.
+    fn detach_others(&mut self, desired: &Desired) -> Vec<AttachError> {
+        let attached = match self.links.interfaces() {
+            Ok(attached) => attached,
+            Err(error) => return vec![error],
+        };
+        let others = attached
+            .into_iter()
+            .filter(|ifindex| !desired.interfaces.contains_key(ifindex));
+        others
+            .filter_map(|ifindex| self.detach(ifindex).err())
+            .collect()
+    }
+
+    /// Puts the programs on an interface; where they run already this is two look-ups (since Linux
+    /// 6.6). The interface's records come first and do not outlive a failure.
+    fn attach(&mut self, ifindex: u32, interface: &Interface) -> Result<Attached, AttachError> {
+        self.record(ifindex, interface)
             .map_err(|source| AttachError::Map { ifindex, source })?;
-        self.links.attach(&mut self.ebpf, ifindex, name, mode)
+        let mode = self.settings.attach;
+        let attached = self
+            .links
+            .attach(&mut self.ebpf, ifindex, &interface.name, mode);
+        if attached.is_err() && !self.links.interfaces()?.contains(&ifindex) {
+            self.forget(ifindex)?;
+        }
+        attached
+    }
+
+    /// Records an interface and, of a bond, its members.
+    fn record(&mut self, ifindex: u32, interface: &Interface) -> Result<(), MapError> {
+        let left = |(index, entry): &(u32, InterfaceEntry)| {
+            entry.device == ifindex && *index != ifindex && !interface.members.contains(index)
+        };
+        for (index, _) in self.maps.interfaces()?.iter().filter(|known| left(known)) {
+            self.maps.remove_interface(*index)?;
+        }
+        for index in interface.members.iter().chain([&ifindex]) {
+            self.maps.set_interface(*index, ifindex, interface.mac)?;
+        }
+        Ok(())
     }
 
     /// Takes the programs off an interface; it need not exist any more.
-    ///
-    /// # Errors
-    /// See [`AttachError`].
-    pub fn detach(&mut self, ifindex: u32) -> Result<(), AttachError> {
+    fn detach(&mut self, ifindex: u32) -> Result<(), AttachError> {
         self.links.detach(ifindex)?;
-        self.maps
-            .remove_interface(ifindex)
-            .map_err(|source| AttachError::Map { ifindex, source })
+        self.forget(ifindex)
     }
 
-    /// Brings the maps to what `desired` says, by the fewest writes.
+    fn forget(&mut self, ifindex: u32) -> Result<(), AttachError> {
+        let failed = |source| AttachError::Map { ifindex, source };
+        for (index, entry) in self.maps.interfaces().map_err(failed)? {
+            if entry.device == ifindex {
+                self.maps.remove_interface(index).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the programs that somebody keeps their tables; without a word for five minutes, new
+    /// connections take the kernel's path. [`Director::apply`] does it too.
     ///
     /// # Errors
-    /// See [`ApplyError`].
-    pub fn apply(&mut self, desired: &Desired) -> Result<Applied, ApplyError> {
+    /// If the kernel refuses to run the program that notes it.
+    pub fn feed(&mut self) -> Result<(), ApplyError> {
+        self.jiffies().map(drop)
+    }
+
+    /// Takes connections that are over out of the tables, and tells the programs that somebody keeps
+    /// them. To be called every few seconds.
+    ///
+    /// # Errors
+    /// If a table cannot be read.
+    pub fn sweep(&mut self) -> Result<Swept, ApplyError> {
+        let clock = Clock {
+            now: self.jiffies()?,
+            second: jiffies_per_second(),
+        };
+        Ok(self.maps.sweep(clock, self.served.as_ref())?)
+    }
+
+    /// Jiffies of now, as entries hold them.
+    fn jiffies(&mut self) -> Result<u32, ApplyError> {
+        let feed = |ebpf| -> Result<u32, ProgramError> {
+            let frame = [0; 64];
+            let run = feeder(ebpf)?.test_run(TestRunOptions {
+                data_in: Some(&frame),
+                ..TestRunOptions::new()
+            })?;
+            Ok(run.return_value)
+        };
+        feed(&mut self.ebpf).map_err(ApplyError::Feed)
+    }
+
+    /// Brings the maps to what `desired` says.
+    fn program(&mut self, desired: &Desired) -> Result<Applied, ApplyError> {
         let now = match self.programmed.take() {
             Some(programmed) => programmed,
             None => self.maps.read(&self.settings)?,
         };
-        let sources = sources(desired);
-        let (mut applied, mut next) = self.carry_out(&now, desired, &sources)?;
+        let (mut applied, mut next) = self.carry_out(&now, desired)?;
         if !applied.refused.is_empty() && applied.operations > 0 {
             // What was removed has made room.
             let before = applied.operations;
-            (applied, next) = self.carry_out(&next, desired, &sources)?;
+            (applied, next) = self.carry_out(&next, desired)?;
             applied.operations += before;
         }
         self.programmed = Some(next);
@@ -201,19 +291,19 @@ impl Director {
         &mut self,
         now: &Programmed,
         desired: &Desired,
-        sources: &Sources,
     ) -> Result<(Applied, Programmed), ApplyError> {
-        let plan = plan(now, desired, sources, &self.settings);
-        for operation in &plan.operations {
+        let changes = plan(now, desired, &self.settings);
+        for operation in &changes.operations {
             self.maps.carry_out(operation)?;
         }
         let applied = Applied {
-            operations: plan.operations.len(),
-            frontends: plan.next.frontends.len(),
-            backends: plan.next.backends.len(),
-            refused: plan.refused.into_iter().collect(),
+            operations: changes.operations.len(),
+            frontends: changes.next.frontends.len(),
+            backends: changes.next.backends.len(),
+            refused: changes.refused.into_iter().collect(),
+            ..Applied::default()
         };
-        Ok((applied, plan.next))
+        Ok((applied, changes.next))
     }
 
     /// Packets by verdict since the maps were made, over all CPUs.
@@ -246,16 +336,6 @@ impl Director {
     }
 }
 
-/// The MAC addresses of the interfaces behind which the hops are, as they are now.
-fn sources(desired: &Desired) -> Sources {
-    let interfaces: BTreeSet<u32> = desired.hops.values().map(|hop| hop.ifindex).collect();
-    let mac = |ifindex| interface::name(ifindex).and_then(|name| interface::mac(&name));
-    interfaces
-        .into_iter()
-        .filter_map(|ifindex| Some((ifindex, mac(ifindex).ok()?)))
-        .collect()
-}
-
 /// Loads an object against the maps pinned for `settings`.
 ///
 /// # Errors
@@ -263,22 +343,22 @@ fn sources(desired: &Desired) -> Sources {
 pub fn load_object(object: &[u8], settings: &Settings) -> Result<Ebpf, EbpfError> {
     let (maps_dir, _) = directories(settings);
     let jiffies = jiffies_per_second();
+    let seed = flow::seed(settings.seed);
     EbpfLoader::new()
         .default_map_pin_directory(&maps_dir)
         .override_global(names::TABLE_SLOTS, &settings.table_slots, false)
         .override_global(names::JIFFIES_PER_SECOND, &jiffies, false)
-        .override_global(names::INSERT_BUDGET, &settings.insert_budget, false)
+        .override_global(names::SEED, &seed, false)
         .map_max_entries(names::FRONTENDS4, settings.frontend_entries())
         .map_max_entries(names::FRONTENDS6, settings.frontend_entries())
-        .map_max_entries(
-            names::TABLES,
-            settings.tables() * table_stride(settings.table_slots),
-        )
+        .map_max_entries(names::TABLES, settings.tables() * settings.table_slots)
         .map_max_entries(names::BACKENDS, settings.backends)
         .map_max_entries(names::HOPS, settings.hops)
         .map_max_entries(names::NODES, settings.node_entries())
-        .map_max_entries(names::CONNECTIONS4, settings.connections4)
-        .map_max_entries(names::CONNECTIONS6, settings.connections6)
+        .map_max_entries(names::CONNECTIONS4, settings.connections4 * DIRECTIONS)
+        .map_max_entries(names::CONNECTIONS6, settings.connections6 * DIRECTIONS)
+        .map_max_entries(names::HALF_OPEN4, settings.half_open4 * DIRECTIONS)
+        .map_max_entries(names::HALF_OPEN6, settings.half_open6 * DIRECTIONS)
         .load(object)
 }
 
@@ -289,65 +369,67 @@ fn directories(settings: &Settings) -> (PathBuf, PathBuf) {
     )
 }
 
+/// Entries of a connection.
+const DIRECTIONS: u32 = 2;
+
 /// Unpins maps that another version or other settings made. The five that refer to each other
-/// by number go together; the connection tables stay as long as they themselves fit.
+/// by number go together; the tables of connections stay as long as they themselves fit.
 fn discard_misshapen(directory: &Path, settings: &Settings) -> Result<(), LoadError> {
     let at = |name: &str| directory.join(name);
-    let tables = settings.tables() * table_stride(settings.table_slots);
-    let fits = has_shape::<FrontendKey4, FrontendEntry>(
-        &at(names::FRONTENDS4),
-        settings.frontend_entries(),
-    ) && has_shape::<FrontendKey6, FrontendEntry>(
-        &at(names::FRONTENDS6),
-        settings.frontend_entries(),
-    ) && has_shape::<u32, SlotPair>(&at(names::TABLES), tables)
-        && has_shape::<u32, BackendEntry>(&at(names::BACKENDS), settings.backends)
-        && has_shape::<u32, HopEntry>(&at(names::HOPS), settings.hops);
     let together = [
-        names::FRONTENDS4,
-        names::FRONTENDS6,
-        names::TABLES,
-        names::BACKENDS,
-        names::HOPS,
+        fits::<FrontendKey4, FrontendEntry>(names::FRONTENDS4, settings.frontend_entries()),
+        fits::<FrontendKey6, FrontendEntry>(names::FRONTENDS6, settings.frontend_entries()),
+        fits::<u32, Slot>(names::TABLES, settings.tables() * settings.table_slots),
+        fits::<u32, BackendEntry>(names::BACKENDS, settings.backends),
+        fits::<u32, HopEntry>(names::HOPS, settings.hops),
     ];
-    if !fits {
+    if !together.iter().all(|(name, fits)| fits(&at(name))) {
         tracing::info!("the sizes of the data path have changed; its tables are made anew");
-        for name in together {
+        for (name, _) in together {
             unpin(&at(name))?;
         }
     }
-    let verdicts = u32::try_from(Verdict::COUNT).unwrap_or(u32::MAX);
+    let four = fits::<ConnectionKey4, ConnectionEntry4>;
+    let six = fits::<ConnectionKey6, ConnectionEntry6>;
     let alone = [
-        (
-            names::NODES,
-            has_shape::<InterfaceEntry, u32>(&at(names::NODES), settings.node_entries()),
-        ),
-        (
-            names::CONNECTIONS4,
-            has_shape::<ConnectionKey4, ConnectionEntry4>(
-                &at(names::CONNECTIONS4),
-                settings.connections4,
-            ),
-        ),
-        (
-            names::CONNECTIONS6,
-            has_shape::<ConnectionKey6, ConnectionEntry6>(
-                &at(names::CONNECTIONS6),
-                settings.connections6,
-            ),
-        ),
-        (
-            names::COUNTERS,
-            has_shape::<u32, u64>(&at(names::COUNTERS), verdicts),
-        ),
-        (
-            names::BUDGET,
-            has_shape::<u32, BudgetEntry>(&at(names::BUDGET), 1),
-        ),
+        fits::<MacKey, u32>(names::NODES, settings.node_entries()),
+        fits::<u32, InterfaceEntry>(names::INTERFACES, INTERFACES),
+        four(names::CONNECTIONS4, settings.connections4 * DIRECTIONS),
+        six(names::CONNECTIONS6, settings.connections6 * DIRECTIONS),
+        four(names::HALF_OPEN4, settings.half_open4 * DIRECTIONS),
+        six(names::HALF_OPEN6, settings.half_open6 * DIRECTIONS),
+        fits::<u32, StateEntry>(names::STATE, 1),
+        fits::<u32, [u64; Verdict::COUNT]>(names::COUNTERS, 1),
     ];
     for (name, fits) in alone {
-        if !fits {
+        if !fits(&at(name)) {
             unpin(&at(name))?;
+        }
+    }
+    discard_other_versions(directory)
+}
+
+/// Entries of the map of interfaces, as the object says.
+const INTERFACES: u32 = 64;
+
+/// A map's name, and whether what is pinned has its shape.
+type Shape = (&'static str, Box<dyn Fn(&Path) -> bool>);
+
+fn fits<K: Pod, V: Pod>(name: &'static str, entries: u32) -> Shape {
+    (name, Box::new(move |path| has_shape::<K, V>(path, entries)))
+}
+
+/// Unpins maps whose names carry another version.
+fn discard_other_versions(directory: &Path) -> Result<(), LoadError> {
+    let failed = |source| LoadError::Directory {
+        path: directory.to_owned(),
+        source,
+    };
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if !names::MAPS.iter().any(|name| entry.file_name() == *name) {
+            tracing::info!(map = ?entry.file_name(), "a map of another version goes");
+            unpin(&entry.path())?;
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
-//! What the kernel says of a network interface: MAC address, driver, the XDP program on it.
+//! What the kernel says of a network interface: its name, its driver, the XDP program on it.
 //!
-//! Three system calls of this thread's network namespace; nothing is kept.
+//! A few system calls of this thread's network namespace; nothing is kept.
 
 use std::ffi::CStr;
 use std::io;
@@ -12,37 +12,15 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 /// sender sent would be thrown away by its receiver.
 const GENERIC_DRIVERS: [&str; 4] = ["veth", "bridge", "tun", "macvlan"];
 
-/// The MAC address of the interface `name`.
-pub(crate) fn mac(name: &str) -> io::Result<[u8; 6]> {
-    let mut request = Request::new(name)?;
-    request.ioctl(libc::SIOCGIFHWADDR)?;
-    // SAFETY: SIOCGIFHWADDR filled this member of the union.
-    let address = unsafe { request.0.ifr_ifru.ifru_hwaddr };
-    if address.sa_family != libc::ARPHRD_ETHER {
-        return Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            "not an Ethernet interface",
-        ));
-    }
-    let mut mac = [0; 6];
-    for (byte, raw) in mac.iter_mut().zip(address.sa_data) {
-        *byte = raw.to_ne_bytes()[0];
-    }
-    Ok(mac)
-}
-
 /// The name of the interface of this index.
 pub(crate) fn name(ifindex: u32) -> io::Result<String> {
-    let mut buffer = [0; libc::IF_NAMESIZE];
-    // SAFETY: the buffer is as large as the call demands.
-    let name = unsafe { libc::if_indextoname(ifindex, buffer.as_mut_ptr()) };
-    if name.is_null() {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel ended it with a zero.
-    Ok(unsafe { CStr::from_ptr(buffer.as_ptr()) }
-        .to_string_lossy()
-        .into_owned())
+    const IFLA_IFNAME: u16 = 3;
+    let answer = get_link(ifindex)?;
+    let name = Attributes(answer.get(LINK_ATTRIBUTES..).unwrap_or_default())
+        .find(|(kind, _)| *kind == IFLA_IFNAME)
+        .and_then(|(_, name)| CStr::from_bytes_until_nul(name).ok())
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "an interface without a name"))?;
+    Ok(name.to_string_lossy().into_owned())
 }
 
 /// Whether XDP belongs into the generic path on the interface `name` whatever its driver offers.
@@ -122,7 +100,7 @@ pub(crate) fn xdp_program(ifindex: u32) -> io::Result<Option<u32>> {
     /// The first three tell a program by mode, the last one if there is but one.
     const PROGRAM_IDS: [u16; 4] = [4, 5, 6, 7];
     let answer = get_link(ifindex)?;
-    let Some(attributes) = answer.get(16 + 16..) else {
+    let Some(attributes) = answer.get(LINK_ATTRIBUTES..) else {
         return Ok(None);
     };
     let xdp = Attributes(attributes).find(|(kind, _)| kind & 0x3fff == IFLA_XDP);
@@ -137,6 +115,10 @@ pub(crate) fn xdp_program(ifindex: u32) -> io::Result<Option<u32>> {
         });
     Ok(id)
 }
+
+/// Where the attributes of an RTM_NEWLINK message begin: behind `struct nlmsghdr` and
+/// `struct ifinfomsg`.
+const LINK_ATTRIBUTES: usize = 16 + 16;
 
 /// The kernel's RTM_NEWLINK message for the interface.
 fn get_link(ifindex: u32) -> io::Result<Vec<u8>> {

@@ -6,15 +6,20 @@
 //!               └────── Programmed ◄──────┘  read back after a restart
 //! ```
 //!
-//! `desired`, `maglev`, `slots`, `programmed` and `diff` are pure; `director`, `maps`, `links` and
-//! `interface` touch the kernel. What the programs and this crate share is in
+//! `desired`, `maglev`, `slots`, `programmed`, `diff` and `ageing` are pure; `director`, `maps`,
+//! `collector`, `links` and `interface` touch the kernel. What the programs and this crate share is in
 //! `landfall-bpf-lb-common`.
 //!
 //! Invariant: a packet never meets a half-made change, and nothing is ever flushed.
 
+#![warn(missing_docs)]
+
+mod ageing;
+mod collector;
 pub mod desired;
 pub mod diff;
 mod director;
+pub mod duties;
 mod interface;
 mod links;
 pub mod maglev;
@@ -26,16 +31,11 @@ mod slots;
 pub mod socket_filter;
 mod sys;
 
+pub use collector::Swept;
 pub use director::{Applied, ApplyError, Director, LoadError, load_object};
 pub use landfall_bpf_lb_common::{Action, Verdict};
 pub use links::{AttachError, AttachMode, Attached, XdpPath};
 pub use settings::Settings;
-
-/// One sentence on what a verdict means, as for the help text of a metric.
-#[must_use]
-pub fn describe(verdict: Verdict) -> &'static str {
-    verdict.describe()
-}
 
 #[cfg(test)]
 mod tests {
@@ -45,7 +45,7 @@ mod tests {
     fn the_readme_explains_every_verdict() {
         let readme = include_str!("../README.md");
         for verdict in Verdict::ALL {
-            let row = format!("| `{}` | {} |", verdict.label(), describe(*verdict));
+            let row = format!("| `{}` | {} |", verdict.label(), verdict.describe());
             assert!(readme.contains(&row), "missing in README.md:\n{row}");
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
+use std::mem::offset_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
@@ -12,15 +13,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use aya::Pod;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use landfall_bpf_lb_common::records::{
-    BackendEntry, FrontendEntry, FrontendKey4, FrontendKey6, HopEntry, InterfaceEntry, Slot,
-    table_stride,
+    BackendEntry, FrontendEntry, FrontendKey4, FrontendKey6, HopEntry, InterfaceEntry, MacKey,
+    Slot, StateEntry,
 };
 use landfall_bpf_lb_common::{Verdict, names};
 
-use crate::desired::{Frontend, Protocol};
+use crate::ageing::Clock;
+use crate::collector::{Collector, Swept};
+use crate::desired::{Endpoint, Frontend, Protocol};
 use crate::diff::{Operation, ids_in_use};
 use crate::programmed::{Installed, Programmed};
 use crate::settings::Settings;
+use crate::sys;
 
 /// All maps that user space reads or writes.
 pub(crate) struct Maps {
@@ -28,10 +32,12 @@ pub(crate) struct Maps {
     frontends6: HashMap<MapData, FrontendKey6, FrontendEntry>,
     backends: Array<MapData, BackendEntry>,
     hops: Array<MapData, HopEntry>,
-    nodes: HashMap<MapData, InterfaceEntry, u32>,
+    nodes: HashMap<MapData, MacKey, u32>,
     interfaces: HashMap<MapData, u32, InterfaceEntry>,
-    counters: PerCpuArray<MapData, u64>,
+    counters: PerCpuArray<MapData, [u64; Verdict::COUNT]>,
     tables: Tables,
+    shared: SharedState,
+    collector: Collector,
 }
 
 impl Maps {
@@ -46,7 +52,15 @@ impl Maps {
             nodes: Map::HashMap(open(names::NODES)?).try_into()?,
             interfaces: Map::HashMap(open(names::INTERFACES)?).try_into()?,
             counters: Map::PerCpuArray(open(names::COUNTERS)?).try_into()?,
-            tables: Tables::map(&open(names::TABLES)?, settings)?,
+            tables: Tables {
+                words: Words::map(&open(names::TABLES)?, 1)?,
+                slots: settings.table_slots,
+            },
+            shared: SharedState(Words::map(
+                &open(names::STATE)?,
+                size_of::<StateEntry>() / size_of::<u64>(),
+            )?),
+            collector: Collector::open(open)?,
         })
     }
 
@@ -55,12 +69,12 @@ impl Maps {
         let mut frontends = BTreeMap::new();
         for entry in self.frontends4.iter() {
             let (key, entry) = entry?;
-            let address = Ipv4Addr::from(key.address).into();
+            let address = Ipv4Addr::from(key.address.to_ne_bytes()).into();
             frontends.extend(self.installed(address, key.port, key.protocol, entry));
         }
         for entry in self.frontends6.iter() {
             let (key, entry) = entry?;
-            let address = Ipv6Addr::from(key.address).into();
+            let address = Ipv6Addr::from(from_words(key.address)).into();
             frontends.extend(self.installed(address, key.port, key.protocol, entry));
         }
         let used: BTreeSet<u32> = frontends
@@ -76,7 +90,7 @@ impl Maps {
         };
         for id in ids_in_use(&programmed) {
             let backend = self.backends.get(&u32::from(id), 0)?;
-            if backend.hop != 0 {
+            if backend.hop != 0 && backend.hop != BackendEntry::UNPLACED {
                 let hop = self.hops.get(&u32::from(backend.hop), 0)?;
                 programmed.hops.insert(backend.hop, hop);
             }
@@ -91,7 +105,7 @@ impl Maps {
     fn installed(
         &self,
         address: IpAddr,
-        port: [u8; 2],
+        port: u16,
         protocol: u8,
         entry: FrontendEntry,
     ) -> Option<(Frontend, Installed)> {
@@ -100,7 +114,7 @@ impl Maps {
             .find(|known| *known as u8 == protocol)?;
         let frontend = Frontend {
             address,
-            port: u16::from_be_bytes(port),
+            port: u16::from_be(port),
             protocol,
         };
         let slots = self.tables.read(entry.table);
@@ -120,6 +134,7 @@ impl Maps {
             Operation::SetHop(id, hop) => self.hops.set(u32::from(*id), hop, 0),
             Operation::AddNode(mac) => self.nodes.insert(as_key(*mac), 1, 0),
             Operation::SetBackend(id, backend) => self.backends.set(u32::from(*id), backend, 0),
+            Operation::Settle => sys::let_packets_pass().map_err(MapError::IoError),
             Operation::WriteTable(table, slots) => {
                 self.tables.write(*table, slots);
                 Ok(())
@@ -141,35 +156,72 @@ impl Maps {
         }
     }
 
-    pub(crate) fn set_interface(&mut self, ifindex: u32, mac: [u8; 6]) -> Result<(), MapError> {
-        self.interfaces.insert(ifindex, as_key(mac), 0)
+    /// Knows frames that come in by `ifindex` as those of the interface `device`, itself or its bond.
+    pub(crate) fn set_interface(
+        &mut self,
+        ifindex: u32,
+        device: u32,
+        mac: [u8; 6],
+    ) -> Result<(), MapError> {
+        let entry = InterfaceEntry {
+            mac,
+            zero: [0; 2],
+            device,
+            spare: 0,
+        };
+        self.interfaces.insert(ifindex, entry, 0)
     }
 
     /// The interfaces it knows.
-    pub(crate) fn interfaces(&self) -> Result<Vec<u32>, MapError> {
-        self.interfaces.keys().collect()
+    pub(crate) fn interfaces(&self) -> Result<Vec<(u32, InterfaceEntry)>, MapError> {
+        self.interfaces.iter().collect()
     }
 
     pub(crate) fn remove_interface(&mut self, ifindex: u32) -> Result<(), MapError> {
         gone(self.interfaces.remove(&ifindex))
     }
 
+    /// Takes what is over out of the tables of connections.
+    pub(crate) fn sweep(
+        &mut self,
+        clock: Clock,
+        served: Option<&BTreeSet<Endpoint>>,
+    ) -> Result<Swept, MapError> {
+        let seen = [Word::Kernels, Word::Strays].map(|word| self.shared.get(word));
+        let swept = self.collector.sweep(clock, served)?;
+        if swept.kernels == 0 {
+            self.shared.clear(Word::Kernels, seen[0]);
+        }
+        if swept.strays == 0 {
+            self.shared.clear(Word::Strays, seen[1]);
+        }
+        Ok(swept)
+    }
+
     /// Packets by verdict, summed over all CPUs.
     pub(crate) fn counters(&self) -> Result<Vec<(Verdict, u64)>, MapError> {
-        Verdict::ALL
+        let cpus = self.counters.get(&0, 0)?;
+        let sum = |verdict: Verdict| cpus.iter().map(|counted| counted[verdict as usize]).sum();
+        Ok(Verdict::ALL
             .iter()
-            .map(|verdict| {
-                Ok((
-                    *verdict,
-                    self.counters.get(&(*verdict as u32), 0)?.iter().sum(),
-                ))
-            })
-            .collect()
+            .map(|verdict| (*verdict, sum(*verdict)))
+            .collect())
     }
 }
 
-fn as_key(mac: [u8; 6]) -> InterfaceEntry {
-    InterfaceEntry { mac, zero: [0; 2] }
+fn as_key(mac: [u8; 6]) -> MacKey {
+    MacKey { mac, zero: [0; 2] }
+}
+
+/// An IPv6 address as the words of a key.
+fn to_words(address: Ipv6Addr) -> [u32; 4] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address.octets();
+    [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]].map(u32::from_ne_bytes)
+}
+
+fn from_words(words: [u32; 4]) -> [u8; 16] {
+    let [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]] = words.map(u32::to_ne_bytes);
+    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
 }
 
 enum Key {
@@ -178,17 +230,17 @@ enum Key {
 }
 
 fn key(frontend: &Frontend) -> Key {
-    let port = frontend.port.to_be_bytes();
+    let port = frontend.port.to_be();
     let protocol = frontend.protocol as u8;
     match frontend.address {
         IpAddr::V4(address) => Key::V4(FrontendKey4 {
-            address: address.octets(),
+            address: u32::from_ne_bytes(address.octets()),
             port,
             protocol,
             zero: 0,
         }),
         IpAddr::V6(address) => Key::V6(FrontendKey6 {
-            address: address.octets(),
+            address: to_words(address),
             port,
             protocol,
             zero: 0,
@@ -219,21 +271,20 @@ pub(crate) fn has_shape<K: Pod, V: Pod>(path: &Path, entries: u32) -> bool {
         && info.value_size() as usize == size_of::<V>()
 }
 
-/// The map of tables as memory of ours: a table is written without a system call.
+/// A map of eight-byte words as memory of ours: it is read and written without a system call.
 #[derive(Debug)]
-struct Tables {
+struct Words {
     memory: NonNull<AtomicU64>,
-    /// Elements.
     length: usize,
-    slots: u32,
 }
 
 // SAFETY: the memory is shared with the kernel anyway, and only touched by atomic operations.
-unsafe impl Send for Tables {}
+unsafe impl Send for Words {}
 
-impl Tables {
-    fn map(data: &MapData, settings: &Settings) -> Result<Self, MapError> {
-        let length = data.info()?.max_entries() as usize;
+impl Words {
+    /// Maps the map `data`, whose elements have `size` words.
+    fn map(data: &MapData, size: usize) -> Result<Self, MapError> {
+        let length = data.info()?.max_entries() as usize * size;
         // SAFETY: a new mapping, placed by the kernel, of a map made to be mapped.
         let memory = unsafe {
             libc::mmap(
@@ -249,79 +300,122 @@ impl Tables {
             Some(mapped) if memory != libc::MAP_FAILED => Ok(Self {
                 memory: mapped.cast(),
                 length,
-                slots: settings.table_slots,
             }),
             _ => Err(MapError::IoError(io::Error::last_os_error())),
         }
     }
 
-    fn table(&self, table: u32) -> &[AtomicU64] {
-        let stride = table_stride(self.slots) as usize;
-        // SAFETY: `length` elements are mapped as long as `self` lives.
-        let all = unsafe { std::slice::from_raw_parts(self.memory.as_ptr(), self.length) };
-        let start = (table as usize).saturating_mul(stride);
-        all.get(start..start.saturating_add(stride))
-            .unwrap_or_default()
-    }
-
-    fn read(&self, table: u32) -> Arc<[Slot]> {
-        let pairs = self.table(table).iter();
-        let slots = pairs.flat_map(|pair| unpack(pair.load(Ordering::Relaxed)));
-        slots.take(self.slots as usize).collect()
-    }
-
-    fn write(&self, table: u32, slots: &[Slot]) {
-        for (pair, slots) in self.table(table).iter().zip(slots.chunks(2)) {
-            let odd = slots.get(1).copied().unwrap_or_default();
-            pair.store(pack(slots[0], odd), Ordering::Relaxed);
-        }
+    fn all(&self) -> &[AtomicU64] {
+        // SAFETY: `length` words are mapped as long as `self` lives.
+        unsafe { std::slice::from_raw_parts(self.memory.as_ptr(), self.length) }
     }
 }
 
-impl Drop for Tables {
+impl Drop for Words {
     fn drop(&mut self) {
         // SAFETY: what `map` mapped; nothing refers to it any more.
         unsafe { libc::munmap(self.memory.as_ptr().cast(), self.length * size_of::<u64>()) };
     }
 }
 
-/// Two slots in the memory order of `SlotPair`.
-fn pack(even: Slot, odd: Slot) -> u64 {
-    let [a, b] = even.current.to_ne_bytes();
-    let [c, d] = even.previous.to_ne_bytes();
-    let [e, f] = odd.current.to_ne_bytes();
-    let [g, h] = odd.previous.to_ne_bytes();
+/// The Maglev tables.
+#[derive(Debug)]
+struct Tables {
+    words: Words,
+    slots: u32,
+}
+
+impl Tables {
+    fn table(&self, table: u32) -> &[AtomicU64] {
+        let slots = self.slots as usize;
+        let start = (table as usize).saturating_mul(slots);
+        let end = start.saturating_add(slots);
+        self.words.all().get(start..end).unwrap_or_default()
+    }
+
+    fn read(&self, table: u32) -> Arc<[Slot]> {
+        let slots = self.table(table).iter();
+        slots
+            .map(|slot| unpack(slot.load(Ordering::Relaxed)))
+            .collect()
+    }
+
+    fn write(&self, table: u32, slots: &[Slot]) {
+        for (element, slot) in self.table(table).iter().zip(slots) {
+            element.store(pack(*slot), Ordering::Relaxed);
+        }
+    }
+}
+
+/// The words by which programs and user space tell each other something, where each has its place
+/// in [`StateEntry`].
+#[derive(Debug)]
+pub(crate) struct SharedState(Words);
+
+/// A word of [`StateEntry`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Word {
+    Kernels = offset_of!(StateEntry, kernels) as isize,
+    Strays = offset_of!(StateEntry, strays) as isize,
+}
+
+impl SharedState {
+    fn word(&self, word: Word) -> Option<&AtomicU64> {
+        self.0.all().get(word as usize / size_of::<u64>())
+    }
+
+    pub(crate) fn get(&self, word: Word) -> u64 {
+        self.word(word)
+            .map_or(0, |word| word.load(Ordering::Relaxed))
+    }
+
+    /// Clears a word, unless a program has written it since it was `seen`.
+    pub(crate) fn clear(&self, word: Word, seen: u64) {
+        if let Some(word) = self.word(word) {
+            // Written meanwhile: then it is to stay.
+            let _ = word.compare_exchange(seen, 0, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A slot in its memory order.
+fn pack(slot: Slot) -> u64 {
+    let [a, b] = slot.current.to_ne_bytes();
+    let [[c, d], [e, f]] = slot.previous.map(u16::to_ne_bytes);
+    let [g, h] = slot.zero.to_ne_bytes();
     u64::from_ne_bytes([a, b, c, d, e, f, g, h])
 }
 
-fn unpack(pair: u64) -> [Slot; 2] {
-    let [a, b, c, d, e, f, g, h] = pair.to_ne_bytes();
-    let slot = |current, previous| Slot {
-        current: u16::from_ne_bytes(current),
-        previous: u16::from_ne_bytes(previous),
-    };
-    [slot([a, b], [c, d]), slot([e, f], [g, h])]
+fn unpack(packed: u64) -> Slot {
+    let [a, b, c, d, e, f, g, h] = packed.to_ne_bytes();
+    Slot {
+        current: u16::from_ne_bytes([a, b]),
+        previous: [[c, d], [e, f]].map(u16::from_ne_bytes),
+        zero: u16::from_ne_bytes([g, h]),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use landfall_bpf_lb_common::records::SlotPair;
 
     #[test]
-    fn a_packed_pair_lies_in_memory_as_the_programs_read_it() {
-        let even = Slot {
+    fn a_packed_slot_lies_in_memory_as_the_programs_read_it() {
+        let slot = Slot {
             current: 1,
-            previous: 2,
+            previous: [2, 3],
+            zero: 0,
         };
-        let odd = Slot {
-            current: 3,
-            previous: 4,
-        };
-        let bytes = pack(even, odd).to_ne_bytes();
+        let bytes = pack(slot).to_ne_bytes();
         // SAFETY: plain integers of eight bytes.
-        let pair: SlotPair = unsafe { std::mem::transmute(bytes) };
-        assert_eq!(pair, SlotPair { even, odd });
-        assert_eq!(unpack(pack(even, odd)), [even, odd]);
+        let read: Slot = unsafe { std::mem::transmute(bytes) };
+        assert_eq!(read, slot);
+        assert_eq!(unpack(pack(slot)), slot);
+    }
+
+    #[test]
+    fn an_address_in_words_lies_in_memory_as_on_the_wire() {
+        let address: Ipv6Addr = "2001:db8::1:2".parse().unwrap();
+        assert_eq!(from_words(to_words(address)), address.octets());
     }
 }

@@ -21,6 +21,8 @@ pub struct Programmed {
     pub frontends: BTreeMap<Frontend, Installed>,
     /// Tables that no frontend uses, the longest unused first.
     pub free_tables: VecDeque<u32>,
+    /// So many of them, at the end, may still be read by a packet on its way.
+    pub just_freed: usize,
 }
 
 /// A frontend in the maps.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::links::AttachMode;
 use crate::{links, maglev};
 
 /// What [`crate::Director::load`] needs to know. Changing a size on a running node rebuilds the
@@ -12,7 +13,7 @@ pub struct Settings {
     pub pin_dir: PathBuf,
     /// Slots in a Maglev table: [`maglev::SLOTS`] or [`maglev::SLOTS_LARGE`]. The same on every node.
     pub table_slots: u32,
-    /// Frontends with backends, both families together. Each costs 4 bytes a slot.
+    /// Frontends with backends, both families together. Each costs 8 bytes a slot.
     pub frontends: u32,
     /// Backends, at most 65,535.
     pub backends: u32,
@@ -22,8 +23,15 @@ pub struct Settings {
     pub connections4: u32,
     /// Connections delivered on this node at a time, IPv6.
     pub connections6: u32,
-    /// New connections that one CPU may record in a second.
-    pub insert_budget: u32,
+    /// Connections that are not confirmed yet, IPv4; a flood of them evicts its own.
+    pub half_open4: u32,
+    /// Connections that are not confirmed yet, IPv6.
+    pub half_open6: u32,
+    /// The cluster's secret for the flow hash. The same on every node, or they choose different
+    /// backends.
+    pub seed: u64,
+    /// Where the XDP program is put on an interface.
+    pub attach: AttachMode,
     /// TC programs are attached by links, which Linux has since 6.6; by a `clsact` filter otherwise.
     pub tc_links: bool,
 }
@@ -40,7 +48,10 @@ impl Settings {
             hops: 4_096,
             connections4: 262_144,
             connections6: 65_536,
-            insert_budget: 100_000,
+            half_open4: 65_536,
+            half_open6: 32_768,
+            seed: 0,
+            attach: AttachMode::Auto,
             tc_links: links::has_tc_links(),
         }
     }

@@ -1,8 +1,10 @@
 //! From the backends of one frontend to the slots of its table, with a memory of where
 //! connections went before.
 //!
-//! Pure. The current half is the same on every node. The previous half is this node's help for
-//! connections that began before the backends changed, and depends on what it had before.
+//! Pure. The current part is the same on every node. The previous part is this node's help for
+//! connections that began before the backends changed, and depends on what it had before: a backend
+//! leaves it when it is gone, when its node has told everything, or when an elder one stands behind it
+//! and a later one before it.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -19,44 +21,65 @@ pub(crate) fn slots(
     old: Option<&[Slot]>,
     count: u32,
 ) -> Vec<Slot> {
-    let active: Vec<_> = select(vip, ids, |backend| backend.state == BackendState::Active);
-    let all: Vec<_> = select(vip, ids, |_| true);
+    let of = |states: &[BackendState]| select(vip, ids, |one| states.contains(&one.state));
+    let active = of(&[BackendState::Active]);
     // Nothing ready: what still serves is better than nothing, as kube-proxy sees it.
-    let chosen = if active.is_empty() { &all } else { &active };
-    let current = named(chosen, ids, count);
+    let chosen = if active.is_empty() {
+        of(&[BackendState::Draining])
+    } else {
+        active
+    };
+    let all = select(vip, ids, |_| true);
+    let table = if all.is_empty() { 0 } else { count };
+    let current = named(&chosen, ids, table);
     let living: HashSet<u16> = ids.values().copied().collect();
+    let released: HashSet<u16> = vip
+        .released
+        .iter()
+        .filter_map(|endpoint| ids.get(endpoint).copied())
+        .collect();
     match old.filter(|old| old.len() == current.len()) {
-        Some(old) => {
-            let remembered = |(current, old): (u16, &Slot)| {
-                let before = if old.current == current {
-                    old.previous
-                } else {
-                    old.current
-                };
-                Slot {
-                    current,
-                    previous: if living.contains(&before) {
-                        before
-                    } else {
-                        current
-                    },
-                }
-            };
-            current.into_iter().zip(old).map(remembered).collect()
+        Some(old) => current
+            .into_iter()
+            .zip(old)
+            .map(|(current, old)| remember(current, old, &living, &released))
+            .collect(),
+        // No memory: with what takes nothing new put back, the table is nearly that of before.
+        None => current
+            .into_iter()
+            .zip(named(&all, ids, table))
+            .map(|(current, before)| slot(current, [before], &living))
+            .collect(),
+    }
+}
+
+/// A slot that was `old` and now is `current`'s.
+fn remember(current: u16, old: &Slot, living: &HashSet<u16>, released: &HashSet<u16>) -> Slot {
+    let [first, second] = old.previous;
+    if old.current == current {
+        let untold = [first, second]
+            .into_iter()
+            .filter(|id| !released.contains(id));
+        slot(current, untold, living)
+    } else {
+        slot(current, [old.current, first, second], living)
+    }
+}
+
+/// A slot of `current`, and of `before`, newest first, the newest and the eldest that live and are others. What stood between
+/// them was current for the shortest while: of a roll-out's steps, which come within seconds, the eldest has the connections.
+fn slot(current: u16, before: impl IntoIterator<Item = u16>, living: &HashSet<u16>) -> Slot {
+    let mut previous = [0; 2];
+    for id in before {
+        if id != current && living.contains(&id) && !previous.contains(&id) {
+            let place = usize::from(previous[0] != 0);
+            previous[place] = id;
         }
-        // No memory: with what is draining put back, the table is nearly that of before.
-        None => {
-            let before = if all.len() == chosen.len() {
-                current.clone()
-            } else {
-                named(&all, ids, count)
-            };
-            current
-                .into_iter()
-                .zip(before)
-                .map(|(current, previous)| Slot { current, previous })
-                .collect()
-        }
+    }
+    Slot {
+        current,
+        previous,
+        zero: 0,
     }
 }
 
@@ -73,6 +96,9 @@ fn select(
 }
 
 fn named(backends: &[(Endpoint, u16)], ids: &BTreeMap<Endpoint, u16>, count: u32) -> Vec<u16> {
+    if backends.is_empty() {
+        return vec![0; count as usize];
+    }
     let names: Vec<u16> = backends.iter().map(|(endpoint, _)| ids[endpoint]).collect();
     maglev::table(backends, count)
         .iter()
@@ -83,7 +109,7 @@ fn named(backends: &[(Endpoint, u16)], ids: &BTreeMap<Endpoint, u16>, count: u32
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::desired::Placement;
+    use crate::desired::{Placement, PodId};
     use std::net::Ipv4Addr;
 
     const COUNT: u32 = 1021;
@@ -97,6 +123,7 @@ mod tests {
 
     fn vip(backends: &[(u8, BackendState)]) -> (Vip, BTreeMap<Endpoint, u16>) {
         let backend = |state| Backend {
+            pod: PodId::default(),
             placement: Placement::Local,
             weight: 1,
             state,
@@ -106,7 +133,7 @@ mod tests {
                 .iter()
                 .map(|(number, state)| (endpoint(*number), backend(*state)))
                 .collect(),
-            client_ip_affinity: false,
+            ..Vip::default()
         };
         let ids = backends
             .iter()
@@ -115,84 +142,141 @@ mod tests {
         (vip, ids)
     }
 
-    use BackendState::{Active, Draining};
+    use BackendState::{Active, Draining, Unready};
+
+    fn after(old: &[Slot], backends: &[(u8, BackendState)]) -> Vec<Slot> {
+        let (vip, ids) = vip(backends);
+        slots(&vip, &ids, Some(old), COUNT)
+    }
+
+    fn fresh(backends: &[(u8, BackendState)]) -> Vec<Slot> {
+        let (vip, ids) = vip(backends);
+        slots(&vip, &ids, None, COUNT)
+    }
 
     #[test]
-    fn a_new_frontend_has_no_other_past_than_its_present() {
-        let (vip, ids) = vip(&[(1, Active), (2, Active)]);
-        let slots = slots(&vip, &ids, None, COUNT);
+    fn a_new_frontend_has_no_past() {
+        let slots = fresh(&[(1, Active), (2, Active)]);
         assert_eq!(slots.len(), COUNT as usize);
         assert!(
             slots
                 .iter()
-                .all(|slot| slot.current == slot.previous && slot.current != 0)
+                .all(|slot| slot.previous == [0, 0] && slot.current != 0)
         );
     }
 
     #[test]
-    fn a_draining_backend_lives_on_as_previous_alone() {
-        let (before, ids) = vip(&[(1, Active), (2, Active)]);
-        let old = slots(&before, &ids, None, COUNT);
-        let (after, ids) = vip(&[(1, Active), (2, Draining)]);
-        let new = slots(&after, &ids, Some(&old), COUNT);
-        for (old, new) in old.iter().zip(&new) {
-            assert_eq!(new.current, 1);
-            assert_eq!(new.previous, old.current);
+    fn a_backend_that_takes_nothing_new_lives_on_as_a_previous_one() {
+        for state in [Draining, Unready] {
+            let old = fresh(&[(1, Active), (2, Active)]);
+            let new = after(&old, &[(1, Active), (2, state)]);
+            for (old, new) in old.iter().zip(&new) {
+                assert_eq!(new.current, 1);
+                let moved = old.current == 2;
+                assert_eq!(new.previous, if moved { [2, 0] } else { [0, 0] });
+            }
+            // Ready again, it has its slots, and there is nobody else to ask but for a while.
+            let again = after(&new, &[(1, Active), (2, Active)]);
+            for (old, again) in old.iter().zip(&again) {
+                assert_eq!(again.current, old.current);
+            }
         }
     }
 
     #[test]
-    fn a_node_without_memory_guesses_the_same_past_from_what_drains() {
-        let (before, ids) = vip(&[(1, Active), (2, Active), (3, Active)]);
-        let old = slots(&before, &ids, None, COUNT);
-        let (after, ids) = vip(&[(1, Active), (2, Draining), (3, Active)]);
-        assert_eq!(
-            slots(&after, &ids, Some(&old), COUNT),
-            slots(&after, &ids, None, COUNT)
-        );
+    fn a_node_without_memory_guesses_the_same_past_from_what_takes_nothing_new() {
+        let old = fresh(&[(1, Active), (2, Active), (3, Active)]);
+        let backends = [(1, Active), (2, Draining), (3, Active)];
+        assert_eq!(after(&old, &backends), fresh(&backends));
     }
 
     #[test]
     fn a_backend_that_is_gone_is_forgotten() {
-        let (before, ids) = vip(&[(1, Active), (2, Active)]);
-        let old = slots(&before, &ids, None, COUNT);
-        let (after, ids) = vip(&[(1, Active)]);
-        let new = slots(&after, &ids, Some(&old), COUNT);
-        assert!(new.iter().all(|slot| *slot
-            == Slot {
-                current: 1,
-                previous: 1
-            }));
+        let old = fresh(&[(1, Active), (2, Active)]);
+        let new = after(&old, &[(1, Active)]);
+        assert!(
+            new.iter()
+                .all(|slot| (slot.current, slot.previous) == (1, [0, 0]))
+        );
     }
 
     #[test]
     fn an_added_backend_remembers_from_whom_it_took_its_slots() {
-        let (before, ids) = vip(&[(1, Active), (2, Active)]);
-        let old = slots(&before, &ids, None, COUNT);
-        let (after, ids) = vip(&[(1, Active), (2, Active), (3, Active)]);
-        let new = slots(&after, &ids, Some(&old), COUNT);
+        let old = fresh(&[(1, Active), (2, Active)]);
+        let new = after(&old, &[(1, Active), (2, Active), (3, Active)]);
         for (old, new) in old.iter().zip(&new) {
-            assert_eq!(new.previous, old.current);
+            let moved = old.current != new.current;
+            assert_eq!(new.previous[0], if moved { old.current } else { 0 });
         }
         assert!(new.iter().any(|slot| slot.current == 3));
     }
 
     #[test]
-    fn with_nothing_ready_what_drains_still_serves() {
-        let (vip, ids) = vip(&[(1, Draining), (2, Draining)]);
+    fn a_second_change_keeps_the_pod_of_before_the_first_as_long_as_it_lives() {
+        let first = fresh(&[(1, Active)]);
+        let second = after(&first, &[(1, Draining), (2, Active)]);
+        let third = after(&second, &[(1, Draining), (2, Draining), (3, Active)]);
         assert!(
-            slots(&vip, &ids, None, COUNT)
+            third
                 .iter()
-                .all(|slot| slot.current != 0)
+                .all(|slot| (slot.current, slot.previous) == (3, [2, 1]))
+        );
+        let fourth = after(&third, &[(2, Draining), (3, Active)]);
+        assert!(fourth.iter().all(|slot| slot.previous == [2, 0]));
+    }
+
+    #[test]
+    fn a_roll_out_keeps_the_pod_its_connections_began_on_whatever_stood_between() {
+        let mut slots = fresh(&[(1, Active)]);
+        for last in 2..6 {
+            let mut backends: Vec<(u8, BackendState)> =
+                (1..last).map(|one| (one, Draining)).collect();
+            backends.push((last, Active));
+            slots = after(&slots, &backends);
+        }
+        assert!(
+            slots
+                .iter()
+                .all(|slot| (slot.current, slot.previous) == (5, [4, 1]))
+        );
+    }
+
+    #[test]
+    fn a_backend_whose_node_has_told_everything_is_asked_no_more() {
+        let old = fresh(&[(1, Active), (2, Active)]);
+        let backends = [(1, Active), (2, Active), (3, Active)];
+        let grown = after(&old, &backends);
+        let (mut told, ids) = vip(&backends);
+        told.released = [endpoint(1)].into();
+        let settled = slots(&told, &ids, Some(&grown), COUNT);
+        for (grown, settled) in grown.iter().zip(&settled) {
+            let expected = if grown.previous == [1, 0] {
+                [0, 0]
+            } else {
+                grown.previous
+            };
+            assert_eq!(settled.previous, expected);
+        }
+        assert!(grown.iter().any(|slot| slot.previous == [1, 0]));
+    }
+
+    #[test]
+    fn with_nothing_ready_what_drains_still_serves_and_what_is_unready_does_not() {
+        let slots = fresh(&[(1, Draining), (2, Unready)]);
+        assert!(slots.iter().all(|slot| slot.current == 1));
+        let slots = fresh(&[(2, Unready)]);
+        assert!(
+            slots
+                .iter()
+                .all(|slot| (slot.current, slot.previous) == (0, [2, 0]))
         );
     }
 
     #[test]
     fn the_same_backends_again_change_nothing() {
-        let (before, ids) = vip(&[(1, Active), (2, Active)]);
-        let old = slots(&before, &ids, None, COUNT);
-        let (grown, more) = vip(&[(1, Active), (2, Active), (3, Active)]);
-        let grown_slots = slots(&grown, &more, Some(&old), COUNT);
-        assert_eq!(slots(&grown, &more, Some(&grown_slots), COUNT), grown_slots);
+        let old = fresh(&[(1, Active), (2, Active)]);
+        let backends = [(1, Active), (2, Active), (3, Active)];
+        let grown = after(&old, &backends);
+        assert_eq!(after(&grown, &backends), grown);
     }
 }

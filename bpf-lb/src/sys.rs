@@ -1,16 +1,96 @@
-//! The one thing of `bpf(2)` that the library does not offer: detaching a pinned link now.
+//! System calls that the library does not offer: detaching a pinned link now, reading a map in
+//! batches, and waiting until every packet on its way has passed.
 //!
 //! Removing its pin detaches a link too, but only when the kernel gets round to it; until then the
-//! interface looks taken to whoever attaches next.
+//! interface looks taken to whoever attaches next. Read one by one, a large table costs two system
+//! calls an entry.
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use aya::Pod;
+
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_LINK_DETACH: libc::c_long = 34;
+const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
+const MEMBARRIER_CMD_GLOBAL: libc::c_long = 1;
+
+/// Returns once every packet that was in a program has left it: the programs run in RCU's read-side
+/// sections, and this command waits for those to end.
+pub(crate) fn let_packets_pass() -> io::Result<()> {
+    // SAFETY: a plain system call.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if result < 0 {
+        // A kernel without it (nohz_full): no packet takes as long as this.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+/// `union bpf_attr` of the batch commands.
+#[repr(C)]
+#[derive(Default)]
+struct Batch {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    fd: u32,
+    element_flags: u64,
+    flags: u64,
+}
+
+/// Calls `each` with every entry of the hash map `map`, `size` at a time.
+pub(crate) fn for_each<K: Pod + Default, V: Pod + Default>(
+    map: BorrowedFd<'_>,
+    size: usize,
+    mut each: impl FnMut(&K, &V),
+) -> io::Result<()> {
+    let mut keys = vec![K::default(); size];
+    let mut values = vec![V::default(); size];
+    // Where the next batch begins: the kernel's word, of four bytes for a hash map.
+    let mut position = [0u64; 8];
+    let mut first = true;
+    loop {
+        let mut batch = Batch {
+            in_batch: if first { 0 } else { position.as_ptr() as u64 },
+            out_batch: position.as_mut_ptr() as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: u32::try_from(size).map_err(io::Error::other)?,
+            fd: map.as_raw_fd().cast_unsigned(),
+            ..Batch::default()
+        };
+        // SAFETY: keys and values have room for `count` entries of the map's own sizes, which the
+        // caller's types are, and all of it is alive during the call.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                BPF_MAP_LOOKUP_BATCH,
+                &raw mut batch,
+                size_of::<Batch>(),
+            )
+        };
+        let error = (result < 0).then(io::Error::last_os_error);
+        let last = match &error {
+            Some(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
+            Some(error) => return Err(io::Error::from(error.kind())),
+            None => false,
+        };
+        let found = batch.count as usize;
+        for (key, value) in keys.iter().zip(&values).take(found) {
+            each(key, value);
+        }
+        if last {
+            return Ok(());
+        }
+        first = false;
+    }
+}
 
 /// `union bpf_attr`, as far as the two commands read it.
 #[repr(C)]

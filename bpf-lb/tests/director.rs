@@ -9,22 +9,17 @@
 
 mod support;
 
+use landfall_bpf_lb::Verdict;
 use landfall_bpf_lb::desired::{BackendState, Protocol};
-use landfall_bpf_lb::{AttachMode, Verdict};
 use support::Node;
-use support::frames::{CLIENT_MAC, Flow, Shape, frame, see, shaped};
+use support::frames::{CLIENT_MAC, Flow, SEGMENT, SYN_ACK, Shape, frame, see, shaped};
 use support::run::{NEXT, PASS, REDIRECT, TX, receive, send};
 use support::scene::{HOPS, each, families};
+use support::talk::establish;
 
 /// Shapes in which every packet must be understood.
 fn shapes(ipv6: bool, protocol: Protocol) -> Vec<Shape> {
-    let mut shapes = vec![
-        Shape::default(),
-        Shape {
-            syn: false,
-            ..Shape::default()
-        },
-    ];
+    let mut shapes = vec![Shape::default(), SEGMENT.into()];
     shapes.extend((0..=17).map(|length| Shape {
         payload: vec![0xa5; length],
         ..Shape::default()
@@ -34,7 +29,7 @@ fn shapes(ipv6: bool, protocol: Protocol) -> Vec<Shape> {
         ..Shape::default()
     });
     shapes.push(Shape {
-        hop_limit: 2,
+        hop_limit: 8,
         ..Shape::default()
     });
     shapes.push(Shape {
@@ -102,9 +97,16 @@ fn a_remote_backends_packet_gets_new_ethernet_addresses_and_a_lower_hop_limit() 
 fn a_local_backends_packet_becomes_the_pods_and_its_replies_the_vips() {
     needs_root!("a_local_backends_packet_becomes_the_pods_and_its_replies_the_vips");
     let node = Node::new();
+    let mut port = 41_000;
     each(&node, None, |director, family, protocol| {
         for shape in shapes(family.vip.is_ipv6(), protocol) {
-            let sent = shaped(family.flow(protocol), &shape);
+            // A connection of its own, opened or under way.
+            port += 1;
+            let flow = family.from(protocol, port);
+            if !shape.tcp.syn {
+                assert_eq!(establish(director, node.ifindex, flow), family.pods[0]);
+            }
+            let sent = shaped(flow, &shape);
             let ran = receive(director, node.ifindex, &sent);
             assert_eq!(
                 (ran.action, ran.verdict()),
@@ -112,7 +114,7 @@ fn a_local_backends_packet_becomes_the_pods_and_its_replies_the_vips() {
                 "{shape:?}"
             );
             let (before, after) = (see(&sent), see(&ran.frame));
-            assert_eq!((after.from, after.to), (family.client, family.pods[0]));
+            assert_eq!((after.from, after.to), (flow.client, family.pods[0]));
             assert_eq!(after.hop_limit, before.hop_limit);
             assert_eq!((after.payload, after.tags), (before.payload, before.tags));
             assert_eq!(
@@ -120,17 +122,17 @@ fn a_local_backends_packet_becomes_the_pods_and_its_replies_the_vips() {
                 (CLIENT_MAC, support::OWN)
             );
 
-            let reply = shaped(
-                family.reply(protocol),
-                &Shape {
-                    syn: false,
-                    ..shape
-                },
-            );
+            let tcp = if shape.tcp.syn { SYN_ACK } else { SEGMENT };
+            let reply = Flow {
+                client: family.pods[0],
+                to: flow.client,
+                protocol,
+            };
+            let reply = shaped(reply, &Shape { tcp, ..shape });
             let ran = send(director, &reply);
             assert_eq!((ran.action, ran.verdict()), (NEXT, Verdict::ReplyRewritten));
             let (before, after) = (see(&reply), see(&ran.frame));
-            assert_eq!((after.from, after.to), (family.vip, family.client));
+            assert_eq!((after.from, after.to), (family.vip, flow.client));
             assert_eq!(
                 (after.payload, after.hop_limit),
                 (before.payload, before.hop_limit)
@@ -227,9 +229,9 @@ fn a_hop_behind_another_interface_is_redirected_to() {
     let mut director = node.director();
     for family in families() {
         let remote = [(0, Some(0), BackendState::Active)];
-        director
-            .apply(&family.desired(Protocol::Tcp, node.other, &remote))
-            .unwrap();
+        let mut desired = family.desired(Protocol::Tcp, node.other, &remote);
+        desired.interfaces = support::on(&[node.ifindex, node.other]).interfaces;
+        director.apply(&desired).unwrap();
         let ran = receive(
             &mut director,
             node.ifindex,
@@ -255,20 +257,49 @@ fn a_hop_behind_another_interface_is_redirected_to() {
 }
 
 #[test]
+fn a_frame_that_comes_in_by_a_member_of_a_bond_is_the_bonds() {
+    needs_root!("a_frame_that_comes_in_by_a_member_of_a_bond_is_the_bonds");
+    let node = Node::new();
+    let mut director = node.director();
+    for family in families() {
+        for (at, action, verdict) in [
+            (Some(0), TX, Verdict::Directed),
+            (None, PASS, Verdict::Delivered),
+        ] {
+            let backends = [(0, at, BackendState::Active)];
+            let mut desired = family.desired(Protocol::Udp, node.ifindex, &backends);
+            let bond = desired.interfaces.get_mut(&node.ifindex).unwrap();
+            bond.members = [node.other].into();
+            director.apply(&desired).unwrap();
+            let sent = frame(family.flow(Protocol::Udp));
+            let ran = receive(&mut director, node.other, &sent);
+            assert_eq!((ran.action, ran.verdict()), (action, verdict));
+        }
+        // A member that has left is no part of it any more.
+        let remote = [(0, Some(0), BackendState::Active)];
+        let desired = family.desired(Protocol::Udp, node.ifindex, &remote);
+        director.apply(&desired).unwrap();
+        let ran = receive(
+            &mut director,
+            node.other,
+            &frame(family.flow(Protocol::Udp)),
+        );
+        assert_eq!(ran.verdict(), Verdict::NotOurMac);
+    }
+}
+
+#[test]
 fn a_node_whose_own_mac_address_changes_directs_with_the_new_one() {
     needs_root!("a_node_whose_own_mac_address_changes_directs_with_the_new_one");
     let node = Node::new();
     let mut director = node.director();
     let [family, _] = families();
     let remote = [(0, Some(0), BackendState::Active)];
-    let desired = family.desired(Protocol::Tcp, node.ifindex, &remote);
+    let mut desired = family.desired(Protocol::Tcp, node.ifindex, &remote);
     director.apply(&desired).unwrap();
-    support::ip(&["link", "set", "seg0", "address", "02:4c:46:00:00:99"]);
     let destination = [0x02, 0x4c, 0x46, 0, 0, 0x99];
+    desired.interfaces.get_mut(&node.ifindex).unwrap().mac = destination;
     director.apply(&desired).unwrap();
-    director
-        .attach(node.ifindex, "seg0", AttachMode::Auto)
-        .unwrap();
     let sent = shaped(
         family.flow(Protocol::Tcp),
         &Shape {

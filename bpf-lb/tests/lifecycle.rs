@@ -9,12 +9,14 @@
 
 mod support;
 
-use landfall_bpf_lb::desired::{BackendState, Protocol};
+use std::collections::BTreeSet;
+
+use landfall_bpf_lb::desired::{BackendState, Desired, Interface, Protocol};
 use landfall_bpf_lb::{AttachError, AttachMode, Director, LoadError, Settings, Verdict, XdpPath};
-use support::frames::{frame, see};
-use support::run::{receive, send};
+use support::frames::{SEGMENT, see};
 use support::scene::families;
-use support::{Node, run_command};
+use support::talk::{answers, establish, says};
+use support::{Node, on, problem, run_command};
 
 const LOCAL: [(usize, Option<usize>, BackendState); 1] = [(0, None, BackendState::Active)];
 
@@ -26,23 +28,18 @@ fn a_restart_keeps_connections_and_has_nothing_to_do() {
         let desired = family.desired(Protocol::Tcp, node.ifindex, &LOCAL);
         let mut director = node.director();
         director.apply(&desired).unwrap();
-        let sent = frame(family.flow(Protocol::Tcp));
-        assert_eq!(
-            receive(&mut director, node.ifindex, &sent).verdict(),
-            Verdict::Delivered
-        );
+        let flow = family.flow(Protocol::Tcp);
+        let pod = establish(&mut director, node.ifindex, flow);
         let counted = director.counters().unwrap();
         drop(director);
 
         let mut director = Director::load(&node.settings).unwrap();
         assert_eq!(director.counters().unwrap(), counted);
-        let reply = send(&mut director, &frame(family.reply(Protocol::Tcp)));
+        let reply = answers(&mut director, flow, pod, SEGMENT);
         assert_eq!(see(&reply.frame).from, family.vip);
-        assert_eq!(director.apply(&desired).unwrap().operations, 0);
-        let attached = director
-            .attach(node.ifindex, "seg0", AttachMode::Auto)
-            .unwrap();
-        assert!(attached.replaced);
+        let applied = director.apply(&desired).unwrap();
+        assert_eq!(applied.operations, 0);
+        assert!(applied.interfaces[&node.ifindex].replaced);
     }
 }
 
@@ -107,7 +104,12 @@ fn an_interface_with_another_program_is_left_to_it() {
             ],
         );
         let id = program.info().unwrap().id();
-        let refused = stranger_attach(&node);
+        let mut director = Director::load(&node.settings).unwrap();
+        let both = on(&[node.ifindex, node.other]);
+        let applied = director.apply(&both).unwrap();
+        // The other interface is served all the same.
+        assert!(applied.interfaces.contains_key(&node.ifindex));
+        let refused = problem(applied);
         assert!(
             matches!(refused, AttachError::Occupied { ifindex, prog_id } if ifindex == node.other && prog_id == id),
             "{refused}"
@@ -118,27 +120,23 @@ fn an_interface_with_another_program_is_left_to_it() {
     }
     // Once it is gone there is room.
     let mut director = Director::load(&node.settings).unwrap();
-    director
-        .attach(node.other, "seg1", AttachMode::Auto)
-        .unwrap();
-}
-
-fn stranger_attach(node: &Node) -> AttachError {
-    let mut director = Director::load(&node.settings).unwrap();
-    director
-        .attach(node.other, "seg1", AttachMode::Auto)
-        .expect_err("occupied")
+    let applied = director.apply(&on(&[node.other])).unwrap();
+    assert!(applied.interfaces.contains_key(&node.other));
 }
 
 #[test]
 fn a_veth_runs_in_the_generic_path_unless_asked_otherwise() {
     needs_root!("a_veth_runs_in_the_generic_path_unless_asked_otherwise");
     let node = Node::new();
-    let mut director = Director::load(&node.settings).unwrap();
-    let mut path = |mode| {
-        let attached = director.attach(node.ifindex, "seg0", mode).unwrap();
-        director.detach(node.ifindex).unwrap();
-        attached.path
+    let path = |attach| {
+        let settings = Settings {
+            attach,
+            ..node.settings.clone()
+        };
+        let mut director = Director::load(&settings).unwrap();
+        let applied = director.apply(&on(&[node.ifindex])).unwrap();
+        director.apply(&Desired::default()).unwrap();
+        applied.interfaces[&node.ifindex].path
     };
     assert_eq!(path(AttachMode::Auto), XdpPath::Generic);
     assert_eq!(path(AttachMode::Native), XdpPath::Native);
@@ -158,10 +156,8 @@ fn an_interface_that_came_back_under_its_old_index_is_attached_anew() {
             "link", "add", "seg0", "index", &index, "type", "veth", "peer", "name", "seg0p",
         ],
     );
-    let attached = director
-        .attach(node.ifindex, "seg0", AttachMode::Auto)
-        .unwrap();
-    assert!(!attached.replaced);
+    let applied = director.apply(&on(&[node.ifindex])).unwrap();
+    assert!(!applied.interfaces[&node.ifindex].replaced);
 }
 
 #[test]
@@ -171,31 +167,26 @@ fn a_vanished_interface_does_not_stand_in_a_restarts_way() {
     drop(node.director());
     run_command("ip", &["link", "del", "seg0"]);
     let mut director = Director::load(&node.settings).unwrap();
-    director.detach(node.ifindex).unwrap();
+    let applied = director.apply(&Desired::default()).unwrap();
+    assert!(applied.problems.is_empty(), "{:?}", applied.problems);
 }
 
 #[test]
 fn interfaces_that_came_and_went_leave_room_for_others() {
     needs_root!("interfaces_that_came_and_went_leave_room_for_others");
     let node = Node::new();
-    // As many as the map of interfaces holds.
+    // More than the map of interfaces holds, one after the other.
     let mut director = Director::load(&node.settings).unwrap();
-    for number in 0..64 {
+    for number in 0..70 {
         let name = format!("gone{number}");
         run_command("ip", &["link", "add", &name, "type", "veth"]);
-        let index = support::index(&name);
-        director.attach(index, &name, AttachMode::Auto).unwrap();
+        let applied = director.apply(&on(&[support::index(&name)])).unwrap();
+        assert!(applied.problems.is_empty(), "{:?}", applied.problems);
         run_command("ip", &["link", "del", &name]);
     }
-    director
-        .attach(node.ifindex, "seg0", AttachMode::Auto)
-        .expect_err("no room, for nobody took the others off");
-    drop(director);
-    let mut director = Director::load(&node.settings).unwrap();
-    assert!(director.interfaces().unwrap().is_empty());
-    director
-        .attach(node.ifindex, "seg0", AttachMode::Auto)
-        .unwrap();
+    let applied = director.apply(&on(&[node.ifindex])).unwrap();
+    assert!(applied.interfaces.contains_key(&node.ifindex));
+    assert_eq!(director.interfaces().unwrap(), [node.ifindex].into());
 }
 
 #[test]
@@ -215,18 +206,15 @@ fn before_tc_had_links_a_filter_does_the_same_and_is_removed_as_well() {
     let filters = || run_command("tc", &["filter", "show", "dev", "seg0", "egress"]);
     let mut director = node.director();
     assert!(filters().contains("landfall_egress"), "{}", filters());
-    director
-        .attach(node.ifindex, "seg0", AttachMode::Auto)
-        .unwrap();
+    director.apply(&on(&[node.ifindex])).unwrap();
     drop(director);
     // A restart replaces it: there is one, not two.
     let mut director = node.director();
     assert_eq!(filters().matches("handle").count(), 1, "{}", filters());
-    director.detach(node.ifindex).unwrap();
+    director.apply(&Desired::default()).unwrap();
     assert!(!filters().contains("landfall_egress"), "{}", filters());
-    director
-        .attach(node.ifindex, "seg0", AttachMode::Auto)
-        .unwrap();
+    director.apply(&on(&[node.ifindex])).unwrap();
+    assert!(filters().contains("landfall_egress"), "{}", filters());
     Director::remove(&node.settings).unwrap();
     assert!(!filters().contains("landfall_egress"), "{}", filters());
 }
@@ -239,11 +227,8 @@ fn changed_sizes_make_new_tables_and_keep_connections() {
     let desired = family.desired(Protocol::Tcp, node.ifindex, &LOCAL);
     let mut director = node.director();
     director.apply(&desired).unwrap();
-    receive(
-        &mut director,
-        node.ifindex,
-        &frame(family.flow(Protocol::Tcp)),
-    );
+    let flow = family.flow(Protocol::Tcp);
+    let pod = establish(&mut director, node.ifindex, flow);
     drop(director);
     let larger = Settings {
         table_slots: 65_537,
@@ -251,17 +236,22 @@ fn changed_sizes_make_new_tables_and_keep_connections() {
     };
     let mut director = Director::load(&larger).unwrap();
     assert!(director.apply(&desired).unwrap().operations > 0);
-    let reply = send(&mut director, &frame(family.reply(Protocol::Tcp)));
+    let reply = answers(&mut director, flow, pod, SEGMENT);
     assert_eq!(see(&reply.frame).from, family.vip);
-    assert_eq!(
-        receive(
-            &mut director,
-            node.ifindex,
-            &frame(family.flow(Protocol::Tcp))
-        )
-        .verdict(),
-        Verdict::Delivered
-    );
+    let ran = says(&mut director, node.ifindex, flow, SEGMENT);
+    assert_eq!(ran.verdict(), Verdict::Delivered);
+}
+
+#[test]
+fn a_map_of_another_version_is_not_misread() {
+    needs_root!("a_map_of_another_version_is_not_misread");
+    let node = Node::new();
+    drop(node.director());
+    let maps = node.settings.pin_dir.join("maps");
+    std::fs::rename(maps.join("LF_NODES_2"), maps.join("LF_NODES_1")).unwrap();
+    let _director = Director::load(&node.settings).unwrap();
+    assert!(!maps.join("LF_NODES_1").exists());
+    assert!(maps.join("LF_NODES_2").exists());
 }
 
 #[test]
@@ -279,10 +269,19 @@ fn an_unknown_interface_is_an_error_that_names_it() {
     needs_root!("an_unknown_interface_is_an_error_that_names_it");
     let node = Node::new();
     let mut director = Director::load(&node.settings).unwrap();
-    let error = director
-        .attach(9_999, "nowhere0", AttachMode::Auto)
-        .expect_err("no such interface");
+    let mut desired = on(&[node.ifindex]);
+    let nowhere = Interface {
+        name: "nowhere0".into(),
+        mac: support::OWN,
+        members: BTreeSet::new(),
+    };
+    desired.interfaces.insert(9_999, nowhere);
+    let error = problem(director.apply(&desired).unwrap());
     assert!(error.to_string().contains("nowhere0"), "{error}");
+    // Nothing of the failure stays in the maps.
+    let maps = support::maps::interfaces(&node.settings);
+    assert_eq!(maps, [node.ifindex]);
+    assert_eq!(director.interfaces().unwrap(), [node.ifindex].into());
 }
 
 #[test]
@@ -298,4 +297,21 @@ fn the_kernel_has_room_for_every_size_the_defaults_ask_for() {
     let node = Node::new();
     let settings = Settings::new(node.settings.pin_dir.clone());
     Director::load(&settings).unwrap();
+}
+
+#[test]
+fn the_verifier_has_room_to_spare() {
+    needs_root!("the_verifier_has_room_to_spare");
+    let node = Node::new();
+    let mut director = Director::load(&node.settings).unwrap();
+    let mut looked_at = |name: &str| {
+        let program = director.programs().program_mut(name).unwrap();
+        program.info().unwrap().verified_instruction_count()
+    };
+    for name in ["landfall_xdp", "landfall_egress"] {
+        // Its limit is a million; kernels older than this one prune less.
+        let count = looked_at(name).expect("a kernel that tells");
+        println!("{name}: {count}");
+        assert!(count < 700_000, "{name}: {count}");
+    }
 }

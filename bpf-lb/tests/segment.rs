@@ -16,7 +16,7 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::{Arc, Mutex};
@@ -24,9 +24,10 @@ use std::thread;
 use std::time::Duration;
 
 use landfall_bpf_lb::desired::{
-    Backend, BackendState, Desired, Endpoint, Frontend, Hop, Placement, Protocol, Vip,
+    Backend, BackendState, Desired, Endpoint, Frontend, Hop, Interface, Placement, PodId, Protocol,
+    Vip,
 };
-use landfall_bpf_lb::{AttachMode, Director, Verdict, XdpPath};
+use landfall_bpf_lb::{Director, Verdict, XdpPath};
 use support::hosts::Host;
 use support::{index, run_command};
 
@@ -129,12 +130,14 @@ impl Node {
                 *slot = Some(Director::load(&settings).unwrap());
             }
             let director = slot.as_mut().unwrap();
-            let attached = director
-                .attach(index("eth0"), "eth0", AttachMode::Auto)
-                .unwrap();
-            assert_eq!(attached.path, XdpPath::Generic);
             let applied = director.apply(&desired(own, &pods)).unwrap();
             assert!(applied.refused.is_empty());
+            assert_eq!(
+                applied.interfaces[&index("eth0")].path,
+                XdpPath::Generic,
+                "{:?}",
+                applied.problems
+            );
         });
     }
 
@@ -162,7 +165,15 @@ fn plug(lan: &Host, port: &str, host: &Host) {
 
 /// What node `own` shall do so that every VIP is spread over the pods of these nodes.
 fn desired(own: u8, pods: &[u8]) -> Desired {
-    let mut desired = Desired::default();
+    let eth0 = Interface {
+        name: "eth0".into(),
+        mac: [0x02, 0x4c, 0x46, 0, 1, own],
+        members: BTreeSet::new(),
+    };
+    let mut desired = Desired {
+        interfaces: [(index("eth0"), eth0)].into(),
+        ..Desired::default()
+    };
     for (family, vip) in VIPS.iter().enumerate() {
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             let address = vip.parse().unwrap();
@@ -180,6 +191,7 @@ fn desired(own: u8, pods: &[u8]) -> Desired {
                 (
                     endpoint,
                     Backend {
+                        pod: PodId::default(),
                         placement,
                         weight: 1,
                         state: BackendState::Active,
@@ -188,7 +200,7 @@ fn desired(own: u8, pods: &[u8]) -> Desired {
             });
             let vip = Vip {
                 backends: backends.collect(),
-                client_ip_affinity: false,
+                ..Vip::default()
             };
             desired.frontends.insert(
                 Frontend {
@@ -204,7 +216,9 @@ fn desired(own: u8, pods: &[u8]) -> Desired {
                 mac: [0x02, 0x4c, 0x46, 0, 1, number],
                 ifindex: index("eth0"),
             };
-            desired.hops.insert(node_addresses(number)[family], hop);
+            desired
+                .hops
+                .insert(node_addresses(number)[family], Some(hop));
         }
     }
     desired

@@ -16,6 +16,15 @@ pub struct Args {
     #[arg(long, env = "LANDFALL_DEFAULT_CLASS", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub default_class: bool,
 
+    /// Namespaces whose Services are believed to be made for Gateways of other namespaces, separated by commas
+    #[arg(
+        long,
+        env = "LANDFALL_GATEWAY_NAMESPACES",
+        value_delimiter = ',',
+        value_name = "NAMES"
+    )]
+    pub gateway_namespaces: Vec<String>,
+
     /// Work only while holding the leader Lease; false: work at once
     #[arg(long, env = "LANDFALL_LEADER_ELECT", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub leader_elect: bool,

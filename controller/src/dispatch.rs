@@ -8,33 +8,32 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-use futures::StreamExt as _;
+use landfall_ipam::{QueueKey, ServiceKey};
 use landfall_runtime::class::Class;
+use landfall_runtime::later::{Later, Retry};
 use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tokio_util::time::DelayQueue;
 
-use crate::ipam::{ServiceKey, Turn};
-use crate::service::apply::StepError;
-use crate::service::{Context, carry_out, prepare};
+use crate::context::Context;
+use crate::service::{Planned, StepError, carry_out, plan};
 
 /// How many Services are plainly looked at before others get a turn on this thread.
 const BATCH: usize = 256;
+/// From how many failed writes in a row on a Service is said to fail.
+const FAILING: u32 = 3;
 /// When a Service comes back whose task broke.
 const AFTER_VIOLATION: Duration = Duration::from_secs(300);
 
-type Answer = (Turn, Result<(), StepError>);
+type Answer = (QueueKey, Result<(), StepError>);
 
-/// The dispatcher.
 pub struct Dispatcher {
     context: Context,
     parallel: usize,
     tasks: JoinSet<Answer>,
-    running: HashMap<ServiceKey, (Id, Turn)>,
-    deferred: BTreeMap<ServiceKey, Turn>,
-    delayed: DelayQueue<Turn>,
-    attempts: HashMap<ServiceKey, u32>,
+    running: HashMap<ServiceKey, (Id, QueueKey)>,
+    deferred: BTreeMap<ServiceKey, QueueKey>,
+    later: Later<ServiceKey, QueueKey>,
 }
 
 impl Dispatcher {
@@ -47,8 +46,7 @@ impl Dispatcher {
             tasks: JoinSet::new(),
             running: HashMap::new(),
             deferred: BTreeMap::new(),
-            delayed: DelayQueue::new(),
-            attempts: HashMap::new(),
+            later: Later::default(),
         }
     }
 
@@ -60,7 +58,7 @@ impl Dispatcher {
             .is_some_and(|led| led.is_ok())
         {
             let now = Instant::now();
-            let adopted = self.context.state.change(|picture| picture.take_over(now));
+            let adopted = self.context.state.change(|cache| cache.take_over(now));
             self.context.metrics.adopted(adopted);
             tracing::info!(adopted, "leading");
             self.lead(&mut leads, &token).await;
@@ -69,9 +67,7 @@ impl Dispatcher {
                 return;
             }
             tracing::info!("following");
-            self.context
-                .state
-                .change(|picture| picture.index.stand_down());
+            self.context.state.change(|cache| cache.index.stand_down());
         }
     }
 
@@ -88,8 +84,8 @@ impl Dispatcher {
                     return;
                 }
                 Some(answer) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.ended(answer),
-                Some(expired) = self.delayed.next(), if !self.delayed.is_empty() => {
-                    self.context.state.lock().index.again(expired.into_inner());
+                (_, queued) = self.later.next() => {
+                    self.context.state.lock().index.again(queued);
                 }
                 () = self.context.state.services_changed.notified() => {}
                 () = std::future::ready(()), if more => {}
@@ -103,41 +99,46 @@ impl Dispatcher {
             if self.running.len() >= self.parallel {
                 return false;
             }
-            let turn = {
-                let mut picture = self.context.state.lock();
-                let Some(turn) = picture.index.pop() else {
+            let queued = {
+                let mut cache = self.context.state.lock();
+                let Some(queued) = cache.index.pop() else {
                     return false;
                 };
-                picture
+                cache
                     .since
-                    .entry(turn.key.clone())
+                    .entry(queued.key.clone())
                     .or_insert_with(Instant::now);
-                picture.open.services.insert(turn.key.clone());
-                turn
+                cache.open.services.insert(queued.key.clone());
+                queued
             };
-            if self.running.contains_key(&turn.key) {
-                self.deferred.insert(turn.key.clone(), turn);
+            if self.running.contains_key(&queued.key) {
+                self.deferred.insert(queued.key.clone(), queued);
                 continue;
             }
-            if let Some(work) = prepare(&self.context, &turn) {
-                let context = self.context.clone();
-                let key = turn.key.clone();
-                let handle = self.tasks.spawn(async move {
-                    let result = carry_out(&context, &work).await;
-                    (work.turn, result)
-                });
-                self.running.insert(key, (handle.id(), turn));
-            } else {
-                // There is nothing to do, or nobody to do it for.
-                self.attempts.remove(&turn.key);
-                self.context.state.lock().open.services.remove(&turn.key);
+            match plan(&self.context, &queued) {
+                Planned::Work(work) => {
+                    let context = self.context.clone();
+                    let key = queued.key.clone();
+                    let handle = self.tasks.spawn(async move {
+                        let result = carry_out(&context, &work).await;
+                        (work.queued, result)
+                    });
+                    self.running.insert(key, (handle.id(), queued));
+                }
+                Planned::Pause(pause) => self.later.put(queued.key.clone(), queued, pause),
+                Planned::Nothing => {
+                    self.later.succeeded(&queued.key);
+                    let mut cache = self.context.state.lock();
+                    cache.open.services.remove(&queued.key);
+                    cache.open.failing.remove(&queued.key);
+                }
             }
         }
         true
     }
 
     fn ended(&mut self, answer: Result<(Id, Answer), JoinError>) {
-        let (turn, result) = match answer {
+        let (queued, result) = match answer {
             Ok((_, answer)) => answer,
             Err(error) => {
                 tracing::error!(%error, "a reconcile ended badly");
@@ -145,21 +146,20 @@ impl Dispatcher {
                 return;
             }
         };
-        self.running.remove(&turn.key);
+        self.running.remove(&queued.key);
         {
-            let mut picture = self.context.state.lock();
-            if let Some(deferred) = self.deferred.remove(&turn.key) {
-                picture.index.again(deferred);
+            let mut cache = self.context.state.lock();
+            if let Some(deferred) = self.deferred.remove(&queued.key) {
+                cache.index.again(deferred);
             }
             if result.is_ok() {
-                picture.open.services.remove(&turn.key);
+                cache.open.services.remove(&queued.key);
+                cache.open.failing.remove(&queued.key);
             }
         }
         match result {
-            Ok(()) => {
-                self.attempts.remove(&turn.key);
-            }
-            Err(error) => self.later(turn, &error),
+            Ok(()) => self.later.succeeded(&queued.key),
+            Err(error) => self.failed(queued, &error),
         }
     }
 
@@ -174,24 +174,25 @@ impl Dispatcher {
         };
         if let Some(deferred) = self.deferred.remove(&key) {
             self.context.state.lock().index.again(deferred);
-        } else if let Some((_, turn)) = self.running.get(&key).cloned() {
-            self.delayed.insert(turn, AFTER_VIOLATION);
+        } else if let Some((_, queued)) = self.running.get(&key).cloned() {
+            self.later.put(key.clone(), queued, AFTER_VIOLATION);
         }
         self.running.remove(&key);
     }
 
-    fn later(&mut self, turn: Turn, error: &StepError) {
+    fn failed(&mut self, queued: QueueKey, error: &StepError) {
         let class = error.class();
         self.context.metrics.failed(class.as_str());
-        let attempt = self.attempts.entry(turn.key.clone()).or_insert(0);
-        *attempt += 1;
-        let after = class.retry_after(*attempt, spread());
-        if class != Class::Conflict && (*attempt >= 3 || class != Class::Transient) {
-            tracing::warn!(service = %turn.key, %error, attempt = *attempt, ?after, "tried again later");
-        } else {
-            tracing::debug!(service = %turn.key, %error, ?after, "tried again");
+        let Retry { attempt, after } = self.later.failed(queued.key.clone(), queued.clone(), class);
+        if attempt >= FAILING {
+            let mut cache = self.context.state.lock();
+            cache.open.failing.insert(queued.key.clone());
         }
-        self.delayed.insert(turn, after);
+        if class != Class::Conflict && (attempt >= FAILING || class != Class::Transient) {
+            tracing::warn!(service = %queued.key, %error, attempt, ?after, "tried again later");
+        } else {
+            tracing::debug!(service = %queued.key, %error, ?after, "tried again");
+        }
     }
 
     async fn drain(&mut self) {
@@ -208,27 +209,24 @@ impl Dispatcher {
         }
         self.running.clear();
         self.deferred.clear();
-        self.delayed.clear();
-        self.attempts.clear();
-        let mut picture = self.context.state.lock();
-        picture.open.leads = false;
-        picture.open.services.clear();
+        self.later.clear();
+        let mut cache = self.context.state.lock();
+        // What another leader says meanwhile is not known here.
+        cache.said.clear();
+        cache.open.leads = false;
+        cache.open.services.clear();
+        cache.open.failing.clear();
     }
-}
-
-/// A number in 0..1 that differs from call to call: it only keeps retries apart.
-pub(crate) fn spread() -> f64 {
-    let nanos = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| since.subsec_nanos());
-    f64::from(nanos % 1_000) / 1_000.0
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::Args;
     use crate::metrics::Metrics;
+    use crate::settings::Settings;
     use crate::state::State;
+    use clap::Parser as _;
     use prometheus_client::registry::Registry;
     use std::sync::Arc;
 
@@ -240,23 +238,24 @@ mod tests {
             client: kube::Client::try_from(nobody).unwrap(),
             metrics: Metrics::register(registry, &state),
             state,
+            settings: Arc::new(Settings::resolve(&Args::parse_from(["test"])).unwrap()),
             events: tokio::sync::mpsc::channel(1).0,
         };
         Dispatcher::new(context, 4)
     }
 
-    fn turn(name: &str) -> Turn {
-        Turn {
+    fn queued(name: &str) -> QueueKey {
+        QueueKey {
             created: 1,
             key: ServiceKey::new("n", name),
         }
     }
 
     /// A task for the Service that panics, until it has.
-    async fn panics(dispatcher: &mut Dispatcher, turn: &Turn) {
+    async fn panics(dispatcher: &mut Dispatcher, queued: &QueueKey) {
         let handle = dispatcher.tasks.spawn(async { panic!("a test") });
-        let running = (handle.id(), turn.clone());
-        dispatcher.running.insert(turn.key.clone(), running);
+        let running = (handle.id(), queued.clone());
+        dispatcher.running.insert(queued.key.clone(), running);
         let answer = dispatcher.tasks.join_next_with_id().await.unwrap();
         dispatcher.ended(answer);
     }
@@ -265,10 +264,10 @@ mod tests {
     async fn a_service_whose_task_panics_comes_back_and_is_counted() {
         let mut registry = Registry::default();
         let mut dispatcher = dispatcher(&mut registry);
-        panics(&mut dispatcher, &turn("s")).await;
+        panics(&mut dispatcher, &queued("s")).await;
         assert!(dispatcher.running.is_empty());
-        let back = dispatcher.delayed.next().await.unwrap();
-        assert_eq!(back.into_inner(), turn("s"));
+        let (_, back) = dispatcher.later.next().await;
+        assert_eq!(back, queued("s"));
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         assert!(text.contains("landfall_invariant_violations_total 1"));
@@ -277,19 +276,23 @@ mod tests {
     #[tokio::test]
     async fn news_of_a_service_whose_task_panics_are_looked_at_at_once() {
         let mut dispatcher = dispatcher(&mut Registry::default());
-        dispatcher.deferred.insert(turn("s").key, turn("s"));
-        panics(&mut dispatcher, &turn("s")).await;
+        dispatcher.deferred.insert(queued("s").key, queued("s"));
+        panics(&mut dispatcher, &queued("s")).await;
         assert!(dispatcher.deferred.is_empty());
         let next = dispatcher.context.state.lock().index.pop();
-        assert_eq!(next, Some(turn("s")));
+        assert_eq!(next, Some(queued("s")));
     }
 
     #[tokio::test]
     async fn the_attempts_of_a_deleted_service_are_forgotten() {
         let mut dispatcher = dispatcher(&mut Registry::default());
-        dispatcher.attempts.insert(turn("s").key, 7);
-        dispatcher.context.state.lock().index.again(turn("s"));
+        let queue_key = queued("s");
+        dispatcher
+            .later
+            .failed(queue_key.key.clone(), queue_key, Class::Transient);
+        assert_eq!(dispatcher.later.attempts(&queued("s").key), 1);
+        dispatcher.context.state.lock().index.again(queued("s"));
         assert!(!dispatcher.fill());
-        assert!(dispatcher.attempts.is_empty());
+        assert_eq!(dispatcher.later.attempts(&queued("s").key), 0);
     }
 }

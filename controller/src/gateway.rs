@@ -4,9 +4,10 @@
 //! write their wishes on the Gateway; the Service asks in its name. What the Service says itself comes first.
 //!
 //! Pure but for the type that is watched. The Gateway must exist, its labels and class are read from the object; the
-//! Service's claim to be made for it is taken as it stands, because implementations place it in a namespace of their own.
+//! Service's claim to be made for it is believed in the Gateway's own namespace, and in those that a cluster
+//! administrator names, because implementations place it in a namespace of their own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -18,7 +19,7 @@ use landfall_crds::annotations::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::ipam::service::Labels;
+use landfall_ipam::service::Labels;
 
 /// As much of a Gateway as is read here.
 #[derive(CustomResource, Clone, Debug, Deserialize, Serialize)]
@@ -31,16 +32,13 @@ use crate::ipam::service::Labels;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct GatewaySpec {
-    /// Its class.
     pub gateway_class_name: String,
 }
 
 /// A Gateway by namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GatewayKey {
-    /// Its namespace.
     pub namespace: String,
-    /// Its name.
     pub name: String,
 }
 
@@ -53,11 +51,8 @@ impl fmt::Display for GatewayKey {
 /// What a Gateway has to lend.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lender {
-    /// Its class.
     pub class: String,
-    /// Its labels.
     pub labels: Labels,
-    /// Its annotations.
     pub annotations: BTreeMap<String, String>,
 }
 
@@ -90,6 +85,14 @@ pub fn owning(service: &ObjectMeta) -> Option<GatewayKey> {
             labels.get(GATEWAY_NAME)?,
         )),
     }
+}
+
+/// Whether a Service is believed to be made for the Gateway: one of its own namespace, or one that
+/// stands where a cluster administrator said that Gateways' Services are.
+#[must_use]
+pub fn believed(service: &ObjectMeta, gateway: &GatewayKey, trusted: &BTreeSet<String>) -> bool {
+    let namespace = service.namespace.as_ref();
+    namespace.is_some_and(|own| *own == gateway.namespace || trusted.contains(own))
 }
 
 impl Lender {

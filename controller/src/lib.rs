@@ -2,17 +2,19 @@
 //!
 //! ```text
 //!  API server ──watch──► state ──► dispatch ──► service ──► LoadBalancerIP, Service status, Event
-//!                          │ ipam (pure)  └───► pool ─────► pool status, finalizer
+//!                          │ index (pure) └───► pool ─────► pool status, finalizer
 //!                          └──────────► metrics, /debug/state
 //! ```
 //!
-//! [`ipam`] decides and knows nothing of clients; everything else carries out what it says.
+//! [`landfall_ipam`] decides and knows nothing of clients; everything else carries out what it says.
 //! Invariant: the record comes before the status that names its address, and goes after it.
 
 pub mod args;
+pub mod cache;
+mod contest;
+pub mod context;
 pub mod dispatch;
 pub mod gateway;
-pub mod ipam;
 pub mod metrics;
 mod orphans;
 pub mod pool;
@@ -20,5 +22,7 @@ pub mod run;
 pub mod service;
 pub mod settings;
 pub mod state;
+mod tell;
 pub mod undecodable;
+pub mod validate;
 mod watch;

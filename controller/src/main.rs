@@ -10,18 +10,18 @@ use landfall_runtime::{shutdown, telemetry};
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let level = telemetry::init(
-        &args.common,
+        &args.common.log,
         "landfall-controller",
         env!("CARGO_PKG_VERSION"),
     )?;
     level.follow_signals()?;
     let token = shutdown::token()?;
     let client = kube::Client::try_default().await?;
-    let settings = Settings::resolve(&args);
+    let settings = Settings::resolve(&args)?;
     Box::pin(run(
         client,
         settings,
-        Some(args.common.admin_address),
+        Some((&args.common.admin).into()),
         token,
     ))
     .await

@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use landfall_ipam::Family;
+use landfall_runtime::metrics::{Writer, count};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family as Labelled;
-use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::ipam::Family;
 use crate::state::State;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -105,7 +105,6 @@ impl Metrics {
         self.violations.inc();
     }
 
-    /// A step failed.
     pub fn failed(&self, class: &str) {
         let labels = ErrorLabels {
             class: class.to_owned(),
@@ -113,6 +112,23 @@ impl Metrics {
         self.errors.get_or_create(&labels).inc();
     }
 }
+
+/// What is said of each pool and family.
+const POOLS: [(&str, &str); 4] = [
+    ("landfall_pool_addresses", "Addresses a pool has"),
+    (
+        "landfall_pool_addresses_assigned",
+        "Addresses of a pool that have a holder.",
+    ),
+    (
+        "landfall_pool_addresses_available",
+        "Addresses of a pool that are free.",
+    ),
+    (
+        "landfall_pool_addresses_reserved",
+        "Addresses of a pool that are kept for a holder to come.",
+    ),
+];
 
 /// The state, looked at when somebody asks.
 #[derive(Debug)]
@@ -123,18 +139,20 @@ impl Collector for Snapshot {
         clippy::cast_precision_loss,
         reason = "a gauge is a float; a /64 needs no last digit"
     )]
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let mut rows: Vec<(String, &'static str, [u128; 4])> = Vec::new();
-        let mut pending: BTreeMap<&'static str, u64> = BTreeMap::new();
+        let mut pending: BTreeMap<&'static str, i64> = BTreeMap::new();
+        let failing;
         {
-            let picture = self.0.lock();
-            let world = &picture.index.world;
-            for pool in world.pools.ordered() {
+            let cache = self.0.lock();
+            failing = count(cache.open.failing.len());
+            let index = &cache.index;
+            for pool in index.pools() {
                 for family in Family::ALL
                     .into_iter()
                     .filter(|family| pool.total(*family) > 0)
                 {
-                    let counts = world.counts(pool, family);
+                    let counts = index.counts_of(pool, family);
                     let values = [
                         counts.total,
                         counts.assigned,
@@ -144,8 +162,8 @@ impl Collector for Snapshot {
                     rows.push((pool.name.to_string(), family.as_str(), values));
                 }
             }
-            for turn in picture.index.waiting() {
-                let live = picture.services.get(&turn.key);
+            for queued in index.waiting() {
+                let live = cache.services.get(&queued.key);
                 let condition = live.and_then(|live| {
                     landfall_crds::conditions::find(
                         &live.conditions,
@@ -161,52 +179,36 @@ impl Collector for Snapshot {
                 }
             }
         }
-        let gauges = [
-            ("landfall_pool_addresses", "Addresses a pool has"),
-            (
-                "landfall_pool_addresses_assigned",
-                "Addresses of a pool that have a holder.",
-            ),
-            (
-                "landfall_pool_addresses_available",
-                "Addresses of a pool that are free.",
-            ),
-            (
-                "landfall_pool_addresses_reserved",
-                "Addresses of a pool that are kept for a holder to come.",
-            ),
-        ];
-        for (at, (name, help)) in gauges.into_iter().enumerate() {
-            let kind = prometheus_client::metrics::MetricType::Gauge;
-            let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
-            for (pool, family, values) in &rows {
+        let mut writer = Writer::from(encoder);
+        for (at, (name, help)) in POOLS.into_iter().enumerate() {
+            let values = rows.iter().map(|(pool, family, values)| {
                 let labels = [("pool", pool.as_str()), ("family", *family)];
-                let gauge = ConstGauge::new(values[at] as f64);
-                gauge.encode(metric.encode_family(&labels)?)?;
-            }
+                (labels, values[at] as f64)
+            });
+            writer.gauges(name, help, values)?;
         }
-        let kind = prometheus_client::metrics::MetricType::Gauge;
+        let pending = pending
+            .iter()
+            .map(|(reason, number)| ([("reason", *reason)], *number));
         let help = "Services without their addresses, by reason.";
-        let mut metric =
-            encoder.encode_descriptor("landfall_services_pending", help, None, kind)?;
-        for (reason, count) in &pending {
-            let gauge = ConstGauge::new(i64::try_from(*count).unwrap_or(i64::MAX));
-            gauge.encode(metric.encode_family(&[("reason", *reason)])?)?;
-        }
-        Ok(())
+        writer.gauges("landfall_services_pending", help, pending)?;
+        let help = "Services whose records or status could not be written several times in a row.";
+        writer.gauge("landfall_services_failing", help, failing)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ipam::pool::Pool;
-    use crate::ipam::{PoolName, ServiceKey};
-    use crate::service::{build, validate};
-    use crate::state::{LiveService, Picture};
+    use crate::cache::Cache;
+    use crate::service::build;
+    use crate::validate;
+    use crate::validate::LiveService;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use k8s_openapi::jiff::Timestamp;
     use landfall_crds::{Block, LoadBalancerIPPoolSpec};
+    use landfall_ipam::pools::Pool;
+    use landfall_ipam::{PoolName, ServiceKey};
 
     fn text(registry: &Registry) -> String {
         let mut text = String::new();
@@ -225,18 +227,18 @@ mod tests {
             ..Block::default()
         });
         let pool = Pool::compile("default", &LoadBalancerIPPoolSpec::of(blocks.into()), false);
-        state.change(|picture| picture.index.pool_seen(&name, Some(pool)));
+        state.change(|cache| cache.index.pool_seen(&name, Some(pool)));
         metrics.conflict();
         metrics.adopted(2);
         metrics.failed("transient");
         metrics.assigned(Duration::from_millis(7));
         insta::assert_snapshot!(text(&registry));
-        state.change(|picture| picture.index.pool_seen(&name, None));
+        state.change(|cache| cache.index.pool_seen(&name, None));
         assert!(!text(&registry).contains("default"));
     }
 
     /// A Service that asks for an address of no pool, planned for and told.
-    fn pending(picture: &mut Picture, name: &str, asks: &str) {
+    fn pending(cache: &mut Cache, name: &str, asks: &str) {
         let object = serde_json::from_value(serde_json::json!({
             "metadata": {"name": name, "namespace": "blue", "uid": name,
                 "annotations": {"landfall.dev/ips": asks}},
@@ -244,16 +246,16 @@ mod tests {
         }));
         let service = validate::service(&object.unwrap(), true, None).unwrap();
         let key = service.key.clone();
-        picture.index.service_seen(service);
-        let turn = picture.index.pop().unwrap();
-        let step = picture.index.step(&turn.key).unwrap();
+        cache.index.service_seen(service);
+        let queued = cache.index.pop().unwrap();
+        let step = cache.index.plan(&queued.key).unwrap();
         let status = build::status(&step, &LiveService::default(), Time(Timestamp::UNIX_EPOCH));
         let conditions = status.unwrap()["conditions"].clone();
         let live = LiveService {
             conditions: serde_json::from_value(conditions).unwrap(),
             ..LiveService::default()
         };
-        picture.services.insert(key, live);
+        cache.services.shown(key, live);
     }
 
     #[test]
@@ -261,10 +263,10 @@ mod tests {
         let state = Arc::new(State::default());
         let mut registry = Registry::default();
         let _metrics = Metrics::register(&mut registry, &state);
-        state.change(|picture| {
-            pending(picture, "one", "192.0.2.1");
-            pending(picture, "two", "192.0.2.2");
-            pending(picture, "odd", "anything");
+        state.change(|cache| {
+            pending(cache, "one", "192.0.2.1");
+            pending(cache, "two", "192.0.2.2");
+            pending(cache, "odd", "anything");
         });
         let all = text(&registry);
         for (reason, count) in [("NotInAnyPool", 2), ("InvalidRequest", 1)] {
@@ -272,7 +274,7 @@ mod tests {
             assert!(all.contains(&line), "{all}");
         }
         let gone = ["one", "two"].map(|name| ServiceKey::new("blue", name));
-        state.change(|picture| gone.iter().for_each(|key| picture.index.service_gone(key)));
+        state.change(|cache| gone.iter().for_each(|key| cache.index.service_gone(key)));
         assert!(!text(&registry).contains("NotInAnyPool"));
     }
 }

@@ -6,17 +6,15 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Service;
 use kube::{Api, ResourceExt as _};
+use landfall_ipam::ServiceKey;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::ipam::ServiceKey;
-use crate::service::Context;
-use crate::settings::Settings;
+use crate::context::Context;
 
 /// Looks for orphans every `orphan_grace` while we lead; one seen twice in a row is released.
 pub(crate) async fn run(
     context: Context,
-    settings: &Settings,
     mut leads: watch::Receiver<bool>,
     token: CancellationToken,
 ) {
@@ -25,27 +23,28 @@ pub(crate) async fn run(
         while leads.wait_for(|leads| *leads).await.is_ok() {
             let now = context.state.lock().index.orphans();
             for (key, uid) in now.intersection(&before) {
-                release(&context, settings, key, uid).await;
+                release(&context, key, uid).await;
             }
             before = now;
-            tokio::time::sleep(settings.orphan_grace.max(Duration::from_millis(100))).await;
+            let grace = context.settings.orphan_grace;
+            tokio::time::sleep(grace.max(Duration::from_millis(100))).await;
         }
     };
     token.run_until_cancelled(work).await;
 }
 
-async fn release(context: &Context, settings: &Settings, key: &ServiceKey, uid: &str) {
+async fn release(context: &Context, key: &ServiceKey, uid: &str) {
     let api: Api<Service> = Api::namespaced(context.client.clone(), &key.namespace);
     match api.get_opt(&key.name).await {
         Ok(Some(service)) if service.uid().as_deref() == Some(uid) => {
             // It is there, but not ours any more: the ordinary way lets go of its addresses.
             context
                 .state
-                .change(|picture| picture.service_seen(service, settings));
+                .change(|cache| cache.service_seen(service, &context.settings));
         }
         Ok(_) => {
             tracing::info!(service = %key, uid, "its Service is gone: releasing");
-            context.state.change(|picture| picture.index.release(key));
+            context.state.change(|cache| cache.index.release(key));
         }
         Err(error) => tracing::warn!(service = %key, %error, "orphan not checked"),
     }
@@ -64,10 +63,11 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::ipam::address::Point;
-    use crate::ipam::book::Stored;
     use crate::metrics::Metrics;
+    use crate::settings::Settings;
     use crate::state::State;
+    use landfall_ipam::address::Point;
+    use landfall_ipam::book::Stored;
 
     const GRACE: Duration = Duration::from_secs(60);
     const MOMENT: Duration = Duration::from_millis(1);
@@ -85,22 +85,25 @@ mod tests {
     /// Looks for orphans from now on.
     fn looking(client: Client) -> Arc<State> {
         let state = Arc::new(State::default());
+        let settings = Settings {
+            default_class: true,
+            gateway_namespaces: [].into(),
+            lease: None,
+            identity: String::new(),
+            parallel: 1,
+            contest_pause: std::time::Duration::ZERO,
+            orphan_grace: GRACE,
+        };
         let context = Context {
             client,
             metrics: Metrics::register(&mut Registry::default(), &state),
             state: Arc::clone(&state),
+            settings: Arc::new(settings),
             events: mpsc::channel(1).0,
-        };
-        let settings = Settings {
-            default_class: true,
-            lease: None,
-            identity: String::new(),
-            parallel: 1,
-            orphan_grace: GRACE,
         };
         let (sender, leads) = watch::channel(true);
         tokio::spawn(async move {
-            run(context, &settings, leads, CancellationToken::new()).await;
+            run(context, leads, CancellationToken::new()).await;
             drop(sender);
         });
         state
@@ -119,8 +122,10 @@ mod tests {
             uid: "r".to_owned(),
             version: "1".to_owned(),
             out_of_pool: None,
+            reserved_by_us: false,
+            shown_to: None,
         };
-        state.change(|picture| picture.index.record_seen(at, stored));
+        state.change(|cache| cache.index.record_seen(at, stored));
     }
 
     fn kept(state: &State) -> bool {
@@ -162,9 +167,9 @@ mod tests {
         let state = looking(api_server(200, service));
         orphan(&state);
         tokio::time::sleep(GRACE * 3).await;
-        let picture = state.lock();
+        let cache = state.lock();
         let key = ServiceKey::new("blue", "web");
-        assert!(picture.index.world.services[&key].wanted);
-        assert_eq!(picture.index.world.book.held_by(&key).count(), 1);
+        assert!(cache.index.service(&key).unwrap().wanted);
+        assert_eq!(cache.index.held_by(&key).count(), 1);
     }
 }

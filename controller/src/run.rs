@@ -1,6 +1,5 @@
 //! Putting it together: watches, leader, dispatcher, pools, Events, admin port.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,12 +15,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+use crate::context::Context;
 use crate::dispatch::Dispatcher;
 use crate::metrics::Metrics;
-use crate::service::Context;
 use crate::settings::Settings;
 use crate::state::State;
-use crate::{orphans, pool, undecodable, watch as watches};
+use crate::{orphans, pool, tell, watch as watches};
 
 /// How many Events may wait to be written.
 const EVENTS: usize = 1024;
@@ -36,10 +35,10 @@ const LAST_EVENTS: Duration = Duration::from_secs(5);
 pub async fn run(
     client: Client,
     settings: Settings,
-    admin_address: Option<SocketAddr>,
+    admin: Option<admin::Settings>,
     token: CancellationToken,
 ) -> anyhow::Result<()> {
-    run_with(client, settings, admin_address, token, Arc::default()).await
+    run_with(client, settings, admin, token, Arc::default()).await
 }
 
 /// The same on a state that others can look at.
@@ -49,11 +48,13 @@ pub async fn run(
 pub async fn run_with(
     client: Client,
     settings: Settings,
-    admin_address: Option<SocketAddr>,
+    admin: Option<admin::Settings>,
     token: CancellationToken,
     state: Arc<State>,
 ) -> anyhow::Result<()> {
     let settings = Arc::new(settings);
+    let token = token.child_token();
+    let went_back = end_with_history(&token);
     let readiness = Readiness::waiting_for(&watches::KINDS);
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry, &state);
@@ -61,18 +62,19 @@ pub async fn run_with(
     let context = Context {
         client: client.clone(),
         state: Arc::clone(&state),
+        settings: Arc::clone(&settings),
         metrics,
         events,
     };
 
-    let admin = admin_address.map(|address| {
+    let admin = admin.map(|settings| {
         let shown = Arc::clone(&state);
         let admin = Admin {
             readiness: readiness.clone(),
             registry,
             state: Box::new(move || debug(&shown)),
         };
-        tokio::spawn(admin::serve(address, admin, token.clone()))
+        tokio::spawn(admin::serve(settings, admin, client.clone(), token.clone()))
     });
     let publisher = Events::new(
         client.clone(),
@@ -92,14 +94,14 @@ pub async fn run_with(
     if token.run_until_cancelled(all).await.is_some() {
         tracing::info!("everything has been seen once");
         // The Lease is asked for only now: a leader has something to lead.
-        let (lease_token, leads, election) = elect(&client, &settings);
+        let (lease_token, leads, election) = elect(&client, &settings, &went_back);
         let work = async {
             tokio::join!(
                 Dispatcher::new(context.clone(), settings.parallel)
                     .run(leads.clone(), token.clone()),
                 pool::run(context.clone(), leads.clone(), token.clone()),
-                undecodable::run(context.clone(), leads.clone(), token.clone()),
-                orphans::run(context.clone(), &settings, leads.clone(), token.clone()),
+                tell::run(context.clone(), leads.clone(), token.clone()),
+                orphans::run(context.clone(), leads.clone(), token.clone()),
             );
         };
         work.await;
@@ -110,10 +112,33 @@ pub async fn run_with(
     }
     drop(context);
     last_events(publishing).await.context("Events")?;
-    match admin {
-        Some(admin) => admin.await.context("admin port")?.map_err(Into::into),
-        None => Ok(()),
+    if let Some(admin) = admin {
+        admin.await.context("admin port")??;
     }
+    anyhow::ensure!(!went_back.is_cancelled(), "starting over: {WENT_BACK}");
+    Ok(())
+}
+
+/// Why a process that has seen the future of another history begins anew.
+const WENT_BACK: &str =
+    "the API server shows a past that was over, as after a restore from an older copy";
+
+/// Everything ends when history goes back: watches wait for versions that are gone, and what is
+/// known is of a world that is no more. Whoever keeps us running starts us again.
+fn end_with_history(token: &CancellationToken) -> CancellationToken {
+    let went_back = CancellationToken::new();
+    let (noticed, token) = (went_back.clone(), token.clone());
+    tokio::spawn(async move {
+        if token
+            .run_until_cancelled(noticed.cancelled())
+            .await
+            .is_some()
+        {
+            tracing::error!("{WENT_BACK}: starting over");
+            token.cancel();
+        }
+    });
+    went_back
 }
 
 /// Waits for the Events that are still to be written, but not for ever: they are never worth a
@@ -136,11 +161,16 @@ type Election = (
 );
 
 /// Leadership, by Lease or by decree. It ends after the work, so that nobody takes over too early.
-fn elect(client: &Client, settings: &Settings) -> Election {
+fn elect(client: &Client, settings: &Settings, went_back: &CancellationToken) -> Election {
     let token = CancellationToken::new();
     match &settings.lease {
         Some(lease) => {
-            let (leads, task) = lease::lead(client.clone(), lease.clone(), token.clone());
+            let (leads, task) = lease::lead(
+                client.clone(),
+                lease.clone(),
+                token.clone(),
+                went_back.clone(),
+            );
             (token, leads, Some(task))
         }
         None => {
@@ -157,10 +187,9 @@ fn elect(client: &Client, settings: &Settings) -> Election {
 
 /// What `/debug/state` shows.
 fn debug(state: &State) -> serde_json::Value {
-    let picture = state.lock();
-    let world = &picture.index.world;
-    let records: Vec<_> = world
-        .book
+    let cache = state.lock();
+    let index = &cache.index;
+    let records: Vec<_> = index
         .entries()
         .map(|(at, entry)| {
             json!({
@@ -171,15 +200,16 @@ fn debug(state: &State) -> serde_json::Value {
         })
         .collect();
     json!({
-        "leads": picture.open.leads,
-        "atRest": picture.at_rest(),
+        "leads": cache.open.leads,
+        "atRest": cache.at_rest(),
         "open": {
-            "services": picture.open.services.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "pools": picture.open.pools.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "services": cache.open.services.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "failing": cache.open.failing.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "pools": cache.open.pools.iter().map(ToString::to_string).collect::<Vec<_>>(),
         },
-        "services": world.services.len(),
-        "pools": world.pools.names().map(ToString::to_string).collect::<Vec<_>>(),
-        "waiting": picture.index.waiting().iter().map(|turn| turn.key.to_string()).collect::<Vec<_>>(),
+        "services": index.services().len(),
+        "pools": cache.pools.keys().map(ToString::to_string).collect::<Vec<_>>(),
+        "waiting": index.waiting().iter().map(|queued| queued.key.to_string()).collect::<Vec<_>>(),
         "records": records,
     })
 }

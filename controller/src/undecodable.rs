@@ -6,10 +6,6 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use landfall_runtime::events::Note;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-
-use crate::service::{Context, update_status};
 
 /// Kind, namespace and name.
 type Place = (String, String, String);
@@ -95,23 +91,4 @@ impl Undecodables {
             })
             .collect()
     }
-}
-
-/// Tells of them while we lead, until the token is cancelled.
-pub(crate) async fn run(
-    context: Context,
-    mut leads: watch::Receiver<bool>,
-    token: CancellationToken,
-) {
-    let work = async {
-        while leads.wait_for(|leads| *leads).await.is_ok() {
-            let news = context.state.lock().undecodable.tell();
-            for (regarding, note) in news {
-                context.metrics.failed("undecodable");
-                update_status::publish(&context, regarding, note);
-            }
-            context.state.undecodable_seen.notified().await;
-        }
-    };
-    token.run_until_cancelled(work).await;
 }

@@ -62,7 +62,9 @@ async fn a_service_made_for_a_gateway_is_given_what_the_gateway_asks_for() {
     };
     let kept = json!({"blocks": [{"cidr": "192.0.2.0/29"}], "gatewayClasses": ["internet"]});
     cluster.pool("kept", kept).await;
-    cluster.controller().await;
+    cluster
+        .controller_with(|settings| settings.gateway_namespaces = ["blue".to_owned()].into())
+        .await;
     // Without the Gateway API everything else goes on as ever.
     cluster.cidrs("other", &["198.51.100.0/29"]).await;
     cluster.service("blue", "plain", &[], json!({})).await;

@@ -2,6 +2,8 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use crate::text::{MAX_MESSAGE, line};
+
 /// On a Service: whether it has its addresses. Written by the controller.
 pub const ADDRESS_ASSIGNED: &str = "landfall.dev/AddressAssigned";
 /// On a Service: whether its addresses are announced. Written by the owner's announcer.
@@ -44,7 +46,7 @@ pub const ALL: [(&str, &str, &str); 10] = [
     (
         "LoadBalancerIPPool",
         OVERLAP,
-        "other pools contain some of its addresses; the message names them",
+        "other pools, a ServiceCIDR or a node's Pods have some of its addresses; the message names them",
     ),
     (
         "LoadBalancerIPPool",
@@ -130,7 +132,7 @@ impl AssignedReason {
 
 /// What a condition shall say; the time of its last transition follows from what it said before.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct NewCondition {
     /// The condition's type.
     pub type_: &'static str,
     /// `True`, `False`; `None` is `Unknown`.
@@ -141,9 +143,10 @@ pub struct Verdict {
     pub message: String,
 }
 
-impl Verdict {
+impl NewCondition {
     /// The condition to write: `lastTransitionTime` is kept while the status is what it was in
-    /// `before`, otherwise it is `now`.
+    /// `before`, otherwise it is `now`. The message is one printable line of bounded length,
+    /// whatever it was made of.
     #[must_use]
     pub fn condition(self, before: &[Condition], generation: Option<i64>, now: Time) -> Condition {
         let status = match self.status {
@@ -159,7 +162,7 @@ impl Verdict {
             type_: self.type_.to_owned(),
             status: status.to_owned(),
             reason: self.reason,
-            message: self.message,
+            message: line(&self.message, MAX_MESSAGE),
             observed_generation: generation,
             last_transition_time: since,
         }
@@ -181,8 +184,8 @@ mod tests {
         Time(Timestamp::from_second(second).unwrap())
     }
 
-    fn verdict(status: bool, message: &str) -> Verdict {
-        Verdict {
+    fn says(status: bool, message: &str) -> NewCondition {
+        NewCondition {
             type_: ACCEPTED,
             status: Some(status),
             reason: "Because".into(),
@@ -192,10 +195,18 @@ mod tests {
 
     #[test]
     fn the_transition_time_is_kept_while_the_status_is_equal() {
-        let first = verdict(true, "one").condition(&[], Some(1), at(10));
-        let second = verdict(true, "two").condition(std::slice::from_ref(&first), Some(2), at(20));
+        let first = says(true, "one").condition(&[], Some(1), at(10));
+        let second = says(true, "two").condition(std::slice::from_ref(&first), Some(2), at(20));
         assert_eq!(second.last_transition_time, at(10));
-        let third = verdict(false, "three").condition(&[second], Some(3), at(30));
+        let third = says(false, "three").condition(&[second], Some(3), at(30));
         assert_eq!(third.last_transition_time, at(30));
+    }
+
+    #[test]
+    fn a_message_is_one_line_of_bounded_length_whatever_it_was_made_of() {
+        let hostile = format!("pool \"x\"\n\u{1b}[31m{}", "a".repeat(10_000));
+        let written = says(true, &hostile).condition(&[], None, at(1)).message;
+        assert!(written.starts_with(r#"pool "x"\n\u{1b}[31ma"#), "{written}");
+        assert_eq!(written.len(), MAX_MESSAGE);
     }
 }

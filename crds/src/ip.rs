@@ -31,6 +31,7 @@ pub const MAX_SHARING_KEY: usize = 253;
     printcolumn(name = "Address", type_ = "string", json_path = ".spec.address"),
     printcolumn(name = "Namespace", type_ = "string", json_path = ".spec.holders[0].namespace", priority = 1),
     printcolumn(name = "Holder", type_ = "string", json_path = ".spec.holders[0].name"),
+    printcolumn(name = "Kept for", type_ = "string", json_path = ".spec.reservedFor.name"),
     printcolumn(name = "Pool", type_ = "string", json_path = ".spec.poolRef.name"),
     printcolumn(name = "Node", type_ = "string", json_path = ".status.owner.node"),
     printcolumn(name = "Interface", type_ = "string", json_path = ".status.interfaces[0]"),
@@ -93,13 +94,13 @@ pub struct Holder {
     /// `Service` or `Gateway`.
     #[schemars(length(min = 1, max = 63))]
     pub kind: String,
-    /// Its namespace.
+    /// Namespace of the holder.
     #[schemars(length(min = 1, max = 63))]
     pub namespace: String,
-    /// Its name.
+    /// Name of the holder.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// Its uid: an object of the same name made later is another holder.
+    /// Uid of the holder: an object of the same name made later is another one.
     #[schemars(length(min = 1, max = 63))]
     pub uid: String,
 }
@@ -112,10 +113,10 @@ pub struct ObjectRef {
     /// `Service` or `Gateway`.
     #[schemars(length(min = 1, max = 63))]
     pub kind: String,
-    /// Its namespace.
+    /// Namespace of the object.
     #[schemars(length(min = 1, max = 63))]
     pub namespace: String,
-    /// Its name.
+    /// Name of the object.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
 }
@@ -153,7 +154,7 @@ pub struct LoadBalancerIPStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Owner {
-    /// The node's name.
+    /// Name of the Node.
     #[schemars(length(min = 1, max = 253))]
     pub node: String,
     /// The announcer session of that node that made the claim.

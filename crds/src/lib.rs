@@ -7,9 +7,12 @@
 //! L2AnnouncementPolicy ─ what is announced, and from where (written by people)
 //! ```
 //!
-//! This crate holds types, names and pure functions over them. It knows no client and no clock.
-//! The schemas it prints (`landfall-crdgen`) are committed below `config/crd`.
+//! This crate holds types, names and pure functions over them: [`names`] and [`version`] are how
+//! objects are told apart and states of one are ordered, [`text`] is how what others wrote gets into
+//! a sentence, [`conditions`] is what is said. It knows no client and no clock. The schemas it prints
+//! (`landfall-crdgen`) are committed below `config/crd`.
 
+#![warn(missing_docs)]
 #![expect(
     clippy::duplicated_attributes,
     reason = "each printer column has a type of its own"
@@ -22,25 +25,30 @@
 pub mod annotations;
 pub mod conditions;
 mod ip;
-mod name;
+mod ip_name;
+pub mod names;
 mod policy;
 mod pool;
 mod schema;
 pub mod selector;
+pub mod text;
+pub mod version;
 
 pub use ip::{
     Holder, LoadBalancerIP, LoadBalancerIPSpec, LoadBalancerIPStatus, MAX_HOLDERS, MAX_SHARING_KEY,
     ObjectRef, Owner, PoolRef, ReclaimPolicy,
 };
-pub use name::{NameError, ip_name, parse_ip_name};
+pub use ip_name::{NameError, ip_name, parse_ip_name};
+pub use names::{NodeName, PolicyName, PoolName, ServiceKey, SessionId};
 pub use policy::{
     L2AnnouncementPolicy, L2AnnouncementPolicySpec, L2AnnouncementPolicyStatus, LoadBalancing,
-    PreferredNode,
+    PeriodError, PreferredNode,
 };
 pub use pool::{
-    Block, FamilyCounts, FirstLastIPs, LoadBalancerIPPool, LoadBalancerIPPoolSpec,
+    Block, ExternalIPs, FamilyCounts, FirstLastIPs, LoadBalancerIPPool, LoadBalancerIPPoolSpec,
     LoadBalancerIPPoolStatus, PoolSummary,
 };
+pub use version::{Known, Version};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;

@@ -1,11 +1,14 @@
 //! `L2AnnouncementPolicy`: what is announced, and from where.
 
+use std::time::Duration;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::schema;
+use crate::text::quoted;
 
 /// Which Services' addresses are announced at layer 2, from which nodes and interfaces.
 #[derive(Clone, Debug, PartialEq, CustomResource, Deserialize, Serialize, KubeSchema)]
@@ -79,7 +82,7 @@ pub struct L2AnnouncementPolicySpec {
 
     /// How often to repeat announcements while nothing changes; `0s` is never.
     #[serde(default = "never")]
-    #[schemars(length(min = 1, max = 16))]
+    #[schemars(length(min = 1, max = MAX_DURATION))]
     #[x_kube(
         validation = Rule::new(r"self.matches('^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$')")
             .message("not a duration: write it like 30s or 5m; 0s is never"),
@@ -114,6 +117,41 @@ impl Default for L2AnnouncementPolicySpec {
     }
 }
 
+impl L2AnnouncementPolicySpec {
+    /// How often announcements are repeated; `None` is never.
+    ///
+    /// # Errors
+    /// When `periodicAnnouncement` is no duration. The API server refuses such a one; an object
+    /// stored under an older definition may still have it.
+    pub fn period(&self) -> Result<Option<Duration>, PeriodError> {
+        let text = &self.periodic_announcement;
+        let period = duration(text).ok_or_else(|| PeriodError(text.clone()))?;
+        Ok((!period.is_zero()).then_some(period))
+    }
+}
+
+/// `periodicAnnouncement` is no duration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("periodicAnnouncement {} is no duration, and nothing is repeated; write it like 30s", quoted(.0))]
+pub struct PeriodError(String);
+
+/// The most characters a duration has, as the schema says.
+const MAX_DURATION: usize = 16;
+
+/// Reads what the API calls a duration: `1h30m`, `1.5s`, `0s`.
+fn duration(text: &str) -> Option<Duration> {
+    // The parser panics on products that no duration holds; this short there is none. Signs are for
+    // durations of others.
+    let fits = !text.is_empty() && text.len() <= MAX_DURATION;
+    let plain = text
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'.');
+    if !fits || !plain {
+        return None;
+    }
+    text.parse::<kube::core::Duration>().ok().map(Into::into)
+}
+
 /// Nodes to prefer, and how much.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -122,7 +160,7 @@ pub struct PreferredNode {
     #[schemars(range(min = 1, max = 100))]
     pub weight: i32,
 
-    /// Nodes by label.
+    /// Nodes the weight is for, by label.
     #[schemars(schema_with = "schema::label_selector")]
     pub node_selector: LabelSelector,
 }
@@ -154,8 +192,51 @@ pub struct L2AnnouncementPolicyStatus {
     #[serde(default)]
     pub nodes: i32,
 
-    /// `Accepted`.
+    /// `Accepted`; `DirectorReady` where `loadBalancing` is `XDP`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_the_api_writes_them() {
+        assert_eq!(duration("1h30m"), Some(Duration::from_secs(5400)));
+        assert_eq!(duration("1.5s"), Some(Duration::from_millis(1500)));
+        assert_eq!(duration("250ms"), Some(Duration::from_millis(250)));
+        assert_eq!(duration("0s"), Some(Duration::ZERO));
+        for nonsense in ["", "5", "s", "-1s", "+1s", "1d", "1e400s", "ä", "1.1.1s"] {
+            assert_eq!(duration(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn nought_is_never_and_nonsense_says_what_to_write() {
+        let policy = |text: &str| L2AnnouncementPolicySpec {
+            periodic_announcement: text.to_owned(),
+            ..L2AnnouncementPolicySpec::default()
+        };
+        assert_eq!(policy("0s").period(), Ok(None));
+        assert_eq!(policy("30s").period(), Ok(Some(Duration::from_secs(30))));
+        let refused = policy("often\n").period().unwrap_err().to_string();
+        assert!(refused.contains(r#""often\n" is no duration"#), "{refused}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_parser_panic(text in "[0-9.a-zµ+-]{0,20}") {
+            let _ = duration(&text);
+        }
+
+        #[test]
+        fn the_longest_numbers_make_no_overflow(digits in "[0-9]{1,15}", unit in "ms|s|m|h") {
+            let text = format!("{digits}{unit}");
+            prop_assert_eq!(duration(&text).is_some(), text.len() <= MAX_DURATION);
+        }
+    }
 }

@@ -89,6 +89,33 @@ pub struct LoadBalancerIPPoolSpec {
     /// Makes no new assignments; those made stay.
     #[serde(default)]
     pub disabled: bool,
+
+    /// Whether an address that stands in `spec.externalIPs` of a Service which the pool admits is
+    /// kept from everybody else. `Ignore`: the pool hands it out all the same.
+    #[serde(default, rename = "externalIPs")]
+    pub external_ips: ExternalIPs,
+
+    /// At most so many addresses of the pool for the Services of one namespace together; shared
+    /// ones count once. Absent: no limit. Assignments made before stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub max_per_namespace: Option<i32>,
+
+    /// At most so many addresses of the pool for one Service. Absent: no limit. Assignments made
+    /// before stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub max_per_service: Option<i32>,
+}
+
+/// What becomes of addresses that Services name as external ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum ExternalIPs {
+    /// They are kept from everybody else, where the pool would admit the Service.
+    #[default]
+    Respect,
+    /// They are handed out.
+    Ignore,
 }
 
 const fn yes() -> bool {
@@ -109,6 +136,9 @@ impl LoadBalancerIPPoolSpec {
             priority: 0,
             auto_assign: true,
             disabled: false,
+            external_ips: ExternalIPs::default(),
+            max_per_namespace: None,
+            max_per_service: None,
         }
     }
 }
@@ -130,7 +160,7 @@ pub struct Block {
     #[schemars(length(min = 1, max = 64))]
     #[x_kube(
         validation = Rule::new("isCIDR(self)")
-            .message("not a CIDR: write it like 192.0.2.0/24 or 2001:db8::/64 (IPv4-mapped IPv6 is not accepted)"),
+            .message("not a CIDR: write it like 192.0.2.0/24 or 2001:db8::/64 (IPv4-mapped IPv6 is not accepted); a range or a single address goes into start and stop"),
         validation = Rule::new("!isCIDR(self) || cidr(self).masked() == cidr(self)")
             .message("host bits are set: write the network address, e.g. 192.0.2.192/28 instead of 192.0.2.200/28, or use start and stop"),
         validation = Rule::new("!isCIDR(self) || cidr(self).ip().isGlobalUnicast() || cidr(self).ip().isLinkLocalUnicast()")
@@ -164,7 +194,7 @@ pub struct Block {
 /// Whether the first and last address of a CIDR block are handed out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum FirstLastIPs {
-    /// They are.
+    /// They are handed out.
     #[default]
     Yes,
     /// They are kept, in blocks wider than two addresses.
@@ -222,13 +252,13 @@ pub struct PoolSummary {
     /// The first blocks, and how many more there are.
     #[schemars(length(max = 256))]
     pub blocks: String,
-    /// As [`FamilyCounts::total`].
+    /// Addresses the pool covers.
     #[schemars(length(max = 96))]
     pub total: String,
-    /// As [`FamilyCounts::assigned`].
+    /// Addresses that have a holder.
     #[schemars(length(max = 96))]
     pub assigned: String,
-    /// As [`FamilyCounts::available`].
+    /// Addresses that a new Service could be given.
     #[schemars(length(max = 96))]
     pub available: String,
 }

@@ -12,20 +12,23 @@ pub(crate) fn label_selector(_: &mut SchemaGenerator) -> Schema {
         "nullable": true,
         "properties": {
             "matchLabels": {
+                "description": "Labels that an object must all have.",
                 "type": "object",
                 "maxProperties": 64,
                 "additionalProperties": { "type": "string", "maxLength": 63 },
             },
             "matchExpressions": {
+                "description": "Conditions on labels that must all hold.",
                 "type": "array",
                 "maxItems": 64,
                 "items": {
                     "type": "object",
                     "required": ["key", "operator"],
                     "properties": {
-                        "key": { "type": "string", "minLength": 1, "maxLength": 316 },
-                        "operator": { "type": "string", "enum": ["In", "NotIn", "Exists", "DoesNotExist"] },
+                        "key": { "description": "The label's key.", "type": "string", "minLength": 1, "maxLength": 316 },
+                        "operator": { "description": "How the label's value and `values` compare.", "type": "string", "enum": ["In", "NotIn", "Exists", "DoesNotExist"] },
                         "values": {
+                            "description": "For `In` and `NotIn`, not empty; for `Exists` and `DoesNotExist`, empty.",
                             "type": "array",
                             "maxItems": 256,
                             "items": { "type": "string", "maxLength": 63 },

@@ -10,7 +10,7 @@ use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, Client, ResourceExt as _};
-use landfall_e2e::control_plane::{ControlPlane, Options};
+use landfall_testbed::control_plane::{ControlPlane, Options};
 use serde::Deserialize;
 
 #[derive(Deserialize)]

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
-use landfall_e2e::control_plane::assets;
 use landfall_e2e::lab::preflight;
+use landfall_testbed::control_plane::assets;
 
 /// Those that need nothing but the lab; the last one leaves it a node short.
 const OF_THE_LAB: &[&str] = &["links.yaml", "cluster.yaml", "power-cut.yaml"];
@@ -27,7 +27,7 @@ fn obstacle() -> Option<String> {
 fn hold(test: &str, arguments: &[&str], scenarios: &[&str]) {
     static ONE_LAB: Mutex<()> = Mutex::new(());
     if let Some(obstacle) = obstacle() {
-        landfall_e2e::skipped(test, &obstacle);
+        landfall_testbed::skipped(test, &obstacle);
         return;
     }
     let _one = ONE_LAB.lock().unwrap_or_else(PoisonError::into_inner);
@@ -56,7 +56,7 @@ fn the_scenarios_of_the_lab_hold() {
 fn hold_with_landfall(test: &str, scenario: &str) {
     let built = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("landfall-announcer");
     if !built.exists() {
-        landfall_e2e::skipped(test, "cargo build --workspace --bins");
+        landfall_testbed::skipped(test, "cargo build --workspace --bins");
         return;
     }
     hold(test, &[], &[scenario]);

@@ -7,8 +7,9 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use landfall_e2e::control_plane::assets;
-use landfall_e2e::lab::{preflight, state};
+use landfall_e2e::lab::preflight;
+use landfall_testbed::control_plane::assets;
+use landfall_testbed::state;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -96,7 +97,7 @@ fn an_interrupted_lab_takes_itself_down_and_a_killed_one_is_taken_down_by_the_ne
     let lack = preflight::lacks().into_iter().next();
     if lack.is_some() || assets::find(assets::ALL).is_none() {
         let why = lack.map_or("hack/control-plane.sh".to_owned(), |lack| lack.what);
-        landfall_e2e::skipped("taking a lab down", &why);
+        landfall_testbed::skipped("taking a lab down", &why);
         return;
     }
     for signal in [Signal::SIGINT, Signal::SIGTERM] {

@@ -18,7 +18,6 @@ pub enum Class {
 }
 
 impl Class {
-    /// The class of an error.
     #[must_use]
     pub fn of(error: &kube::Error) -> Self {
         let kube::Error::Api(status) = error else {
@@ -33,7 +32,6 @@ impl Class {
         }
     }
 
-    /// As written to metric labels.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

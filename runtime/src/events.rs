@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
+use landfall_crds::text::line;
 
 /// Longest note that the API server takes, in bytes.
 const MAX_NOTE: usize = 1024;
@@ -27,7 +28,7 @@ pub struct Note {
     pub reason: String,
     /// What was being done, one CamelCase word.
     pub action: &'static str,
-    /// A sentence for people; cut at 1,024 bytes.
+    /// A sentence for people; written as one printable line of at most 1,024 bytes.
     pub note: String,
 }
 
@@ -87,35 +88,11 @@ impl Events {
             type_: Some(if note.warning { "Warning" } else { "Normal" }.to_owned()),
             reason: Some(note.reason),
             action: Some(note.action.to_owned()),
-            note: Some(cut(note.note)),
+            note: Some(line(&note.note, MAX_NOTE)),
             regarding: Some(regarding),
             reporting_controller: Some(format!("landfall.dev/{}", self.component)),
             reporting_instance: Some(self.instance.clone()),
             ..Event::default()
         }
-    }
-}
-
-fn cut(mut note: String) -> String {
-    if note.len() > MAX_NOTE {
-        let end = (0..=MAX_NOTE - 3)
-            .rev()
-            .find(|&end| note.is_char_boundary(end))
-            .unwrap_or(0);
-        note.truncate(end);
-        note.push_str("...");
-    }
-    note
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_note_is_cut_between_characters() {
-        let note = cut("ä".repeat(1000));
-        assert!(note.len() <= MAX_NOTE && note.ends_with("ä..."));
-        assert_eq!(cut("short".to_owned()), "short");
     }
 }

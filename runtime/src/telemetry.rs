@@ -1,6 +1,7 @@
 //! Logging, and the first line of a log.
 
-use std::io::IsTerminal as _;
+use std::borrow::Cow;
+use std::io::{self, IsTerminal as _};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::ParseError;
@@ -8,7 +9,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
-use crate::args::{CommonArgs, LogFormat};
+use crate::args::{LogArgs, LogFormat};
 
 /// What SIGUSR1 adds to the level.
 const OURS_IN_DETAIL: &str = "landfall_announcer=debug,landfall_bpf_lb=debug,landfall_controller=debug,landfall_runtime=debug";
@@ -20,12 +21,7 @@ pub enum TelemetryError {
     #[error(
         "--log-level {level:?}: {source}; write a level (error, warn, info, debug, trace) or directives such as info,landfall_controller=debug"
     )]
-    Level {
-        /// What was given.
-        level: String,
-        /// What is wrong with it.
-        source: ParseError,
-    },
+    Level { level: String, source: ParseError },
     /// The process logs already.
     #[error("logging was started twice: {0}")]
     Twice(String),
@@ -41,14 +37,18 @@ const REVISION: &str = match option_env!("LANDFALL_REVISION") {
 ///
 /// # Errors
 /// When the level cannot be read, or logging was started before.
-pub fn init(args: &CommonArgs, program: &str, version: &str) -> Result<Level, TelemetryError> {
+pub fn init(args: &LogArgs, program: &str, version: &str) -> Result<Level, TelemetryError> {
     let (filter, handle) = reload::Layer::new(filter(&args.log_level)?);
+    let is_terminal = io::stderr().is_terminal();
     let layer = tracing_subscriber::fmt::layer()
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
+        .with_ansi(is_terminal)
+        .with_writer(io::stderr);
     let registry = tracing_subscriber::registry().with(filter);
     match args.log_format {
-        LogFormat::Text => registry.with(layer).try_init(),
+        LogFormat::Text => {
+            let layer = layer.with_writer(move || OneLine { is_terminal });
+            registry.with(layer).try_init()
+        }
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
     }
     .map_err(|error| TelemetryError::Twice(error.to_string()))?;
@@ -64,6 +64,49 @@ fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
         level: level.to_owned(),
         source,
     })
+}
+
+/// Standard error, one line a record: whatever a record quotes begins no line that looks like another.
+struct OneLine {
+    is_terminal: bool,
+}
+
+impl io::Write for OneLine {
+    fn write(&mut self, record: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(record);
+        let line = one_line(&text, self.is_terminal);
+        io::Write::write_all(&mut io::stderr().lock(), line.as_bytes())?;
+        Ok(record.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::Write::flush(&mut io::stderr())
+    }
+}
+
+/// A record with everything escaped that starts a line, or steers a terminal or the direction of
+/// writing; but for the newline at its end and, on a terminal, the colours that the log itself sets.
+/// There the formatter escapes those of others.
+fn one_line(record: &str, is_terminal: bool) -> Cow<'_, str> {
+    let body = record.strip_suffix('\n').unwrap_or(record);
+    let escapes = |c: char| {
+        let is_colour = is_terminal && c == '\u{1b}';
+        let is_mark = matches!(c, '"' | '\'' | '\\');
+        !is_colour && !is_mark && c.escape_debug().len() > 1
+    };
+    if !body.contains(escapes) {
+        return Cow::Borrowed(record);
+    }
+    let mut line = String::with_capacity(record.len() + 16);
+    for c in body.chars() {
+        if escapes(c) {
+            line.extend(c.escape_debug());
+        } else {
+            line.push(c);
+        }
+    }
+    line.push_str(&record[body.len()..]);
+    Cow::Owned(line)
 }
 
 /// What is logged, changeable while the process runs.
@@ -119,6 +162,24 @@ mod tests {
     fn a_level_that_cannot_be_read_is_refused_with_an_example() {
         let refused = filter("landfall_controller=loud").unwrap_err().to_string();
         assert!(refused.contains("landfall_controller=debug"), "{refused}");
+    }
+
+    #[test]
+    fn what_is_quoted_in_a_record_begins_no_line_and_turns_no_direction() {
+        let forged = "INFO pool x\n2026-11-25 INFO assigned\r\u{1b}[31m\u{202e} \"why\"\n";
+        let written = one_line(forged, false);
+        assert_eq!(
+            written,
+            "INFO pool x\\n2026-11-25 INFO assigned\\r\\u{1b}[31m\\u{202e} \"why\"\n"
+        );
+        let plain = "INFO isn't C:\\it\n";
+        assert!(matches!(one_line(plain, false), Cow::Borrowed(same) if same == plain));
+    }
+
+    #[test]
+    fn the_colours_of_a_terminal_stay() {
+        let coloured = "\u{1b}[32mINFO\u{1b}[0m so\n";
+        assert_eq!(one_line(coloured, true), coloured);
     }
 
     #[tokio::test]

@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use landfall_announcer::responder::{Filter, Settings};
-use landfall_announcer::wire::schedule::Pace;
+use landfall_wire::schedule::Pace;
 
 use client::Run;
 use figures::Figures;

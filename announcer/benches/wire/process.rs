@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use landfall_announcer::link::IfIndex;
-use landfall_announcer::wire::{Decision, Interest, buffer, decide};
+use landfall_wire::{Decision, Interest, buffer, decide};
 
 use crate::OWNED;
 use crate::figures::Figures;

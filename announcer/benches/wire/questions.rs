@@ -2,10 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use landfall_announcer::link::{Mac, Protocol};
-use landfall_announcer::wire::arp::{Arp, Operation};
-use landfall_announcer::wire::buffer;
-use landfall_announcer::wire::ndp::{Message, Ndp, group_mac, solicited_node};
+use landfall_announcer::link::Protocol;
+use landfall_wire::Mac;
+use landfall_wire::arp::{Arp, Operation};
+use landfall_wire::buffer;
+use landfall_wire::ndp::{Message, Ndp, group_mac, solicited_node};
 
 const CLIENT: Mac = Mac([2, 0, 0, 0, 0, 200]);
 

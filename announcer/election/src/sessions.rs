@@ -148,6 +148,12 @@ impl Sessions {
         }
     }
 
+    /// Forgets nodes without a Lease but for these.
+    pub(super) fn retain(&mut self, is_named: impl Fn(&NodeName) -> bool) {
+        self.nodes
+            .retain(|node, seen| seen.lease.is_some() || is_named(node));
+    }
+
     /// How `session` on `node` stands.
     pub(super) fn standing(&self, node: &NodeName, session: &SessionId, now: Now) -> Standing {
         let Some(seen) = self.nodes.get(node) else {

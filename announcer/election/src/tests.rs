@@ -76,6 +76,30 @@ fn renew(election: &mut Election, at: u64) {
 }
 
 #[test]
+fn of_a_node_that_no_record_names_any_more_nothing_is_remembered() {
+    let mut election = a_and_b();
+    let foreign = || Event::RecordSeen(VIP, record(5, Some(owner("c", "c1"))));
+    let inquires = |election: &mut Election, at: u64| {
+        let writes = election.decide(secs(at)).writes;
+        matches!(writes.as_slice(), [Write::Inquire { .. }])
+    };
+    election.observe(foreign(), secs(100));
+    assert!(inquires(&mut election, 100));
+    election.observe(Event::InquiryEnded(node("c")), secs(100));
+    assert!(
+        !inquires(&mut election, 100),
+        "it is waited after a failure"
+    );
+    election.observe(Event::RecordGone(VIP), secs(100));
+    election.decide(secs(100));
+    election.observe(foreign(), secs(100));
+    assert!(
+        inquires(&mut election, 100),
+        "a name that returns is a new one"
+    );
+}
+
+#[test]
 fn an_address_nobody_owned_is_probed_before_it_is_claimed() {
     let mut election = a_and_b();
     election.observe(contest(&["a"]), secs(100));

@@ -1,10 +1,10 @@
 //! Any bytes as the payload of an ARP frame: what is understood can be said again.
 #![no_main]
 
-use landfall_announcer_fuzz::link::Mac;
-use landfall_announcer_fuzz::wire::arp::Arp;
-use landfall_announcer_fuzz::wire::buffer;
-use landfall_announcer_fuzz::wire::ethernet::Frame;
+use landfall_wire::Mac;
+use landfall_wire::arp::Arp;
+use landfall_wire::buffer;
+use landfall_wire::ethernet::Frame;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|payload: &[u8]| {

@@ -2,13 +2,15 @@
 //! through.
 #![no_main]
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use landfall_announcer_fuzz::link::{Mac, classic_keeps};
 use landfall_announcer_fuzz::mend_checksum;
-use landfall_announcer_fuzz::wire::ethernet::{self, Frame};
-use landfall_announcer_fuzz::wire::{Decision, Interest, buffer, decide};
 use landfall_bpf_lb_common::neighbour::{Address, concerns};
+use landfall_wire::Mac;
+use landfall_wire::ethernet::{self, Frame};
+use landfall_wire::link::{bpf_vm, filter};
+use landfall_wire::{Decision, Interest, buffer, decide};
 use libfuzzer_sys::fuzz_target;
 
 const ME: Mac = Mac([2, 0, 0, 0, 0, 11]);
@@ -66,6 +68,15 @@ fn check(frame: &[u8]) {
         classic_keeps(address, frame, kind(frame)),
         "the classic filter would drop it"
     );
+}
+
+/// Whether the classic filter of the socket that a frame of this kind comes to would keep it, for one address.
+fn classic_keeps(address: IpAddr, frame: &[u8], kind: u32) -> bool {
+    let program = match address {
+        IpAddr::V4(address) => filter::arp_about(&BTreeSet::from([address])),
+        IpAddr::V6(_) => filter::ndp(),
+    };
+    bpf_vm::keeps(&program, frame, kind, false)
 }
 
 /// What the kernel calls a frame that is for this host: to it, to everybody, to a group.

@@ -1,11 +1,11 @@
 //! Any bytes as an IPv6 packet: what is understood as a neighbour message can be said again.
 #![no_main]
 
-use landfall_announcer_fuzz::link::Mac;
 use landfall_announcer_fuzz::mend_checksum;
-use landfall_announcer_fuzz::wire::buffer;
-use landfall_announcer_fuzz::wire::ethernet::Frame;
-use landfall_announcer_fuzz::wire::ndp::Ndp;
+use landfall_wire::Mac;
+use landfall_wire::buffer;
+use landfall_wire::ethernet::Frame;
+use landfall_wire::ndp::Ndp;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|packet: &[u8]| {

@@ -3,7 +3,8 @@
 //! The first byte says what the message is about, so that not every guess has to begin with a netlink header.
 #![no_main]
 
-use landfall_announcer_fuzz::link::{LinkTable, of_links, of_neighbours};
+use landfall_wire::link::LinkTable;
+use landfall_wire::link::parse::{Cache, of_links, of_neighbours};
 use libfuzzer_sys::fuzz_target;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -47,6 +48,10 @@ fuzz_target!(|bytes: &[u8]| {
             assert!(link.addresses.is_sorted(), "not sorted, or twice");
         }
     }
-    let (neighbours, resolved) = of_neighbours(messages);
-    assert!(resolved <= neighbours);
+    let mut neighbours = Cache::new();
+    for message in messages {
+        of_neighbours(&mut neighbours, message);
+    }
+    let resolved = neighbours.values().filter(|entry| entry.mac.is_some());
+    assert!(resolved.count() <= neighbours.len());
 });

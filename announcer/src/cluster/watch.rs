@@ -1,12 +1,11 @@
-//! One watch a kind. A malformed object is counted and named, and is as good as absent; it never
-//! stops the watch.
+//! One watch a kind. A malformed object is counted and named, and is as good as absent; it never stops the watch.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::pin::pin;
 use std::sync::Arc;
 
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -16,6 +15,7 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use landfall_crds::{L2AnnouncementPolicy, LoadBalancerIP};
+use landfall_runtime::watch::{News, follow};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
@@ -23,10 +23,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Short;
-use crate::agent::{Input, Subject};
-use crate::model::{self, Key, Kind, Object};
+use crate::brain::{Input, Subject};
+use crate::model::{self, Key, Kind, Object, published};
 use crate::names::{NodeName, PolicyName, ServiceKey};
-use crate::session::published;
 
 /// How long one watch call lasts: a dead connection is noticed after this at the latest.
 const WATCH_SECONDS: u32 = 60;
@@ -136,10 +135,7 @@ fn config() -> watcher::Config {
 }
 
 fn service_key(meta: &ObjectMeta, name: String) -> ServiceKey {
-    ServiceKey {
-        namespace: meta.namespace.clone().unwrap_or_default(),
-        name,
-    }
+    ServiceKey::new(meta.namespace.clone().unwrap_or_default(), name)
 }
 
 /// Where a watch's news go.
@@ -216,50 +212,37 @@ async fn namespaces(api: Api<PartialObjectMeta<Namespace>>, feed: Feed) {
 }
 
 async fn consume<K: Resource<DynamicType = ()>>(
-    stream: impl futures::Stream<Item = Result<Event<K>, watcher::Error>>,
+    stream: impl Stream<Item = Result<Event<K>, watcher::Error>>,
     feed: Feed,
     read: impl Fn(&K) -> Result<Object, String>,
     key: impl Fn(&K) -> Option<Key>,
 ) {
-    let mut stream = pin!(stream);
-    let mut listing = Vec::new();
+    let mut news = pin!(follow(stream, &key));
     loop {
-        let event = tokio::select! {
+        let news = tokio::select! {
             () = feed.token.cancelled() => return,
-            event = stream.next() => event,
+            news = news.next() => news,
         };
-        let mut inputs = Vec::new();
-        let mut take = |object: &K| match read(object) {
-            Ok(object) => Some(object),
-            Err(error) => {
-                inputs.extend(feed.unreadable(object, error));
-                None
-            }
-        };
-        let input = match event {
+        let inputs = match news {
             None => return,
-            Some(Err(error)) => {
+            Some(News::Broken(error)) => {
                 feed.request_failed(&error);
-                None
+                continue;
             }
-            Some(Ok(Event::Init)) => {
-                listing.clear();
-                None
-            }
-            Some(Ok(Event::InitApply(object))) => {
-                listing.extend(take(&object));
-                None
-            }
-            Some(Ok(Event::InitDone)) => {
-                Some(Input::Listed(feed.kind, std::mem::take(&mut listing)))
-            }
-            // What cannot be read any more is as good as gone.
-            Some(Ok(Event::Apply(object))) => take(&object)
-                .map(Input::Applied)
-                .or_else(|| key(&object).map(Input::Gone)),
-            Some(Ok(Event::Delete(object))) => key(&object).map(Input::Gone),
+            Some(News::Listed(keys)) => vec![Input::Listed(feed.kind, keys)],
+            Some(News::Gone(key)) => vec![Input::Gone(key)],
+            Some(News::Seen(object)) => match read(&object) {
+                Ok(object) => vec![Input::Applied(object)],
+                // What cannot be read any more is as good as gone.
+                Err(error) => {
+                    let gone = key(&object).map(Input::Gone);
+                    gone.into_iter()
+                        .chain(feed.unreadable(&object, error))
+                        .collect()
+                }
+            },
         };
-        for input in input.into_iter().chain(inputs) {
+        for input in inputs {
             if !feed.send(input).await {
                 return;
             }

@@ -1,7 +1,5 @@
-//! Requests to the API server, a few at a time, each with a time limit; outcomes go back to the
-//! agent.
+//! Requests to the API server, a few at a time, each with a time limit; outcomes go back to the agent.
 
-use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,18 +11,20 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use landfall_crds::{L2AnnouncementPolicy, LoadBalancerIP, LoadBalancerIPStatus};
 use landfall_runtime::apply;
+use landfall_runtime::call::{Failure, within};
 use landfall_runtime::class::Class;
 use landfall_runtime::events::{Events, Note};
+use landfall_runtime::lease::record;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 
 use super::FIELD_MANAGER;
-use crate::agent::{Input, Job, Notice, ReportKey, Subject, Swap, SwapOutcome};
+use crate::brain::{Input, Job, Notice, ReportKey, Subject, Swap, SwapOutcome};
 use crate::election::Event;
+use crate::model::published::{FENCED_BY, LEASE_PREFIX};
 use crate::model::{self, Lbip, Object};
 use crate::names::{NodeName, SessionId, Version};
-use crate::session::published::LEASE_PREFIX;
 
 /// Requests under way at a time.
 const PARALLEL: usize = 16;
@@ -38,23 +38,27 @@ pub struct Writer {
     client: Client,
     namespace: String,
     events: Events,
+    node: NodeName,
     inputs: mpsc::Sender<Input>,
     permits: Arc<Semaphore>,
     tasks: TaskTracker,
 }
 
 impl Writer {
-    /// A writer whose session Leases live in `namespace`, and whose Events come from `pod`.
+    /// A writer on `node` whose session Leases live in `namespace`, and whose Events come from `pod`.
+    #[must_use]
     pub fn new(
         client: Client,
         namespace: String,
         pod: String,
+        node: NodeName,
         inputs: mpsc::Sender<Input>,
     ) -> Self {
         Self {
             events: Events::new(client.clone(), FIELD_MANAGER, pod),
             client,
             namespace,
+            node,
             inputs,
             permits: Arc::new(Semaphore::new(PARALLEL)),
             tasks: TaskTracker::new(),
@@ -77,7 +81,7 @@ impl Writer {
                     let conditions: Vec<_> = condition.into_iter().collect();
                     let status = json!({"conditions": conditions});
                     let applied = apply::status(&api, &key.name, FIELD_MANAGER, &status);
-                    let outcome = within(applied).await.map(|service| {
+                    let outcome = within(PATIENCE, applied).await.map(|service| {
                         let (key, service) = model::service(&service);
                         Some(Object::Service(key, service))
                     });
@@ -86,7 +90,7 @@ impl Writer {
                 Job::Policy(name, status) => {
                     let api = Api::<L2AnnouncementPolicy>::all(writer.client.clone());
                     let applied = apply::status(&api, name.as_str(), FIELD_MANAGER, &*status);
-                    let outcome = within(applied).await.map(|policy| {
+                    let outcome = within(PATIENCE, applied).await.map(|policy| {
                         let (name, policy) = model::policy(&policy);
                         Some(Object::Policy(name, policy))
                     });
@@ -115,7 +119,7 @@ impl Writer {
                 let published = writer
                     .events
                     .publish(reference(subject), note, Timestamp::now());
-                if let Err(error) = within(published).await {
+                if let Err(error) = within(PATIENCE, published).await {
                     tracing::debug!(reason = notice.reason, %error, "Event was not written");
                 }
             }
@@ -135,7 +139,7 @@ impl Writer {
             field_manager: Some(FIELD_MANAGER.into()),
             ..PatchParams::default()
         };
-        let outcome = within(api.patch_status(&swap.name, &params, &patch)).await;
+        let outcome = within(PATIENCE, api.patch_status(&swap.name, &params, &patch)).await;
         let (address, name) = (swap.address, swap.name);
         if swap.report {
             let outcome = outcome.map(|ip| model::lbip(&ip).ok().map(Object::Address));
@@ -154,14 +158,17 @@ impl Writer {
             }
             Err(error) => {
                 tracing::warn!(%address, %error, "owner record was not written");
-                SwapOutcome::Failed
+                match error.class() {
+                    Class::Forbidden | Class::Refused => SwapOutcome::Denied,
+                    Class::Conflict | Class::NotFound | Class::Transient => SwapOutcome::Failed,
+                }
             }
         };
         Input::Swapped(address, outcome)
     }
 
     async fn reread(&self, api: &Api<LoadBalancerIP>, name: &str, address: IpAddr) -> SwapOutcome {
-        match within(api.get_opt(name)).await {
+        match within(PATIENCE, api.get_opt(name)).await {
             Ok(Some(object)) => {
                 let lbip: Option<Lbip> = model::lbip(&object).ok();
                 SwapOutcome::Refused(lbip.map(Box::new))
@@ -179,7 +186,7 @@ impl Writer {
         let api = Api::<Lease>::namespaced(self.client.clone(), &self.namespace);
         let name = format!("{LEASE_PREFIX}{node}");
         let mut events = Vec::new();
-        match within(self.empty(&api, &name, &version)).await {
+        match within(PATIENCE, self.empty(&api, &name, &version)).await {
             Ok(Some(lease)) => {
                 if let Ok((node, peer)) = model::lease(&lease) {
                     events.push(Event::LeaseSeen(node, peer.lease));
@@ -198,16 +205,17 @@ impl Writer {
         name: &str,
         version: &Version,
     ) -> Result<Option<Lease>, kube::Error> {
-        let Some(mut lease) = api.get_opt(name).await? else {
+        let Some(lease) = api.get_opt(name).await? else {
             return Ok(None);
         };
         if lease.metadata.resource_version.as_deref() != Some(version.as_str()) {
             return Ok(Some(lease));
         }
-        if let Some(spec) = &mut lease.spec {
-            spec.holder_identity = None;
-        }
-        match api.replace(name, &PostParams::default(), &lease).await {
+        let mut emptied = record::emptied(lease);
+        // Nobody ends another's session without a name; the admission policy asks for it.
+        let annotations = emptied.metadata.annotations.get_or_insert_default();
+        annotations.insert(FENCED_BY.to_owned(), self.node.to_string());
+        match api.replace(name, &PostParams::default(), &emptied).await {
             Ok(lease) => {
                 tracing::info!(lease = name, "expired a silent session");
                 Ok(Some(lease))
@@ -220,7 +228,7 @@ impl Writer {
     async fn inquire(&self, node: NodeName, session: SessionId) -> Input {
         let api = Api::<Lease>::namespaced(self.client.clone(), &self.namespace);
         let mut events = Vec::new();
-        match within(api.get_opt(&format!("{LEASE_PREFIX}{node}"))).await {
+        match within(PATIENCE, api.get_opt(&format!("{LEASE_PREFIX}{node}"))).await {
             Ok(lease) => {
                 let seen = lease.and_then(|lease| model::lease(&lease).ok());
                 let seen = seen.map(|(_, peer)| peer.lease);
@@ -230,31 +238,6 @@ impl Writer {
         }
         events.push(Event::InquiryEnded(node));
         Input::Inquired(events)
-    }
-}
-
-/// Why a request has no answer.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error(transparent)]
-    Api(#[from] kube::Error),
-    #[error("no answer within {PATIENCE:?}")]
-    TimedOut,
-}
-
-impl Failure {
-    fn class(&self) -> Class {
-        match self {
-            Self::Api(error) => Class::of(error),
-            Self::TimedOut => Class::Transient,
-        }
-    }
-}
-
-async fn within<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Failure> {
-    match tokio::time::timeout(PATIENCE, request).await {
-        Ok(answer) => Ok(answer?),
-        Err(_) => Err(Failure::TimedOut),
     }
 }
 
@@ -269,8 +252,7 @@ fn reported(kind: &'static str, key: ReportKey, outcome: Result<Option<Object>, 
     Input::Reported(key, outcome)
 }
 
-/// A merge patch that says the whole status, absences included, and takes effect only on
-/// `version`.
+/// A merge patch that says the whole status, absences included, and takes effect only on `version`.
 fn patch_of(version: &Version, status: &LoadBalancerIPStatus) -> Value {
     let owner = status.owner.as_ref().map(|owner| {
         json!({

@@ -4,29 +4,37 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use landfall_bpf_lb::desired::{
-    Backend, BackendState, Desired, Endpoint, Frontend, Hop, Placement, Vip,
+    Backend, BackendState, Desired, Endpoint, Frontend, Hop, Interface, Placement, Vip,
 };
 
 use crate::link::{IfIndex, Link, LinkTable, NeighbourTable};
 use crate::model::{self, Readiness, Service, ServicePort, World};
 use crate::names::{NodeName, ServiceKey};
-use crate::policy::{AddressPlan, Plan};
+use crate::policy::{Announcement, Announcements};
 
-/// What the data path shall do, and what must be known for it.
+/// What the director shall do, and whose neighbours must be known for it.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Assembled {
-    /// For the director.
+pub struct DataPath {
+    /// Interfaces, frontends, backends, hops.
     pub desired: Desired,
     /// Neighbours to keep resolved.
     pub track: BTreeSet<(IpAddr, IfIndex)>,
-    /// Endpoints left out because nothing says on which node of the segment they run.
+}
+
+/// What was assembled, and what could not be.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Assembled {
+    /// For the director and for whoever keeps neighbours resolved.
+    pub path: DataPath,
+    /// Endpoints left to the kernel because nothing says on which node of the segment they run.
     pub unplaced: usize,
 }
 
 /// Assembles the data path of node `me`.
+#[must_use]
 pub fn assemble(
     world: &World,
-    plan: &Plan,
+    plan: &Announcements,
     me: &NodeName,
     links: &LinkTable,
     neighbours: &NeighbourTable,
@@ -40,32 +48,50 @@ pub fn assemble(
         .values()
         .filter(|link| plan.director.contains(&link.name))
         .collect();
+    out.path.desired.interfaces = segment
+        .iter()
+        .filter_map(|link| Some((link.index, interface(link, links)?)))
+        .collect();
     let nodes = nodes_on(world, &segment);
     for (address, address_plan) in plan.addresses.iter().filter(|(_, plan)| plan.xdp) {
         add_frontends(&mut out, world, *address, address_plan, me, &nodes);
     }
-    // Every node, not only those with backends: a frame from any of them is recognised as
-    // directed already.
-    if !out.desired.frontends.is_empty() {
+    // Every node, not only those with backends: a frame from any of them is recognised as directed already.
+    if !out.path.desired.frontends.is_empty() {
         let others = nodes.iter().filter(|(node, _)| **node != me);
-        out.track = others
+        out.path.track = others
             .flat_map(|(_, addresses)| addresses.iter().copied())
             .collect();
     }
-    for (address, ifindex) in &out.track {
-        if let Some((mac, found)) = neighbours.get(address)
-            && found == ifindex
-        {
-            out.desired.hops.insert(
-                *address,
-                Hop {
-                    mac: mac.0,
-                    ifindex: *found,
-                },
-            );
-        }
+    let path = &mut out.path;
+    for (address, ifindex) in &path.track {
+        let resolved = neighbours
+            .get(address)
+            .filter(|(_, found)| found == ifindex);
+        let hop = resolved.map(|(mac, found)| Hop {
+            mac: mac.0,
+            ifindex: *found,
+        });
+        // One that does not answer just now is not gone: the data path keeps what it knows of it. An
+        // address behind two interfaces is known if one of them knows it.
+        let known = path.desired.hops.entry(*address).or_default();
+        *known = known.or(hop);
     }
     out
+}
+
+/// The interface as the director attaches to it; without an Ethernet address it cannot.
+fn interface(link: &Link, links: &LinkTable) -> Option<Interface> {
+    let is_bond = matches!(link.kind.as_deref(), Some("bond" | "team"));
+    let members = links
+        .links
+        .values()
+        .filter(|member| is_bond && member.master == Some(link.index));
+    Some(Interface {
+        name: link.name.clone(),
+        mac: link.mac?.0,
+        members: members.map(|member| member.index).collect(),
+    })
 }
 
 /// The addresses of every node that lie on a segment of one of these links, and behind which.
@@ -92,7 +118,7 @@ fn add_frontends(
     out: &mut Assembled,
     world: &World,
     address: IpAddr,
-    plan: &AddressPlan,
+    plan: &Announcement,
     me: &NodeName,
     nodes: &BTreeMap<&NodeName, Vec<(IpAddr, IfIndex)>>,
 ) {
@@ -112,7 +138,7 @@ fn add_frontends(
                 protocol: port.protocol,
             };
             // Two holders of one address never have the same port; if they do, the first has it.
-            if out.desired.frontends.contains_key(&frontend) {
+            if out.path.desired.frontends.contains_key(&frontend) {
                 continue;
             }
             let vip = vip(
@@ -125,7 +151,7 @@ fn add_frontends(
                 nodes,
                 &mut out.unplaced,
             );
-            out.desired.frontends.insert(frontend, vip);
+            out.path.desired.frontends.insert(frontend, vip);
         }
     }
 }
@@ -145,8 +171,8 @@ fn vip(
     unplaced: &mut usize,
 ) -> Vip {
     let mut vip = Vip {
-        backends: BTreeMap::new(),
         client_ip_affinity: service.client_ip_affinity,
+        ..Vip::default()
     };
     for slice in world.slices.get(key).into_iter().flat_map(BTreeMap::values) {
         let targets = slice.ports.iter();
@@ -156,11 +182,12 @@ fn vip(
                 let Some(state) = state(endpoint, address) else {
                     continue;
                 };
-                let Some(placement) = placement(endpoint, address, me, nodes) else {
+                let placement = placement(endpoint, address, me, nodes);
+                if placement == Placement::Unknown {
                     *unplaced += 1;
-                    continue;
-                };
+                }
                 let backend = Backend {
+                    pod: endpoint.pod,
                     placement,
                     weight: 1,
                     state,
@@ -169,9 +196,9 @@ fn vip(
                     address: endpoint.address,
                     port: target.port,
                 };
-                // A pod may appear in two slices while it moves between them: ready wins.
+                // A pod may appear in two slices while it moves between them: what is better wins.
                 let known = vip.backends.entry(at).or_insert(backend);
-                if backend.state == BackendState::Active {
+                if backend.state < known.state {
                     *known = backend;
                 }
             }
@@ -184,29 +211,33 @@ fn state(endpoint: &model::Endpoint, vip: IpAddr) -> Option<BackendState> {
     if endpoint.address.is_ipv4() != vip.is_ipv4() {
         return None;
     }
-    match endpoint.readiness {
-        Readiness::Ready => Some(BackendState::Active),
-        Readiness::Draining => Some(BackendState::Draining),
-        Readiness::Unready => None,
-    }
+    Some(match endpoint.readiness {
+        Readiness::Ready => BackendState::Active,
+        Readiness::Draining => BackendState::Draining,
+        Readiness::Unready => BackendState::Unready,
+    })
 }
 
-/// Where an endpoint runs. The node's address of the VIP's own family is preferred; any other
-/// serves as well, because frames are directed by Ethernet address alone.
+/// Where an endpoint runs. The node's address of the VIP's own family is preferred; any other serves as well, because
+/// frames are directed by Ethernet address alone.
 fn placement(
     endpoint: &model::Endpoint,
     vip: IpAddr,
     me: &NodeName,
     nodes: &BTreeMap<&NodeName, Vec<(IpAddr, IfIndex)>>,
-) -> Option<Placement> {
-    let node = endpoint.node.as_ref()?;
+) -> Placement {
+    let Some(node) = &endpoint.node else {
+        return Placement::Unknown;
+    };
     if node == me {
-        return Some(Placement::Local);
+        return Placement::Local;
     }
-    let addresses = nodes.get(node)?;
+    let addresses = nodes.get(node).map_or(&[][..], Vec::as_slice);
     let same = addresses
         .iter()
         .find(|(address, _)| address.is_ipv4() == vip.is_ipv4());
     same.or(addresses.first())
-        .map(|(address, _)| Placement::Remote(*address))
+        .map_or(Placement::Unknown, |(address, _)| {
+            Placement::Remote(*address)
+        })
 }

@@ -8,16 +8,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use landfall_bpf_lb::{AttachError, AttachMode, Director, Settings, Verdict};
+use landfall_bpf_lb::{AttachMode, Director, Settings, Verdict};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::{DataPath, Input};
+use super::DataPath;
 use crate::model::XdpState;
 
-/// Between two attempts at what failed.
-const AGAIN: Duration = Duration::from_secs(15);
+/// Between two looks at what is: what failed is tried again, connections that are over are taken out, and the programs
+/// are told that somebody keeps their tables.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// Whether and how the director is used on this node.
 #[derive(Clone, Debug)]
@@ -28,10 +29,22 @@ pub struct DirectorSettings {
     pub mode: Option<AttachMode>,
 }
 
+impl DirectorSettings {
+    /// What others are told while nothing is loaded.
+    #[must_use]
+    pub const fn at_rest(&self) -> XdpState {
+        if self.mode.is_some() {
+            XdpState::Off
+        } else {
+            XdpState::Disabled
+        }
+    }
+}
+
 /// A view of the director for metrics and `/debug/state`; clones share it.
 ///
-/// Loading takes as long as the verifier does, so whoever looks never waits for the one who works:
-/// the status has a lock of its own, and counters that cannot be read now are those read last.
+/// Loading takes as long as the verifier does, so whoever looks never waits for the one who works: the status has a
+/// lock of its own, and counters that cannot be read now are those read last.
 #[derive(Clone, Default)]
 pub struct DirectorView {
     work: Arc<Mutex<Work>>,
@@ -59,10 +72,13 @@ pub struct DirectorStatus {
     pub backends: usize,
     /// Frontends left to the kernel because the maps are full.
     pub refused: usize,
+    /// Connections of this node's pods.
+    pub connections: usize,
 }
 
 impl DirectorView {
     /// How it is doing.
+    #[must_use]
     pub fn status(&self) -> DirectorStatus {
         self.status.lock().clone()
     }
@@ -86,15 +102,14 @@ impl DirectorView {
     }
 }
 
-/// Carries out what is wanted until the token is cancelled.
+/// Carries out what is wanted, and tells its state, until the token is cancelled.
 pub async fn run(
     settings: DirectorSettings,
     mut wanted: watch::Receiver<Option<Arc<DataPath>>>,
     view: DirectorView,
-    inputs: mpsc::Sender<Input>,
+    state: watch::Sender<XdpState>,
     token: CancellationToken,
 ) {
-    let mut told = XdpState::Off;
     loop {
         let path = wanted.borrow_and_update().clone();
         let mut again = None;
@@ -105,13 +120,9 @@ pub async fn run(
                 tracing::error!("the director's task ended in a panic");
                 return;
             };
-            again = (!status.problems.is_empty()).then_some(AGAIN);
-            if status.state != told {
-                told = status.state;
-                if inputs.send(Input::Director(told)).await.is_err() {
-                    return;
-                }
-            }
+            let runs = !matches!(status.state, XdpState::Off | XdpState::Disabled);
+            again = (runs || !status.problems.is_empty()).then_some(AGAIN);
+            state.send_if_modified(|told| std::mem::replace(told, status.state) != status.state);
         }
         tokio::select! {
             () = token.cancelled() => return,
@@ -136,15 +147,17 @@ impl Work {
         before: &DirectorStatus,
     ) -> DirectorStatus {
         let mut status = DirectorStatus::default();
-        if path.attach.is_empty() {
-            self.take_down(settings, &mut status);
-        } else if let Some(mode) = settings.mode {
-            self.put_up(settings, mode, path, &mut status);
-        } else {
-            self.take_down(settings, &mut status);
-            status
-                .problems
-                .push("--xdp-mode=off: XDP policies take the kernel's path here".into());
+        let is_wanted = !path.desired.interfaces.is_empty();
+        match settings.mode {
+            Some(mode) if is_wanted => self.put_up(settings, mode, path, &mut status),
+            mode => {
+                status.state = settings.at_rest();
+                self.take_down(settings, &mut status);
+                if is_wanted && mode.is_none() {
+                    let problem = "--xdp-mode=off: XDP policies take the kernel's path here";
+                    status.problems.push(problem.into());
+                }
+            }
         }
         for problem in status
             .problems
@@ -184,7 +197,11 @@ impl Work {
         status: &mut DirectorStatus,
     ) {
         if self.director.is_none() {
-            match Director::load(&settings.load) {
+            let load = Settings {
+                attach: mode,
+                ..settings.load.clone()
+            };
+            match Director::load(&load) {
                 Ok(director) => self.director = Some(director),
                 Err(error) => {
                     self.take_down(settings, status);
@@ -200,10 +217,6 @@ impl Work {
         let Some(director) = &mut self.director else {
             return;
         };
-        for error in detach_others(director, path) {
-            status.problems.push(with_causes(&error));
-        }
-        // Tables first: what is attached after them finds them filled.
         match director.apply(&path.desired) {
             Ok(applied) => {
                 status.frontends = applied.frontends;
@@ -212,17 +225,19 @@ impl Work {
                 for (frontend, refusal) in &applied.refused {
                     tracing::debug!(?frontend, ?refusal, "frontend left to the kernel");
                 }
+                for (ifindex, attached) in &applied.interfaces {
+                    let name = path.desired.interfaces[ifindex].name.clone();
+                    status.interfaces.insert(name, attached.path.to_string());
+                }
+                for error in &applied.problems {
+                    status.problems.push(with_causes(error));
+                }
             }
             Err(error) => status.problems.push(with_causes(&error)),
         }
-        for (index, (name, _)) in &path.attach {
-            match director.attach(*index, name, mode) {
-                Ok(attached) => {
-                    let path = attached.path.to_string();
-                    status.interfaces.insert(name.clone(), path);
-                }
-                Err(error) => status.problems.push(with_causes(&error)),
-            }
+        match director.sweep() {
+            Ok(swept) => status.connections = swept.connections,
+            Err(error) => status.problems.push(with_causes(&error)),
         }
         status.state = if status.interfaces.is_empty() {
             XdpState::Failed
@@ -230,20 +245,6 @@ impl Work {
             XdpState::Ready
         };
     }
-}
-
-/// Takes the programs off every interface that is not wanted, whoever attached them.
-fn detach_others(director: &mut Director, path: &DataPath) -> Vec<AttachError> {
-    let attached = match director.interfaces() {
-        Ok(attached) => attached,
-        Err(error) => return vec![error],
-    };
-    let others = attached
-        .into_iter()
-        .filter(|index| !path.attach.contains_key(index));
-    others
-        .filter_map(|index| director.detach(index).err())
-        .collect()
 }
 
 /// An error with everything that led to it.

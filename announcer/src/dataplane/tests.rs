@@ -1,59 +1,28 @@
 //! What a small world assembles to.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::collections::BTreeSet;
 
 use landfall_bpf_lb::desired::{
-    BackendState, Endpoint as Target, Frontend, Hop, Placement, Protocol,
+    BackendState, Endpoint as Target, Frontend, Hop, Interface, Placement, PodId, Protocol,
 };
 
 use super::*;
-use crate::link::{Link, LinkTable, Mac, NeighbourTable};
+use crate::link::{Link, NeighbourTable};
 use crate::model::*;
-use crate::names::{NodeName, ServiceKey};
-use crate::policy::{AddressPlan, Plan};
-
-fn ip(text: &str) -> IpAddr {
-    text.parse().unwrap()
-}
-
-fn key() -> ServiceKey {
-    ServiceKey {
-        namespace: "shop".into(),
-        name: "web".into(),
-    }
-}
+use crate::names::NodeName;
+use crate::policy::{Announcement, Announcements};
+use crate::testing::{ip, key, links, mac, service};
 
 fn endpoint(address: &str, node: &str, readiness: Readiness) -> Endpoint {
     Endpoint {
         address: ip(address),
         node: Some(NodeName::new(node)),
         readiness,
+        pod: PodId::default(),
     }
 }
 
-fn links() -> LinkTable {
-    let eth0 = Link {
-        index: 2,
-        name: "eth0".into(),
-        mac: Some(Mac([2, 0, 0, 0, 0, 1])),
-        up: true,
-        carrier: true,
-        loopback: false,
-        noarp: false,
-        master: None,
-        kind: None,
-        addresses: vec![
-            "192.0.2.1/24".parse().unwrap(),
-            "2001:db8::1/64".parse().unwrap(),
-        ],
-    };
-    LinkTable {
-        links: [(2, eth0)].into(),
-    }
-}
-
-fn world() -> (World, Plan) {
+fn world() -> (World, Announcements) {
     let mut world = World::default();
     for (name, addresses) in [
         ("n1", vec!["192.0.2.1", "2001:db8::1"]),
@@ -75,18 +44,12 @@ fn world() -> (World, Plan) {
         protocol,
     };
     let service = Service {
-        uid: "u".into(),
-        labels: BTreeMap::new(),
-        external_ips: BTreeSet::new(),
-        local: false,
         client_ip_affinity: true,
-        source_ranges: false,
         ports: vec![
             port("http", 80, Protocol::Tcp),
             port("dns", 53, Protocol::Udp),
         ],
-        generation: None,
-        conditions: vec![],
+        ..service()
     };
     world.services.insert(key(), service);
     let target = |name: &str, port, protocol| SlicePort {
@@ -114,25 +77,25 @@ fn world() -> (World, Plan) {
     world
         .slices
         .insert(key(), [("a".to_owned(), v4), ("b".to_owned(), v6)].into());
-    let address_plan = AddressPlan {
+    let address_plan = Announcement {
         holders: vec![key()],
         xdp: true,
-        ..AddressPlan::default()
+        ..Announcement::default()
     };
-    let plan = Plan {
+    let plan = Announcements {
         addresses: [
             (ip("192.0.2.10"), address_plan.clone()),
             (ip("2001:db8::10"), address_plan),
         ]
         .into(),
         director: BTreeSet::from(["eth0".to_owned()]),
-        ..Plan::default()
+        ..Announcements::default()
     };
     (world, plan)
 }
 
-fn assembled(world: &World, plan: &Plan, neighbours: &NeighbourTable) -> Assembled {
-    assemble(world, plan, &NodeName::new("n1"), &links(), neighbours)
+fn assembled(world: &World, plan: &Announcements, neighbours: &NeighbourTable) -> Assembled {
+    assemble(world, plan, &NodeName::new("n1"), &links(true), neighbours)
 }
 
 fn frontend(address: &str, port: u16, protocol: Protocol) -> Frontend {
@@ -147,7 +110,7 @@ fn frontend(address: &str, port: u16, protocol: Protocol) -> Frontend {
 fn backends_are_of_the_frontends_family_and_at_the_named_target_port() {
     let (world, plan) = world();
     let out = assembled(&world, &plan, &NeighbourTable::new());
-    let http = &out.desired.frontends[&frontend("192.0.2.10", 80, Protocol::Tcp)];
+    let http = &out.path.desired.frontends[&frontend("192.0.2.10", 80, Protocol::Tcp)];
     let at = |address: &str, port| Target {
         address: ip(address),
         port,
@@ -175,12 +138,22 @@ fn backends_are_of_the_frontends_family_and_at_the_named_target_port() {
                 Placement::Remote(ip("192.0.2.2")),
                 BackendState::Draining
             ),
+            (
+                at("10.244.2.7", 8080),
+                Placement::Remote(ip("192.0.2.2")),
+                BackendState::Unready
+            ),
+            (
+                at("10.244.9.5", 8080),
+                Placement::Unknown,
+                BackendState::Active
+            ),
         ]
     );
     assert!(http.client_ip_affinity);
-    let dns = &out.desired.frontends[&frontend("192.0.2.10", 53, Protocol::Udp)];
+    let dns = &out.path.desired.frontends[&frontend("192.0.2.10", 53, Protocol::Udp)];
     assert!(dns.backends.keys().all(|target| target.port == 5353));
-    let v6 = &out.desired.frontends[&frontend("2001:db8::10", 80, Protocol::Tcp)];
+    let v6 = &out.path.desired.frontends[&frontend("2001:db8::10", 80, Protocol::Tcp)];
     assert_eq!(v6.backends.len(), 1);
     assert_eq!(
         v6.backends[&at("fd00:10:244:2::5", 8080)].placement,
@@ -189,7 +162,7 @@ fn backends_are_of_the_frontends_family_and_at_the_named_target_port() {
 }
 
 #[test]
-fn an_endpoint_on_a_node_off_the_segment_is_left_out_and_counted() {
+fn an_endpoint_on_a_node_off_the_segment_keeps_its_share_and_is_counted() {
     let (world, plan) = world();
     let out = assembled(&world, &plan, &NeighbourTable::new());
     assert_eq!(out.unplaced, 2, "once a port");
@@ -198,7 +171,7 @@ fn an_endpoint_on_a_node_off_the_segment_is_left_out_and_counted() {
 #[test]
 fn other_nodes_on_the_segment_are_tracked_and_resolved_ones_become_hops() {
     let (world, plan) = world();
-    let mac = Mac([2, 0, 0, 0, 0, 2]);
+    let mac = mac(2);
     let neighbours = NeighbourTable::from([
         (ip("192.0.2.2"), (mac, 2)),
         (ip("2001:db8::2"), (mac, 7)),
@@ -206,14 +179,64 @@ fn other_nodes_on_the_segment_are_tracked_and_resolved_ones_become_hops() {
     ]);
     let out = assembled(&world, &plan, &neighbours);
     assert_eq!(
-        out.track,
+        out.path.track,
         [(ip("192.0.2.2"), 2), (ip("2001:db8::2"), 2)].into()
     );
     let hop = Hop {
         mac: mac.0,
         ifindex: 2,
     };
-    assert_eq!(out.desired.hops, [(ip("192.0.2.2"), hop)].into());
+    // The other one is not known on its interface yet, and says so.
+    assert_eq!(
+        out.path.desired.hops,
+        [(ip("192.0.2.2"), Some(hop)), (ip("2001:db8::2"), None)].into()
+    );
+}
+
+#[test]
+fn the_interfaces_of_the_plan_get_the_programs() {
+    let (world, plan) = world();
+    let out = assembled(&world, &plan, &NeighbourTable::new());
+    let eth0 = Interface {
+        name: "eth0".into(),
+        mac: [2, 0, 0, 0, 0, 1],
+        members: BTreeSet::new(),
+    };
+    assert_eq!(out.path.desired.interfaces, [(2, eth0)].into());
+}
+
+#[test]
+fn a_bond_is_known_by_its_members_and_a_bridge_is_not() {
+    let (world, plan) = world();
+    for (kind, members) in [("bond", vec![7, 8]), ("bridge", vec![])] {
+        let mut links = links(true);
+        let eth0 = links.links.get_mut(&2).unwrap();
+        eth0.kind = Some(kind.into());
+        let member = |index| Link {
+            index,
+            name: format!("eth{index}"),
+            master: Some(2),
+            kind: None,
+            ..eth0.clone()
+        };
+        let more: Vec<Link> = [7, 8].map(member).into();
+        links
+            .links
+            .extend(more.into_iter().map(|link| (link.index, link)));
+        let out = assemble(
+            &world,
+            &plan,
+            &NodeName::new("n1"),
+            &links,
+            &NeighbourTable::new(),
+        );
+        let found: Vec<u32> = out.path.desired.interfaces[&2]
+            .members
+            .iter()
+            .copied()
+            .collect();
+        assert_eq!(found, members, "{kind}");
+    }
 }
 
 #[test]
@@ -222,12 +245,13 @@ fn a_service_without_endpoints_keeps_its_frontend_without_backends() {
     world.slices.clear();
     let out = assembled(&world, &plan, &NeighbourTable::new());
     assert!(
-        out.desired
+        out.path
+            .desired
             .frontends
             .values()
             .all(|vip| vip.backends.is_empty())
     );
-    assert_eq!(out.desired.frontends.len(), 4);
+    assert_eq!(out.path.desired.frontends.len(), 4);
 }
 
 #[test]
@@ -236,16 +260,21 @@ fn source_ranges_and_kernel_policies_are_left_to_the_kernel() {
     plan.addresses.get_mut(&ip("2001:db8::10")).unwrap().xdp = false;
     assert_eq!(
         assembled(&world, &plan, &NeighbourTable::new())
+            .path
             .desired
             .frontends
             .len(),
         2
     );
     world.services.get_mut(&key()).unwrap().source_ranges = true;
+    let mut out = assembled(&world, &plan, &NeighbourTable::new());
+    let interfaces = std::mem::take(&mut out.path.desired.interfaces);
     assert_eq!(
-        assembled(&world, &plan, &NeighbourTable::new()),
-        Assembled::default()
+        interfaces.len(),
+        1,
+        "a policy wants the director there all the same"
     );
+    assert_eq!(out, Assembled::default());
 }
 
 #[test]

@@ -11,9 +11,9 @@ use std::net::IpAddr;
 use std::os::fd::AsFd as _;
 
 use landfall_bpf_lb::socket_filter::{FilterError, LeftOut, LeftOutCounts, SocketFilter};
+use landfall_wire::Reason;
 
 use super::{IfIndex, PacketSocket};
-use crate::wire::Reason;
 
 /// The loaded filter.
 #[derive(Debug)]

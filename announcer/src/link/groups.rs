@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::Ipv6Addr;
 
+use landfall_wire::ndp::solicited_node;
 use socket2::{Domain, Socket, Type};
 
 use super::IfIndex;
-use crate::wire::ndp::solicited_node;
 
 /// A group on an interface.
 pub type GroupKey = (IfIndex, Ipv6Addr);
@@ -135,7 +135,6 @@ impl Groups {
         }
     }
 
-    /// Groups joined.
     #[must_use]
     pub fn len(&self) -> usize {
         self.joined.len()
@@ -250,7 +249,7 @@ mod tests {
     #[test]
     fn churn_takes_no_more_sockets_than_the_groups_that_are_held() {
         if Groups::default().join(lowest(1)).is_err() {
-            landfall_e2e::skipped(
+            landfall_testbed::skipped(
                 "churn_takes_no_more_sockets_than_the_groups_that_are_held",
                 "IPv6 on the loopback device",
             );

@@ -1,11 +1,11 @@
 //! Interfaces, sockets and neighbours of this node: the only module of the announcer with syscalls.
 //!
 //! It is: what the kernel knows (links and addresses from netlink events, neighbours kept resolved), what it is asked
-//! to do (packet sockets with their filter, multicast groups), and the pure parts: what its messages say (`told`), and
-//! which links may announce. It is not: any decision about addresses of Services.
+//! to do (packet sockets with their filter, multicast groups). It is not: what its messages say and which links may
+//! announce, which is [`landfall_wire::link`]'s; nor any decision about addresses of Services.
 //!
 //! ```text
-//!  rtnetlink ─► monitor ─► watch<LinkTable> ─► eligible (pure)
+//!  rtnetlink ─► monitor ─► watch<LinkTable>
 //!            └► neighbours ─► watch<Neighbours>
 //!  packet sockets ◄─► responder           groups ─► MLD reports by the kernel
 //! ```
@@ -14,22 +14,16 @@
 //! works in the network namespace of the thread that started it.
 
 mod addresses;
-mod eligible;
-#[cfg(test)]
-mod emulator;
-mod filter;
 mod groups;
 mod monitor;
 mod neighbours;
 mod requests;
 mod socket;
-mod table;
-mod told;
 
 pub use addresses::{AddressFilter, FilterCounts};
-pub use eligible::{CONTAINER_INTERFACES, InterfacePatterns, PatternError, Refusal};
 pub use groups::{GroupKey, GroupSet, Groups, Membership, kernel_groups};
 pub use monitor::monitor;
 pub use neighbours::{NeighbourTable, Neighbours};
 pub use socket::{PacketSocket, Protocol};
-pub use table::{IfIndex, Link, LinkTable, Mac};
+
+pub use landfall_wire::link::{IfIndex, Link, LinkTable};

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::{StreamExt as _, TryStreamExt as _};
+use landfall_wire::link::parse;
 use netlink_packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
@@ -16,8 +17,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::LinkTable;
 use super::requests::{Requests, answered};
-use super::{LinkTable, told};
 
 const GROUPS: [MulticastGroup; 3] = [
     MulticastGroup::Link,
@@ -91,7 +92,7 @@ async fn dump(handle: &Handle) -> anyhow::Result<LinkTable> {
     let mut table = LinkTable::default();
     let mut links = handle.link().get().execute();
     while let Some(message) = links.try_next().await.context("reading the links")? {
-        told::of_links(&mut table, RouteNetlinkMessage::NewLink(message));
+        parse::of_links(&mut table, RouteNetlinkMessage::NewLink(message));
     }
     let mut addresses = handle.address().get().execute();
     while let Some(message) = addresses
@@ -99,7 +100,7 @@ async fn dump(handle: &Handle) -> anyhow::Result<LinkTable> {
         .await
         .context("reading the addresses")?
     {
-        told::of_links(&mut table, RouteNetlinkMessage::NewAddress(message));
+        parse::of_links(&mut table, RouteNetlinkMessage::NewAddress(message));
     }
     Ok(table)
 }
@@ -114,14 +115,11 @@ enum Applied {
 fn apply(table: &mut LinkTable, payload: NetlinkPayload<RouteNetlinkMessage>) -> Applied {
     match payload {
         NetlinkPayload::Overrun(_) => return Applied::Lost,
-        NetlinkPayload::InnerMessage(message) => told::of_links(table, message),
+        NetlinkPayload::InnerMessage(message) => parse::of_links(table, message),
         _ => {}
     }
     Applied::Done
 }
-
-#[cfg(test)]
-mod recorded;
 
 #[cfg(test)]
 mod tests {

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::{StreamExt as _, TryStreamExt as _};
+use landfall_wire::Mac;
+use landfall_wire::link::parse::{self, Cache, Key};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::neighbour::{NeighbourFlags, NeighbourState};
 use rtnetlink::packet_core::NetlinkPayload;
@@ -22,9 +24,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::IfIndex;
 use super::requests::{Requests, answered};
-use super::told::{self, Cache, Key};
-use super::{IfIndex, Mac};
 
 /// Where the tracked addresses are.
 pub type NeighbourTable = BTreeMap<IpAddr, (Mac, IfIndex)>;
@@ -121,7 +122,7 @@ async fn follow(
                 }
                 Some((message, _)) => {
                     if let NetlinkPayload::InnerMessage(message) = message.payload {
-                        told::of_neighbours(&mut cache, message);
+                        parse::of_neighbours(&mut cache, message);
                     }
                 }
                 None => anyhow::bail!("the netlink socket was closed"),
@@ -160,7 +161,7 @@ async fn dump(handle: &Handle) -> anyhow::Result<Cache> {
         .await
         .context("reading the neighbours")?
     {
-        told::of_neighbours(&mut cache, RouteNetlinkMessage::NewNeighbour(message));
+        parse::of_neighbours(&mut cache, RouteNetlinkMessage::NewNeighbour(message));
     }
     Ok(cache)
 }
@@ -185,7 +186,7 @@ mod tests {
     use super::*;
 
     fn put(cache: &mut Cache, message: NeighbourMessage) {
-        told::of_neighbours(cache, RouteNetlinkMessage::NewNeighbour(message));
+        parse::of_neighbours(cache, RouteNetlinkMessage::NewNeighbour(message));
     }
 
     fn message(state: NeighbourState, mac: Option<[u8; 6]>) -> NeighbourMessage {
@@ -241,7 +242,7 @@ mod tests {
             message(NeighbourState::Reachable, Some([2, 0, 0, 0, 0, 9])),
         );
         let forgotten = message(NeighbourState::None, None);
-        told::of_neighbours(&mut cache, RouteNetlinkMessage::DelNeighbour(forgotten));
+        parse::of_neighbours(&mut cache, RouteNetlinkMessage::DelNeighbour(forgotten));
         let key = ("192.0.2.9".parse().unwrap(), 3);
         assert_eq!(
             unsettled(&BTreeSet::from([key]), &cache),

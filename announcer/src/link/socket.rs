@@ -16,10 +16,11 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, RawFd};
 use std::time::Duration;
 
+use landfall_wire::link::filter::{self, Op};
 use libc::{c_int, sockaddr_ll, socklen_t};
-use socket2::{Domain, SockAddr, SockAddrStorage, Socket, Type};
+use socket2::{Domain, SockAddr, SockAddrStorage, SockFilter, Socket, Type};
 
-use super::{IfIndex, filter};
+use super::IfIndex;
 
 /// Bytes of frames that may wait for a socket: room for a router that asks for a thousand addresses at once.
 const QUEUE: c_int = 1 << 20;
@@ -45,7 +46,7 @@ impl Protocol {
     }
 
     /// The classic filter for whatever address.
-    fn whole(self) -> Vec<filter::Op> {
+    fn whole(self) -> Vec<Op> {
         match self {
             Self::Arp => filter::arp(),
             Self::Ndp => filter::ndp(),
@@ -68,7 +69,7 @@ impl PacketSocket {
     pub fn open(ifindex: IfIndex, protocol: Protocol) -> io::Result<Self> {
         let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
         socket.set_read_timeout(Some(LONGEST_WAIT))?;
-        socket.attach_filter(&filter::assemble(&protocol.whole()))?;
+        socket.attach_filter(&assemble(&protocol.whole()))?;
         let fd = socket.as_raw_fd();
         // Kernels before 4.20 lack it; the filter drops what this host sent as well.
         let _ = set_option(fd, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1_i32);
@@ -91,8 +92,8 @@ impl PacketSocket {
         };
         // The kernel bounds the memory of filters; then every packet comes through.
         socket
-            .attach_filter(&filter::assemble(&narrow))
-            .or_else(|_| socket.attach_filter(&filter::assemble(&self.protocol.whole())))
+            .attach_filter(&assemble(&narrow))
+            .or_else(|_| socket.attach_filter(&assemble(&self.protocol.whole())))
     }
 
     /// Hands every multicast frame of the interface to this socket: for an interface on which the kernel has no IPv6
@@ -208,4 +209,17 @@ fn length_of<T>() -> socklen_t {
 
 fn index(ifindex: IfIndex) -> io::Result<c_int> {
     c_int::try_from(ifindex).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
+}
+
+/// A program in the form the socket call wants.
+fn assemble(program: &[Op]) -> Vec<SockFilter> {
+    let instruction = |op: &Op| {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "codes are 16 bits wide; libc's constants are not"
+        )]
+        let code = op.code as u16;
+        SockFilter::new(code, op.yes, op.no, op.value)
+    };
+    program.iter().map(instruction).collect()
 }

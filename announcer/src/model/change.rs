@@ -3,25 +3,20 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use landfall_crds::version::supersedes;
+
 use super::world::{Lbip, Namespace, Node, Peer, Policy, Service, Slice, World};
 use crate::names::{NodeName, PolicyName, ServiceKey};
 
 /// The kinds that are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// LoadBalancerIP.
     Address,
-    /// L2AnnouncementPolicy.
     Policy,
-    /// Service.
     Service,
-    /// EndpointSlice.
     Slice,
-    /// Node.
     Node,
-    /// Namespace.
     Namespace,
-    /// Session Leases.
     Session,
 }
 
@@ -38,6 +33,7 @@ impl Kind {
     ];
 
     /// The API's own word, as in logs and metric labels.
+    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Address => "LoadBalancerIP",
@@ -54,43 +50,30 @@ impl Kind {
 /// The key of an object of any kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
-    /// A LoadBalancerIP.
     Address(IpAddr),
-    /// An L2AnnouncementPolicy.
     Policy(PolicyName),
-    /// A Service.
     Service(ServiceKey),
     /// An EndpointSlice, by the Service it belongs to.
     Slice(ServiceKey, String),
-    /// A Node.
     Node(NodeName),
-    /// A namespace.
     Namespace(String),
-    /// A session.
     Session(NodeName),
 }
 
 /// An object as it now is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Object {
-    /// A LoadBalancerIP.
     Address(Lbip),
-    /// An L2AnnouncementPolicy.
     Policy(PolicyName, Policy),
-    /// A Service.
     Service(ServiceKey, Service),
-    /// An EndpointSlice.
     Slice(ServiceKey, String, Slice),
-    /// A Node.
     Node(NodeName, Node),
-    /// A namespace.
     Namespace(String, Namespace),
-    /// A session.
     Session(NodeName, Peer),
 }
 
 impl Object {
-    /// Its key.
+    #[must_use]
     pub fn key(&self) -> Key {
         match self {
             Self::Address(lbip) => Key::Address(lbip.address),
@@ -109,10 +92,9 @@ impl World {
     pub fn apply(&mut self, object: Object) -> bool {
         match object {
             Object::Address(lbip) => {
-                let stale = self.lbips.get(&lbip.address).is_some_and(|known| {
-                    known.uid == lbip.uid && lbip.version.is_older_than(&known.version)
-                });
-                !stale && replace(&mut self.lbips, lbip.address, lbip)
+                let known = self.lbips.get(&lbip.address);
+                known.is_none_or(|known| supersedes(&lbip, known))
+                    && replace(&mut self.lbips, lbip.address, lbip)
             }
             Object::Policy(name, policy) => replace(&mut self.policies, name, policy),
             Object::Service(key, service) => replace(&mut self.services, key, service),
@@ -130,7 +112,7 @@ impl World {
             self.peers.insert(node, peer);
             return true;
         };
-        if peer.lease.version.is_older_than(&known.lease.version) {
+        if !supersedes(&peer, known) {
             return false;
         }
         let renewed_only = known.lease.session == peer.lease.session

@@ -1,6 +1,6 @@
 //! Reading API objects into values. Whatever cannot be read is left out or refused here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -8,16 +8,19 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use kube::ResourceExt as _;
-use landfall_bpf_lb::desired::Protocol;
+use landfall_bpf_lb::desired::{PodId, Protocol};
+use landfall_crds::annotations;
 use landfall_crds::{L2AnnouncementPolicy, LoadBalancerIP, parse_ip_name};
+use landfall_wire::Mac;
 
+use super::InterfacePatterns;
+use super::published;
 use super::world::{
     Endpoint, Lbip, Namespace, Node, Peer, Policy, Readiness, Service, ServicePort, Slice,
     SlicePort,
 };
 use crate::election::SeenLease;
 use crate::names::{NodeName, PolicyName, ServiceKey, SessionId, Version};
-use crate::session::published;
 
 /// Why an object is of no use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +28,6 @@ pub enum Unreadable {
     /// The name of a LoadBalancerIP and its address are not one.
     #[error("metadata.name {name:?} is not the name of spec.address {address:?}")]
     Address {
-        /// Object name.
         name: String,
         /// What spec.address says.
         address: String,
@@ -60,10 +62,7 @@ pub fn lbip(object: &LoadBalancerIP) -> Result<Lbip, Unreadable> {
         .iter()
         .filter(|holder| holder.kind == "Service")
         .map(|holder| {
-            let key = ServiceKey {
-                namespace: holder.namespace.clone(),
-                name: holder.name.clone(),
-            };
+            let key = ServiceKey::new(&holder.namespace, &holder.name);
             (key, holder.uid.clone())
         })
         .collect();
@@ -74,22 +73,36 @@ pub fn lbip(object: &LoadBalancerIP) -> Result<Lbip, Unreadable> {
         version: Version::new(object.resource_version().unwrap_or_default()),
         generation: object.metadata.generation,
         holders,
+        overruled: overruled(object),
         status: object.status.clone().unwrap_or_default(),
     })
 }
 
+/// What is no Ethernet address overrules nobody.
+fn overruled(object: &LoadBalancerIP) -> BTreeSet<Mac> {
+    let text = object.annotations().get(annotations::OVERRULE);
+    let macs = text.into_iter().flat_map(|text| text.split(','));
+    macs.filter_map(|mac| mac.trim().to_lowercase().parse().ok())
+        .collect()
+}
+
 /// Reads an L2AnnouncementPolicy.
+#[must_use]
 pub fn policy(object: &L2AnnouncementPolicy) -> (PolicyName, Policy) {
+    let (interfaces, pattern_errors) = InterfacePatterns::compile(&object.spec.interfaces);
     let policy = Policy {
         uid: object.uid().unwrap_or_default(),
         generation: object.metadata.generation,
         spec: object.spec.clone(),
+        interfaces,
+        pattern_errors,
         status: object.status.clone().unwrap_or_default(),
     };
     (PolicyName::new(object.name_any()), policy)
 }
 
 /// Reads a Service.
+#[must_use]
 pub fn service(object: &core::Service) -> (ServiceKey, Service) {
     let spec = object.spec.clone().unwrap_or_default();
     let ports = spec.ports.unwrap_or_default();
@@ -142,6 +155,7 @@ pub fn slice(object: &discovery::EndpointSlice) -> Result<(ServiceKey, String, S
             address: addresses(&endpoint.addresses).next()?,
             node: endpoint.node_name.clone().map(NodeName::new),
             readiness: readiness(endpoint.conditions.as_ref()),
+            pod: pod(endpoint.target_ref.as_ref()),
         })
     });
     let slice = Slice {
@@ -153,6 +167,14 @@ pub fn slice(object: &discovery::EndpointSlice) -> Result<(ServiceKey, String, S
         object.name_any(),
         slice,
     ))
+}
+
+/// An address that was given to another pod is another endpoint.
+fn pod(target: Option<&core::ObjectReference>) -> PodId {
+    target
+        .and_then(|target| target.uid.as_deref())
+        .map(PodId::of)
+        .unwrap_or_default()
 }
 
 /// Absent conditions mean ready, as the API defines them.
@@ -168,6 +190,7 @@ fn readiness(conditions: Option<&discovery::EndpointConditions>) -> Readiness {
 }
 
 /// Reads a Node.
+#[must_use]
 pub fn node(object: &core::Node) -> (NodeName, Node) {
     let status = object.status.clone().unwrap_or_default();
     let internal: Vec<String> = status
@@ -194,6 +217,7 @@ pub fn node(object: &core::Node) -> (NodeName, Node) {
 }
 
 /// Reads a namespace.
+#[must_use]
 pub fn namespace(name: String, labels: &BTreeMap<String, String>) -> (String, Namespace) {
     (
         name,
@@ -235,10 +259,7 @@ pub fn lease(object: &Lease) -> Result<(NodeName, Peer), Unreadable> {
 }
 
 fn service_key(namespace: Option<String>, name: String) -> ServiceKey {
-    ServiceKey {
-        namespace: namespace.unwrap_or_default(),
-        name,
-    }
+    ServiceKey::new(namespace.unwrap_or_default(), name)
 }
 
 fn protocol(name: Option<&str>) -> Option<Protocol> {

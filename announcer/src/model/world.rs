@@ -4,71 +4,62 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use landfall_bpf_lb::desired::Protocol;
+use landfall_bpf_lb::desired::{PodId, Protocol};
 use landfall_crds::selector::Labels;
+use landfall_crds::version::Stamped;
 use landfall_crds::{L2AnnouncementPolicySpec, L2AnnouncementPolicyStatus, LoadBalancerIPStatus};
 
-use super::{Interface, XdpState};
+use landfall_wire::Mac;
+
+use super::{Interface, InterfacePatterns, PatternError, XdpState};
 use crate::election::SeenLease;
 use crate::names::{NodeName, PolicyName, ServiceKey, Version};
 
 /// All objects by their keys.
 #[derive(Clone, Debug, Default)]
 pub struct World {
-    /// Records of addresses.
     pub lbips: BTreeMap<IpAddr, Lbip>,
-    /// Announcement policies.
     pub policies: BTreeMap<PolicyName, Policy>,
     /// Services that hold or may hold addresses.
     pub services: BTreeMap<ServiceKey, Service>,
     /// EndpointSlices by Service, then by name.
     pub slices: BTreeMap<ServiceKey, BTreeMap<String, Slice>>,
-    /// Nodes.
     pub nodes: BTreeMap<NodeName, Node>,
-    /// Labels of namespaces.
     pub namespaces: BTreeMap<String, Namespace>,
     /// What the announcers publish with their sessions.
     pub peers: BTreeMap<NodeName, Peer>,
 }
 
-/// A LoadBalancerIP.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lbip {
-    /// The address.
     pub address: IpAddr,
-    /// Object name.
     pub name: String,
-    /// Object uid.
     pub uid: String,
-    /// Object version.
     pub version: Version,
-    /// Object generation.
     pub generation: Option<i64>,
     /// Services that hold the address.
     pub holders: Vec<(ServiceKey, String)>,
+    /// Hosts whose answers to a probe do not count: an administrator said so.
+    pub overruled: BTreeSet<Mac>,
     /// Status as read: the base of every write.
     pub status: LoadBalancerIPStatus,
 }
 
-/// An L2AnnouncementPolicy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
-    /// Object uid.
     pub uid: String,
-    /// Object generation.
     pub generation: Option<i64>,
-    /// What it says.
     pub spec: L2AnnouncementPolicySpec,
+    pub interfaces: InterfacePatterns,
+    /// What is wrong with them.
+    pub pattern_errors: Vec<PatternError>,
     /// What was said of it.
     pub status: L2AnnouncementPolicyStatus,
 }
 
-/// A Service.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Service {
-    /// Object uid.
     pub uid: String,
-    /// Its own labels.
     pub labels: Labels,
     /// `spec.externalIPs`.
     pub external_ips: BTreeSet<IpAddr>,
@@ -80,7 +71,6 @@ pub struct Service {
     pub source_ranges: bool,
     /// Ports the director can balance.
     pub ports: Vec<ServicePort>,
-    /// Object generation.
     pub generation: Option<i64>,
     /// Conditions as read.
     pub conditions: Vec<Condition>,
@@ -91,18 +81,14 @@ pub struct Service {
 pub struct ServicePort {
     /// Its name; empty for the only port of a Service.
     pub name: String,
-    /// Its number.
     pub port: u16,
-    /// Its protocol.
     pub protocol: Protocol,
 }
 
-/// An EndpointSlice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slice {
     /// Ports by name, already resolved to numbers.
     pub ports: Vec<SlicePort>,
-    /// Endpoints.
     pub endpoints: Vec<Endpoint>,
 }
 
@@ -111,13 +97,10 @@ pub struct Slice {
 pub struct SlicePort {
     /// The Service port's name.
     pub name: String,
-    /// The target's number.
     pub port: u16,
-    /// Its protocol.
     pub protocol: Protocol,
 }
 
-/// One endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// Its address (the first: the others are not to be used, by the API's own word).
@@ -126,6 +109,8 @@ pub struct Endpoint {
     pub node: Option<NodeName>,
     /// What traffic it takes.
     pub readiness: Readiness,
+    /// Which pod is behind the address.
+    pub pod: PodId,
 }
 
 /// What traffic an endpoint takes.
@@ -139,12 +124,9 @@ pub enum Readiness {
     Unready,
 }
 
-/// A Node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Node {
-    /// Object uid.
     pub uid: String,
-    /// Labels.
     pub labels: Labels,
     /// InternalIPs.
     pub addresses: Vec<IpAddr>,
@@ -152,17 +134,14 @@ pub struct Node {
     pub out_of_service: bool,
 }
 
-/// A namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Namespace {
-    /// Labels.
     pub labels: Labels,
 }
 
 /// An announcer's session and what it publishes with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// The session Lease.
     pub lease: SeenLease,
     /// Interfaces that may announce now.
     pub interfaces: Vec<Interface>,
@@ -170,4 +149,25 @@ pub struct Peer {
     pub xdp: XdpState,
     /// It is about to stop.
     pub leaving: bool,
+}
+
+impl Stamped for Lbip {
+    fn uid(&self) -> &str {
+        &self.uid
+    }
+
+    fn version(&self) -> &str {
+        self.version.as_str()
+    }
+}
+
+/// A session Lease is told by its name alone: one made anew goes on counting versions.
+impl Stamped for Peer {
+    fn uid(&self) -> &str {
+        ""
+    }
+
+    fn version(&self) -> &str {
+        self.lease.version.as_str()
+    }
 }

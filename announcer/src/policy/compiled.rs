@@ -6,10 +6,8 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use landfall_crds::selector::{self, Labels};
 use landfall_crds::{L2AnnouncementPolicySpec, LoadBalancing};
-use regex::Regex;
 
-use crate::link::InterfacePatterns;
-use crate::model::{Interface, Node, World};
+use crate::model::{Interface, InterfacePatterns, Node, Policy, World};
 use crate::names::{NodeName, PolicyName, ServiceKey};
 
 /// The label that keeps a node out of load balancing.
@@ -18,12 +16,11 @@ const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers"
 /// A policy ready to be asked.
 #[derive(Clone, Debug)]
 pub(super) struct CompiledPolicy<'a> {
-    /// Its name.
     pub(super) name: &'a PolicyName,
     spec: &'a L2AnnouncementPolicySpec,
+    interfaces: &'a InterfacePatterns,
     /// What is wrong with it; what is right of it works all the same.
     pub(super) defects: Vec<String>,
-    patterns: Vec<Regex>,
     /// Nodes that can announce under it, with their preference.
     pub(super) nodes: BTreeMap<NodeName, i64>,
     /// How often its announcements are repeated.
@@ -49,6 +46,7 @@ pub enum Impediment {
 
 impl Impediment {
     /// What a person reads after "n nodes".
+    #[must_use]
     pub const fn explain(self) -> &'static str {
         match self {
             Self::Excluded => "labelled node.kubernetes.io/exclude-from-external-load-balancers",
@@ -65,40 +63,29 @@ pub(super) fn compile(world: &World) -> Vec<CompiledPolicy<'_>> {
     world
         .policies
         .iter()
-        .map(|(name, policy)| CompiledPolicy::new(name, &policy.spec, world))
+        .map(|(name, policy)| CompiledPolicy::new(name, policy, world))
         .collect()
 }
 
 impl<'a> CompiledPolicy<'a> {
-    fn new(name: &'a PolicyName, spec: &'a L2AnnouncementPolicySpec, world: &World) -> Self {
+    fn new(name: &'a PolicyName, policy: &'a Policy, world: &World) -> Self {
         let mut policy = Self {
             name,
-            spec,
-            defects: Vec::new(),
-            patterns: Vec::new(),
+            spec: &policy.spec,
+            interfaces: &policy.interfaces,
+            defects: policy
+                .pattern_errors
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             nodes: BTreeMap::new(),
             period: None,
             impeded: BTreeMap::new(),
         };
-        policy.compile_patterns();
         policy.try_selectors();
         policy.read_period();
         policy.find_nodes(world);
         policy
-    }
-
-    fn compile_patterns(&mut self) {
-        for (index, pattern) in self.spec.interfaces.iter().enumerate() {
-            match InterfacePatterns::compile(std::slice::from_ref(pattern)) {
-                Ok(_) => self
-                    .patterns
-                    .extend(Regex::new(&format!("^(?:{pattern})$"))),
-                Err(error) => self.defects.push(format!(
-                    "interfaces[{index}] {pattern:?} is no regular expression: {}",
-                    error.message
-                )),
-            }
-        }
     }
 
     fn try_selectors(&mut self) {
@@ -138,18 +125,15 @@ impl<'a> CompiledPolicy<'a> {
     }
 
     fn read_period(&mut self) {
-        match duration(&self.spec.periodic_announcement) {
-            Some(period) => self.period = (!period.is_zero()).then_some(period),
-            None => self.defects.push(format!(
-                "periodicAnnouncement {:?} is no duration, and nothing is repeated; write it like 30s",
-                self.spec.periodic_announcement
-            )),
+        match self.spec.period() {
+            Ok(period) => self.period = period,
+            Err(error) => self.defects.push(error.to_string()),
         }
     }
 
     fn find_nodes(&mut self, world: &World) {
         for (name, node) in &world.nodes {
-            if !admits(self.spec.node_selector.as_ref(), &node.labels) {
+            if !selected(self.spec.node_selector.as_ref(), &node.labels) {
                 continue;
             }
             match self.impediment(name, node, world) {
@@ -181,12 +165,13 @@ impl<'a> CompiledPolicy<'a> {
         let fits = peer
             .interfaces
             .iter()
-            .any(|interface| self.admits_interface(interface));
+            .any(|interface| self.admits(interface));
         (!fits).then_some(Impediment::NoInterface)
     }
 
     fn weight(&self, node: &Node) -> i64 {
-        let fits = |p: &&landfall_crds::PreferredNode| admits(Some(&p.node_selector), &node.labels);
+        let fits =
+            |p: &&landfall_crds::PreferredNode| selected(Some(&p.node_selector), &node.labels);
         self.spec
             .preferred_nodes
             .iter()
@@ -195,22 +180,16 @@ impl<'a> CompiledPolicy<'a> {
             .sum()
     }
 
-    /// Whether `interface` may announce under this policy. A policy whose every pattern is broken
-    /// admits none: it asked for something, and not for everything.
-    pub(super) fn admits_interface(&self, interface: &Interface) -> bool {
-        if self.spec.interfaces.is_empty() {
-            return !interface.container;
-        }
-        self.patterns
-            .iter()
-            .any(|pattern| pattern.is_match(&interface.name))
+    /// Whether `interface` may announce under this policy.
+    pub(super) fn admits(&self, interface: &Interface) -> bool {
+        self.interfaces.admits(interface)
     }
 
     /// Whether the policy is for this Service.
     pub(super) fn selects(&self, key: &ServiceKey, labels: &Labels, namespace: &Labels) -> bool {
         let seen = selector::service_labels(&key.namespace, &key.name, labels);
-        admits(self.spec.service_selector.as_ref(), &seen)
-            && admits(self.spec.namespace_selector.as_ref(), namespace)
+        selected(self.spec.service_selector.as_ref(), &seen)
+            && selected(self.spec.namespace_selector.as_ref(), namespace)
     }
 
     /// Whether it announces addresses of this origin.
@@ -228,46 +207,6 @@ impl<'a> CompiledPolicy<'a> {
     }
 }
 
-fn admits(selector: Option<&LabelSelector>, labels: &Labels) -> bool {
+fn selected(selector: Option<&LabelSelector>, labels: &Labels) -> bool {
     selector::matches(selector, labels).unwrap_or(false)
-}
-
-/// Reads what the API calls a duration: `1h30m`, `1.5s`, `0s`.
-fn duration(text: &str) -> Option<Duration> {
-    let mut rest = text;
-    let mut total = Duration::ZERO;
-    while !rest.is_empty() {
-        let unit_at = rest.find(|c: char| c.is_ascii_alphabetic())?;
-        let (number, tail) = rest.split_at(unit_at);
-        let unit_end = tail
-            .find(|c: char| !c.is_ascii_alphabetic())
-            .unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at(unit_end);
-        let seconds = match unit {
-            "ms" => 0.001,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return None,
-        } * number.parse::<f64>().ok()?;
-        total = total.checked_add(Duration::try_from_secs_f64(seconds).ok()?)?;
-        rest = tail;
-    }
-    (!text.is_empty()).then_some(total)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_read_as_the_api_writes_them() {
-        assert_eq!(duration("1h30m"), Some(Duration::from_secs(5400)));
-        assert_eq!(duration("1.5s"), Some(Duration::from_millis(1500)));
-        assert_eq!(duration("250ms"), Some(Duration::from_millis(250)));
-        assert_eq!(duration("0s"), Some(Duration::ZERO));
-        for nonsense in ["", "5", "s", "-1s", "1d", "1e400s", "ä"] {
-            assert_eq!(duration(nonsense), None, "{nonsense}");
-        }
-    }
 }

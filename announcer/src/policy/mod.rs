@@ -1,15 +1,15 @@
 //! Which addresses are announced, under which policies, and by which nodes they may be.
 //!
-//! Pure: the [`World`] in, a [`Plan`] out. It does not know who lives or who owns; that is the
-//! election's. The invariant: an address has candidates only if some policy selects a Service that
-//! holds it; one that has none carries a reason a person can act on.
+//! Pure: the [`World`] in, [`Announcements`] out. It does not know who lives or who owns; that is the election's. The
+//! invariant: an address has candidates only if some policy selects a Service that holds it; one that has none carries
+//! a reason a person can act on.
 
+mod announcements;
 mod compiled;
-mod plan;
 mod refusal;
 #[cfg(test)]
 mod tests;
 
+pub use announcements::{Announcement, Announcements, PolicyOutcome, plan};
 pub use compiled::Impediment;
-pub use plan::{AddressPlan, Plan, PolicyOutcome, plan};
 pub use refusal::Unannounced;

@@ -15,7 +15,6 @@ pub enum Unannounced {
     HolderGone(ServiceKey),
     /// No policy selects its holder.
     NoPolicy {
-        /// The holder.
         service: ServiceKey,
         /// It is one of the Service's `externalIPs`.
         external: bool,
@@ -24,17 +23,16 @@ pub enum Unannounced {
     },
     /// Policies select it, and none of their nodes can announce.
     NoNode {
-        /// Their names.
         policies: Vec<String>,
         /// What is in the way.
         impeded: BTreeMap<Impediment, usize>,
     },
-    /// `externalTrafficPolicy: Local`, and no node that could announce runs a ready endpoint.
+    /// `externalTrafficPolicy: Local`, and no node that could announce runs an endpoint that serves.
     NoLocalEndpoint(ServiceKey),
 }
 
 impl Unannounced {
-    /// The condition's reason.
+    #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Unheld => "NoHolder",
@@ -45,7 +43,7 @@ impl Unannounced {
         }
     }
 
-    /// The condition's message.
+    #[must_use]
     pub fn message(&self, address: IpAddr) -> String {
         match self {
             Self::Unheld => format!("nobody holds {address}"),
@@ -88,7 +86,7 @@ impl Unannounced {
             }
             Self::NoLocalEndpoint(service) => format!(
                 "Service {service} has externalTrafficPolicy: Local, and no node that may \
-                 announce {address} runs a ready endpoint of it"
+                 announce {address} runs an endpoint of it that serves"
             ),
         }
     }

@@ -1,43 +1,18 @@
 //! What a policy makes of a small world.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
-use std::time::Duration;
 
 use landfall_crds::L2AnnouncementPolicySpec;
 use serde_json::json;
 
 use super::*;
-use crate::election::SeenLease;
 use crate::model::*;
-use crate::names::{NodeName, PolicyName, ServiceKey, SessionId, Version};
-
-const VIP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 10));
-
-fn interface(name: &str) -> Interface {
-    Interface {
-        name: name.into(),
-        mac: "02:00:00:00:00:01".into(),
-        container: false,
-    }
-}
-
-fn key() -> ServiceKey {
-    ServiceKey {
-        namespace: "shop".into(),
-        name: "web".into(),
-    }
-}
+use crate::names::{NodeName, PolicyName};
+use crate::testing::{VIP, interface, key, lbip, peer, policy, service};
 
 fn policy_named(world: &mut World, name: &str, spec: serde_json::Value) {
     let spec: L2AnnouncementPolicySpec = serde_json::from_value(spec).unwrap();
-    let policy = Policy {
-        uid: name.into(),
-        generation: Some(1),
-        spec,
-        status: Default::default(),
-    };
-    world.policies.insert(PolicyName::new(name), policy);
+    world.policies.insert(PolicyName::new(name), policy(spec));
 }
 
 /// Nodes n1 and n2 with a session and eth0, a Service shop/web that holds 192.0.2.10.
@@ -52,50 +27,26 @@ fn world() -> World {
                 ..Node::default()
             },
         );
-        let lease = SeenLease {
-            session: Some(SessionId::new(format!("{name}-s"))),
-            version: Version::new("1"),
-            duration: Duration::from_secs(15),
-        };
-        let interfaces = vec![interface("eth0")];
         let peer = Peer {
-            lease,
-            interfaces,
             xdp: XdpState::Ready,
-            leaving: false,
+            ..peer(name, 1, vec![interface("eth0")])
         };
         world.peers.insert(NodeName::new(name), peer);
     }
     let service = Service {
-        uid: "u".into(),
         labels: [("app".to_owned(), "web".to_owned())].into(),
-        external_ips: BTreeSet::new(),
-        local: false,
-        client_ip_affinity: false,
-        source_ranges: false,
-        ports: vec![],
-        generation: None,
-        conditions: vec![],
+        ..service()
     };
     world.services.insert(key(), service);
-    let lbip = Lbip {
-        address: VIP,
-        name: "192-0-2-10".into(),
-        uid: "r".into(),
-        version: Version::new("2"),
-        generation: None,
-        holders: vec![(key(), "u".into())],
-        status: Default::default(),
-    };
-    world.lbips.insert(VIP, lbip);
+    world.lbips.insert(VIP, lbip(VIP, 2, Default::default()));
     world
 }
 
-fn planned(world: &World) -> AddressPlan {
+fn planned(world: &World) -> Announcement {
     plan(world, &NodeName::new("n1"), &[interface("eth0")]).addresses[&VIP].clone()
 }
 
-fn candidates(plan: &AddressPlan) -> Vec<&str> {
+fn candidates(plan: &Announcement) -> Vec<&str> {
     plan.candidates.iter().map(|c| c.node.as_str()).collect()
 }
 
@@ -118,16 +69,18 @@ fn a_policy_without_selectors_takes_every_node_with_an_interface() {
 
 #[test]
 fn a_node_whose_director_runs_is_preferred_and_others_serve_where_there_is_none() {
-    let mut world = world();
-    policy_named(&mut world, "all", json!({"loadBalancing": "XDP"}));
-    let fail = |world: &mut World, name: &str| {
-        let peer = world.peers.get_mut(&NodeName::new(name)).unwrap();
-        peer.xdp = XdpState::Failed;
-    };
-    fail(&mut world, "n1");
-    assert_eq!(candidates(&planned(&world)), ["n2"]);
-    fail(&mut world, "n2");
-    assert_eq!(candidates(&planned(&world)), ["n1", "n2"]);
+    for lacking in [XdpState::Failed, XdpState::Disabled] {
+        let mut world = world();
+        policy_named(&mut world, "all", json!({"loadBalancing": "XDP"}));
+        let lack = |world: &mut World, name: &str| {
+            let peer = world.peers.get_mut(&NodeName::new(name)).unwrap();
+            peer.xdp = lacking;
+        };
+        lack(&mut world, "n1");
+        assert_eq!(candidates(&planned(&world)), ["n2"], "{lacking:?}");
+        lack(&mut world, "n2");
+        assert_eq!(candidates(&planned(&world)), ["n1", "n2"], "{lacking:?}");
+    }
 }
 
 #[test]
@@ -215,7 +168,7 @@ fn an_excluded_or_leaving_node_or_one_without_a_node_object_is_no_candidate() {
 }
 
 #[test]
-fn with_local_traffic_only_nodes_with_a_ready_endpoint_are_candidates() {
+fn with_local_traffic_only_nodes_whose_endpoints_serve_are_candidates() {
     let mut world = world();
     policy_named(&mut world, "all", json!({}));
     world.services.get_mut(&key()).unwrap().local = true;
@@ -225,6 +178,7 @@ fn with_local_traffic_only_nodes_with_a_ready_endpoint_are_candidates() {
         address: VIP,
         node: Some(NodeName::new(node)),
         readiness,
+        pod: Default::default(),
     };
     let endpoints = vec![
         endpoint("n2", Readiness::Ready),
@@ -240,6 +194,14 @@ fn with_local_traffic_only_nodes_with_a_ready_endpoint_are_candidates() {
         .or_default()
         .insert("web-1".into(), slice);
     assert_eq!(candidates(&planned(&world)), ["n2"]);
+    let slices = world.slices.get_mut(&key()).unwrap();
+    let endpoints = &mut slices.get_mut("web-1").unwrap().endpoints;
+    endpoints[0].readiness = Readiness::Unready;
+    assert_eq!(
+        candidates(&planned(&world)),
+        ["n1"],
+        "one that terminates and still serves, where none is ready"
+    );
 }
 
 #[test]

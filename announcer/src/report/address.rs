@@ -4,15 +4,16 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use landfall_crds::conditions::{ADDRESS_CONFLICT, ANNOUNCED, Verdict, find};
+use landfall_crds::conditions::{ADDRESS_CONFLICT, ANNOUNCED, NewCondition, find};
 use landfall_crds::{LoadBalancerIPStatus, Owner};
 
 use super::{Conflict, Report, View, put};
 use crate::model::Lbip;
-use crate::policy::AddressPlan;
+use crate::policy::Announcement;
 
-/// The status a write of the owner leaves behind: with `owner` (or none), answering on
-/// `interfaces`. Everything else stays as it was.
+/// The status a write of the owner leaves behind: with `owner` (or none), answering on `interfaces`. Everything else
+/// stays as it was.
+#[must_use]
 pub fn status_of(
     lbip: &Lbip,
     owner: Option<Owner>,
@@ -23,7 +24,7 @@ pub fn status_of(
     let mut status = lbip.status.clone();
     let verdict = match &owner {
         Some(owner) => announced(lbip.address, &owner.node, interfaces),
-        None => Verdict {
+        None => NewCondition {
             type_: ANNOUNCED,
             status: Some(false),
             reason: "Released".into(),
@@ -48,9 +49,9 @@ pub fn status_of(
     status
 }
 
-fn announced(address: IpAddr, node: &str, interfaces: &BTreeSet<String>) -> Verdict {
+fn announced(address: IpAddr, node: &str, interfaces: &BTreeSet<String>) -> NewCondition {
     if interfaces.is_empty() {
-        return Verdict {
+        return NewCondition {
             type_: ANNOUNCED,
             status: Some(false),
             reason: "NoInterface".into(),
@@ -58,7 +59,7 @@ fn announced(address: IpAddr, node: &str, interfaces: &BTreeSet<String>) -> Verd
         };
     }
     let names: Vec<_> = interfaces.iter().map(String::as_str).collect();
-    Verdict {
+    NewCondition {
         type_: ANNOUNCED,
         status: Some(true),
         reason: "Announced".into(),
@@ -78,13 +79,13 @@ fn put_conflict(
         .iter()
         .any(|c| c.type_ == ADDRESS_CONFLICT);
     let verdict = match conflict {
-        Some(conflict) => Verdict {
+        Some(conflict) => NewCondition {
             type_: ADDRESS_CONFLICT,
             status: Some(true),
             reason: "ForeignHost".into(),
             message: message(lbip.address, conflict),
         },
-        None if known => Verdict {
+        None if known => NewCondition {
             type_: ADDRESS_CONFLICT,
             status: Some(false),
             reason: "Clear".into(),
@@ -107,7 +108,8 @@ pub(super) fn message(address: IpAddr, conflict: &Conflict) -> String {
         at_probe,
     } = conflict;
     let consequence = if *at_probe {
-        "it is not announced; take the address from that host, or exclude it from the pool"
+        "it is not announced; take the address from that host, exclude it from the pool, or overrule the host by the \
+         annotation landfall.dev/overrule of the LoadBalancerIP"
     } else {
         "clients may reach either; take the address from that host"
     };
@@ -151,7 +153,7 @@ pub(super) fn reports(view: View<'_>) -> Vec<Report> {
 fn unowned(
     view: View<'_>,
     lbip: &Lbip,
-    plan: Option<&AddressPlan>,
+    plan: Option<&Announcement>,
     conflict: Option<&Conflict>,
 ) -> Option<LoadBalancerIPStatus> {
     let mut status = lbip.status.clone();
@@ -163,7 +165,7 @@ fn unowned(
         if told && !view.is_reporter() {
             return None;
         }
-        let verdict = Verdict {
+        let verdict = NewCondition {
             type_: ANNOUNCED,
             status: Some(false),
             reason: "AddressConflict".into(),
@@ -180,7 +182,7 @@ fn unowned(
     if !view.is_reporter() || lbip.holders.is_empty() {
         return None;
     }
-    let verdict = Verdict {
+    let verdict = NewCondition {
         type_: ANNOUNCED,
         status: Some(false),
         reason: refusal.reason().into(),

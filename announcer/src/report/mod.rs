@@ -1,8 +1,8 @@
 //! What is written about announcing: conditions of addresses, Services and policies.
 //!
-//! Pure: it says what each object should read; whoever calls it writes only what differs. The
-//! invariant is one writer for every condition at a time: of an address or a Service the owner,
-//! of what nobody owns and of policies the *reporter*, the first by name of the live nodes.
+//! Pure: it says what each object should read; whoever calls it writes only what differs. The invariant is one writer
+//! for every condition at a time: of an address or a Service the owner, of what nobody owns and of policies the
+//! *reporter*, the first by name of the live nodes.
 
 mod address;
 mod policy;
@@ -15,23 +15,21 @@ use std::net::IpAddr;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use landfall_crds::{L2AnnouncementPolicyStatus, LoadBalancerIPStatus};
+use landfall_wire::Mac;
 
 pub use address::status_of;
 
 use crate::model::World;
 use crate::names::{NodeName, PolicyName, ServiceKey, SessionId};
-use crate::policy::Plan;
+use crate::policy::Announcements;
 
 /// Everything a report is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
-    /// The cluster.
     pub world: &'a World,
-    /// The plan.
-    pub plan: &'a Plan,
-    /// This node.
+    /// What is announced, and why the rest is not.
+    pub plan: &'a Announcements,
     pub me: &'a NodeName,
-    /// Its session.
     pub session: Option<&'a SessionId>,
     /// Nodes with a live session.
     pub live: &'a BTreeSet<NodeName>,
@@ -44,8 +42,7 @@ pub struct View<'a> {
 /// A foreign host at an address.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Conflict {
-    /// Its Ethernet address.
-    pub mac: String,
+    pub mac: Mac,
     /// The interface it was seen on.
     pub interface: String,
     /// Seen by the probe before a first claim: the address is not announced at all.
@@ -64,6 +61,7 @@ pub enum Report {
 }
 
 /// What should be written now by this node.
+#[must_use]
 pub fn reports(view: View<'_>) -> Vec<Report> {
     let mut reports = address::reports(view);
     reports.extend(service::reports(view));

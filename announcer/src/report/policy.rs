@@ -1,6 +1,6 @@
 //! Status of policies.
 
-use landfall_crds::conditions::{ACCEPTED, DIRECTOR_READY, Verdict, find};
+use landfall_crds::conditions::{ACCEPTED, DIRECTOR_READY, NewCondition, find};
 use landfall_crds::{L2AnnouncementPolicyStatus, LoadBalancing};
 
 use super::{Report, View, says_the_same};
@@ -45,16 +45,16 @@ pub(super) fn reports(view: View<'_>) -> Vec<Report> {
         .collect()
 }
 
-fn verdict(outcome: &PolicyOutcome) -> Verdict {
+fn verdict(outcome: &PolicyOutcome) -> NewCondition {
     if outcome.defects.is_empty() {
-        return Verdict {
+        return NewCondition {
             type_: ACCEPTED,
             status: Some(true),
             reason: "Accepted".into(),
             message: "the policy is in force".into(),
         };
     }
-    Verdict {
+    NewCondition {
         type_: ACCEPTED,
         status: Some(false),
         reason: "InvalidSpec".into(),
@@ -66,7 +66,7 @@ fn verdict(outcome: &PolicyOutcome) -> Verdict {
 }
 
 /// Nodes whose director cannot run forward by the kernel: that works, and people should know.
-fn director(view: View<'_>) -> Verdict {
+fn director(view: View<'_>) -> NewCondition {
     let failed: Vec<_> = view
         .world
         .peers
@@ -75,14 +75,14 @@ fn director(view: View<'_>) -> Verdict {
         .map(|(node, _)| node.as_str())
         .collect();
     if failed.is_empty() {
-        return Verdict {
+        return NewCondition {
             type_: DIRECTOR_READY,
             status: Some(true),
             reason: "Ready".into(),
             message: "no node reports that its XDP director cannot run".into(),
         };
     }
-    Verdict {
+    NewCondition {
         type_: DIRECTOR_READY,
         status: Some(false),
         reason: "DirectorFailed".into(),

@@ -1,17 +1,19 @@
 //! The condition `landfall.dev/Announced` of Services.
 //!
-//! A Service may have several addresses, and these several owners; the owner of the first address
-//! that has one speaks for all of them, from the records. A Service that holds none any more loses
-//! the condition.
+//! A Service may have several addresses, and these several owners; the owner of the first address that has one speaks
+//! for all of them, from the records. A Service that holds none any more loses the condition.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use landfall_crds::conditions::{ANNOUNCED, SERVICE_ANNOUNCED, Verdict, find};
+use landfall_crds::conditions::{ANNOUNCED, NewCondition, SERVICE_ANNOUNCED, find};
 
 use super::{Report, View, address, says_the_same};
 use crate::model::Lbip;
 use crate::names::ServiceKey;
+
+/// The reason of an address that a foreign host answered for before it was claimed.
+const CONFLICT: &str = "AddressConflict";
 
 pub(super) fn reports(view: View<'_>) -> Vec<Report> {
     let mut held: BTreeMap<&ServiceKey, Vec<&Lbip>> = BTreeMap::new();
@@ -58,7 +60,7 @@ fn report(view: View<'_>, key: &ServiceKey, lbips: &[&Lbip]) -> Option<Report> {
             Err((_, message)) => message.as_str(),
         })
         .collect();
-    let verdict = Verdict {
+    let verdict = NewCondition {
         type_: SERVICE_ANNOUNCED,
         status: Some(refused.is_none()),
         reason: refused.map_or("Announced", |reason| reason).to_owned(),
@@ -91,10 +93,13 @@ fn word(view: View<'_>, lbip: &Lbip) -> Option<Result<String, (&'static str, Str
         });
     }
     if let Some(conflict) = view.conflicts.get(&lbip.address) {
-        return Some(Err((
-            "AddressConflict",
-            address::message(lbip.address, conflict),
-        )));
+        return Some(Err((CONFLICT, address::message(lbip.address, conflict))));
+    }
+    // Another node asked, and was answered by a foreign host: it said so on the record.
+    let told = find(&lbip.status.conditions, ANNOUNCED)
+        .filter(|told| told.reason == CONFLICT && lbip.status.owner.is_none());
+    if let Some(told) = told {
+        return Some(Err((CONFLICT, told.message.clone())));
     }
     let refusal = refusal(view, lbip.address)?;
     Some(Err((refusal.reason(), refusal.message(lbip.address))))

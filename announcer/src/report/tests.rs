@@ -1,31 +1,18 @@
 //! Who writes what.
 
-use std::time::Duration;
-
 use k8s_openapi::jiff::Timestamp;
 use landfall_crds::conditions::{ADDRESS_CONFLICT, ANNOUNCED, find};
 use landfall_crds::{LoadBalancerIPStatus, Owner};
 
 use super::*;
-use crate::election::{Candidate, SeenLease};
+use crate::election::Candidate;
 use crate::model::*;
-use crate::names::Version;
-use crate::policy::{AddressPlan, PolicyOutcome, Unannounced};
-
-fn ip(text: &str) -> IpAddr {
-    text.parse().unwrap()
-}
-
-fn key() -> ServiceKey {
-    ServiceKey {
-        namespace: "shop".into(),
-        name: "web".into(),
-    }
-}
+use crate::policy::{Announcement, PolicyOutcome, Unannounced};
+use crate::testing::{ip, key, lbip, mac, peer, policy, service};
 
 struct Scene {
     world: World,
-    plan: Plan,
+    plan: Announcements,
     conflicts: BTreeMap<IpAddr, Conflict>,
 }
 
@@ -33,55 +20,28 @@ impl Scene {
     /// shop/web holds 192.0.2.10 and 2001:db8::10; nobody owns them yet; n1 and n2 may.
     fn new() -> Self {
         let mut world = World::default();
-        let mut plan = Plan::default();
+        let mut plan = Announcements::default();
         for address in [ip("192.0.2.10"), ip("2001:db8::10")] {
-            let lbip = Lbip {
-                address,
-                name: landfall_crds::ip_name(address),
-                uid: "r".into(),
-                version: Version::new("2"),
-                generation: Some(1),
-                holders: vec![(key(), "u".into())],
-                status: LoadBalancerIPStatus::default(),
-            };
-            world.lbips.insert(address, lbip);
+            world
+                .lbips
+                .insert(address, lbip(address, 2, LoadBalancerIPStatus::default()));
             let candidate = |name| Candidate {
                 node: NodeName::new(name),
                 weight: 0,
             };
-            let address_plan = AddressPlan {
+            let address_plan = Announcement {
                 holders: vec![key()],
                 candidates: vec![candidate("n1"), candidate("n2")],
                 interfaces: BTreeSet::from(["eth0".to_owned()]),
-                ..AddressPlan::default()
+                ..Announcement::default()
             };
             plan.addresses.insert(address, address_plan);
         }
-        let service = Service {
-            uid: "u".into(),
-            labels: BTreeMap::new(),
-            external_ips: BTreeSet::new(),
-            local: false,
-            client_ip_affinity: false,
-            source_ranges: false,
-            ports: vec![],
-            generation: None,
-            conditions: vec![],
-        };
-        world.services.insert(key(), service);
+        world.services.insert(key(), service());
         for name in ["n1", "n2"] {
-            let lease = SeenLease {
-                session: Some(SessionId::new(format!("{name}-s"))),
-                version: Version::new("1"),
-                duration: Duration::from_secs(15),
-            };
-            let peer = Peer {
-                lease,
-                interfaces: vec![],
-                xdp: XdpState::Off,
-                leaving: false,
-            };
-            world.peers.insert(NodeName::new(name), peer);
+            world
+                .peers
+                .insert(NodeName::new(name), peer(name, 1, vec![]));
         }
         Self {
             world,
@@ -223,7 +183,7 @@ fn a_half_announced_service_is_not_announced() {
 fn a_conflict_names_the_foreign_host_and_says_when_it_is_over() {
     let mut scene = Scene::new();
     let conflict = Conflict {
-        mac: "02:00:00:00:00:09".into(),
+        mac: mac(0x09),
         interface: "eth0".into(),
         at_probe: true,
     };
@@ -234,7 +194,7 @@ fn a_conflict_names_the_foreign_host_and_says_when_it_is_over() {
     };
     let condition = find(&status.conditions, ADDRESS_CONFLICT).unwrap();
     assert_eq!(condition.status, "True");
-    insta::assert_snapshot!(condition.message, @"a foreign host (02:00:00:00:00:09, seen on eth0) uses 192.0.2.10: it is not announced; take the address from that host, or exclude it from the pool");
+    insta::assert_snapshot!(condition.message, @"a foreign host (02:00:00:00:00:09, seen on eth0) uses 192.0.2.10: it is not announced; take the address from that host, exclude it from the pool, or overrule the host by the annotation landfall.dev/overrule of the LoadBalancerIP");
     assert_eq!(
         find(&status.conditions, ANNOUNCED).unwrap().reason,
         "AddressConflict"
@@ -246,6 +206,36 @@ fn a_conflict_names_the_foreign_host_and_says_when_it_is_over() {
     assert_eq!(
         find(&status.conditions, ADDRESS_CONFLICT).unwrap().status,
         "False"
+    );
+}
+
+#[test]
+fn a_conflict_that_another_node_found_is_said_at_once_on_the_service() {
+    let mut scene = Scene::new();
+    let conflict = Conflict {
+        mac: mac(0x09),
+        interface: "eth0".into(),
+        at_probe: true,
+    };
+    scene.conflicts.insert(ip("192.0.2.10"), conflict);
+    let reports = scene.seen_by("n2");
+    let Some(Report::Address(_, status)) = reports.first() else {
+        panic!("{reports:?}")
+    };
+    // The reporter has not asked and not been answered.
+    scene.conflicts.clear();
+    scene.world.lbips.get_mut(&ip("192.0.2.10")).unwrap().status = *status.clone();
+    scene.own("2001:db8::10", "n1");
+    let reports = scene.seen_by("n1");
+    let condition = service_condition(&reports).unwrap();
+    assert_eq!(
+        (condition.status.as_str(), condition.reason.as_str()),
+        ("False", "AddressConflict")
+    );
+    assert!(
+        condition.message.contains("02:00:00:00:00:09"),
+        "{}",
+        condition.message
     );
 }
 
@@ -298,10 +288,8 @@ fn a_defect_of_a_policy_is_reported_once_by_the_reporter() {
     let mut scene = Scene::new();
     let name = PolicyName::new("half");
     let policy = Policy {
-        uid: "p".into(),
         generation: Some(3),
-        spec: landfall_crds::L2AnnouncementPolicySpec::default(),
-        status: L2AnnouncementPolicyStatus::default(),
+        ..policy(landfall_crds::L2AnnouncementPolicySpec::default())
     };
     scene.world.policies.insert(name.clone(), policy);
     let outcome = PolicyOutcome {
@@ -333,7 +321,7 @@ fn two_candidates_that_see_a_conflict_differently_do_not_correct_each_other_for_
         let before = writes;
         for (node, interface) in [("n2", "ens3"), ("n1", "eth0")] {
             let conflict = Conflict {
-                mac: "02:00:00:00:00:c8".into(),
+                mac: mac(0xc8),
                 interface: interface.into(),
                 at_probe: true,
             };

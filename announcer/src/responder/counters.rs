@@ -1,11 +1,44 @@
-//! Counters of what was answered, announced and ignored, by interface and reason.
+//! Counters of what was answered, announced and ignored, of one interface, by reason.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::state::Shared;
-use crate::link::{FilterCounts, Protocol};
-use crate::wire::Reason;
+use landfall_wire::Reason;
+
+use crate::link::Protocol;
+
+/// What one interface has seen since it was first used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InterfaceSnapshot {
+    pub interface: String,
+    pub answered_arp: u64,
+    pub answered_ndp: u64,
+    /// Frames ignored, for every reason in the order of [`Reason::ALL`].
+    pub ignored: Vec<(Reason, u64)>,
+    pub announced: u64,
+    pub probed: u64,
+    /// Frames in which a foreign host claimed an address of this node.
+    pub conflicts: u64,
+    /// Frames in which a foreign host claimed an address that was being probed.
+    pub contested: u64,
+    /// Announcements made because of one.
+    pub defended: u64,
+    /// Announcement and probe frames the kernel did not take.
+    pub unsent: u64,
+    /// Failed reads.
+    pub receive_errors: u64,
+    /// Frames the kernel dropped because the queue of a socket was full.
+    pub dropped: u64,
+}
+
+impl InterfaceSnapshot {
+    /// Frames ignored for `reason`.
+    #[must_use]
+    pub fn ignored(&self, reason: Reason) -> u64 {
+        self.ignored
+            .get(reason.index())
+            .map_or(0, |(_, count)| *count)
+    }
+}
 
 /// The counters of one interface.
 #[derive(Debug)]
@@ -40,6 +73,28 @@ impl Default for Counters {
 }
 
 impl Counters {
+    /// What they say now of the interface that is called so.
+    pub(super) fn read(&self, interface: String) -> InterfaceSnapshot {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        InterfaceSnapshot {
+            interface,
+            answered_arp: load(&self.answered[slot(Protocol::Arp)]),
+            answered_ndp: load(&self.answered[slot(Protocol::Ndp)]),
+            ignored: Reason::ALL
+                .iter()
+                .map(|reason| (*reason, load(&self.ignored[reason.index()])))
+                .collect(),
+            announced: load(&self.announced),
+            probed: load(&self.probed),
+            conflicts: load(&self.conflicts),
+            contested: load(&self.contested),
+            defended: load(&self.defended),
+            unsent: load(&self.unsent),
+            receive_errors: load(&self.receive_errors),
+            dropped: load(&self.dropped),
+        }
+    }
+
     pub(super) fn answered(&self, protocol: Protocol) {
         count(&self.answered[slot(protocol)]);
     }
@@ -57,109 +112,5 @@ const fn slot(protocol: Protocol) -> usize {
     match protocol {
         Protocol::Arp => 0,
         Protocol::Ndp => 1,
-    }
-}
-
-/// What one interface has seen since it was first used.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct InterfaceSnapshot {
-    /// Its name now.
-    pub interface: String,
-    /// ARP requests answered.
-    pub answered_arp: u64,
-    /// Neighbour solicitations answered.
-    pub answered_ndp: u64,
-    /// Frames ignored, for every reason in the order of [`Reason::ALL`].
-    pub ignored: Vec<(Reason, u64)>,
-    /// Announcement frames sent.
-    pub announced: u64,
-    /// Probe frames sent.
-    pub probed: u64,
-    /// Frames in which a foreign host claimed an address of this node.
-    pub conflicts: u64,
-    /// Frames in which a foreign host claimed an address that was being probed.
-    pub contested: u64,
-    /// Announcements made because of one.
-    pub defended: u64,
-    /// Announcement and probe frames the kernel did not take.
-    pub unsent: u64,
-    /// Failed reads.
-    pub receive_errors: u64,
-    /// Frames the kernel dropped because the queue of a socket was full.
-    pub dropped: u64,
-}
-
-impl InterfaceSnapshot {
-    /// Frames ignored for `reason`.
-    #[must_use]
-    pub fn ignored(&self, reason: Reason) -> u64 {
-        self.ignored
-            .get(reason.index())
-            .map_or(0, |(_, count)| *count)
-    }
-}
-
-/// Everything there is to count.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Snapshot {
-    /// By interface.
-    pub interfaces: Vec<InterfaceSnapshot>,
-    /// Pairs of address and interface owned.
-    pub owned: u64,
-    /// Interfaces on which frames are received.
-    pub ports: u64,
-    /// Solicited-node groups joined.
-    pub groups: u64,
-    /// Whether the eBPF filter is in place; otherwise the classic one.
-    pub by_map: bool,
-    /// Frames the eBPF filter has kept away, by reason, on all interfaces together.
-    pub filtered: Vec<(Reason, u64)>,
-}
-
-pub(super) fn snapshot(shared: &Shared) -> Snapshot {
-    for port in shared.ports.borrow().ports.values() {
-        port.count_dropped();
-    }
-    let links = Arc::clone(&shared.links.borrow());
-    let name = |index| links.links.get(index).map(|link| link.name.clone());
-    let interfaces = shared
-        .counters
-        .lock()
-        .iter()
-        .filter_map(|(index, counters)| Some(read(name(index)?, counters)))
-        .collect();
-    Snapshot {
-        interfaces,
-        owned: shared.state.borrow().owned.len() as u64,
-        ports: shared.ports.borrow().ports.len() as u64,
-        groups: shared.groups.load(Ordering::Relaxed),
-        by_map: shared.by_map.load(Ordering::Relaxed),
-        filtered: shared
-            .filtered
-            .lock()
-            .as_ref()
-            .map(FilterCounts::read)
-            .unwrap_or_default(),
-    }
-}
-
-fn read(interface: String, counters: &Counters) -> InterfaceSnapshot {
-    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    InterfaceSnapshot {
-        interface,
-        answered_arp: load(&counters.answered[slot(Protocol::Arp)]),
-        answered_ndp: load(&counters.answered[slot(Protocol::Ndp)]),
-        ignored: Reason::ALL
-            .iter()
-            .map(|reason| (*reason, load(&counters.ignored[reason.index()])))
-            .collect(),
-        announced: load(&counters.announced),
-        probed: load(&counters.probed),
-        conflicts: load(&counters.conflicts),
-        contested: load(&counters.contested),
-        defended: load(&counters.defended),
-        unsent: load(&counters.unsent),
-        receive_errors: load(&counters.receive_errors),
-        dropped: load(&counters.dropped),
     }
 }

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use landfall_wire::Mac;
+use landfall_wire::{Answer, Buffer, Decision, Interest, Reason, buffer, decide};
+
 use super::counters::count;
 use super::limit::{Meter, Sources};
 use super::port::Port;
 use super::state::Shared;
 use super::{Event, Rate};
-use crate::link::{Mac, Protocol};
-use crate::wire::{Answer, Buffer, Decision, Interest, Reason, buffer, decide};
+use crate::link::Protocol;
 
 /// Between two reports of one address.
 const REPORT_AGAIN: Duration = Duration::from_secs(1);
@@ -143,7 +145,7 @@ impl Listener {
         out: &Buffer,
         now: Instant,
     ) -> Result<(), Reason> {
-        if !shared.alive(now) {
+        if !shared.permit.allows() {
             return Err(Reason::SessionExpired);
         }
         if !self.sources.admit(answer.asker, now) {
@@ -158,7 +160,7 @@ impl Listener {
     /// Says once that the address is here and not again for a while (RFC 5227 §2.4): two who both insist do not fill the
     /// segment.
     fn defend(&mut self, shared: &Shared, address: IpAddr, now: Instant) {
-        if shared.alive(now) && first_in(DEFEND_AGAIN, &mut self.defended, address, now) {
+        if shared.permit.allows() && first_in(DEFEND_AGAIN, &mut self.defended, address, now) {
             self.port.announce(address);
             count(&self.port.counters.defended);
         }

@@ -1,6 +1,6 @@
 //! The responder: answers on the wire for the addresses this node owns, and tells the segment about them.
 //!
-//! It is the I/O shell around [`crate::wire`]: sockets on the interfaces that are needed, the owned table, the session's
+//! It is the I/O shell around [`landfall_wire`]: sockets on the interfaces that are needed, the owned table, the session's
 //! deadline, counters. It is not: who owns what (the election decides), nor which interfaces a policy allows.
 //!
 //! ```text
@@ -17,26 +17,33 @@ mod counters;
 mod limit;
 mod listener;
 mod membership;
+mod permit;
 mod port;
 mod probing;
+mod snapshot;
 mod state;
 mod supervisor;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use landfall_wire::Mac;
+use landfall_wire::probe::Timing;
+use landfall_wire::schedule::Pace;
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::link::{IfIndex, LinkTable, Mac};
-use crate::wire::probe::Timing;
-use crate::wire::schedule::Pace;
+use crate::clock;
+use crate::election::Now;
+use crate::link::{IfIndex, LinkTable};
 
-pub use counters::{InterfaceSnapshot, Snapshot};
+pub use counters::InterfaceSnapshot;
 pub use limit::Rate;
+pub use permit::Permit;
 pub use probing::ProbeOutcome;
+pub use snapshot::Snapshot;
 
 use state::Shared;
 
@@ -62,7 +69,6 @@ pub enum Filter {
     /// eBPF over a map of the addresses where that is permitted, else the classic one.
     #[default]
     Best,
-    /// The classic one.
     Classic,
 }
 
@@ -90,25 +96,20 @@ impl Default for Settings {
 pub enum Event {
     /// A host that is no peer claims an address this node owns. At most one a second for an address and interface.
     Conflict {
-        /// The address.
         address: IpAddr,
         /// Where it was seen.
         ifindex: IfIndex,
-        /// Who claims it.
         mac: Mac,
     },
     /// A host that is no peer claims an address that is being probed.
     ProbeAnswered {
-        /// The address.
         address: IpAddr,
         /// Where it was seen.
         ifindex: IfIndex,
-        /// Who claims it.
         mac: Mac,
     },
     /// The sockets of an interface could not be opened; it is tried again.
     PortFailed {
-        /// The interface.
         ifindex: IfIndex,
         /// What the operating system said.
         error: String,
@@ -141,10 +142,10 @@ impl Responder {
         self.shared.update(|state| state.set_owned(owned));
     }
 
-    /// Until when this node may answer, by its own monotonic clock. A deadline that comes after the last one has
+    /// Until when this node may answer, by [`clock::now`]. A deadline that comes after the last one has
     /// passed lets everything owned be announced anew.
-    pub fn set_deadline(&self, deadline: Instant) {
-        if self.shared.set_deadline(deadline, Instant::now()) {
+    pub fn set_deadline(&self, deadline: Now) {
+        if self.shared.permit.set(deadline, clock::now()) {
             self.shared.update(|state| state.revive());
         }
     }
@@ -189,6 +190,6 @@ impl Responder {
     /// All counters, for `/metrics`.
     #[must_use]
     pub fn counters(&self) -> Snapshot {
-        counters::snapshot(&self.shared)
+        snapshot::take(&self.shared)
     }
 }

@@ -6,10 +6,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use landfall_wire::Mac;
+use landfall_wire::announce::{Unasked, announcement};
+use landfall_wire::buffer;
+
 use super::counters::{Counters, count};
-use crate::link::{IfIndex, Mac, PacketSocket, Protocol};
-use crate::wire::announce::{Unasked, announcement};
-use crate::wire::buffer;
+use crate::link::{IfIndex, PacketSocket, Protocol};
 
 /// The open ports by interface.
 pub(super) type Ports = BTreeMap<IfIndex, Arc<Port>>;

@@ -1,4 +1,4 @@
-//! Carrying out a probe: the pure timetable of [`crate::wire::probe`] on the ports it needs.
+//! Carrying out a probe: the pure timetable of [`landfall_wire::probe`] on the ports it needs.
 //!
 //! Invariant: an address is only clear when every interface was listened on from before the first question to the end,
 //! and was asked.
@@ -8,14 +8,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use landfall_wire::Mac;
+use landfall_wire::announce::question;
+use landfall_wire::probe::{Probe, Step};
 use tokio::sync::broadcast;
 
 use super::Event;
 use super::port::Port;
 use super::state::{Listening, Pair, Shared};
-use crate::link::{IfIndex, Mac};
-use crate::wire::announce::question;
-use crate::wire::probe::{Probe, Step};
+use crate::link::IfIndex;
 
 /// How long the ports may take to open.
 const OPENING: Duration = Duration::from_secs(2);
@@ -27,7 +28,6 @@ pub enum ProbeOutcome {
     Clear,
     /// Somebody has the address.
     Conflict {
-        /// Where they answered.
         ifindex: IfIndex,
         /// Who.
         mac: Mac,

@@ -4,16 +4,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use landfall_wire::Interest;
+use landfall_wire::Mac;
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, watch};
 
 use super::counters::Counters;
+use super::permit::Permit;
 use super::port::Ports;
 use super::{Event, Rate, Settings};
-use crate::link::{FilterCounts, IfIndex, LinkTable, Mac};
-use crate::wire::Interest;
+use crate::link::{FilterCounts, IfIndex, LinkTable};
 
 /// An address on an interface.
 pub(super) type Pair = (IpAddr, IfIndex);
@@ -144,10 +146,7 @@ pub(super) struct Shared {
     /// What the eBPF filter counts, once it is loaded.
     pub(super) filtered: Mutex<Option<FilterCounts>>,
     writer: Mutex<()>,
-    /// Times are kept as nanoseconds since this one.
-    epoch: Instant,
-    /// Zero: never yet.
-    deadline: AtomicU64,
+    pub(super) permit: Permit,
 }
 
 impl Shared {
@@ -164,8 +163,7 @@ impl Shared {
             by_map: AtomicBool::new(false),
             filtered: Mutex::default(),
             writer: Mutex::default(),
-            epoch: Instant::now(),
-            deadline: AtomicU64::new(0),
+            permit: Permit::default(),
         }
     }
 
@@ -188,22 +186,6 @@ impl Shared {
     pub(super) fn share(&self) -> Rate {
         let sockets = self.sockets.load(Ordering::Relaxed);
         self.settings.frames.shared_by(sockets)
-    }
-
-    /// Sets the deadline; whether the one before had passed.
-    pub(super) fn set_deadline(&self, deadline: Instant, now: Instant) -> bool {
-        let before = self.deadline.swap(self.nanos(deadline), Ordering::AcqRel);
-        let now = self.nanos(now);
-        before <= now && self.nanos(deadline) > now
-    }
-
-    /// Whether this node may answer at `now`.
-    pub(super) fn alive(&self, now: Instant) -> bool {
-        self.nanos(now) < self.deadline.load(Ordering::Acquire)
-    }
-
-    fn nanos(&self, time: Instant) -> u64 {
-        u64::try_from(time.saturating_duration_since(self.epoch).as_nanos()).unwrap_or(u64::MAX)
     }
 }
 
@@ -264,31 +246,5 @@ mod tests {
         assert_eq!(state.interest(pair), Interest::Probing);
         state.end_probe(&[pair]);
         assert_eq!(state.interest(pair), Interest::None);
-    }
-
-    #[test]
-    fn nothing_is_alive_before_the_first_deadline_nor_from_the_deadline_on() {
-        let shared = Shared::new(Settings::default(), watch::channel(Arc::default()).1);
-        let now = Instant::now();
-        assert!(!shared.alive(now));
-        assert!(
-            shared.set_deadline(now + Duration::from_secs(15), now),
-            "the first one brings it to life"
-        );
-        assert!(shared.alive(now + Duration::from_secs(14)));
-        assert!(
-            !shared.set_deadline(now + Duration::from_secs(20), now + Duration::from_secs(5)),
-            "a renewal does not"
-        );
-        assert!(!shared.alive(now + Duration::from_secs(20)));
-        assert!(
-            shared.set_deadline(now + Duration::from_secs(40), now + Duration::from_secs(25)),
-            "a return does"
-        );
-        assert!(
-            !shared.set_deadline(now, now + Duration::from_secs(30)),
-            "a deadline in the past only ends"
-        );
-        assert!(!shared.alive(now + Duration::from_secs(30)));
     }
 }

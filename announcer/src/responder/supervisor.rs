@@ -10,6 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use landfall_wire::Mac;
+use landfall_wire::announce::announcement;
+use landfall_wire::schedule::{Schedule, Turn};
 use tokio_util::sync::CancellationToken;
 
 use super::listener::Listeners;
@@ -17,9 +20,7 @@ use super::membership::Memberships;
 use super::port::Port;
 use super::state::{Listening, Pair, Shared, State};
 use super::{Event, Filter};
-use crate::link::{AddressFilter, FilterCounts, IfIndex, LinkTable, Mac, Protocol};
-use crate::wire::announce::announcement;
-use crate::wire::schedule::{Schedule, Turn};
+use crate::link::{AddressFilter, FilterCounts, IfIndex, LinkTable, Protocol};
 
 /// Before a port that could not be opened is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -47,7 +48,7 @@ enum Filtered {
 
 /// What a pair was announced under. When more than the period changes, it is announced anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Standing {
+struct Announced {
     /// `None` while it is only probed.
     arrival: Option<(u64, u64)>,
     opening: u64,
@@ -58,7 +59,7 @@ struct Supervisor {
     shared: Arc<Shared>,
     open: BTreeMap<IfIndex, Open>,
     openings: u64,
-    standing: BTreeMap<Pair, Standing>,
+    announced: BTreeMap<Pair, Announced>,
     memberships: Memberships,
     schedule: Schedule<Pair>,
     /// `None` where the kernel does not take it.
@@ -77,7 +78,7 @@ pub(super) async fn run(shared: Arc<Shared>, token: CancellationToken) {
     let mut supervisor = Supervisor {
         open: BTreeMap::new(),
         openings: 0,
-        standing: BTreeMap::new(),
+        announced: BTreeMap::new(),
         memberships: Memberships::default(),
         schedule: Schedule::new(shared.settings.pace),
         filter: None,
@@ -190,7 +191,7 @@ impl Supervisor {
     }
 
     /// Every pair that is owned or probed on an open port.
-    fn standing(&self, state: &State) -> BTreeMap<Pair, Standing> {
+    fn announced(&self, state: &State) -> BTreeMap<Pair, Announced> {
         let owned = state
             .owned
             .iter()
@@ -205,7 +206,7 @@ impl Supervisor {
             let period = state.periods.get(&pair.0).copied();
             Some((
                 pair,
-                Standing {
+                Announced {
                     arrival,
                     opening,
                     period,
@@ -217,10 +218,10 @@ impl Supervisor {
 
     /// Takes in what has changed for every pair: its group, and whether it is to be announced.
     fn stand(&mut self, state: &State) {
-        let standing = self.standing(state);
-        let before = std::mem::take(&mut self.standing);
+        let announced = self.announced(state);
+        let before = std::mem::take(&mut self.announced);
         for (&pair, was) in &before {
-            let is = standing.get(&pair);
+            let is = announced.get(&pair);
             if is.is_none_or(|is| is.opening != was.opening) {
                 self.memberships.remove(pair);
             }
@@ -229,7 +230,7 @@ impl Supervisor {
             }
         }
         let now = Instant::now();
-        for (&pair, is) in &standing {
+        for (&pair, is) in &announced {
             let was = before.get(&pair);
             if was.is_none_or(|was| was.opening != is.opening) {
                 self.memberships.add(pair);
@@ -244,14 +245,14 @@ impl Supervisor {
                 self.schedule.arm(now, pair, frames, is.period);
             }
         }
-        self.standing = standing;
+        self.announced = announced;
     }
 
     /// Tells the kernel which addresses its filters are about: before anything is announced, so that no question the
     /// announcement causes is missed.
     fn narrow(&mut self) {
         if let Some(filter) = &mut self.filter {
-            match narrow_by_map(filter, &self.standing, &mut self.open) {
+            match narrow_by_map(filter, &self.announced, &mut self.open) {
                 Ok(()) => {
                     self.shared.by_map.store(true, Ordering::Relaxed);
                     return;
@@ -268,12 +269,12 @@ impl Supervisor {
 
     fn narrow_classic(&mut self) {
         let mut about: BTreeMap<IfIndex, BTreeSet<Ipv4Addr>> = BTreeMap::new();
-        for (address, ifindex) in self.standing.keys() {
+        for (address, ifindex) in self.announced.keys() {
             if let IpAddr::V4(address) = address {
                 about.entry(*ifindex).or_default().insert(*address);
             }
         }
-        let mut deaf = false;
+        let mut lost = false;
         self.open.retain(|ifindex, open| {
             let addresses = about.remove(ifindex).unwrap_or_default();
             let wanted = Filtered::About(addresses.clone());
@@ -285,13 +286,13 @@ impl Supervisor {
                 Ok(()) => open.filtered = wanted,
                 Err(error) => {
                     tracing::warn!(ifindex, %error, "cannot renew the filter of a socket, opening it anew");
-                    deaf = true;
+                    lost = true;
                     return false;
                 }
             }
             true
         });
-        if deaf {
+        if lost {
             self.retry = Some(Instant::now() + RETRY);
         }
     }
@@ -319,7 +320,7 @@ impl Supervisor {
     /// Sends the announcements that are due; says when to come back. While the session is not alive nothing is due:
     /// its return begins everything anew.
     fn announce(&mut self, now: Instant) -> Option<Instant> {
-        while self.shared.alive(now) {
+        while self.shared.permit.allows() {
             match self.schedule.turn(now) {
                 Turn::Announce(pair) => {
                     // It may have moved on since the last look at it, and may not before the frames have left.
@@ -375,10 +376,10 @@ fn load_filter(wanted: Filter) -> Option<(AddressFilter, FilterCounts)> {
 /// The addresses first, then the filter: a socket never has one that does not know them.
 fn narrow_by_map(
     filter: &mut AddressFilter,
-    standing: &BTreeMap<Pair, Standing>,
+    announced: &BTreeMap<Pair, Announced>,
     open: &mut BTreeMap<IfIndex, Open>,
 ) -> Result<(), landfall_bpf_lb::socket_filter::FilterError> {
-    filter.set(standing.keys().copied().collect())?;
+    filter.set(announced.keys().copied().collect())?;
     for open in open.values_mut() {
         if open.filtered != Filtered::ByMap {
             for socket in open.port.sockets() {

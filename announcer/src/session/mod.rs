@@ -6,14 +6,11 @@
 //!                        published ─┘ what others must know, as an annotation
 //! ```
 //!
-//! The invariant: a session id is used for one unbroken holding of the Lease. Once the Lease was
-//! seen gone or held by another id, this id is never written again.
+//! The invariant: a session id is used for one unbroken holding of the Lease. Once the Lease was seen gone or held by
+//! another id, this id is never written again.
 
-mod clock;
 mod guard;
-pub mod published;
 mod task;
 
-pub use clock::Clock;
 pub use guard::Guard;
 pub use task::{Session, SessionSettings};

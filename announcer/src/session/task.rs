@@ -3,26 +3,28 @@
 use std::future::Future;
 use std::time::Duration;
 
-use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{ObjectMeta, PostParams};
+use kube::api::PostParams;
 use kube::{Api, Client};
+use landfall_runtime::call::{Failure, within};
 use landfall_runtime::class::Class;
+use landfall_runtime::lease::{give_up, record};
+use landfall_runtime::random;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::Clock;
-use super::published::{ANNOTATION, LABEL, LEASE_PREFIX, Published, write};
-use crate::agent::Input;
+use crate::brain::Input;
+use crate::clock;
 use crate::election::Event;
+use crate::model::published::{ANNOTATION, FENCED_BY, LABEL, LEASE_PREFIX, Published, write};
 use crate::names::{NodeName, SessionId};
 
 /// How a session is kept.
 #[derive(Clone, Debug)]
 pub struct SessionSettings {
-    /// This node.
     pub node: NodeName,
     /// Where its Lease is.
     pub namespace: String,
@@ -38,7 +40,6 @@ pub struct Session {
     nodes: Api<Node>,
     name: String,
     settings: SessionSettings,
-    clock: Clock,
     inputs: mpsc::Sender<Input>,
     published: watch::Receiver<Option<Published>>,
     /// The Lease as last read or written; none when it must be read.
@@ -47,21 +48,12 @@ pub struct Session {
     lives: u32,
 }
 
-/// Why an attempt to renew did not succeed.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error(transparent)]
-    Api(#[from] kube::Error),
-    #[error("no answer in time")]
-    TimedOut,
-}
-
 impl Session {
     /// A session that has not begun.
+    #[must_use]
     pub fn new(
         client: Client,
         settings: SessionSettings,
-        clock: Clock,
         inputs: mpsc::Sender<Input>,
         published: watch::Receiver<Option<Published>>,
     ) -> Self {
@@ -70,7 +62,6 @@ impl Session {
             nodes: Api::all(client),
             name: format!("{LEASE_PREFIX}{}", settings.node),
             settings,
-            clock,
             inputs,
             published,
             known: None,
@@ -93,7 +84,7 @@ impl Session {
             let pause = match self.renew().await {
                 Ok(()) => {
                     failures = 0;
-                    self.settings.every.mul_f64(1.0 - 0.1 * jitter())
+                    random::before(self.settings.every, 0.1)
                 }
                 Err(error) => {
                     failures += 1;
@@ -101,7 +92,7 @@ impl Session {
                         tracing::warn!(%error, failures, "session was not renewed");
                     }
                     self.known = None;
-                    (self.settings.every / 5).mul_f64(0.8 + 0.4 * jitter())
+                    random::around(self.settings.every / 5, 0.2)
                 }
             };
             tokio::select! {
@@ -130,7 +121,7 @@ impl Session {
                 Some(session) => session.clone(),
                 None => self.fresh(),
             };
-            let sent_at = self.clock.now();
+            let sent_at = clock::now();
             match self.put(lease, &session).await {
                 Ok(lease) => {
                     self.known = Some(lease);
@@ -149,7 +140,7 @@ impl Session {
                 Err(error) => return Err(error),
             }
         }
-        Err(Failure::TimedOut)
+        Err(Failure::TimedOut(self.patience()))
     }
 
     /// Whether what was read ends this session: no Lease, or one that names another.
@@ -157,70 +148,43 @@ impl Session {
         let Some(session) = &self.session else {
             return false;
         };
-        let holder = lease.and_then(|lease| lease.spec.as_ref()?.holder_identity.as_deref());
-        holder != Some(session.as_str())
+        lease.and_then(record::holder) != Some(session.as_str())
     }
 
-    /// An id nobody used before: `RandomState` is seeded by the kernel's randomness.
+    /// An id nobody used before.
     fn fresh(&mut self) -> SessionId {
         self.lives += 1;
-        SessionId::new(format!("{:016x}-{}", random(), self.lives))
+        SessionId::new(format!("{:016x}-{}", random::id(), self.lives))
     }
 
     async fn put(&self, before: Option<Lease>, session: &SessionId) -> Result<Lease, Failure> {
-        let Some(before) = before else {
-            let mut lease = self.lease(Lease::default(), session);
+        let is_new = before.is_none();
+        let mut lease = self.lease(before, session);
+        let parameters = PostParams::default();
+        if is_new {
             lease.metadata.owner_references = self.owner().await;
-            return self
-                .within(self.leases.create(&PostParams::default(), &lease))
-                .await;
-        };
-        let lease = self.lease(before, session);
-        self.within(
-            self.leases
-                .replace(&self.name, &PostParams::default(), &lease),
-        )
-        .await
+            return self.within(self.leases.create(&parameters, &lease)).await;
+        }
+        self.within(self.leases.replace(&self.name, &parameters, &lease))
+            .await
     }
 
-    /// `before` with this session as its holder. It keeps the version that was read, so that the
-    /// API server refuses it if anybody wrote in between.
-    fn lease(&self, before: Lease, session: &SessionId) -> Lease {
-        let now = MicroTime(Timestamp::now());
-        let spec = before.spec.unwrap_or_default();
-        let continues = spec.holder_identity.as_deref() == Some(session.as_str());
-        let mut metadata = ObjectMeta {
-            name: Some(self.name.clone()),
-            ..before.metadata
-        };
+    /// `before` with this session as its holder, and what it publishes. It keeps the version that was read, so that the API
+    /// server refuses it if anybody wrote in between.
+    fn lease(&self, before: Option<Lease>, session: &SessionId) -> Lease {
+        let (now, duration) = (Timestamp::now(), self.settings.duration);
+        let continues = before.as_ref().and_then(record::holder) == Some(session.as_str());
+        let mut lease = record::held(before, &self.name, session.as_str(), duration, now);
         let published = self.published.borrow().clone().unwrap_or_default();
         let (label, value) = LABEL;
-        metadata
-            .labels
-            .get_or_insert_default()
-            .insert(label.into(), value.into());
-        let annotations = metadata.annotations.get_or_insert_default();
+        let labels = lease.metadata.labels.get_or_insert_default();
+        labels.insert(label.into(), value.into());
+        let annotations = lease.metadata.annotations.get_or_insert_default();
         annotations.insert(ANNOTATION.into(), write(&published));
-        let spec = LeaseSpec {
-            holder_identity: Some(session.to_string()),
-            lease_duration_seconds: i32::try_from(self.settings.duration.as_secs()).ok(),
-            acquire_time: if continues {
-                spec.acquire_time
-            } else {
-                Some(now.clone())
-            },
-            renew_time: Some(now),
-            lease_transitions: Some(
-                spec.lease_transitions
-                    .unwrap_or(0)
-                    .saturating_add(i32::from(!continues)),
-            ),
-            ..LeaseSpec::default()
-        };
-        Lease {
-            metadata,
-            spec: Some(spec),
+        if !continues {
+            annotations.remove(FENCED_BY);
         }
+        lease
     }
 
     /// The Lease goes with its Node. Without the Node's uid it stays: harmless, but litter.
@@ -244,54 +208,26 @@ impl Session {
             return;
         };
         self.tell(Event::SessionLost).await;
-        let given = async {
-            let Some(mut lease) = self.within(self.leases.get_opt(&self.name)).await? else {
-                return Ok(());
-            };
-            let Some(spec) = lease.spec.as_mut() else {
-                return Ok(());
-            };
-            if spec.holder_identity.as_deref() == Some(session.as_str()) {
-                spec.holder_identity = None;
-                let parameters = PostParams::default();
-                self.within(self.leases.replace(&self.name, &parameters, &lease))
-                    .await?;
-            }
-            Ok::<(), Failure>(())
-        };
-        if let Err(error) = given.await {
+        let given = give_up(&self.leases, &self.name, session.as_str(), self.patience()).await;
+        if let Err(error) = given {
             tracing::warn!(%error, "session was not given up; it will run out");
         }
     }
 
     /// A request that hangs must not eat the time of the next.
+    fn patience(&self) -> Duration {
+        self.settings.every.mul_f64(0.6)
+    }
+
     async fn within<T>(
         &self,
         request: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, Failure> {
-        let patience = self.settings.every.mul_f64(0.6);
-        match tokio::time::timeout(patience, request).await {
-            Ok(answer) => Ok(answer?),
-            Err(_) => Err(Failure::TimedOut),
-        }
+        within(self.patience(), request).await
     }
 
     async fn tell(&self, event: Event) {
         // The agent being gone, nobody needs to know.
         let _ = self.inputs.send(Input::Session(event)).await;
     }
-}
-
-fn random() -> u64 {
-    use std::hash::{BuildHasher as _, Hasher as _};
-    std::collections::hash_map::RandomState::new()
-        .build_hasher()
-        .finish()
-}
-
-/// In 0..1.
-fn jitter() -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "a spread, not a measure")]
-    let spread = (random() >> 11) as f64 / (1_u64 << 53) as f64;
-    spread
 }

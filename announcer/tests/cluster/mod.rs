@@ -7,14 +7,13 @@
     reason = "a test support module: what fails here fails the test"
 )]
 
-use landfall_e2e::skipped;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::future::Future;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -25,8 +24,10 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource};
 use landfall_crds::{L2AnnouncementPolicy, LoadBalancerIP};
-use landfall_e2e::control_plane::identity::User;
-use landfall_e2e::control_plane::{ControlPlane, Options};
+use landfall_testbed::control_plane::identity::User;
+use landfall_testbed::control_plane::{ControlPlane, Options};
+use landfall_testbed::netns::{self, Net};
+use landfall_testbed::{missing, skipped};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -37,7 +38,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 pub(crate) struct Cluster {
-    net: Net,
     pub(crate) client: Client,
     plane: ControlPlane,
     announcers: BTreeMap<String, Child>,
@@ -45,22 +45,8 @@ pub(crate) struct Cluster {
     end: Arc<AtomicBool>,
     bpffs: Option<PathBuf>,
     logs: tempfile::TempDir,
-}
-
-/// The namespaces. Declared apart so that they go after the processes in them.
-struct Net {
-    prefix: String,
-    namespaces: Vec<String>,
-}
-
-impl Drop for Net {
-    fn drop(&mut self) {
-        for namespace in &self.namespaces {
-            let _ = Command::new("ip")
-                .args(["netns", "delete", namespace])
-                .status();
-        }
-    }
+    // Last, so that it goes after the processes in it.
+    net: Net,
 }
 
 impl Drop for Cluster {
@@ -97,15 +83,9 @@ where
         skipped(test, "root for network namespaces");
         return;
     }
-    for tool in ["arping", "ndisc6", "curl"] {
-        if !Command::new("which")
-            .arg(tool)
-            .output()
-            .is_ok_and(|out| out.status.success())
-        {
-            skipped(test, tool);
-            return;
-        }
+    if let Some(tool) = missing(&["arping", "ndisc6", "curl"]) {
+        skipped(test, tool);
+        return;
     }
     // One cluster at a time: each has an API server, and tests measure time.
     let _turn = TURN
@@ -114,10 +94,10 @@ where
     let Some(options) = Options::for_test(test) else {
         return;
     };
-    let net = Net::build(test, nodes);
+    let net = network(nodes);
     // A thread of its own, because a network namespace is a thread's.
     let thread = std::thread::spawn(move || {
-        enter(&net.name("hub"));
+        netns::enter(&net.name("hub")).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -132,62 +112,27 @@ where
     }
 }
 
-impl Net {
-    fn build(test: &str, nodes: &[&str]) -> Self {
-        let short: String = test
-            .chars()
-            .filter(|c| c.is_ascii_alphabetic())
-            .take(4)
-            .collect();
-        let prefix = format!("lf-core-{}-{short}", std::process::id());
-        let mut net = Self {
-            prefix,
-            namespaces: Vec::new(),
-        };
-        net.namespace("hub");
-        net.ip("hub", "link add br0 type bridge mcast_snooping 0");
-        net.ip("hub", "address add 192.0.2.1/24 dev br0");
-        net.ip("hub", "link set br0 up");
-        net.host("client", 200);
-        for (number, node) in nodes.iter().enumerate() {
-            net.host(node, 11 + u8::try_from(number).unwrap());
+/// A hub with the API server's address, a client and nodes, on one bridge.
+fn network(nodes: &[&str]) -> Net {
+    let net = Net::new("core").unwrap();
+    net.host("hub").unwrap();
+    net.bridge("hub", "br0").unwrap();
+    net.ip("hub", "address add 192.0.2.1/24 dev br0").unwrap();
+    let numbered = nodes.iter().copied().zip(11u8..);
+    for (name, last) in [("client", 200)].into_iter().chain(numbered) {
+        net.host(name).unwrap();
+        let (mac, port) = (format!("02:00:00:00:00:{last:02x}"), format!("p-{name}"));
+        net.plug((name, "eth0", &mac), ("hub", "br0", &port))
+            .unwrap();
+        for address in [
+            format!("192.0.2.{last}/24"),
+            format!("2001:db8::{last}/64 nodad"),
+        ] {
+            net.ip(name, &format!("address add {address} dev eth0"))
+                .unwrap();
         }
-        net
     }
-
-    fn namespace(&mut self, name: &str) {
-        let full = self.name(name);
-        run(&format!("ip netns add {full}"));
-        self.namespaces.push(full);
-        self.ip(name, "link set lo up");
-    }
-
-    fn host(&mut self, name: &str, last: u8) {
-        self.namespace(name);
-        let (host, hub) = (self.name(name), self.name("hub"));
-        run(&format!(
-            "ip netns exec {host} sysctl -qw net.ipv6.conf.default.accept_dad=0"
-        ));
-        let mac = format!("02:00:00:00:00:{last:02x}");
-        run(&format!(
-            "ip link add eth0 netns {host} address {mac} type veth peer name p-{name} netns {hub}"
-        ));
-        self.ip("hub", &format!("link set p-{name} master br0 up"));
-        self.ip(name, "link set eth0 up");
-        self.ip(name, &format!("address add 192.0.2.{last}/24 dev eth0"));
-        self.ip(
-            name,
-            &format!("address add 2001:db8::{last}/64 dev eth0 nodad"),
-        );
-    }
-
-    fn name(&self, name: &str) -> String {
-        format!("{}-{name}", self.prefix)
-    }
-
-    fn ip(&self, name: &str, arguments: &str) {
-        run(&format!("ip -n {} {arguments}", self.name(name)));
-    }
+    net
 }
 
 impl Cluster {
@@ -344,13 +289,9 @@ impl Cluster {
             .append(true)
             .open(self.log(node))
             .unwrap();
-        let child = Command::new("ip")
-            .args([
-                "netns",
-                "exec",
-                &self.net.name(node),
-                env!("CARGO_BIN_EXE_landfall-announcer"),
-            ])
+        let child = self
+            .net
+            .command(node, env!("CARGO_BIN_EXE_landfall-announcer"))
             .args([
                 "--node-name",
                 node,
@@ -419,7 +360,7 @@ impl Cluster {
         let listen = SocketAddr::new(address.parse().unwrap(), 8080);
         let (listening, is_listening) = tokio::sync::oneshot::channel();
         std::thread::spawn(move || {
-            enter(&namespace);
+            netns::enter(&namespace).unwrap();
             let listener = TcpListener::bind(listen).unwrap();
             listener.set_nonblocking(true).unwrap();
             listening.send(()).unwrap();
@@ -453,7 +394,7 @@ impl Cluster {
         let to = SocketAddr::new(address.parse().unwrap(), port);
         let (done, answer) = tokio::sync::oneshot::channel();
         std::thread::spawn(move || {
-            enter(&namespace);
+            netns::enter(&namespace).unwrap();
             let said = TcpStream::connect_timeout(&to, Duration::from_millis(500)).and_then(
                 |mut stream| {
                     stream.set_read_timeout(Some(Duration::from_millis(500)))?;
@@ -518,9 +459,10 @@ impl Cluster {
 
     /// What a command prints in the namespace of a host, whether it succeeds or not.
     pub(crate) async fn exec(&self, host: &str, command: &str) -> String {
-        let out = tokio::process::Command::new("ip")
-            .args(["netns", "exec", &self.net.name(host)])
-            .args(command.split_whitespace())
+        let mut words = command.split_whitespace();
+        let program = words.next().unwrap();
+        let out = tokio::process::Command::from(self.net.command(host, program))
+            .args(words)
             .kill_on_drop(true)
             .output()
             .await
@@ -530,7 +472,7 @@ impl Cluster {
 
     /// Runs `ip` in the namespace of a host.
     pub(crate) fn ip(&self, host: &str, arguments: &str) {
-        self.net.ip(host, arguments);
+        self.net.ip(host, arguments).unwrap();
     }
 
     /// Waits for something to be there.
@@ -551,23 +493,4 @@ impl Cluster {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
-}
-
-/// Moves this thread into a network namespace.
-fn enter(namespace: &str) {
-    let file = std::fs::File::open(format!("/run/netns/{namespace}")).unwrap();
-    nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-}
-
-fn run(command: &str) {
-    let mut words = command.split_whitespace();
-    let out = Command::new(words.next().unwrap())
-        .args(words)
-        .output()
-        .unwrap();
-    assert!(
-        out.status.success(),
-        "{command}: {}",
-        String::from_utf8_lossy(&out.stderr)
-    );
 }

@@ -1,7 +1,7 @@
 //! Other hosts with our addresses, found before the first claim and later.
 
 use landfall_announcer::responder::Event;
-use landfall_announcer::wire::probe::Timing;
+use landfall_wire::probe::Timing;
 
 use super::*;
 use crate::segment::{beside_xdp, within};
@@ -133,7 +133,7 @@ fn claims_on_a_probed_address_are_counted() {
 
 beside_xdp!(
     a_foreign_host_with_an_owned_address_is_a_conflict_and_a_peer_is_not,
-    async |mut segment, node, eth0| {
+    async |segment, node, eth0| {
         segment.host("other", 99);
         node.own(eth0, &[V4, V6]).await;
         let mut events = node.responder.events();
@@ -171,7 +171,7 @@ beside_xdp!(
 
 beside_xdp!(
     an_address_that_a_foreign_host_claims_is_defended_once_in_ten_seconds,
-    async |mut segment, node, eth0| {
+    async |segment, node, eth0| {
         segment.host("other", 99);
         node.own_quietly(eth0, &[V4, V6]).await;
         for address in [V4, V6] {

@@ -15,7 +15,10 @@ fn what_the_filter_keeps_away_is_counted_by_reason() {
             let eth0 = node.link("eth0").await;
             node.own(eth0, &[V4]).await;
             if !node.responder.counters().by_map {
-                landfall_e2e::skipped("what_the_filter_keeps_away_is_counted_by_reason", "eBPF");
+                landfall_testbed::skipped(
+                    "what_the_filter_keeps_away_is_counted_by_reason",
+                    "eBPF",
+                );
                 return;
             }
             let kept = |reason| {
@@ -188,7 +191,7 @@ fn more_addresses_than_the_map_holds_are_answered_behind_the_classic_filter() {
             let eth0 = node.link("eth0").await;
             node.own(eth0, &[V4]).await;
             if !node.responder.counters().by_map {
-                landfall_e2e::skipped(
+                landfall_testbed::skipped(
                     "more_addresses_than_the_map_holds_are_answered_behind_the_classic_filter",
                     "eBPF",
                 );

@@ -97,7 +97,7 @@ fn a_flood_takes_no_more_than_its_share_of_a_core_even_from_invented_sources() {
                     frames > 1_000 && frames as f64 <= most + 1.0,
                     "{frames} {most}"
                 );
-                // What docs/concepts.md says: a quarter of a core at 8,000 frames a second.
+                // What docs/reference/announcing.md says: a quarter of a core at 8,000 frames a second.
                 let share = cpu.as_secs_f64() / frames as f64 * f64::from(limit.per_second);
                 assert!(
                     share <= 0.25,
@@ -112,7 +112,7 @@ fn a_flood_takes_no_more_than_its_share_of_a_core_even_from_invented_sources() {
 fn a_source_that_asks_too_often_is_answered_at_the_allowed_rate_and_others_as_ever() {
     on_a_segment(
         "a_source_that_asks_too_often_is_answered_at_the_allowed_rate",
-        async |mut segment| {
+        async |segment| {
             segment.host("other", 99);
             let answers = Rate {
                 per_second: 1,

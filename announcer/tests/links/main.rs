@@ -23,9 +23,10 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use landfall_announcer::link::{IfIndex, Mac};
+use landfall_announcer::link::IfIndex;
 use landfall_announcer::responder::{Filter, ProbeOutcome, Settings};
-use landfall_announcer::wire::Reason;
+use landfall_wire::Mac;
+use landfall_wire::Reason;
 use segment::{Node, eventually, mac, on_a_segment, said_once, text};
 
 const V4: &str = "192.0.2.100";
@@ -71,8 +72,7 @@ fn unsolicited_advertisement(source: Mac) -> Vec<u8> {
     let IpAddr::V6(target) = address(V6) else {
         unreachable!()
     };
-    let mut out = landfall_announcer::wire::buffer();
-    let length =
-        landfall_announcer::wire::announce::Unasked::Advertisement(target).emit(source, &mut out);
+    let mut out = landfall_wire::buffer();
+    let length = landfall_wire::announce::Unasked::Advertisement(target).emit(source, &mut out);
     out[..length].to_vec()
 }

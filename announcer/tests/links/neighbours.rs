@@ -54,7 +54,7 @@ fn tracked_neighbours_are_resolved_and_follow_a_change_of_mac() {
 fn a_neighbour_that_failed_and_appears_later_is_found() {
     on_a_segment(
         "a_neighbour_that_failed_and_appears_later_is_found",
-        async |mut segment| {
+        async |segment| {
             let mut node = Node::start().await;
             let eth0 = node.link("eth0").await;
             let (neighbours, _) = Neighbours::start(node.token.clone());

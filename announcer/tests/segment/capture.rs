@@ -3,7 +3,7 @@
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::time::{Duration, Instant, SystemTime};
 
-use landfall_announcer::link::Mac;
+use landfall_wire::Mac;
 use nix::sys::socket;
 
 use super::{PATIENCE, Segment, enter};

@@ -8,15 +8,16 @@ mod node;
 mod xdp;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::net::IpAddr;
 use std::process::Output;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use landfall_announcer::link::{self, IfIndex, Mac};
+use landfall_announcer::link::{self, IfIndex};
 use landfall_announcer::responder::{Rate, Settings};
-use landfall_announcer::wire::schedule::Pace;
+use landfall_testbed::netns::{self, Net};
+use landfall_testbed::{missing, skipped};
+use landfall_wire::Mac;
+use landfall_wire::schedule::Pace;
 
 #[allow(unused_imports, reason = "each test binary uses the part it needs")]
 pub(crate) use self::{
@@ -29,95 +30,58 @@ pub(crate) use self::{
 /// How long a test waits for what it expects.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-static SEGMENTS: AtomicU32 = AtomicU32::new(0);
-
 /// Namespaces joined by a bridge. The node has 192.0.2.11 and 2001:db8::11, the client .200 and ::200.
 pub(crate) struct Segment {
-    prefix: String,
-    namespaces: Vec<String>,
-    hosts: BTreeSet<String>,
+    net: Net,
 }
 
 impl Segment {
     fn new() -> Self {
-        let number = SEGMENTS.fetch_add(1, Ordering::Relaxed);
-        let mut segment = Self {
-            prefix: format!("lf-wire-{}-{number}", std::process::id()),
-            namespaces: Vec::new(),
-            hosts: BTreeSet::new(),
+        let segment = Self {
+            net: Net::new("wire").unwrap(),
         };
-        segment.namespace("switch");
-        segment.ip("switch", "link add br0 type bridge mcast_snooping 0");
-        segment.ip("switch", "link set br0 up");
+        segment.net.host("switch").unwrap();
+        segment.net.bridge("switch", "br0").unwrap();
         segment.host("node", 11);
         segment.host("client", 200);
         segment
     }
 
-    fn namespace(&mut self, name: &str) {
-        let full = self.name(name);
-        run(&format!("ip netns add {full}"));
-        self.namespaces.push(full);
-        self.ip(name, "link set lo up");
-    }
-
     /// Adds a host with `eth0` on the bridge and the last part of its addresses.
-    pub(crate) fn host(&mut self, name: &str, last: u8) {
-        self.namespace(name);
-        run(&format!(
-            "ip netns exec {} sysctl -qw net.ipv6.conf.default.accept_dad=0",
-            self.name(name)
-        ));
+    pub(crate) fn host(&self, name: &str, last: u8) {
+        self.net.host(name).unwrap();
         self.plug(name, "eth0", &format!("p-{name}"), last);
         self.ip(name, &format!("address add 192.0.2.{last}/24 dev eth0"));
         self.ip(
             name,
             &format!("address add 2001:db8::{last}/64 dev eth0 nodad"),
         );
-        self.hosts.insert(name.to_owned());
     }
 
     /// Connects a new interface of a host to the bridge.
     pub(crate) fn plug(&self, name: &str, interface: &str, port: &str, last: u8) {
-        let (host, switch) = (self.name(name), self.name("switch"));
-        let mac = mac(last);
-        run(&format!(
-            "ip link add {interface} netns {host} address {mac} type veth peer name {port} netns {switch}"
-        ));
-        self.ip("switch", &format!("link set {port} master br0 up"));
-        self.ip(name, &format!("link set {interface} up"));
-        // The bridge learns of the carrier a moment later, and drops what comes before.
-        let deadline = Instant::now() + PATIENCE;
-        while !self
-            .bridge("switch", &format!("link show dev {port}"))
-            .contains("state forwarding")
-        {
-            assert!(Instant::now() < deadline, "{port} does not forward");
-            std::thread::yield_now();
-        }
+        let mac = mac(last).to_string();
+        self.net
+            .plug((name, interface, &mac), ("switch", "br0", port))
+            .unwrap();
     }
 
     /// The namespace of a host.
     pub(crate) fn name(&self, name: &str) -> String {
-        format!("{}-{name}", self.prefix)
+        self.net.name(name)
     }
 
     /// Runs `ip` in the namespace of a host; it must succeed.
     pub(crate) fn ip(&self, name: &str, arguments: &str) -> String {
-        run(&format!("ip -n {} {arguments}", self.name(name)))
-    }
-
-    /// Runs `bridge` in the namespace of a host; it must succeed.
-    pub(crate) fn bridge(&self, name: &str, arguments: &str) -> String {
-        run(&format!("bridge -n {} {arguments}", self.name(name)))
+        self.net.ip(name, arguments).unwrap()
     }
 
     /// Runs a command in the namespace of a host, without blocking the runtime, and returns what came of it.
     pub(crate) async fn exec(&self, name: &str, command: &str) -> Output {
         let mut words = command.split_whitespace();
-        tokio::process::Command::new("ip")
-            .args(["netns", "exec", &self.name(name)])
-            .args(&mut words)
+        let program = words.next().unwrap();
+        tokio::process::Command::from(self.net.command(name, program))
+            .args(words)
             .kill_on_drop(true)
             .output()
             .await
@@ -147,19 +111,21 @@ impl Segment {
         finished.await.unwrap();
     }
 
+    /// Runs `bridge` in the namespace of a host; it must succeed.
+    pub(crate) fn bridge(&self, name: &str, arguments: &str) -> String {
+        let mut command = self.net.command(name, "bridge");
+        let output = command.args(arguments.split_whitespace()).output().unwrap();
+        assert!(
+            output.status.success(),
+            "bridge {arguments}: {}",
+            text(&output)
+        );
+        text(&output)
+    }
+
     /// What the neighbour table of a host says about an address.
     pub(crate) fn neighbour(&self, name: &str, address: &str) -> String {
         self.ip(name, &format!("neighbour show {address} dev eth0"))
-    }
-}
-
-impl Drop for Segment {
-    fn drop(&mut self) {
-        for namespace in &self.namespaces {
-            let _ = std::process::Command::new("ip")
-                .args(["netns", "delete", namespace])
-                .status();
-        }
     }
 }
 
@@ -213,11 +179,9 @@ pub(crate) fn on_a_segment<F>(test: &str, body: impl FnOnce(Segment) -> F + Send
 where
     F: Future<Output = ()>,
 {
-    let missing = ["ip", "arping", "ndisc6", "ping"]
-        .into_iter()
-        .find(|tool| !has(tool));
+    let missing = missing(&["ip", "bridge", "nsenter", "arping", "ndisc6", "ping"]);
     if !nix::unistd::geteuid().is_root() || missing.is_some() {
-        landfall_e2e::skipped(test, "root, ip, arping, ndisc6, ping");
+        skipped(test, "root, iproute2, nsenter, arping, ndisc6, ping");
         return;
     }
     let segment = Segment::new();
@@ -270,22 +234,7 @@ pub(crate) fn text(output: &Output) -> String {
     )
 }
 
-fn has(tool: &str) -> bool {
-    std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(tool).exists()))
-}
-
+/// Moves this thread into the namespace of a host.
 pub(crate) fn enter(namespace: &str) {
-    let file = File::open(format!("/run/netns/{namespace}")).unwrap();
-    nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-}
-
-fn run(command: &str) -> String {
-    let words: Vec<_> = command.split_whitespace().collect();
-    let output = std::process::Command::new(words[0])
-        .args(&words[1..])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{command}: {}", text(&output));
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    netns::enter(namespace).unwrap();
 }

@@ -1,8 +1,9 @@
 //! A responder in the node's namespace.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use landfall_announcer::clock;
 use landfall_announcer::link::{self, AddressFilter, IfIndex, LinkTable};
 use landfall_announcer::responder::{Filter, Responder, Settings};
 use tokio::sync::watch;
@@ -42,7 +43,7 @@ impl Node {
 
     pub(crate) fn live(&self) {
         self.responder
-            .set_deadline(Instant::now() + Duration::from_secs(600));
+            .set_deadline(clock::now() + Duration::from_secs(600));
     }
 
     /// The index of an interface, once it has carrier.

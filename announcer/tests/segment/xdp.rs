@@ -2,6 +2,7 @@
 
 use landfall_announcer::link::IfIndex;
 use landfall_announcer::responder::Settings;
+use landfall_bpf_lb::desired::{Desired, Interface};
 use landfall_bpf_lb::{AttachMode, Director, XdpPath};
 
 use super::{Node, Segment, on_a_segment, said_once};
@@ -24,10 +25,24 @@ impl Attached {
     /// Attaches the director to the `eth0` of this namespace.
     pub(crate) fn to(eth0: IfIndex, xdp: Xdp) -> Self {
         let folder = Bpffs::mount();
-        let settings = landfall_bpf_lb::Settings::new(folder.0.path().join("landfall"));
-        let attach = |mode, path| {
+        let attach = |attach, path| {
+            let settings = landfall_bpf_lb::Settings {
+                attach,
+                ..landfall_bpf_lb::Settings::new(folder.0.path().join("landfall"))
+            };
             let mut director = Director::load(&settings).unwrap();
-            assert_eq!(director.attach(eth0, "eth0", mode).unwrap().path, path);
+            // Nothing is directed here: its Ethernet address is not looked at.
+            let interface = Interface {
+                name: "eth0".into(),
+                mac: [0; 6],
+                members: Default::default(),
+            };
+            let desired = Desired {
+                interfaces: [(eth0, interface)].into(),
+                ..Desired::default()
+            };
+            let applied = director.apply(&desired).unwrap();
+            assert_eq!(applied.interfaces[&eth0].path, path);
             director
         };
         let director = match xdp {

@@ -37,12 +37,28 @@ pub const ETHERNET: usize = 14;
 pub const IPV4_CHECKSUM: usize = 10;
 /// Offset of the TTL in an IPv4 header.
 pub const IPV4_TTL: usize = 8;
+/// Offset of the source address in an IPv4 header; the destination follows.
+pub const IPV4_SOURCE: usize = 12;
+/// Offset of the destination address in an IPv4 header.
+pub const IPV4_DESTINATION: usize = 16;
+/// Offset of the source address in an IPv6 header.
+pub const IPV6_SOURCE: usize = 8;
+/// Offset of the destination address in an IPv6 header.
+pub const IPV6_DESTINATION: usize = 24;
 /// Offset of the hop limit in an IPv6 header.
 pub const IPV6_HOP_LIMIT: usize = 7;
+/// Length of an IPv4 header without options.
+pub const IPV4: usize = 20;
 /// Length of the fixed IPv6 header.
 pub const IPV6: usize = 40;
 /// Length of a TCP header without options.
 pub const TCP_MINIMUM: usize = 20;
+/// Offset of the sequence number in a TCP header.
+pub const TCP_SEQUENCE: usize = 4;
+/// Offset of the acknowledgement number in a TCP header.
+pub const TCP_ACKNOWLEDGEMENT: usize = 8;
+/// Offset of the flags in a TCP header.
+const TCP_FLAGS: usize = 13;
 /// Offset of the checksum in a TCP header.
 pub const TCP_CHECKSUM: usize = 16;
 /// Length of a UDP header.
@@ -65,8 +81,14 @@ const EXTENSIONS: usize = 4;
 /// No real packet carries more; a bound keeps the offsets inside what the verifier tracks.
 const EXTENSIONS_LENGTH: usize = 512;
 
-const SYN: u8 = 0x02;
-const ACK: u8 = 0x10;
+/// TCP flag.
+pub const FIN: u8 = 0x01;
+/// TCP flag.
+pub const SYN: u8 = 0x02;
+/// TCP flag.
+pub const RST: u8 = 0x04;
+/// TCP flag.
+pub const ACK: u8 = 0x10;
 
 /// The IP version of a frame and where its header begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,8 +112,24 @@ pub struct Transport {
     pub source: u16,
     /// Destination port, as it lies in the packet.
     pub destination: u16,
-    /// A TCP segment that does not open a connection, so that one should be known.
-    pub established: bool,
+    /// Flags of a TCP segment; zero for UDP.
+    pub flags: u8,
+}
+
+impl Transport {
+    /// Whether this is a TCP segment that opens a connection.
+    #[inline(always)]
+    #[must_use]
+    pub const fn opens(&self) -> bool {
+        self.flags & (SYN | ACK) == SYN
+    }
+
+    /// Whether this is a TCP segment in the middle of a connection.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_mid_stream(&self) -> bool {
+        self.protocol == TCP && !self.opens()
+    }
 }
 
 /// How far the lengths in the headers are trusted to match the frame.
@@ -138,9 +176,9 @@ pub fn ipv4<W: Window + ?Sized>(
 ) -> Result<Transport, Verdict> {
     // The whole of it, although only half is looked at: the check holds for the addresses too, and
     // the verifier would not see that a later one implies it.
-    let header: [u8; 20] = frame.at(offset).ok_or(Verdict::Malformed)?;
+    let header: [u8; IPV4] = frame.at(offset).ok_or(Verdict::Malformed)?;
     let header_length = usize::from(header[0] & 0x0f) * 4;
-    if header[0] >> 4 != 4 || header_length < 20 {
+    if header[0] >> 4 != 4 || header_length < IPV4 {
         return Err(Verdict::Malformed);
     }
     // More-fragments flag or an offset.
@@ -236,11 +274,11 @@ fn transport<W: Window + ?Sized>(
     hop_limit: u8,
 ) -> Result<Transport, Verdict> {
     let ports: [u8; 4] = frame.at(offset).ok_or(Verdict::Malformed)?;
-    let established = if protocol == TCP {
-        let [flags]: [u8; 1] = frame.at(offset + 13).ok_or(Verdict::Malformed)?;
-        flags & (SYN | ACK) != SYN
+    let flags = if protocol == TCP {
+        let [flags]: [u8; 1] = frame.at(offset + TCP_FLAGS).ok_or(Verdict::Malformed)?;
+        flags
     } else {
-        false
+        0
     };
     Ok(Transport {
         offset,
@@ -248,7 +286,7 @@ fn transport<W: Window + ?Sized>(
         hop_limit,
         source: u16::from_ne_bytes([ports[0], ports[1]]),
         destination: u16::from_ne_bytes([ports[2], ports[3]]),
-        established,
+        flags,
     })
 }
 
@@ -300,12 +338,12 @@ mod tests {
         );
         assert_eq!(found.source.to_ne_bytes(), 4000u16.to_be_bytes());
         assert_eq!(found.destination.to_ne_bytes(), 53u16.to_be_bytes());
-        assert!(!found.established);
+        assert!(!found.opens() && !found.is_mid_stream());
     }
 
     #[test]
     fn only_a_lone_syn_opens_a_connection() {
-        let found = |frame: Vec<u8>| transport_of(&frame).unwrap().established;
+        let found = |frame: Vec<u8>| transport_of(&frame).unwrap().is_mid_stream();
         assert!(!found(tcp6(|tcp| tcp.syn())));
         assert!(found(tcp6(|tcp| tcp.syn().ack(1))));
         assert!(found(tcp6(|tcp| tcp.ack(1))));

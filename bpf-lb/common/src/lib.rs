@@ -4,9 +4,10 @@
 //! It is not the programs (`ebpf/`) and not the loader: nothing here touches a map, a helper or a
 //! socket, so that every line is tested on the host.
 //!
-//! Invariant: a record has no padding and no `Option`; multi-byte fields that come from the wire
-//! are byte arrays in network order. Sizes are asserted at compile time.
+//! Invariant: a record has no hidden padding and no `Option`; what comes from the wire keeps its
+//! order of bytes. Sizes are asserted at compile time.
 #![no_std]
+#![warn(missing_docs)]
 
 pub mod checksum;
 pub mod flow;
@@ -18,39 +19,65 @@ mod verdict;
 pub use verdict::{Action, Verdict};
 
 /// Names under which the maps are found in the object and pinned below the pin directory.
+///
+/// The number at the end of a name is the version of what the map holds: layout and meaning. Who
+/// changes either counts it up, and a restart makes that map anew instead of misreading it.
 pub mod names {
     /// IPv4 VIP:port:protocol → [`crate::records::FrontendEntry`].
-    pub const FRONTENDS4: &str = "LF_FRONTENDS4";
+    pub const FRONTENDS4: &str = "LF_FRONTENDS4_2";
     /// IPv6 VIP:port:protocol → [`crate::records::FrontendEntry`].
-    pub const FRONTENDS6: &str = "LF_FRONTENDS6";
-    /// All Maglev tables, one after the other, two slots an element.
-    pub const TABLES: &str = "LF_TABLES";
+    pub const FRONTENDS6: &str = "LF_FRONTENDS6_2";
+    /// All Maglev tables, one after the other.
+    pub const TABLES: &str = "LF_TABLES_2";
     /// Backend id → [`crate::records::BackendEntry`].
-    pub const BACKENDS: &str = "LF_BACKENDS";
+    pub const BACKENDS: &str = "LF_BACKENDS_2";
     /// Hop id → [`crate::records::HopEntry`].
-    pub const HOPS: &str = "LF_HOPS";
+    pub const HOPS: &str = "LF_HOPS_2";
     /// MAC address → nothing: the nodes that run a director.
-    pub const NODES: &str = "LF_NODES";
+    pub const NODES: &str = "LF_NODES_2";
     /// Interface index → [`crate::records::InterfaceEntry`].
-    pub const INTERFACES: &str = "LF_INTERFACES";
-    /// IPv4 connections delivered on this node.
-    pub const CONNECTIONS4: &str = "LF_CONNECTIONS4";
-    /// IPv6 connections delivered on this node.
-    pub const CONNECTIONS6: &str = "LF_CONNECTIONS6";
+    pub const INTERFACES: &str = "LF_INTERF_2";
+    /// IPv4 connections, both directions of each.
+    pub const CONNECTIONS4: &str = "LF_CONNECT4_1";
+    /// IPv6 connections, both directions of each.
+    pub const CONNECTIONS6: &str = "LF_CONNECT6_1";
+    /// IPv4 connections that are not confirmed yet.
+    pub const HALF_OPEN4: &str = "LF_HALFOPEN4_1";
+    /// IPv6 connections that are not confirmed yet.
+    pub const HALF_OPEN6: &str = "LF_HALFOPEN6_1";
+    /// The one [`crate::records::StateEntry`].
+    pub const STATE: &str = "LF_STATE_1";
     /// Packets by [`crate::Verdict`], per CPU.
-    pub const COUNTERS: &str = "LF_COUNTERS";
-    /// Connection inserts of the current tick, per CPU.
-    pub const BUDGET: &str = "LF_BUDGET";
+    pub const COUNTERS: &str = "LF_COUNTERS_3";
+
+    /// All of them.
+    pub const MAPS: [&str; 13] = [
+        FRONTENDS4,
+        FRONTENDS6,
+        TABLES,
+        BACKENDS,
+        HOPS,
+        NODES,
+        INTERFACES,
+        CONNECTIONS4,
+        CONNECTIONS6,
+        HALF_OPEN4,
+        HALF_OPEN6,
+        STATE,
+        COUNTERS,
+    ];
 
     /// Global: slots in one Maglev table.
     pub const TABLE_SLOTS: &str = "TABLE_SLOTS";
     /// Global: jiffies in a second.
     pub const JIFFIES_PER_SECOND: &str = "JIFFIES_PER_SECOND";
-    /// Global: new connections one CPU may record in a second.
-    pub const INSERT_BUDGET: &str = "INSERT_BUDGET";
+    /// Global: the cluster's secret for the flow hash.
+    pub const SEED: &str = "SEED";
 
     /// The director and deliverer, at XDP.
     pub const XDP: &str = "landfall_xdp";
     /// The reverse of delivery, at TC egress.
     pub const EGRESS: &str = "landfall_egress";
+    /// Tells the jiffies of now and notes that user space lives.
+    pub const FEED: &str = "landfall_feed";
 }

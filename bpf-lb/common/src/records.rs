@@ -1,5 +1,8 @@
 //! Keys and values of the maps.
 //!
+//! Keys and addresses of connections are whole words with their bytes in the order of the wire:
+//! put together byte by byte they would be read back before the stores are done.
+//!
 //! Records are aligned to words, because the verifier wants aligned words on the stack; padding is spelled
 //! out as fields that are always zero, because the kernel hashes every byte of a key.
 
@@ -24,13 +27,13 @@ macro_rules! record {
 record! {
     /// Where IPv4 clients connect.
     FrontendKey4: 8 align 4 {
-        /// The VIP.
-        address: [u8; 4],
-        /// The Service port.
-        port: [u8; 2],
+        /// The VIP, in the order of the wire.
+        address: u32,
+        /// The Service port, in the order of the wire.
+        port: u16,
         /// IANA protocol number.
         protocol: u8,
-        /// Zero.
+        /// Padding.
         zero: u8,
     }
 }
@@ -38,13 +41,13 @@ record! {
 record! {
     /// Where IPv6 clients connect.
     FrontendKey6: 20 align 4 {
-        /// The VIP.
-        address: [u8; 16],
-        /// The Service port.
-        port: [u8; 2],
+        /// The VIP, in the order of the wire.
+        address: [u32; 4],
+        /// The Service port, in the order of the wire.
+        port: u16,
         /// IANA protocol number.
         protocol: u8,
-        /// Zero.
+        /// Padding.
         zero: u8,
     }
 }
@@ -68,30 +71,15 @@ impl FrontendEntry {
 
 record! {
     /// One slot of a Maglev table: backend ids, zero for none.
-    Slot: 4 align 4 {
+    Slot: 8 align 8 {
         /// Where new connections go.
         current: u16,
-        /// Where connections went before the backends changed.
-        previous: u16,
+        /// Where connections went before that: the last one first. Both together, because the second
+        /// change may come before the connections of the first have been told.
+        previous: [u16; 2],
+        /// Padding.
+        zero: u16,
     }
-}
-
-record! {
-    /// The element of the map of tables. Array elements are rounded up to eight bytes, so two
-    /// slots share one.
-    SlotPair: 8 align 8 {
-        /// The slot of even number.
-        even: Slot,
-        /// The slot of odd number.
-        odd: Slot,
-    }
-}
-
-/// Elements that one table of `slots` occupies in the map of tables.
-#[inline(always)]
-#[must_use]
-pub const fn table_stride(slots: u32) -> u32 {
-    slots.div_ceil(2)
 }
 
 record! {
@@ -113,6 +101,11 @@ impl BackendEntry {
     pub const USED: u32 = 1;
     /// The address is an IPv6 one.
     pub const IPV6: u32 = 2;
+    /// Above the flags stands a digest of the pod's identity: an address that another pod was given
+    /// is another backend.
+    pub const POD_SHIFT: u32 = 8;
+    /// The hop of a backend whose node is not known. No hop has this id.
+    pub const UNPLACED: u16 = u16::MAX;
 }
 
 record! {
@@ -131,85 +124,172 @@ record! {
 }
 
 record! {
-    /// A MAC address as a key or value.
-    InterfaceEntry: 8 align 8 {
-        /// The address.
+    /// A MAC address as a key.
+    MacKey: 8 align 8 {
+        /// In the order of the wire.
         mac: [u8; 6],
-        /// Zero.
+        /// Padding.
         zero: [u8; 2],
     }
 }
 
 record! {
-    /// A delivered IPv4 connection, as its replies show it.
+    /// An interface by which frames come in.
+    InterfaceEntry: 16 align 8 {
+        /// Our MAC address on it.
+        mac: [u8; 6],
+        /// Padding.
+        zero: [u8; 2],
+        /// The interface that hops name: itself, or the bond of which it is a member.
+        device: u32,
+        /// Padding.
+        spare: u32,
+    }
+}
+
+/// Which end of a connection a [`ConnectionKey4`] or [`ConnectionKey6`] names besides the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Direction {
+    /// The frontend: what the client's packets show.
+    Forward = 1,
+    /// The pod: what its replies show.
+    Reverse = 2,
+}
+
+record! {
+    /// One direction of an IPv4 connection.
     ConnectionKey4: 16 align 8 {
         /// Client address.
-        client: [u8; 4],
-        /// Pod address.
-        pod: [u8; 4],
+        client: u32,
+        /// Address of the VIP or of the pod.
+        address: u32,
         /// Client port.
-        client_port: [u8; 2],
-        /// Target port.
-        pod_port: [u8; 2],
+        client_port: u16,
+        /// Service port or target port.
+        port: u16,
         /// IANA protocol number.
         protocol: u8,
-        /// Zero.
-        zero: [u8; 3],
+        /// A [`Direction`].
+        direction: u8,
+        /// Padding.
+        zero: [u8; 2],
     }
 }
 
 record! {
-    /// A delivered IPv6 connection, as its replies show it.
+    /// One direction of an IPv6 connection.
     ConnectionKey6: 40 align 8 {
         /// Client address.
-        client: [u8; 16],
-        /// Pod address.
-        pod: [u8; 16],
+        client: [u64; 2],
+        /// Address of the VIP or of the pod.
+        address: [u64; 2],
         /// Client port.
-        client_port: [u8; 2],
-        /// Target port.
-        pod_port: [u8; 2],
+        client_port: u16,
+        /// Service port or target port.
+        port: u16,
         /// IANA protocol number.
         protocol: u8,
-        /// Zero.
-        zero: [u8; 3],
-    }
-}
-
-record! {
-    /// The frontend of a delivered IPv4 connection.
-    ConnectionEntry4: 16 align 8 {
-        /// The VIP.
-        vip: [u8; 4],
-        /// The Service port.
-        port: [u8; 2],
-        /// Zero.
+        /// A [`Direction`].
+        direction: u8,
+        /// Padding.
         zero: [u8; 2],
-        /// Jiffies when a packet of it was last seen, to about a second.
-        seen: u64,
     }
 }
 
 record! {
-    /// The frontend of a delivered IPv6 connection.
-    ConnectionEntry6: 32 align 8 {
-        /// The VIP.
-        vip: [u8; 16],
-        /// The Service port.
-        port: [u8; 2],
-        /// Zero.
-        zero: [u8; 6],
-        /// Jiffies when a packet of it was last seen, to about a second.
-        seen: u64,
+    /// What is known of a connection, whatever its family. Every field is written by itself, so
+    /// that two CPUs never undo each other's.
+    ConnectionState: 16 align 4 {
+        /// The other end's port: of the pod in the forward direction, of the frontend in the reverse
+        /// one. Of a connection that another node has: its hop id.
+        port: u16,
+        /// Where it goes: one of the `KIND` constants.
+        kind: u8,
+        /// What may confirm it: one of the `BY` constants. Zero in the table of connections.
+        confirmed_by: u8,
+        /// With [`ConnectionState::BY_ACK`]: the acknowledgement that confirms it.
+        acknowledgement: u32,
+        /// Jiffies, of 32 bits, when a packet of it was last seen, to about a second; of a half-open
+        /// one, when it was made.
+        seen: u32,
+        /// The client has said that it is done.
+        client_fin: u8,
+        /// The pod has.
+        pod_fin: u8,
+        /// One of them has torn it down, and the pod has said nothing since.
+        reset: u8,
+        /// A SYN would open it anew: [`ConnectionState::HERE`], [`ConnectionState::ELSEWHERE`] or zero.
+        challenged: u8,
+    }
+}
+
+impl ConnectionState {
+    /// It goes to a pod of this node.
+    pub const KIND_POD: u8 = 1;
+    /// It goes to the node that has it.
+    pub const KIND_NODE: u8 = 2;
+    /// It began on the kernel's path and stays there.
+    pub const KIND_KERNEL: u8 = 3;
+
+    /// Half-open: the pod has not answered the SYN.
+    pub const BY_NOTHING: u8 = 0;
+    /// Half-open: the acknowledgement of the pod's SYN-ACK confirms it.
+    pub const BY_ACK: u8 = 1;
+    /// Begun without a SYN: the pod's answer confirms it.
+    pub const BY_ANSWER: u8 = 2;
+    /// Confirmed already, but the table of connections had no room.
+    pub const BY_ROOM: u8 = 3;
+
+    /// Challenged by a half-open one: acknowledgements are looked up there first.
+    pub const HERE: u8 = 1;
+    /// Challenged by one of another node: segments are asked for there first.
+    pub const ELSEWHERE: u8 = 2;
+
+    /// Whether both ends have finished, or one has torn it down.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        self.reset != 0 || (self.client_fin != 0 && self.pod_fin != 0)
     }
 }
 
 record! {
-    /// Connections recorded by one CPU in the current second.
-    BudgetEntry: 16 align 8 {
-        /// The second, counted in jiffies.
-        since: u64,
-        /// How many.
-        inserts: u64,
+    /// One direction of an IPv4 connection: where the other end is.
+    ConnectionEntry4: 24 align 8 {
+        /// All but the address; first, whatever the family.
+        state: ConnectionState,
+        /// Address of the pod or of the VIP.
+        address: u32,
+        /// Padding, for what is still to come.
+        spare: [u8; 4],
+    }
+}
+
+record! {
+    /// One direction of an IPv6 connection: where the other end is.
+    ConnectionEntry6: 40 align 8 {
+        /// All but the address; first, whatever the family.
+        state: ConnectionState,
+        /// Address of the pod or of the VIP.
+        address: [u64; 2],
+        /// Padding, for what is still to come.
+        spare: [u8; 8],
+    }
+}
+
+record! {
+    /// What programs and user space tell each other. Every field is written by itself.
+    StateEntry: 32 align 8 {
+        /// Jiffies of the last sign of life of user space.
+        fed: u64,
+        /// Jiffies when the table of connections last had no room.
+        full: u64,
+        /// Jiffies when a connection of the kernel's path was last recorded, so that even a director
+        /// must look; zero if there is none.
+        kernels: u64,
+        /// Jiffies when the table of half-open connections last got one that is no longer, so that even
+        /// a plain reply must be looked up there; zero if there is none.
+        strays: u64,
     }
 }

@@ -1,7 +1,8 @@
 //! Every way a packet can leave the data path: the one table from reason to action.
 //!
-//! Invariant: whatever is not understood or not ours is passed untouched. Nothing is dropped but
-//! a reply whose rewriting failed half-way, which must not leave with a wrong address.
+//! Invariant: whatever is not understood or not ours is passed untouched. Dropped is what the
+//! kernel's path would break: a segment in mid-connection that cannot be served now, which TCP
+//! repeats, and a reply whose rewriting failed half-way.
 
 /// What the kernel is told to do with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,28 +57,67 @@ macro_rules! verdicts {
 verdicts! {
     Directed = "directed", Transmit, "Sent to its backend's node on the interface it came in by.";
     DirectedElsewhere = "directed_elsewhere", Redirect, "Sent to its backend's node out of another interface.";
-    SecondChance = "second_chance", Transmit, "Unknown at the current backend's node; sent once to the previous one's.";
-    ExtraHop = "extra_hop", Transmit, "Came from another director although its backend is elsewhere; sent on, once.";
+    SecondChance = "second_chance", Transmit, "Unknown here; sent on to the node of a previous backend of its slot.";
+    ExtraHop = "extra_hop", Transmit, "Came from another node although its backend is elsewhere; sent on.";
+    Moved = "moved", Transmit, "Of a connection that another node has; sent there.";
     Delivered = "delivered", Pass, "Translated to a pod on this node.";
-    DeliveredPrevious = "delivered_previous", Pass, "Translated to the pod that served this connection before the backends changed.";
+    DeliveredPrevious = "delivered_previous", Pass, "Translated to the pod that has this connection, although its slot names another one now.";
+    Adopted = "adopted", Pass, "Of no known connection, and nobody else can have it; translated to its slot's pod.";
     NotIp = "pass_not_ip", Pass, "Neither IPv4 nor IPv6, or more than two VLAN tags.";
     Malformed = "pass_malformed", Pass, "Headers are cut short or contradict each other.";
     Fragment = "pass_fragment", Pass, "An IP fragment; the kernel path serves it.";
     OtherProtocol = "pass_other_protocol", Pass, "Neither TCP nor UDP, or behind unknown extension headers.";
     NotFrontend = "pass_not_frontend", Pass, "Not addressed to a frontend.";
     NotOurMac = "pass_not_our_mac", Pass, "For a frontend, but the frame was not sent to this node's MAC address.";
-    NoBackend = "pass_no_backend", Pass, "The frontend has no backend.";
+    NoBackend = "pass_no_backend", Pass, "The frontend has no backend that takes new connections.";
     Tagged = "pass_tagged", Pass, "Has a VLAN tag, and its backend's node is behind another interface than it came in by.";
-    NoHop = "pass_no_hop", Pass, "The MAC address of the backend's node is not known.";
-    HopLimit = "pass_hop_limit", Pass, "TTL or hop limit is used up.";
-    LoopGuard = "pass_loop_guard", Pass, "Would have bounced between directors.";
-    Collision = "pass_collision", Pass, "The client's port already reaches the same pod by another frontend.";
-    TableFull = "pass_table_full", Pass, "The connection could not be recorded.";
-    OverBudget = "pass_over_budget", Pass, "More new connections than one CPU may record in a second.";
+    HopLimit = "pass_hop_limit", Pass, "TTL or hop limit is nearly used up.";
+    NoHop = "pass_no_hop", Pass, "The MAC address of the backend's node is not known; not in mid-connection.";
+    Unplaced = "pass_unplaced", Pass, "Nothing says on which node the backend runs.";
+    LoopGuard = "pass_loop_guard", Pass, "Would have bounced between nodes; not in mid-connection.";
+    Collision = "pass_collision", Pass, "The client's port reaches every pod of this node by another frontend already; not in mid-connection.";
+    TableFull = "pass_table_full", Pass, "A new connection, and the table of connections has no room.";
+    Overdue = "pass_overdue", Pass, "A new connection, and nobody has kept the tables for minutes.";
+    KernelPath = "pass_kernel_path", Pass, "Of a connection that began on the kernel's path and stays there.";
+    DropNoHop = "drop_no_hop", Drop, "In mid-connection, and the MAC address of its node is not known; TCP repeats it.";
+    DropLoopGuard = "drop_loop_guard", Drop, "In mid-connection, and the nodes' tables differ for a moment; TCP repeats it.";
+    DropCollision = "drop_collision", Drop, "In mid-connection, and its client's port reaches its pod by another frontend.";
     ReplyRewritten = "reply_rewritten", Pass, "A tracked connection's reply, given its VIP as source.";
     ReplyUntracked = "reply_untracked", Pass, "Leaving packet of no tracked connection.";
     ReplyFragment = "reply_fragment", Pass, "Leaving fragment; only whole replies are given their VIP.";
     ReplyBroken = "drop_reply_broken", Drop, "Rewriting a reply failed half-way.";
+}
+
+impl Verdict {
+    /// What this verdict is in the middle of a TCP connection. The kernel would take a segment it
+    /// does not know for a new connection, give it to any pod, and have it reset; dropped, it is
+    /// repeated.
+    #[inline(always)]
+    #[must_use]
+    pub const fn in_mid_connection(self) -> Self {
+        match self {
+            Self::NoHop => Self::DropNoHop,
+            Self::LoopGuard => Self::DropLoopGuard,
+            Self::Collision => Self::DropCollision,
+            other => other,
+        }
+    }
+
+    /// Whether a new connection that meets this verdict begins on the kernel's path, and must stay
+    /// there.
+    #[inline(always)]
+    #[must_use]
+    pub const fn begins_on_the_kernels_path(self) -> bool {
+        matches!(
+            self,
+            Self::NoHop
+                | Self::Unplaced
+                | Self::LoopGuard
+                | Self::Collision
+                | Self::TableFull
+                | Self::Overdue
+        )
+    }
 }
 
 #[cfg(test)]

@@ -1,21 +1,45 @@
-//! The table of connections delivered on this node. It exists for the replies, which must get
-//! their VIP back, and for telling a known connection from a stray one.
+//! The connections of this node: which pod has them, who else has them, and which of them the
+//! kernel has.
+//!
+//! ```text
+//!  SYN ──► half-open (LRU) ──── the one right ACK, or the pod's answer ────► confirmed (hash)
+//!          may be evicted                                                     never evicted
+//! ```
+//! Each stands in its table twice: as the client's packets show it (forward), and as the pod's
+//! replies do (reverse).
+//!
+//! Invariants: what is half-open or forged never touches what is confirmed, except that a SYN marks
+//! it as challenged; only the acknowledgement of the pod's own SYN-ACK replaces it. Only a SYN may
+//! take over a client's port from another frontend, and only once that connection is over.
 
 use aya_ebpf::helpers::bpf_jiffies64;
 use landfall_bpf_lb_common::Verdict;
-use landfall_bpf_lb_common::records::BackendEntry;
+use landfall_bpf_lb_common::headers::{ACK, FIN, RST, TCP_ACKNOWLEDGEMENT, UDP};
+use landfall_bpf_lb_common::records::{ConnectionState, Direction};
 
 use crate::family::Family;
-use crate::ingress::Packet;
-use crate::maps::{BUDGET, INSERT_BUDGET, JIFFIES_PER_SECOND};
+use crate::maps::{self, JIFFIES_PER_SECOND};
+use crate::packet::{Packet, Pod};
 
-/// A connection that has been silent for so many seconds gives its client port to another frontend.
-const SILENT_SECONDS: u64 = 60;
+/// A half-open connection is one for so many seconds; a SYN repeated within them follows it.
+const HALF_OPEN_SECONDS: u32 = 10;
+/// After a table had no room, new connections take the kernel's path for so many seconds.
+const FULL_SECONDS: u64 = 1;
+/// Without a sign of life from user space for so many seconds, new connections take the kernel's
+/// path.
+const WATCHDOG_SECONDS: u64 = 300;
 
-/// Whether a connection is in the table.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Known {
-    Yes,
+/// What is known of a packet's connection.
+pub(crate) enum Known<F: Family> {
+    /// This pod has it.
+    Pod(Pod<F>),
+    /// This pod has it, but another node was sent a SYN of the same ports and may have the next one.
+    Contested(Pod<F>),
+    /// The node of this hop id has it.
+    Node(u16),
+    /// The kernel has it.
+    Kernel,
+    /// Nothing.
     No,
 }
 
@@ -26,72 +50,424 @@ pub(crate) fn now() -> u64 {
     unsafe { bpf_jiffies64() }
 }
 
+/// The jiffies that entries hold.
 #[inline(always)]
-fn key<F: Family>(packet: &Packet<F>, backend: &BackendEntry) -> F::Key {
+pub(crate) fn short(now: u64) -> u32 {
+    now as u32
+}
+
+#[inline(always)]
+fn second() -> u32 {
+    JIFFIES_PER_SECOND.load()
+}
+
+#[inline(always)]
+pub(crate) fn forward<F: Family>(packet: &Packet<F>) -> F::Key {
     let transport = &packet.transport;
-    let port = u16::from_ne_bytes(backend.port);
     F::key(
         packet.client,
         transport.source,
-        F::pod(backend),
-        port,
+        packet.vip,
+        transport.destination,
         transport.protocol,
+        Direction::Forward,
     )
 }
 
-/// Whether `packet` belongs to a connection that `backend` has by this packet's frontend.
 #[inline(always)]
-pub(crate) fn look_up<F: Family>(packet: &Packet<F>, backend: &BackendEntry) -> Known {
-    match F::connection(&key(packet, backend)) {
-        // SAFETY: an entry of the table; it may be reused under us, which shows as another frontend.
-        Some(entry) if F::vip(unsafe { &*entry }) == (packet.vip, packet.transport.destination) => {
-            Known::Yes
-        }
+fn reverse<F: Family>(packet: &Packet<F>, pod: Pod<F>) -> F::Key {
+    let transport = &packet.transport;
+    F::key(
+        packet.client,
+        transport.source,
+        pod.address,
+        pod.port,
+        transport.protocol,
+        Direction::Reverse,
+    )
+}
+
+/// The part of an entry that does not depend on the family.
+#[inline(always)]
+pub(crate) fn state<F: Family>(entry: *mut F::Entry) -> &'static mut ConnectionState {
+    // SAFETY: entries of both families begin with it. It may be reused under us, which shows as
+    // another connection's; every field is written by itself.
+    unsafe { &mut *entry.cast() }
+}
+
+#[inline(always)]
+pub(crate) fn pod_of<F: Family>(entry: *mut F::Entry) -> Pod<F> {
+    Pod {
+        // SAFETY: an entry of a table, as above.
+        address: F::address(unsafe { &*entry }),
+        port: state::<F>(entry).port,
+    }
+}
+
+#[inline(always)]
+fn known_by<F: Family>(entry: *mut F::Entry) -> Known<F> {
+    match state::<F>(entry).kind {
+        ConnectionState::KIND_POD => Known::Pod(pod_of::<F>(entry)),
+        ConnectionState::KIND_NODE => Known::Node(state::<F>(entry).port),
+        ConnectionState::KIND_KERNEL => Known::Kernel,
         _ => Known::No,
     }
 }
 
-/// Sees to it that the replies of `packet`'s connection to `backend` will be recognised.
+/// Notes that a packet was seen, to about a second.
 #[inline(always)]
-pub(crate) fn record<F: Family>(packet: &Packet<F>, backend: &BackendEntry) -> Result<(), Verdict> {
-    let key = key(packet, backend);
-    let now = now();
-    if let Some(entry) = F::connection(&key) {
-        // SAFETY: as above; `seen` alone is written, and a word at once.
-        let entry = unsafe { &mut *entry };
-        let silent = now.wrapping_sub(*F::seen(entry));
-        let second = u64::from(JIFFIES_PER_SECOND.load());
-        if F::vip(entry) == (packet.vip, packet.transport.destination) {
-            if silent >= second {
-                *F::seen(entry) = now;
-            }
-            return Ok(());
-        }
-        if silent < second * SILENT_SECONDS {
-            return Err(Verdict::Collision);
-        }
+pub(crate) fn touch(state: &mut ConnectionState, now: u32) {
+    if now.wrapping_sub(state.seen) >= second() {
+        state.seen = now;
     }
-    spend(now)?;
-    F::remember(
-        &key,
-        &F::entry(packet.vip, packet.transport.destination, now),
-    )
 }
 
-/// Takes one insert from this CPU's budget, so that a flood of new connections cannot push the
-/// living ones out of the table.
 #[inline(always)]
-fn spend(now: u64) -> Result<(), Verdict> {
-    let budget = BUDGET.get_ptr_mut(0).ok_or(Verdict::TableFull)?;
-    // SAFETY: this CPU's own entry.
-    let budget = unsafe { &mut *budget };
-    if now.wrapping_sub(budget.since) >= u64::from(JIFFIES_PER_SECOND.load()) {
-        budget.since = now;
-        budget.inserts = 0;
+pub(crate) fn is_half_open(state: &ConnectionState, now: u32) -> bool {
+    now.wrapping_sub(state.seen) < second() * HALF_OPEN_SECONDS
+}
+
+/// What is known of the connection of `packet`, which does not open one.
+#[inline(always)]
+pub(crate) fn look_up<F: Family>(packet: &Packet<F>) -> Known<F> {
+    let key = forward(packet);
+    let now = short(now());
+    let Some(entry) = F::connection(&key) else {
+        return look_up_half_open(packet, &key, now);
+    };
+    let connection = state::<F>(entry);
+    touch(connection, now);
+    if connection.challenged == ConnectionState::ELSEWHERE {
+        return Known::Contested(pod_of::<F>(entry));
     }
-    if budget.inserts >= u64::from(INSERT_BUDGET.load()) {
-        return Err(Verdict::OverBudget);
+    if packet.transport.flags & (FIN | RST) != 0 {
+        client_ends::<F>(packet, connection, pod_of::<F>(entry));
+    } else if connection.challenged != 0 {
+        match F::half_open(&key) {
+            Some(challenger) if is_half_open(state::<F>(challenger), now) => {
+                if let Known::Pod(pod) = confirm(packet, &key, challenger, now) {
+                    return Known::Pod(pod);
+                }
+            }
+            _ => connection.challenged = 0,
+        }
     }
-    budget.inserts += 1;
+    known_by(entry)
+}
+
+/// The client has finished, or torn the connection down; its reply's entry must know as well.
+#[inline(always)]
+fn client_ends<F: Family>(packet: &Packet<F>, connection: &mut ConnectionState, pod: Pod<F>) {
+    let twin = if connection.kind == ConnectionState::KIND_POD {
+        F::connection(&reverse(packet, pod))
+    } else {
+        None
+    };
+    if packet.transport.flags & FIN != 0 {
+        connection.client_fin = 1;
+        if let Some(twin) = twin {
+            state::<F>(twin).client_fin = 1;
+        }
+    } else {
+        connection.reset = 1;
+        if let Some(twin) = twin {
+            state::<F>(twin).reset = 1;
+        }
+    }
+}
+
+/// What the table of half-open connections knows.
+#[inline(always)]
+fn look_up_half_open<F: Family>(packet: &Packet<F>, key: &F::Key, now: u32) -> Known<F> {
+    let Some(entry) = F::half_open(key) else {
+        return Known::No;
+    };
+    let connection = state::<F>(entry);
+    if connection.kind == ConnectionState::KIND_KERNEL {
+        // It goes on there: more than a forged SYN, and worth a place that is not taken away.
+        if F::insert(
+            key,
+            &F::entry(confirmed(ConnectionState::KIND_KERNEL, 0, now), packet.vip),
+        ) {
+            F::remove_half_open(key);
+        }
+        return Known::Kernel;
+    }
+    if connection.confirmed_by >= ConnectionState::BY_ANSWER {
+        touch(connection, now);
+        return known_by(entry);
+    }
+    // A client that gives up says so to the pod it tried.
+    if packet.transport.flags & RST != 0 && is_half_open(connection, now) {
+        return Known::Pod(pod_of::<F>(entry));
+    }
+    confirm(packet, key, entry, now)
+}
+
+/// Confirms the half-open connection of `packet`, if this is the acknowledgement of its SYN-ACK:
+/// whoever has not seen that cannot know the number.
+#[inline(always)]
+fn confirm<F: Family>(
+    packet: &Packet<F>,
+    key: &F::Key,
+    entry: *mut F::Entry,
+    now: u32,
+) -> Known<F> {
+    let connection = state::<F>(entry);
+    let offset = packet.transport.offset + TCP_ACKNOWLEDGEMENT;
+    let Some([acknowledgement]) = packet.frame.words::<u32, 1, 4>(offset) else {
+        return Known::No;
+    };
+    if connection.confirmed_by != ConnectionState::BY_ACK
+        || packet.transport.flags & ACK == 0
+        || u32::from_be(acknowledgement) != connection.acknowledgement
+    {
+        return Known::No;
+    }
+    let pod = pod_of::<F>(entry);
+    let reverse_key = reverse(packet, pod);
+    promote::<F>(
+        key,
+        pod,
+        &reverse_key,
+        packet.vip,
+        packet.transport.destination,
+        now,
+    );
+    Known::Pod(pod)
+}
+
+/// Moves a connection from the half-open to the confirmed ones. Without room it stays where it is,
+/// as one that is confirmed, and new connections take the kernel's path for a while.
+#[inline(always)]
+pub(crate) fn promote<F: Family>(
+    forward_key: &F::Key,
+    pod: Pod<F>,
+    reverse_key: &F::Key,
+    vip: F::Address,
+    port: u16,
+    now: u32,
+) {
+    let mut end = confirmed(ConnectionState::KIND_POD, pod.port, now);
+    if F::insert(forward_key, &F::entry(end, pod.address)) {
+        end.port = port;
+        if F::insert(reverse_key, &F::entry(end, vip)) {
+            F::remove_half_open(forward_key);
+            F::remove_half_open(reverse_key);
+            return;
+        }
+        F::remove(forward_key);
+    }
+    for key in [forward_key, reverse_key] {
+        if let Some(entry) = F::half_open(key) {
+            state::<F>(entry).confirmed_by = ConnectionState::BY_ROOM;
+        }
+    }
+    note_stray();
+    if let Some(shared) = maps::state() {
+        // SAFETY: the one element; a word is written at once.
+        unsafe { (*shared).full = self::now() };
+    }
+}
+
+#[inline(always)]
+fn confirmed(kind: u8, port: u16, now: u32) -> ConnectionState {
+    ConnectionState {
+        port,
+        kind,
+        seen: now,
+        ..EMPTY
+    }
+}
+
+const EMPTY: ConnectionState = ConnectionState {
+    port: 0,
+    kind: 0,
+    confirmed_by: 0,
+    acknowledgement: 0,
+    seen: 0,
+    client_fin: 0,
+    pod_fin: 0,
+    reset: 0,
+    challenged: 0,
+};
+
+/// Writes the jiffies of now into a word that was zero until there was something to look for. Later
+/// ones are noted too, or user space might clear it under them; but rarely, because every CPU reads
+/// this line.
+///
+/// # Safety
+/// `word` is one of the shared state's.
+#[inline(always)]
+unsafe fn note(word: *mut u64) {
+    let now = now();
+    // SAFETY: as the caller says; a word is read and written at once.
+    unsafe {
+        if *word != now {
+            *word = now;
+        }
+    }
+}
+
+/// Plain replies must be looked up among the half-open connections from now on.
+#[inline(always)]
+fn note_stray() {
+    if let Some(shared) = maps::state() {
+        // SAFETY: as above.
+        unsafe { note(&raw mut (*shared).strays) };
+    }
+}
+
+/// Whether plain replies must be looked up among the half-open connections.
+#[inline(always)]
+pub(crate) fn has_strays() -> bool {
+    // SAFETY: as above.
+    maps::state().is_some_and(|shared| unsafe { (*shared).strays } != 0)
+}
+
+/// Whether a director must look for connections of the kernel's path.
+#[inline(always)]
+pub(crate) fn has_kernels() -> bool {
+    // SAFETY: as above.
+    maps::state().is_some_and(|shared| unsafe { (*shared).kernels } != 0)
+}
+
+/// Notes that user space lives; returns the jiffies that entries hold.
+#[must_use]
+pub fn feed() -> u32 {
+    let now = now();
+    if let Some(shared) = maps::state() {
+        // SAFETY: as above.
+        unsafe { (*shared).fed = now };
+    }
+    short(now)
+}
+
+/// Whether new connections may be opened here: somebody keeps the tables, and they have room.
+#[inline(always)]
+pub(crate) fn may_open() -> Result<(), Verdict> {
+    let shared = maps::state().ok_or(Verdict::TableFull)?;
+    let now = now();
+    let second = u64::from(second());
+    // SAFETY: as above.
+    let (fed, full) = unsafe { ((*shared).fed, (*shared).full) };
+    if now.wrapping_sub(fed) > second * WATCHDOG_SECONDS {
+        return Err(Verdict::Overdue);
+    }
+    if now.wrapping_sub(full) < second * FULL_SECONDS {
+        return Err(Verdict::TableFull);
+    }
     Ok(())
+}
+
+/// Whether the client's port reaches `pod` by another frontend already.
+#[inline(always)]
+fn collides<F: Family>(packet: &Packet<F>, pod: Pod<F>, now: u32) -> bool {
+    let key = reverse(packet, pod);
+    let other = |entry: *mut F::Entry| {
+        let frontend = pod_of::<F>(entry);
+        frontend.address != packet.vip || frontend.port != packet.transport.destination
+    };
+    if let Some(entry) = F::connection(&key)
+        && other(entry)
+        && !state::<F>(entry).is_over()
+    {
+        return true;
+    }
+    if let Some(entry) = F::half_open(&key)
+        && other(entry)
+    {
+        let connection = state::<F>(entry);
+        return connection.confirmed_by >= ConnectionState::BY_ANSWER
+            || is_half_open(connection, now);
+    }
+    false
+}
+
+/// The pod that a repeated SYN was given to before.
+#[inline(always)]
+pub(crate) fn opened_before<F: Family>(packet: &Packet<F>) -> Known<F> {
+    match F::half_open(&forward(packet)) {
+        Some(entry) if is_half_open(state::<F>(entry), short(now())) => known_by(entry),
+        _ => Known::No,
+    }
+}
+
+/// Notes that the client's next connection, or a lie, has begun at `challenger`: the
+/// acknowledgement will tell. One that is over makes room at once, if the next is not to be here.
+#[inline(always)]
+pub(crate) fn challenge<F: Family>(packet: &Packet<F>, challenger: u8) {
+    let key = forward(packet);
+    let Some(entry) = F::connection(&key) else {
+        return;
+    };
+    let connection = state::<F>(entry);
+    if challenger == ConnectionState::ELSEWHERE && connection.is_over() {
+        F::remove(&reverse(packet, pod_of::<F>(entry)));
+        F::remove(&key);
+    } else if connection.kind == ConnectionState::KIND_POD {
+        connection.challenged = challenger;
+    }
+}
+
+/// The other node does not have the next connection: this one goes on.
+#[inline(always)]
+pub(crate) fn uncontested<F: Family>(packet: &Packet<F>) {
+    if let Some(entry) = F::connection(&forward(packet)) {
+        state::<F>(entry).challenged = 0;
+    }
+}
+
+/// Opens the connection of `packet`, a SYN, at `pod`.
+#[inline(always)]
+pub(crate) fn open<F: Family>(packet: &Packet<F>, pod: Pod<F>) -> Result<(), Verdict> {
+    challenge(packet, ConnectionState::HERE);
+    half_open(packet, pod, ConnectionState::BY_NOTHING)
+}
+
+/// Takes in a connection that nobody knows, at `pod`; the pod's answer confirms it. One that is
+/// just being opened is left as it is.
+#[inline(always)]
+pub(crate) fn adopt<F: Family>(packet: &Packet<F>, pod: Pod<F>) -> Result<Pod<F>, Verdict> {
+    if packet.transport.protocol != UDP
+        && let Some(entry) = F::half_open(&forward(packet))
+        && is_half_open(state::<F>(entry), short(now()))
+    {
+        return Ok(pod_of::<F>(entry));
+    }
+    half_open(packet, pod, ConnectionState::BY_ANSWER)?;
+    if packet.transport.protocol != UDP {
+        note_stray();
+    }
+    Ok(pod)
+}
+
+#[inline(always)]
+fn half_open<F: Family>(packet: &Packet<F>, pod: Pod<F>, confirmed_by: u8) -> Result<(), Verdict> {
+    let now = short(now());
+    if collides(packet, pod, now) {
+        return Err(Verdict::Collision);
+    }
+    let mut end = confirmed(ConnectionState::KIND_POD, pod.port, now);
+    end.confirmed_by = confirmed_by;
+    if !F::insert_half_open(&forward(packet), &F::entry(end, pod.address)) {
+        return Err(Verdict::TableFull);
+    }
+    end.port = packet.transport.destination;
+    if !F::insert_half_open(&reverse(packet, pod), &F::entry(end, packet.vip)) {
+        return Err(Verdict::TableFull);
+    }
+    Ok(())
+}
+
+/// Remembers that the connection of `packet`, a SYN, is the kernel's: its segments must follow it.
+#[inline(always)]
+pub(crate) fn leave_to_kernel<F: Family>(packet: &Packet<F>) {
+    let mut end = confirmed(ConnectionState::KIND_KERNEL, 0, short(now()));
+    end.confirmed_by = ConnectionState::BY_ANSWER;
+    F::insert_half_open(&forward(packet), &F::entry(end, packet.vip));
+    if let Some(shared) = maps::state() {
+        // SAFETY: as above.
+        unsafe { note(&raw mut (*shared).kernels) };
+    }
 }

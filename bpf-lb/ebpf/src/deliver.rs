@@ -1,5 +1,5 @@
 //! Delivering to a pod of this node: the destination becomes the pod's address and target port,
-//! the connection is recorded for its replies, and the node's own stack takes it from there.
+//! and the node's own stack takes it from there.
 //!
 //! Checksums are updated, never recomputed: a packet that arrived damaged stays recognisable.
 //! A frame from a local sender (a veth peer with transmit offload) has only the pseudo-header's
@@ -10,21 +10,15 @@
 use landfall_bpf_lb_common::Verdict;
 use landfall_bpf_lb_common::checksum::Change;
 use landfall_bpf_lb_common::headers::{TCP, TCP_CHECKSUM, UDP_CHECKSUM};
-use landfall_bpf_lb_common::records::BackendEntry;
 
-use crate::connections;
 use crate::family::Family;
-use crate::ingress::Packet;
+use crate::packet::{Packet, Pod};
 
-/// Translates `packet` to the pod `backend`.
+/// Translates `packet` to `pod`.
 #[inline(always)]
-pub(crate) fn deliver<F: Family>(
-    packet: &Packet<F>,
-    backend: &BackendEntry,
-) -> Result<(), Verdict> {
+pub(crate) fn deliver<F: Family>(packet: &Packet<F>, pod: Pod<F>) -> Result<(), Verdict> {
     let frame = &packet.frame;
     let transport = &packet.transport;
-    let pod = F::pod(backend);
     let checksum_offset = transport.offset
         + if transport.protocol == TCP {
             TCP_CHECKSUM
@@ -37,16 +31,16 @@ pub(crate) fn deliver<F: Family>(
     let checksum = frame
         .bytes::<2>(checksum_offset)
         .ok_or(Verdict::Malformed)?;
-    connections::record(packet, backend)?;
 
-    F::set_destination(frame, packet.network, packet.vip, pod).ok_or(Verdict::Malformed)?;
-    let change = F::replace(Change::none(), packet.vip, pod)
-        .word(transport.destination.to_ne_bytes(), backend.port);
+    F::set_destination(frame, packet.network, packet.vip, pod.address).ok_or(Verdict::Malformed)?;
+    let port = pod.port.to_ne_bytes();
+    let change = F::replace(Change::none(), packet.vip, pod.address)
+        .word(transport.destination.to_ne_bytes(), port);
     *checksum = if transport.protocol == TCP {
         change.apply(*checksum)
     } else {
         change.apply_udp(*checksum)
     };
-    ports[2..].copy_from_slice(&backend.port);
+    ports[2..].copy_from_slice(&port);
     Ok(())
 }

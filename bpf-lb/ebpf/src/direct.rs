@@ -1,24 +1,23 @@
-//! Sending a packet to the node of its backend: new Ethernet addresses, a lower hop limit, and
-//! nothing else. The receiver's checksum and the client's address stay as they were.
+//! Sending a packet to another node: new Ethernet addresses, a lower hop limit, and nothing else.
+//! The receiver's checksum and the client's address stay as they were.
 
 use landfall_bpf_lb_common::Verdict;
 use landfall_bpf_lb_common::headers::ETHERNET;
-use landfall_bpf_lb_common::records::BackendEntry;
 
 use crate::family::Family;
-use crate::ingress::{Outcome, Packet};
 use crate::maps;
+use crate::packet::{Outcome, Packet};
 
-/// Sends `packet` to the node of `backend` with hop limit `limit`.
+/// Sends `packet` to the node of the hop `id` with hop limit `limit`.
 #[inline(always)]
 pub(crate) fn direct<F: Family>(
     packet: &Packet<F>,
-    backend: &BackendEntry,
+    id: u16,
     limit: u8,
     verdict: Verdict,
 ) -> Result<Outcome, Verdict> {
     let frame = &packet.frame;
-    let hop = maps::hop(backend.hop).ok_or(Verdict::NoHop)?;
+    let hop = maps::hop(id).ok_or(Verdict::NoHop)?;
     let ethernet = frame.bytes::<12>(0).ok_or(Verdict::Malformed)?;
     let destination = [
         ethernet[0],
@@ -28,16 +27,17 @@ pub(crate) fn direct<F: Family>(
         ethernet[4],
         ethernet[5],
     ];
-    // On the hop's own interface its record holds our address; elsewhere it must be looked up.
-    let same = hop.ifindex == frame.ifindex;
-    let ours = if same {
-        destination == hop.source
+    // On the hop's own interface its record holds our address; elsewhere it must be looked up, and
+    // the frame may have come in by a member of it.
+    let same = if hop.ifindex == frame.ifindex {
+        if destination != hop.source {
+            return Err(Verdict::NotOurMac);
+        }
+        true
     } else {
-        maps::is_ours(frame.ifindex, destination)
+        let interface = maps::ours(frame.ifindex, destination).ok_or(Verdict::NotOurMac)?;
+        interface.device == hop.ifindex
     };
-    if !ours {
-        return Err(Verdict::NotOurMac);
-    }
     // The tag names a segment of this interface; a VLAN device would add its own before it.
     if !same && packet.network != ETHERNET {
         return Err(Verdict::Tagged);

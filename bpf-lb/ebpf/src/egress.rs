@@ -8,15 +8,16 @@ use aya_ebpf::bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC
 use aya_ebpf::helpers::bpf_csum_diff;
 use aya_ebpf::programs::TcContext;
 use landfall_bpf_lb_common::headers::{
-    self, ETHERNET, IPV4_CHECKSUM, IPV6, Lengths, Network, TCP, TCP_CHECKSUM, TCP_MINIMUM,
-    Transport, UDP_CHECKSUM,
+    self, ETHERNET, IPV4_CHECKSUM, IPV4_SOURCE, IPV6, IPV6_SOURCE, Lengths, Network, TCP,
+    TCP_CHECKSUM, TCP_MINIMUM, TCP_SEQUENCE, Transport, UDP_CHECKSUM,
 };
 use landfall_bpf_lb_common::{Action, Verdict};
 
-use crate::connections;
 use crate::family::{Family, V4, V6};
 use crate::frame::Frame;
 use crate::maps;
+use crate::packet::Pod;
+use crate::replies::{self, Reply};
 
 /// What must be visible to find the ports of any ordinary packet.
 const HEADERS: usize = ETHERNET + 8 + IPV6 + TCP_MINIMUM;
@@ -65,28 +66,32 @@ fn rewrite(ctx: &TcContext) -> Result<(), Verdict> {
     }
 }
 
-/// The frontend of the connection that this packet replies to.
+/// The frontend of the connection that this packet replies to. What the pod says here also tells
+/// how the connection stands.
 #[inline(always)]
 fn tracked<F: Family>(
+    frame: &Frame,
     transport: &Transport,
     pod: F::Address,
     client: F::Address,
 ) -> Result<(F::Address, u16), Verdict> {
-    let key = F::key(
+    let reply = Reply::<F> {
         client,
-        transport.destination,
-        pod,
-        transport.source,
-        transport.protocol,
-    );
-    let entry = F::connection(&key).ok_or(Verdict::ReplyUntracked)?;
-    // SAFETY: an entry of the table; `seen` alone is written, and a word at once.
-    let entry = unsafe { &mut *entry };
-    let now = connections::now();
-    if now.wrapping_sub(*F::seen(entry)) >= u64::from(maps::JIFFIES_PER_SECOND.load()) {
-        *F::seen(entry) = now;
-    }
-    Ok(F::vip(entry))
+        client_port: transport.destination,
+        pod: Pod {
+            address: pod,
+            port: transport.source,
+        },
+        protocol: transport.protocol,
+        flags: transport.flags,
+    };
+    replies::frontend(&reply, || {
+        let offset = transport.offset + TCP_SEQUENCE;
+        frame
+            .words::<u32, 1, 4>(offset)
+            .map(|[sequence]| u32::from_be(sequence))
+    })
+    .ok_or(Verdict::ReplyUntracked)
 }
 
 #[inline(always)]
@@ -97,7 +102,7 @@ fn rewrite4(
     transport: &Transport,
 ) -> Result<(), Verdict> {
     let (pod, client) = V4::addresses(frame, network).ok_or(Verdict::Malformed)?;
-    let (vip, port) = tracked::<V4>(transport, pod, client)?;
+    let (vip, port) = tracked::<V4>(frame, transport, pod, client)?;
     let (old, new) = (u64::from(pod), u64::from(vip));
     ctx.l3_csum_replace(network + IPV4_CHECKSUM, old, new, 4)
         .map_err(broken)?;
@@ -105,7 +110,7 @@ fn rewrite4(
     ctx.l4_csum_replace(checksum, old, new, flags | u64::from(BPF_F_PSEUDO_HDR) | 4)
         .map_err(broken)?;
     rewrite_port(ctx, transport, port)?;
-    ctx.store(network + 12, &vip, 0).map_err(broken)
+    ctx.store(network + IPV4_SOURCE, &vip, 0).map_err(broken)
 }
 
 #[inline(always)]
@@ -116,7 +121,7 @@ fn rewrite6(
     transport: &Transport,
 ) -> Result<(), Verdict> {
     let (mut pod, client) = V6::addresses(frame, network).ok_or(Verdict::Malformed)?;
-    let (mut vip, port) = tracked::<V6>(transport, pod, client)?;
+    let (mut vip, port) = tracked::<V6>(frame, transport, pod, client)?;
     // SAFETY: both are 16 bytes of this function's stack.
     let change =
         unsafe { bpf_csum_diff(pod.as_mut_ptr().cast(), 16, vip.as_mut_ptr().cast(), 16, 0) };
@@ -125,7 +130,7 @@ fn rewrite6(
     ctx.l4_csum_replace(checksum, 0, change, flags | u64::from(BPF_F_PSEUDO_HDR))
         .map_err(broken)?;
     rewrite_port(ctx, transport, port)?;
-    ctx.store(network + 8, &vip, 0).map_err(broken)
+    ctx.store(network + IPV6_SOURCE, &vip, 0).map_err(broken)
 }
 
 #[inline(always)]

@@ -4,29 +4,35 @@
 //! verifier refuses words at odd places of the stack, where byte arrays may end up.
 
 use landfall_bpf_lb_common::checksum::Change;
-use landfall_bpf_lb_common::headers::{IPV4_CHECKSUM, IPV4_TTL, IPV6_HOP_LIMIT, Transport};
+use landfall_bpf_lb_common::flow;
+use landfall_bpf_lb_common::headers::{
+    IPV4, IPV4_CHECKSUM, IPV4_DESTINATION, IPV4_SOURCE, IPV4_TTL, IPV6_DESTINATION, IPV6_HOP_LIMIT,
+    IPV6_SOURCE, Transport,
+};
 use landfall_bpf_lb_common::records::{
     BackendEntry, ConnectionEntry4, ConnectionEntry6, ConnectionKey4, ConnectionKey6,
-    FrontendEntry, FrontendKey4, FrontendKey6,
+    ConnectionState, Direction, FrontendEntry, FrontendKey4, FrontendKey6,
 };
-use landfall_bpf_lb_common::{Verdict, flow};
 
 use crate::frame::Frame;
-use crate::maps::{CONNECTIONS4, CONNECTIONS6, FRONTENDS4, FRONTENDS6};
+use crate::maps::{
+    self, CONNECTIONS4, CONNECTIONS6, FRONTENDS4, FRONTENDS6, HALF_OPEN4, HALF_OPEN6,
+};
 
-/// An address, and what of a connection's record both families share.
-pub(crate) trait Family {
+/// An address, and the maps of its family.
+pub(crate) trait Family: Copy {
     /// Bytes of an address.
     type Address: Copy + PartialEq;
-    /// Key of the connection table.
+    /// Key of the tables of connections.
     type Key;
-    /// Value of the connection table.
-    type Entry: Copy;
+    /// Value of the tables of connections; its state comes first.
+    type Entry;
 
     /// Source and destination of the packet whose IP header is at `network`.
     fn addresses(frame: &Frame, network: usize) -> Option<(Self::Address, Self::Address)>;
     fn frontend(vip: Self::Address, transport: &Transport) -> Option<&'static FrontendEntry>;
-    fn hash(client: Self::Address, port: u16) -> u32;
+    /// The hash of a flow; the client's port may be left out as zero.
+    fn hash(client: Self::Address, port: u16, vip: Self::Address, transport: &Transport) -> u32;
     fn pod(backend: &BackendEntry) -> Self::Address;
     fn replace(change: Change, old: Self::Address, new: Self::Address) -> Change;
     /// Writes the destination address, and the header's own checksum.
@@ -42,18 +48,61 @@ pub(crate) trait Family {
     fn key(
         client: Self::Address,
         client_port: u16,
-        pod: Self::Address,
-        pod_port: u16,
+        address: Self::Address,
+        port: u16,
         protocol: u8,
+        direction: Direction,
     ) -> Self::Key;
-    fn entry(vip: Self::Address, port: u16, seen: u64) -> Self::Entry;
+    fn entry(state: ConnectionState, address: Self::Address) -> Self::Entry;
+    fn address(entry: &Self::Entry) -> Self::Address;
     fn connection(key: &Self::Key) -> Option<*mut Self::Entry>;
-    fn remember(key: &Self::Key, entry: &Self::Entry) -> Result<(), Verdict>;
-    fn vip(entry: &Self::Entry) -> (Self::Address, u16);
-    fn seen(entry: &mut Self::Entry) -> &mut u64;
+    fn half_open(key: &Self::Key) -> Option<*mut Self::Entry>;
+    /// Whether there was room.
+    fn insert(key: &Self::Key, entry: &Self::Entry) -> bool;
+    /// Whether there was room; there is, unless two CPUs are in each other's way.
+    fn insert_half_open(key: &Self::Key, entry: &Self::Entry) -> bool;
+    fn remove(key: &Self::Key);
+    fn remove_half_open(key: &Self::Key);
 }
 
+/// Removing what is not there is what was wanted.
+macro_rules! tables {
+    ($connections:ident, $half_open:ident) => {
+        #[inline(always)]
+        fn connection(key: &Self::Key) -> Option<*mut Self::Entry> {
+            $connections.get_ptr_mut(key)
+        }
+
+        #[inline(always)]
+        fn half_open(key: &Self::Key) -> Option<*mut Self::Entry> {
+            $half_open.get_ptr_mut(key)
+        }
+
+        #[inline(always)]
+        fn insert(key: &Self::Key, entry: &Self::Entry) -> bool {
+            $connections.insert(key, entry, 0).is_ok()
+        }
+
+        #[inline(always)]
+        fn insert_half_open(key: &Self::Key, entry: &Self::Entry) -> bool {
+            $half_open.insert(key, entry, 0).is_ok()
+        }
+
+        #[inline(always)]
+        fn remove(key: &Self::Key) {
+            let _ = $connections.remove(key);
+        }
+
+        #[inline(always)]
+        fn remove_half_open(key: &Self::Key) {
+            let _ = $half_open.remove(key);
+        }
+    };
+}
+
+#[derive(Clone, Copy)]
 pub(crate) struct V4;
+#[derive(Clone, Copy)]
 pub(crate) struct V6;
 
 impl Family for V4 {
@@ -63,18 +112,15 @@ impl Family for V4 {
 
     #[inline(always)]
     fn addresses(frame: &Frame, network: usize) -> Option<(u32, u32)> {
-        let bytes = frame.bytes::<8>(network + 12)?;
-        let word = |at: usize| {
-            u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-        };
-        Some((word(0), word(4)))
+        let [source, destination] = frame.words::<u32, 2, 8>(network + IPV4_SOURCE)?;
+        Some((source, destination))
     }
 
     #[inline(always)]
     fn frontend(vip: u32, transport: &Transport) -> Option<&'static FrontendEntry> {
         let key = FrontendKey4 {
-            address: vip.to_ne_bytes(),
-            port: transport.destination.to_ne_bytes(),
+            address: vip,
+            port: transport.destination,
             protocol: transport.protocol,
             zero: 0,
         };
@@ -83,8 +129,15 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn hash(client: u32, port: u16) -> u32 {
-        flow::hash4(client.to_ne_bytes(), port.to_ne_bytes())
+    fn hash(client: u32, port: u16, vip: u32, transport: &Transport) -> u32 {
+        flow::hash4(
+            &maps::seed::<4>(),
+            client.to_ne_bytes(),
+            port.to_ne_bytes(),
+            vip.to_ne_bytes(),
+            transport.destination.to_ne_bytes(),
+            transport.protocol,
+        )
     }
 
     #[inline(always)]
@@ -100,11 +153,11 @@ impl Family for V4 {
 
     #[inline(always)]
     fn set_destination(frame: &Frame, network: usize, old: u32, new: u32) -> Option<()> {
-        let header = frame.bytes::<20>(network)?;
+        let header = frame.bytes::<IPV4>(network)?;
         let checksum = [header[IPV4_CHECKSUM], header[IPV4_CHECKSUM + 1]];
         let checksum = Self::replace(Change::none(), old, new).apply(checksum);
         header[IPV4_CHECKSUM..IPV4_CHECKSUM + 2].copy_from_slice(&checksum);
-        header[16..20].copy_from_slice(&new.to_ne_bytes());
+        header[IPV4_DESTINATION..].copy_from_slice(&new.to_ne_bytes());
         Some(())
     }
 
@@ -119,51 +172,40 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn key(client: u32, client_port: u16, pod: u32, pod_port: u16, protocol: u8) -> ConnectionKey4 {
+    fn key(
+        client: u32,
+        client_port: u16,
+        address: u32,
+        port: u16,
+        protocol: u8,
+        direction: Direction,
+    ) -> ConnectionKey4 {
         ConnectionKey4 {
-            client: client.to_ne_bytes(),
-            pod: pod.to_ne_bytes(),
-            client_port: client_port.to_ne_bytes(),
-            pod_port: pod_port.to_ne_bytes(),
+            client,
+            address,
+            client_port,
+            port,
             protocol,
-            zero: [0; 3],
-        }
-    }
-
-    #[inline(always)]
-    fn entry(vip: u32, port: u16, seen: u64) -> ConnectionEntry4 {
-        ConnectionEntry4 {
-            vip: vip.to_ne_bytes(),
-            port: port.to_ne_bytes(),
+            direction: direction as u8,
             zero: [0; 2],
-            seen,
         }
     }
 
     #[inline(always)]
-    fn connection(key: &ConnectionKey4) -> Option<*mut ConnectionEntry4> {
-        CONNECTIONS4.get_ptr_mut(key)
+    fn entry(state: ConnectionState, address: u32) -> ConnectionEntry4 {
+        ConnectionEntry4 {
+            state,
+            address,
+            spare: [0; 4],
+        }
     }
 
     #[inline(always)]
-    fn remember(key: &ConnectionKey4, entry: &ConnectionEntry4) -> Result<(), Verdict> {
-        CONNECTIONS4
-            .insert(key, entry, 0)
-            .map_err(|_| Verdict::TableFull)
+    fn address(entry: &ConnectionEntry4) -> u32 {
+        entry.address
     }
 
-    #[inline(always)]
-    fn vip(entry: &ConnectionEntry4) -> (u32, u16) {
-        (
-            u32::from_ne_bytes(entry.vip),
-            u16::from_ne_bytes(entry.port),
-        )
-    }
-
-    #[inline(always)]
-    fn seen(entry: &mut ConnectionEntry4) -> &mut u64 {
-        &mut entry.seen
-    }
+    tables!(CONNECTIONS4, HALF_OPEN4);
 }
 
 impl Family for V6 {
@@ -173,17 +215,16 @@ impl Family for V6 {
 
     #[inline(always)]
     fn addresses(frame: &Frame, network: usize) -> Option<([u64; 2], [u64; 2])> {
-        Some((
-            join(frame.bytes::<16>(network + 8)?),
-            join(frame.bytes::<16>(network + 24)?),
-        ))
+        let [a, b, c, d] = frame.words::<u64, 4, 32>(network + IPV6_SOURCE)?;
+        Some(([a, b], [c, d]))
     }
 
     #[inline(always)]
     fn frontend(vip: [u64; 2], transport: &Transport) -> Option<&'static FrontendEntry> {
+        let [a, b] = vip.map(halves);
         let key = FrontendKey6 {
-            address: split(vip),
-            port: transport.destination.to_ne_bytes(),
+            address: [a[0], a[1], b[0], b[1]],
+            port: transport.destination,
             protocol: transport.protocol,
             zero: 0,
         };
@@ -192,8 +233,15 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn hash(client: [u64; 2], port: u16) -> u32 {
-        flow::hash6(split(client), port.to_ne_bytes())
+    fn hash(client: [u64; 2], port: u16, vip: [u64; 2], transport: &Transport) -> u32 {
+        flow::hash6(
+            &maps::seed::<10>(),
+            split(client),
+            port.to_ne_bytes(),
+            split(vip),
+            transport.destination.to_ne_bytes(),
+            transport.protocol,
+        )
     }
 
     #[inline(always)]
@@ -208,7 +256,7 @@ impl Family for V6 {
 
     #[inline(always)]
     fn set_destination(frame: &Frame, network: usize, _old: [u64; 2], new: [u64; 2]) -> Option<()> {
-        *frame.bytes::<16>(network + 24)? = split(new);
+        *frame.bytes::<16>(network + IPV6_DESTINATION)? = split(new);
         Some(())
     }
 
@@ -222,51 +270,47 @@ impl Family for V6 {
     fn key(
         client: [u64; 2],
         client_port: u16,
-        pod: [u64; 2],
-        pod_port: u16,
+        address: [u64; 2],
+        port: u16,
         protocol: u8,
+        direction: Direction,
     ) -> ConnectionKey6 {
         ConnectionKey6 {
-            client: split(client),
-            pod: split(pod),
-            client_port: client_port.to_ne_bytes(),
-            pod_port: pod_port.to_ne_bytes(),
+            client,
+            address,
+            client_port,
+            port,
             protocol,
-            zero: [0; 3],
+            direction: direction as u8,
+            zero: [0; 2],
         }
     }
 
     #[inline(always)]
-    fn entry(vip: [u64; 2], port: u16, seen: u64) -> ConnectionEntry6 {
+    fn entry(state: ConnectionState, address: [u64; 2]) -> ConnectionEntry6 {
         ConnectionEntry6 {
-            vip: split(vip),
-            port: port.to_ne_bytes(),
-            zero: [0; 6],
-            seen,
+            state,
+            address,
+            spare: [0; 8],
         }
     }
 
     #[inline(always)]
-    fn connection(key: &ConnectionKey6) -> Option<*mut ConnectionEntry6> {
-        CONNECTIONS6.get_ptr_mut(key)
+    fn address(entry: &ConnectionEntry6) -> [u64; 2] {
+        entry.address
     }
 
-    #[inline(always)]
-    fn remember(key: &ConnectionKey6, entry: &ConnectionEntry6) -> Result<(), Verdict> {
-        CONNECTIONS6
-            .insert(key, entry, 0)
-            .map_err(|_| Verdict::TableFull)
-    }
+    tables!(CONNECTIONS6, HALF_OPEN6);
+}
 
-    #[inline(always)]
-    fn vip(entry: &ConnectionEntry6) -> ([u64; 2], u16) {
-        (join(&entry.vip), u16::from_ne_bytes(entry.port))
-    }
-
-    #[inline(always)]
-    fn seen(entry: &mut ConnectionEntry6) -> &mut u64 {
-        &mut entry.seen
-    }
+/// A word as two, in the order of memory.
+#[inline(always)]
+fn halves(word: u64) -> [u32; 2] {
+    let b = word.to_ne_bytes();
+    [
+        u32::from_ne_bytes([b[0], b[1], b[2], b[3]]),
+        u32::from_ne_bytes([b[4], b[5], b[6], b[7]]),
+    ]
 }
 
 #[inline(always)]

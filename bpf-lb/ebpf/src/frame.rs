@@ -57,7 +57,25 @@ impl Frame {
         // The programs hold no two references to one range at a time.
         Some(unsafe { &mut *(start as *mut [u8; N]) })
     }
+
+    /// The `N` words from `offset`, `BYTES` bytes in all, whatever their alignment; the bytes keep
+    /// their order.
+    #[inline(always)]
+    pub(crate) fn words<T: Word, const N: usize, const BYTES: usize>(
+        &self,
+        offset: usize,
+    ) -> Option<[T; N]> {
+        const { assert!(size_of::<[T; N]>() == BYTES) };
+        let bytes = self.bytes::<BYTES>(offset)?;
+        // SAFETY: as many bytes as asserted, and any bytes make such a word.
+        Some(unsafe { bytes.as_ptr().cast::<[T; N]>().read_unaligned() })
+    }
 }
+
+/// An integer.
+pub(crate) trait Word: Copy {}
+impl Word for u32 {}
+impl Word for u64 {}
 
 impl Window for Frame {
     #[inline(always)]

@@ -1,53 +1,20 @@
 //! From a received frame to direct, deliver or pass.
-//!
-//! A packet leaves for another node at most twice: once by the director, and once more when the
-//! node it reached has reason to think that it belongs elsewhere. The second time it carries a
-//! hop limit of [`LAST_HOP_LIMIT`], and nothing with so low a limit is ever sent on again. So two
-//! nodes whose tables differ for a moment cannot play ping-pong, and no header is needed to say so.
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::helpers::bpf_redirect;
 use aya_ebpf::programs::XdpContext;
 use landfall_bpf_lb_common::headers::{self, Lengths, Network, Transport};
-use landfall_bpf_lb_common::records::{BackendEntry, FrontendEntry};
+use landfall_bpf_lb_common::records::FrontendEntry;
 use landfall_bpf_lb_common::{Action, Verdict};
 
-use crate::connections::{self, Known};
+use crate::connections;
+use crate::course::course;
 use crate::deliver::deliver;
 use crate::direct::direct;
 use crate::family::{Family, V4, V6};
 use crate::frame::Frame;
 use crate::maps;
-
-/// The hop limit of a packet that is sent on a second time: enough for the node's own forwarding
-/// to the pod, and the mark that it must not travel further.
-pub(crate) const LAST_HOP_LIMIT: u8 = 4;
-
-/// A packet for a frontend.
-pub(crate) struct Packet<F: Family> {
-    pub(crate) frame: Frame,
-    /// Offset of the IP header.
-    pub(crate) network: usize,
-    pub(crate) transport: Transport,
-    pub(crate) client: F::Address,
-    pub(crate) vip: F::Address,
-}
-
-/// What becomes of a packet; the interface matters for [`Action::Redirect`] alone.
-pub(crate) struct Outcome {
-    pub(crate) verdict: Verdict,
-    pub(crate) ifindex: u32,
-}
-
-impl From<Verdict> for Outcome {
-    #[inline(always)]
-    fn from(verdict: Verdict) -> Self {
-        Self {
-            verdict,
-            ifindex: 0,
-        }
-    }
-}
+use crate::packet::{Course, Outcome, Packet};
 
 /// The whole of the XDP program.
 #[inline(always)]
@@ -104,99 +71,33 @@ fn balance<F: Family>(
     } else {
         0
     };
-    let slot = maps::slot(frontend.table, F::hash(client, port)).ok_or(Verdict::NoBackend)?;
-    let current = maps::backend(slot.current).ok_or(Verdict::NoBackend)?;
     let packet = Packet::<F> {
         frame: *frame,
         network,
         transport,
         client,
         vip,
+        table: frontend.table,
+        slot: maps::slot_number(F::hash(client, port, vip, &transport)),
     };
-    let previous = if slot.previous != slot.current && transport.established {
-        maps::backend(slot.previous)
-    } else {
-        None
-    };
-    let course = if current.hop == 0 {
-        here(&packet, current, previous)
-    } else {
-        elsewhere(&packet, current, previous)?
-    };
-    match course {
-        Course::Deliver(backend, verdict) => {
-            ours(&packet)?;
-            deliver(&packet, backend)?;
+    carry_out(&packet).map_err(|verdict| {
+        if packet.transport.is_mid_stream() {
+            return verdict.in_mid_connection();
+        }
+        if packet.transport.opens() && verdict.begins_on_the_kernels_path() {
+            connections::leave_to_kernel(&packet);
+        }
+        verdict
+    })
+}
+
+#[inline(always)]
+fn carry_out<F: Family>(packet: &Packet<F>) -> Result<Outcome, Verdict> {
+    match course(packet)? {
+        Course::Deliver(pod, verdict) => {
+            deliver(packet, pod)?;
             Ok(verdict.into())
         }
-        Course::Direct(backend, limit, verdict) => direct(&packet, backend, limit, verdict),
-    }
-}
-
-/// Where a packet goes, and how its doing so is counted.
-enum Course<'a> {
-    Deliver(&'a BackendEntry, Verdict),
-    /// With this hop limit.
-    Direct(&'a BackendEntry, u8, Verdict),
-}
-
-/// The current backend is on this node.
-#[inline(always)]
-fn here<'a, F: Family>(
-    packet: &Packet<F>,
-    current: &'a BackendEntry,
-    previous: Option<&'a BackendEntry>,
-) -> Course<'a> {
-    if let Some(previous) = previous
-        && connections::look_up(packet, current) == Known::No
-    {
-        if previous.hop != 0 {
-            if packet.transport.hop_limit > LAST_HOP_LIMIT {
-                return Course::Direct(previous, LAST_HOP_LIMIT, Verdict::SecondChance);
-            }
-        } else if connections::look_up(packet, previous) == Known::Yes {
-            return Course::Deliver(previous, Verdict::DeliveredPrevious);
-        }
-    }
-    Course::Deliver(current, Verdict::Delivered)
-}
-
-/// The current backend is on another node.
-#[inline(always)]
-fn elsewhere<'a, F: Family>(
-    packet: &Packet<F>,
-    current: &'a BackendEntry,
-    previous: Option<&'a BackendEntry>,
-) -> Result<Course<'a>, Verdict> {
-    let limit = packet.transport.hop_limit;
-    let source = packet.frame.bytes::<6>(6).ok_or(Verdict::Malformed)?;
-    let from_node = maps::is_node(*source);
-    if let Some(previous) = previous
-        && previous.hop == 0
-        && (from_node || connections::look_up(packet, previous) == Known::Yes)
-    {
-        return Ok(Course::Deliver(previous, Verdict::DeliveredPrevious));
-    }
-    if from_node {
-        if limit <= LAST_HOP_LIMIT {
-            return Err(Verdict::LoopGuard);
-        }
-        return Ok(Course::Direct(current, LAST_HOP_LIMIT, Verdict::ExtraHop));
-    }
-    if limit <= 1 {
-        return Err(Verdict::HopLimit);
-    }
-    Ok(Course::Direct(current, limit - 1, Verdict::Directed))
-}
-
-/// Refuses frames that were not sent to this node: a port of a bridge or a promiscuous interface
-/// sees those too.
-#[inline(always)]
-fn ours<F: Family>(packet: &Packet<F>) -> Result<(), Verdict> {
-    let destination = packet.frame.bytes::<6>(0).ok_or(Verdict::Malformed)?;
-    if maps::is_ours(packet.frame.ifindex, *destination) {
-        Ok(())
-    } else {
-        Err(Verdict::NotOurMac)
+        Course::Direct(hop, limit, verdict) => direct(packet, hop, limit, verdict),
     }
 }

@@ -13,6 +13,7 @@
 #![no_std]
 
 mod connections;
+mod course;
 mod deliver;
 mod direct;
 mod egress;
@@ -20,7 +21,10 @@ mod family;
 mod frame;
 mod ingress;
 mod maps;
+mod packet;
+mod replies;
 
+pub use connections::feed;
 pub use egress::reply;
 pub use frame::Frame;
 pub use ingress::{receive, receive_xdp};

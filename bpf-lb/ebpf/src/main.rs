@@ -18,6 +18,12 @@ pub fn landfall_empty(_ctx: XdpContext) -> u32 {
     XDP_PASS
 }
 
+/// Tells the jiffies of now, and notes that user space lives.
+#[xdp]
+pub fn landfall_feed(_ctx: XdpContext) -> u32 {
+    landfall_bpf_lb_ebpf::feed()
+}
+
 /// Gives replies of delivered connections their VIP back.
 #[classifier]
 pub fn landfall_egress(ctx: TcContext) -> i32 {

@@ -1,61 +1,94 @@
 //! The maps and globals. Sizes here are defaults; the loader sets the real ones.
 
+use core::ptr::read_volatile;
+
 use aya_ebpf::Global;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use landfall_bpf_lb_common::Verdict;
+use landfall_bpf_lb_common::flow::{self, SEED_WORDS, Seed};
 use landfall_bpf_lb_common::records::{
-    BackendEntry, BudgetEntry, ConnectionEntry4, ConnectionEntry6, ConnectionKey4, ConnectionKey6,
-    FrontendEntry, FrontendKey4, FrontendKey6, HopEntry, InterfaceEntry, Slot, SlotPair,
-    table_stride,
+    BackendEntry, ConnectionEntry4, ConnectionEntry6, ConnectionKey4, ConnectionKey6,
+    FrontendEntry, FrontendKey4, FrontendKey6, HopEntry, InterfaceEntry, MacKey, Slot, StateEntry,
 };
 
-/// `BPF_F_MMAPABLE`: user space writes whole tables as memory.
+/// `BPF_F_MMAPABLE`: user space reads and writes it as memory.
 const MMAPABLE: u32 = 1 << 10;
 
-#[map(name = "LF_FRONTENDS4")]
+#[map(name = "LF_FRONTENDS4_2")]
 pub(crate) static FRONTENDS4: HashMap<FrontendKey4, FrontendEntry> = HashMap::pinned(512, 0);
-#[map(name = "LF_FRONTENDS6")]
+#[map(name = "LF_FRONTENDS6_2")]
 pub(crate) static FRONTENDS6: HashMap<FrontendKey6, FrontendEntry> = HashMap::pinned(512, 0);
-#[map(name = "LF_TABLES")]
-static TABLES: Array<SlotPair> = Array::pinned(8191, MMAPABLE);
-#[map(name = "LF_BACKENDS")]
-static BACKENDS: Array<BackendEntry> = Array::pinned(16384, 0);
-#[map(name = "LF_HOPS")]
+#[map(name = "LF_TABLES_2")]
+static TABLES: Array<Slot> = Array::pinned(16_381, MMAPABLE);
+#[map(name = "LF_BACKENDS_2")]
+static BACKENDS: Array<BackendEntry> = Array::pinned(16_384, 0);
+#[map(name = "LF_HOPS_2")]
 static HOPS: Array<HopEntry> = Array::pinned(4096, 0);
-#[map(name = "LF_NODES")]
-static NODES: HashMap<InterfaceEntry, u32> = HashMap::pinned(4096, 0);
-#[map(name = "LF_INTERFACES")]
+#[map(name = "LF_NODES_2")]
+static NODES: HashMap<MacKey, u32> = HashMap::pinned(4096, 0);
+#[map(name = "LF_INTERF_2")]
 static INTERFACES: HashMap<u32, InterfaceEntry> = HashMap::pinned(64, 0);
-#[map(name = "LF_CONNECTIONS4")]
-pub(crate) static CONNECTIONS4: LruHashMap<ConnectionKey4, ConnectionEntry4> =
-    LruHashMap::pinned(262_144, 0);
-#[map(name = "LF_CONNECTIONS6")]
-pub(crate) static CONNECTIONS6: LruHashMap<ConnectionKey6, ConnectionEntry6> =
+#[map(name = "LF_CONNECT4_1")]
+pub(crate) static CONNECTIONS4: HashMap<ConnectionKey4, ConnectionEntry4> =
+    HashMap::pinned(524_288, 0);
+#[map(name = "LF_CONNECT6_1")]
+pub(crate) static CONNECTIONS6: HashMap<ConnectionKey6, ConnectionEntry6> =
+    HashMap::pinned(131_072, 0);
+#[map(name = "LF_HALFOPEN4_1")]
+pub(crate) static HALF_OPEN4: LruHashMap<ConnectionKey4, ConnectionEntry4> =
+    LruHashMap::pinned(131_072, 0);
+#[map(name = "LF_HALFOPEN6_1")]
+pub(crate) static HALF_OPEN6: LruHashMap<ConnectionKey6, ConnectionEntry6> =
     LruHashMap::pinned(65_536, 0);
-#[map(name = "LF_COUNTERS")]
-static COUNTERS: PerCpuArray<u64> = PerCpuArray::pinned(Verdict::COUNT as u32, 0);
-#[map(name = "LF_BUDGET")]
-pub(crate) static BUDGET: PerCpuArray<BudgetEntry> = PerCpuArray::pinned(1, 0);
+#[map(name = "LF_STATE_1")]
+static STATE: Array<StateEntry> = Array::pinned(1, MMAPABLE);
+#[map(name = "LF_COUNTERS_3")]
+static COUNTERS: PerCpuArray<[u64; Verdict::COUNT]> = PerCpuArray::pinned(1, 0);
 
 #[unsafe(no_mangle)]
-static TABLE_SLOTS: Global<u32> = Global::new(16381);
+static TABLE_SLOTS: Global<u32> = Global::new(16_381);
 #[unsafe(no_mangle)]
 pub(crate) static JIFFIES_PER_SECOND: Global<u32> = Global::new(250);
 #[unsafe(no_mangle)]
-pub(crate) static INSERT_BUDGET: Global<u32> = Global::new(100_000);
+static SEED: Seed = [0; SEED_WORDS];
 
-/// The slot that `hash` falls into.
+/// The first `N` words of the cluster's secret; the others are zero.
 #[inline(always)]
-pub(crate) fn slot(table: u32, hash: u32) -> Option<Slot> {
+pub(crate) fn seed<const N: usize>() -> Seed {
+    let mut seed = [0; SEED_WORDS];
+    let mut index = 0;
+    while index < N {
+        // SAFETY: a static of this object; the loader has written it, which the compiler must not
+        // think away.
+        seed[index] = unsafe { read_volatile(&raw const SEED[index]) };
+        index += 1;
+    }
+    seed
+}
+
+/// The number of the slot that `hash` falls into.
+#[inline(always)]
+pub(crate) fn slot_number(hash: u32) -> u32 {
+    flow::slot(hash, TABLE_SLOTS.load())
+}
+
+/// A slot of a table.
+#[inline(always)]
+pub(crate) fn slot(table: u32, number: u32) -> Option<&'static Slot> {
+    TABLES.get(table * TABLE_SLOTS.load() + number)
+}
+
+/// The number of the slot `distance` behind `number`.
+#[inline(always)]
+pub(crate) fn slot_behind(number: u32, distance: u32) -> u32 {
     let slots = TABLE_SLOTS.load();
-    let index = landfall_bpf_lb_common::flow::slot(hash, slots);
-    let pair = TABLES.get(table * table_stride(slots) + index / 2)?;
-    Some(if index.is_multiple_of(2) {
-        pair.even
+    let behind = number + distance;
+    if behind < slots {
+        behind
     } else {
-        pair.odd
-    })
+        behind - slots
+    }
 }
 
 /// The backend of this id, if there is one.
@@ -75,27 +108,33 @@ pub(crate) fn hop(id: u16) -> Option<&'static HopEntry> {
     HOPS.get(u32::from(id)).filter(|hop| hop.ifindex != 0)
 }
 
-/// Whether frames from this MAC address were sent by another director.
+/// Whether frames from this MAC address were sent by another node.
 #[inline(always)]
 pub(crate) fn is_node(mac: [u8; 6]) -> bool {
-    NODES
-        .get_ptr(InterfaceEntry { mac, zero: [0; 2] })
-        .is_some()
+    NODES.get_ptr(MacKey { mac, zero: [0; 2] }).is_some()
 }
 
-/// Whether `mac` is the address of the interface `ifindex`.
+/// The interface of this index, if `mac` is our address on it.
 #[inline(always)]
-pub(crate) fn is_ours(ifindex: u32, mac: [u8; 6]) -> bool {
+pub(crate) fn ours(ifindex: u32, mac: [u8; 6]) -> Option<&'static InterfaceEntry> {
     // SAFETY: entries change only when a person changes the MAC address of an interface; a torn
     // read then means one packet that passes to the kernel.
-    unsafe { INTERFACES.get(ifindex) }.is_some_and(|interface| interface.mac == mac)
+    unsafe { INTERFACES.get(ifindex) }.filter(|interface| interface.mac == mac)
+}
+
+/// What programs and user space tell each other.
+#[inline(always)]
+pub(crate) fn state() -> Option<*mut StateEntry> {
+    STATE.get_ptr_mut(0)
 }
 
 /// Counts one packet.
 #[inline(always)]
 pub(crate) fn count(verdict: Verdict) {
-    if let Some(counter) = COUNTERS.get_ptr_mut(verdict as u32) {
-        // SAFETY: this CPU's own counter.
-        unsafe { *counter += 1 };
+    // SAFETY: this CPU's own counters.
+    if let Some(counters) = COUNTERS.get_ptr_mut(0)
+        && let Some(counter) = unsafe { (*counters).get_mut(verdict as usize) }
+    {
+        *counter += 1;
     }
 }

@@ -17,6 +17,65 @@ pub(crate) struct Flow {
     pub(crate) protocol: Protocol,
 }
 
+/// Flags and numbers of a TCP segment.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tcp {
+    pub(crate) syn: bool,
+    pub(crate) fin: bool,
+    pub(crate) rst: bool,
+    pub(crate) sequence: u32,
+    pub(crate) ack: Option<u32>,
+}
+
+/// Opens a connection.
+pub(crate) const SYN: Tcp = Tcp {
+    syn: true,
+    fin: false,
+    rst: false,
+    sequence: 1,
+    ack: None,
+};
+
+/// The sequence number of every pod's SYN-ACK.
+pub(crate) const POD_SEQUENCE: u32 = 0xffff_ffff;
+
+/// The pod's answer to a SYN.
+pub(crate) const SYN_ACK: Tcp = Tcp {
+    syn: true,
+    sequence: POD_SEQUENCE,
+    ack: Some(2),
+    ..SEGMENT
+};
+
+/// The client's answer to the pod's, and whatever comes after it.
+pub(crate) const SEGMENT: Tcp = Tcp {
+    syn: false,
+    fin: false,
+    rst: false,
+    sequence: 2,
+    ack: Some(POD_SEQUENCE.wrapping_add(1)),
+};
+
+pub(crate) const FIN: Tcp = Tcp {
+    fin: true,
+    ..SEGMENT
+};
+
+pub(crate) const RST: Tcp = Tcp {
+    rst: true,
+    ack: None,
+    ..SEGMENT
+};
+
+impl From<Tcp> for Shape {
+    fn from(tcp: Tcp) -> Self {
+        Self {
+            tcp,
+            ..Self::default()
+        }
+    }
+}
+
 /// How a frame is unusual.
 #[derive(Clone, Debug)]
 pub(crate) struct Shape {
@@ -24,8 +83,7 @@ pub(crate) struct Shape {
     pub(crate) destination: [u8; 6],
     pub(crate) hop_limit: u8,
     pub(crate) payload: Vec<u8>,
-    /// TCP: opens a connection.
-    pub(crate) syn: bool,
+    pub(crate) tcp: Tcp,
     /// VLAN tags, outermost first.
     pub(crate) tags: Vec<u16>,
     /// IPv4 options, a multiple of four bytes.
@@ -41,7 +99,7 @@ impl Default for Shape {
             destination: OWN,
             hop_limit: 64,
             payload: b"odd".to_vec(),
-            syn: true,
+            tcp: SYN,
             tags: Vec::new(),
             options: Vec::new(),
             extensions: Vec::new(),
@@ -75,17 +133,22 @@ pub(crate) fn shaped(flow: Flow, shape: &Shape) -> Vec<u8> {
             .udp(source, destination)
             .write(&mut frame, &shape.payload)
             .unwrap(),
-        Protocol::Tcp if shape.syn => {
-            ip.tcp(source, destination, 1, 1024)
-                .syn()
-                .write(&mut frame, &shape.payload)
-                .unwrap();
-        }
         Protocol::Tcp => {
-            ip.tcp(source, destination, 7, 1024)
-                .ack(1)
-                .write(&mut frame, &shape.payload)
-                .unwrap();
+            let tcp = shape.tcp;
+            let mut segment = ip.tcp(source, destination, tcp.sequence, 1024);
+            if tcp.syn {
+                segment = segment.syn();
+            }
+            if tcp.fin {
+                segment = segment.fin();
+            }
+            if tcp.rst {
+                segment = segment.rst();
+            }
+            if let Some(number) = tcp.ack {
+                segment = segment.ack(number);
+            }
+            segment.write(&mut frame, &shape.payload).unwrap();
         }
     }
     insert_options(&mut frame, &shape.options);

@@ -4,14 +4,17 @@
 
 pub(crate) mod frames;
 pub(crate) mod hosts;
+pub(crate) mod maps;
 pub(crate) mod run;
 pub(crate) mod scene;
+pub(crate) mod talk;
 
-use std::io::Write as _;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 
-use landfall_bpf_lb::{AttachMode, Director, Settings};
+use landfall_bpf_lb::desired::{Desired, Interface};
+use landfall_bpf_lb::{Applied, AttachError, Director, Settings};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
@@ -21,12 +24,11 @@ pub(crate) const OWN: [u8; 6] = [0x02, 0x4c, 0x46, 0, 0, 1];
 /// Says loudly that a test did not run; `true` if it must not.
 #[must_use]
 pub(crate) fn skipped(test: &str) -> bool {
-    if nix::unistd::geteuid().is_root() {
-        return false;
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        landfall_testbed::skipped(test, "root");
     }
-    // Past the test harness, which hides what a passing test prints.
-    let _ = writeln!(std::io::stderr(), "SKIPPED (needs root): {test}");
-    true
+    !root
 }
 
 /// The namespaces of one test thread.
@@ -43,7 +45,7 @@ impl Node {
     #[must_use]
     pub(crate) fn new() -> Self {
         let settings = private_settings();
-        unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
+        landfall_testbed::netns::isolate().expect("a network namespace");
         for (name, peer) in [("seg0", "seg0p"), ("seg1", "seg1p")] {
             let mac = OWN.map(|byte| format!("{byte:02x}")).join(":");
             ip(&[
@@ -66,11 +68,37 @@ impl Node {
     #[must_use]
     pub(crate) fn director(&self) -> Director {
         let mut director = Director::load(&self.settings).expect("the director loads");
-        director
-            .attach(self.ifindex, "seg0", AttachMode::Auto)
-            .expect("it attaches");
+        let applied = director
+            .apply(&on(&[self.ifindex]))
+            .expect("the maps are written");
+        assert!(applied.problems.is_empty(), "{:?}", applied.problems);
         director
     }
+}
+
+/// A wanted state of these interfaces, all with our MAC address, and nothing else.
+#[must_use]
+pub(crate) fn on(interfaces: &[u32]) -> Desired {
+    let interface = |ifindex: &u32| {
+        let name = nix::net::if_::if_indextoname(*ifindex).expect("the interface exists");
+        let name = name.into_string().expect("a plain name");
+        let interface = Interface {
+            name,
+            mac: OWN,
+            members: BTreeSet::new(),
+        };
+        (*ifindex, interface)
+    };
+    Desired {
+        interfaces: interfaces.iter().map(interface).collect(),
+        ..Desired::default()
+    }
+}
+
+/// The one error of an [`Applied`].
+pub(crate) fn problem(applied: Applied) -> AttachError {
+    let [error] = <[AttachError; 1]>::try_from(applied.problems).expect("one problem");
+    error
 }
 
 /// Small maps below a bpffs that only this thread sees.
@@ -86,6 +114,8 @@ pub(crate) fn private_settings() -> Settings {
         hops: 64,
         connections4: 1024,
         connections6: 1024,
+        half_open4: 1024,
+        half_open6: 1024,
         ..Settings::new(PathBuf::from("/sys/fs/landfall"))
     }
 }

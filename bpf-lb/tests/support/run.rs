@@ -4,7 +4,7 @@ use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp};
 use landfall_bpf_lb::{Director, Verdict};
 use std::collections::BTreeMap;
 
-pub(crate) const ABORTED: u32 = 0;
+pub(crate) const DROP: u32 = 1;
 pub(crate) const PASS: u32 = 2;
 pub(crate) const TX: u32 = 3;
 pub(crate) const REDIRECT: u32 = 4;

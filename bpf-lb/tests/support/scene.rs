@@ -4,14 +4,18 @@ use std::net::{IpAddr, SocketAddr};
 
 use landfall_bpf_lb::Director;
 use landfall_bpf_lb::desired::{
-    Backend, BackendState, Desired, Endpoint, Frontend, Hop, Placement, Protocol, Vip,
+    Backend, BackendState, Desired, Endpoint, Frontend, Hop, Placement, PodId, Protocol, Vip,
 };
 
-use super::Node;
 use super::frames::Flow;
+use super::{Node, on};
 
-/// MAC addresses of two other nodes.
-pub(crate) const HOPS: [[u8; 6]; 2] = [[0x02, 0x4c, 0x46, 0, 0, 2], [0x02, 0x4c, 0x46, 0, 0, 3]];
+/// MAC addresses of three other nodes.
+pub(crate) const HOPS: [[u8; 6]; 3] = [
+    [0x02, 0x4c, 0x46, 0, 0, 2],
+    [0x02, 0x4c, 0x46, 0, 0, 3],
+    [0x02, 0x4c, 0x46, 0, 0, 4],
+];
 pub(crate) const PROTOCOLS: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
 
 /// The addresses of one family.
@@ -19,12 +23,12 @@ pub(crate) const PROTOCOLS: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
 pub(crate) struct Family {
     pub(crate) client: SocketAddr,
     pub(crate) vip: SocketAddr,
-    pub(crate) pods: [SocketAddr; 2],
-    pub(crate) nodes: [IpAddr; 2],
+    pub(crate) pods: [SocketAddr; 3],
+    pub(crate) nodes: [IpAddr; 3],
 }
 
 pub(crate) fn families() -> [Family; 2] {
-    let family = |client: &str, vip: &str, pods: [&str; 2], nodes: [&str; 2]| Family {
+    let family = |client: &str, vip: &str, pods: [&str; 3], nodes: [&str; 3]| Family {
         client: client.parse().unwrap(),
         vip: vip.parse().unwrap(),
         pods: pods.map(|pod| pod.parse().unwrap()),
@@ -34,14 +38,18 @@ pub(crate) fn families() -> [Family; 2] {
         family(
             "198.51.100.7:40001",
             "192.0.2.10:80",
-            ["10.244.1.5:10080", "10.244.2.6:10080"],
-            ["192.0.2.2", "192.0.2.3"],
+            ["10.244.1.5:10080", "10.244.2.6:10080", "10.244.3.7:10080"],
+            ["192.0.2.2", "192.0.2.3", "192.0.2.4"],
         ),
         family(
             "[2001:db8:ffff::7]:40001",
             "[2001:db8::10]:80",
-            ["[fd00:10:244:1::5]:10080", "[fd00:10:244:2::6]:10080"],
-            ["2001:db8::2", "2001:db8::3"],
+            [
+                "[fd00:10:244:1::5]:10080",
+                "[fd00:10:244:2::6]:10080",
+                "[fd00:10:244:3::7]:10080",
+            ],
+            ["2001:db8::2", "2001:db8::3", "2001:db8::4"],
         ),
     ]
 }
@@ -54,6 +62,13 @@ impl Family {
             to: self.vip,
             protocol,
         }
+    }
+
+    /// The client's packets from this port.
+    pub(crate) fn from(&self, protocol: Protocol, port: u16) -> Flow {
+        let mut flow = self.flow(protocol);
+        flow.client.set_port(port);
+        flow
     }
 
     /// The first pod's packets to the client.
@@ -73,14 +88,14 @@ impl Family {
         }
     }
 
-    /// A frontend over these pods: index of the pod, index of its node or none for here, state.
+    /// On this interface, a frontend over these pods: index of the pod, index of its node or none for here, state.
     pub(crate) fn desired(
         &self,
         protocol: Protocol,
         ifindex: u32,
         backends: &[(usize, Option<usize>, BackendState)],
     ) -> Desired {
-        let mut desired = Desired::default();
+        let mut desired = on(&[ifindex]);
         let backends = backends.iter().map(|(pod, node, state)| {
             let pod = self.pods[*pod];
             let placement =
@@ -91,6 +106,7 @@ impl Family {
                     port: pod.port(),
                 },
                 Backend {
+                    pod: PodId::default(),
                     placement,
                     weight: 1,
                     state: *state,
@@ -99,11 +115,11 @@ impl Family {
         });
         let vip = Vip {
             backends: backends.collect(),
-            client_ip_affinity: false,
+            ..Vip::default()
         };
         desired.frontends.insert(self.frontend(protocol), vip);
         for (node, mac) in self.nodes.iter().zip(HOPS) {
-            desired.hops.insert(*node, Hop { mac, ifindex });
+            desired.hops.insert(*node, Some(Hop { mac, ifindex }));
         }
         desired
     }

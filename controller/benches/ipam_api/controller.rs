@@ -18,7 +18,7 @@ pub(crate) struct Controller {
 impl Controller {
     /// Starts one, without a leader Lease.
     pub(crate) fn start(server: &Server) -> Self {
-        let port = landfall_e2e::control_plane::free_port().unwrap();
+        let port = landfall_testbed::control_plane::free_port().unwrap();
         let started = Instant::now();
         let child = Command::new(env!("CARGO_BIN_EXE_landfall-controller"))
             .env("KUBECONFIG", server.plane.kubeconfig("admin"))

@@ -10,7 +10,7 @@ use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, GetParams, ListParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use landfall_crds::{LoadBalancerIP, LoadBalancerIPPool};
-use landfall_e2e::control_plane::{ControlPlane, Options};
+use landfall_testbed::control_plane::{ControlPlane, Options};
 use serde_json::json;
 
 /// How many requests are under way at once, on either side.

@@ -3,26 +3,24 @@
 //! Status follows from the index; it is written when it differs, and at most every half second, so
 //! that a burst of assignments is one write a pool.
 
+pub(crate) mod guard;
 pub mod status;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
-use kube::api::{Patch, PatchParams};
-use landfall_crds::{DRAIN_FINALIZER, LoadBalancerIPPool};
+use landfall_crds::LoadBalancerIPPool;
+use landfall_ipam::PoolName;
 use landfall_runtime::class::Class;
-use serde_json::{Value, json};
+use landfall_runtime::later::{Later, Retry};
+use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tokio_util::time::DelayQueue;
 
-use crate::dispatch::spread;
-use crate::ipam::PoolName;
-use crate::service::{Context, MANAGER};
+use crate::context::{Context, MANAGER};
 
 /// Shortest time between two looks at the pools.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -32,14 +30,14 @@ const PARALLEL: usize = 8;
 /// Writes pools' status while we lead, until the token is cancelled.
 pub async fn run(context: Context, mut leads: watch::Receiver<bool>, token: CancellationToken) {
     let work = async {
-        let mut later = Later::default();
+        let mut later: Later<PoolName> = Later::default();
         while leads.wait_for(|leads| *leads).await.is_ok() {
             let names = {
-                let mut picture = context.state.lock();
-                let mut names = picture.index.pop_pools();
+                let mut cache = context.state.lock();
+                let mut names = cache.index.pop_pools();
                 // One that failed waits for its time, whatever happens to it meanwhile.
                 names.retain(|name| !later.waits(name));
-                picture.open.pools = names.union(&later.keys).cloned().collect();
+                cache.open.pools = names.iter().chain(later.waiting()).cloned().collect();
                 names
             };
             let idle = names.is_empty();
@@ -49,51 +47,27 @@ pub async fn run(context: Context, mut leads: watch::Receiver<bool>, token: Canc
                 .collect::<Vec<_>>()
                 .await;
             for (name, failed) in answers {
-                later.answered(name, failed);
+                let Some(class) = failed else {
+                    later.succeeded(&name);
+                    continue;
+                };
+                let Retry { attempt, after } = later.failed(name.clone(), (), class);
+                tracing::debug!(pool = %name, attempt, ?after, "tried again");
             }
-            context.state.lock().open.pools.clone_from(&later.keys);
+            context.state.lock().open.pools = later.waiting().cloned().collect();
             if !idle {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
             tokio::select! {
                 () = context.state.pools_changed.notified() => {}
-                Some(expired) = later.queue.next(), if !later.queue.is_empty() => {
-                    let name = expired.into_inner();
-                    later.keys.remove(&name);
+                (name, ()) = later.next() => {
                     context.state.lock().index.pool_again(name);
                 }
             }
         }
     };
     token.run_until_cancelled(work).await;
-}
-
-/// Pools whose write failed: each comes back alone, later and later, by the class of its error.
-#[derive(Default)]
-struct Later {
-    queue: DelayQueue<PoolName>,
-    keys: BTreeSet<PoolName>,
-    attempts: BTreeMap<PoolName, u32>,
-}
-
-impl Later {
-    fn waits(&self, name: &PoolName) -> bool {
-        self.keys.contains(name)
-    }
-
-    fn answered(&mut self, name: PoolName, failed: Option<Class>) {
-        let Some(class) = failed else {
-            self.attempts.remove(&name);
-            return;
-        };
-        let attempt = self.attempts.entry(name.clone()).or_insert(0);
-        *attempt += 1;
-        let after = class.retry_after(*attempt, spread());
-        tracing::debug!(pool = %name, attempt = *attempt, ?after, "tried again");
-        self.keys.insert(name.clone());
-        self.queue.insert(name, after);
-    }
 }
 
 /// What one pool needs.
@@ -108,17 +82,13 @@ async fn reconcile(context: &Context, name: PoolName) -> (PoolName, Option<Class
     let failed = match patches(context, &name) {
         Patches::Nothing => None,
         Patches::Metadata(patch) => {
-            let api: Api<LoadBalancerIPPool> = Api::all(context.client.clone());
-            let params = PatchParams {
-                field_manager: Some(MANAGER.to_owned()),
-                ..PatchParams::default()
-            };
-            let answer = api.patch(&name.0, &params, &Patch::Merge(patch)).await;
+            let answer = guard::write(context, &name, &patch).await;
             done(context, &name, answer)
         }
         Patches::Status(status) => {
             let api: Api<LoadBalancerIPPool> = Api::all(context.client.clone());
-            let answer = landfall_runtime::apply::status(&api, &name.0, MANAGER, &status).await;
+            let answer =
+                landfall_runtime::apply::status(&api, name.as_str(), MANAGER, &status).await;
             done(context, &name, answer)
         }
     };
@@ -133,12 +103,12 @@ fn done(
 ) -> Option<Class> {
     match answer {
         Ok(pool) => {
-            let mut picture = context.state.lock();
+            let mut cache = context.state.lock();
             let draining = pool.metadata.deletion_timestamp.is_some();
             let finished = draining && pool.metadata.finalizers.as_ref().is_none_or(Vec::is_empty);
-            if !finished && picture.pools.contains_key(name) {
-                picture.pool_answered(name, pool);
-                picture.index.pool_again(name.clone());
+            if !finished && cache.pools.contains(name) {
+                cache.pools.answered(name, pool);
+                cache.index.pool_again(name.clone());
             }
             None
         }
@@ -153,36 +123,18 @@ fn done(
 }
 
 fn patches(context: &Context, name: &PoolName) -> Patches {
-    let picture = context.state.lock();
-    let Some(pool) = picture.pools.get(name) else {
+    let cache = context.state.lock();
+    let Some(pool) = cache.pools.get(name) else {
         return Patches::Nothing;
     };
-    let finalizers = pool.metadata.finalizers.clone().unwrap_or_default();
-    let held = finalizers
-        .iter()
-        .any(|finalizer| finalizer == DRAIN_FINALIZER);
-    let version = &pool.metadata.resource_version;
-    match (&pool.metadata.deletion_timestamp, held) {
-        (None, false) => {
-            let finalizers: Vec<_> = finalizers
-                .iter()
-                .map(String::as_str)
-                .chain([DRAIN_FINALIZER])
-                .collect();
-            Patches::Metadata(
-                json!({"metadata": {"resourceVersion": version, "finalizers": finalizers}}),
-            )
-        }
-        (Some(_), true) if picture.index.records_of(name) == 0 => {
-            let rest: Vec<_> = finalizers
-                .iter()
-                .filter(|name| *name != DRAIN_FINALIZER)
-                .collect();
-            Patches::Metadata(json!({"metadata": {"resourceVersion": version, "finalizers": rest}}))
+    match (&pool.metadata.deletion_timestamp, guard::stands(pool)) {
+        (None, false) => Patches::Metadata(guard::patch(pool, true)),
+        (Some(_), true) if cache.index.records_of(name) == 0 => {
+            Patches::Metadata(guard::patch(pool, false))
         }
         _ => {
             let now = Time(Timestamp::now());
-            status::build(&picture.index, pool, name, now).map_or(Patches::Nothing, Patches::Status)
+            status::build(&cache.index, pool, name, now).map_or(Patches::Nothing, Patches::Status)
         }
     }
 }

@@ -1,15 +1,15 @@
 //! A pool's status from the index. Pure.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use landfall_crds::conditions::{ACCEPTED, EXHAUSTED, OVERLAP, Verdict};
+use landfall_crds::conditions::{ACCEPTED, EXHAUSTED, NewCondition, OVERLAP};
 use landfall_crds::{
     Block, FamilyCounts, LoadBalancerIPPool, LoadBalancerIPPoolStatus, PoolSummary,
 };
 use serde_json::{Value, json};
 
-use crate::ipam::counts::Counts;
-use crate::ipam::pool::Pool;
-use crate::ipam::{Family, Index, PoolName};
+use landfall_ipam::counts::Counts;
+use landfall_ipam::pools::Pool;
+use landfall_ipam::{Family, Index, Network, PoolName};
 
 /// How many names or addresses a message lists.
 const LISTED: usize = 4;
@@ -24,15 +24,15 @@ pub fn build(
 ) -> Option<Value> {
     let before = pool.status.clone().unwrap_or_default();
     let generation = pool.metadata.generation;
-    let (verdicts, counts) = match index.world.pools.get(name)? {
+    let (verdicts, counts) = match index.pool(name)? {
         Ok(compiled) => {
             let counts = Family::ALL.map(|family| {
-                (compiled.total(family) > 0).then(|| index.world.counts(compiled, family))
+                (compiled.total(family) > 0).then(|| index.counts_of(compiled, family))
             });
             let verdicts = vec![
                 accepted(index, compiled),
                 overlap(index, compiled),
-                exhausted(&counts),
+                exhausted(index, compiled, &counts),
             ];
             (verdicts, counts)
         }
@@ -56,8 +56,8 @@ pub fn build(
     (status != before).then(|| json!(status))
 }
 
-fn verdict(type_: &'static str, status: bool, reason: &str, message: String) -> Verdict {
-    Verdict {
+fn verdict(type_: &'static str, status: bool, reason: &str, message: String) -> NewCondition {
+    NewCondition {
         type_,
         status: Some(status),
         reason: reason.to_owned(),
@@ -65,7 +65,7 @@ fn verdict(type_: &'static str, status: bool, reason: &str, message: String) -> 
     }
 }
 
-fn accepted(index: &Index, pool: &Pool) -> Verdict {
+fn accepted(index: &Index, pool: &Pool) -> NewCondition {
     if pool.draining {
         let records = index.records_of(&pool.name);
         return verdict(
@@ -74,11 +74,11 @@ fn accepted(index: &Index, pool: &Pool) -> Verdict {
             "Draining",
             format!(
                 "is being deleted; {records} addresses are still held and stay until their holders \
-                 go or set landfall.dev/renumber to \"true\""
+                 go, ask for another address or pool, or set landfall.dev/renumber to \"true\""
             ),
         );
     }
-    let nodes = index.world.nodes_in(pool);
+    let nodes = index.nodes_in(pool);
     if nodes.is_empty() {
         let message = if pool.disabled {
             "disabled: makes no new assignments"
@@ -99,29 +99,43 @@ fn accepted(index: &Index, pool: &Pool) -> Verdict {
     )
 }
 
-fn overlap(index: &Index, pool: &Pool) -> Verdict {
-    let others = index.world.pools.overlapping(pool);
-    if others.is_empty() {
-        return verdict(
-            OVERLAP,
-            false,
-            "NoOverlap",
-            "no other pool has its addresses".to_owned(),
+fn overlap(index: &Index, pool: &Pool) -> NewCondition {
+    let others: Vec<String> = index
+        .overlapping(pool)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let pools = (!others.is_empty()).then(|| {
+        let others = list(&others);
+        format!("shares addresses with pool {others}; each address is assigned once")
+    });
+    let networks: Vec<String> = index
+        .networks_in(pool)
+        .iter()
+        .map(|(range, network)| match network {
+            Network::Services(name) => format!("{range} (ServiceCIDR {name})"),
+            Network::Pods(node) => format!("{range} (Pods of node {node})"),
+        })
+        .collect();
+    if !networks.is_empty() {
+        let networks = list(&networks);
+        let pools = pools.map(|pools| format!("; it {pools}"));
+        let message = format!(
+            "has addresses of {networks}, which the cluster uses itself; take them out of spec.blocks{}",
+            pools.unwrap_or_default()
         );
+        return verdict(OVERLAP, true, "SharesClusterNetwork", message);
     }
-    let words: Vec<String> = others.iter().map(ToString::to_string).collect();
-    verdict(
-        OVERLAP,
-        true,
-        "SharesAddresses",
-        format!(
-            "shares addresses with pool {}; each address is assigned once",
-            list(&words)
-        ),
-    )
+    match pools {
+        Some(message) => verdict(OVERLAP, true, "SharesAddresses", message),
+        None => {
+            let message = "no other pool has its addresses".to_owned();
+            verdict(OVERLAP, false, "NoOverlap", message)
+        }
+    }
 }
 
-fn exhausted(counts: &[Option<Counts>; 2]) -> Verdict {
+fn exhausted(index: &Index, pool: &Pool, counts: &[Option<Counts>; 2]) -> NewCondition {
     let families = Family::ALL.into_iter().zip(counts);
     let full: Vec<&str> = families
         .filter(|(_, counts)| counts.is_some_and(|counts| counts.available == 0))
@@ -135,7 +149,16 @@ fn exhausted(counts: &[Option<Counts>; 2]) -> Verdict {
             "addresses are available".to_owned(),
         )
     } else {
-        let message = format!("no {} address is free; add a block", full.join(" and no "));
+        let standing = Family::ALL
+            .into_iter()
+            .filter(|family| full.contains(&family.as_str()))
+            .filter_map(|family| index.standing_in(pool, family));
+        let standing: Vec<String> = standing.collect();
+        let mut message = format!("no {} address is free", full.join(" and no "));
+        if !standing.is_empty() {
+            message.push_str(&format!(" ({})", standing.join(", ")));
+        }
+        message.push_str("; add a block");
         verdict(EXHAUSTED, true, "NoAddressAvailable", message)
     }
 }
@@ -204,9 +227,9 @@ fn list(words: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ipam::address::Point;
     use k8s_openapi::jiff::Timestamp;
     use landfall_crds::LoadBalancerIPPoolSpec;
+    use landfall_ipam::address::Point;
     use std::collections::BTreeSet;
     use std::net::IpAddr;
 

@@ -6,50 +6,65 @@ use k8s_openapi::api::core::v1::LoadBalancerIngress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use landfall_crds::LoadBalancerIPSpec;
-use landfall_crds::conditions::{ADDRESS_ASSIGNED, OUT_OF_POOL, Verdict, find};
+use landfall_crds::conditions::{ADDRESS_ASSIGNED, NewCondition, OUT_OF_POOL, find};
+use landfall_ipam::index::{Mark, Writes};
+use landfall_ipam::plan::Outcome;
 use landfall_runtime::events::Note;
 use serde_json::{Value, json};
 
-use crate::ipam::plan::Outcome;
-use crate::ipam::step::{Mark, Step};
-use crate::state::LiveService;
+use crate::contest::Said;
+use crate::validate::LiveService;
 
 /// The status to apply, or `None` when the Service's status says so already: compared with the
 /// API server's defaults laid over it, so that nothing to do writes nothing.
+///
+/// Without an address of ours no ingress is applied: what we wrote goes by that, and what somebody
+/// else wrote stays.
 #[must_use]
-pub fn status(step: &Step, live: &LiveService, now: Time) -> Option<Value> {
-    let service = step.service.as_ref()?;
-    let Some(outcome) = &step.plan.outcome else {
-        return cleared(&step.plan.leave, live);
+pub fn status(writes: &Writes, live: &LiveService, now: Time) -> Option<Value> {
+    let service = writes.service.as_ref()?;
+    let Some(outcome) = &writes.plan.outcome else {
+        return cleared(&writes.plan.leave, live);
     };
-    let addresses = step.plan.addresses(service);
+    let addresses = writes.plan.addresses(service);
     let condition = verdict(outcome).condition(&live.conditions, live.generation, now);
     let same_condition = find(&live.conditions, ADDRESS_ASSIGNED) == Some(&condition);
-    if same_condition && names(&live.ingress, &addresses) {
+    let same_ingress = if addresses.is_empty() {
+        !live.writers.ours || live.ingress.is_empty()
+    } else {
+        names(&live.ingress, &addresses)
+    };
+    if same_condition && same_ingress {
         return None;
     }
-    let ingress: Vec<Value> = addresses
-        .iter()
-        .map(|address| json!({"ip": address, "ipMode": "VIP"}))
-        .collect();
-    Some(json!({"loadBalancer": {"ingress": ingress}, "conditions": [condition]}))
+    let mut status = json!({"conditions": [condition]});
+    if !addresses.is_empty() {
+        let points = addresses.iter();
+        let points = points.map(|address| json!({"ip": address, "ipMode": "VIP"}));
+        status["loadBalancer"] = json!({"ingress": points.collect::<Vec<_>>()});
+    }
+    Some(status)
 }
 
-/// The status of a Service that is no longer ours: our condition goes, and what it leaves. What
-/// somebody else wrote since then stays.
-fn cleared(leave: &[IpAddr], live: &LiveService) -> Option<Value> {
+/// What somebody else's ingress names beside addresses that are left; `None`: it names none of them.
+fn rest<'a>(leave: &[IpAddr], live: &'a LiveService) -> Option<Vec<&'a LoadBalancerIngress>> {
     let leaves = |point: &LoadBalancerIngress| {
-        point
-            .ip
-            .as_deref()
-            .and_then(|ip| ip.parse().ok())
-            .is_some_and(|ip| leave.contains(&ip))
+        let ip = point.ip.as_deref().and_then(|ip| ip.parse().ok());
+        ip.is_some_and(|ip| leave.contains(&ip))
     };
-    if live.ingress.iter().any(leaves) {
-        let rest: Vec<_> = live.ingress.iter().filter(|point| !leaves(point)).collect();
+    let named = !live.writers.ours && live.ingress.iter().any(leaves);
+    named.then(|| live.ingress.iter().filter(|point| !leaves(point)).collect())
+}
+
+/// The status of a Service that is no longer ours: our condition goes, and what we wrote. What
+/// somebody else wrote since then stays, but for what it leaves.
+fn cleared(leave: &[IpAddr], live: &LiveService) -> Option<Value> {
+    if let Some(rest) = rest(leave, live) {
         return Some(json!({"loadBalancer": {"ingress": rest}}));
     }
-    find(&live.conditions, ADDRESS_ASSIGNED).map(|_| json!({}))
+    let ours = find(&live.conditions, ADDRESS_ASSIGNED).is_some()
+        || (live.writers.ours && !live.ingress.is_empty());
+    ours.then(|| json!({}))
 }
 
 /// Whether the ingress points are just these addresses, as the API server would complete them.
@@ -62,8 +77,8 @@ fn names(ingress: &[LoadBalancerIngress], addresses: &[IpAddr]) -> bool {
         })
 }
 
-fn verdict(outcome: &Outcome) -> Verdict {
-    Verdict {
+fn verdict(outcome: &Outcome) -> NewCondition {
+    NewCondition {
         type_: ADDRESS_ASSIGNED,
         status: Some(outcome.assigned),
         reason: outcome.reason.as_str().to_owned(),
@@ -71,18 +86,23 @@ fn verdict(outcome: &Outcome) -> Verdict {
     }
 }
 
-/// The Event of a transition: the condition or the addresses changed.
+/// The Event of a transition: the condition or the addresses are others than those said last. After
+/// a start, when nothing is known to have been said, what stands there is taken for it.
 #[must_use]
-pub fn note(step: &Step, live: &LiveService) -> Option<Note> {
-    let outcome = step.plan.outcome.as_ref()?;
-    let addresses = step.plan.addresses(step.service.as_ref()?);
-    let before = find(&live.conditions, ADDRESS_ASSIGNED);
-    let status = if outcome.assigned { "True" } else { "False" };
-    let same = before.is_some_and(|c| c.status == status && c.reason == outcome.reason.as_str());
-    if same && names(&live.ingress, &addresses) {
-        return None;
-    }
-    Some(Note {
+pub fn note(writes: &Writes, live: &LiveService, said: Option<&Said>) -> Option<Note> {
+    let outcome = writes.plan.outcome.as_ref()?;
+    let addresses = writes.plan.addresses(writes.service.as_ref()?);
+    let same = match said {
+        Some(said) => said.means(&live.uid, outcome, &addresses),
+        None => {
+            let status = if outcome.assigned { "True" } else { "False" };
+            let reason = outcome.reason.as_str();
+            find(&live.conditions, ADDRESS_ASSIGNED)
+                .is_some_and(|before| before.status == status && before.reason == reason)
+                && (addresses.is_empty() || names(&live.ingress, &addresses))
+        }
+    };
+    (!same).then(|| Note {
         warning: !outcome.assigned,
         reason: outcome.reason.as_str().to_owned(),
         action: "AssignAddress",
@@ -114,7 +134,7 @@ pub fn out_of_pool(mark: &Mark, now: Timestamp) -> Condition {
         .as_ref()
         .filter(|before| before.is == why.is_some());
     let since = before.and_then(|before| Timestamp::from_second(before.since).ok());
-    let verdict = Verdict {
+    let verdict = NewCondition {
         type_: OUT_OF_POOL,
         status: Some(why.is_some()),
         reason: if why.is_some() {
@@ -134,8 +154,8 @@ pub fn out_of_pool(mark: &Mark, now: Timestamp) -> Condition {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ipam::address::Point;
-    use crate::ipam::book::OutOfPool;
+    use landfall_ipam::address::Point;
+    use landfall_ipam::book::OutOfPool;
 
     #[test]
     fn a_mark_that_says_as_much_for_another_reason_is_no_transition() {

@@ -1,14 +1,17 @@
-//! What single events do to the picture.
+//! What single events do to the cache.
+
+use serde_json::json;
 
 use super::*;
-use serde_json::json;
 
 fn settings() -> Settings {
     Settings {
         default_class: true,
+        gateway_namespaces: [].into(),
         lease: None,
         identity: String::new(),
         parallel: 1,
+        contest_pause: std::time::Duration::ZERO,
         orphan_grace: std::time::Duration::ZERO,
     }
 }
@@ -24,29 +27,23 @@ fn an_object_that_cannot_be_decoded_is_told_of_once_and_leaves_what_was_known() 
         }))
         .unwrap()
     };
-    let mut picture = Picture::default();
-    picture.seen(pool("1", json!(0)), &settings);
-    picture.seen(pool("2", json!("high")), &settings);
-    let told = picture.undecodable.tell();
+    let mut cache = Cache::default();
+    cache.seen(pool("1", json!(0)), &settings);
+    cache.seen(pool("2", json!("high")), &settings);
+    let told = cache.undecodable.tell();
     assert_eq!(told.len(), 1);
     assert_eq!(told[0].0.kind.as_deref(), Some("LoadBalancerIPPool"));
     assert!(told[0].1.note.contains("high"), "{}", told[0].1.note);
+    let known = cache.index.pool(&PoolName::from("p"));
+    assert!(known.is_some_and(Result::is_ok));
+    cache.seen(pool("2", json!("high")), &settings);
     assert!(
-        picture
-            .index
-            .world
-            .pools
-            .accepted(&PoolName::from("p"))
-            .is_some()
-    );
-    picture.seen(pool("2", json!("high")), &settings);
-    assert!(
-        !picture.undecodable.news(),
+        !cache.undecodable.news(),
         "a list that starts anew says nothing new"
     );
-    picture.seen(pool("3", json!("highest")), &settings);
-    picture.seen(pool("4", json!(1)), &settings);
-    assert!(!picture.undecodable.news());
+    cache.seen(pool("3", json!("highest")), &settings);
+    cache.seen(pool("4", json!(1)), &settings);
+    assert!(!cache.undecodable.news());
 }
 
 #[test]
@@ -68,26 +65,86 @@ fn a_service_is_read_again_when_its_gateway_appears_changes_or_goes() {
         }))
         .unwrap()
     };
-    let mut picture = Picture::default();
-    picture.seen(service, &settings);
-    let asks = |picture: &Picture| {
-        let service = &picture.index.world.services[&ServiceKey::new("n", "s")];
+    let mut cache = Cache::default();
+    cache.seen(service, &settings);
+    let asks = |cache: &Cache| {
+        let service = cache.index.service(&ServiceKey::new("n", "s")).unwrap();
         let request = service.readable().unwrap().clone();
         let pool = request.pool.map(|pool| pool.to_string());
         (service.gateway_class.clone(), pool)
     };
-    assert_eq!(asks(&picture), (None, None));
+    assert_eq!(asks(&cache), (None, None));
     let class = || Some("internet".to_owned());
     for pool in ["a", "b"] {
-        picture.seen(gateway(pool), &settings);
-        assert_eq!(asks(&picture), (class(), Some(pool.to_owned())));
+        cache.seen(gateway(pool), &settings);
+        assert_eq!(asks(&cache), (class(), Some(pool.to_owned())));
     }
     let key = GatewayKey {
         namespace: "n".into(),
         name: "edge".into(),
     };
-    Follow::<DeserializeGuard<Gateway>>::gone(&mut picture, &key, &settings);
-    assert_eq!(asks(&picture), (None, None));
+    Follow::<DeserializeGuard<Gateway>>::gone(&mut cache, &key, &settings);
+    assert_eq!(asks(&cache), (None, None));
+}
+
+#[test]
+fn a_service_of_another_namespace_acts_for_a_gateway_only_where_an_administrator_said_so() {
+    let gateway: DeserializeGuard<Gateway> = serde_json::from_value(json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+        "metadata": {"name": "gw", "namespace": "infra", "labels": {"tier": "gold"},
+            "annotations": {"landfall.dev/ips": "192.0.2.110"}},
+        "spec": {"gatewayClassName": "edge", "listeners": []},
+    }))
+    .unwrap();
+    let service = || -> DeserializeGuard<Service> {
+        serde_json::from_value(json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": "forged", "namespace": "evil", "uid": "u", "resourceVersion": "1",
+                "labels": {"gateway.envoyproxy.io/owning-gateway-name": "gw",
+                    "gateway.envoyproxy.io/owning-gateway-namespace": "infra"}},
+            "spec": {"type": "LoadBalancer"},
+        }))
+        .unwrap()
+    };
+    let mut cache = Cache::default();
+    let mut settings = settings();
+    cache.seen(gateway, &settings);
+    cache.seen(service(), &settings);
+    let key = ServiceKey::new("evil", "forged");
+    let known = cache.index.service(&key).unwrap();
+    assert_eq!(known.readable().unwrap().addresses.len(), 0);
+    assert_eq!(known.gateway_class, None);
+    assert!(!known.labels.contains_key("tier"));
+    let note = "is not believed to be made for Gateway infra/gw: only Services of its own namespace \
+                and of those in --gateway-namespaces are";
+    assert_eq!(known.notes, [note]);
+
+    settings.gateway_namespaces = ["evil".to_owned()].into();
+    cache.seen(service(), &settings);
+    let known = cache.index.service(&key).unwrap();
+    assert_eq!(known.readable().unwrap().addresses.len(), 1);
+    assert_eq!(known.gateway_class.as_deref(), Some("edge"));
+    assert_eq!(known.notes, ["in the name of Gateway infra/gw"]);
+}
+
+#[test]
+fn an_annotation_of_ours_that_is_not_known_is_told_of_with_the_one_that_may_be_meant() {
+    let service: DeserializeGuard<Service> = serde_json::from_value(json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "s", "namespace": "n", "uid": "u", "resourceVersion": "1",
+            "annotations": {"landfall.dev/ip": "192.0.2.77", "landfall.dev/pool": "p", "example.org/x": "y"}},
+        "spec": {"type": "LoadBalancer"},
+    }))
+    .unwrap();
+    let mut cache = Cache::default();
+    cache.seen(service, &settings());
+    let known = cache.index.service(&ServiceKey::new("n", "s")).unwrap();
+    assert_eq!(
+        known.notes,
+        ["\"landfall.dev/ip\" is no annotation that Landfall knows; is landfall.dev/ips meant?"]
+    );
+    let message = cache.index.preview(known).outcome.unwrap().message;
+    assert!(message.contains("is landfall.dev/ips meant?"), "{message}");
 }
 
 #[test]
@@ -106,22 +163,22 @@ fn a_record_that_cannot_be_decoded_keeps_its_address_until_it_goes() {
         json!({"address": "192.0.2.9"}),
     ] {
         let at = Point::from(std::net::IpAddr::from([192, 0, 2, 1]));
-        let mut picture = Picture::default();
-        picture.seen(record("192-0-2-1", spec.clone()), &settings);
-        assert!(picture.index.world.book.taken().contains(at));
-        let known = Follow::<DeserializeGuard<LoadBalancerIP>>::known(&picture);
+        let mut cache = Cache::default();
+        cache.seen(record("192-0-2-1", spec.clone()), &settings);
+        assert!(cache.index.taken().contains(at));
+        let known = Follow::<DeserializeGuard<LoadBalancerIP>>::known(&cache);
         assert_eq!(known.len(), 1, "a list without it says that it is gone");
         for key in &known {
-            Follow::<DeserializeGuard<LoadBalancerIP>>::gone(&mut picture, key, &settings);
+            Follow::<DeserializeGuard<LoadBalancerIP>>::gone(&mut cache, key, &settings);
         }
-        assert!(!picture.index.world.book.taken().contains(at));
-        picture.seen(record("192-0-2-1", spec), &settings);
-        picture.seen(
+        assert!(!cache.index.taken().contains(at));
+        cache.seen(record("192-0-2-1", spec), &settings);
+        cache.seen(
             record("192-0-2-1", json!({"address": "192.0.2.1"})),
             &settings,
         );
-        assert!(!picture.index.world.book.unreadable(at));
-        assert!(picture.index.world.book.taken().contains(at));
+        assert!(!cache.index.unreadable(at));
+        assert!(cache.index.taken().contains(at));
     }
 }
 
@@ -132,9 +189,9 @@ fn a_service_that_cannot_be_decoded_stops_nothing() {
         "metadata": {"name": "s", "namespace": "n", "uid": "u"},
         "spec": {"ports": "none"},
     });
-    let mut picture = Picture::default();
+    let mut cache = Cache::default();
     let guarded: DeserializeGuard<Service> = serde_json::from_value(service).unwrap();
-    assert!(picture.decoded(guarded).is_none());
-    let told = picture.undecodable.tell();
+    assert!(cache.decoded(guarded).is_none());
+    let told = cache.undecodable.tell();
     assert_eq!(told[0].0.namespace.as_deref(), Some("n"));
 }

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use kube::ResourceExt as _;
 use kube::api::ListParams;
-use landfall_controller::ipam::sharing::stay_together;
-use landfall_controller::ipam::{Family, Service};
-use landfall_controller::service::validate;
+use landfall_controller::validate;
 use landfall_crds::{FamilyCounts, LoadBalancerIP, LoadBalancerIPPool};
+use landfall_ipam::sharing::stay_together;
+use landfall_ipam::{Family, Service};
 
 use crate::support::Cluster;
 use crate::witness::{Sight, Witness};

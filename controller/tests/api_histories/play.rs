@@ -60,7 +60,10 @@ impl Play {
         let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
         let builder = ClientBuilder::try_from(config.unwrap()).unwrap();
         let client = builder.with_layer(&self.faults).build();
-        self.cluster.controller_through(client, |_| {});
+        // A history undoes what it does a hundred times a minute.
+        self.cluster.controller_through(client, |settings| {
+            settings.contest_pause = std::time::Duration::from_millis(1);
+        });
     }
 
     /// One controller dies, another starts.

@@ -19,6 +19,7 @@ macro_rules! cluster {
     };
 }
 
+mod foreign;
 mod leaders;
 mod limits;
 #[path = "../limits/mod.rs"]
@@ -28,6 +29,7 @@ mod pools;
 mod program;
 mod records;
 mod restarts;
+mod scrape;
 
 use std::collections::BTreeMap;
 
@@ -284,7 +286,8 @@ async fn addresses_of_another_controller_are_adopted_before_anything_is_allocate
     for (name, address) in [
         ("one", "192.0.2.0"),
         ("two", "192.0.2.1"),
-        ("outside", "198.51.100.7"),
+        // What no pool has is not ours, and there is something to put in its place.
+        ("outside", "192.0.2.3"),
     ] {
         cluster.event("blue", name, "Assigned").await;
         cluster.has("blue", name, &[address]).await;

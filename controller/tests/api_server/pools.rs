@@ -386,3 +386,20 @@ async fn a_pool_that_cannot_be_decoded_gets_an_event_and_stops_nothing() {
     .await;
     cluster.stop().await;
 }
+
+#[tokio::test]
+async fn a_pool_deleted_right_after_its_first_address_drains() {
+    let mut cluster = cluster!(a_pool_deleted_right_after_its_first_address_drains);
+    cluster.controller().await;
+    let names = [("landfall.dev/pool", "q")];
+    cluster.service("blue", "web", &names, json!({})).await;
+    cluster.cidrs("q", &["192.0.2.0/30"]).await;
+    cluster.has("blue", "web", &["192.0.2.0"]).await;
+    let params = DeleteParams::default();
+    cluster.pools().delete("q", &params).await.unwrap();
+    accepted(&cluster, "q", "Draining").await;
+    let services = cluster.services("blue");
+    services.delete("web", &params).await.unwrap();
+    gone(&cluster, "q").await;
+    cluster.stop().await;
+}

@@ -18,7 +18,7 @@ pub(crate) struct Program {
 impl Program {
     /// Starts one under the rights of its ServiceAccount.
     pub(crate) fn start(cluster: &Cluster, name: &str, flags: &[&str]) -> Self {
-        let port = landfall_e2e::control_plane::free_port().unwrap();
+        let port = landfall_testbed::control_plane::free_port().unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_landfall-controller"))
             .env("KUBECONFIG", cluster.kubeconfig())
             .env("POD_NAME", name)

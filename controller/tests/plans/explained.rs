@@ -2,17 +2,17 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use landfall_controller::ipam::explain::Explanation;
-use landfall_controller::ipam::{PoolName, ServiceKey};
 use landfall_controller::pool::status::build;
 use landfall_crds::LoadBalancerIPPool;
+use landfall_ipam::plan::Explanation;
+use landfall_ipam::{PoolName, ServiceKey};
 use serde_json::{Value, json};
 
 use crate::situation::Situation;
 
 fn explain(world: &Situation, name: &str) -> Explanation {
-    let world = &world.index.world;
-    world.explain(&world.services[&ServiceKey::new("blue", name)])
+    let service = world.index.service(&ServiceKey::new("blue", name));
+    world.index.explain(service.unwrap())
 }
 
 #[test]
@@ -55,17 +55,26 @@ fn an_explanation_names_refused_pools_with_field_and_remedy() {
     );
 }
 
-/// The condition `Accepted` of a pool as it would be written.
-fn accepted(world: &Situation, name: &str, spec: Value) -> (String, String, String) {
+/// A condition of a pool as it would be written.
+pub(crate) fn condition(
+    world: &Situation,
+    name: &str,
+    spec: Value,
+    type_: &str,
+) -> (String, String, String) {
     let spec = serde_json::from_value(spec).unwrap();
     let pool = LoadBalancerIPPool::new(name, spec);
     let now = Time(Timestamp::UNIX_EPOCH);
     let status = build(&world.index, &pool, &PoolName::from(name), now).unwrap();
     let conditions = status["conditions"].as_array().unwrap();
     let mut conditions = conditions.iter();
-    let accepted = conditions.find(|c| c["type"] == "Accepted").unwrap();
-    let text = |field: &str| accepted[field].as_str().unwrap().to_owned();
+    let found = conditions.find(|c| c["type"] == type_).unwrap();
+    let text = |field: &str| found[field].as_str().unwrap().to_owned();
     (text("status"), text("reason"), text("message"))
+}
+
+fn accepted(world: &Situation, name: &str, spec: Value) -> (String, String, String) {
+    condition(world, name, spec, "Accepted")
 }
 
 fn three(status: &str, reason: &str, message: &str) -> (String, String, String) {
@@ -82,7 +91,7 @@ fn a_draining_pool_says_how_many_addresses_are_still_held_and_what_would_help() 
         .plain("two")
         .drain("p", spec.clone());
     let message = "is being deleted; 2 addresses are still held and stay until their holders \
-                   go or set landfall.dev/renumber to \"true\"";
+                   go, ask for another address or pool, or set landfall.dev/renumber to \"true\"";
     assert_eq!(
         accepted(&world, "p", spec.clone()),
         three("False", "Draining", message)

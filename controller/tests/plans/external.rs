@@ -1,7 +1,7 @@
 //! `spec.externalIPs`: claimed when they are ours to give, and never handed out to others.
 
-use landfall_controller::ipam::service::FamilyPolicy;
-use landfall_controller::ipam::{PoolName, Service, ServiceKey};
+use landfall_ipam::service::FamilyPolicy;
+use landfall_ipam::{PoolName, Service, ServiceKey};
 use serde_json::json;
 
 use crate::situation::{Situation, dual};
@@ -96,11 +96,8 @@ fn an_external_address_of_a_service_that_is_not_ours_is_never_handed_out() {
         "AddressInUse: IPv4: 192.0.2.0 is in spec.externalIPs of Service blue/cluster; \
          remove it there, or ask for another address"
     );
-    let pool = world.index.world.pools.ordered()[0].clone();
-    let counts = world
-        .index
-        .world
-        .counts(&pool, landfall_controller::ipam::Family::V4);
+    let pool = world.index.pools()[0].clone();
+    let counts = world.index.counts_of(&pool, landfall_ipam::Family::V4);
     assert_eq!(
         (counts.assigned, counts.reserved, counts.available),
         (1, 1, 0)

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use landfall_controller::ipam::Service;
-use landfall_controller::ipam::service::Protocol;
+use landfall_ipam::Service;
+use landfall_ipam::service::Protocol;
 use serde_json::{Value, json};
 
 use crate::situation::Situation;
@@ -94,7 +94,7 @@ fn nobody_joins_in_a_pool_that_is_being_deleted() {
 fn nobody_joins_in_another_pool_than_it_asks_for() {
     assert_eq!(
         told("priority", json!(0), &[("landfall.dev/pool", "q")]),
-        refused("the Service asks for another one; change or remove landfall.dev/pool")
+        refused("landfall.dev/pool names pool \"q\"; change or remove landfall.dev/pool")
     );
 }
 
@@ -151,7 +151,7 @@ fn who_is_made_anew_and_fits_stays_with_the_others_as_the_last_of_them() {
             service.uid = "another".to_owned();
             port(80)(service);
         });
-    let entry = world.index.world.book.entries().next().unwrap().1;
+    let entry = world.index.entries().next().unwrap().1;
     let holders: Vec<_> = entry.holders().iter().map(|h| h.uid.as_str()).collect();
     assert_eq!(holders, ["second", "another"]);
 }

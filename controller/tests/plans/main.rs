@@ -2,9 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod anew;
+mod cluster;
 mod errors;
 mod explained;
 mod external;
+mod foreign;
+mod hostile;
 mod joining;
 #[path = "../limits/mod.rs"]
 #[allow(dead_code, reason = "the API server is asked about more of it")]
@@ -15,12 +19,13 @@ mod requests;
 mod reshaped;
 mod situation;
 mod takeover;
+mod tenant;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use landfall_controller::ipam::address::Point;
-use landfall_controller::ipam::service::{FamilyPolicy, Protocol};
-use landfall_controller::ipam::{Family, PoolName, Service, ServiceKey};
+use landfall_ipam::address::Point;
+use landfall_ipam::service::{FamilyPolicy, Protocol};
+use landfall_ipam::{Family, PoolName, Service, ServiceKey};
 use serde_json::json;
 use situation::{Situation, dual};
 
@@ -73,7 +78,7 @@ fn require_dual_stack_takes_both_or_none() {
         dual(FamilyPolicy::RequireDualStack),
     );
     assert_eq!(world.has("web"), "");
-    assert!(world.index.world.book.entries().next().is_none());
+    assert!(world.index.entries().next().is_none());
     world.cidrs("six", &["2001:db8::/64"]);
     assert_eq!(world.has("web"), "192.0.2.0 2001:db8::");
 }
@@ -89,7 +94,7 @@ fn half_a_pair_that_no_status_ever_showed_is_released_when_the_other_half_is_los
         .silent("web", &[], dual(FamilyPolicy::RequireDualStack))
         .cidrs("p", &["192.0.2.0/31"]);
     assert_eq!(world.has("web"), "");
-    assert_eq!(world.index.world.book.entries().count(), 0);
+    assert_eq!(world.index.entries().count(), 0);
     assert!(
         world.says("web").starts_with("FamilyUnavailable: "),
         "{}",
@@ -241,7 +246,7 @@ fn asking_for_another_address_moves_and_a_refused_wish_keeps_the_old_one() {
     );
     world.delete("other");
     assert_eq!(world.has("web"), "192.0.2.1");
-    assert_eq!(world.index.world.book.entries().count(), 1);
+    assert_eq!(world.index.entries().count(), 1);
 }
 
 #[test]
@@ -264,8 +269,11 @@ fn an_explanation_says_what_every_pool_has_free() {
     world.cidrs("p", &["2001:db8::/64"]);
     let explanation = {
         world.service("web", &[], |service| service.families = vec![Family::V6]);
-        let service = &world.index.world.services[&ServiceKey::new("blue", "web")];
-        world.index.world.explain(service)
+        let service = world
+            .index
+            .service(&ServiceKey::new("blue", "web"))
+            .unwrap();
+        world.index.explain(service)
     };
     assert_eq!(explanation.pools[0].free, [(Family::V6, (1u128 << 64) - 1)]);
     assert_eq!(explanation.pools[0].rejection, None);

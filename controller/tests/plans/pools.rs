@@ -1,6 +1,6 @@
 //! What the edit of a pool reaches, and what it does not.
 
-use landfall_controller::ipam::{PoolName, Service};
+use landfall_ipam::{PoolName, Service};
 use serde_json::json;
 
 use crate::situation::Situation;
@@ -29,7 +29,7 @@ fn a_shrunk_and_deleted_pool_is_looked_at_when_its_last_address_goes_or_moves() 
             .cidrs("p", &["203.0.113.0/30"]);
         let name = PoolName::from("p");
         let draining = Situation::compiled("p", json!({"blocks": [{"cidr": "203.0.113.0/30"}]}))
-            .map(|pool| landfall_controller::ipam::pool::Pool {
+            .map(|pool| landfall_ipam::pools::Pool {
                 draining: true,
                 ..pool
             });
@@ -60,8 +60,8 @@ fn a_pool_deleted_from_inside_another_is_no_overlap_any_more() {
 
 /// Who is looked at again, in turn.
 fn popped(world: &mut Situation) -> Vec<String> {
-    let turns = std::iter::from_fn(|| world.index.pop());
-    turns.map(|turn| turn.key.name).collect()
+    let queue = std::iter::from_fn(|| world.index.pop());
+    queue.map(|queued| queued.key.name).collect()
 }
 
 /// Edits pool `p` and says who is looked at again.

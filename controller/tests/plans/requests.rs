@@ -1,12 +1,12 @@
 //! What a Service asks for by annotation and by its families.
 
-use landfall_controller::ipam::service::FamilyPolicy;
-use landfall_controller::ipam::{Family, Service, ServiceKey};
 use landfall_crds::annotations::{
     IPS, IPS_ALIASES, POOL, POOL_ALIASES, SHARING_CROSS_NAMESPACE, SHARING_CROSS_NAMESPACE_ALIASES,
     SHARING_KEY, SHARING_KEY_ALIASES, SHARING_PERMIT_DIFFERENT_PODS,
     SHARING_PERMIT_DIFFERENT_PODS_ALIASES,
 };
+use landfall_ipam::service::FamilyPolicy;
+use landfall_ipam::{Family, Service, ServiceKey};
 use serde_json::json;
 
 use crate::situation::{Situation, dual};
@@ -27,7 +27,7 @@ fn a_pool_named_by_annotation_gives_the_address_and_naming_another_one_moves() {
     assert_eq!(world.says("web"), "Assigned: IPv4 198.51.100.0 from pool b");
     world.service("web", &[(POOL, "a")], |_| {});
     assert_eq!(world.has("web"), "192.0.2.0");
-    assert_eq!(world.index.world.book.entries().count(), 1);
+    assert_eq!(world.index.entries().count(), 1);
     world.plain("web");
     assert_eq!(
         world.has("web"),
@@ -82,7 +82,7 @@ fn several_addresses_of_one_family_are_given_when_they_are_asked_for_by_name() {
     assert_eq!(world.has("web"), "198.51.100.1 192.0.2.3 192.0.2.1");
     world.service("web", &[(IPS, "192.0.2.3")], |_| {});
     assert_eq!(world.has("web"), "192.0.2.3");
-    assert_eq!(world.index.world.book.entries().count(), 1);
+    assert_eq!(world.index.entries().count(), 1);
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn changing_the_families_keeps_what_is_still_right() {
     assert_eq!(world.has("web"), "2001:db8::1 192.0.2.0");
     world.service("web", &[], families(single, &[Family::V4]));
     assert_eq!(world.has("web"), "192.0.2.0");
-    assert_eq!(world.index.world.book.entries().count(), 1);
+    assert_eq!(world.index.entries().count(), 1);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn every_spelling_of_other_projects_asks_for_an_address_or_a_pool() {
 /// A Service on other ports and in another namespace than the first one, whose pods are others too.
 fn beside(service: &mut Service) {
     service.key = ServiceKey::new("green", &service.key.name);
-    service.ports = [(landfall_controller::ipam::service::Protocol::Tcp, 443)].into();
+    service.ports = [(landfall_ipam::service::Protocol::Tcp, 443)].into();
 }
 
 #[test]
@@ -159,7 +159,10 @@ fn every_spelling_of_other_projects_shares_an_address() {
                 .service("one", &[(key, "k"), (across, "green")], |_| {})
                 .silent("two", &[(key, "k"), (across, "*")], beside)
                 .work();
-            let two = &world.index.world.services[&ServiceKey::new("green", "two")];
+            let two = world
+                .index
+                .service(&ServiceKey::new("green", "two"))
+                .unwrap();
             assert_eq!(
                 two.status,
                 ["192.0.2.0".parse::<std::net::IpAddr>().unwrap()],
@@ -182,7 +185,12 @@ fn every_spelling_of_the_permission_for_other_pods_is_understood() {
                 beside(service);
                 local(service);
             });
-        world.index.world.services[&ServiceKey::new("green", "two")].status[0].to_string()
+        world
+            .index
+            .service(&ServiceKey::new("green", "two"))
+            .unwrap()
+            .status[0]
+            .to_string()
     };
     assert_eq!(
         two_with(SHARING_PERMIT_DIFFERENT_PODS, "false"),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use landfall_controller::ipam::PoolName;
+use landfall_ipam::PoolName;
 use serde_json::json;
 
 use crate::situation::Situation;

@@ -1,17 +1,16 @@
 //! An index whose writes all succeed at once, and the objects around it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use landfall_controller::ipam::address::Point;
-use landfall_controller::ipam::book::Stored;
-use landfall_controller::ipam::plan::Outcome;
-use landfall_controller::ipam::pool::{Pool, PoolError};
-use landfall_controller::ipam::request::Request;
-use landfall_controller::ipam::service::{FamilyPolicy, Protocol};
-use landfall_controller::ipam::step::Write;
-use landfall_controller::ipam::{Family, Index, PoolName, Service, ServiceKey};
-use landfall_crds::{LoadBalancerIPPoolSpec, LoadBalancerIPSpec};
+use landfall_crds::{LoadBalancerIPPoolSpec, LoadBalancerIPSpec, ReclaimPolicy};
+use landfall_ipam::address::Point;
+use landfall_ipam::book::Stored;
+use landfall_ipam::book::Write;
+use landfall_ipam::plan::Outcome;
+use landfall_ipam::pools::{Pool, PoolError};
+use landfall_ipam::request::Request;
+use landfall_ipam::service::{FamilyPolicy, Protocol};
+use landfall_ipam::{Family, Index, PoolName, Service, ServiceKey};
 use serde_json::{Value, json};
 
 /// An index whose writes all succeed at once.
@@ -76,7 +75,7 @@ impl Situation {
             .map(|(k, v)| ((*k).into(), (*v).into()))
             .collect();
         let key = ServiceKey::new("blue", name);
-        let before = self.index.world.services.get(&key);
+        let before = self.index.service(&key);
         let mut service = Service {
             uid: name.to_owned(),
             created: before.map_or(self.clock, |before| before.created),
@@ -89,16 +88,37 @@ impl Situation {
             ports: BTreeSet::from([(Protocol::Tcp, 80)]),
             local: false,
             selector: BTreeMap::from([("app".to_owned(), name.to_owned())]),
+            cluster: Vec::new(),
             external: Vec::new(),
             status: before
                 .map(|before| before.status.clone())
                 .unwrap_or_default(),
+            hosts: Vec::new(),
+            ours: true,
             touched: before.is_some(),
+            notes: Vec::new(),
             key,
         };
         change(&mut service);
         self.index.service_seen(service);
         self
+    }
+
+    /// Somebody else writes the status of a Service.
+    pub(crate) fn foreign(&mut self, name: &str, addresses: &[&str], hosts: &[&str]) -> &mut Self {
+        let known = self.index.service(&ServiceKey::new("blue", name));
+        let mut service = Service::clone(known.unwrap());
+        service.status = addresses.iter().map(|text| text.parse().unwrap()).collect();
+        service.hosts = hosts.iter().map(|&host| host.to_owned()).collect();
+        service.ours = false;
+        self.index.service_seen(service);
+        self.work()
+    }
+
+    /// The controller is another process: it begins from the records and what the objects show.
+    pub(crate) fn restart(&mut self) -> &mut Self {
+        self.index.adopt();
+        self.work()
     }
 
     pub(crate) fn plain(&mut self, name: &str) -> &mut Self {
@@ -123,27 +143,59 @@ impl Situation {
                 uid: version.clone(),
                 version,
                 out_of_pool: None,
+                reserved_by_us: false,
+                shown_to: None,
             },
         );
         self.work()
     }
 
+    /// A person edits the only record there is.
+    pub(crate) fn reclaim(&mut self, policy: ReclaimPolicy) -> &mut Self {
+        let (at, entry) = self.index.entries().next().unwrap();
+        let mut stored = entry.stored.clone().unwrap();
+        stored.spec.reclaim_policy = policy;
+        self.clock += 1;
+        stored.version = self.clock.to_string();
+        self.index.record_seen(at, stored);
+        self.work()
+    }
+
     pub(crate) fn work(&mut self) -> &mut Self {
-        while let Some(turn) = self.index.pop() {
-            let Some(step) = self.index.step(&turn.key) else {
+        while let Some(queued) = self.index.pop() {
+            let Some(step) = self.index.plan(&queued.key) else {
                 continue;
             };
-            self.write(&step.writes);
+            self.write(&step.records);
             if let Some(service) = step.service {
                 let status = step.plan.addresses(&service);
-                if let Some(known) = self.index.world.services.get_mut(&turn.key) {
-                    Arc::make_mut(known).status = status;
+                // Without an address of ours nothing is said of the ingress, so that what is not ours stays.
+                let left_alone = status.is_empty() && !service.ours;
+                if service.status != status && !left_alone {
+                    let shown = Service {
+                        status,
+                        ours: true,
+                        ..Service::clone(&service)
+                    };
+                    self.index.service_seen(shown);
                 }
             }
-            let departures = self.index.depart(&turn.key, &step.plan.leave);
+            for at in &step.shown {
+                self.note_shown(*at, &queued.key);
+            }
+            let departures = self.index.depart(&queued.key, &step.plan.leave);
             self.write(&departures);
         }
         self
+    }
+
+    fn note_shown(&mut self, at: Point, key: &ServiceKey) {
+        let uid = self.index.service(key).map(|service| service.uid.clone());
+        let entry = self.index.entries().find(|(other, _)| *other == at);
+        let mut stored = entry.unwrap().1.stored.clone().unwrap();
+        self.clock += 1;
+        (stored.shown_to, stored.version) = (uid, self.clock.to_string());
+        self.index.record_seen(at, stored);
     }
 
     pub(crate) fn write(&mut self, writes: &[Write]) {
@@ -157,13 +209,19 @@ impl Situation {
                         uid: version.clone(),
                         version,
                         out_of_pool: None,
+                        reserved_by_us: false,
+                        shown_to: None,
                     };
                     self.index.record_seen(*at, stored);
                 }
                 Write::Replace(at, spec, stored) => {
+                    // Whoever writes what stands there already changes nothing, nor whose it is.
+                    let kept = &spec.reserved_for;
+                    let by_us = stored.reserved_by_us || *kept != stored.spec.reserved_for;
                     let stored = Stored {
                         spec: spec.clone(),
                         version,
+                        reserved_by_us: kept.is_some() && by_us,
                         ..stored.clone()
                     };
                     self.index.record_seen(*at, stored);
@@ -174,8 +232,8 @@ impl Situation {
     }
 
     pub(crate) fn outcome(&self, name: &str) -> Outcome {
-        let service = &self.index.world.services[&ServiceKey::new("blue", name)];
-        self.index.world.plan(service).outcome.unwrap()
+        let service = self.index.service(&ServiceKey::new("blue", name)).unwrap();
+        self.index.preview(service).outcome.unwrap()
     }
 
     pub(crate) fn says(&self, name: &str) -> String {
@@ -184,7 +242,7 @@ impl Situation {
     }
 
     pub(crate) fn has(&self, name: &str) -> String {
-        let service = &self.index.world.services[&ServiceKey::new("blue", name)];
+        let service = self.index.service(&ServiceKey::new("blue", name)).unwrap();
         let addresses: Vec<String> = service.status.iter().map(ToString::to_string).collect();
         addresses.join(" ")
     }

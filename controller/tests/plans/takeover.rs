@@ -1,8 +1,8 @@
 //! Two indexes that hear the same: one leads, the other listens and takes over.
 
-use landfall_controller::ipam::ServiceKey;
-use landfall_controller::ipam::address::Point;
-use landfall_controller::ipam::book::Stored;
+use landfall_ipam::ServiceKey;
+use landfall_ipam::address::Point;
+use landfall_ipam::book::Stored;
 
 use serde_json::json;
 
@@ -11,7 +11,7 @@ use crate::situation::Situation;
 /// What a watch says of records and Services, from one index to the other.
 fn listen(follower: &mut Situation, leader: &Situation) {
     let records = |world: &Situation| -> Vec<(Point, Option<Stored>)> {
-        let entries = world.index.world.book.entries();
+        let entries = world.index.entries();
         entries
             .map(|(at, entry)| (at, entry.stored.clone()))
             .collect()
@@ -27,7 +27,7 @@ fn listen(follower: &mut Situation, leader: &Situation) {
             follower.index.record_gone(at, &stored.uid, false);
         }
     }
-    for service in leader.index.world.services.values() {
+    for service in leader.index.services() {
         follower.index.service_seen((**service).clone());
     }
 }
@@ -36,7 +36,7 @@ fn listen(follower: &mut Situation, leader: &Situation) {
 fn a_follower_that_takes_over_does_not_bring_back_what_the_leader_released() {
     let (mut leader, mut follower) = (Situation::default(), Situation::default());
     leader.cidrs("p", &["192.0.2.0/30"]).plain("web");
-    let pool = leader.index.world.pools.ordered()[0].clone();
+    let pool = leader.index.pools()[0].clone();
     follower
         .index
         .pool_seen(&pool.name, Some(Ok((*pool).clone())));
@@ -50,7 +50,7 @@ fn a_follower_that_takes_over_does_not_bring_back_what_the_leader_released() {
     follower.work();
     assert_eq!(follower.has("web"), "192.0.2.3");
     let key = ServiceKey::new("blue", "web");
-    assert_eq!(follower.index.world.book.held_by(&key).count(), 1);
+    assert_eq!(follower.index.held_by(&key).count(), 1);
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn of_two_addresses_that_two_leaders_made_the_one_its_status_shows_stays() {
             })
             .cidrs("p", &["192.0.2.0/29"]);
         assert_eq!(world.has("web"), stays);
-        assert_eq!(world.index.world.book.entries().count(), 1);
+        assert_eq!(world.index.entries().count(), 1);
     }
 }
 

@@ -21,8 +21,8 @@ use landfall_controller::settings::Settings;
 use landfall_controller::state::State;
 use landfall_crds::conditions::{ADDRESS_ASSIGNED, find};
 use landfall_crds::{LoadBalancerIP, LoadBalancerIPPool};
-use landfall_e2e::control_plane::identity::User;
-use landfall_e2e::control_plane::{ControlPlane, Options, client};
+use landfall_testbed::control_plane::identity::User;
+use landfall_testbed::control_plane::{ControlPlane, Options, client};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::JoinHandle;
@@ -102,10 +102,9 @@ impl Cluster {
     /// `None`, said loudly, where there is no API server to be had.
     pub(crate) async fn start(test: &str) -> Option<Self> {
         if let Some(level) = std::env::var_os("LANDFALL_TEST_LOG") {
-            let args = landfall_runtime::args::CommonArgs {
+            let args = landfall_runtime::args::LogArgs {
                 log_level: level.to_string_lossy().into_owned(),
                 log_format: landfall_runtime::args::LogFormat::Text,
-                admin_address: ([127, 0, 0, 1], 0).into(),
             };
             let _ = landfall_runtime::telemetry::init(&args, "test", "0");
         }
@@ -181,8 +180,10 @@ impl Cluster {
     ) {
         let mut settings = Settings {
             default_class: true,
+            gateway_namespaces: ["envoy-gateway-system".to_owned()].into(),
             lease: None,
             identity: "test".to_owned(),
+            contest_pause: Duration::from_secs(1),
             parallel: 8,
             orphan_grace: Duration::from_millis(200),
         };

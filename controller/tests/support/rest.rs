@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Namespace, Node, Service};
 use kube::api::ListParams;
 use kube::{Api, Client, Resource, ResourceExt as _};
-use landfall_controller::service::validate;
-use landfall_controller::state::Picture;
+use landfall_controller::cache::Cache;
+use landfall_controller::validate;
 use landfall_crds::{LoadBalancerIP, LoadBalancerIPPool, ip_name};
 use serde::de::DeserializeOwned;
 
@@ -27,8 +27,8 @@ impl Cluster {
         eventually_within(PATIENCE * 3, "all is at rest", async || {
             let there = there(&self.client).await;
             for (at, controller) in self.controllers.iter().enumerate() {
-                let picture = controller.state.lock();
-                let seen = seen(&picture);
+                let cache = controller.state.lock();
+                let seen = seen(&cache);
                 if seen != there {
                     let pairs = there.iter().map(|(name, now)| (name, now, seen.get(name)));
                     let differ: Vec<_> = pairs.filter(|row| Some(row.1) != row.2).collect();
@@ -36,9 +36,9 @@ impl Cluster {
                     let stale: Vec<_> = stale.collect();
                     return Err(format!("controller {at} lacks {differ:?}, keeps {stale:?}"));
                 }
-                if !picture.at_rest() {
-                    let (open, work) = (&picture.open, picture.index.has_work());
-                    let orphans = picture.index.orphans();
+                if !cache.at_rest() {
+                    let (open, work) = (&cache.open, cache.index.has_work());
+                    let orphans = cache.index.orphans();
                     return Err(format!("controller {at}: {open:?} {work} {orphans:?}"));
                 }
             }
@@ -92,24 +92,24 @@ fn version(object: &impl Resource) -> String {
     object.meta().resource_version.clone().unwrap()
 }
 
-fn seen(picture: &Picture) -> Versions {
+fn seen(cache: &Cache) -> Versions {
     let mut seen = Versions::new();
-    for (key, live) in &picture.services {
+    for (key, live) in &cache.services {
         seen.insert(format!("service {key}"), live.version.clone());
     }
-    let world = &picture.index.world;
-    for (at, entry) in world.book.entries() {
+    let index = &cache.index;
+    for (at, entry) in index.entries() {
         let version = entry.stored.as_ref().map(|stored| stored.version.clone());
         let name = format!("record {}", ip_name(at.address()));
         seen.insert(name, version.unwrap_or_default());
     }
-    for (name, pool) in &picture.pools {
+    for (name, pool) in &cache.pools {
         seen.insert(format!("pool {name}"), version(pool));
     }
-    for (name, labels) in &world.namespaces {
+    for (name, labels) in index.namespaces() {
         seen.insert(format!("namespace {name}"), format!("{labels:?}"));
     }
-    for node in world.book.occupied().nodes.all() {
+    for node in index.known_nodes() {
         seen.insert(format!("node {node}"), String::new());
     }
     seen

@@ -3,10 +3,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -16,12 +17,14 @@ use tokio::signal::unix::{SignalKind, signal};
 const MOST_HEAD: u64 = 16 * 1024;
 /// A client that says nothing for so long is hung up on.
 const IDLE: Duration = Duration::from_secs(60);
+/// How long it is not well after it was asked not to be.
+const UNREADY: Duration = Duration::from_secs(5);
 
 /// A backend that tells who asked and who answered.
 #[derive(Debug, Parser)]
 #[command(version, about)]
 struct Flags {
-    /// HTTP: / answers in a line of text, /json in JSON, /healthz says ok
+    /// HTTP: / answers in a line of text, /json in JSON, /healthz says ok, or 503 for five seconds after /unready
     #[arg(long, env = "ECHO_HTTP", default_value = "[::]:8080")]
     http: SocketAddr,
     /// Echo over TCP
@@ -30,6 +33,9 @@ struct Flags {
     /// Echo over UDP
     #[arg(long, env = "ECHO_UDP")]
     udp: Option<SocketAddr>,
+    /// How long it serves on after SIGTERM: a Pod that drains
+    #[arg(long, env = "ECHO_LINGER", value_parser = humantime::parse_duration, default_value = "0s")]
+    linger: Duration,
     /// The Pod's name
     #[arg(long, env = "POD_NAME", default_value = "")]
     pod: String,
@@ -64,12 +70,32 @@ async fn main() -> Result<()> {
             .with_context(|| format!("receiving on {address}"))?;
         tokio::spawn(echo_datagrams(socket));
     }
+    let (linger, health) = (flags.linger, Arc::new(Health::default()));
     let serving = accept(http, move |stream, peer| {
-        serve(stream, peer, Arc::clone(&flags))
+        serve(stream, peer, Arc::clone(&flags), Arc::clone(&health))
     });
+    let drained = async {
+        terminate.recv().await;
+        tokio::time::sleep(linger).await;
+    };
     tokio::select! {
         () = serving => Ok(()),
-        _ = terminate.recv() => Ok(()),
+        () = drained => Ok(()),
+    }
+}
+
+/// Whether it says that it is well.
+#[derive(Debug, Default)]
+struct Health(Mutex<Option<Instant>>);
+
+impl Health {
+    /// Not for a while.
+    fn fail(&self) {
+        *self.0.lock() = Some(Instant::now() + UNREADY);
+    }
+
+    fn is_well(&self) -> bool {
+        self.0.lock().is_none_or(|until| Instant::now() >= until)
     }
 }
 
@@ -114,7 +140,12 @@ struct Request {
 }
 
 /// Requests of one connection, until it is closed.
-async fn serve(stream: TcpStream, peer: SocketAddr, flags: Arc<Flags>) -> std::io::Result<()> {
+async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    flags: Arc<Flags>,
+    health: Arc<Health>,
+) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     loop {
         let head = tokio::time::timeout(IDLE, read_head(&mut stream)).await;
@@ -127,7 +158,7 @@ async fn serve(stream: TcpStream, peer: SocketAddr, flags: Arc<Flags>) -> std::i
             tokio::io::copy(&mut body, &mut tokio::io::sink()).await?;
         }
         let close = request.as_ref().is_none_or(|request| request.close);
-        let (status, kind, text) = answer(request.as_ref(), peer, &flags);
+        let (status, kind, text) = answer(request.as_ref(), peer, &flags, &health);
         let connection = if close { "close" } else { "keep-alive" };
         let head = format!(
             "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\nconnection: {connection}\r\n\r\n",
@@ -188,6 +219,7 @@ fn answer(
     request: Option<&Request>,
     peer: SocketAddr,
     flags: &Flags,
+    health: &Health,
 ) -> (&'static str, &'static str, String) {
     let Some(request) = request else {
         return ("400 Bad Request", "text/plain", "no request\n".into());
@@ -197,7 +229,16 @@ fn answer(
     // An IPv4 client of an IPv6 socket is still an IPv4 client.
     let from = peer.ip().to_canonical();
     match path {
-        "/healthz" => ("200 OK", "text/plain", "ok\n".into()),
+        "/healthz" if health.is_well() => ("200 OK", "text/plain", "ok\n".into()),
+        "/healthz" => ("503 Service Unavailable", "text/plain", "not well\n".into()),
+        "/unready" => {
+            health.fail();
+            (
+                "200 OK",
+                "text/plain",
+                format!("pod={} is not well\n", flags.pod),
+            )
+        }
         "/json" => {
             let value = json!({
                 "pod": flags.pod, "node": flags.node, "from": from.to_string(), "port": peer.port(),
@@ -233,7 +274,13 @@ mod tests {
         let flags = Flags::parse_from(["lab-echo"]);
         assert_eq!(parse("hello\r\n\r\n"), None);
         assert_eq!(
-            answer(None, "192.0.2.1:1".parse().unwrap(), &flags).0,
+            answer(
+                None,
+                "192.0.2.1:1".parse().unwrap(),
+                &flags,
+                &Health::default()
+            )
+            .0,
             "400 Bad Request"
         );
     }
@@ -246,10 +293,30 @@ mod tests {
             Some(&request),
             "[::ffff:192.0.2.101]:4242".parse().unwrap(),
             &flags,
+            &Health::default(),
         );
         assert_eq!(
             text,
             "pod=p node=n from=192.0.2.101 x-forwarded-for=- path=/\n"
         );
+    }
+
+    #[test]
+    fn a_server_asked_to_be_unready_fails_its_health_check_and_serves_on() {
+        let (flags, health) = (Flags::parse_from(["lab-echo"]), Health::default());
+        let status = |path: &str| {
+            let request = parse(&format!("GET {path} HTTP/1.1\r\n\r\n"));
+            answer(
+                request.as_ref(),
+                "192.0.2.1:1".parse().unwrap(),
+                &flags,
+                &health,
+            )
+            .0
+        };
+        assert_eq!(status("/healthz"), "200 OK");
+        assert_eq!(status("/unready"), "200 OK");
+        assert_eq!(status("/healthz"), "503 Service Unavailable");
+        assert_eq!(status("/"), "200 OK");
     }
 }

@@ -9,11 +9,12 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use landfall_e2e::lab::cluster::{self, Lab, Size};
-use landfall_e2e::lab::{forward, state};
-use landfall_e2e::process::in_netns;
+use landfall_e2e::lab::forward;
 use landfall_e2e::scenario::run::{Outcome, Runner};
 use landfall_e2e::scenario::spec::LabSpec;
 use landfall_e2e::scenario::{Scenario, transcript::Transcript};
+use landfall_testbed::process::in_netns;
+use landfall_testbed::state;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The lab: a real Kubernetes cluster whose nodes are network namespaces of this machine.

@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 use super::{
     agent,
     args::{Cli, Command, Settings},
-    clean, network,
+    clean,
     records::Root,
     shim,
 };
@@ -48,7 +48,7 @@ fn run(cli: Cli) -> Result<()> {
             trace();
             let settings = Settings::resolve(args)?;
             // Before any other thread exists: the whole process lives in the node's namespace.
-            network::enter(&settings.netns)?;
+            landfall_testbed::netns::enter(&settings.netns)?;
             mount_bpffs(&Root::at(&settings.root))?;
             runtime()?.block_on(agent::run(Arc::new(settings)))
         }

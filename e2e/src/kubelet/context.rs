@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use ipnetwork::IpNetwork;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use kube::{
     Client, Resource as _,
@@ -15,13 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tracing::debug;
 
-use super::{
-    args::Settings,
-    ipam::{Cidr, PodIps},
-    records::Root,
-    runtime::Runtime,
-    services::Services,
-};
+use super::{args::Settings, ipam::PodIps, records::Root, runtime::Runtime, services::Services};
 
 /// Shared by all workers of the node.
 pub(crate) struct Context {
@@ -30,7 +25,7 @@ pub(crate) struct Context {
     pub(crate) root: Root,
     pub(crate) runtime: Runtime,
     pub(crate) ips: Mutex<PodIps>,
-    pub(crate) cidrs: watch::Receiver<Vec<Cidr>>,
+    pub(crate) cidrs: watch::Receiver<Vec<IpNetwork>>,
     /// `None` until the first list is complete.
     pub(crate) services: watch::Receiver<Option<Arc<Services>>>,
     recorder: Recorder,
@@ -42,7 +37,7 @@ impl Context {
         client: Client,
         settings: Arc<Settings>,
         runtime: Runtime,
-        cidrs: watch::Receiver<Vec<Cidr>>,
+        cidrs: watch::Receiver<Vec<IpNetwork>>,
         services: watch::Receiver<Option<Arc<Services>>>,
     ) -> Self {
         let reporter = Reporter {

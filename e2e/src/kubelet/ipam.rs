@@ -5,65 +5,22 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-/// A podCIDR.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Cidr {
-    base: u128,
-    prefix: u8,
-    v4: bool,
+use ipnetwork::IpNetwork;
+
+/// Parses a podCIDR, `address/length`.
+pub(crate) fn range(text: &str) -> Option<IpNetwork> {
+    // An address alone is no range, though the library takes it for one of a single address.
+    text.contains('/').then(|| text.parse().ok()).flatten()
 }
 
-impl Cidr {
-    /// Parses `address/length`.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let (address, length) = text.split_once('/')?;
-        let address: IpAddr = address.parse().ok()?;
-        let prefix: u8 = length.parse().ok()?;
-        let (bits, width, v4) = match address {
-            IpAddr::V4(a) => (u128::from(u32::from(a)), 32, true),
-            IpAddr::V6(a) => (u128::from(a), 128, false),
-        };
-        if prefix > width {
-            return None;
-        }
-        let host = host_mask(width - prefix);
-        Some(Self {
-            base: bits & !host,
-            prefix,
-            v4,
-        })
-    }
-
-    fn address(self, offset: u128) -> Option<IpAddr> {
-        let bits = self.base.checked_add(offset)?;
-        if self.v4 {
-            u32::try_from(bits)
-                .ok()
-                .map(|bits| IpAddr::from(bits.to_be_bytes()))
-        } else {
-            Some(IpAddr::from(bits.to_be_bytes()))
-        }
-    }
-
-    /// Lowest free address.
-    fn lowest(self, taken: &BTreeSet<IpAddr>) -> Option<IpAddr> {
-        let width = if self.v4 { 32 } else { 128 };
-        let last = host_mask(width - self.prefix);
-        let end = if self.v4 {
-            last
-        } else {
-            last.saturating_add(1)
-        };
-        (2..end)
-            .map_while(|offset| self.address(offset))
-            .find(|address| !taken.contains(address))
-    }
-}
-
-fn host_mask(bits: u8) -> u128 {
-    1u128
-        .checked_shl(u32::from(bits))
-        .map_or(u128::MAX, |top| top - 1)
+/// Lowest free address.
+fn lowest(range: IpNetwork, taken: &BTreeSet<IpAddr>) -> Option<IpAddr> {
+    let broadcast = range.is_ipv4().then(|| range.broadcast());
+    range
+        .iter()
+        .skip(2)
+        .take_while(|address| Some(*address) != broadcast)
+        .find(|address| !taken.contains(address))
 }
 
 /// The addresses of a node's Pods.
@@ -79,10 +36,10 @@ impl PodIps {
     }
 
     /// One address of each range, all or none.
-    pub(crate) fn assign(&mut self, ranges: &[Cidr]) -> Option<Vec<IpAddr>> {
+    pub(crate) fn assign(&mut self, ranges: &[IpNetwork]) -> Option<Vec<IpAddr>> {
         let addresses: Vec<IpAddr> = ranges
             .iter()
-            .map(|range| range.lowest(&self.taken))
+            .map(|range| lowest(*range, &self.taken))
             .collect::<Option<_>>()?;
         self.adopt(&addresses);
         Some(addresses)
@@ -100,11 +57,8 @@ impl PodIps {
 mod tests {
     use super::*;
 
-    fn ranges(texts: &[&str]) -> Vec<Cidr> {
-        texts
-            .iter()
-            .map(|text| Cidr::parse(text).unwrap())
-            .collect()
+    fn ranges(texts: &[&str]) -> Vec<IpNetwork> {
+        texts.iter().map(|text| range(text).unwrap()).collect()
     }
 
     fn ips(texts: &[&str]) -> Vec<IpAddr> {
@@ -161,8 +115,8 @@ mod tests {
             "fd00::/129",
             "10.0.0.0/-1",
         ] {
-            assert_eq!(Cidr::parse(text), None, "{text}");
+            assert_eq!(range(text), None, "{text}");
         }
-        assert!(Cidr::parse("::/0").is_some());
+        assert!(range("::/0").is_some());
     }
 }

@@ -4,10 +4,10 @@
 //! other by permanent neighbour entries, so no address resolution happens on the link, and the Pod's gateway is a
 //! link-local address that no node needs to own.
 
-use std::{fs, net::IpAddr, path::Path, process::Stdio};
+use std::{net::IpAddr, process::Stdio};
 
 use anyhow::{Context as _, Result, bail};
-use nix::sched::{CloneFlags, setns};
+use landfall_testbed::netns;
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
 use super::records::NetworkRecord;
@@ -110,7 +110,7 @@ pub(crate) async fn make(
 pub(crate) async fn remove(network: &NetworkRecord) {
     let link = format!("link del {}", network.link);
     let _ = ip(Some(&network.node_netns), &[link]).await;
-    if Path::new("/run/netns").join(&network.netns).exists() {
+    if netns::path(&network.netns).exists() {
         let _ = ip(None, &[format!("netns del {}", network.netns)]).await;
     }
 }
@@ -118,8 +118,7 @@ pub(crate) async fn remove(network: &NetworkRecord) {
 /// Whether it is still there, as it would not be after the node's namespace was made anew.
 pub(crate) async fn exists(network: &NetworkRecord) -> bool {
     let link = format!("link show {}", network.link);
-    Path::new("/run/netns").join(&network.netns).exists()
-        && ip(Some(&network.node_netns), &[link]).await.is_ok()
+    netns::path(&network.netns).exists() && ip(Some(&network.node_netns), &[link]).await.is_ok()
 }
 
 async fn ip(netns: Option<&str>, lines: &[String]) -> Result<()> {
@@ -149,34 +148,9 @@ async fn ip(netns: Option<&str>, lines: &[String]) -> Result<()> {
 
 /// Writes settings of one interface inside a namespace.
 fn sysctls(netns: &str, interface: &str, settings: &[(&str, &str, &str)]) -> Result<()> {
-    in_netns(netns, || {
-        for (family, name, value) in settings {
-            let path = format!("/proc/sys/net/{family}/conf/{interface}/{name}");
-            fs::write(&path, value).with_context(|| format!("write {path} in {netns}"))?;
-        }
-        Ok(())
+    settings.iter().try_for_each(|(family, name, value)| {
+        netns::sysctl(netns, &format!("{family}/conf/{interface}/{name}"), value)
     })
-}
-
-/// Runs something on a thread of its own inside a network namespace.
-fn in_netns(netns: &str, work: impl FnOnce() -> Result<()> + Send) -> Result<()> {
-    std::thread::scope(|scope| {
-        let inside = || {
-            enter(netns)?;
-            work()
-        };
-        let thread = scope.spawn(inside);
-        thread
-            .join()
-            .unwrap_or_else(|_| bail!("the thread in {netns} panicked"))
-    })
-}
-
-/// Moves the calling thread into a network namespace.
-pub(crate) fn enter(netns: &str) -> Result<()> {
-    let path = Path::new("/run/netns").join(netns);
-    let file = fs::File::open(&path).with_context(|| format!("open {}", path.display()))?;
-    setns(file, CloneFlags::CLONE_NEWNET).with_context(|| format!("enter {}", path.display()))
 }
 
 #[cfg(test)]

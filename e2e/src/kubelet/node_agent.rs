@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, pin_mut};
+use ipnetwork::IpNetwork;
 use k8s_openapi::{
     api::{coordination::v1::Lease, core::v1::Node},
     jiff::Timestamp,
@@ -22,7 +23,7 @@ use tracing::{info, warn};
 use super::{
     args::Settings,
     context::{backoff, watching},
-    ipam::Cidr,
+    ipam,
     node::{self, Machine},
 };
 
@@ -37,7 +38,7 @@ pub(crate) struct NodeAgent {
     client: Client,
     settings: Arc<Settings>,
     machine: Machine,
-    cidrs: watch::Sender<Vec<Cidr>>,
+    cidrs: watch::Sender<Vec<IpNetwork>>,
 }
 
 impl NodeAgent {
@@ -45,7 +46,7 @@ impl NodeAgent {
     pub(crate) fn new(
         client: Client,
         settings: Arc<Settings>,
-        cidrs: watch::Sender<Vec<Cidr>>,
+        cidrs: watch::Sender<Vec<IpNetwork>>,
     ) -> Self {
         Self {
             client,
@@ -159,7 +160,7 @@ impl NodeAgent {
             .as_ref()
             .and_then(|spec| spec.pod_cidrs.clone())
             .unwrap_or_default();
-        let cidrs: Vec<Cidr> = texts.iter().filter_map(|text| Cidr::parse(text)).collect();
+        let cidrs: Vec<IpNetwork> = texts.iter().filter_map(|text| ipam::range(text)).collect();
         let networked = !cidrs.is_empty();
         self.cidrs.send_if_modified(|known| {
             let changed = *known != cidrs;

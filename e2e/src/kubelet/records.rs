@@ -18,7 +18,7 @@ use std::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::process::Stamp;
+use landfall_testbed::process::Stamp;
 
 /// A node's root.
 #[derive(Debug, Clone)]

@@ -20,7 +20,7 @@ use super::{
     records::{BundleDir, Root},
     rootfs,
 };
-use crate::process::Stamp;
+use landfall_testbed::process::Stamp;
 
 /// A container that has not begun by then never will.
 const START_LIMIT: Duration = Duration::from_secs(30);

@@ -25,7 +25,7 @@ use super::{
     args::ShimArgs,
     records::{BundleDir, ExitRecord, ShimRecord},
 };
-use crate::process::Stamp;
+use landfall_testbed::process::Stamp;
 
 /// Runs one container to its end. The one line on stdout, `started PID` or `failed MESSAGE`, is for the agent.
 pub(crate) fn run(args: &ShimArgs) -> Result<()> {

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -15,12 +15,15 @@ use kube::Api;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use serde_json::json;
 
-use super::plan::{API_PORT, API_SERVER, Machine, Plan, Script};
-use super::state::{Scratch, State};
-use super::{enter, evidence, preflight, sibling};
-use crate::control_plane::identity::User;
-use crate::control_plane::{ControlPlane, Options, POD_CIDRS, assets};
-use crate::process::{Process, Program, in_netns, run};
+use super::plan::{
+    API_PORT, API_SERVER, Machine, Plan, Script, kubelet_name, logs, node_root, proxy_name,
+};
+use super::{evidence, power, preflight, sibling};
+use landfall_testbed::control_plane::identity::User;
+use landfall_testbed::control_plane::{ControlPlane, Options, POD_CIDRS, assets};
+use landfall_testbed::netns;
+use landfall_testbed::process::{Process, Program, in_netns};
+use landfall_testbed::state::{Scratch, State};
 
 /// A node that has not registered or become ready by then never will.
 const REGISTRATION: Duration = Duration::from_secs(60);
@@ -91,7 +94,7 @@ impl Lab {
             self.plan.id, size.nodes, size.clients
         ));
         self.build_links()?;
-        enter(&self.plan.hub)?;
+        netns::enter(&self.plan.hub)?;
         say("etcd, kube-apiserver, kube-controller-manager, kube-scheduler");
         self.start_control_plane().await?;
         say("a kubelet and a kube-proxy on every node");
@@ -117,7 +120,7 @@ impl Lab {
     /// A lab that somebody left up; dropping this value changes nothing.
     pub fn attach(state: &State) -> Result<Self> {
         let plan = plan_of(state)?;
-        enter(&plan.hub)?;
+        netns::enter(&plan.hub)?;
         Ok(Self {
             plan,
             processes: Vec::new(),
@@ -138,7 +141,7 @@ impl Lab {
 
     /// A client with the administrator's rights.
     pub async fn client(&self) -> Result<kube::Client> {
-        crate::control_plane::client(&self.kubeconfig("admin")).await
+        landfall_testbed::control_plane::client(&self.kubeconfig("admin")).await
     }
 
     /// Leaves the lab up: it is `lab down`'s from now on. Returns a kubeconfig that works outside of the lab's namespaces.
@@ -166,7 +169,7 @@ impl Lab {
         }
         self.plan.forwarded = Some(port);
         self.note()?;
-        let identities = crate::control_plane::identity::Identities {
+        let identities = landfall_testbed::control_plane::identity::Identities {
             dir: self.plan.dir.join("control-plane/identities"),
         };
         let file = identities.write_kubeconfig_at(
@@ -189,37 +192,14 @@ impl Lab {
         self.processes.iter_mut().try_for_each(Process::check)
     }
 
-    /// Ends the processes of a node: its lab-kubelet, its kube-proxy and whatever lives in its namespaces, without a
-    /// word to anybody, as a power cut would.
-    pub fn fail_node(&self, node: &Machine) -> Result<()> {
-        let (kubelet, proxy) = (kubelet_name(node), proxy_name(node));
-        for (_, state) in super::state::list()
-            .into_iter()
-            .filter(|(_, state)| state.id == self.plan.id)
-        {
-            for record in state
-                .processes
-                .iter()
-                .filter(|record| record.name == kubelet || record.name == proxy)
-            {
-                record.stamp.signal(nix::sys::signal::Signal::SIGKILL);
-            }
-        }
+    /// Gives a node that failed its power back: its cables, its lab-kubelet and its kube-proxy, as after a boot.
+    pub fn revive_node(&mut self, node: &Machine) -> Result<()> {
         for interface in ["eth0", "mgmt0"] {
-            run(Command::new("ip").args([
-                "-n",
-                &self.plan.hub,
-                "link",
-                "set",
-                &node.port(interface),
-                "down",
-            ]))?;
+            power::link(&self.plan, node, interface, true)?;
         }
-        run(Command::new(sibling("lab-kubelet")?)
-            .arg("clean")
-            .arg("--root")
-            .arg(node_root(&self.plan, node)))
-        .map(drop)
+        // Its labels are those that the API server knows it by.
+        self.start_kubelet(node, &self.plan.dir.join("images.yaml"), None)?;
+        self.start_kube_proxy(node)
     }
 
     fn note(&mut self) -> Result<()> {
@@ -246,7 +226,7 @@ impl Lab {
 
     fn build_links(&self) -> Result<()> {
         for name in self.plan.namespaces() {
-            run(Command::new("ip").args(["netns", "add", name]))?;
+            netns::add(name)?;
         }
         self.plan.scripts().iter().try_for_each(run_script)
     }
@@ -396,7 +376,7 @@ pub fn plan_of(state: &State) -> Result<Plan> {
 
 /// The lab that is meant: the named one, or the only one.
 pub fn find(id: Option<&str>) -> Result<(PathBuf, State)> {
-    let mut labs: Vec<(PathBuf, State)> = super::state::list()
+    let mut labs: Vec<(PathBuf, State)> = landfall_testbed::state::list()
         .into_iter()
         .filter(|(_, state)| state.kind == "lab")
         .collect();
@@ -428,24 +408,6 @@ pub fn kubeconfig(plan: &Plan, user: &str) -> PathBuf {
     plan.dir
         .join("control-plane/identities")
         .join(format!("{user}.kubeconfig"))
-}
-
-/// Where a node keeps what belongs to it alone.
-pub fn node_root(plan: &Plan, node: &Machine) -> PathBuf {
-    plan.dir.join("nodes").join(&node.name)
-}
-
-/// Where the logs of a node's containers are.
-pub fn logs(plan: &Plan, node: &Machine) -> PathBuf {
-    node_root(plan, node).join("logs")
-}
-
-fn kubelet_name(node: &Machine) -> String {
-    format!("lab-kubelet-{}", node.name)
-}
-
-fn proxy_name(node: &Machine) -> String {
-    format!("kube-proxy-{}", node.name)
 }
 
 /// Which program stands for which container image.

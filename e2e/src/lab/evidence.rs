@@ -6,11 +6,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::cluster::{logs, node_root};
-use super::plan::{Machine, Plan};
+use super::plan::{Machine, Plan, logs, node_root};
 use super::sibling;
-use crate::control_plane::assets::source_tree;
-use crate::process::{in_netns, run};
+use landfall_testbed::control_plane::assets::source_tree;
+use landfall_testbed::process::{in_netns, run};
 
 /// What is asked of every machine.
 const NETWORK: &str = "ip address; ip route; ip -6 route; ip neigh; nft list ruleset";

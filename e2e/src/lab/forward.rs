@@ -6,8 +6,8 @@
 use std::net::{Ipv4Addr, TcpListener};
 
 use anyhow::{Context, Result};
+use landfall_testbed::netns;
 
-use super::enter;
 use super::plan::{API_PORT, API_SERVER};
 
 /// What it prints once it listens.
@@ -18,7 +18,7 @@ pub fn forward(hub: &str, port: u16) -> Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .with_context(|| format!("listening on 127.0.0.1:{port}"))?;
     listener.set_nonblocking(true)?;
-    enter(hub)?;
+    netns::enter(hub)?;
     println!("{READY}");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

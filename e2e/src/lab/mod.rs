@@ -2,8 +2,8 @@
 //!
 //! - [`plan`]: names, addresses, scripts (pure).
 //! - [`preflight`]: what a machine must have.
-//! - [`state`]: what exists, and taking it down.
 //! - [`cluster`]: building it: links, control plane, nodes.
+//! - [`power`]: cables and power cuts.
 //! - [`evidence`]: logs and state that outlive a lab in which something did not hold.
 //! - [`forward`]: the host's way to the API server of a lab that stays.
 //!
@@ -14,21 +14,12 @@ pub mod cluster;
 pub mod evidence;
 pub mod forward;
 pub mod plan;
+pub mod power;
 pub mod preflight;
-pub mod state;
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use nix::sched::{CloneFlags, setns};
-
-/// Moves this thread into a named network namespace, for good. Sockets and processes it makes afterwards are in there.
-pub fn enter(netns: &str) -> Result<()> {
-    let path = Path::new("/run/netns").join(netns);
-    let file = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
-    setns(file, CloneFlags::CLONE_NEWNET).with_context(|| format!("entering {netns}"))
-}
 
 /// A program of this workspace, beside the one that runs: in whatever profile the lab was built.
 pub fn sibling(name: &str) -> Result<PathBuf> {

@@ -249,6 +249,26 @@ impl Plan {
     }
 }
 
+/// Where a node keeps what belongs to it alone.
+pub fn node_root(plan: &Plan, node: &Machine) -> PathBuf {
+    plan.dir.join("nodes").join(&node.name)
+}
+
+/// Where the logs of a node's containers are.
+pub fn logs(plan: &Plan, node: &Machine) -> PathBuf {
+    node_root(plan, node).join("logs")
+}
+
+/// What a node's lab-kubelet is called.
+pub fn kubelet_name(node: &Machine) -> String {
+    format!("lab-kubelet-{}", node.name)
+}
+
+/// What a node's kube-proxy is called.
+pub fn proxy_name(node: &Machine) -> String {
+    format!("kube-proxy-{}", node.name)
+}
+
 /// The pod ranges of a node.
 fn ranges_of<'a>(
     pods: &'a [(String, Vec<String>)],

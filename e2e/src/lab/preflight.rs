@@ -1,9 +1,9 @@
 //! What a machine must have before a lab is built on it; everything that is missing is said at once, each with a remedy.
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
+use landfall_testbed::missing;
 
 /// Programs of the system, and the Debian package that has them.
 const TOOLS: &[(&str, &str)] = &[
@@ -38,7 +38,7 @@ pub fn lacks() -> Vec<Lack> {
     }
     let mut all: Vec<Lack> = TOOLS
         .iter()
-        .filter(|(tool, _)| !on_path(tool))
+        .filter(|(tool, _)| missing(&[tool]).is_some())
         .map(|(tool, package)| Lack {
             what: format!("no {tool} on the PATH"),
             remedy: format!("apt-get install {package}"),
@@ -61,17 +61,6 @@ pub fn check() -> Result<()> {
         .map(|lack| format!("  {}\n    remedy: {}", lack.what, lack.remedy))
         .collect();
     bail!("this machine cannot serve a lab:\n{}", lines.join("\n"))
-}
-
-fn on_path(tool: &str) -> bool {
-    std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|dir| is_program(&dir.join(tool))))
-}
-
-fn is_program(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    path.metadata()
-        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 /// Tries what the kernel and the container the lab may itself run in allow, in a namespace that vanishes with its

@@ -104,6 +104,8 @@ impl Step {
             self.logs.as_ref().map(Action::Logs),
             self.probe.as_ref().map(Action::Probe),
             self.outage.as_ref().map(Action::Outage),
+            self.hold.as_ref().map(Action::Hold),
+            self.held.as_deref().map(Action::Held),
             self.kill.as_ref().map(Action::Kill),
             self.link.as_ref().map(Action::Link),
             self.fail_node.as_deref().map(Action::FailNode),
@@ -178,12 +180,12 @@ impl Step {
                 Ok(_) => {}
             }
         }
-        let url = self
-            .probe
-            .as_ref()
-            .map(|probe| &probe.url)
-            .filter(|url| !url.starts_with("http://"));
-        url.map(|url| ("probe", format!("{url:?} is no http:// address")))
+        let probe = self.probe.iter().map(|probe| ("probe", &probe.url));
+        let hold = self.hold.iter().map(|hold| ("hold", &hold.url));
+        probe
+            .chain(hold)
+            .find(|(_, url)| !url.starts_with("http://"))
+            .map(|(field, url)| (field, format!("{url:?} is no http:// address")))
     }
 }
 

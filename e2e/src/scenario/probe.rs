@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::lab::enter;
+use landfall_testbed::netns;
 
 /// The fate of one probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +98,7 @@ impl Probing {
         let thread = std::thread::Builder::new()
             .name("probe".into())
             .spawn(move || {
-                let entered = enter(&target.netns).and_then(|()| {
+                let entered = netns::enter(&target.netns).and_then(|()| {
                     tokio::runtime::Builder::new_current_thread()
                         .enable_all()
                         .build()

@@ -2,6 +2,7 @@
 //!
 //! Here: the order of things and command lines. [`observe`]: metrics, logs, outages. [`disturb`]: what is broken.
 
+mod connections;
 mod disturb;
 mod observe;
 
@@ -14,16 +15,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::expect::{Expectations, Output};
+use super::hold::Holding;
 use super::jsonpath::Template;
 use super::probe::Probing;
 use super::spec::{Action, Await, Scenario, Step};
 use super::transcript::{Transcript, in_words};
 use super::vars::Vars;
 use super::watch;
-use crate::control_plane::assets::source_tree;
 use crate::lab::cluster::Lab;
 use crate::lab::evidence;
-use crate::process::in_netns;
+use landfall_testbed::control_plane::assets::source_tree;
+use landfall_testbed::process::in_netns;
 
 /// A command that takes longer than this hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -48,6 +50,7 @@ pub struct Runner<'a> {
     transcript: &'a mut Transcript,
     vars: Vars,
     probes: BTreeMap<String, Probing>,
+    holds: BTreeMap<String, Holding>,
     /// The first disturbance since the last outage was measured.
     disturbed: Option<Instant>,
 }
@@ -91,6 +94,7 @@ impl<'a> Runner<'a> {
             transcript,
             vars,
             probes: BTreeMap::new(),
+            holds: BTreeMap::new(),
             disturbed: None,
         })
     }
@@ -164,6 +168,8 @@ impl<'a> Runner<'a> {
             Action::Await(wanted) => self.wait_for(wanted, step).await?,
             Action::Probe(probe) => self.begin_probe(probe)?,
             Action::Outage(outage) => self.measure_outage(outage, step).await?,
+            Action::Hold(hold) => self.hold(hold).await?,
+            Action::Held(name) => self.held(name, step).await?,
             Action::Kill(kill) => self.kill(kill)?,
             Action::FailNode(name) => self.fail_node(name)?,
             Action::Metrics(metrics) => self.read_metrics(metrics, step).await?,

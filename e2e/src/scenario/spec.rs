@@ -78,6 +78,10 @@ pub struct Step {
     pub probe: Option<Probe>,
     /// Waits until a probe is answered steadily again after the last disturbance, and says how long it was not.
     pub outage: Option<Outage>,
+    /// Opens connections and keeps asking over them in the background.
+    pub hold: Option<Hold>,
+    /// Says what became of the connections held under this name.
+    pub held: Option<String>,
     /// Kills processes of a node.
     pub kill: Option<Kill>,
     /// Pulls or plugs a cable.
@@ -222,6 +226,25 @@ pub struct Outage {
     pub at_most: Duration,
 }
 
+/// Connections that stay open.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Hold {
+    /// What later steps call them.
+    pub name: String,
+    /// The machine that asks.
+    pub from: String,
+    /// An `http://` address, by number.
+    pub url: String,
+    /// How many.
+    pub connections: u16,
+    /// The first of the local ports they use, one each; none: any.
+    pub ports: Option<u16>,
+    /// Each asks so often.
+    #[serde(deserialize_with = "duration")]
+    pub every: Duration,
+}
+
 /// Processes to kill.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -302,6 +325,10 @@ pub enum Action<'a> {
     Probe(&'a Probe),
     /// A probe's silence is measured.
     Outage(&'a Outage),
+    /// Connections are opened.
+    Hold(&'a Hold),
+    /// They are looked at.
+    Held(&'a str),
     /// Processes die.
     Kill(&'a Kill),
     /// A cable is pulled.

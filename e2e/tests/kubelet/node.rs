@@ -1,12 +1,6 @@
 //! A node to test on: a namespace with an interface, a control plane and a lab-kubelet in it.
 
-use std::{
-    fmt::Debug,
-    fs::{self, File},
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{fmt::Debug, fs, path::PathBuf, process::Command, time::Duration};
 
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -17,15 +11,13 @@ use kube::{
     api::{ListParams, PostParams},
     runtime::wait::await_condition,
 };
-use landfall_e2e::{
+use landfall_testbed::{
     control_plane::{ControlPlane, Options, identity::User},
+    missing,
+    netns::{self, Net},
     process::{Process, Program, tail},
 };
-use nix::{
-    sched::{CloneFlags, setns},
-    sys::signal::Signal,
-    unistd::Pid,
-};
+use nix::{sys::signal::Signal, unistd::Pid};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -38,27 +30,27 @@ const KUBELET: &str = env!("CARGO_BIN_EXE_lab-kubelet");
 
 /// The node; dropping it takes everything down.
 pub(crate) struct TestNode {
-    netns: String,
     temp: tempfile::TempDir,
     client: Client,
     kubelet: Option<Process>,
     cluster: ControlPlane,
+    // Last, so that it goes after what lives in it.
+    net: Net,
 }
 
 impl TestNode {
     /// Starts it, or says what is missing.
     pub(crate) async fn start(test: &str) -> Option<Self> {
-        if !nix::unistd::geteuid().is_root() || !runs("runc") || !runs("nsenter") {
-            landfall_e2e::skipped(test, "root, runc and nsenter");
+        if !nix::unistd::geteuid().is_root() || missing(&["runc", "nsenter"]).is_some() {
+            landfall_testbed::skipped(test, "root, runc and nsenter");
             return None;
         }
         let mut options = Options::for_test(test)?.with_controllers()?;
         let temp = tempfile::tempdir().unwrap();
-        let netns = format!("lf-kubelet-{}", std::process::id());
-        make_netns(&netns);
+        let net = network();
+        let netns = net.name("worker");
         // This thread, and with it the test's client, lives on the node.
-        let file = File::open(Path::new("/run/netns").join(&netns)).unwrap();
-        setns(file, CloneFlags::CLONE_NEWNET).unwrap();
+        netns::enter(&netns).unwrap();
         options.dir = temp.path().join("control-plane");
         fs::create_dir_all(&options.dir).unwrap();
         options.netns = Some(netns.clone());
@@ -76,7 +68,7 @@ impl TestNode {
         )
         .unwrap();
         let mut node = Self {
-            netns,
+            net,
             temp,
             client,
             kubelet: None,
@@ -112,14 +104,14 @@ impl TestNode {
                 "--kubeconfig={}",
                 self.cluster.kubeconfig("worker").display()
             ),
-            format!("--netns={}", self.netns),
+            format!("--netns={}", self.net.name("worker")),
             "--node-ip=192.0.2.11,2001:db8::11".to_owned(),
             format!("--root={}", self.root().display()),
             format!(
                 "--images={}",
                 self.temp.path().join("images.yaml").display()
             ),
-            format!("--pod-netns-prefix={}-pod", self.netns),
+            format!("--pod-netns-prefix={}-pod", self.net.name("worker")),
         ];
         flags.extend(more.iter().map(|flag| (*flag).to_owned()));
         let kubelet = Program {
@@ -127,7 +119,7 @@ impl TestNode {
             path: KUBELET.into(),
             args: flags,
             env: Vec::new(),
-            netns: Some(self.netns.clone()),
+            netns: Some(self.net.name("worker")),
             log: self.temp.path().join("kubelet.log"),
         };
         self.kubelet = Some(kubelet.start().unwrap());
@@ -261,7 +253,7 @@ impl TestNode {
 
     /// Network namespaces of Pods.
     pub(crate) fn namespaces(&self) -> Vec<String> {
-        let begin = format!("{}-pod-", self.netns);
+        let begin = format!("{}-pod-", self.net.name("worker"));
         let entries = fs::read_dir("/run/netns").unwrap().flatten();
         let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
         names.filter(|name| name.starts_with(&begin)).collect()
@@ -292,31 +284,24 @@ impl Drop for TestNode {
             .arg("--root")
             .arg(self.root())
             .status();
-        let _ = Command::new("ip")
-            .args(["netns", "del", &self.netns])
-            .status();
     }
 }
 
-fn runs(program: &str) -> bool {
-    Command::new(program).arg("--version").output().is_ok()
-}
-
-fn make_netns(netns: &str) {
-    let lines = [
-        format!("netns add {netns}"),
-        format!("-n {netns} link set lo up"),
-        format!("-n {netns} link add eth0 type veth peer name wire"),
-        format!("-n {netns} link set wire up"),
-        format!("-n {netns} link set eth0 up"),
-        format!("-n {netns} addr add 192.0.2.11/24 dev eth0"),
-        format!("-n {netns} addr add 2001:db8::11/64 dev eth0 nodad"),
-        format!("-n {netns} route add default dev eth0"),
-    ];
-    for line in lines {
-        let status = Command::new("ip").args(line.split(' ')).status().unwrap();
-        assert!(status.success(), "ip {line}");
+/// A node with an interface whose other end leads nowhere.
+fn network() -> Net {
+    let net = Net::new("kubelet").unwrap();
+    net.host("worker").unwrap();
+    for line in [
+        "link add eth0 type veth peer name wire",
+        "link set wire up",
+        "link set eth0 up",
+        "addr add 192.0.2.11/24 dev eth0",
+        "addr add 2001:db8::11/64 dev eth0 nodad",
+        "route add default dev eth0",
+    ] {
+        net.ip("worker", line).unwrap();
     }
+    net
 }
 
 /// Waits until an object is as it should be, and returns it.

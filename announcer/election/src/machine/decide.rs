@@ -50,7 +50,20 @@ impl Election {
         }
         self.entries = entries;
         self.expire_silent(&round, &mut decision);
+        self.forget_strangers();
         decision
+    }
+
+    /// Of nodes that neither a Lease nor a record names any more nothing is remembered.
+    fn forget_strangers(&mut self) {
+        let owners: BTreeSet<&NodeName> = self
+            .entries
+            .values()
+            .filter_map(|entry| Some(&entry.record.as_ref()?.owner.as_ref()?.node))
+            .collect();
+        self.sessions.retain(|node| owners.contains(node));
+        self.inquiries
+            .retain(|node, inquiry| inquiry.under_way || owners.contains(node));
     }
 
     fn decide_one(

@@ -119,10 +119,9 @@ impl Election {
                 self.sessions.inquired(&node, &session, lease, now);
             }
             Event::InquiryEnded(node) => {
-                self.inquiries
-                    .entry(node)
-                    .or_default()
-                    .ended(&self.settings, now);
+                if let Some(inquiry) = self.inquiries.get_mut(&node) {
+                    inquiry.ended(&self.settings, now);
+                }
             }
             Event::Probed(address, outcome) => self.probed(address, outcome, now),
             Event::Contests(contests) => self.take_contests(contests),

@@ -11,13 +11,13 @@ mod sharing;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use landfall_controller::ipam::Reason;
-use landfall_controller::ipam::plan::Outcome;
-
-use crate::limits::definitions;
+use landfall_ipam::Reason;
+use landfall_ipam::plan::Outcome;
 use objects::{Case, bounds, pools, rules};
 use services::{unmet, unreadable};
 use sharing::{clashes, partings, stayings};
+
+use crate::limits::definitions;
 
 /// One refusal.
 struct Row {

@@ -33,6 +33,11 @@ pub(super) fn pools() -> Vec<Row> {
             block(json!({"cidr": "192.0.2.1"})),
             "add the length of the prefix; for one address use start",
         ),
+        (block(json!({"cidr": "pool"})), "write a network"),
+        (
+            block(json!({"cidr": "192.0.2.1-192.0.2.9"})),
+            "write the range in start and stop",
+        ),
         (
             block(json!({"cidr": "192.0.2.200/28"})),
             "write the network's own address, or a range",

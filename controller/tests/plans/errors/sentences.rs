@@ -1,21 +1,23 @@
 //! The sentences the allocator can say, read out of its sources, so that none is forgotten.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{messages, refusals};
 
 /// What cannot come to be said: the ends of a range are compared before, and every range that no
 /// Service can live on has a name.
-const UNSAID: [&str; 2] = ["the range is empty", "a reserved address"];
+const UNSAID: [&str; 4] = [
+    "the range is empty",
+    "a reserved address",
+    "another one is named",
+    " until there is another one for it",
+];
 
 /// The sentences in the allocator's sources: its string literals of more than one word, each as the
 /// texts between what is filled in.
 fn sentences() -> Vec<(String, Vec<String>)> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ipam");
     let mut found = Vec::new();
-    let files = std::fs::read_dir(dir).unwrap();
-    let files = files.map(|file| file.unwrap().path());
-    for file in files.filter(|file| file.extension().is_some_and(|end| end == "rs")) {
+    for file in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("ipam/src")) {
         let source = std::fs::read_to_string(file).unwrap();
         let code = source.split("#[cfg(test)]").next().unwrap();
         let lines = code.lines().filter(|line| {
@@ -31,6 +33,19 @@ fn sentences() -> Vec<(String, Vec<String>)> {
         }
     }
     found
+}
+
+/// The Rust files below a folder.
+fn sources(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths
+        .flat_map(|path| match path.extension() {
+            None => sources(&path),
+            Some(end) if end == "rs" => vec![path],
+            Some(_) => vec![],
+        })
+        .collect()
 }
 
 /// The string literals of some code, without their escapes.
@@ -88,15 +103,21 @@ fn every_sentence_the_allocator_can_say_is_on_the_page() {
 }
 
 /// A word with which a remedy begins.
-const REMEDIES: [&str; 19] = [
+const REMEDIES: [&str; 25] = [
     "add",
     "ask for",
     "change",
     "correct",
     "create",
+    "empty status",
+    "it is ours as soon",
     "give both",
     "it is assigned as soon",
     "keep",
+    "release",
+    "it is ours",
+    "take",
+    "raise",
     "leave it out",
     "name",
     "provide",

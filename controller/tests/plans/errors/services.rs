@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use landfall_controller::ipam::request::Request;
-use landfall_controller::ipam::service::FamilyPolicy;
-use landfall_controller::ipam::{Family, Service, ServiceKey};
+use landfall_ipam::request::Request;
+use landfall_ipam::service::FamilyPolicy;
+use landfall_ipam::{Family, Service, ServiceKey};
 use serde_json::{Value, json};
 
 use super::Row;
@@ -53,6 +53,7 @@ fn cluster() -> Situation {
     world.service("inner", &[], |service| {
         service.wanted = false;
         service.external = vec!["198.51.100.72".parse().unwrap()];
+        service.cluster = vec!["198.51.100.74".parse().unwrap()];
     });
     let later = json!({"kind": "Service", "namespace": "blue", "name": "later"});
     world.record(json!({"address": "203.0.113.1", "reservedFor": later}));
@@ -97,6 +98,11 @@ fn load_balancer_ip(text: &'static str) -> impl FnOnce(&mut Service) {
     move |service| service.request = Request::read(&BTreeMap::new(), Some(text))
 }
 
+fn many(count: u32) -> String {
+    let all = (0..count).map(|n| std::net::Ipv4Addr::from_bits(0x0a00_0000 + n).to_string());
+    all.collect::<Vec<_>>().join(",")
+}
+
 pub(super) fn unreadable() -> Vec<Row> {
     let case = |field: &str, annotations: &[(&str, &str)], remedy| {
         told(field, annotations, "", |_| {}, remedy)
@@ -107,6 +113,28 @@ pub(super) fn unreadable() -> Vec<Row> {
             &[(IPS, "192.0.2.x")],
             "write addresses, separated by commas",
         ),
+        case(IPS, &[(IPS, "192.0.2.1,")], "remove the comma"),
+        case(
+            IPS,
+            &[(IPS, "192.0.2.x, 192.0.2.y")],
+            "write addresses, separated by commas",
+        ),
+        Row {
+            example: format!("{IPS}: (17 addresses)"),
+            ..case(
+                IPS,
+                &[(IPS, &many(17))],
+                "ask for fewer, or make several Services",
+            )
+        },
+        Row {
+            example: format!("{IPS}: (2000 addresses)"),
+            ..case(
+                IPS,
+                &[(IPS, &many(2000))],
+                "ask for fewer, or make several Services",
+            )
+        },
         case(IPS, &[(IPS, "127.0.0.1")], "ask for an address of a pool"),
         case(
             IPS,
@@ -360,6 +388,12 @@ pub(super) fn unmet() -> Vec<Row> {
             "198.51.100.72",
             "ask for another address, or remove it from that Service's spec.externalIPs",
         ),
+        ask(
+            "198.51.100.74",
+            "ask for another address, and take the pool's block out of the cluster's own range",
+        ),
+        foreign(&["203.0.113.77"], &[], "an address"),
+        foreign(&[], &["lb-1.example"], "a host name"),
         ask("192.0.2.5", "ask for another address, or share it"),
         ask(
             "203.0.113.3",
@@ -380,11 +414,95 @@ pub(super) fn unmet() -> Vec<Row> {
         told(
             "spec.externalIPs",
             &[],
+            "spec.externalIPs: (17 addresses of a pool)",
+            |service| {
+                let four = (0..4u8).flat_map(|block| (0..4u8).map(move |n| block * 8 + n));
+                let all = four.map(|n| [198, 51, 100, n].into());
+                let more = [4u8, 5].map(|n| [192, 0, 2, n].into());
+                service.external = all.chain(more).collect();
+            },
+            "name fewer of them",
+        ),
+        limited("maxPerNamespace", "release one, or raise the limit"),
+        limited("maxPerService", "ask for fewer, or raise the limit"),
+        standing(),
+        excluded_group(),
+        told(
+            "spec.externalIPs",
+            &[],
             "spec.externalIPs: [192.0.2.5]",
             |service| service.external = vec!["192.0.2.5".parse().unwrap()],
             "remove it from spec.externalIPs, or share the address",
         ),
     ]
+}
+
+/// What a Service is told in a full pool in which others stand.
+fn standing() -> Row {
+    let mut world = Situation::default();
+    world.cidrs("one", &["192.0.2.0/29"]);
+    for n in 0..3u8 {
+        let node: IpAddr = [192, 0, 2, n].into();
+        let points = BTreeSet::from([node.into()]);
+        world.index.node_seen(&format!("node-{n}"), &points);
+    }
+    world.service("inner", &[], |service| {
+        service.wanted = false;
+        service.cluster = vec![[192, 0, 2, 3].into()];
+    });
+    world.service("hog", &[], |service| {
+        service.wanted = false;
+        service.external = (4..8u8).map(|n| [192, 0, 2, n].into()).collect();
+    });
+    let outcome = world.plain("web").outcome("web");
+    let shown = "the pool is full of what others use";
+    let remedy = "take the addresses from those who stand there, or add a block";
+    Row::told("(none)", shown, outcome, remedy)
+}
+
+/// What a Service is told that has as much of a pool as it may.
+fn limited(field: &str, remedy: &'static str) -> Row {
+    let mut world = Situation::default();
+    let mut spec = json!({"blocks": [{"cidr": "192.0.2.0/30"}]});
+    spec[field] = json!(1);
+    world.pool("one", spec);
+    if field == "maxPerNamespace" {
+        world.plain("other");
+    }
+    let wants = [(IPS, "192.0.2.1,192.0.2.2")];
+    let outcome = world.service("web", &wants, |_| {}).outcome("web");
+    let shown = format!("{}, {field}: 1", asks(&wants));
+    Row::told(IPS, shown, outcome, remedy)
+}
+
+/// What a Service is told that cannot join those of its own key, and finds every pool full.
+fn excluded_group() -> Row {
+    let mut world = Situation::default();
+    world.pool("one", json!({"blocks": [{"start": "192.0.2.5"}]}));
+    world.service("holder", &[(KEY, "k")], |_| {});
+    let wants = [(KEY, "k"), (NAMESPACES, "blue")];
+    world.silent("web", &wants, |service| {
+        service.key = ServiceKey::new("green", "web");
+        service.ports = [(landfall_ipam::service::Protocol::Tcp, 443)].into();
+    });
+    world.work();
+    let service = world.index.service(&ServiceKey::new("green", "web"));
+    let outcome = world.index.preview(service.unwrap()).outcome.unwrap();
+    let shown = "the holder of its key is in another namespace, and every pool full";
+    let remedy = "name each other's namespace on both Services, or add a block";
+    Row::told(NAMESPACES, shown, outcome, remedy)
+}
+
+/// What a Service is told whose status somebody else has written, and that gets nothing from us.
+fn foreign(addresses: &[&str], hosts: &[&str], shows: &str) -> Row {
+    let mut world = Situation::default();
+    world.plain("web").foreign("web", addresses, hosts);
+    Row::told(
+        "status.loadBalancer",
+        format!("{shows} of another balancer, and no pool"),
+        world.outcome("web"),
+        "provide a pool that has it and admits the Service, or leave it to the other one",
+    )
 }
 
 /// What a Service is told that asks for an address while its record is being deleted.

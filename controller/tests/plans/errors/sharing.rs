@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use landfall_controller::ipam::request::Request;
-use landfall_controller::ipam::service::Protocol;
-use landfall_controller::ipam::{Service, ServiceKey};
+use landfall_ipam::request::{Namespaces, Request};
+use landfall_ipam::service::Protocol;
+use landfall_ipam::{Service, ServiceKey};
 use serde_json::json;
 
 use super::Row;
@@ -99,6 +99,31 @@ pub(super) fn stayings() -> Vec<Row> {
             "provide another pool with this address, or let it move",
         ),
         staying(
+            "the pool's blocks no longer have it, and the Service asks for it",
+            |world| {
+                world.service("web", &[(IPS, "192.0.2.0")], |_| {});
+                world.cidrs("one", &["198.51.100.0/30"]);
+            },
+            "put the block back, or ask for another address",
+        ),
+        staying(
+            "the pool is being deleted, and the Service names it",
+            |world| {
+                world.service("web", &[("landfall.dev/pool", "one")], |_| {});
+                world.drain("one", one());
+            },
+            "name another pool",
+        ),
+        staying(
+            "the Service asks for it, and names a pool that does not have it",
+            |world| {
+                world.cidrs("two", &["198.51.100.0/30"]);
+                let both = [(IPS, "192.0.2.0"), ("landfall.dev/pool", "two")];
+                world.service("web", &both, |_| {});
+            },
+            "remove one of the two annotations",
+        ),
+        staying(
             "it was assigned by another controller",
             |world| {
                 world.delete("web");
@@ -117,6 +142,16 @@ pub(super) fn stayings() -> Vec<Row> {
                 world.index.node_seen("node-1", &points);
             },
             "take it from the node, or let it move",
+        ),
+        staying(
+            "another Service has it as its cluster IP",
+            |world| {
+                world.service("inner", &[], |service| {
+                    service.wanted = false;
+                    service.cluster = vec!["192.0.2.0".parse().unwrap()];
+                });
+            },
+            "take the block out of the cluster's own range, and let it move",
         ),
         staying(
             "its record cannot be read any more",
@@ -168,9 +203,9 @@ fn sharing(
     });
     let wants = [(IPS, "192.0.2.0"), (KEY, "k")];
     world.silent("web", &wants, asker);
-    let turn = world.index.pop().unwrap();
-    let service = &world.index.world.services[&turn.key];
-    let outcome = world.index.world.plan(service).outcome.unwrap();
+    let queued = world.index.pop().unwrap();
+    let service = world.index.service(&queued.key).unwrap();
+    let outcome = world.index.preview(service).outcome.unwrap();
     assert!(!outcome.assigned, "{}", outcome.message);
     Row::told(field, shown, outcome, remedy)
 }
@@ -193,6 +228,12 @@ fn crowd() -> Row {
         outcome,
         "ask for another address, or for none",
     )
+}
+
+fn permits(service: &mut Service, namespace: &str) {
+    let request = service.request.as_mut().unwrap();
+    let sharing = request.sharing.as_mut().unwrap();
+    sharing.namespaces = Namespaces::Named([namespace.to_owned()].into());
 }
 
 pub(super) fn clashes() -> Vec<Row> {
@@ -218,6 +259,23 @@ pub(super) fn clashes() -> Vec<Row> {
                 service.key = ServiceKey::new("green", "web");
             },
             "name each other's namespace on both Services",
+        ),
+        sharing(
+            NAMESPACES,
+            "the holder is in another namespace, and permits this one",
+            |service| permits(service, "green"),
+            |service| service.key = ServiceKey::new("green", "web"),
+            "name the holder's namespace",
+        ),
+        sharing(
+            NAMESPACES,
+            "the holder is in another namespace, and only this one permits it",
+            |_| {},
+            |service| {
+                service.key = ServiceKey::new("green", "web");
+                permits(service, "blue");
+            },
+            "name this namespace on the holder",
         ),
         sharing(
             "spec.ports",

@@ -1,13 +1,10 @@
 //! What is broken on purpose: processes and nodes. (A cable is a command line like any other.)
 
-use std::fs;
-use std::path::Path;
-
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
 use super::Runner;
-use crate::process::Stamp;
+use crate::lab::power;
 use crate::scenario::spec::Kill;
 
 impl Runner<'_> {
@@ -23,12 +20,7 @@ impl Runner<'_> {
             .plan()
             .machine(&node)
             .with_context(|| format!("the lab has no {node}"))?;
-        let mut namespaces = crate::lab::state::namespaces(&self.lab.plan().pod_prefix(machine));
-        namespaces.push(machine.netns.clone());
-        let victims: Vec<Stamp> = crate::lab::state::inhabitants(&namespaces)
-            .into_iter()
-            .filter(|stamp| program_of(stamp.pid).is_some_and(|program| program == name))
-            .collect();
+        let victims = power::processes(self.lab.plan(), machine, &name);
         anyhow::ensure!(!victims.is_empty(), "no process of {node} is called {name}");
         let pids: Vec<String> = victims.iter().map(|stamp| stamp.pid.to_string()).collect();
         self.transcript.command(
@@ -47,19 +39,7 @@ impl Runner<'_> {
             .machine(&name)
             .with_context(|| format!("the lab has no {name}"))?;
         self.transcript.command("…", &format!("{name} loses power"));
-        self.lab.fail_node(machine)?;
+        power::cut(self.lab.plan(), machine)?;
         Ok(String::new())
     }
-}
-
-/// The file name of the program a process runs.
-fn program_of(pid: i32) -> Option<String> {
-    let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let first = command.split(|byte| *byte == 0).next()?;
-    Some(
-        Path::new(&*String::from_utf8_lossy(first))
-            .file_name()?
-            .to_string_lossy()
-            .into_owned(),
-    )
 }

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::{Line, MOST_OF_A_FAILURE, PATIENCE, Runner};
-use crate::lab::cluster::logs;
-use crate::process::tail;
+use crate::lab::plan::logs;
 use crate::scenario::expect::{Expectations, Output, pattern_of, sum_of_series};
 use crate::scenario::probe::{Probing, Target};
 use crate::scenario::spec::{Logs, Metrics, Outage, Probe, Step};
 use crate::scenario::transcript::in_words;
+use landfall_testbed::process::tail;
 
 /// The time all probes must be answered before an outage counts as over.
 const STEADY: Duration = Duration::from_secs(2);

@@ -1,0 +1,238 @@
+//! The agent: one loop that takes everything in, lets the brain decide, and has it carried out.
+//!
+//! ```text
+//!  watches ─┐                 ┌─► responder (addresses, deadline, peers)
+//!  session ─┤ Input   Effects ├─► session   (what to publish)
+//!  links   ─┼───────► Brain ──┼─► director  (data path)
+//!  director ┤                 ├─► writers   (owner records, expiries, conditions, Events) ─┐
+//!  outcomes ┘◄────────────────┴───────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! The invariant: there is one brain, every input passes through its one queue, and the responder's table is put in
+//! force before any write that gives an address away is sent.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::brain::{Brain, Effects, Input, ProbeNews, Summary};
+use crate::clock;
+use crate::cluster::Writer;
+use crate::dataplane::DataPath;
+use crate::election::Now;
+use crate::link::{IfIndex, LinkTable, Neighbours};
+use crate::model::{Published, XdpState};
+use crate::report::Conflict;
+use crate::responder::{self, ProbeOutcome, Responder};
+
+/// Inputs that come within this time of the last decision are decided on together.
+const TOGETHER: Duration = Duration::from_millis(5);
+
+/// How long handing everything over may take.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// What the agent works with.
+pub struct Parts {
+    /// Answers on the wire.
+    pub responder: Responder,
+    pub links: watch::Receiver<Arc<LinkTable>>,
+    pub neighbours: Neighbours,
+    pub director: watch::Receiver<XdpState>,
+    /// Requests to the API server.
+    pub writer: Writer,
+    pub published: watch::Sender<Option<Published>>,
+    pub data_path: watch::Sender<Option<Arc<DataPath>>>,
+    /// For metrics and `/debug/state`.
+    pub summary: Arc<Mutex<Summary>>,
+    /// The queue's other end, for what the shell itself begins.
+    pub inputs: mpsc::Sender<Input>,
+}
+
+/// Runs the brain until the token is cancelled and everything was handed over, or nobody took it in time.
+pub async fn run(
+    mut brain: Brain,
+    mut parts: Parts,
+    mut inputs: mpsc::Receiver<Input>,
+    token: CancellationToken,
+) {
+    let mut neighbours = parts.neighbours.watch();
+    let mut events = parts.responder.events();
+    let mut wake_at: Option<Instant> = None;
+    let mut last = Instant::now();
+    let mut leave_by: Option<Instant> = None;
+    let links = parts.links.borrow_and_update().clone();
+    let director = *parts.director.borrow_and_update();
+    brain.take(Input::Director(director), clock::now());
+    brain.take(Input::Links(links), clock::now());
+    loop {
+        let input = tokio::select! {
+            input = inputs.recv() => match input {
+                Some(input) => Some(input),
+                None => return,
+            },
+            () = news(&mut parts.links) => {
+                Some(Input::Links(parts.links.borrow_and_update().clone()))
+            }
+            () = news(&mut neighbours) => {
+                Some(Input::Neighbours(neighbours.borrow_and_update().clone()))
+            }
+            () = news(&mut parts.director) => {
+                Some(Input::Director(*parts.director.borrow_and_update()))
+            }
+            event = events.recv() => conflict(event, &parts.links.borrow()),
+            () = token.cancelled(), if leave_by.is_none() => {
+                leave_by = Some(Instant::now() + FAREWELL);
+                Some(Input::Leave)
+            }
+            () = until(wake_at) => None,
+        };
+        let now = clock::now();
+        brain.take_all(input, &mut inputs, now);
+        // Together with what comes right behind; but never later than that.
+        tokio::time::sleep_until(last + TOGETHER).await;
+        brain.take_all(None, &mut inputs, clock::now());
+        last = Instant::now();
+        let now = clock::now();
+        let effects = brain.step(now, &Time(Timestamp::now()));
+        let (woken, has_left, in_vain) = (effects.wake_at, effects.has_left, effects.in_vain);
+        parts.carry_out(effects);
+        *parts.summary.lock() = brain.summary(now);
+        wake_at = woken.map(clock::timer);
+        if let Some(by) = leave_by {
+            if has_left || in_vain || Instant::now() >= by {
+                return parts.farewell(has_left);
+            }
+            wake_at = Some(wake_at.map_or(by, |at| at.min(by)));
+        }
+    }
+}
+
+impl Brain {
+    fn take_all(&mut self, first: Option<Input>, inputs: &mut mpsc::Receiver<Input>, now: Now) {
+        if let Some(input) = first {
+            self.take(input, now);
+        }
+        while let Ok(input) = inputs.try_recv() {
+            self.take(input, now);
+        }
+    }
+}
+
+impl Parts {
+    /// The table first: a write that gives an address away must find this node quiet already.
+    fn carry_out(&self, effects: Effects) {
+        self.responder.set_peers(effects.peers);
+        if let Some(deadline) = effects.deadline {
+            self.responder.set_deadline(deadline);
+        }
+        self.responder.set_owned(effects.owned);
+        self.responder.set_periods(effects.periods);
+        if let Some(published) = effects.published {
+            self.published.send_if_modified(|known| {
+                let changed = known.as_ref() != Some(&published);
+                *known = Some(published);
+                changed
+            });
+        }
+        if let Some(path) = effects.data_path {
+            self.neighbours.track(path.track.clone());
+            self.data_path.send_replace(Some(Arc::new(path)));
+        }
+        for job in effects.jobs {
+            self.writer.send(job);
+        }
+        for notice in effects.notices {
+            tracing::info!(reason = notice.reason, "{}", notice.note);
+            self.writer.notify(notice);
+        }
+        for (address, interfaces) in effects.probes {
+            self.probe(address, interfaces);
+        }
+    }
+
+    fn probe(&self, address: IpAddr, interfaces: BTreeSet<IfIndex>) {
+        let (responder, inputs) = (self.responder.clone(), self.inputs.clone());
+        let links = self.links.clone();
+        tokio::spawn(async move {
+            let news = match responder.probe(address, interfaces).await {
+                ProbeOutcome::Clear => ProbeNews::Clear,
+                ProbeOutcome::NotAsked => ProbeNews::Unable,
+                ProbeOutcome::Conflict { ifindex, mac } => {
+                    let interface = name_of(&links.borrow(), ifindex);
+                    ProbeNews::Taken(Conflict {
+                        mac,
+                        interface,
+                        at_probe: true,
+                    })
+                }
+            };
+            // The agent being gone, nobody needs to know.
+            let _ = inputs.send(Input::Probed(address, news)).await;
+        });
+    }
+
+    fn farewell(&self, has_left: bool) {
+        self.responder.set_owned(BTreeMap::new());
+        if has_left {
+            tracing::info!("every address is in other hands");
+        } else {
+            tracing::warn!("stopping although addresses could not be handed over");
+        }
+    }
+}
+
+fn conflict(
+    event: Result<responder::Event, broadcast::error::RecvError>,
+    links: &LinkTable,
+) -> Option<Input> {
+    match event.ok()? {
+        responder::Event::Conflict {
+            address,
+            ifindex,
+            mac,
+        } => {
+            let interface = name_of(links, ifindex);
+            let conflict = Conflict {
+                mac,
+                interface,
+                at_probe: false,
+            };
+            Some(Input::Conflict(address, conflict))
+        }
+        responder::Event::PortFailed { ifindex, error } => {
+            let interface = name_of(links, ifindex);
+            tracing::warn!(interface, error, "interface cannot be listened on");
+            Some(Input::Unavailable(ifindex))
+        }
+        responder::Event::ProbeAnswered { .. } => None,
+    }
+}
+
+fn name_of(links: &LinkTable, ifindex: IfIndex) -> String {
+    links
+        .links
+        .get(&ifindex)
+        .map_or_else(|| format!("#{ifindex}"), |link| link.name.clone())
+}
+
+/// Waits for something new; for ever when there will be nothing more.
+async fn news<T>(receiver: &mut watch::Receiver<T>) {
+    if receiver.changed().await.is_err() {
+        std::future::pending().await
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,100 @@
+//! What the brain wants done.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use landfall_crds::{L2AnnouncementPolicyStatus, LoadBalancerIPStatus};
+use landfall_wire::Mac;
+
+use crate::dataplane::DataPath;
+use crate::election::Now;
+use crate::link::IfIndex;
+use crate::model::Published;
+use crate::names::{NodeName, PolicyName, ServiceKey, SessionId, Version};
+
+/// Everything to be put in force, in this order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Effects {
+    pub owned: BTreeMap<IpAddr, BTreeSet<IfIndex>>,
+    /// What of it is announced again and again, and how often.
+    pub periods: BTreeMap<IpAddr, Duration>,
+    /// Until when it may answer.
+    pub deadline: Option<Now>,
+    /// Ethernet addresses of the other announcers.
+    pub peers: BTreeSet<Mac>,
+    /// What the session publishes; nothing before this node knows enough to say it.
+    pub published: Option<Published>,
+    /// The data path, if it changed.
+    pub data_path: Option<DataPath>,
+    /// Probes to make, and on which interfaces.
+    pub probes: Vec<(IpAddr, BTreeSet<IfIndex>)>,
+    pub jobs: Vec<Job>,
+    pub notices: Vec<Notice>,
+    /// When to think again.
+    pub wake_at: Option<Now>,
+    /// What this node owns it may not give away, and waiting would not help.
+    pub in_vain: bool,
+    /// This node owns nothing any more and may stop.
+    pub has_left: bool,
+}
+
+/// A request to the API server.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Job {
+    /// Compare-and-swap the status of an address.
+    Swap(Box<Swap>),
+    /// Empty a silent session's Lease, if it still is at this version.
+    Expire(NodeName, Version),
+    /// Read whether a session still holds its Lease.
+    Inquire(NodeName, SessionId),
+    /// Apply a condition to a Service, or take it away.
+    Service(ServiceKey, Option<Box<Condition>>),
+    /// Apply a policy's status.
+    Policy(PolicyName, Box<L2AnnouncementPolicyStatus>),
+}
+
+/// A compare-and-swap.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Swap {
+    pub address: IpAddr,
+    pub name: String,
+    /// Only if it still is at this version.
+    pub version: Version,
+    /// The whole status.
+    pub status: LoadBalancerIPStatus,
+    /// A report: what comes of it is not the election's.
+    pub report: bool,
+}
+
+/// What a report is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ReportKey {
+    Address(IpAddr),
+    Service(ServiceKey),
+    Policy(PolicyName),
+}
+
+/// An Event to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    pub subjects: Vec<Subject>,
+    /// `Warning` instead of `Normal`.
+    pub warning: bool,
+    /// One CamelCase word.
+    pub reason: &'static str,
+    /// For people.
+    pub note: String,
+}
+
+/// What an Event is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// A LoadBalancerIP: name and uid.
+    Address(String, String),
+    /// A Service and its uid.
+    Service(ServiceKey, String),
+    /// An L2AnnouncementPolicy: name and uid.
+    Policy(String, String),
+}

@@ -1,0 +1,69 @@
+//! What the brain is told.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use landfall_runtime::class::Class;
+
+use super::effects::{ReportKey, Subject};
+use crate::election::Event;
+use crate::link::{IfIndex, LinkTable, NeighbourTable};
+use crate::model::{Key, Kind, Lbip, Object, XdpState};
+use crate::report::Conflict;
+
+/// Anything a node learns.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// An object is new or has changed.
+    Applied(Object),
+    /// An object is gone.
+    Gone(Key),
+    /// A kind was listed: of what is known these are all there are.
+    Listed(Kind, BTreeSet<Key>),
+    /// The session's own news.
+    Session(Event),
+    Links(Arc<LinkTable>),
+    Neighbours(Arc<NeighbourTable>),
+    /// The director's state changed.
+    Director(XdpState),
+    /// A job that swaps a record ended.
+    Swapped(IpAddr, SwapOutcome),
+    /// A job about another node's Lease ended.
+    Inquired(Vec<Event>),
+    /// A report was written, or not.
+    Reported(ReportKey, Result<Option<Object>, Class>),
+    Probed(IpAddr, ProbeNews),
+    /// A foreign host claims an address this node owns.
+    Conflict(IpAddr, Conflict),
+    /// An object cannot be read: what it is, and why.
+    Unreadable(Subject, String),
+    /// An interface cannot be listened on.
+    Unavailable(IfIndex),
+    /// Time to stop.
+    Leave,
+}
+
+/// What became of a compare-and-swap.
+#[derive(Clone, Debug)]
+pub enum SwapOutcome {
+    /// Done: the record now reads like this.
+    Done(Box<Lbip>),
+    /// The record had moved on, or is gone.
+    Refused(Option<Box<Lbip>>),
+    /// Nobody knows.
+    Failed,
+    /// It may not be written at all, and only a person can change that.
+    Denied,
+}
+
+/// What became of a probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeNews {
+    /// Nobody has the address.
+    Clear,
+    /// Somebody has.
+    Taken(Conflict),
+    /// It could not be asked.
+    Unable,
+}

@@ -1,0 +1,93 @@
+//! A look inside the brain, for people and metrics.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::Brain;
+use crate::election::Now;
+use crate::model::{Kind, Lbip};
+use crate::names::{NodeName, SessionId};
+use crate::report::Conflict;
+
+/// A look inside, for `/debug/state` and metrics.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct Summary {
+    pub session: Option<SessionId>,
+    /// Seconds until this node stops answering unless it renews.
+    pub session_remaining_seconds: f64,
+    /// Addresses this node answers for, and on which interfaces.
+    pub answering: BTreeMap<IpAddr, BTreeSet<String>>,
+    /// Addresses by owner, all nodes.
+    pub owners: BTreeMap<IpAddr, String>,
+    /// Nodes with a live session.
+    pub live: BTreeSet<NodeName>,
+    /// Foreign hosts at our addresses.
+    pub conflicts: BTreeMap<IpAddr, Conflict>,
+    /// How often a foreign host was found.
+    pub conflicts_seen: u64,
+    /// Ownerships taken, by reason.
+    pub transitions: BTreeMap<&'static str, u64>,
+    /// Frontends and backends wanted in the data path.
+    pub frontends: usize,
+    /// Backends of all frontends.
+    pub backends: usize,
+    pub hops: usize,
+    /// Endpoints on no node of this segment.
+    pub unplaced: usize,
+    /// Kinds not listed yet.
+    pub waiting_for: Vec<&'static str>,
+    /// Why addresses are not announced.
+    pub refusals: BTreeMap<IpAddr, String>,
+}
+
+impl Brain {
+    /// A look inside.
+    #[must_use]
+    pub fn summary(&self, now: Now) -> Summary {
+        let data_path = self.data_path.as_ref();
+        let owner = |lbip: &Lbip| lbip.status.owner.as_ref().map(|owner| owner.node.clone());
+        let waiting = Kind::ALL.iter().filter(|kind| !self.listed.contains(kind));
+        let refusals = self.plan.addresses.iter().filter_map(|(address, plan)| {
+            Some((*address, plan.refusal.as_ref()?.message(*address)))
+        });
+        Summary {
+            session: self.election.session().cloned(),
+            session_remaining_seconds: self
+                .election
+                .deadline()
+                .map_or(0.0, |deadline| deadline.saturating_sub(now).as_secs_f64()),
+            answering: self
+                .election
+                .owned()
+                .into_iter()
+                .filter_map(|a| Some((a, self.plan.addresses.get(&a)?.interfaces.clone())))
+                .collect(),
+            owners: self
+                .world
+                .lbips
+                .iter()
+                .filter_map(|(address, lbip)| Some((*address, owner(lbip)?)))
+                .collect(),
+            live: self.election.live_nodes(now),
+            conflicts: self
+                .conflicts
+                .iter()
+                .map(|(a, (c, _))| (*a, c.clone()))
+                .collect(),
+            conflicts_seen: self.conflicts_seen,
+            transitions: self.transitions.clone(),
+            frontends: data_path.map_or(0, |path| path.desired.frontends.len()),
+            backends: data_path.map_or(0, |path| {
+                path.desired
+                    .frontends
+                    .values()
+                    .map(|v| v.backends.len())
+                    .sum()
+            }),
+            hops: data_path.map_or(0, |path| path.desired.hops.len()),
+            unplaced: self.unplaced,
+            waiting_for: waiting.map(|kind| kind.as_str()).collect(),
+            refusals: refusals.collect(),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What an announcer publishes with its session, as one annotation of its Lease: what other nodes must know to agree on
+//! candidates, and nothing else.
+
+use std::collections::BTreeMap;
+
+use landfall_wire::Mac;
+use landfall_wire::link::{Link, Refusal};
+use serde::{Deserialize, Serialize};
+
+/// Session Leases are called this, followed by the node's name.
+pub const LEASE_PREFIX: &str = "announcer-";
+
+/// Label by which session Leases are listed.
+pub const LABEL: (&str, &str) = ("landfall.dev/session", "announcer");
+
+pub const ANNOTATION: &str = "landfall.dev/announcer";
+
+/// On a Lease whose session another node has ended: that node.
+pub const FENCED_BY: &str = "landfall.dev/fenced-by";
+
+/// An interface that can announce: up, with carrier and an Ethernet address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    pub name: String,
+    pub mac: Mac,
+    /// Looks like a container's: only a policy that names it may use it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub container: bool,
+}
+
+impl Interface {
+    /// What is published of a link that can announce.
+    ///
+    /// # Errors
+    /// Why it cannot, whatever any policy says.
+    pub fn of(link: &Link) -> Result<Self, Refusal> {
+        link.usable()?;
+        Ok(Self {
+            name: link.name.clone(),
+            mac: link.mac.ok_or(Refusal::NoMac)?,
+            container: link.is_container(),
+        })
+    }
+}
+
+/// Whether a node's director works.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum XdpState {
+    /// Not asked for.
+    #[default]
+    Off,
+    /// Loaded.
+    Ready,
+    /// Must not be loaded on this node: traffic takes the kernel's path.
+    Disabled,
+    /// Could not be loaded: traffic takes the kernel's path, too. What a later version may say reads as this.
+    #[serde(other)]
+    Failed,
+}
+
+/// What an announcer says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Published {
+    /// Interfaces that may announce now.
+    pub interfaces: Vec<Interface>,
+    /// State of the XDP director.
+    pub xdp: XdpState,
+    /// About to stop: no candidate any more.
+    pub leaving: bool,
+}
+
+/// Reads the annotation. Nonsense reads as an announcer that can do nothing.
+#[must_use]
+pub fn read(annotations: &BTreeMap<String, String>) -> Published {
+    annotations
+        .get(ANNOTATION)
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default()
+}
+
+/// Writes the annotation.
+#[must_use]
+pub fn write(published: &Published) -> String {
+    serde_json::to_string(published).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back_and_nonsense_reads_as_nothing() {
+        let published = Published {
+            interfaces: vec![Interface {
+                name: "eth0".into(),
+                mac: Mac([2, 0, 0, 0, 0, 1]),
+                container: false,
+            }],
+            xdp: XdpState::Ready,
+            leaving: false,
+        };
+        let annotate = |text: String| BTreeMap::from([(ANNOTATION.to_owned(), text)]);
+        assert_eq!(read(&annotate(write(&published))), published);
+        assert_eq!(read(&annotate("{]".into())), Published::default());
+        assert_eq!(read(&BTreeMap::new()), Published::default());
+    }
+}

@@ -1,0 +1,241 @@
+//! What is announced of every address, and by whom it may be.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::compiled::{CompiledPolicy, compile};
+use super::refusal::Unannounced;
+use crate::election::Candidate;
+use crate::model::{Interface, Lbip, Readiness, Service, World, XdpState};
+use crate::names::{NodeName, PolicyName, ServiceKey};
+
+/// What is to be announced, and by whom it may be.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Announcements {
+    pub addresses: BTreeMap<IpAddr, Announcement>,
+    /// By policy: what is wrong with it, how many addresses and nodes it has.
+    pub policies: BTreeMap<PolicyName, PolicyOutcome>,
+    /// Interfaces of this node that need the director.
+    pub director: BTreeSet<String>,
+    /// Interfaces of this node to publish.
+    pub publish: Vec<Interface>,
+}
+
+/// What became of a policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicyOutcome {
+    /// What is wrong with it.
+    pub defects: Vec<String>,
+    pub addresses: usize,
+    /// Nodes that can announce under it.
+    pub nodes: usize,
+}
+
+/// What is announced of one address.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Announcement {
+    /// Services that hold it and exist.
+    pub holders: Vec<ServiceKey>,
+    /// Who may own it.
+    pub candidates: Vec<Candidate>,
+    /// This node's interfaces that would answer for it.
+    pub interfaces: BTreeSet<String>,
+    /// Whether the director carries its traffic.
+    pub xdp: bool,
+    /// How often the announcements are repeated; the shortest of its policies' times.
+    pub period: Option<Duration>,
+    /// Why there is no candidate.
+    pub refusal: Option<Unannounced>,
+}
+
+/// Plans the announcements as node `me` sees them, whose usable interfaces are `own`.
+#[must_use]
+pub fn plan(world: &World, me: &NodeName, own: &[Interface]) -> Announcements {
+    let policies = compile(world);
+    let mut plan = Announcements {
+        policies: policies
+            .iter()
+            .map(|policy| {
+                let outcome = PolicyOutcome {
+                    defects: policy.defects.clone(),
+                    addresses: 0,
+                    nodes: policy.nodes.len(),
+                };
+                (policy.name.clone(), outcome)
+            })
+            .collect(),
+        ..Announcements::default()
+    };
+    for interface in own {
+        // What a policy may use in vain is not published: pods' interfaces are many.
+        if policies.iter().any(|p| p.admits(interface)) || !interface.container {
+            plan.publish.push(interface.clone());
+        }
+        // Delivery happens where the backends run, which need not be where the policy announces.
+        if policies.iter().any(|p| p.is_xdp() && p.admits(interface)) {
+            plan.director.insert(interface.name.clone());
+        }
+    }
+    for (address, lbip) in &world.lbips {
+        let chosen = plan_address(world, lbip, &policies, me, own, &mut plan.policies);
+        plan.addresses.insert(*address, chosen);
+    }
+    plan
+}
+
+fn plan_address(
+    world: &World,
+    lbip: &Lbip,
+    policies: &[CompiledPolicy<'_>],
+    me: &NodeName,
+    own: &[Interface],
+    outcomes: &mut BTreeMap<PolicyName, PolicyOutcome>,
+) -> Announcement {
+    let mut plan = Announcement::default();
+    let holders: Vec<_> = lbip
+        .holders
+        .iter()
+        .filter_map(|(key, uid)| {
+            let service = world
+                .services
+                .get(key)
+                .filter(|service| service.uid == *uid)?;
+            Some((key, service))
+        })
+        .collect();
+    plan.holders = holders.iter().map(|(key, _)| (*key).clone()).collect();
+    if holders.is_empty() {
+        plan.refusal = Some(match lbip.holders.first() {
+            Some((key, _)) => Unannounced::HolderGone(key.clone()),
+            None => Unannounced::Unheld,
+        });
+        return plan;
+    }
+    let matching = matching(world, lbip.address, &holders, policies);
+    if matching.is_empty() {
+        let (service, first) = holders[0];
+        plan.refusal = Some(Unannounced::NoPolicy {
+            service: service.clone(),
+            external: first.external_ips.contains(&lbip.address),
+            policies: policies.len(),
+        });
+        return plan;
+    }
+    for policy in &matching {
+        if let Some(outcome) = outcomes.get_mut(policy.name) {
+            outcome.addresses += 1;
+        }
+    }
+    plan.period = matching.iter().filter_map(|policy| policy.period).min();
+    plan.xdp = matching.iter().any(|policy| policy.is_xdp());
+    fill_candidates(&mut plan, world, &holders, &matching);
+    let mine = matching
+        .iter()
+        .filter(|policy| policy.nodes.contains_key(me));
+    plan.interfaces = mine
+        .flat_map(|policy| own.iter().filter(|interface| policy.admits(interface)))
+        .map(|interface| interface.name.clone())
+        .collect();
+    plan
+}
+
+/// Policies that select a holder, for the origin the address has with that holder.
+fn matching<'p, 'w>(
+    world: &World,
+    address: IpAddr,
+    holders: &[(&ServiceKey, &Service)],
+    policies: &'p [CompiledPolicy<'w>],
+) -> Vec<&'p CompiledPolicy<'w>> {
+    let empty = landfall_crds::selector::Labels::new();
+    let selects = |policy: &CompiledPolicy<'_>, (key, service): &(&ServiceKey, &Service)| {
+        let namespace = world
+            .namespaces
+            .get(&key.namespace)
+            .map_or(&empty, |ns| &ns.labels);
+        policy.announces(service.external_ips.contains(&address))
+            && policy.selects(key, &service.labels, namespace)
+    };
+    policies
+        .iter()
+        .filter(|policy| holders.iter().any(|holder| selects(policy, holder)))
+        .collect()
+}
+
+fn fill_candidates(
+    plan: &mut Announcement,
+    world: &World,
+    holders: &[(&ServiceKey, &Service)],
+    matching: &[&CompiledPolicy<'_>],
+) {
+    let mut nodes: BTreeMap<&NodeName, i64> = BTreeMap::new();
+    for (node, weight) in matching.iter().flat_map(|policy| &policy.nodes) {
+        let best = nodes.entry(node).or_insert(*weight);
+        *best = (*best).max(*weight);
+    }
+    if nodes.is_empty() {
+        let mut impeded = BTreeMap::new();
+        for (impediment, count) in matching.iter().flat_map(|policy| &policy.impeded) {
+            let most = impeded.entry(*impediment).or_insert(*count);
+            *most = (*most).max(*count);
+        }
+        let policies = matching
+            .iter()
+            .map(|policy| policy.name.to_string())
+            .collect();
+        plan.refusal = Some(Unannounced::NoNode { policies, impeded });
+        return;
+    }
+    for (key, _) in holders.iter().filter(|(_, service)| service.local) {
+        let local = nodes_that_serve(world, key);
+        nodes.retain(|node, _| local.contains(*node));
+        if nodes.is_empty() {
+            plan.refusal = Some(Unannounced::NoLocalEndpoint((*key).clone()));
+            return;
+        }
+    }
+    if plan.xdp {
+        prefer_directors(&mut nodes, world);
+    }
+    plan.candidates = nodes
+        .into_iter()
+        .map(|(node, weight)| Candidate {
+            node: node.clone(),
+            weight,
+        })
+        .collect();
+}
+
+/// A node whose director cannot or must not run forwards by the kernel, which works; one whose director runs is better.
+fn prefer_directors(nodes: &mut BTreeMap<&NodeName, i64>, world: &World) {
+    let lacks = |node: &NodeName| {
+        let peer = world.peers.get(node);
+        peer.is_some_and(|peer| matches!(peer.xdp, XdpState::Failed | XdpState::Disabled))
+    };
+    if nodes.keys().any(|node| !lacks(node)) {
+        nodes.retain(|node, _| !lacks(node));
+    }
+}
+
+/// Nodes with a ready endpoint. Where there is none, those with one that terminates and still serves: kube-proxy sends
+/// traffic there as long as it does (KEP-1669), and an address that is withdrawn meanwhile cuts it off.
+fn nodes_that_serve(world: &World, service: &ServiceKey) -> BTreeSet<NodeName> {
+    let slices = world
+        .slices
+        .get(service)
+        .into_iter()
+        .flat_map(BTreeMap::values);
+    let endpoints: Vec<_> = slices.flat_map(|slice| &slice.endpoints).collect();
+    let with = |readiness| -> BTreeSet<NodeName> {
+        let fit = endpoints
+            .iter()
+            .filter(|endpoint| endpoint.readiness == readiness);
+        fit.filter_map(|endpoint| endpoint.node.clone()).collect()
+    };
+    let ready = with(Readiness::Ready);
+    if ready.is_empty() {
+        with(Readiness::Draining)
+    } else {
+        ready
+    }
+}

@@ -1,0 +1,325 @@
+//! Which pod or which node a packet goes to.
+//!
+//! A new connection goes to the current backend of its slot. Later segments go where the connection
+//! is: the current backend's node knows it, or knows who has it, or asks the nodes of the slot's
+//! previous backends, one after the other:
+//!
+//! ```text
+//!   director ──► current's node ──6──► previous' node ──5──► the one before ──4──► current's node
+//!                knows it: deliver     knows it: deliver     knows it: deliver     adopts it
+//! ```
+//! The numbers are hop limits. They are the marks by which a node sees how often a packet has been
+//! sent on already: only a frame from another node carries one, each is lower than the one before,
+//! and nothing is sent on below [`LAST_MARK`]. So nodes whose tables differ for a moment cannot
+//! play ping-pong, and no header is needed to say so.
+
+use landfall_bpf_lb_common::Verdict;
+use landfall_bpf_lb_common::records::{BackendEntry, ConnectionState, Slot};
+
+use crate::connections::{self, Known};
+use crate::family::Family;
+use crate::maps;
+use crate::packet::{Course, Packet, Pod};
+
+/// The hop limit of a packet that is sent on for the first time.
+const FIRST_MARK: u8 = 6;
+/// A packet with this mark is not sent on any more. It is enough for the node's own forwarding to
+/// the pod.
+const LAST_MARK: u8 = 4;
+/// So many slots are looked through for another pod of this node.
+const SEARCH: u32 = 16;
+
+/// Who sent a packet to this node.
+#[derive(Clone, Copy)]
+struct Sender {
+    mac: [u8; 6],
+    /// Another node.
+    is_node: bool,
+    /// The mark it has left on the packet; zero if none.
+    mark: u8,
+    limit: u8,
+}
+
+impl Sender {
+    #[inline(always)]
+    fn of<F: Family>(packet: &Packet<F>) -> Result<Self, Verdict> {
+        let mac = *packet.frame.bytes::<6>(6).ok_or(Verdict::Malformed)?;
+        let is_node = maps::is_node(mac);
+        let limit = packet.transport.hop_limit;
+        let mark = if is_node && limit <= FIRST_MARK {
+            limit
+        } else {
+            0
+        };
+        Ok(Self {
+            mac,
+            is_node,
+            mark,
+            limit,
+        })
+    }
+
+    /// The mark with which the packet may be sent on; a hop limit is never raised.
+    #[inline(always)]
+    fn next_mark(&self) -> Option<u8> {
+        if self.mark == 0 {
+            (self.limit > FIRST_MARK).then_some(FIRST_MARK)
+        } else {
+            (self.mark > LAST_MARK).then_some(self.mark - 1)
+        }
+    }
+
+    /// Whether it is the node of `backend`.
+    #[inline(always)]
+    fn is_at(&self, backend: &BackendEntry) -> bool {
+        maps::hop(backend.hop).is_some_and(|hop| hop.mac == self.mac)
+    }
+}
+
+/// The course of `packet`. What is recorded of it here is recorded before it is changed.
+#[inline(always)]
+pub(crate) fn course<F: Family>(packet: &Packet<F>) -> Result<Course<F>, Verdict> {
+    let slot = maps::slot(packet.table, packet.slot).ok_or(Verdict::NoBackend)?;
+    let previous = [
+        maps::backend(slot.previous[0]),
+        maps::backend(slot.previous[1]),
+    ];
+    // Where nothing takes new connections, the last to have taken some is the one to ask.
+    let (current, takes_new) = match (maps::backend(slot.current), previous[0]) {
+        (Some(current), _) => (current, true),
+        (None, Some(previous)) => (previous, false),
+        (None, None) => return Err(Verdict::NoBackend),
+    };
+    if packet.transport.opens() && !takes_new {
+        return Err(Verdict::NoBackend);
+    }
+    let is_here = |backend: &Option<&BackendEntry>| backend.is_some_and(|one| one.hop == 0);
+    let any_here = current.hop == 0 || is_here(&previous[0]) || is_here(&previous[1]);
+    if any_here || connections::has_kernels() {
+        is_ours(packet)?;
+        // The pod's own network would have to tell the client; better the VIP's.
+        if packet.transport.hop_limit <= 1 {
+            return Err(Verdict::HopLimit);
+        }
+        if packet.transport.opens() {
+            if let Some(course) = open_again(packet)? {
+                return Ok(course);
+            }
+            if current.hop == 0 {
+                return open(packet, current);
+            }
+            connections::challenge(packet, ConnectionState::ELSEWHERE);
+        } else {
+            if let Some(course) = follow(packet, current)? {
+                return Ok(course);
+            }
+            if current.hop == 0 {
+                return unknown_here(packet, slot, current, previous);
+            }
+        }
+    }
+    elsewhere(packet, current, previous)
+}
+
+/// A SYN that has been here before keeps its course.
+#[inline(always)]
+fn open_again<F: Family>(packet: &Packet<F>) -> Result<Option<Course<F>>, Verdict> {
+    match connections::opened_before(packet) {
+        Known::Pod(pod) => Ok(Some(Course::Deliver(pod, Verdict::Delivered))),
+        Known::Kernel => Err(Verdict::KernelPath),
+        Known::Contested(_) | Known::Node(_) | Known::No => Ok(None),
+    }
+}
+
+/// A new connection to a pod of this node: its slot's, or, where the client's port reaches that one
+/// by another frontend already, the next.
+#[inline(always)]
+fn open<F: Family>(packet: &Packet<F>, current: &BackendEntry) -> Result<Course<F>, Verdict> {
+    connections::may_open()?;
+    let first = pod::<F>(current);
+    match connections::open(packet, first) {
+        Err(Verdict::Collision) => {
+            let next = neighbour(packet, Some(first)).ok_or(Verdict::Collision)?;
+            connections::open(packet, next)?;
+            Ok(Course::Deliver(next, Verdict::Delivered))
+        }
+        Err(verdict) => Err(verdict),
+        Ok(()) => Ok(Course::Deliver(first, Verdict::Delivered)),
+    }
+}
+
+/// The pod of this node in the nearest following slot, other than `but`.
+#[inline(always)]
+fn neighbour<F: Family>(packet: &Packet<F>, but: Option<Pod<F>>) -> Option<Pod<F>> {
+    for distance in 1..=SEARCH {
+        let slot = maps::slot(packet.table, maps::slot_behind(packet.slot, distance))?;
+        if let Some(backend) = maps::backend(slot.current)
+            && backend.hop == 0
+            && but.is_none_or(|but| but != pod::<F>(backend))
+        {
+            return Some(pod::<F>(backend));
+        }
+    }
+    None
+}
+
+/// A segment of a known connection goes where that is.
+#[inline(always)]
+fn follow<F: Family>(
+    packet: &Packet<F>,
+    current: &BackendEntry,
+) -> Result<Option<Course<F>>, Verdict> {
+    match connections::look_up(packet) {
+        Known::Pod(has_it) => {
+            let verdict = if current.hop == 0 && has_it == pod::<F>(current) {
+                Verdict::Delivered
+            } else {
+                Verdict::DeliveredPrevious
+            };
+            Ok(Some(Course::Deliver(has_it, verdict)))
+        }
+        Known::Contested(has_it) => {
+            let sender = Sender::of(packet)?;
+            if sender.mark == 0 && current.hop != 0 && maps::hop(current.hop).is_some() {
+                let mark = sender.next_mark().ok_or(Verdict::LoopGuard)?;
+                return Ok(Some(Course::Direct(current.hop, mark, Verdict::ExtraHop)));
+            }
+            // The other node has sent it back, or cannot be asked.
+            connections::uncontested(packet);
+            Ok(Some(Course::Deliver(has_it, Verdict::DeliveredPrevious)))
+        }
+        Known::Node(hop) => {
+            let mark = Sender::of(packet)?.next_mark().ok_or(Verdict::LoopGuard)?;
+            Ok(Some(Course::Direct(hop, mark, Verdict::Moved)))
+        }
+        Known::Kernel => Err(Verdict::KernelPath),
+        Known::No => Ok(None),
+    }
+}
+
+/// The current backend is on this node, and the connection is not known.
+#[inline(always)]
+fn unknown_here<F: Family>(
+    packet: &Packet<F>,
+    slot: &Slot,
+    current: &BackendEntry,
+    previous: [Option<&BackendEntry>; 2],
+) -> Result<Course<F>, Verdict> {
+    if slot.previous[0] != 0 {
+        let sender = Sender::of(packet)?;
+        let mut came_back = false;
+        let mut next = 0;
+        for backend in previous.into_iter().rev().flatten() {
+            if backend.hop != 0 && maps::hop(backend.hop).is_some() {
+                came_back |= sender.mark != 0 && sender.is_at(backend);
+                next = backend.hop;
+            }
+        }
+        if next != 0 && !came_back {
+            // To a node that cannot be reached yet, the pod here is to be preferred.
+            let mark = sender.next_mark().ok_or(Verdict::LoopGuard)?;
+            return Ok(Course::Direct(next, mark, Verdict::SecondChance));
+        }
+    }
+    let pod = connections::adopt(packet, pod::<F>(current))?;
+    // Of a datagram nothing else was to be expected.
+    let verdict = if packet.transport.is_mid_stream() {
+        Verdict::Adopted
+    } else {
+        Verdict::Delivered
+    };
+    Ok(Course::Deliver(pod, verdict))
+}
+
+/// The current backend is on another node, and the connection is not known here.
+#[inline(always)]
+fn elsewhere<F: Family>(
+    packet: &Packet<F>,
+    current: &BackendEntry,
+    previous: [Option<&BackendEntry>; 2],
+) -> Result<Course<F>, Verdict> {
+    if current.hop == BackendEntry::UNPLACED {
+        return Err(Verdict::Unplaced);
+    }
+    let sender = Sender::of(packet)?;
+    if sender.mark != 0 {
+        return sent_on(packet, current, previous, sender);
+    }
+    if sender.is_node {
+        return Ok(Course::Direct(current.hop, FIRST_MARK, Verdict::ExtraHop));
+    }
+    // What arrives at the next node must not look marked.
+    let limit = packet.transport.hop_limit;
+    if limit <= FIRST_MARK + 1 {
+        return Err(Verdict::HopLimit);
+    }
+    Ok(Course::Direct(current.hop, limit - 1, Verdict::Directed))
+}
+
+/// Another node asked for a connection that is not here.
+#[inline(always)]
+fn sent_on<F: Family>(
+    packet: &Packet<F>,
+    current: &BackendEntry,
+    previous: [Option<&BackendEntry>; 2],
+    sender: Sender,
+) -> Result<Course<F>, Verdict> {
+    let Some(mark) = sender.next_mark() else {
+        return disputed(packet, current);
+    };
+    // The last previous one, if the sender was told to ask this node as the first.
+    if !packet.transport.opens()
+        && mark > LAST_MARK
+        && previous[0].is_some_and(|backend| backend.hop == 0)
+        && let Some(before) = previous[1]
+        && before.hop != 0
+        && maps::hop(before.hop).is_some()
+        && !sender.is_at(before)
+    {
+        return Ok(Course::Direct(before.hop, mark, Verdict::SecondChance));
+    }
+    Ok(Course::Direct(current.hop, mark, Verdict::ExtraHop))
+}
+
+/// Nodes disagree about a packet that must not be sent on any more. A new connection is opened here,
+/// rather than on the kernel's path, if a pod of its frontend is here; and its segments come by the
+/// same way.
+#[inline(always)]
+fn disputed<F: Family>(packet: &Packet<F>, current: &BackendEntry) -> Result<Course<F>, Verdict> {
+    is_ours(packet)?;
+    let known = if packet.transport.opens() {
+        open_again(packet)?
+    } else {
+        follow(packet, current)?
+    };
+    if let Some(course) = known {
+        return Ok(course);
+    }
+    if packet.transport.opens()
+        && connections::may_open().is_ok()
+        && let Some(pod) = neighbour(packet, None)
+    {
+        connections::open(packet, pod)?;
+        return Ok(Course::Deliver(pod, Verdict::Delivered));
+    }
+    Err(Verdict::LoopGuard)
+}
+
+/// Refuses frames that were not sent to this node: a port of a bridge or a promiscuous interface
+/// sees those too.
+#[inline(always)]
+fn is_ours<F: Family>(packet: &Packet<F>) -> Result<(), Verdict> {
+    let destination = packet.frame.bytes::<6>(0).ok_or(Verdict::Malformed)?;
+    match maps::ours(packet.frame.ifindex, *destination) {
+        Some(_) => Ok(()),
+        None => Err(Verdict::NotOurMac),
+    }
+}
+
+#[inline(always)]
+fn pod<F: Family>(backend: &BackendEntry) -> Pod<F> {
+    Pod {
+        address: F::pod(backend),
+        port: u16::from_ne_bytes(backend.port),
+    }
+}

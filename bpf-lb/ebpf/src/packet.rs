@@ -1,0 +1,58 @@
+//! What the courses of a packet share: what was read of it, where it may go, what becomes of it.
+
+use landfall_bpf_lb_common::Verdict;
+use landfall_bpf_lb_common::headers::Transport;
+
+use crate::family::Family;
+use crate::frame::Frame;
+
+/// A packet for a frontend.
+pub(crate) struct Packet<F: Family> {
+    pub(crate) frame: Frame,
+    /// Offset of the IP header.
+    pub(crate) network: usize,
+    pub(crate) transport: Transport,
+    pub(crate) client: F::Address,
+    pub(crate) vip: F::Address,
+    /// Number of the frontend's table.
+    pub(crate) table: u32,
+    /// Number of the slot in it.
+    pub(crate) slot: u32,
+}
+
+/// A pod of this node: address and target port.
+#[derive(Clone, Copy)]
+pub(crate) struct Pod<F: Family> {
+    pub(crate) address: F::Address,
+    pub(crate) port: u16,
+}
+
+impl<F: Family> PartialEq for Pod<F> {
+    #[inline(always)]
+    fn eq(&self, other: &Self) -> bool {
+        self.address == other.address && self.port == other.port
+    }
+}
+
+/// Where a packet goes, and how its doing so is counted.
+pub(crate) enum Course<F: Family> {
+    Deliver(Pod<F>, Verdict),
+    /// To the node of this hop id, with this hop limit.
+    Direct(u16, u8, Verdict),
+}
+
+/// What becomes of a packet; the interface matters for a redirect alone.
+pub(crate) struct Outcome {
+    pub(crate) verdict: Verdict,
+    pub(crate) ifindex: u32,
+}
+
+impl From<Verdict> for Outcome {
+    #[inline(always)]
+    fn from(verdict: Verdict) -> Self {
+        Self {
+            verdict,
+            ifindex: 0,
+        }
+    }
+}

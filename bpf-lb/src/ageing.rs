@@ -1,0 +1,179 @@
+//! How long a connection is kept after it was last seen.
+//!
+//! Pure. The programs note what they see; here is decided when that is enough.
+
+use landfall_bpf_lb_common::records::ConnectionState;
+
+use crate::desired::Protocol;
+
+/// A TCP connection that nobody has closed: as kube-proxy keeps it.
+const ESTABLISHED: u32 = 24 * 3600;
+/// One that one end has finished with.
+const HALF_CLOSED: u32 = 3600;
+/// One that both ends have finished with; a SYN may open it anew before.
+const CLOSED: u32 = 60;
+/// One that was torn down, if that was true: the pod would have said otherwise.
+const RESET: u32 = 10;
+/// A UDP flow that the pod has answered.
+const UDP: u32 = 180;
+/// A flow of either kind that waits for its confirmation.
+const UNCONFIRMED: u32 = 30;
+/// One without its other direction, or of a pod that nobody names any more.
+const ORPHAN: u32 = 60;
+
+/// The time of one sweep.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    /// Jiffies, of 32 bits.
+    pub(crate) now: u32,
+    /// Jiffies in a second.
+    pub(crate) second: u32,
+}
+
+impl Clock {
+    /// Seconds since an entry was last seen. Another CPU may be a little ahead of this clock.
+    pub(crate) fn silent(self, state: &ConnectionState) -> u32 {
+        let jiffies = self.now.wrapping_sub(state.seen);
+        if jiffies > u32::MAX / 2 {
+            0
+        } else {
+            jiffies / self.second.max(1)
+        }
+    }
+}
+
+/// Seconds after which a confirmed connection goes.
+pub(crate) fn limit(protocol: Protocol, state: &ConnectionState, is_served: bool) -> u32 {
+    let limit = match protocol {
+        Protocol::Udp => UDP,
+        Protocol::Tcp if state.reset != 0 => RESET,
+        Protocol::Tcp => match (state.client_fin != 0, state.pod_fin != 0) {
+            (true, true) => CLOSED,
+            // Of a connection of the kernel's path only the client's half is seen.
+            (true, false) if state.kind == ConnectionState::KIND_KERNEL => CLOSED,
+            (false, false) => ESTABLISHED,
+            _ => HALF_CLOSED,
+        },
+    };
+    if is_served { limit } else { limit.min(ORPHAN) }
+}
+
+/// Whether a connection goes, by both its directions. Either may have been seen later.
+pub(crate) fn is_over(
+    clock: Clock,
+    protocol: Protocol,
+    state: &ConnectionState,
+    twin: Option<&ConnectionState>,
+    is_served: bool,
+) -> bool {
+    let alone = state.kind == ConnectionState::KIND_POD && twin.is_none();
+    let silent = twin.map_or(clock.silent(state), |twin| {
+        clock.silent(state).min(clock.silent(twin))
+    });
+    silent >= limit(protocol, state, is_served && !alone)
+}
+
+/// Whether an entry of the half-open ones goes.
+pub(crate) fn is_stale(clock: Clock, protocol: Protocol, state: &ConnectionState) -> bool {
+    let limit = if state.confirmed_by == ConnectionState::BY_ROOM {
+        limit(protocol, state, true)
+    } else {
+        UNCONFIRMED
+    };
+    clock.silent(state) >= limit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SECOND: u32 = 250;
+
+    fn at(seconds: u32) -> Clock {
+        Clock {
+            now: 1_000_u32.wrapping_add(seconds.wrapping_mul(SECOND)),
+            second: SECOND,
+        }
+    }
+
+    fn seen() -> ConnectionState {
+        ConnectionState {
+            kind: ConnectionState::KIND_POD,
+            seen: 1_000,
+            ..ConnectionState::default()
+        }
+    }
+
+    fn goes_after(protocol: Protocol, state: &ConnectionState) -> u32 {
+        let limit = limit(protocol, state, true);
+        assert!(!is_over(at(limit - 1), protocol, state, Some(state), true));
+        assert!(is_over(at(limit), protocol, state, Some(state), true));
+        limit
+    }
+
+    #[test]
+    fn what_nobody_has_closed_is_kept_for_a_day() {
+        assert_eq!(goes_after(Protocol::Tcp, &seen()), 24 * 3600);
+        assert_eq!(goes_after(Protocol::Udp, &seen()), 180);
+    }
+
+    #[test]
+    fn one_end_alone_does_not_close_a_connection() {
+        let half = ConnectionState {
+            client_fin: 1,
+            ..seen()
+        };
+        assert_eq!(goes_after(Protocol::Tcp, &half), 3600);
+        let both = ConnectionState { pod_fin: 1, ..half };
+        assert_eq!(goes_after(Protocol::Tcp, &both), 60);
+    }
+
+    #[test]
+    fn a_reset_only_shortens_the_age() {
+        let reset = ConnectionState { reset: 1, ..seen() };
+        assert_eq!(goes_after(Protocol::Tcp, &reset), 10);
+    }
+
+    #[test]
+    fn a_connection_lives_as_long_as_either_direction_is_seen() {
+        let later = ConnectionState {
+            seen: at(24 * 3600 - 1).now,
+            ..seen()
+        };
+        let clock = at(24 * 3600);
+        assert!(!is_over(clock, Protocol::Tcp, &seen(), Some(&later), true));
+        assert!(!is_over(clock, Protocol::Tcp, &later, Some(&seen()), true));
+    }
+
+    #[test]
+    fn what_has_no_other_direction_or_no_pod_goes_early() {
+        assert!(is_over(at(60), Protocol::Tcp, &seen(), None, true));
+        assert!(is_over(
+            at(60),
+            Protocol::Tcp,
+            &seen(),
+            Some(&seen()),
+            false
+        ));
+        assert!(!is_over(at(59), Protocol::Tcp, &seen(), None, false));
+    }
+
+    #[test]
+    fn an_entry_of_another_cpu_that_is_ahead_is_not_old() {
+        let ahead = ConnectionState {
+            seen: at(1).now,
+            ..seen()
+        };
+        assert!(!is_over(at(0), Protocol::Udp, &ahead, Some(&ahead), true));
+    }
+
+    proptest! {
+        #[test]
+        fn the_clock_may_wrap(start in any::<u32>(), silent in 0u32..24 * 3600) {
+            let state = ConnectionState { seen: start, ..seen() };
+            let clock = Clock { now: start.wrapping_add(silent * SECOND), second: SECOND };
+            prop_assert_eq!(clock.silent(&state), silent);
+        }
+    }
+}

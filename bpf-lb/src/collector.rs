@@ -1,0 +1,279 @@
+//! Takes what is over out of the tables of connections, and tells the programs what they need not
+//! look for any more.
+//!
+//! A table is read in batches; an entry goes only after both its directions were read again. What a
+//! packet touches meanwhile stays.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+
+use aya::Pod;
+use aya::maps::{HashMap, Map, MapData, MapError};
+use landfall_bpf_lb_common::names;
+use landfall_bpf_lb_common::records::{
+    ConnectionEntry4, ConnectionEntry6, ConnectionKey4, ConnectionKey6, ConnectionState, Direction,
+};
+
+use crate::ageing::{Clock, is_over, is_stale};
+use crate::desired::{Endpoint, Protocol};
+use crate::sys;
+
+/// Entries read by one system call.
+const BATCH: usize = 4096;
+
+/// What a sweep found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Confirmed connections that stay.
+    pub connections: usize,
+    /// Half-open ones that stay.
+    pub half_open: usize,
+    /// Connections of the kernel's path among both.
+    pub kernels: usize,
+    /// TCP connections for which there was no room among the confirmed, or that wait for their pod's
+    /// answer.
+    pub strays: usize,
+    /// Connections that went.
+    pub removed: usize,
+}
+
+/// Key and value of one family's tables.
+pub(crate) trait Table {
+    type Key: Pod + Default + PartialEq;
+    type Value: Pod + Default;
+    fn protocol(key: &Self::Key) -> Option<Protocol>;
+    fn direction(key: &Self::Key) -> u8;
+    fn state(value: &Self::Value) -> &ConnectionState;
+    /// The key of the other direction.
+    fn twin(key: &Self::Key, value: &Self::Value) -> Self::Key;
+    /// The pod of a connection, by its forward entry.
+    fn pod(value: &Self::Value) -> Endpoint;
+}
+
+/// IPv4.
+pub(crate) struct Four;
+/// IPv6.
+pub(crate) struct Six;
+
+macro_rules! table {
+    ($family:ty, $key:ident, $value:ident, $address:expr) => {
+        impl Table for $family {
+            type Key = $key;
+            type Value = $value;
+
+            fn protocol(key: &$key) -> Option<Protocol> {
+                [Protocol::Tcp, Protocol::Udp]
+                    .into_iter()
+                    .find(|known| *known as u8 == key.protocol)
+            }
+
+            fn direction(key: &$key) -> u8 {
+                key.direction
+            }
+
+            fn state(value: &$value) -> &ConnectionState {
+                &value.state
+            }
+
+            fn twin(key: &$key, value: &$value) -> $key {
+                let forward = key.direction == Direction::Forward as u8;
+                $key {
+                    address: value.address,
+                    port: value.state.port,
+                    direction: if forward {
+                        Direction::Reverse as u8
+                    } else {
+                        Direction::Forward as u8
+                    },
+                    ..*key
+                }
+            }
+
+            fn pod(value: &$value) -> Endpoint {
+                let address: fn(_) -> IpAddr = $address;
+                Endpoint {
+                    address: address(value.address),
+                    port: u16::from_be(value.state.port),
+                }
+            }
+        }
+    };
+}
+
+table!(Four, ConnectionKey4, ConnectionEntry4, |address: u32| {
+    IpAddr::from(address.to_ne_bytes())
+});
+table!(
+    Six,
+    ConnectionKey6,
+    ConnectionEntry6,
+    |address: [u64; 2]| {
+        let [high, low] = address.map(u64::to_ne_bytes);
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&high);
+        bytes[8..].copy_from_slice(&low);
+        IpAddr::from(bytes)
+    }
+);
+
+/// The tables of one family.
+pub(crate) struct Tables<F: Table> {
+    connections: Entries<F>,
+    half_open: Entries<F>,
+}
+
+/// A table, one entry at a time and many.
+struct Entries<F: Table> {
+    one: HashMap<MapData, F::Key, F::Value>,
+    many: MapData,
+}
+
+impl<F: Table> Entries<F> {
+    fn open(
+        name: &str,
+        open: impl Fn(&str) -> Result<MapData, MapError>,
+        kind: impl Fn(MapData) -> Map,
+    ) -> Result<Self, MapError> {
+        Ok(Self {
+            one: kind(open(name)?).try_into()?,
+            many: open(name)?,
+        })
+    }
+
+    fn for_each(&self, each: impl FnMut(&F::Key, &F::Value)) -> Result<(), MapError> {
+        sys::for_each(self.many.fd().as_fd(), BATCH, each).map_err(MapError::IoError)
+    }
+}
+
+/// The tables of both families.
+pub(crate) struct Collector {
+    four: Tables<Four>,
+    six: Tables<Six>,
+}
+
+impl Collector {
+    /// Opens the tables by `open`.
+    pub(crate) fn open(open: impl Fn(&str) -> Result<MapData, MapError>) -> Result<Self, MapError> {
+        Ok(Self {
+            four: Tables {
+                connections: Entries::open(names::CONNECTIONS4, &open, Map::HashMap)?,
+                half_open: Entries::open(names::HALF_OPEN4, &open, Map::LruHashMap)?,
+            },
+            six: Tables {
+                connections: Entries::open(names::CONNECTIONS6, &open, Map::HashMap)?,
+                half_open: Entries::open(names::HALF_OPEN6, &open, Map::LruHashMap)?,
+            },
+        })
+    }
+
+    /// Sweeps all tables; `served` are the endpoints that have a frontend, if that is known.
+    pub(crate) fn sweep(
+        &mut self,
+        clock: Clock,
+        served: Option<&BTreeSet<Endpoint>>,
+    ) -> Result<Swept, MapError> {
+        let mut swept = Swept::default();
+        self.four.sweep(clock, served, &mut swept)?;
+        self.six.sweep(clock, served, &mut swept)?;
+        Ok(swept)
+    }
+}
+
+impl<F: Table> Tables<F> {
+    fn sweep(
+        &mut self,
+        clock: Clock,
+        served: Option<&BTreeSet<Endpoint>>,
+        swept: &mut Swept,
+    ) -> Result<(), MapError> {
+        let mut over = Vec::new();
+        let mut count = 0;
+        self.connections.for_each(|key, value| {
+            let Some(protocol) = F::protocol(key) else {
+                return;
+            };
+            let state = F::state(value);
+            let forward = F::direction(key) == Direction::Forward as u8;
+            count += usize::from(forward);
+            let is_served = !forward
+                || state.kind != ConnectionState::KIND_POD
+                || served.is_none_or(|served| served.contains(&F::pod(value)));
+            if is_over(clock, protocol, state, Some(state), is_served) {
+                over.push((*key, protocol, is_served));
+            } else {
+                swept.kernels += usize::from(state.kind == ConnectionState::KIND_KERNEL);
+            }
+        })?;
+        let mut gone = 0;
+        for (key, protocol, is_served) in over {
+            gone += usize::from(self.remove_if_over(clock, &key, protocol, is_served));
+        }
+        swept.connections += count - gone;
+        swept.removed += gone;
+        self.sweep_half_open(clock, swept)
+    }
+
+    /// Removes a connection, if both its directions say that it is over; whether there was one, and
+    /// not only what was left of one.
+    fn remove_if_over(
+        &mut self,
+        clock: Clock,
+        key: &F::Key,
+        protocol: Protocol,
+        is_served: bool,
+    ) -> bool {
+        let Ok(value) = self.connections.one.get(key, 0) else {
+            return false;
+        };
+        let twin_key = F::twin(key, &value);
+        let twin = self.connections.one.get(&twin_key, 0).ok();
+        // The other direction may be another connection's by now.
+        let twin = twin.filter(|twin| F::twin(&twin_key, twin) == *key);
+        let state = F::state(&value);
+        if !is_over(
+            clock,
+            protocol,
+            state,
+            twin.as_ref().map(F::state),
+            is_served,
+        ) {
+            return false;
+        }
+        // What is gone already was to go.
+        let _ = self.connections.one.remove(key);
+        if twin.is_some() {
+            let _ = self.connections.one.remove(&twin_key);
+        }
+        twin.is_some() || F::direction(key) == Direction::Forward as u8
+    }
+
+    fn sweep_half_open(&mut self, clock: Clock, swept: &mut Swept) -> Result<(), MapError> {
+        let mut stale = Vec::new();
+        self.half_open.for_each(|key, value| {
+            let Some(protocol) = F::protocol(key) else {
+                return;
+            };
+            let state = F::state(value);
+            if is_stale(clock, protocol, state) {
+                stale.push(*key);
+                return;
+            }
+            if F::direction(key) == Direction::Forward as u8 {
+                swept.half_open += 1;
+                if state.kind == ConnectionState::KIND_KERNEL {
+                    swept.kernels += 1;
+                } else if protocol == Protocol::Tcp
+                    && state.confirmed_by >= ConnectionState::BY_ANSWER
+                {
+                    swept.strays += 1;
+                }
+            }
+        })?;
+        for key in stale {
+            // It may have been confirmed, or evicted, meanwhile.
+            let _ = self.half_open.one.remove(&key);
+        }
+        Ok(())
+    }
+}

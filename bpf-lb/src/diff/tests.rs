@@ -1,0 +1,428 @@
+//! What a plan promises, whatever it starts from.
+
+use super::*;
+use crate::desired::{BackendState, Hop, Interface, PodId, Protocol};
+use proptest::prelude::*;
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+fn settings() -> Settings {
+    Settings {
+        table_slots: 251,
+        frontends: 4,
+        backends: 16,
+        hops: 8,
+        ..Settings::new("/nowhere")
+    }
+}
+
+fn empty() -> Programmed {
+    Programmed::empty(settings().tables())
+}
+
+fn frontend(number: u8) -> Frontend {
+    Frontend {
+        address: Ipv4Addr::new(192, 0, 2, number).into(),
+        port: 80,
+        protocol: Protocol::Tcp,
+    }
+}
+
+fn endpoint(number: u8) -> Endpoint {
+    Endpoint {
+        address: Ipv4Addr::new(10, 244, 0, number).into(),
+        port: 8080,
+    }
+}
+
+fn node(number: u8) -> IpAddr {
+    Ipv4Addr::new(198, 51, 100, number).into()
+}
+
+fn hop(number: u8) -> Hop {
+    Hop {
+        mac: [2, 0, 0, 0, 1, number],
+        ifindex: 2,
+    }
+}
+
+/// Frontends with their backends: endpoint number, node number or 0 for here.
+fn wanted(frontends: &[(u8, &[(u8, u8)])]) -> Desired {
+    let segment = Interface {
+        name: "seg0".into(),
+        mac: [2, 0, 0, 0, 0, 1],
+        members: BTreeSet::new(),
+    };
+    let mut desired = Desired {
+        interfaces: [(2, segment)].into(),
+        ..Desired::default()
+    };
+    for (number, backends) in frontends {
+        let backend = |(pod, at): &(u8, u8)| {
+            let placement = if *at == 0 {
+                Placement::Local
+            } else {
+                Placement::Remote(node(*at))
+            };
+            (
+                endpoint(*pod),
+                Backend {
+                    pod: PodId::default(),
+                    placement,
+                    weight: 1,
+                    state: BackendState::Active,
+                },
+            )
+        };
+        let vip = Vip {
+            backends: backends.iter().map(backend).collect(),
+            ..Vip::default()
+        };
+        desired.frontends.insert(frontend(*number), vip);
+        let nodes = backends.iter().filter(|(_, at)| *at != 0);
+        desired
+            .hops
+            .extend(nodes.map(|(_, at)| (node(*at), Some(hop(*at)))));
+    }
+    desired
+}
+
+fn go(now: &Programmed, desired: &Desired) -> Changes {
+    plan(now, desired, &settings())
+}
+
+/// The maps as a packet finds them, checked after every single operation.
+#[derive(Default)]
+struct Kernel {
+    hops: HashMap<u16, HopEntry>,
+    backends: HashMap<u16, BackendEntry>,
+    tables: HashMap<u32, Arc<[Slot]>>,
+    frontends: HashMap<Frontend, FrontendEntry>,
+    just_freed: Vec<u32>,
+}
+
+impl Kernel {
+    fn carry_out(&mut self, operation: &Operation) {
+        match operation {
+            Operation::SetHop(id, hop) => drop(self.hops.insert(*id, *hop)),
+            Operation::SetBackend(id, backend) => drop(self.backends.insert(*id, *backend)),
+            Operation::WriteTable(table, slots) => {
+                assert!(
+                    self.frontends.values().all(|entry| entry.table != *table),
+                    "a table in use is written to"
+                );
+                assert!(
+                    self.just_freed.iter().all(|freed| freed != table),
+                    "a table that a packet may still read is written to"
+                );
+                self.tables.insert(*table, Arc::clone(slots));
+            }
+            Operation::Settle => self.just_freed.clear(),
+            Operation::SetFrontend(frontend, entry) => {
+                let old = self.frontends.insert(*frontend, *entry);
+                self.just_freed
+                    .extend(old.map(|old| old.table).filter(|old| *old != entry.table));
+            }
+            Operation::RemoveFrontend(frontend) => {
+                let old = self.frontends.remove(frontend).unwrap();
+                self.just_freed.push(old.table);
+            }
+            Operation::ClearBackend(id) => drop(self.backends.remove(id).unwrap()),
+            Operation::ClearHop(id) => drop(self.hops.remove(id).unwrap()),
+            Operation::AddNode(_) | Operation::RemoveNode(_) => {}
+        }
+        self.check();
+    }
+
+    fn check(&self) {
+        for entry in self
+            .frontends
+            .values()
+            .filter(|entry| entry.table != FrontendEntry::NO_TABLE)
+        {
+            for slot in self.tables[&entry.table].iter() {
+                let previous = slot.previous.into_iter().filter(|id| *id != 0);
+                for id in previous.chain([slot.current]) {
+                    let backend = &self.backends[&id];
+                    assert!(backend.hop == 0 || self.hops.contains_key(&backend.hop));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_to_change_means_no_operation() {
+    let desired = wanted(&[(10, &[(1, 0), (2, 7)])]);
+    let first = go(&empty(), &desired);
+    assert!(!first.operations.is_empty());
+    let second = go(&first.next, &desired);
+    assert_eq!(second.operations, []);
+    assert_eq!(second.next, first.next);
+}
+
+#[test]
+fn what_is_read_back_after_a_restart_equals_what_is_wanted() {
+    let desired = wanted(&[(10, &[(1, 0), (2, 7)]), (11, &[])]);
+    let mut read = go(&empty(), &desired).next;
+    for installed in read.frontends.values_mut() {
+        installed.vip = None;
+    }
+    assert_eq!(go(&read, &desired).operations, []);
+}
+
+#[test]
+fn a_changed_mac_address_is_one_write() {
+    let mut desired = wanted(&[(10, &[(1, 7), (2, 7)])]);
+    let first = go(&empty(), &desired);
+    desired.hops.insert(
+        node(7),
+        Some(Hop {
+            mac: [2, 9, 9, 9, 9, 9],
+            ifindex: 2,
+        }),
+    );
+    let second = go(&first.next, &desired);
+    let hops = second
+        .operations
+        .iter()
+        .filter(|operation| matches!(operation, Operation::SetHop(..)))
+        .count();
+    let others = second.operations.iter().filter(|operation| {
+        !matches!(
+            operation,
+            Operation::SetHop(..) | Operation::AddNode(_) | Operation::RemoveNode(_)
+        )
+    });
+    assert_eq!((hops, others.count()), (1, 0));
+}
+
+#[test]
+fn a_node_that_cannot_be_reached_yet_keeps_its_place_in_the_table() {
+    let mut desired = wanted(&[(10, &[(1, 7), (2, 0)])]);
+    let reachable = go(&empty(), &desired);
+    desired.hops.clear();
+    let unreachable = go(&empty(), &desired);
+    let table = |plan: &Changes| plan.next.frontends[&frontend(10)].slots.clone();
+    assert_eq!(table(&reachable), table(&unreachable));
+    assert!(unreachable.next.hops.values().all(|hop| hop.ifindex == 0));
+}
+
+#[test]
+fn what_is_not_known_yet_keeps_what_the_maps_have() {
+    let mut desired = wanted(&[(10, &[(1, 7), (2, 0)])]);
+    let mut read = go(&empty(), &desired).next;
+    for installed in read.frontends.values_mut() {
+        installed.vip = None;
+    }
+    desired.hops.insert(node(7), None);
+    let plan = go(&read, &desired);
+    assert_eq!(plan.operations, []);
+    // What is not a neighbour any more is forgotten.
+    desired.hops.clear();
+    let plan = go(&read, &desired);
+    assert!(plan.next.hops.values().all(|hop| hop.ifindex == 0));
+    assert!(plan.next.nodes.is_empty());
+}
+
+#[test]
+fn a_changed_address_of_our_own_is_written_to_hops_that_are_not_known_yet() {
+    let mut desired = wanted(&[(10, &[(1, 7)])]);
+    let first = go(&empty(), &desired);
+    desired.hops.insert(node(7), None);
+    desired.interfaces.get_mut(&2).unwrap().mac = [2, 0, 0, 0, 0, 9];
+    let second = go(&first.next, &desired);
+    assert!(
+        second
+            .next
+            .hops
+            .values()
+            .all(|known| known.source == [2, 0, 0, 0, 0, 9] && known.mac == hop(7).mac)
+    );
+}
+
+#[test]
+fn another_pod_at_the_same_address_is_another_backend() {
+    let mut desired = wanted(&[(10, &[(1, 0), (2, 0)])]);
+    let first = go(&empty(), &desired);
+    let vip = desired.frontends.get_mut(&frontend(10)).unwrap();
+    vip.backends.get_mut(&endpoint(1)).unwrap().pod = PodId::of("another");
+    let second = go(&first.next, &desired);
+    let before: BTreeSet<u16> = first.next.backends.keys().copied().collect();
+    let after: BTreeSet<u16> = second.next.backends.keys().copied().collect();
+    assert_eq!(before.intersection(&after).count(), 1);
+    // And it is no memory of the one before.
+    let slots = &second.next.frontends[&frontend(10)].slots;
+    assert!(slots.iter().all(|slot| slot.previous == [0, 0]));
+}
+
+#[test]
+fn an_endpoint_that_nothing_places_has_its_share_of_the_table() {
+    let mut desired = wanted(&[(10, &[(1, 0), (2, 7)])]);
+    let placed = go(&empty(), &desired);
+    let vip = desired.frontends.get_mut(&frontend(10)).unwrap();
+    vip.backends.get_mut(&endpoint(2)).unwrap().placement = Placement::Unknown;
+    let unplaced = go(&empty(), &desired);
+    let table = |plan: &Changes| plan.next.frontends[&frontend(10)].slots.clone();
+    assert_eq!(table(&placed), table(&unplaced));
+    let hops: BTreeSet<u16> = unplaced.next.backends.values().map(|one| one.hop).collect();
+    assert_eq!(hops, [0, BackendEntry::UNPLACED].into());
+}
+
+#[test]
+fn a_frontend_without_backends_has_no_table() {
+    let plan = go(&empty(), &wanted(&[(10, &[])]));
+    let entry = FrontendEntry {
+        table: FrontendEntry::NO_TABLE,
+        flags: 0,
+    };
+    assert_eq!(
+        plan.operations,
+        [Operation::SetFrontend(frontend(10), entry)]
+    );
+}
+
+#[test]
+fn affinity_changes_a_flag_and_no_table() {
+    let mut desired = wanted(&[(10, &[(1, 0), (2, 0)])]);
+    let first = go(&empty(), &desired);
+    desired
+        .frontends
+        .get_mut(&frontend(10))
+        .unwrap()
+        .client_ip_affinity = true;
+    let second = go(&first.next, &desired);
+    assert!(matches!(
+        second.operations[..],
+        [Operation::SetFrontend(
+            _,
+            FrontendEntry {
+                flags: FrontendEntry::CLIENT_IP,
+                ..
+            }
+        )]
+    ));
+}
+
+#[test]
+fn a_backend_of_two_frontends_is_one_backend() {
+    let plan = go(&empty(), &wanted(&[(10, &[(1, 0)]), (11, &[(1, 0)])]));
+    assert_eq!(plan.next.backends.len(), 1);
+}
+
+#[test]
+fn the_tables_do_not_depend_on_what_was_there_before() {
+    let desired = wanted(&[(10, &[(1, 0), (2, 7), (3, 8)])]);
+    let fresh = go(&empty(), &desired);
+    let other = go(
+        &empty(),
+        &wanted(&[(10, &[(9, 0), (3, 8)]), (11, &[(1, 0)])]),
+    );
+    let later = go(&other.next, &desired);
+    let meaning = |plan: &Changes| -> Vec<[u8; 16]> {
+        let slots = &plan.next.frontends[&frontend(10)].slots;
+        slots
+            .iter()
+            .map(|slot| plan.next.backends[&slot.current].address)
+            .collect()
+    };
+    assert_eq!(meaning(&fresh), meaning(&later));
+}
+
+#[test]
+fn too_many_frontends_are_refused_by_name_and_the_others_served() {
+    let numbers: Vec<u8> = (1..=u8::try_from(settings().frontends).unwrap() + 1).collect();
+    let frontends: Vec<(u8, &[(u8, u8)])> = numbers
+        .iter()
+        .map(|number| (*number, &[(1u8, 0u8)][..]))
+        .collect();
+    let plan = go(&empty(), &wanted(&frontends));
+    assert_eq!(
+        plan.refused.into_iter().collect::<Vec<_>>(),
+        [(frontend(*numbers.last().unwrap()), Refusal::Frontends)]
+    );
+    assert_eq!(plan.next.frontends.len(), numbers.len() - 1);
+}
+
+#[test]
+fn frontends_that_make_room_for_others_do_so_in_the_second_plan() {
+    let few: Vec<(u8, &[(u8, u8)])> = (1..=4).map(|number| (number, &[(1u8, 0u8)][..])).collect();
+    let others: Vec<(u8, &[(u8, u8)])> =
+        (5..=8).map(|number| (number, &[(1u8, 0u8)][..])).collect();
+    let mut now = go(&empty(), &wanted(&few)).next;
+    now.free_tables.truncate(1);
+    let first = go(&now, &wanted(&others));
+    assert_eq!(first.refused.len(), 3);
+    assert!(go(&first.next, &wanted(&others)).refused.is_empty());
+}
+
+#[test]
+fn too_many_backends_are_refused() {
+    let backends: Vec<(u8, u8)> = (1..=16).map(|number| (number, 0)).collect();
+    let plan = go(&empty(), &wanted(&[(10, &backends), (11, &[(1, 0)])]));
+    assert_eq!(
+        plan.refused.into_iter().collect::<Vec<_>>(),
+        [(frontend(10), Refusal::Backends)]
+    );
+    assert!(plan.next.frontends.contains_key(&frontend(11)));
+}
+
+#[test]
+fn a_backend_of_the_other_family_is_refused() {
+    let mut desired = wanted(&[(10, &[])]);
+    let six = Endpoint {
+        address: "fd00::1".parse().unwrap(),
+        port: 80,
+    };
+    let backend = Backend {
+        pod: PodId::default(),
+        placement: Placement::Local,
+        weight: 1,
+        state: BackendState::Active,
+    };
+    desired
+        .frontends
+        .get_mut(&frontend(10))
+        .unwrap()
+        .backends
+        .insert(six, backend);
+    let plan = go(&empty(), &desired);
+    assert_eq!(plan.refused[&frontend(10)], Refusal::Family);
+    assert_eq!(plan.operations, []);
+}
+
+/// Frontends with their backends, as [`wanted`] takes them.
+type State = Vec<(u8, Vec<(u8, u8)>)>;
+
+fn histories() -> impl Strategy<Value = Vec<State>> {
+    let backends = proptest::collection::vec((1u8..6, 0u8..3), 0..4);
+    let state = proptest::collection::vec((1u8..5, backends), 0..4);
+    proptest::collection::vec(state, 1..8)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_packet_ever_meets_an_id_that_means_nothing(history in histories()) {
+        let mut kernel = Kernel::default();
+        let mut now = empty();
+        for state in &history {
+            let frontends: Vec<(u8, &[(u8, u8)])> =
+                state.iter().map(|(number, backends)| (*number, &backends[..])).collect();
+            let desired = wanted(&frontends);
+            let plan = go(&now, &desired);
+            for operation in &plan.operations {
+                kernel.carry_out(operation);
+            }
+            now = plan.next;
+            prop_assert_eq!(kernel.frontends.len(), now.frontends.len());
+            prop_assert_eq!(kernel.backends.len(), now.backends.len());
+            prop_assert_eq!(kernel.hops.len(), now.hops.len());
+            let mut tables: Vec<u32> = now.free_tables.iter().copied().collect();
+            tables.extend(now.frontends.values().map(|installed| installed.entry.table).filter(|table| *table != FrontendEntry::NO_TABLE));
+            tables.sort_unstable();
+            prop_assert_eq!(tables, (0..settings().tables()).collect::<Vec<_>>(), "every table is free or used, once");
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! Connections whose slots went to another node: who must keep an entry for them there.
+//!
+//! ```text
+//!  node of the pod                                  node of the slot's current backend
+//!  Owed ── entries, again until acknowledged ─────► Kept ──► map entries: "that node has it"
+//!       ◄─ acknowledgement ────────────────────────
+//!       ── digest, every 20 s ─────────────────────►
+//!       ◄─ "tell all again", if it differs ────────
+//! ```
+//! Whoever has a living connection whose slot is now another node's keeps an entry for it *at that
+//! node*. So a director needs no table, and an owner's death moves nothing.
+//!
+//! Pure: no socket and no clock. A channel carries [`message::Message`]s as bytes between nodes, says
+//! from whom they are, and vouches for it.
+//!
+//! Invariants: what a node has told and the other acknowledged is there until it is withdrawn, or
+//! for [`FORGOTTEN`] after the teller fell silent; nothing of an earlier boot of the teller outlives
+//! its first word of a later one; a node is believed only about connections of its own pods.
+
+pub mod message;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::desired::Frontend;
+use message::{Body, Digest, Message};
+
+/// What is kept is told again so often, by its digest.
+pub const REFRESH: Duration = Duration::from_secs(20);
+/// What was not told again for so long is forgotten.
+pub const FORGOTTEN: Duration = Duration::from_secs(60);
+/// What is not acknowledged is told again after so long.
+pub const REPEAT: Duration = Duration::from_millis(200);
+
+/// A connection, as its client's packets show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Flow {
+    /// Address and port of the client.
+    pub client: SocketAddr,
+    /// Where it connected to.
+    pub frontend: Frontend,
+}
+
+/// What this node owes to others.
+#[derive(Clone, Debug)]
+pub struct Owed {
+    boot: u64,
+    nodes: BTreeMap<IpAddr, Told>,
+}
+
+/// What one other node was told.
+#[derive(Clone, Debug, Default)]
+struct Told {
+    /// What it shall have, and whether it has said that it does.
+    wanted: BTreeMap<Flow, State>,
+    /// What it may still have and shall not.
+    withdrawn: BTreeMap<Flow, Pending>,
+    sequence: u32,
+    /// Batches on their way.
+    in_flight: BTreeMap<u32, Vec<Flow>>,
+    digest_sent: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open(Pending),
+    Acknowledged,
+}
+
+/// What is not acknowledged yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Pending {
+    sent: Option<Duration>,
+    /// The first batch that said it. An earlier one said something else of the same connection.
+    since: Option<u32>,
+}
+
+impl Pending {
+    fn is_due(self, now: Duration) -> bool {
+        self.sent.is_none_or(|sent| now >= sent + REPEAT)
+    }
+
+    fn send(&mut self, now: Duration, sequence: u32) {
+        self.sent = Some(now);
+        self.since.get_or_insert(sequence);
+    }
+
+    fn is_answered_by(self, sequence: u32) -> bool {
+        self.since
+            .is_some_and(|since| sequence.wrapping_sub(since) < u32::MAX / 2)
+    }
+}
+
+impl Owed {
+    /// Nothing, of a process that calls itself `boot`: a number higher than that of every earlier one.
+    #[must_use]
+    pub fn new(boot: u64) -> Self {
+        Self {
+            boot,
+            nodes: BTreeMap::new(),
+        }
+    }
+
+    /// Owes just this from now on: living connections of this node's pods, each with the node whose
+    /// slot it is.
+    pub fn set(&mut self, owed: &BTreeMap<Flow, IpAddr>) {
+        for (flow, node) in owed {
+            let told = self.nodes.entry(*node).or_default();
+            told.withdrawn.remove(flow);
+            told.wanted
+                .entry(*flow)
+                .or_insert(State::Open(Pending::default()));
+        }
+        for (node, told) in &mut self.nodes {
+            let gone: Vec<Flow> = told
+                .wanted
+                .keys()
+                .filter(|flow| owed.get(flow) != Some(node))
+                .copied()
+                .collect();
+            for flow in gone {
+                told.wanted.remove(&flow);
+                told.withdrawn.insert(flow, Pending::default());
+            }
+        }
+    }
+
+    /// What is to be sent now, and to whom. Nodes that are owed nothing any more and have said so
+    /// are forgotten.
+    pub fn due(&mut self, now: Duration) -> Vec<(IpAddr, Message)> {
+        let mut messages = Vec::new();
+        for (node, told) in &mut self.nodes {
+            let bodies = told.due(now);
+            let message = |body| {
+                (
+                    *node,
+                    Message {
+                        boot: self.boot,
+                        body,
+                    },
+                )
+            };
+            messages.extend(bodies.into_iter().map(message));
+        }
+        self.nodes
+            .retain(|_, told| !told.wanted.is_empty() || !told.withdrawn.is_empty());
+        messages
+    }
+
+    /// What `node` answered.
+    pub fn answered(&mut self, node: IpAddr, message: &Message) {
+        let Some(told) = self.nodes.get_mut(&node) else {
+            return;
+        };
+        // An answer to an earlier process tells nothing of what this one has said.
+        if message.boot != self.boot {
+            return;
+        }
+        match &message.body {
+            Body::Acknowledge { sequence } => told.acknowledged(*sequence),
+            Body::TellAgain => told.open_all(),
+            Body::Keep { .. } | Body::Forget { .. } | Body::Digest(_) => {}
+        }
+    }
+
+    /// Whether every other node has acknowledged all it shall have: previous backends of this node
+    /// may be released.
+    #[must_use]
+    pub fn has_told_all(&self) -> bool {
+        self.nodes.values().all(|told| {
+            told.wanted
+                .values()
+                .all(|state| *state == State::Acknowledged)
+        })
+    }
+}
+
+impl Told {
+    fn due(&mut self, now: Duration) -> Vec<Body> {
+        let keep: Vec<Flow> = self
+            .wanted
+            .iter()
+            .filter(|(_, state)| matches!(state, State::Open(pending) if pending.is_due(now)))
+            .map(|(flow, _)| *flow)
+            .collect();
+        let forget: Vec<Flow> = self
+            .withdrawn
+            .iter()
+            .filter(|(_, pending)| pending.is_due(now))
+            .map(|(flow, _)| *flow)
+            .collect();
+        let mut bodies = Vec::new();
+        for flows in keep.chunks(message::BATCH) {
+            let sequence = self.next(flows);
+            for flow in flows {
+                if let Some(State::Open(pending)) = self.wanted.get_mut(flow) {
+                    pending.send(now, sequence);
+                }
+            }
+            let flows = flows.to_vec();
+            bodies.push(Body::Keep { sequence, flows });
+        }
+        for flows in forget.chunks(message::BATCH) {
+            let sequence = self.next(flows);
+            for flow in flows {
+                if let Some(pending) = self.withdrawn.get_mut(flow) {
+                    pending.send(now, sequence);
+                }
+            }
+            let flows = flows.to_vec();
+            bodies.push(Body::Forget { sequence, flows });
+        }
+        let settled = self
+            .wanted
+            .values()
+            .all(|state| *state == State::Acknowledged);
+        let is_due = self.digest_sent.is_none_or(|sent| now >= sent + REFRESH);
+        if settled && is_due && self.withdrawn.is_empty() && !self.wanted.is_empty() {
+            self.digest_sent = Some(now);
+            bodies.push(Body::Digest(Digest::of(self.wanted.keys())));
+        }
+        bodies
+    }
+
+    fn next(&mut self, flows: &[Flow]) -> u32 {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.in_flight.insert(self.sequence, flows.to_vec());
+        // What is older was sent again since.
+        while self.in_flight.len() > 4096 {
+            self.in_flight.pop_first();
+        }
+        self.sequence
+    }
+
+    fn acknowledged(&mut self, sequence: u32) {
+        let Some(flows) = self.in_flight.remove(&sequence) else {
+            return;
+        };
+        for flow in flows {
+            if let Some(pending) = self.withdrawn.get(&flow)
+                && pending.is_answered_by(sequence)
+            {
+                self.withdrawn.remove(&flow);
+            }
+            if let Some(state) = self.wanted.get_mut(&flow)
+                && let State::Open(pending) = *state
+                && pending.is_answered_by(sequence)
+            {
+                *state = State::Acknowledged;
+            }
+        }
+    }
+
+    fn open_all(&mut self) {
+        for state in self.wanted.values_mut() {
+            *state = State::Open(Pending::default());
+        }
+        self.digest_sent = None;
+    }
+}
+
+/// What other nodes have here, as they said.
+#[derive(Clone, Debug, Default)]
+pub struct Kept {
+    nodes: BTreeMap<IpAddr, Teller>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Teller {
+    boot: u64,
+    heard: Duration,
+    flows: BTreeSet<Flow>,
+    /// The latest word of each flow: batches that come late must not undo later ones.
+    latest: BTreeMap<Flow, u32>,
+}
+
+impl Kept {
+    /// Takes what `node` says, and returns what to answer. `is_its_own` says whether a node may speak
+    /// of a connection: one of its pods must be a backend of that frontend.
+    pub fn receive(
+        &mut self,
+        node: IpAddr,
+        message: &Message,
+        now: Duration,
+        is_its_own: impl Fn(&Flow) -> bool,
+    ) -> Option<Message> {
+        let teller = self.nodes.entry(node).or_default();
+        if message.boot < teller.boot {
+            return None;
+        }
+        if message.boot > teller.boot {
+            *teller = Teller {
+                boot: message.boot,
+                ..Teller::default()
+            };
+        }
+        teller.heard = now;
+        let answer = teller.take(&message.body, is_its_own)?;
+        Some(Message {
+            boot: message.boot,
+            body: answer,
+        })
+    }
+
+    /// Forgets the nodes that have fallen silent.
+    pub fn expire(&mut self, now: Duration) {
+        self.nodes
+            .retain(|_, teller| now < teller.heard + FORGOTTEN);
+    }
+
+    /// Every connection that another node has, and which. Two that claim one are not believed: the
+    /// later one in the order of addresses is, like on every other node.
+    #[must_use]
+    pub fn entries(&self) -> BTreeMap<Flow, IpAddr> {
+        let of = |(node, teller): (&IpAddr, &Teller)| {
+            let node = *node;
+            teller
+                .flows
+                .iter()
+                .map(move |flow| (*flow, node))
+                .collect::<Vec<_>>()
+        };
+        self.nodes.iter().flat_map(of).collect()
+    }
+}
+
+impl Teller {
+    fn take(&mut self, body: &Body, is_its_own: impl Fn(&Flow) -> bool) -> Option<Body> {
+        match body {
+            Body::Keep { sequence, flows } => {
+                for flow in flows.iter().filter(|flow| is_its_own(flow)) {
+                    if self.is_news(*flow, *sequence) {
+                        self.flows.insert(*flow);
+                    }
+                }
+                Some(Body::Acknowledge {
+                    sequence: *sequence,
+                })
+            }
+            Body::Forget { sequence, flows } => {
+                for flow in flows {
+                    if self.is_news(*flow, *sequence) {
+                        self.flows.remove(flow);
+                    }
+                }
+                Some(Body::Acknowledge {
+                    sequence: *sequence,
+                })
+            }
+            Body::Digest(digest) => {
+                // What is over need not be remembered once both agree.
+                if *digest == Digest::of(&self.flows) {
+                    self.latest.retain(|flow, _| self.flows.contains(flow));
+                    return None;
+                }
+                self.flows.clear();
+                Some(Body::TellAgain)
+            }
+            Body::Acknowledge { .. } | Body::TellAgain => None,
+        }
+    }
+
+    fn is_news(&mut self, flow: Flow, sequence: u32) -> bool {
+        let latest = self.latest.entry(flow).or_insert(sequence);
+        let is_news = sequence.wrapping_sub(*latest) < u32::MAX / 2;
+        if is_news {
+            *latest = sequence;
+        }
+        is_news
+    }
+}
+
+#[cfg(test)]
+mod tests;

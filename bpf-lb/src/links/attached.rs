@@ -1,0 +1,76 @@
+//! How programs are attached, what came of it, and why not.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use aya::programs::ProgramError;
+
+/// How an XDP program shall be attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AttachMode {
+    /// Generic on veth, bridge and tap; native elsewhere if the driver can, else generic.
+    #[default]
+    Auto,
+    /// In the driver, or not at all.
+    Native,
+    /// In the network stack.
+    Generic,
+}
+
+/// Where a program runs on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XdpPath {
+    /// In the driver.
+    Native,
+    /// In the network stack.
+    Generic,
+}
+
+impl fmt::Display for XdpPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        })
+    }
+}
+
+/// How an interface has the programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// Where the XDP program runs.
+    pub path: XdpPath,
+    /// It was there already; another version of it has been replaced without a gap.
+    pub replaced: bool,
+}
+
+/// Why an interface does not have the data path.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each message names its fields")]
+pub enum AttachError {
+    /// Another XDP program is there. It is left alone.
+    #[error(
+        "interface {ifindex} already runs another XDP program (id {prog_id}); remove it, or take the interface out of the policy"
+    )]
+    Occupied { ifindex: u32, prog_id: u32 },
+    /// The interface could not be asked.
+    #[error("interface {name}: {source}")]
+    Interface { name: String, source: io::Error },
+    /// The kernel refused the program.
+    #[error("attaching {program} to {name}: {source}")]
+    Program {
+        program: &'static str,
+        name: String,
+        source: ProgramError,
+    },
+    /// The link could not be pinned, or a pin not be opened or removed.
+    #[error("pinned link {path}: {source}")]
+    Pin { path: PathBuf, source: io::Error },
+    /// The map of interfaces could not be written.
+    #[error("recording interface {ifindex}: {source}")]
+    Map {
+        ifindex: u32,
+        source: aya::maps::MapError,
+    },
+}

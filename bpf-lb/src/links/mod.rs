@@ -1,0 +1,275 @@
+//! The programs on interfaces: attaching, replacing and removing, by links that are pinned.
+//!
+//! A link's pin names what it is: `xdp-native-<ifindex>`, `xdp-generic-<ifindex>`,
+//! `egress-<ifindex>`. So a restart finds everything without a file of its own.
+//!
+//! Invariant: a program of somebody else is never replaced or removed.
+
+mod attached;
+mod filter;
+mod program;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aya::Ebpf;
+use aya::programs::links::FdLink;
+use aya::programs::tc::TcAttachOptions;
+use aya::programs::{LinkOrder, TcAttachType};
+use landfall_bpf_lb_common::names;
+
+pub use attached::{AttachError, AttachMode, Attached, XdpPath};
+pub(crate) use filter::has_tc_links;
+pub(crate) use program::{classifier, feeder, xdp_program};
+use program::{create_xdp, pin, remove_pin, replace_egress, replace_xdp, wrong_link};
+
+use crate::interface;
+
+/// The pinned links below one directory.
+#[derive(Debug)]
+pub(crate) struct Links {
+    directory: PathBuf,
+    /// Whether the kernel has links for TC programs.
+    tc_links: bool,
+}
+
+impl Links {
+    pub(crate) fn new(directory: PathBuf, tc_links: bool) -> Self {
+        Self {
+            directory,
+            tc_links,
+        }
+    }
+
+    /// The interfaces that have the programs, by their pins.
+    pub(crate) fn interfaces(&self) -> Result<BTreeSet<u32>, AttachError> {
+        let pins = self.pins()?;
+        let index = |path: &PathBuf| file_name(path).rsplit('-').next()?.parse().ok();
+        Ok(pins.iter().filter_map(index).collect())
+    }
+
+    /// Replaces the programs on all interfaces that have them by the ones in `ebpf`. Links whose
+    /// interface is gone are cleared away.
+    pub(crate) fn adopt(&self, ebpf: &mut Ebpf) -> Result<(), AttachError> {
+        for path in self.pins()? {
+            let is_egress = file_name(&path).starts_with("egress-");
+            let replaced = if is_egress {
+                replace_egress(ebpf, &path)
+            } else {
+                replace_xdp(ebpf, &path)
+            };
+            match replaced {
+                Ok(true) => {}
+                Ok(false) => remove_pin(&path)?,
+                Err(source) => {
+                    let program = if is_egress { names::EGRESS } else { names::XDP };
+                    return Err(AttachError::Program {
+                        program,
+                        name: file_name(&path),
+                        source,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Attaches both programs to an interface, or replaces them there. Where they run already as links (since Linux 6.6),
+    /// this is two look-ups: replacing a program waits for every CPU to have left the old one.
+    pub(crate) fn attach(
+        &self,
+        ebpf: &mut Ebpf,
+        ifindex: u32,
+        name: &str,
+        mode: AttachMode,
+    ) -> Result<Attached, AttachError> {
+        if let Some(path) = self.running(ebpf, ifindex, name)? {
+            return Ok(Attached {
+                path,
+                replaced: true,
+            });
+        }
+        let had_egress = self.attach_egress(ebpf, ifindex, name)?;
+        let attached = self.attach_xdp(ebpf, ifindex, name, mode);
+        if attached.is_err() && !had_egress {
+            self.detach_egress(ifindex)?;
+        }
+        attached
+    }
+
+    /// Where this very program runs on the interface, with the other one beside it.
+    fn running(
+        &self,
+        ebpf: &mut Ebpf,
+        ifindex: u32,
+        name: &str,
+    ) -> Result<Option<XdpPath>, AttachError> {
+        let pinned = [XdpPath::Native, XdpPath::Generic]
+            .into_iter()
+            .find(|path| self.xdp(*path, ifindex).exists());
+        let Some(path) = pinned.filter(|_| self.egress(ifindex).exists()) else {
+            return Ok(None);
+        };
+        let here = interface::xdp_program(ifindex).map_err(|source| AttachError::Interface {
+            name: name.to_owned(),
+            source,
+        })?;
+        let ours = xdp_program(ebpf)
+            .and_then(|program| Ok(program.info()?.id()))
+            .map_err(|source| AttachError::Program {
+                program: names::XDP,
+                name: name.to_owned(),
+                source,
+            })?;
+        Ok((here == Some(ours)).then_some(path))
+    }
+
+    fn attach_xdp(
+        &self,
+        ebpf: &mut Ebpf,
+        ifindex: u32,
+        name: &str,
+        mode: AttachMode,
+    ) -> Result<Attached, AttachError> {
+        let failed = |source| AttachError::Program {
+            program: names::XDP,
+            name: name.to_owned(),
+            source,
+        };
+        for path in [XdpPath::Native, XdpPath::Generic] {
+            let pin = self.xdp(path, ifindex);
+            if pin.exists() {
+                if replace_xdp(ebpf, &pin).map_err(failed)? {
+                    return Ok(Attached {
+                        path,
+                        replaced: true,
+                    });
+                }
+                remove_pin(&pin)?;
+            }
+        }
+        let of_interface = |source| AttachError::Interface {
+            name: name.to_owned(),
+            source,
+        };
+        if let Some(prog_id) = interface::xdp_program(ifindex).map_err(of_interface)? {
+            return Err(AttachError::Occupied { ifindex, prog_id });
+        }
+        let generic = match mode {
+            AttachMode::Auto => interface::wants_generic(name).map_err(of_interface)?,
+            AttachMode::Native => false,
+            AttachMode::Generic => true,
+        };
+        let path = if generic {
+            XdpPath::Generic
+        } else {
+            XdpPath::Native
+        };
+        let (path, link) = match create_xdp(ebpf, ifindex, path) {
+            Ok(link) => (path, link),
+            Err(_) if mode == AttachMode::Auto && !generic => (
+                XdpPath::Generic,
+                create_xdp(ebpf, ifindex, XdpPath::Generic).map_err(failed)?,
+            ),
+            Err(source) => return Err(failed(source)),
+        };
+        pin(link, &self.xdp(path, ifindex))?;
+        Ok(Attached {
+            path,
+            replaced: false,
+        })
+    }
+
+    /// Returns whether it was there already.
+    fn attach_egress(
+        &self,
+        ebpf: &mut Ebpf,
+        ifindex: u32,
+        name: &str,
+    ) -> Result<bool, AttachError> {
+        let failed = |source| AttachError::Program {
+            program: names::EGRESS,
+            name: name.to_owned(),
+            source,
+        };
+        let path = self.egress(ifindex);
+        if path.exists() {
+            if replace_egress(ebpf, &path).map_err(failed)? {
+                return Ok(true);
+            }
+            remove_pin(&path)?;
+        }
+        let program = classifier(ebpf).map_err(failed)?;
+        if !self.tc_links {
+            filter::attach(program, name).map_err(failed)?;
+            return Ok(false);
+        }
+        // Before everybody else, or one that ends the chain would let replies leave unchanged. Ours
+        // never ends it.
+        let order = TcAttachOptions::TcxOrder(LinkOrder::first());
+        let id = program
+            .attach_with_options(name, TcAttachType::Egress, order)
+            .map_err(failed)?;
+        let link = program.take_link(id).map_err(failed)?;
+        let link = FdLink::try_from(link).map_err(|error| failed(wrong_link(error)))?;
+        pin(link, &path)?;
+        Ok(false)
+    }
+
+    /// Takes both programs off an interface.
+    pub(crate) fn detach(&self, ifindex: u32) -> Result<(), AttachError> {
+        for path in [XdpPath::Native, XdpPath::Generic] {
+            remove_pin(&self.xdp(path, ifindex))?;
+        }
+        self.detach_egress(ifindex)
+    }
+
+    fn detach_egress(&self, ifindex: u32) -> Result<(), AttachError> {
+        remove_pin(&self.egress(ifindex))?;
+        if !self.tc_links
+            && let Ok(name) = interface::name(ifindex)
+        {
+            filter::detach(&name)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the programs off all interfaces.
+    pub(crate) fn detach_all(&self) -> Result<(), AttachError> {
+        for ifindex in self.interfaces()? {
+            self.detach(ifindex)?;
+        }
+        Ok(())
+    }
+
+    fn pins(&self) -> Result<Vec<PathBuf>, AttachError> {
+        let failed = |source| AttachError::Pin {
+            path: self.directory.clone(),
+            source,
+        };
+        match fs::read_dir(&self.directory) {
+            Ok(entries) => entries
+                .map(|entry| entry.map(|entry| entry.path()).map_err(failed))
+                .collect(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn xdp(&self, path: XdpPath, ifindex: u32) -> PathBuf {
+        self.directory.join(format!("xdp-{path}-{ifindex}"))
+    }
+
+    fn egress(&self, ifindex: u32) -> PathBuf {
+        self.directory.join(format!("egress-{ifindex}"))
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}

@@ -1,0 +1,117 @@
+//! Whether two Services may hold one address together. Symmetric: neither side is asked first.
+
+use std::fmt;
+
+use crate::service::{Protocol, Service};
+
+/// Why two Services cannot hold one address together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Clash {
+    /// One of them has no sharing key.
+    NoKey,
+    /// Their keys differ.
+    OtherKey,
+    /// They live in different namespaces and do not both permit it: whether the first does, and the
+    /// second.
+    Namespace(bool, bool),
+    /// Both listen on this port.
+    Port(Protocol, u16),
+    /// One is `Local`, the other `Cluster`.
+    TrafficPolicy,
+    /// Both are `Local` with different pods and do not both permit it.
+    Pods,
+    /// The holder is no Service.
+    OtherKind,
+    /// The holder is not there any more.
+    Gone,
+}
+
+impl fmt::Display for Clash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoKey => f.write_str("it is not shared: give both the same landfall.dev/sharing-key"),
+            Self::OtherKey => f.write_str(
+                "the two have different values of landfall.dev/sharing-key: give both the same, \
+                 or ask for another address",
+            ),
+            Self::Namespace(false, true) => f.write_str(
+                "it is in another namespace, which this Service does not permit: name it in \
+                 landfall.dev/sharing-cross-namespace",
+            ),
+            Self::Namespace(true, _) => f.write_str(
+                "it is in another namespace and does not permit this one: name it there in \
+                 landfall.dev/sharing-cross-namespace",
+            ),
+            Self::Namespace(false, false) => f.write_str(
+                "it is in another namespace: name each other's namespace in landfall.dev/sharing-cross-namespace",
+            ),
+            Self::Port(protocol, port) => {
+                write!(f, "both listen on port {port}/{protocol}: use another port, or another address")
+            }
+            Self::TrafficPolicy => f.write_str(
+                "the two have different values of externalTrafficPolicy: set both to Cluster or \
+                 both to Local",
+            ),
+            Self::Pods => f.write_str(
+                "both have externalTrafficPolicy Local and different pods: set \
+                 landfall.dev/sharing-permit-different-pods to \"true\" on both",
+            ),
+            Self::OtherKind => {
+                f.write_str("only Services share an address: ask for another one")
+            }
+            Self::Gone => f.write_str("it is gone, and its address is released soon: wait for it"),
+        }
+    }
+}
+
+/// Whether the two may share an address.
+///
+/// # Errors
+/// The first rule they break.
+pub fn compatible(one: &Service, two: &Service) -> Result<(), Clash> {
+    let terms = |service: &Service| {
+        service
+            .readable()
+            .and_then(|request| request.sharing.clone())
+    };
+    let (Some(ours), Some(theirs)) = (terms(one), terms(two)) else {
+        return Err(Clash::NoKey);
+    };
+    if ours.key != theirs.key {
+        return Err(Clash::OtherKey);
+    }
+    let permits = (
+        ours.namespaces.admits(&two.key.namespace),
+        theirs.namespaces.admits(&one.key.namespace),
+    );
+    if one.key.namespace != two.key.namespace && permits != (true, true) {
+        return Err(Clash::Namespace(permits.0, permits.1));
+    }
+    if let Some(&(protocol, port)) = one.ports.intersection(&two.ports).next() {
+        return Err(Clash::Port(protocol, port));
+    }
+    if one.local != two.local {
+        return Err(Clash::TrafficPolicy);
+    }
+    let same_pods = one.selector == two.selector;
+    if one.local && !same_pods && !(ours.different_pods && theirs.different_pods) {
+        return Err(Clash::Pods);
+    }
+    Ok(())
+}
+
+/// Whether two that hold an address together already may go on. A request that has become
+/// unreadable says nothing of sharing any more: a typing error costs nobody an address, a port
+/// that both listen on does.
+///
+/// # Errors
+/// The first rule they break.
+pub fn stay_together(one: &Service, two: &Service) -> Result<(), Clash> {
+    if one.request.is_ok() && two.request.is_ok() {
+        return compatible(one, two);
+    }
+    match one.ports.intersection(&two.ports).next() {
+        Some(&(protocol, port)) => Err(Clash::Port(protocol, port)),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,182 @@
+//! What is known of the cluster: the index and, beside it, what the API server last showed of the
+//! objects whose status is written here.
+//!
+//! Invariant: what is taken out of a queue is in [`Cache::open`] from that very look on, so that at
+//! any time either the cache is [at rest](Cache::at_rest) or a write may still come.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Instant;
+
+use k8s_openapi::api::core::v1::{ObjectReference, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use kube::core::DeserializeGuard;
+use landfall_crds::LoadBalancerIPPool;
+use landfall_crds::version::Known;
+use landfall_ipam::{Index, PoolName, ServiceKey};
+
+use crate::contest::Said;
+use crate::gateway::{self, GatewayKey, Lender};
+use crate::settings::Settings;
+use crate::undecodable::Undecodables;
+use crate::validate::{self, LiveService};
+
+/// Everything behind the lock.
+#[derive(Debug, Default)]
+pub struct Cache {
+    /// Who has what, and who has to be looked at.
+    pub index: Index,
+    /// The Services the index knows.
+    pub services: Known<ServiceKey, LiveService>,
+    /// What Gateways have to lend.
+    pub gateways: BTreeMap<GatewayKey, Lender>,
+    /// The Services that say they were made for a Gateway, as last seen.
+    pub made_for: BTreeMap<ServiceKey, (GatewayKey, Service)>,
+    /// What the status of each Service said when it was last written.
+    pub said: HashMap<ServiceKey, Said>,
+    /// The pools as last seen.
+    pub pools: Known<PoolName, LoadBalancerIPPool>,
+    /// Since when a Service waits to be worked on: the first event since it was last finished.
+    pub since: HashMap<ServiceKey, Instant>,
+    /// Objects that cannot be decoded.
+    pub undecodable: Undecodables,
+    /// What is begun and not ended.
+    pub open: Open,
+}
+
+/// What is begun and not ended: being written, or to be tried again.
+#[derive(Debug, Default)]
+pub struct Open {
+    /// This replica leads, and has taken in what there was.
+    pub leads: bool,
+    pub services: BTreeSet<ServiceKey>,
+    pub pools: BTreeSet<PoolName>,
+    /// Services that could not be written several times in a row.
+    pub failing: BTreeSet<ServiceKey>,
+}
+
+impl Cache {
+    /// This replica leads from now on: what is there is taken in, and nobody has waited for it
+    /// before. Returns how many addresses were adopted.
+    pub fn take_over(&mut self, now: Instant) -> usize {
+        self.open.leads = true;
+        self.since.values_mut().for_each(|since| *since = now);
+        self.index.adopt()
+    }
+
+    /// Whether a leader has nothing to do and nothing under way. Services that wait for an address
+    /// do not count: they are looked at when something changes.
+    #[must_use]
+    pub fn at_rest(&self) -> bool {
+        self.open.leads
+            && self.open.services.is_empty()
+            && self.open.pools.is_empty()
+            && !self.index.has_work()
+            && self.index.orphans().is_empty()
+    }
+
+    /// The object, or a note that it cannot be decoded.
+    pub(crate) fn decoded<K>(&mut self, object: DeserializeGuard<K>) -> Option<K>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let regarding = reference::<K>(object.meta());
+        match object.0 {
+            Ok(object) => {
+                self.undecodable.settled(&regarding);
+                Some(object)
+            }
+            Err(error) => {
+                self.undecodable.seen(regarding, error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Takes a Service in, with what its Gateway lends it now.
+    pub(crate) fn service_seen(&mut self, object: Service, settings: &Settings) {
+        let gateway = gateway::owning(&object.metadata);
+        let trusted = &settings.gateway_namespaces;
+        let believed = |key: &&GatewayKey| gateway::believed(&object.metadata, key, trusted);
+        let believed = gateway.as_ref().filter(believed);
+        let lender = believed.and_then(|key| self.gateways.get(key));
+        let Some(mut service) = validate::service(&object, settings.default_class, lender) else {
+            return;
+        };
+        service.notes.extend(match (&gateway, believed, lender) {
+            (Some(key), None, _) if self.gateways.contains_key(key) => Some(format!(
+                "is not believed to be made for Gateway {key}: only Services of its own namespace \
+                 and of those in --gateway-namespaces are"
+            )),
+            (Some(key), _, Some(_)) => Some(format!("in the name of Gateway {key}")),
+            _ => None,
+        });
+        let key = service.key.clone();
+        self.index.service_seen(service);
+        self.made_for.remove(&key);
+        if self.index.service(&key).is_none() {
+            self.services.gone(&key);
+            return;
+        }
+        let live = validate::live(&object);
+        self.services.shown(key.clone(), live);
+        if let Some(gateway) = gateway {
+            self.made_for.insert(key.clone(), (gateway, object));
+        }
+        self.since.entry(key).or_insert_with(Instant::now);
+    }
+
+    /// What a Gateway lends has changed, or is gone with it: only the Services made for it are read again.
+    pub(crate) fn gateway_seen(
+        &mut self,
+        key: &GatewayKey,
+        lender: Option<Lender>,
+        settings: &Settings,
+    ) {
+        if self.gateways.get(key) == lender.as_ref() {
+            return;
+        }
+        match lender {
+            Some(lender) => self.gateways.insert(key.clone(), lender),
+            None => self.gateways.remove(key),
+        };
+        let made_for = self.made_for.values();
+        let services: Vec<Service> = made_for
+            .filter(|(gateway, _)| gateway == key)
+            .map(|(_, service)| service.clone())
+            .collect();
+        for service in services {
+            self.service_seen(service, settings);
+        }
+    }
+}
+
+/// Names an object for an Event on it.
+fn reference<K: Resource<DynamicType = ()>>(metadata: &ObjectMeta) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(K::api_version(&()).into_owned()),
+        kind: Some(K::kind(&()).into_owned()),
+        namespace: metadata.namespace.clone(),
+        name: metadata.name.clone(),
+        uid: metadata.uid.clone(),
+        resource_version: metadata.resource_version.clone(),
+        ..ObjectReference::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_follower_waited_does_not_count_when_it_takes_over() {
+        let key = ServiceKey::new("blue", "web");
+        let start = Instant::now();
+        let later = start + std::time::Duration::from_secs(3_600);
+        let mut cache = Cache::default();
+        cache.since.insert(key.clone(), start);
+        assert_eq!(cache.take_over(later), 0);
+        assert_eq!(cache.since[&key], later);
+        assert!(cache.at_rest());
+    }
+}

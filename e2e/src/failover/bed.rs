@@ -1,0 +1,170 @@
+//! A lab with Landfall in it, addresses to lose, and backends on a node that announces nothing, so that what is lost is
+//! an owner and never a backend.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use kube::Api;
+use kube::api::ListParams;
+use landfall_crds::LoadBalancerIP;
+use landfall_testbed::control_plane::assets::source_tree;
+
+use super::case::kubectl;
+use crate::lab::cluster::{Lab, Size};
+use crate::lab::plan::Machine;
+
+/// How long the cluster may take to come to rest.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The lab and what stands in it.
+#[derive(Debug)]
+pub(super) struct Bed {
+    pub(super) lab: Lab,
+    pub(super) addresses: Vec<Ipv4Addr>,
+    tree: PathBuf,
+    records: Api<LoadBalancerIP>,
+}
+
+impl Bed {
+    /// Builds it: so many announcing nodes, one with the backends, one client; so many Services.
+    pub(super) async fn up(nodes: u8, addresses: u8, mode: &str) -> Result<Self> {
+        ensure!(nodes >= 2, "with fewer than 2 nodes nobody can take over");
+        let role = |role: &str| BTreeMap::from([("failover/role".to_owned(), role.to_owned())]);
+        let names = (1..=nodes).map(|number| (format!("node-{number}"), role("announces")));
+        let serves = (format!("node-{}", nodes + 1), role("serves"));
+        let size = Size {
+            nodes: nodes + 1,
+            clients: 1,
+            labels: names.chain([serves]).collect(),
+        };
+        let lab = Box::pin(Lab::up(&size, &mut |stage| eprintln!("failover: {stage}"))).await?;
+        let records = Api::all(lab.client().await?);
+        let bed = Self {
+            lab,
+            addresses: Vec::new(),
+            tree: source_tree(),
+            records,
+        };
+        bed.install(addresses, mode).await
+    }
+
+    async fn install(mut self, addresses: u8, mode: &str) -> Result<Self> {
+        eprintln!("failover: Landfall, {addresses} Services, backends");
+        self.kubectl("apply -k config/default")?;
+        let manifest = self.lab.plan().dir.join("failover.yaml");
+        std::fs::write(&manifest, services(addresses, mode)).context("writing the Services")?;
+        self.kubectl("apply -f e2e/manifests/failover/backends.yaml")?;
+        self.kubectl(&format!("apply -f {}", manifest.display()))?;
+        self.kubectl("rollout status -n failover deployment/backend --timeout=60s")?;
+        let until = Instant::now() + PATIENCE;
+        while self.addresses.len() < usize::from(addresses) {
+            ensure!(
+                Instant::now() < until,
+                "not every Service has an address after {PATIENCE:?}; see `kubectl get lbip` in the lab"
+            );
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            self.addresses = self.owners().await?.into_keys().collect();
+        }
+        Ok(self)
+    }
+
+    /// Runs kubectl as the administrator.
+    pub(super) fn kubectl(&self, words: &str) -> Result<String> {
+        kubectl(&self.lab, &self.tree, words)
+    }
+
+    /// The machine of the client.
+    pub(super) fn client(&self) -> Result<&Machine> {
+        self.lab
+            .plan()
+            .machine("client-1")
+            .context("a lab without a client")
+    }
+
+    /// Which node owns each address that has an owner.
+    pub(super) async fn owners(&self) -> Result<BTreeMap<Ipv4Addr, String>> {
+        let records = self.records.list(&ListParams::default()).await?;
+        let owners = records.items.into_iter().filter_map(|record| {
+            let owner = record.status?.owner?;
+            let IpAddr::V4(address) = record.spec.address.parse().ok()? else {
+                return None;
+            };
+            Some((address, owner.node))
+        });
+        Ok(owners.collect())
+    }
+
+    /// The node that owns most addresses, and these.
+    pub(super) async fn victim(&self) -> Result<(Machine, Vec<Ipv4Addr>)> {
+        let mut owned: BTreeMap<String, Vec<Ipv4Addr>> = BTreeMap::new();
+        for (address, node) in self.owners().await? {
+            owned.entry(node).or_default().push(address);
+        }
+        let most = owned
+            .into_iter()
+            .max_by_key(|(_, addresses)| addresses.len());
+        let (node, addresses) = most.context("no address has an owner")?;
+        let machine = self.lab.plan().machine(&node);
+        let machine =
+            machine.with_context(|| format!("{node} owns addresses and is not of the lab"))?;
+        Ok((machine.clone(), addresses))
+    }
+
+    /// Waits until every node is ready and every announcer runs again.
+    pub(super) async fn rest(&self) -> Result<()> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let said = self.kubectl(
+                "get daemonset -n landfall-system landfall-announcer -o \
+                 jsonpath={.status.numberReady}/{.status.desiredNumberScheduled}/{.status.numberUnavailable}",
+            )?;
+            let wanted = self.lab.plan().nodes.len();
+            if said == format!("{wanted}/{wanted}/") {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                bail!("announcers ready/wanted/unavailable are {said} after {PATIENCE:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+/// Pool, policy and Services.
+fn services(addresses: u8, mode: &str) -> String {
+    let mut text = format!(
+        "apiVersion: landfall.dev/v1alpha1
+kind: LoadBalancerIPPool
+metadata: {{name: failover}}
+spec:
+  blocks: [{{cidr: 192.0.2.192/27}}]
+---
+apiVersion: landfall.dev/v1alpha1
+kind: L2AnnouncementPolicy
+metadata: {{name: failover}}
+spec:
+  interfaces: [eth0]
+  loadBalancing: {mode}
+  nodeSelector: {{matchLabels: {{failover/role: announces}}}}
+"
+    );
+    for number in 1..=addresses {
+        let _ = write!(
+            text,
+            "---
+apiVersion: v1
+kind: Service
+metadata: {{name: web-{number}, namespace: failover}}
+spec:
+  type: LoadBalancer
+  selector: {{app: backend}}
+  ports: [{{port: 80, targetPort: 8080}}]
+"
+        );
+    }
+    text
+}

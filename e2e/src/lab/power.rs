@@ -1,0 +1,65 @@
+//! The cable and the power cut: the only two things of a lab that are played.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+use landfall_testbed::netns;
+use landfall_testbed::process::{Stamp, run};
+use nix::sys::signal::Signal;
+
+use super::plan::{Machine, Plan, kubelet_name, node_root, proxy_name};
+use super::sibling;
+
+/// Plugs or pulls a cable at the switch: the machine's own end loses its carrier.
+pub fn link(plan: &Plan, machine: &Machine, interface: &str, plugged: bool) -> Result<()> {
+    let state = if plugged { "up" } else { "down" };
+    let port = machine.port(interface);
+    netns::ip(&plan.hub, &format!("link set {port} {state}")).map(drop)
+}
+
+/// The processes of a node, its own and those of its pods, that run a program of that name.
+pub fn processes(plan: &Plan, node: &Machine, program: &str) -> Vec<Stamp> {
+    let mut namespaces = netns::named(&plan.pod_prefix(node));
+    namespaces.push(node.netns.clone());
+    netns::inhabitants(&namespaces)
+        .into_iter()
+        .filter(|stamp| program_of(stamp.pid).is_some_and(|name| name == program))
+        .collect()
+}
+
+/// The file name of the program a process runs.
+fn program_of(pid: i32) -> Option<String> {
+    let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let first = command.split(|byte| *byte == 0).next()?;
+    let path = String::from_utf8_lossy(first).into_owned();
+    let name = Path::new(&path).file_name()?;
+    Some(name.to_string_lossy().into_owned())
+}
+
+/// Ends the processes of a node: its lab-kubelet, its kube-proxy and whatever lives in its namespaces, without a word to
+/// anybody, and pulls its cables.
+pub fn cut(plan: &Plan, node: &Machine) -> Result<()> {
+    let (kubelet, proxy) = (kubelet_name(node), proxy_name(node));
+    for (_, state) in landfall_testbed::state::list()
+        .into_iter()
+        .filter(|(_, state)| state.id == plan.id)
+    {
+        for record in state
+            .processes
+            .iter()
+            .filter(|record| record.name == kubelet || record.name == proxy)
+        {
+            record.stamp.signal(Signal::SIGKILL);
+        }
+    }
+    for interface in ["eth0", "mgmt0"] {
+        link(plan, node, interface, false)?;
+    }
+    run(Command::new(sibling("lab-kubelet")?)
+        .arg("clean")
+        .arg("--root")
+        .arg(node_root(plan, node)))
+    .map(drop)
+}

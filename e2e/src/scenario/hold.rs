@@ -1,0 +1,261 @@
+//! Open connections, kept open: each asks over and over, and what becomes of it is counted. A connection belongs to the
+//! Pod that answered it first; what a change in the cluster does to those that stay is seen here and nowhere else.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use landfall_testbed::netns;
+use parking_lot::Mutex;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+/// One answer takes no longer, or the connection has died without a word.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// What became of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It was never opened.
+    Refused,
+    /// It is open, and this Pod answers.
+    Open(String),
+    /// The other side closed it.
+    Closed,
+    /// It was reset.
+    Reset,
+    /// A question was not answered.
+    Silent,
+    /// Another Pod answered in the middle.
+    Moved,
+}
+
+/// Whom to hold on to, and how.
+#[derive(Clone, Debug)]
+pub struct Grip {
+    /// The namespace to ask from.
+    pub netns: String,
+    /// Whom to ask.
+    pub address: SocketAddr,
+    /// How many connections.
+    pub connections: u16,
+    /// The first of the local ports they use, one each; none: any.
+    pub ports: Option<u16>,
+    /// The time between two questions of one connection.
+    pub every: Duration,
+}
+
+/// By connection, its fate and when it last was seen.
+type Fates = BTreeMap<u16, (Fate, Instant)>;
+
+/// Connections that are held until this is dropped; they end with a reset, so that their ports can be used again at once.
+#[derive(Debug)]
+pub struct Holding {
+    fates: Arc<Mutex<Fates>>,
+    connections: u16,
+    stop: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Holding {
+    /// Opens them.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered.
+    pub fn start(grip: Grip) -> Result<Self> {
+        let fates = Arc::<Mutex<Fates>>::default();
+        let (theirs, stop) = (Arc::clone(&fates), CancellationToken::new());
+        let (halt, connections) = (stop.clone(), grip.connections);
+        let (ready, started) = std::sync::mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("hold".into())
+            .spawn(move || {
+                let runtime = netns::enter(&grip.netns).and_then(|()| {
+                    tokio::runtime::Builder::new_current_thread()
+                        .enable_all()
+                        .build()
+                        .context("a runtime for connections")
+                });
+                match runtime {
+                    Ok(runtime) => {
+                        let _ = ready.send(Ok(()));
+                        runtime.block_on(hold_all(grip, theirs, halt));
+                    }
+                    Err(error) => {
+                        let _ = ready.send(Err(error));
+                    }
+                }
+            })
+            .context("starting the thread that holds connections")?;
+        started
+            .recv()
+            .context("the thread that holds connections ended")??;
+        Ok(Self {
+            fates,
+            connections,
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    /// Whether each has been answered since then, or never will be again.
+    #[must_use]
+    pub fn settled_since(&self, then: Instant) -> bool {
+        let fates = self.fates.lock();
+        let known = |(fate, seen): &(Fate, Instant)| !matches!(fate, Fate::Open(_)) || *seen > then;
+        fates.len() == usize::from(self.connections) && fates.values().all(known)
+    }
+
+    /// How many there are of each fate, in words for a transcript.
+    #[must_use]
+    pub fn said(&self) -> String {
+        said(&self.fates.lock())
+    }
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if let Some(thread) = self.thread.take() {
+            // A panic there has said so already.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn said(fates: &Fates) -> String {
+    let fates: Vec<&Fate> = fates.values().map(|(fate, _)| fate).collect();
+    let count = |wanted: fn(&Fate) -> bool| fates.iter().filter(|fate| wanted(fate)).count();
+    let mut text = format!(
+        "open={} refused={} closed={} reset={} silent={} moved={}\n",
+        count(|fate| matches!(fate, Fate::Open(_))),
+        count(|fate| *fate == Fate::Refused),
+        count(|fate| *fate == Fate::Closed),
+        count(|fate| *fate == Fate::Reset),
+        count(|fate| *fate == Fate::Silent),
+        count(|fate| *fate == Fate::Moved),
+    );
+    let mut pods: BTreeMap<&str, usize> = BTreeMap::new();
+    for fate in fates {
+        if let Fate::Open(pod) = fate {
+            *pods.entry(pod).or_default() += 1;
+        }
+    }
+    for (pod, count) in pods {
+        text.push_str(&format!("{pod} holds {count}\n"));
+    }
+    text
+}
+
+async fn hold_all(grip: Grip, fates: Arc<Mutex<Fates>>, stop: CancellationToken) {
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..grip.connections {
+        let (grip, fates) = (grip.clone(), Arc::clone(&fates));
+        tasks.spawn(async move {
+            let note = |fate| drop(fates.lock().insert(number, (fate, Instant::now())));
+            let port = grip.ports.and_then(|first| first.checked_add(number));
+            note(hold(&grip, port, note).await);
+        });
+    }
+    stop.cancelled().await;
+    tasks.shutdown().await;
+}
+
+/// Asks until it breaks; how it broke.
+async fn hold(grip: &Grip, port: Option<u16>, note: impl Fn(Fate)) -> Fate {
+    let opened = tokio::time::timeout(PATIENCE, open(grip.address, port)).await;
+    let Ok(Ok(stream)) = opened else {
+        return Fate::Refused;
+    };
+    let mut stream = BufReader::new(stream);
+    let mut first: Option<String> = None;
+    loop {
+        let answer = tokio::time::timeout(PATIENCE, ask(&mut stream, grip.address)).await;
+        match (answer, &first) {
+            (Err(_), _) => return Fate::Silent,
+            (Ok(Err(error)), _) => return broken(&error),
+            (Ok(Ok(pod)), Some(known)) if pod != *known => return Fate::Moved,
+            (Ok(Ok(pod)), _) => {
+                note(Fate::Open(pod.clone()));
+                first = Some(pod);
+            }
+        }
+        tokio::time::sleep(grip.every).await;
+    }
+}
+
+fn broken(error: &std::io::Error) -> Fate {
+    match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => Fate::Closed,
+        _ => Fate::Reset,
+    }
+}
+
+async fn open(address: SocketAddr, port: Option<u16>) -> std::io::Result<TcpStream> {
+    let (socket, any): (TcpSocket, IpAddr) = if address.is_ipv4() {
+        (TcpSocket::new_v4()?, Ipv4Addr::UNSPECIFIED.into())
+    } else {
+        (TcpSocket::new_v6()?, Ipv6Addr::UNSPECIFIED.into())
+    };
+    if let Some(port) = port {
+        // A port that was used a moment ago is used again: that is what is being tried.
+        socket.set_reuseaddr(true)?;
+        socket.bind(SocketAddr::new(any, port))?;
+    }
+    let stream = socket.connect(address).await?;
+    stream.set_zero_linger()?;
+    Ok(stream)
+}
+
+/// One question over an open connection; the name of the Pod that answered.
+async fn ask(stream: &mut BufReader<TcpStream>, address: SocketAddr) -> std::io::Result<String> {
+    let question = format!("GET / HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    stream.get_mut().write_all(question.as_bytes()).await?;
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        if line.trim_end().is_empty() {
+            break;
+        }
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().unwrap_or(0);
+        }
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await?;
+    let text = String::from_utf8_lossy(&body);
+    let pod = text
+        .split_whitespace()
+        .find(|word| word.starts_with("pod="));
+    Ok(pod.unwrap_or("pod=?").to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fates_are_counted_and_pods_named() {
+        let fates = [
+            Fate::Open("pod=a".into()),
+            Fate::Reset,
+            Fate::Open("pod=a".into()),
+            Fate::Moved,
+        ];
+        let seen = fates.map(|fate| (fate, Instant::now()));
+        let text = said(&(0..).zip(seen).collect());
+        assert_eq!(
+            text,
+            "open=2 refused=0 closed=0 reset=1 silent=0 moved=1\npod=a holds 2\n"
+        );
+    }
+}
