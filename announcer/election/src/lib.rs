@@ -1,5 +1,9 @@
 //! Who answers for an address: a state machine, events in, decisions out.
 //!
+//! What the announcer runs is [`Election`], and the rest of this page is about it. Its successor stands beside it and is
+//! **not driven by the announcer yet**: [`peers`], the fast half, finds out within fractions of a second whose session is
+//! over, and [`owners`], the record half, says what follows from that for every address.
+//!
 //! It is not a consensus protocol: the API server's compare-and-swap is the only arbiter. It knows
 //! no client, no socket and no clock; `now` is this node's monotonic time since any origin.
 //!
@@ -31,10 +35,14 @@
 
 #![warn(missing_docs)]
 
+#[cfg(test)]
+mod cluster;
 mod event;
 mod machine;
 mod names;
 mod order;
+pub mod owners;
+pub mod peers;
 mod sessions;
 #[cfg(test)]
 mod simulation;

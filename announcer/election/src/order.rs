@@ -61,7 +61,7 @@ fn load_of(load: &BTreeMap<NodeName, usize>, node: &NodeName) -> usize {
     load.get(node).copied().unwrap_or(0)
 }
 
-fn address_key(address: IpAddr) -> [u8; 16] {
+pub(crate) fn address_key(address: IpAddr) -> [u8; 16] {
     match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
         IpAddr::V6(v6) => v6.octets(),
@@ -70,7 +70,7 @@ fn address_key(address: IpAddr) -> [u8; 16] {
 
 /// Rendezvous score: FNV-1a over both names, finished so that every input bit moves every output
 /// bit. Part of the agreement between nodes: changing it moves addresses during an upgrade.
-pub(super) fn score(key: &[u8], node: &str) -> u64 {
+pub(crate) fn score(key: &[u8], node: &str) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for byte in key.iter().chain(&[0xff]).chain(node.as_bytes()) {
         hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);

@@ -184,6 +184,24 @@ impl Sessions {
         }
     }
 
+    /// Live sessions.
+    pub(super) fn live_sessions(&self, now: Now) -> impl Iterator<Item = (&NodeName, &SessionId)> {
+        self.nodes.iter().filter_map(move |(node, seen)| {
+            let session = seen.lease.as_ref()?.session.as_ref()?;
+            seen.expires()
+                .is_some_and(|expires| now < expires)
+                .then_some((node, session))
+        })
+    }
+
+    /// Sessions that hold a Lease, however long ago it was renewed.
+    pub(super) fn holders(&self) -> impl Iterator<Item = (&NodeName, &SessionId)> {
+        self.nodes.iter().filter_map(|(node, seen)| {
+            let session = seen.lease.as_ref()?.session.as_ref()?;
+            Some((node, session))
+        })
+    }
+
     /// Nodes with a live session.
     pub(super) fn live_nodes(&self, now: Now) -> impl Iterator<Item = &NodeName> {
         self.nodes.iter().filter_map(move |(node, seen)| {

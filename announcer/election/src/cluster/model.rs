@@ -1,0 +1,521 @@
+//! Model checking: three nodes with both halves, an API server and one address, in rounds of fifty milliseconds. At
+//! several moments an adversary may do one thing, two in all; everything it can do is tried.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use stateright::{Checker, Model, Property};
+
+use super::node::{Input, Node, Wants};
+use super::server::{Reply, Request, Server, doubt};
+use super::world::{SEGMENT, session};
+use crate::owners::{self, Candidate, Owner};
+use crate::peers::{self, Action, Frame, To};
+use crate::{NodeName, Now};
+
+const NODES: usize = 3;
+const ROUND: Duration = Duration::from_millis(50);
+/// Rounds in which the adversary may act, counted from rest.
+const MOMENTS: [u32; 5] = [0, 1, 3, 6, 12];
+/// Rounds after which all must be well again: sessions have ended by then, and been begun.
+const END: u32 = 520;
+/// Rounds of quiet after which nothing more is expected.
+const QUIET: u32 = 40;
+/// Rounds that two may answer: a planned move whose claim is never heard, or the permit of a process that was fenced.
+const TWICE: u32 = 45;
+
+/// What the adversary may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Act {
+    Nothing,
+    Crash(usize),
+    Restart(usize),
+    /// The process stands still for so many rounds; its clock runs.
+    Pause(usize, u32),
+    /// The machine does, with its clock.
+    Freeze(usize, u32),
+    /// For so many rounds nothing reaches a node, leaves it, or both.
+    Deaf(usize, u32),
+    Mute(usize, u32),
+    Cut(usize, u32),
+    /// All requests are lost for so many rounds.
+    ServerAway(u32),
+    /// A watch delivers nothing for so many rounds.
+    Blind(usize, u32),
+    Leave(usize),
+}
+
+#[derive(Clone, Debug)]
+struct Cluster {
+    round: u32,
+    /// True time.
+    clock: Now,
+    budget: u32,
+    nodes: Vec<Node>,
+    server: Server,
+    seen: Vec<usize>,
+    replies: Vec<(usize, Vec<Reply>)>,
+    retries: Vec<(u32, usize, Request)>,
+    deaf: [u32; NODES],
+    mute: [u32; NODES],
+    cut: [u32; NODES],
+    blind: [u32; NODES],
+    away: u32,
+    twice: u32,
+}
+
+/// A state is told from another by all that is in it.
+#[derive(Clone, Debug)]
+struct State {
+    cluster: Box<Cluster>,
+    print: u64,
+}
+
+impl PartialEq for State {
+    fn eq(&self, other: &Self) -> bool {
+        self.print == other.print
+    }
+}
+
+impl Hash for State {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.print.hash(hasher);
+    }
+}
+
+struct Printer(DefaultHasher);
+
+impl std::fmt::Write for Printer {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        self.0.write(text.as_bytes());
+        Ok(())
+    }
+}
+
+impl State {
+    fn of(cluster: Cluster) -> Self {
+        let mut printer = Printer(DefaultHasher::new());
+        write!(printer, "{cluster:?}").unwrap();
+        Self {
+            print: printer.0.finish(),
+            cluster: Box::new(cluster),
+        }
+    }
+}
+
+fn vip() -> IpAddr {
+    IpAddr::from([192, 0, 2, 10])
+}
+
+impl Cluster {
+    fn at_rest(budget: u32) -> Self {
+        let names: Vec<NodeName> = (0..NODES).map(|n| NodeName::new(format!("n{n}"))).collect();
+        let candidates: Vec<Candidate> = names.iter().cloned().map(Candidate::plain).collect();
+        let nodes = names.iter().map(|name| {
+            let mut node = Node::new(name.clone(), 1000, &[SEGMENT]);
+            node.candidates.insert(vip(), candidates.clone());
+            node
+        });
+        let mut cluster = Self {
+            round: 0,
+            clock: Duration::from_secs(1),
+            budget,
+            nodes: nodes.collect(),
+            server: Server::default(),
+            seen: vec![0; NODES],
+            replies: Vec::new(),
+            retries: Vec::new(),
+            deaf: [0; NODES],
+            mute: [0; NODES],
+            cut: [0; NODES],
+            blind: [0; NODES],
+            away: 0,
+            twice: 0,
+        };
+        for name in &names {
+            cluster.server.put_lease(name, Some(session(name, 1)), None);
+        }
+        let owner = Owner {
+            node: names[0].clone(),
+            session: session(&names[0], 1),
+            standby: Some(names[1].clone()),
+            transitions: 1,
+            handover_to: None,
+        };
+        cluster.server.put_record(vip(), Some(owner));
+        // Not a multiple of the time between renewals, so that one falls among what is tried.
+        for _ in 0..113 {
+            cluster.play();
+        }
+        cluster.round = 0;
+        assert_eq!(cluster.answering(), [0]);
+        cluster
+    }
+
+    fn answering(&self) -> Vec<usize> {
+        (0..NODES)
+            .filter(|n| self.nodes[*n].answers(&vip(), self.time()))
+            .collect()
+    }
+
+    fn time(&self) -> Now {
+        self.clock
+    }
+
+    /// Answered once, and nothing of what the adversary did goes on.
+    fn is_well(&self) -> bool {
+        let goes_on = [&self.deaf, &self.mute, &self.cut, &self.blind]
+            .iter()
+            .any(|left| left.iter().any(|n| *n > 0));
+        let stopped = self
+            .nodes
+            .iter()
+            .any(|node| !node.dead && node.stopped.is_some());
+        !goes_on && !stopped && self.away == 0 && self.answering().len() == 1
+    }
+
+    fn passes(&self, from: usize, to: usize) -> bool {
+        self.mute[from] == 0 && self.deaf[to] == 0 && self.cut[from] == 0 && self.cut[to] == 0
+    }
+
+    fn act(&mut self, act: Act) {
+        let time = self.time();
+        match act {
+            Act::Nothing => {}
+            Act::Crash(n) => self.nodes[n].dead = true,
+            Act::Restart(n) => {
+                self.nodes[n].restart(&[SEGMENT]);
+                self.seen[n] = 0;
+            }
+            Act::Pause(n, rounds) => self.nodes[n].stopped = Some(time + ROUND * rounds),
+            Act::Freeze(n, rounds) => {
+                self.nodes[n].frozen = true;
+                self.nodes[n].stood_still += ROUND * rounds;
+                self.nodes[n].stopped = Some(time + ROUND * rounds);
+            }
+            Act::Deaf(n, rounds) => self.deaf[n] = rounds,
+            Act::Mute(n, rounds) => self.mute[n] = rounds,
+            Act::Cut(n, rounds) => self.cut[n] = rounds,
+            Act::ServerAway(rounds) => self.away = rounds,
+            Act::Blind(n, rounds) => self.blind[n] = rounds,
+            Act::Leave(n) => {
+                let local = self.nodes[n].local(time);
+                self.nodes[n].owners.observe(owners::Event::Leaving, local);
+            }
+        }
+    }
+
+    /// One round: what was answered comes back, watches deliver, everybody takes its turn, frames arrive at once.
+    fn play(&mut self) {
+        self.round += 1;
+        self.clock += ROUND;
+        let time = self.time();
+        let mut frames = VecDeque::new();
+        let mut requests = Vec::new();
+        for (n, replies) in std::mem::take(&mut self.replies) {
+            self.input(n, Input::Reply(replies), &mut frames, &mut requests);
+        }
+        for n in 0..NODES {
+            if self.away == 0 && self.blind[n] == 0 && self.nodes[n].runs() {
+                let changes = self.server.log[self.seen[n]..].to_vec();
+                self.seen[n] = self.server.log.len();
+                for change in changes {
+                    self.input(n, Input::Change(change), &mut frames, &mut requests);
+                }
+            }
+        }
+        for n in 0..NODES {
+            self.turn(n, time, &mut frames, &mut requests);
+        }
+        while let Some((from, to, frame)) = frames.pop_front() {
+            self.deliver(from, &to, &frame, &mut frames, &mut requests);
+        }
+        for n in 0..NODES {
+            let mut wants = Wants::default();
+            if self.nodes[n].runs() && self.nodes[n].decide_at <= time + Duration::from_millis(2) {
+                self.nodes[n].decide(time, &mut wants);
+            }
+            self.carry_out(n, wants, &mut frames, &mut requests);
+        }
+        while let Some((from, to, frame)) = frames.pop_front() {
+            self.deliver(from, &to, &frame, &mut frames, &mut requests);
+        }
+        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.retries)
+            .into_iter()
+            .partition(|(at, ..)| *at <= self.round);
+        self.retries = later;
+        requests.extend(due.into_iter().map(|(_, n, request)| (n, request)));
+        for (n, request) in requests {
+            self.serve(n, request);
+        }
+        for left in self
+            .deaf
+            .iter_mut()
+            .chain(&mut self.mute)
+            .chain(&mut self.cut)
+            .chain(&mut self.blind)
+        {
+            *left = left.saturating_sub(1);
+        }
+        self.away = self.away.saturating_sub(1);
+        self.twice = if self.answering().len() > 1 {
+            self.twice + 1
+        } else {
+            0
+        };
+        for node in &mut self.nodes {
+            node.reports.clear();
+        }
+    }
+
+    fn input(&mut self, n: usize, input: Input, frames: &mut Frames, requests: &mut Requests) {
+        let time = self.time();
+        let node = &mut self.nodes[n];
+        if node.dead {
+            return;
+        }
+        if !node.runs() {
+            node.waiting.push_back(input);
+            return;
+        }
+        let mut wants = Wants::default();
+        node.take(input, time, &mut wants);
+        self.carry_out(n, wants, frames, requests);
+    }
+
+    fn turn(&mut self, n: usize, time: Now, frames: &mut Frames, requests: &mut Requests) {
+        let node = &mut self.nodes[n];
+        if node.dead || node.stopped.is_some_and(|until| time < until) {
+            return;
+        }
+        let mut wants = Wants::default();
+        if node.stopped.take().is_some() {
+            node.frozen = false;
+            for input in std::mem::take(&mut node.waiting) {
+                node.take(input, time, &mut wants);
+            }
+        }
+        node.tell_peers(peers::Event::Tick, time, &mut wants);
+        if node.decide_at <= time {
+            node.decide(time, &mut wants);
+        }
+        let renewal = node.renewal(time);
+        self.carry_out(n, wants, frames, requests);
+        requests.extend(renewal.map(|request| (n, request)));
+    }
+
+    fn deliver(
+        &mut self,
+        from: usize,
+        to: &To,
+        frame: &Frame,
+        frames: &mut Frames,
+        requests: &mut Requests,
+    ) {
+        for n in 0..NODES {
+            let meant = match to {
+                To::All => n != from,
+                To::Node(node) => self.nodes[n].name == *node,
+            };
+            if meant && self.passes(from, n) {
+                self.input(n, Input::Frame(SEGMENT, frame.clone()), frames, requests);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, n: usize, wants: Wants, frames: &mut Frames, requests: &mut Requests) {
+        let time = self.time();
+        for action in wants.actions {
+            match action {
+                Action::Send(_, to, frame) => frames.push_back((n, to, frame)),
+                Action::Ask(_, node) => {
+                    let Some(suspect) = self.nodes.iter().position(|other| other.name == node)
+                    else {
+                        continue;
+                    };
+                    let owns = self.nodes[n].records[&vip()]
+                        .owner
+                        .as_ref()
+                        .is_some_and(|owner| owner.node == node);
+                    let other = &self.nodes[suspect];
+                    let answers = if owns {
+                        other.answers(&vip(), time)
+                    } else {
+                        !other.dead && !other.frozen
+                    };
+                    if answers && self.passes(n, suspect) && self.passes(suspect, n) {
+                        self.input(
+                            n,
+                            Input::Peers(peers::Event::Answered(SEGMENT, node)),
+                            frames,
+                            requests,
+                        );
+                    }
+                }
+                Action::AskWitness(_) => {
+                    if self.deaf[n] == 0 && self.mute[n] == 0 && self.cut[n] == 0 {
+                        self.input(
+                            n,
+                            Input::Peers(peers::Event::Witnessed(SEGMENT)),
+                            frames,
+                            requests,
+                        );
+                    }
+                }
+                Action::Fence { node, session } => {
+                    requests.push((n, Request::Fence { node, session }))
+                }
+                Action::Confirm(session) => {
+                    let sent_at = self.nodes[n].local(time);
+                    requests.push((n, Request::Confirm { session, sent_at }));
+                }
+                Action::Report(_) => {}
+            }
+        }
+        if let Some(decision) = wants.decision {
+            requests.extend(
+                decision
+                    .writes
+                    .into_iter()
+                    .map(|write| (n, Request::Write(write))),
+            );
+            for address in decision.probes {
+                let probed = owners::Event::Probed(address, crate::Probed::Clear);
+                self.replies.push((n, vec![Reply::Owners(probed)]));
+            }
+        }
+    }
+
+    fn serve(&mut self, n: usize, request: Request) {
+        if self.nodes[n].dead {
+            return;
+        }
+        if self.away > 0 {
+            match request {
+                Request::Fence { .. } => self.retries.push((self.round + 10, n, request)),
+                request => self.replies.push((n, doubt(&request))),
+            }
+            return;
+        }
+        let name = self.nodes[n].name.clone();
+        let heard = self.server.serve(&name, request);
+        self.replies.push((n, heard));
+    }
+}
+
+type Frames = VecDeque<(usize, To, Frame)>;
+type Requests = Vec<(usize, Request)>;
+
+struct Adversary {
+    budget: u32,
+}
+
+impl Model for Adversary {
+    type State = State;
+    type Action = Act;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![State::of(Cluster::at_rest(self.budget))]
+    }
+
+    fn actions(&self, state: &State, acts: &mut Vec<Act>) {
+        let cluster = &state.cluster;
+        acts.push(Act::Nothing);
+        if cluster.budget == 0 || !MOMENTS.contains(&cluster.round) {
+            return;
+        }
+        for n in 0..NODES {
+            if cluster.nodes[n].dead {
+                acts.push(Act::Restart(n));
+                continue;
+            }
+            acts.extend([
+                Act::Crash(n),
+                Act::Pause(n, 5),
+                Act::Pause(n, 40),
+                Act::Freeze(n, 40),
+                Act::Deaf(n, 20),
+                Act::Mute(n, 20),
+                Act::Cut(n, 5),
+                Act::Cut(n, 40),
+                Act::Blind(n, 40),
+                Act::Leave(n),
+            ]);
+        }
+        acts.push(Act::ServerAway(4));
+        acts.push(Act::ServerAway(40));
+    }
+
+    fn next_state(&self, state: &State, act: Act) -> Option<State> {
+        let mut cluster = (*state.cluster).clone();
+        if act != Act::Nothing {
+            cluster.budget -= 1;
+        }
+        cluster.act(act);
+        cluster.play();
+        // Where the adversary is done nothing is chosen any more: the rest is one path.
+        let mut quiet = 0;
+        while cluster.twice <= TWICE
+            && !MOMENTS.iter().any(|moment| *moment >= cluster.round)
+            && cluster.round < END
+        {
+            cluster.play();
+            quiet = if cluster.is_well() { quiet + 1 } else { 0 };
+            if quiet >= QUIET {
+                cluster.round = END;
+            }
+        }
+        Some(State::of(cluster))
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always(
+                "two answer only within the stated windows",
+                |_, state: &State| state.cluster.twice <= TWICE,
+            ),
+            Property::always(
+                "in the end the address is answered once",
+                |_, state: &State| {
+                    let cluster = &state.cluster;
+                    let alive = cluster
+                        .nodes
+                        .iter()
+                        .any(|node| !node.dead && !node.owners.is_leaving());
+                    cluster.round < END || !alive || cluster.answering().len() == 1
+                },
+            ),
+            Property::always(
+                "no address moves more than once for each thing that happened",
+                |model, state: &State| {
+                    let owner = state.cluster.server.records[&vip()].owner.as_ref();
+                    let moves = owner.map_or(0, |owner| owner.transitions - 1);
+                    moves <= u64::from(model.budget - state.cluster.budget) * 2
+                },
+            ),
+        ]
+    }
+
+    fn within_boundary(&self, state: &State) -> bool {
+        state.cluster.round <= END
+    }
+}
+
+#[test]
+fn whatever_an_adversary_does_two_answer_only_within_the_stated_windows_and_the_address_comes_back()
+{
+    let budget = std::env::var("LANDFALL_ADVERSARY")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(2);
+    let checker = Adversary { budget }.checker().threads(2).spawn_bfs().join();
+    println!(
+        "{} states, {} of them different",
+        checker.state_count(),
+        checker.unique_state_count()
+    );
+    checker.assert_properties();
+}

@@ -1,0 +1,589 @@
+//! Deciding: for every address, what this node should do about it now.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::rank::{Candidate, Load, rank};
+use super::view::Fate;
+use super::{
+    ClaimReason, Decision, Kind, Memory, Owner, Owners, Record, State, Tell, Work, World, Write,
+};
+use crate::Now;
+use crate::names::{NodeName, SessionId, Version};
+use crate::order::score;
+use crate::peers::{Body, Title, To};
+
+/// The longest a decision is good for: what it allows must be renewed.
+const TURN: Duration = Duration::from_millis(500);
+
+/// How often a claim is told, and after which pause again.
+pub(super) const CLAIMED: u32 = 2;
+const CLAIM_PAUSE: Duration = Duration::from_millis(50);
+
+/// What holds for all addresses of one decision.
+pub(super) struct Round<'a> {
+    pub(super) now: Now,
+    pub(super) live: BTreeSet<NodeName>,
+    /// Addresses by the node that owns them or is about to.
+    pub(super) load: Load,
+    /// The same, and what a node would inherit.
+    pub(super) standbys: Load,
+    world: World<'a>,
+    silent: BTreeMap<NodeName, (SessionId, Now, Version)>,
+    unknown: BTreeMap<NodeName, SessionId>,
+    claims: Vec<Title>,
+    standby_writes: usize,
+}
+
+impl<'a> Round<'a> {
+    pub(super) fn candidates(&self, address: IpAddr) -> &'a [Candidate] {
+        self.world
+            .candidates
+            .get(&address)
+            .map_or(&[], Vec::as_slice)
+    }
+}
+
+impl Owners {
+    /// Says what to do now. Writes and probes it returns count as under way from here on.
+    pub fn decide(&mut self, world: &World<'_>, now: Now) -> Decision {
+        self.look_whether_alone(now);
+        let mut out = Decision {
+            flags: self.flags(now),
+            wake_at: now + TURN,
+            ..Decision::default()
+        };
+        let known = |address: &IpAddr| {
+            world.records.contains_key(address) || world.candidates.contains_key(address)
+        };
+        self.memory.retain(|address, _| known(address));
+        let Some(allowed) = self.allowed(now) else {
+            return out;
+        };
+        out.allowed = allowed;
+        out.wake(allowed);
+        let (load, standbys) = self.loads(world, now);
+        let mut round = Round {
+            now,
+            live: self.live_nodes(now),
+            load,
+            standbys,
+            world: *world,
+            silent: BTreeMap::new(),
+            unknown: BTreeMap::new(),
+            claims: Vec::new(),
+            standby_writes: 0,
+        };
+        let mut memory = std::mem::take(&mut self.memory);
+        for (address, record) in world.records {
+            let memory = memory.entry(*address).or_default();
+            memory.keep_to(record);
+            self.decide_one(*address, memory, record, &mut round, &mut out);
+        }
+        self.rebalance(&mut memory, &mut round, &mut out);
+        self.memory = memory;
+        self.tell(&mut round, &mut out);
+        self.end_silent(&round, &mut out);
+        out
+    }
+
+    fn decide_one(
+        &self,
+        address: IpAddr,
+        memory: &mut Memory,
+        record: &Record,
+        round: &mut Round<'_>,
+        out: &mut Decision,
+    ) {
+        let now = round.now;
+        let eligible = round
+            .candidates(address)
+            .iter()
+            .any(|candidate| candidate.node == self.me);
+        let state = self.state(address, record, memory, eligible, now);
+        self.answer(address, memory, record, &state, round, out);
+        match memory.work {
+            Work::Writing(_) | Work::Probing => return,
+            Work::Pausing(until) if now < until => return out.wake(until),
+            Work::Pausing(_) | Work::Idle => memory.work = Work::Idle,
+        }
+        match state {
+            State::Vacant => self.contend(address, memory, record, ClaimReason::First, round, out),
+            State::Mine => self.keep(address, memory, record, eligible, round, out),
+            State::Yielding { to, until } => {
+                if now < until && round.live.contains(&to) {
+                    if memory.tell != Tell::Moved {
+                        memory.tell = Tell::Moved;
+                        self.tell_move(address, &to, record, out);
+                    }
+                    return out.wake(until);
+                }
+                memory.unwilling.insert(to);
+                memory.yielding = None;
+                memory.tell = Tell::Nothing;
+                self.keep(address, memory, record, eligible, round, out);
+            }
+            State::Inherited => {
+                if self.has_api(now) {
+                    self.claim(address, memory, record, ClaimReason::OwnerDied, round, out);
+                }
+            }
+            State::Invited => {
+                self.claim(address, memory, record, ClaimReason::HandedOver, round, out)
+            }
+            State::Orphaned => {
+                let restarted = record
+                    .owner
+                    .as_ref()
+                    .is_some_and(|owner| owner.node == self.me);
+                let reason = if restarted {
+                    ClaimReason::Restarted
+                } else {
+                    ClaimReason::OwnerDied
+                };
+                self.contend(address, memory, record, reason, round, out);
+            }
+            State::Foreign => self.watch(record, round, out),
+            State::Outbid => {
+                memory.yielding = None;
+                out.wake(now + TURN);
+            }
+        }
+    }
+
+    /// Whether the address is answered for, forwarded, and told of.
+    fn answer(
+        &self,
+        address: IpAddr,
+        memory: &mut Memory,
+        record: &Record,
+        state: &State,
+        round: &mut Round<'_>,
+        out: &mut Decision,
+    ) {
+        let now = round.now;
+        let quiet = matches!(memory.work, Work::Writing(Kind::Release));
+        let answers = match state {
+            State::Mine | State::Yielding { .. } => !quiet,
+            State::Inherited => true,
+            _ => false,
+        };
+        if answers {
+            memory.forwarding = None;
+            out.answering.insert(address);
+            self.rebut(address, memory, record, state, out);
+        } else {
+            if memory.yielding.take().is_some() {
+                memory.forwarding = Some(now + self.settings.forwarding);
+            }
+            if let Some(until) = memory.forwarding.filter(|until| now < *until) {
+                out.forwarding.insert(address, until);
+            }
+        }
+        match state {
+            State::Inherited if memory.tell == Tell::Nothing => {
+                memory.tell = Tell::Claim {
+                    times: CLAIMED,
+                    at: now,
+                }
+            }
+            State::Inherited | State::Orphaned => {}
+            State::Mine | State::Yielding { .. } => memory.taken = false,
+            _ => {
+                memory.taken = false;
+                memory.tell = Tell::Nothing;
+            }
+        }
+        if let (true, Tell::Claim { times, at }) = (answers, memory.tell) {
+            if times > 0 && now >= at {
+                round.claims.extend(self.title(address, state, record));
+                memory.tell = Tell::Claim {
+                    times: times - 1,
+                    at: now + CLAIM_PAUSE,
+                };
+            }
+            if times > 1 {
+                out.wake(now + CLAIM_PAUSE);
+            }
+        }
+    }
+
+    /// A peer with a lower title answers for the address as well: it is told, and the network is told again.
+    fn rebut(
+        &self,
+        address: IpAddr,
+        memory: &mut Memory,
+        record: &Record,
+        state: &State,
+        out: &mut Decision,
+    ) {
+        let (Some(mine), Some((theirs, holder, ..))) =
+            (self.title(address, state, record), &memory.title)
+        else {
+            return;
+        };
+        if mine.beats(&self.me, theirs, holder) {
+            memory.title = None;
+            out.say.push(claim(mine));
+            out.announce.insert(address);
+        }
+    }
+
+    /// This node owns the address.
+    fn keep(
+        &self,
+        address: IpAddr,
+        memory: &mut Memory,
+        record: &Record,
+        eligible: bool,
+        round: &mut Round<'_>,
+        out: &mut Decision,
+    ) {
+        let Some(owner) = self.owner_is_me(record) else {
+            return;
+        };
+        memory.vacant_since = None;
+        let must = self.own.leaving || self.own.draining || !eligible;
+        if must || self.own.few_hear || self.is_losing(round.now) {
+            self.give_away(address, memory, record, must, round, out);
+            if memory.yielding.is_some() || must {
+                return;
+            }
+        }
+        let asked = owner.handover_to.is_some();
+        let lame = owner
+            .standby
+            .as_ref()
+            .is_none_or(|standby| !round.live.contains(standby));
+        if !self.has_api(round.now)
+            || !asked && (!lame || round.standby_writes >= self.settings.standby_writes)
+        {
+            return;
+        }
+        let standby = if lame {
+            self.standby(address, round)
+        } else {
+            owner.standby.clone()
+        };
+        if asked || standby != owner.standby {
+            round.standby_writes += 1;
+            memory.work = Work::Writing(Kind::Amend);
+            let owner = Owner {
+                standby,
+                handover_to: None,
+                ..owner.clone()
+            };
+            out.writes.push(Write::Amend {
+                address,
+                version: record.version.clone(),
+                owner,
+            });
+        }
+    }
+
+    /// Another owns the address: its session is looked after.
+    fn watch(&self, record: &Record, round: &mut Round<'_>, out: &mut Decision) {
+        let Some(owner) = &record.owner else {
+            return;
+        };
+        match self.view.fate(&owner.node, &owner.session, round.now) {
+            Fate::Live { until } => out.wake(until),
+            Fate::Silent { since, version } => {
+                round
+                    .silent
+                    .insert(owner.node.clone(), (owner.session.clone(), since, version));
+            }
+            Fate::Unknown => {
+                round
+                    .unknown
+                    .insert(owner.node.clone(), owner.session.clone());
+            }
+            Fate::Ended { .. } | Fate::Dead => {}
+        }
+    }
+
+    /// Nobody owns the address: claims it when it is this node's turn.
+    fn contend(
+        &self,
+        address: IpAddr,
+        memory: &mut Memory,
+        record: &Record,
+        reason: ClaimReason,
+        round: &mut Round<'_>,
+        out: &mut Decision,
+    ) {
+        let now = round.now;
+        let since = *memory.vacant_since.get_or_insert(now);
+        let candidates: Vec<&Candidate> = round
+            .candidates(address)
+            .iter()
+            .filter(|candidate| round.live.contains(&candidate.node))
+            .collect();
+        let mut ranked = rank(address, &candidates, &round.load);
+        let standby = record
+            .owner
+            .as_ref()
+            .and_then(|owner| owner.standby.clone());
+        first(&mut ranked, standby.as_ref());
+        // Its announcer began anew by its own word: the address stays where it was.
+        first(&mut ranked, self.comes_back(record).as_ref());
+        if let Some(best) = ranked.first() {
+            *round.load.entry((*best).clone()).or_default() += 1;
+        }
+        let Some(place) = ranked.iter().position(|node| **node == self.me) else {
+            return;
+        };
+        if self.own.leaving || self.own.draining || self.view.is_cut_off(now) || self.own.few_hear {
+            return;
+        }
+        let ended = record
+            .owner
+            .as_ref()
+            .is_some_and(|owner| self.view.was_ended(&owner.session));
+        let patience = match reason {
+            ClaimReason::First => self.settings.first_patience,
+            _ if ended => self.settings.fast_patience,
+            _ => self.settings.patience,
+        };
+        // A standby answers before it writes; its claim is heard sooner than its record is seen.
+        let head = match ranked.first() {
+            Some(best) if ended && place > 0 && standby.as_ref() == Some(*best) => {
+                self.settings.standby_patience
+            }
+            _ => Duration::ZERO,
+        };
+        let turn = since + head + patience * u32::try_from(place).unwrap_or(u32::MAX);
+        if now < turn {
+            return out.wake(turn);
+        }
+        if !self.has_api(now) {
+            // Nothing can be written: in turn, and by title.
+            memory.taken = ended;
+            if ended {
+                out.wake(now);
+            }
+            return;
+        }
+        if reason == ClaimReason::First
+            && memory
+                .probed
+                .is_none_or(|at| now >= at + self.settings.probe_validity)
+        {
+            memory.work = Work::Probing;
+            return out.probes.push(address);
+        }
+        self.claim(address, memory, record, reason, round, out);
+    }
+
+    fn claim(
+        &self,
+        address: IpAddr,
+        memory: &mut Memory,
+        record: &Record,
+        reason: ClaimReason,
+        round: &mut Round<'_>,
+        out: &mut Decision,
+    ) {
+        let Some(session) = self.session() else {
+            return;
+        };
+        let before = record.owner.as_ref().map_or(0, |owner| owner.transitions);
+        memory.work = Work::Writing(Kind::Claim);
+        let owner = Owner {
+            node: self.me.clone(),
+            session: session.clone(),
+            standby: self.standby(address, round),
+            transitions: before.saturating_add(1),
+            handover_to: None,
+        };
+        out.writes.push(Write::Claim {
+            address,
+            version: record.version.clone(),
+            owner,
+            reason,
+        });
+    }
+
+    /// Gives one address to a node that has fewer, now and then.
+    fn rebalance(
+        &mut self,
+        memory: &mut BTreeMap<IpAddr, Memory>,
+        round: &mut Round<'_>,
+        out: &mut Decision,
+    ) {
+        let Some(pause) = self.settings.rebalance else {
+            return;
+        };
+        if round.now < self.rebalance_at || memory.values().any(|memory| memory.yielding.is_some())
+        {
+            return;
+        }
+        self.rebalance_at = round.now + pause;
+        let of = |load: &Load, node: &NodeName| load.get(node).copied().unwrap_or(0);
+        let better = round.world.records.iter().find(|(address, record)| {
+            let live = round
+                .candidates(**address)
+                .iter()
+                .filter(|candidate| round.live.contains(&candidate.node));
+            let live: Vec<&Candidate> = live.collect();
+            let idle = memory
+                .get(*address)
+                .is_some_and(|memory| memory.work == Work::Idle);
+            let first = rank(**address, &live, &round.load).first().copied();
+            idle && self.owner_is_me(record).is_some()
+                && first.is_some_and(|first| of(&round.load, first) + 1 < of(&round.load, &self.me))
+        });
+        if let Some((address, record)) = better
+            && let Some(memory) = memory.get_mut(address)
+        {
+            self.give_away(*address, memory, record, false, round, out);
+        }
+    }
+
+    /// What peers must hear: claims, and after a split everything this node answers for.
+    fn tell(&mut self, round: &mut Round<'_>, out: &mut Decision) {
+        if std::mem::take(&mut self.merged) {
+            for address in &out.answering {
+                let record = round
+                    .world
+                    .records
+                    .get(address)
+                    .and_then(|record| record.owner.as_ref());
+                let Some(owner) = record else {
+                    continue;
+                };
+                let written = Some(&owner.session) == self.session();
+                let transitions = owner.transitions.saturating_add(u64::from(!written));
+                round.claims.push(Title {
+                    address: *address,
+                    transitions,
+                    written,
+                });
+            }
+        }
+        if !round.claims.is_empty() {
+            out.say
+                .push((To::All, Body::Claims(std::mem::take(&mut round.claims))));
+        }
+    }
+
+    /// Addresses by node: what is owned by live sessions, or being handed over; and with what they would inherit.
+    fn loads(&self, world: &World<'_>, now: Now) -> (Load, Load) {
+        let (mut load, mut standbys) = (Load::new(), Load::new());
+        for owner in world
+            .records
+            .values()
+            .filter_map(|record| record.owner.as_ref())
+        {
+            let mine = Some(&owner.session) == self.session();
+            let live = mine
+                || matches!(
+                    self.view.fate(&owner.node, &owner.session, now),
+                    Fate::Live { .. }
+                );
+            if live {
+                let node = owner.handover_to.as_ref().unwrap_or(&owner.node);
+                *load.entry(node.clone()).or_default() += 1;
+                *standbys.entry(node.clone()).or_default() += 1;
+                if let Some(standby) = &owner.standby {
+                    *standbys.entry(standby.clone()).or_default() += 1;
+                }
+            } else if let Some(standby) = &owner.standby {
+                *load.entry(standby.clone()).or_default() += 1;
+                *standbys.entry(standby.clone()).or_default() += 1;
+            }
+        }
+        (load, standbys)
+    }
+
+    /// The slow lane: Leases that ran out are emptied, and those never seen are read.
+    fn end_silent(&mut self, round: &Round<'_>, out: &mut Decision) {
+        for (node, session) in &round.unknown {
+            if self.may_inquire(node, round.now, out) {
+                out.writes.push(Write::Inquire {
+                    node: node.clone(),
+                    session: session.clone(),
+                });
+            }
+        }
+        for (node, (session, since, version)) in &round.silent {
+            let place =
+                |live: &NodeName| (score(node.as_str().as_bytes(), live.as_str()), live.clone());
+            let mine = place(&self.me);
+            let before = round.live.iter().filter(|live| place(live) < mine).count();
+            let turn =
+                *since + self.settings.expire_stagger * u32::try_from(before).unwrap_or(u32::MAX);
+            if round.now < turn {
+                out.wake(turn);
+            } else if self.may_inquire(node, round.now, out) {
+                let (node, session, version) = (node.clone(), session.clone(), version.clone());
+                out.writes.push(Write::Expire {
+                    node,
+                    session,
+                    version,
+                });
+            }
+        }
+    }
+
+    /// Whether a node's Lease may be read or expired now; if so, that counts as under way from here on.
+    fn may_inquire(&mut self, node: &NodeName, now: Now, out: &mut Decision) -> bool {
+        let inquiry = self.inquiries.entry(node.clone()).or_default();
+        if inquiry.under_way {
+            return false;
+        }
+        if let Some(at) = inquiry.retry_at.filter(|at| now < *at) {
+            out.wake(at);
+            return false;
+        }
+        inquiry.under_way = true;
+        true
+    }
+}
+
+impl Memory {
+    /// Forgets what was remembered of another owner, or of another object of the same address.
+    fn keep_to(&mut self, record: &Record) {
+        let owner = record.owner.as_ref();
+        let of = Some((record.uid.clone(), owner.map(|owner| owner.session.clone())));
+        if self.of == of {
+            return;
+        }
+        let another_object = self.of.as_ref().is_some_and(|(uid, _)| *uid != record.uid);
+        self.of = of;
+        self.vacant_since = None;
+        self.unwilling.clear();
+        self.probed = None;
+        self.invited = self
+            .invited
+            .take()
+            .filter(|(session, _)| owner.is_some_and(|owner| owner.session == *session));
+        if another_object {
+            *self = Self {
+                of: self.of.take(),
+                ..Self::default()
+            };
+        }
+        let caught_up =
+            |title: &Title| owner.is_some_and(|owner| owner.transitions >= title.transitions);
+        if self
+            .title
+            .as_ref()
+            .is_some_and(|(title, ..)| caught_up(title))
+        {
+            self.title = None;
+        }
+    }
+}
+
+/// Puts a node before all others, if it is among them.
+fn first(ranked: &mut [&NodeName], node: Option<&NodeName>) {
+    if let Some(place) = ranked.iter().position(|ranked| Some(*ranked) == node) {
+        ranked[..=place].rotate_right(1);
+    }
+}
+
+fn claim(title: Title) -> (To, Body) {
+    (To::All, Body::Claims(vec![title]))
+}

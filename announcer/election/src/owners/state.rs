@@ -1,0 +1,107 @@
+//! An address's state: drawn from its record and what is remembered, and the only thing the rules go by.
+
+use std::net::IpAddr;
+
+use super::view::Fate;
+use super::{Memory, Owners, Record, State};
+use crate::Now;
+use crate::names::NodeName;
+use crate::peers::Title;
+
+impl Owners {
+    pub(super) fn state(
+        &self,
+        address: IpAddr,
+        record: &Record,
+        memory: &Memory,
+        eligible: bool,
+        now: Now,
+    ) -> State {
+        let Some(owner) = &record.owner else {
+            return State::Vacant;
+        };
+        if self.owner_is_me(record).is_some() {
+            let mine = Title {
+                address,
+                transitions: owner.transitions,
+                written: true,
+            };
+            if self.is_outbid(memory, &mine, now) {
+                return State::Outbid;
+            }
+            return match &memory.yielding {
+                Some((to, until)) => State::Yielding {
+                    to: to.clone(),
+                    until: *until,
+                },
+                None => State::Mine,
+            };
+        }
+        let may_take = eligible && !self.own.leaving;
+        let invited = memory.invited.as_ref() == Some(&(owner.session.clone(), owner.transitions));
+        if may_take && (owner.handover_to.as_ref() == Some(&self.me) || invited) {
+            return State::Invited;
+        }
+        match self.view.fate(&owner.node, &owner.session, now) {
+            Fate::Live { .. } | Fate::Silent { .. } | Fate::Unknown => State::Foreign,
+            Fate::Ended { .. } | Fate::Dead => {
+                let next = Title {
+                    address,
+                    transitions: owner.transitions.saturating_add(1),
+                    written: false,
+                };
+                if memory
+                    .title
+                    .as_ref()
+                    .is_some_and(|(title, ..)| title.transitions >= next.transitions)
+                    && self.is_outbid(memory, &next, now)
+                {
+                    return State::Foreign;
+                }
+                // By what a record says, only if the peers ended the session; else the write decides.
+                let standby =
+                    owner.standby.as_ref() == Some(&self.me) && self.view.was_ended(&owner.session);
+                if may_take && !self.view.is_cut_off(now) && (standby || memory.taken) {
+                    State::Inherited
+                } else {
+                    State::Orphaned
+                }
+            }
+        }
+    }
+
+    /// Whether a peer that may still answer has the higher title.
+    fn is_outbid(&self, memory: &Memory, mine: &Title, now: Now) -> bool {
+        memory
+            .title
+            .as_ref()
+            .is_some_and(|(title, holder, session, at)| {
+                let counts = now < *at + self.settings.title || self.view.hears(holder, session);
+                counts && !self.view.was_ended(session) && title.beats(holder, mine, &self.me)
+            })
+    }
+
+    /// The title this node answers by, if it does.
+    pub(super) fn title(&self, address: IpAddr, state: &State, record: &Record) -> Option<Title> {
+        let owner = record.owner.as_ref()?;
+        match state {
+            State::Mine | State::Yielding { .. } => Some(Title {
+                address,
+                transitions: owner.transitions,
+                written: true,
+            }),
+            State::Inherited => Some(Title {
+                address,
+                transitions: owner.transitions.saturating_add(1),
+                written: false,
+            }),
+            _ => None,
+        }
+    }
+
+    /// The node that must not be first for what it had: it was fenced; one that began anew by its own word may.
+    pub(super) fn comes_back(&self, record: &Record) -> Option<NodeName> {
+        let owner = record.owner.as_ref()?;
+        (!self.view.was_ended(&owner.session)).then(|| owner.node.clone())
+    }
+}

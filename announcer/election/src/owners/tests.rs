@@ -1,0 +1,421 @@
+//! What the record half does in single situations.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::peers::{Body, Fenced, Flags, To};
+use crate::sessions::SeenLease;
+
+const VIP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 10));
+
+fn secs(seconds: u64) -> Now {
+    Duration::from_secs(seconds)
+}
+
+fn node(name: &str) -> NodeName {
+    NodeName::new(name)
+}
+
+fn session(name: &str) -> SessionId {
+    SessionId::new(name)
+}
+
+fn lease(name: &str, version: u64) -> SeenLease {
+    SeenLease {
+        session: (!name.is_empty()).then(|| session(name)),
+        version: Version::new(version.to_string()),
+        duration: secs(15),
+    }
+}
+
+fn owner(session_name: &str, standby: Option<&str>, transitions: u64) -> Owner {
+    Owner {
+        node: node(&session_name[..1]),
+        session: session(session_name),
+        standby: standby.map(node),
+        transitions,
+        handover_to: None,
+    }
+}
+
+/// Node `a` among `b` and `c`, all with live sessions and one address.
+struct Trio {
+    owners: Owners,
+    records: BTreeMap<IpAddr, Record>,
+    candidates: BTreeMap<IpAddr, Vec<Candidate>>,
+    now: Now,
+}
+
+impl Trio {
+    fn new(owner: Option<Owner>) -> Self {
+        let mut trio = Self {
+            owners: Owners::new(node("a"), Settings::for_duration(secs(15))),
+            records: BTreeMap::new(),
+            candidates: BTreeMap::from([(
+                VIP,
+                ["a", "b", "c"]
+                    .map(|name| Candidate::plain(node(name)))
+                    .to_vec(),
+            )]),
+            now: secs(100),
+        };
+        trio.tell(Event::Programmed(true));
+        trio.tell(Event::SessionStarted(session("a1"), trio.now));
+        for (name, version) in [("a1", 1), ("b1", 2), ("c1", 3)] {
+            trio.tell(Event::LeaseSeen(node(&name[..1]), lease(name, version)));
+        }
+        trio.record(10, owner);
+        trio
+    }
+
+    /// Heartbeats run: the others are heard, and have the API server.
+    fn heard(mut self) -> Self {
+        for name in ["b", "c"] {
+            let (node, session) = (node(name), session(&format!("{name}1")));
+            self.report(Report::Up {
+                node: node.clone(),
+                session,
+                merged: false,
+            });
+            self.report(Report::Flags(
+                node,
+                Flags {
+                    has_api: true,
+                    programmed: true,
+                    ..Flags::default()
+                },
+            ));
+        }
+        self
+    }
+
+    fn record(&mut self, version: u64, owner: Option<Owner>) {
+        let record = Record {
+            version: Version::new(version.to_string()),
+            uid: "u".into(),
+            owner,
+        };
+        self.records.insert(VIP, record);
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.owners.observe(event, self.now);
+    }
+
+    fn report(&mut self, report: Report) {
+        self.tell(Event::Report(report));
+    }
+
+    fn end(&mut self, name: &str, written: bool) {
+        let fenced = Fenced {
+            node: node(&name[..1]),
+            session: session(name),
+            by: node("c"),
+            written,
+        };
+        self.report(Report::Ended(fenced));
+    }
+
+    fn decide(&mut self) -> Decision {
+        let world = World {
+            records: &self.records,
+            candidates: &self.candidates,
+        };
+        self.owners.decide(&world, self.now)
+    }
+}
+
+fn claims(decision: &Decision) -> usize {
+    decision
+        .writes
+        .iter()
+        .filter(|write| matches!(write, Write::Claim { .. }))
+        .count()
+}
+
+#[test]
+fn a_standby_answers_on_the_word_that_the_session_ended_and_writes_behind() {
+    for written in [false, true] {
+        let mut trio = Trio::new(Some(owner("b1", Some("a"), 4))).heard();
+        assert!(trio.decide().answering.is_empty());
+        trio.end("b1", written);
+        let decision = trio.decide();
+        assert!(decision.answering.contains(&VIP));
+        assert_eq!(claims(&decision), 1);
+        let title = Title {
+            address: VIP,
+            transitions: 5,
+            written: false,
+        };
+        assert!(
+            decision.say.contains(&(To::All, Body::Claims(vec![title]))),
+            "peers are told"
+        );
+    }
+}
+
+#[test]
+fn a_node_that_is_not_the_standby_leaves_it_half_a_second() {
+    let mut trio = Trio::new(Some(owner("b1", Some("c"), 4))).heard();
+    trio.end("b1", true);
+    assert_eq!(claims(&trio.decide()), 0);
+    trio.now += Duration::from_millis(450);
+    assert_eq!(claims(&trio.decide()), 0);
+    trio.now += Duration::from_millis(250);
+    let decision = trio.decide();
+    assert_eq!(claims(&decision), 1);
+    assert!(
+        decision.answering.is_empty(),
+        "it answers only once its claim is acknowledged"
+    );
+}
+
+#[test]
+fn without_heartbeats_a_standby_writes_before_it_answers() {
+    let mut trio = Trio::new(Some(owner("b1", Some("a"), 4)));
+    trio.tell(Event::LeaseSeen(node("b"), lease("", 20)));
+    let decision = trio.decide();
+    assert!(decision.answering.is_empty());
+    assert_eq!(claims(&decision), 1);
+}
+
+#[test]
+fn a_higher_title_of_a_peer_silences_an_owner_whose_watch_is_deaf() {
+    let mut trio = Trio::new(Some(owner("a1", Some("b"), 4))).heard();
+    assert!(trio.decide().answering.contains(&VIP));
+    let title = Title {
+        address: VIP,
+        transitions: 5,
+        written: true,
+    };
+    trio.report(Report::Claims(node("b"), session("b1"), vec![title]));
+    assert!(trio.decide().answering.is_empty());
+}
+
+#[test]
+fn a_lower_title_is_answered_with_the_higher_and_the_network_is_told_again() {
+    let mut trio = Trio::new(Some(owner("a1", Some("b"), 4))).heard();
+    trio.decide();
+    let title = Title {
+        address: VIP,
+        transitions: 3,
+        written: true,
+    };
+    trio.report(Report::Claims(node("b"), session("b1"), vec![title]));
+    let decision = trio.decide();
+    assert!(decision.answering.contains(&VIP) && decision.announce.contains(&VIP));
+    let mine = Title {
+        address: VIP,
+        transitions: 4,
+        written: true,
+    };
+    assert!(decision.say.contains(&(To::All, Body::Claims(vec![mine]))));
+}
+
+#[test]
+fn a_leaving_owner_answers_until_its_successor_does_and_forwards_then() {
+    let mut trio = Trio::new(Some(owner("a1", Some("b"), 4))).heard();
+    trio.tell(Event::Leaving);
+    let decision = trio.decide();
+    assert!(decision.answering.contains(&VIP), "make before break");
+    let [Write::Amend { owner: written, .. }] = decision.writes.as_slice() else {
+        panic!("one hand-over: {:?}", decision.writes);
+    };
+    let to = written.handover_to.clone().unwrap();
+    trio.record(11, Some(written.clone()));
+    trio.tell(Event::Settled(VIP, Outcome::Done));
+    let told = trio.decide().say;
+    assert!(
+        told.iter()
+            .any(|(whom, body)| *whom == To::Node(to.clone()) && matches!(body, Body::Moves(_)))
+    );
+    let title = Title {
+        address: VIP,
+        transitions: 5,
+        written: true,
+    };
+    trio.report(Report::Claims(
+        to.clone(),
+        session(&format!("{to}1")),
+        vec![title],
+    ));
+    let decision = trio.decide();
+    assert!(decision.answering.is_empty());
+    assert!(
+        decision.forwarding.contains_key(&VIP),
+        "what is under way still comes here"
+    );
+}
+
+#[test]
+fn a_successor_that_does_not_come_is_passed_over() {
+    let mut trio = Trio::new(Some(owner("a1", Some("b"), 4))).heard();
+    trio.tell(Event::Draining(true));
+    let asked = |decision: &Decision| match decision.writes.as_slice() {
+        [Write::Amend { owner, .. }] => owner.handover_to.clone(),
+        _ => None,
+    };
+    let decision = trio.decide();
+    let first = asked(&decision).unwrap();
+    trio.record(
+        11,
+        Some(Owner {
+            handover_to: Some(first.clone()),
+            ..owner("a1", Some("b"), 4)
+        }),
+    );
+    trio.tell(Event::Settled(VIP, Outcome::Done));
+    trio.now += secs(2);
+    let decision = trio.decide();
+    assert!(decision.answering.contains(&VIP));
+    assert!(asked(&decision).is_some_and(|second| second != first));
+}
+
+#[test]
+fn an_invited_node_claims_and_a_stranger_is_not_believed() {
+    let mut trio = Trio::new(Some(owner("b1", Some("c"), 4))).heard();
+    let moves = vec![Move {
+        address: VIP,
+        transitions: 4,
+    }];
+    trio.report(Report::Moves(node("c"), session("c1"), moves.clone()));
+    assert_eq!(claims(&trio.decide()), 0, "it is not the owner's to give");
+    trio.report(Report::Moves(node("b"), session("b1"), moves));
+    assert_eq!(claims(&trio.decide()), 1);
+}
+
+#[test]
+fn a_session_heard_both_ways_is_not_ended_for_its_leases_age() {
+    let mut trio = Trio::new(Some(owner("b1", Some("a"), 4))).heard();
+    for _ in 0..10 {
+        trio.now += secs(5);
+        trio.tell(Event::Renewed(session("a1"), trio.now));
+        let decision = trio.decide();
+        assert!(decision.writes.is_empty(), "{:?}", decision.writes);
+    }
+    let alone = Flags {
+        alone: secs(10),
+        programmed: true,
+        ..Flags::default()
+    };
+    trio.report(Report::Flags(node("b"), alone));
+    trio.now += secs(1);
+    let ends = |write: &Write| matches!(write, Write::Expire { .. });
+    assert!(
+        trio.decide().writes.iter().any(ends),
+        "it says that it alone lost the API server for too long"
+    );
+}
+
+#[test]
+fn with_nobody_to_yield_to_an_owner_goes_on_past_the_end_of_its_session() {
+    let mut owners = Owners::new(node("a"), Settings::for_duration(secs(15)));
+    owners.observe(Event::SessionStarted(session("a1"), secs(1)), secs(1));
+    owners.observe(Event::LeaseSeen(node("a"), lease("a1", 1)), secs(1));
+    let record = Record {
+        version: Version::new("5"),
+        uid: "u".into(),
+        owner: Some(owner("a1", None, 1)),
+    };
+    let records = BTreeMap::from([(VIP, record)]);
+    let candidates = BTreeMap::from([(VIP, vec![Candidate::plain(node("a"))])]);
+    let world = World {
+        records: &records,
+        candidates: &candidates,
+    };
+    assert!(owners.decide(&world, secs(60)).answering.contains(&VIP));
+    owners.observe(Event::LeaseSeen(node("b"), lease("b1", 2)), secs(61));
+    assert!(
+        owners.decide(&world, secs(62)).answering.is_empty(),
+        "somebody may have taken it"
+    );
+}
+
+#[test]
+fn a_fenced_node_is_not_first_for_what_it_had_and_a_restarted_one_is() {
+    for fenced in [false, true] {
+        let mut trio = Trio::new(Some(owner("a0", None, 4))).heard();
+        // The Lease was asked for: another session holds it now.
+        trio.tell(Event::Inquired(
+            node("a"),
+            session("a0"),
+            Some(lease("a1", 1)),
+        ));
+        if fenced {
+            trio.end("a0", true);
+        }
+        // Whoever else is better by rank is live: without the right of the restarted it would wait.
+        trio.candidates.get_mut(&VIP).unwrap()[0].demoted = true;
+        assert_eq!(claims(&trio.decide()), usize::from(!fenced));
+    }
+}
+
+#[test]
+fn rebalancing_is_off_unless_asked_for_and_gives_one_address_at_a_time() {
+    for pause in [None, Some(secs(60))] {
+        let mut trio = Trio::new(None).heard();
+        trio.owners.settings.rebalance = pause;
+        trio.records.clear();
+        for last in 1..=20 {
+            let address = IpAddr::from([192, 0, 2, last]);
+            let record = Record {
+                version: Version::new("5"),
+                uid: "u".into(),
+                owner: Some(owner("a1", Some("b"), 1)),
+            };
+            trio.records.insert(address, record);
+            let candidates = trio.candidates[&VIP].clone();
+            trio.candidates.insert(address, candidates);
+        }
+        let moved = trio.decide().writes.len();
+        assert_eq!(moved, usize::from(pause.is_some()));
+        assert_eq!(
+            trio.decide().writes.len(),
+            0,
+            "the next one when this one is done"
+        );
+    }
+}
+
+proptest! {
+    #[test]
+    fn placing_one_by_one_never_exceeds_the_bound(nodes in 1..12_usize, addresses in 1..120_u8) {
+        let candidates: Vec<Candidate> = (0..nodes).map(|n| Candidate::plain(node(&format!("n{n}")))).collect();
+        let candidates: Vec<&Candidate> = candidates.iter().collect();
+        let mut load = Load::new();
+        for last in 0..addresses {
+            let best = rank(IpAddr::from([10, 0, 0, last]), &candidates, &load)[0].clone();
+            *load.entry(best).or_default() += 1;
+        }
+        let most = load.values().max().copied().unwrap_or(0);
+        prop_assert!(most <= crate::order::cap(usize::from(addresses), nodes));
+    }
+
+    #[test]
+    fn the_order_does_not_depend_on_who_asks_and_the_demoted_come_last(
+        weights in prop::collection::vec((0..3_i64, any::<bool>()), 1..9),
+    ) {
+        let candidates: Vec<Candidate> = weights
+            .iter()
+            .enumerate()
+            .map(|(n, (weight, demoted))| Candidate {
+                weight: *weight,
+                demoted: *demoted,
+                ..Candidate::plain(node(&format!("n{n}")))
+            })
+            .collect();
+        let forth: Vec<&Candidate> = candidates.iter().collect();
+        let back: Vec<&Candidate> = candidates.iter().rev().collect();
+        let ranked = rank(VIP, &forth, &Load::new());
+        prop_assert_eq!(&ranked, &rank(VIP, &back, &Load::new()));
+        let demoted: Vec<bool> = ranked
+            .iter()
+            .map(|name| candidates.iter().any(|candidate| candidate.node == **name && candidate.demoted))
+            .collect();
+        prop_assert!(demoted.is_sorted());
+    }
+}

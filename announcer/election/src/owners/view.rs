@@ -1,0 +1,191 @@
+//! The others' sessions: what their Leases say, and what the fast half hears.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::Now;
+use crate::names::{NodeName, SessionId, Version};
+use crate::peers::{Fenced, Flags, Report};
+use crate::sessions::{Sessions, Standing};
+
+/// Ended sessions remembered; forgetting one costs one more read of a Lease.
+const REMEMBERED: usize = 4096;
+/// With fewer sessions than this everybody hears everybody, so that who is not heard is not there.
+const EVERYBODY: usize = 10;
+
+/// How a session stands, all things considered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// May be answering; until then at least, if nothing new is seen.
+    Live { until: Now },
+    /// Its Lease ran out but names it still.
+    Silent { since: Now, version: Version },
+    /// Its Lease was never seen to name it.
+    Unknown,
+    /// Ended by the peers, in writing or not.
+    Ended { at: Now },
+    /// Ended by its owner's word or its Lease's silence.
+    Dead,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct View {
+    pub(super) leases: Sessions,
+    heard: BTreeMap<NodeName, (SessionId, Flags)>,
+    /// Sessions that were heard both ways and are not now.
+    down: BTreeMap<NodeName, SessionId>,
+    ended: BTreeMap<SessionId, Now>,
+    alone: Duration,
+}
+
+impl View {
+    pub(super) fn new(duration: Duration) -> Self {
+        Self {
+            leases: Sessions::new(duration),
+            heard: BTreeMap::new(),
+            down: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            alone: Duration::from_secs(10),
+        }
+    }
+
+    pub(super) fn take(&mut self, report: Report, now: Now) {
+        match report {
+            Report::Up { node, session, .. } => {
+                self.down.remove(&node);
+                let flags = self
+                    .heard
+                    .get(&node)
+                    .map(|(_, flags)| *flags)
+                    .unwrap_or_default();
+                self.heard.insert(node, (session, flags));
+            }
+            Report::Down { node, session } if self.heard.remove(&node).is_some() => {
+                self.down.insert(node, session);
+            }
+            Report::Unwatched { node, .. } => {
+                self.heard.remove(&node);
+                self.down.remove(&node);
+            }
+            Report::Flags(node, new) => {
+                // Flags come before the session is up, too: they are kept for it.
+                if let Some((_, flags)) = self.heard.get_mut(&node) {
+                    *flags = new;
+                }
+            }
+            Report::Ended(Fenced { node, session, .. }) => {
+                if self
+                    .heard
+                    .get(&node)
+                    .is_some_and(|(heard, _)| *heard == session)
+                {
+                    self.heard.remove(&node);
+                }
+                if self.down.get(&node) == Some(&session) {
+                    self.down.remove(&node);
+                }
+                self.end(session, now);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn end(&mut self, session: SessionId, now: Now) {
+        if self.ended.len() >= REMEMBERED {
+            self.ended.clear();
+        }
+        self.ended.entry(session).or_insert(now);
+    }
+
+    pub(super) fn hears(&self, node: &NodeName, session: &SessionId) -> bool {
+        self.heard
+            .get(node)
+            .is_some_and(|(heard, _)| heard == session)
+    }
+
+    pub(super) fn hears_any(&self) -> bool {
+        !self.heard.is_empty()
+    }
+
+    pub(super) fn flags(&self, node: &NodeName) -> Option<&Flags> {
+        self.heard.get(node).map(|(_, flags)| flags)
+    }
+
+    pub(super) fn somebody_has_api(&self) -> bool {
+        self.heard.values().any(|(_, flags)| flags.has_api)
+    }
+
+    /// Whether the peers ended this session.
+    pub(super) fn was_ended(&self, session: &SessionId) -> bool {
+        self.ended.contains_key(session)
+    }
+
+    /// Whether a session of another is known that is not over.
+    pub(super) fn knows_others(&self, me: &NodeName, now: Now) -> bool {
+        let holds = |(node, session): (&NodeName, &SessionId)| {
+            node != me && !self.ended.contains_key(session)
+        };
+        !self.heard.is_empty()
+            || self.down.iter().any(|(node, session)| {
+                !matches!(
+                    self.fate(node, session, now),
+                    Fate::Ended { .. } | Fate::Dead
+                )
+            })
+            || self.leases.holders().any(holds)
+    }
+
+    /// Nodes that can be given something, or may take something.
+    pub(super) fn live(&self, now: Now) -> BTreeSet<NodeName> {
+        let leases: BTreeSet<&NodeName> = self
+            .leases
+            .live_sessions(now)
+            .filter(|(_, session)| !self.ended.contains_key(*session))
+            .map(|(node, _)| node)
+            .collect();
+        let few = leases.len() <= EVERYBODY;
+        let mut live: BTreeSet<NodeName> = leases
+            .into_iter()
+            .filter(|node| {
+                let unheard = self.hears_any() && few && !self.heard.contains_key(*node);
+                !unheard && !self.down.contains_key(*node)
+            })
+            .cloned()
+            .collect();
+        live.extend(self.heard.keys().cloned());
+        live.retain(|node| {
+            !self
+                .flags(node)
+                .is_some_and(|flags| flags.leaving || flags.draining)
+        });
+        live
+    }
+
+    /// Whether this node hears nobody although it did, and there is somebody: it should take nothing.
+    pub(super) fn is_cut_off(&self, now: Now) -> bool {
+        let lives = |(node, session): (&NodeName, &SessionId)| {
+            matches!(self.fate(node, session, now), Fate::Live { .. })
+        };
+        self.heard.is_empty() && self.down.iter().any(lives)
+    }
+
+    pub(super) fn fate(&self, node: &NodeName, session: &SessionId, now: Now) -> Fate {
+        if let Some(at) = self.ended.get(session) {
+            return Fate::Ended { at: *at };
+        }
+        if let Some((heard, flags)) = self.heard.get(node)
+            && heard == session
+            && flags.alone < self.alone
+        {
+            return Fate::Live {
+                until: now + Duration::from_millis(500),
+            };
+        }
+        match self.leases.standing(node, session, now) {
+            Standing::Live { until } => Fate::Live { until },
+            Standing::Silent { since, version } => Fate::Silent { since, version },
+            Standing::Unknown => Fate::Unknown,
+            Standing::Dead => Fate::Dead,
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! Judging silence: from a watch that runs out to a session that is over.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::frame::{Body, Fenced, Frame, Heard, Kind, Suspect};
+use super::link::Phase;
+use super::segment::Side;
+use super::suspicion::{Stage, Suspicion, rest};
+use super::{Action, Peers, Proof, Report, SegmentId, To};
+use crate::Now;
+use crate::names::{NodeName, SessionId};
+use crate::order::score;
+
+impl Peers {
+    pub(super) fn judge(&mut self, now: Now, out: &mut Vec<Action>) {
+        if self.session.is_none() {
+            return;
+        }
+        let fallen = self.fall_silent(now, out);
+        let rested = self
+            .suspicions
+            .iter()
+            .filter(|(_, suspicion)| match suspicion.stage {
+                Stage::Resting { until } => until.is_some_and(|until| until <= now),
+                _ => false,
+            });
+        let mut asked: BTreeSet<NodeName> = rested.map(|(node, _)| node.clone()).collect();
+        asked.extend(fallen);
+        if !asked.is_empty() {
+            self.ask(&asked, now, out);
+        }
+        let due: Vec<NodeName> = self.suspicions.keys().cloned().collect();
+        for node in due {
+            self.proceed(&node, now, out);
+        }
+        self.look_who_hears(now, out);
+        self.look_who_watches();
+    }
+
+    /// Watches that ran out. Returns whose sessions are heard nowhere any more.
+    fn fall_silent(&mut self, now: Now, out: &mut Vec<Action>) -> BTreeSet<NodeName> {
+        let mut fallen = BTreeSet::new();
+        for segment in self.segments.values_mut() {
+            for node in &segment.targets {
+                let Some(link) = segment.links.get_mut(node) else {
+                    continue;
+                };
+                if link.deadline().is_none_or(|deadline| now < deadline) {
+                    continue;
+                }
+                if link.flags.leaving {
+                    // It said that it would go.
+                    link.phase = Phase::Distant;
+                } else {
+                    link.phase = Phase::Silent;
+                }
+                fallen.insert(node.clone());
+            }
+        }
+        fallen.retain(|node| {
+            let mut links = self
+                .segments
+                .values()
+                .filter_map(|segment| segment.links.get(node));
+            !links.any(super::link::Link::is_up)
+        });
+        for node in &fallen {
+            let session = self
+                .segments
+                .values()
+                .find_map(|segment| segment.links.get(node))
+                .map(|link| &link.session);
+            if let Some(session) = session {
+                out.push(Action::Report(Report::Down {
+                    node: node.clone(),
+                    session: session.clone(),
+                }));
+            }
+        }
+        fallen.retain(|node| {
+            let mut links = self
+                .segments
+                .values()
+                .filter_map(|segment| segment.links.get(node));
+            links.any(|link| link.phase == Phase::Silent)
+        });
+        fallen
+    }
+
+    /// Opens suspicions, or opens them again: words to fellow watchers, the question, witness and census.
+    fn ask(&mut self, nodes: &BTreeSet<NodeName>, now: Now, out: &mut Vec<Action>) {
+        let mut said: BTreeMap<(SegmentId, To), Vec<Suspect>> = BTreeMap::new();
+        let mut polls: BTreeSet<(SegmentId, NodeName)> = BTreeSet::new();
+        let known = self.known.len();
+        for node in nodes {
+            let mut opened: Option<Suspicion> = None;
+            for (id, segment) in &mut self.segments {
+                let Some(link) = segment.links.get(node) else {
+                    continue;
+                };
+                if link.phase != Phase::Silent {
+                    // Seen here once: it may be heard here although nobody watches it.
+                    polls.insert((*id, node.clone()));
+                    continue;
+                }
+                let small = segment.is_small(&self.settings, known);
+                let suspect = Suspect {
+                    node: node.clone(),
+                    session: link.session.clone(),
+                    sequence: link.sequence,
+                };
+                let fellows: BTreeSet<NodeName> = if small {
+                    let up = segment.members().filter(|(_, link)| link.is_up());
+                    up.map(|(fellow, _)| fellow.clone()).collect()
+                } else {
+                    let others = std::iter::once(&self.me).chain(segment.links.keys());
+                    let mut partners = super::ring::partners(node, others);
+                    partners.remove(&self.me);
+                    partners
+                };
+                let suspicion = opened.get_or_insert_with(|| Suspicion {
+                    session: link.session.clone(),
+                    sequence: link.sequence,
+                    segments: BTreeSet::new(),
+                    fellows: BTreeSet::new(),
+                    stage: Stage::Asking {
+                        since: now,
+                        next: now + self.settings.question,
+                    },
+                    vetoed: false,
+                });
+                suspicion.sequence = suspicion.sequence.max(link.sequence);
+                suspicion.segments.insert(*id);
+                if small {
+                    said.entry((*id, To::All)).or_default().push(suspect);
+                } else {
+                    for fellow in &fellows {
+                        said.entry((*id, To::Node(fellow.clone())))
+                            .or_default()
+                            .push(suspect.clone());
+                    }
+                    let fresh = now.saturating_sub(self.settings.words);
+                    polls.extend(
+                        segment
+                            .take_census(&self.me, fresh, now)
+                            .into_iter()
+                            .map(|node| (*id, node)),
+                    );
+                }
+                suspicion.fellows.extend(fellows);
+                out.push(Action::Ask(*id, node.clone()));
+                if segment.side(small) != Side::Majority {
+                    out.push(Action::AskWitness(*id));
+                }
+            }
+            match opened {
+                Some(mut suspicion) => {
+                    suspicion.vetoed = self
+                        .suspicions
+                        .get(node)
+                        .is_some_and(|before| before.vetoed);
+                    self.suspicions.insert(node.clone(), suspicion);
+                }
+                // The segment it was silent on is gone, or its watch ended.
+                None => drop(self.suspicions.remove(node)),
+            }
+        }
+        for ((id, to), suspects) in said {
+            self.send_parts(id, &to, &Body::Suspect(suspects), out);
+        }
+        for (id, node) in polls {
+            let link = self
+                .segments
+                .get(&id)
+                .and_then(|segment| segment.links.get(&node));
+            if let Some(link) = link {
+                let heard = vec![Heard {
+                    session: link.session.clone(),
+                    sequence: link.sequence,
+                }];
+                self.send_beat(id, To::Node(node), Kind::Poll, heard, now, out);
+            }
+        }
+    }
+
+    fn send_parts(&self, id: SegmentId, to: &To, body: &Body, out: &mut Vec<Action>) {
+        let Some(session) = &self.session else {
+            return;
+        };
+        for part in body.parts() {
+            let frame = Frame {
+                node: self.me.clone(),
+                session: session.clone(),
+                body: part,
+            };
+            out.push(Action::Send(id, to.clone(), frame));
+        }
+    }
+
+    /// Takes one suspicion as far as it can go now.
+    fn proceed(&mut self, node: &NodeName, now: Now, out: &mut Vec<Action>) {
+        let Some(suspicion) = self.suspicions.get(node) else {
+            return;
+        };
+        let session = suspicion.session.clone();
+        match suspicion.stage {
+            Stage::Asking { since, next } => {
+                let stage = self.weigh(node, suspicion, since, next, now);
+                self.set_stage(node, stage);
+                if matches!(stage, Stage::Turn { at } if at <= now) {
+                    self.proceed(node, now, out);
+                }
+            }
+            Stage::Turn { at } if at <= now => {
+                self.set_stage(
+                    node,
+                    Stage::Fencing {
+                        until: now + self.settings.fence,
+                    },
+                );
+                out.push(Action::Fence {
+                    node: node.clone(),
+                    session,
+                });
+            }
+            Stage::Fencing { until } if until <= now => {
+                let by = self.me.clone();
+                self.end(
+                    Fenced {
+                        node: node.clone(),
+                        session,
+                        by,
+                        written: false,
+                    },
+                    now,
+                    out,
+                );
+            }
+            Stage::Turn { .. } | Stage::Fencing { .. } | Stage::Resting { .. } => {}
+        }
+    }
+
+    fn set_stage(&mut self, node: &NodeName, stage: Stage) {
+        if let Some(suspicion) = self.suspicions.get_mut(node) {
+            suspicion.stage = stage;
+        }
+    }
+
+    /// Whether enough was said, and asked in vain.
+    fn weigh(
+        &self,
+        node: &NodeName,
+        suspicion: &Suspicion,
+        since: Now,
+        next: Now,
+        now: Now,
+    ) -> Stage {
+        if now < since + self.settings.question {
+            return Stage::Asking { since, next };
+        }
+        let said: BTreeSet<&NodeName> = self.words.by(&suspicion.session, now).collect();
+        let everybody = suspicion.fellows.iter().all(|fellow| said.contains(fellow));
+        if !everybody && now < since + self.settings.words {
+            return Stage::Asking {
+                since,
+                next: since + self.settings.words,
+            };
+        }
+        let known = self.known.len();
+        let mut half = false;
+        let judged = suspicion
+            .segments
+            .iter()
+            .filter_map(|id| self.segments.get(id))
+            .any(
+                |segment| match segment.side(segment.is_small(&self.settings, known)) {
+                    Side::Majority => true,
+                    Side::Half => {
+                        half = true;
+                        segment.witnessed_at.is_some_and(|at| at >= since)
+                    }
+                    Side::Minority => false,
+                },
+            );
+        if !judged {
+            return Stage::Resting {
+                until: Some(now + self.settings.rest),
+            };
+        }
+        Stage::Turn {
+            at: now + self.turn_of(node, &suspicion.session, &said, half),
+        }
+    }
+
+    /// The order among the watchers that agree. Of two halves that both reach a router the one after the other, or both
+    /// would fence each other.
+    fn turn_of(
+        &self,
+        node: &NodeName,
+        session: &SessionId,
+        said: &BTreeSet<&NodeName>,
+        half: bool,
+    ) -> std::time::Duration {
+        let place = |watcher: &NodeName| score(session.as_str().as_bytes(), watcher.as_str());
+        let mine = (place(&self.me), &self.me);
+        let before = said
+            .iter()
+            .filter(|watcher| (place(watcher), **watcher) < mine)
+            .count();
+        let turn = self.settings.stagger * u32::try_from(before).unwrap_or(u32::MAX);
+        let yields = half && *node < self.me;
+        turn + if yields {
+            self.settings.fence * 3
+        } else {
+            std::time::Duration::ZERO
+        }
+    }
+
+    /// Somebody knows that the suspect lives.
+    pub(super) fn veto(&mut self, node: &NodeName, proof: Proof, now: Now, out: &mut Vec<Action>) {
+        let Some(suspicion) = self.suspicions.get_mut(node) else {
+            return;
+        };
+        if matches!(
+            suspicion.stage,
+            Stage::Fencing { .. } | Stage::Resting { .. }
+        ) {
+            return;
+        }
+        suspicion.stage = Stage::Resting {
+            until: rest(proof, &self.settings, now),
+        };
+        self.words.forget(&suspicion.session);
+        if !suspicion.vetoed {
+            suspicion.vetoed = true;
+            out.push(Action::Report(Report::Vetoed {
+                node: node.clone(),
+                proof,
+            }));
+        }
+    }
+
+    /// Whether fewer than half of the watchers hear this node, for a while.
+    fn look_who_hears(&mut self, now: Now, out: &mut Vec<Action>) {
+        let few = self.segments.values().any(|segment| {
+            let links = segment
+                .targets
+                .iter()
+                .filter_map(|node| segment.links.get(node));
+            let (up, all, heard) = links.fold((0, 0, 0), |(up, all, heard), link| {
+                let member = usize::from(link.is_member());
+                (
+                    up + usize::from(link.is_up()),
+                    all + member,
+                    heard + usize::from(link.is_fresh(now)),
+                )
+            });
+            // Of one watcher it is not known which of the two fell silent; unless we hear it, and it does not hear us.
+            all > 1 && up * 2 < all || up == 0 && heard > 0
+        });
+        let since = if few {
+            Some(self.few_since.unwrap_or(now))
+        } else {
+            None
+        };
+        self.few_since = since;
+        let says = since.is_some_and(|since| now >= since + self.settings.few_after);
+        if says != self.flags.few_hear {
+            self.flags.few_hear = says;
+            out.push(Action::Report(Report::FewHear(says)));
+        }
+    }
+}
