@@ -4,45 +4,7 @@ use std::time::Duration;
 
 use super::single::{at_rest, millis, secs};
 use super::storm::histories;
-use super::world::World;
 use crate::peers::Report;
-
-/// Splits the segment: the first so many nodes are with the router.
-fn split(world: &mut World, with_router: usize) {
-    world.side = (0..world.nodes.len())
-        .map(|n| u8::from(n >= with_router))
-        .collect();
-}
-
-#[test]
-fn a_split_moves_an_address_at_most_once_and_heals_within_a_tenth_of_a_second() {
-    for seed in 0..histories(3) {
-        for (nodes, with_router) in [(2, 1), (3, 2), (4, 2), (5, 3), (5, 2)] {
-            let mut world = at_rest(seed, nodes, 20);
-            split(&mut world, with_router);
-            world.run(secs(40));
-            for (address, record) in &world.server.records {
-                let moves = record.owner.as_ref().unwrap().transitions - 1;
-                assert!(
-                    moves <= 1,
-                    "{nodes} nodes, {with_router} with the router: {:?}",
-                    world.server.history(*address)
-                );
-            }
-            world.run(secs(20));
-            world.check.forget();
-            world.heal();
-            world.run(secs(10));
-            let case = format!("{nodes} nodes, {with_router} with the router, seed {seed}");
-            assert!(
-                world.check.most_twice <= millis(100),
-                "{case}: {:?}",
-                world.check.most_twice
-            );
-            world.assert_all_answered_once();
-        }
-    }
-}
 
 #[test]
 fn a_deaf_owner_is_replaced() {
@@ -118,65 +80,6 @@ fn an_owner_heard_by_one_of_ten_hands_over_as_planned() {
         );
         assert_eq!(world.check.most_dark, Duration::ZERO);
         world.assert_all_answered_once();
-    }
-}
-
-#[test]
-fn an_outage_of_the_api_server_and_its_end_move_nothing() {
-    for seed in 0..histories(3) {
-        for nodes in [1, 2, 3, 12] {
-            let mut world = at_rest(seed, nodes, 24);
-            let before = world.transitions();
-            world.server_down = true;
-            world.run(secs(60));
-            world.server_down = false;
-            world.run(secs(40));
-            assert_eq!(
-                (world.transitions(), world.fences),
-                (before, 0),
-                "{nodes} nodes, seed {seed}"
-            );
-            assert_eq!(
-                world.check.most_dark,
-                Duration::ZERO,
-                "{nodes} nodes, seed {seed}"
-            );
-            assert_eq!(world.check.most_twice, Duration::ZERO);
-        }
-    }
-}
-
-#[test]
-fn an_owner_that_dies_in_an_outage_is_replaced_and_the_records_follow() {
-    for seed in 0..histories(3) {
-        for nodes in [2, 3, 5] {
-            let mut world = at_rest(seed, nodes, 30);
-            world.server_down = true;
-            world.run(secs(20));
-            world.nodes[1].dead = true;
-            world.run(secs(30));
-            assert!(
-                world.check.most_dark <= millis(400),
-                "{nodes} nodes, seed {seed}: {:?}",
-                world.check.most_dark
-            );
-            world.server_down = false;
-            world.run(secs(30));
-            world.assert_all_answered_once();
-            let dead = world.nodes[1].name.clone();
-            let left = world
-                .server
-                .records
-                .values()
-                .filter(|r| r.owner.as_ref().unwrap().node == dead)
-                .count();
-            assert_eq!(left, 0);
-            assert_eq!(
-                world.check.most_twice,
-                Duration::ZERO,
-                "{nodes} nodes, seed {seed}"
-            );
-        }
     }
 }
 
