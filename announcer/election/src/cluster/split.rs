@@ -8,7 +8,7 @@ use crate::peers::Report;
 
 #[test]
 fn a_deaf_owner_is_replaced() {
-    for seed in 0..histories(3) {
+    for seed in 0..histories(2) {
         let mut world = at_rest(seed, 3, 30);
         world.deaf.insert(1);
         world.run(secs(2));
@@ -31,7 +31,7 @@ fn a_deaf_owner_is_replaced() {
 
 #[test]
 fn a_mute_owner_is_replaced_and_takes_nothing() {
-    for seed in 0..histories(3) {
+    for seed in 0..histories(2) {
         let mut world = at_rest(seed, 3, 30);
         world.mute.insert(1);
         world.run(secs(2));
@@ -47,7 +47,7 @@ fn a_mute_owner_is_replaced_and_takes_nothing() {
 
 #[test]
 fn a_node_with_a_wrong_key_takes_nothing_and_keeps_what_it_has() {
-    for seed in 0..histories(3) {
+    for seed in 0..histories(2) {
         for nodes in [2, 3, 5] {
             let mut world = at_rest(seed, nodes, 30);
             let before = world.transitions();
@@ -85,7 +85,7 @@ fn an_owner_heard_by_one_of_ten_hands_over_as_planned() {
 
 #[test]
 fn a_fence_that_is_never_answered_does_not_hold_the_standbys() {
-    for seed in 0..histories(3) {
+    for seed in 0..histories(2) {
         let mut world = at_rest(seed, 3, 30);
         world.nodes[1].dead = true;
         world.server_down = true;
@@ -103,7 +103,7 @@ fn a_fence_that_is_never_answered_does_not_hold_the_standbys() {
 
 #[test]
 fn a_node_that_alone_lost_the_api_server_gives_everything_away_in_time() {
-    for seed in 0..histories(3) {
+    for seed in 0..histories(2) {
         let mut world = at_rest(seed, 3, 30);
         world.no_api.insert(1);
         world.run(secs(40));
@@ -115,5 +115,64 @@ fn a_node_that_alone_lost_the_api_server_gives_everything_away_in_time() {
             world.check.most_twice
         );
         world.assert_all_answered_once();
+    }
+}
+
+#[test]
+fn an_outage_of_the_api_server_and_its_end_move_nothing() {
+    for seed in 0..histories(1) {
+        for nodes in [1, 2, 3, 12] {
+            let mut world = at_rest(seed, nodes, 24);
+            let before = world.transitions();
+            world.server_down = true;
+            world.run(secs(60));
+            world.server_down = false;
+            world.run(secs(40));
+            assert_eq!(
+                (world.transitions(), world.fences),
+                (before, 0),
+                "{nodes} nodes, seed {seed}"
+            );
+            assert_eq!(
+                world.check.most_dark,
+                Duration::ZERO,
+                "{nodes} nodes, seed {seed}"
+            );
+            assert_eq!(world.check.most_twice, Duration::ZERO);
+        }
+    }
+}
+
+#[test]
+fn an_owner_that_dies_in_an_outage_is_replaced_and_the_records_follow() {
+    for seed in 0..histories(1) {
+        for nodes in [2, 3, 5] {
+            let mut world = at_rest(seed, nodes, 30);
+            world.server_down = true;
+            world.run(secs(20));
+            world.nodes[1].dead = true;
+            world.run(secs(30));
+            assert!(
+                world.check.most_dark <= millis(400),
+                "{nodes} nodes, seed {seed}: {:?}",
+                world.check.most_dark
+            );
+            world.server_down = false;
+            world.run(secs(30));
+            world.assert_all_answered_once();
+            let dead = world.nodes[1].name.clone();
+            let left = world
+                .server
+                .records
+                .values()
+                .filter(|r| r.owner.as_ref().unwrap().node == dead)
+                .count();
+            assert_eq!(left, 0);
+            assert_eq!(
+                world.check.most_twice,
+                Duration::ZERO,
+                "{nodes} nodes, seed {seed}"
+            );
+        }
     }
 }
