@@ -72,7 +72,7 @@ async fn a_writer_who_keeps_undoing_ours_is_named_in_one_event_and_met_with_grow
     let note = cluster.event("blue", "web", "StatusContested").await;
     assert!(note.contains("field manager \"other-balancer\""), "{note}");
     assert_eq!(
-        cluster.events().await,
+        cluster.events_about("blue", "web").await,
         2,
         "one transition, and one word about the other"
     );

@@ -365,6 +365,18 @@ impl Cluster {
         .await
     }
 
+    /// How many Events there are about a Service.
+    pub(crate) async fn events_about(&self, namespace: &str, name: &str) -> usize {
+        let uid = self.services(namespace).get(name).await.unwrap().uid();
+        let events = Api::<Event>::namespaced(self.client.clone(), namespace);
+        let all = events.list(&ListParams::default()).await.unwrap();
+        let about = all
+            .items
+            .iter()
+            .filter_map(|event| event.regarding.as_ref());
+        about.filter(|about| about.uid == uid).count()
+    }
+
     /// How many Events there are.
     pub(crate) async fn events(&self) -> usize {
         let events = Api::<Event>::all(self.client.clone());
