@@ -18,6 +18,8 @@ pub const HEADER: usize = 14;
 pub const ARP: u16 = 0x0806;
 /// EtherType of IPv6.
 pub const IPV6: u16 = 0x86dd;
+/// EtherType of frames between announcers: the first that IEEE 802 keeps for local experiments.
+pub const PEERS: u16 = 0x88b5;
 
 const TAGS: [u16; 3] = [0x8100, 0x88a8, 0x9100];
 

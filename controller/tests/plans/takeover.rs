@@ -89,6 +89,20 @@ fn a_typing_error_releases_none_of_several_addresses_asked_for() {
             |_| {},
         );
     assert_eq!(world.has("web"), "192.0.2.1 192.0.2.2");
-    world.plain("web");
-    assert_eq!(world.has("web"), "192.0.2.1");
+}
+
+#[test]
+fn several_addresses_stay_when_the_annotation_that_named_them_goes_also_over_a_lost_status_and_a_restart()
+ {
+    let mut world = Situation::default();
+    let asks = [("landfall.dev/ips", "192.0.2.1,192.0.2.2")];
+    world
+        .cidrs("p", &["192.0.2.0/29"])
+        .service("web", &asks, |_| {})
+        .plain("web");
+    assert_eq!(world.has("web"), "192.0.2.1 192.0.2.2");
+    world
+        .silent("web", &[], |service| service.status.clear())
+        .restart();
+    assert_eq!(world.has("web"), "192.0.2.1 192.0.2.2");
 }

@@ -26,7 +26,7 @@ pub(super) fn at_rest(seed: u64, nodes: usize, addresses: usize) -> World {
 
 #[test]
 fn an_address_nobody_owned_is_owned_once_it_was_probed() {
-    for seed in 0..histories(3) {
+    for seed in 0..histories(2) {
         let mut world = World::new(seed, 5, 20, CALM);
         world.run(secs(20));
         world.assert_all_answered_once();
@@ -39,7 +39,7 @@ fn an_address_nobody_owned_is_owned_once_it_was_probed() {
 
 #[test]
 fn at_rest_nothing_is_suspected_moved_or_answered_twice() {
-    for nodes in [2, 3, 10, 30] {
+    for nodes in [2, 3, 12] {
         let mut world = at_rest(1, nodes, 60);
         let before = world.transitions();
         world.run(secs(60));
@@ -55,8 +55,8 @@ fn at_rest_nothing_is_suspected_moved_or_answered_twice() {
 
 #[test]
 fn a_dead_owner_is_replaced_within_a_third_of_a_second() {
-    for seed in 0..histories(4) {
-        for nodes in [2, 3, 5, 30] {
+    for seed in 0..histories(2) {
+        for nodes in [2, 3, 12] {
             let mut world = at_rest(seed, nodes, 60);
             world.nodes[1].dead = true;
             world.run(millis(1500));
@@ -82,7 +82,7 @@ fn a_dead_owner_is_replaced_within_a_third_of_a_second() {
 
 #[test]
 fn a_leaving_node_hands_over_without_a_gap() {
-    for seed in 0..histories(4) {
+    for seed in 0..histories(2) {
         let mut world = at_rest(seed, 3, 30);
         world.tell(1, owners::Event::Leaving);
         world.run(secs(3));
@@ -99,7 +99,7 @@ fn a_leaving_node_hands_over_without_a_gap() {
 
 #[test]
 fn a_stopped_process_answers_nothing_when_it_goes_on() {
-    for seed in 0..histories(4) {
+    for seed in 0..histories(2) {
         for time in [millis(100), secs(2), secs(20)] {
             let mut world = at_rest(seed, 3, 30);
             world.stop(1, time);
@@ -117,7 +117,7 @@ fn a_stopped_process_answers_nothing_when_it_goes_on() {
 
 #[test]
 fn a_machine_whose_clock_stood_still_answers_for_a_window_at_most() {
-    for seed in 0..histories(4) {
+    for seed in 0..histories(2) {
         for time in [secs(2), secs(20)] {
             let mut world = at_rest(seed, 3, 30);
             world.freeze(1, time);

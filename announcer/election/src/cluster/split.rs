@@ -4,49 +4,11 @@ use std::time::Duration;
 
 use super::single::{at_rest, millis, secs};
 use super::storm::histories;
-use super::world::World;
 use crate::peers::Report;
-
-/// Splits the segment: the first so many nodes are with the router.
-fn split(world: &mut World, with_router: usize) {
-    world.side = (0..world.nodes.len())
-        .map(|n| u8::from(n >= with_router))
-        .collect();
-}
-
-#[test]
-fn a_split_moves_an_address_at_most_once_and_heals_within_a_tenth_of_a_second() {
-    for seed in 0..histories(3) {
-        for (nodes, with_router) in [(2, 1), (3, 2), (4, 2), (5, 3), (5, 2)] {
-            let mut world = at_rest(seed, nodes, 20);
-            split(&mut world, with_router);
-            world.run(secs(40));
-            for (address, record) in &world.server.records {
-                let moves = record.owner.as_ref().unwrap().transitions - 1;
-                assert!(
-                    moves <= 1,
-                    "{nodes} nodes, {with_router} with the router: {:?}",
-                    world.server.history(*address)
-                );
-            }
-            world.run(secs(20));
-            world.check.forget();
-            world.heal();
-            world.run(secs(10));
-            let case = format!("{nodes} nodes, {with_router} with the router, seed {seed}");
-            assert!(
-                world.check.most_twice <= millis(100),
-                "{case}: {:?}",
-                world.check.most_twice
-            );
-            world.assert_all_answered_once();
-        }
-    }
-}
 
 #[test]
 fn a_deaf_owner_is_replaced() {
-    for seed in 0..histories(3) {
+    for seed in 0..histories(2) {
         let mut world = at_rest(seed, 3, 30);
         world.deaf.insert(1);
         world.run(secs(2));
@@ -69,7 +31,7 @@ fn a_deaf_owner_is_replaced() {
 
 #[test]
 fn a_mute_owner_is_replaced_and_takes_nothing() {
-    for seed in 0..histories(3) {
+    for seed in 0..histories(2) {
         let mut world = at_rest(seed, 3, 30);
         world.mute.insert(1);
         world.run(secs(2));
@@ -85,7 +47,7 @@ fn a_mute_owner_is_replaced_and_takes_nothing() {
 
 #[test]
 fn a_node_with_a_wrong_key_takes_nothing_and_keeps_what_it_has() {
-    for seed in 0..histories(3) {
+    for seed in 0..histories(2) {
         for nodes in [2, 3, 5] {
             let mut world = at_rest(seed, nodes, 30);
             let before = world.transitions();
@@ -122,8 +84,43 @@ fn an_owner_heard_by_one_of_ten_hands_over_as_planned() {
 }
 
 #[test]
+fn a_fence_that_is_never_answered_does_not_hold_the_standbys() {
+    for seed in 0..histories(2) {
+        let mut world = at_rest(seed, 3, 30);
+        world.nodes[1].dead = true;
+        world.server_down = true;
+        world.run(secs(1));
+        world.server_down = false;
+        world.run(secs(5));
+        assert!(
+            world.check.most_dark <= millis(300),
+            "seed {seed}: {:?}",
+            world.check.most_dark
+        );
+        world.assert_all_answered_once();
+    }
+}
+
+#[test]
+fn a_node_that_alone_lost_the_api_server_gives_everything_away_in_time() {
+    for seed in 0..histories(2) {
+        let mut world = at_rest(seed, 3, 30);
+        world.no_api.insert(1);
+        world.run(secs(40));
+        assert!(world.nodes[1].answering.is_empty(), "seed {seed}");
+        assert_eq!(world.check.most_dark, Duration::ZERO, "seed {seed}");
+        assert!(
+            world.check.most_twice <= millis(20),
+            "seed {seed}: {:?}",
+            world.check.most_twice
+        );
+        world.assert_all_answered_once();
+    }
+}
+
+#[test]
 fn an_outage_of_the_api_server_and_its_end_move_nothing() {
-    for seed in 0..histories(3) {
+    for seed in 0..histories(1) {
         for nodes in [1, 2, 3, 12] {
             let mut world = at_rest(seed, nodes, 24);
             let before = world.transitions();
@@ -148,7 +145,7 @@ fn an_outage_of_the_api_server_and_its_end_move_nothing() {
 
 #[test]
 fn an_owner_that_dies_in_an_outage_is_replaced_and_the_records_follow() {
-    for seed in 0..histories(3) {
+    for seed in 0..histories(1) {
         for nodes in [2, 3, 5] {
             let mut world = at_rest(seed, nodes, 30);
             world.server_down = true;
@@ -177,40 +174,5 @@ fn an_owner_that_dies_in_an_outage_is_replaced_and_the_records_follow() {
                 "{nodes} nodes, seed {seed}"
             );
         }
-    }
-}
-
-#[test]
-fn a_fence_that_is_never_answered_does_not_hold_the_standbys() {
-    for seed in 0..histories(3) {
-        let mut world = at_rest(seed, 3, 30);
-        world.nodes[1].dead = true;
-        world.server_down = true;
-        world.run(secs(1));
-        world.server_down = false;
-        world.run(secs(5));
-        assert!(
-            world.check.most_dark <= millis(300),
-            "seed {seed}: {:?}",
-            world.check.most_dark
-        );
-        world.assert_all_answered_once();
-    }
-}
-
-#[test]
-fn a_node_that_alone_lost_the_api_server_gives_everything_away_in_time() {
-    for seed in 0..histories(3) {
-        let mut world = at_rest(seed, 3, 30);
-        world.no_api.insert(1);
-        world.run(secs(40));
-        assert!(world.nodes[1].answering.is_empty(), "seed {seed}");
-        assert_eq!(world.check.most_dark, Duration::ZERO, "seed {seed}");
-        assert!(
-            world.check.most_twice <= millis(20),
-            "seed {seed}: {:?}",
-            world.check.most_twice
-        );
-        world.assert_all_answered_once();
     }
 }

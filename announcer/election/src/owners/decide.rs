@@ -1,17 +1,17 @@
 //! Deciding: for every address, what this node should do about it now.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use super::rank::{Candidate, Load, rank};
+use super::round::Round;
 use super::view::Fate;
 use super::{
     ClaimReason, Decision, Kind, Memory, Owner, Owners, Record, State, Tell, Work, World, Write,
 };
 use crate::Now;
-use crate::names::{NodeName, SessionId, Version};
-use crate::order::score;
+use crate::names::NodeName;
 use crate::peers::{Body, Title, To};
 
 /// The longest a decision is good for: what it allows must be renewed.
@@ -20,30 +20,6 @@ const TURN: Duration = Duration::from_millis(500);
 /// How often a claim is told, and after which pause again.
 pub(super) const CLAIMED: u32 = 2;
 const CLAIM_PAUSE: Duration = Duration::from_millis(50);
-
-/// What holds for all addresses of one decision.
-pub(super) struct Round<'a> {
-    pub(super) now: Now,
-    pub(super) live: BTreeSet<NodeName>,
-    /// Addresses by the node that owns them or is about to.
-    pub(super) load: Load,
-    /// The same, and what a node would inherit.
-    pub(super) standbys: Load,
-    world: World<'a>,
-    silent: BTreeMap<NodeName, (SessionId, Now, Version)>,
-    unknown: BTreeMap<NodeName, SessionId>,
-    claims: Vec<Title>,
-    standby_writes: usize,
-}
-
-impl<'a> Round<'a> {
-    pub(super) fn candidates(&self, address: IpAddr) -> &'a [Candidate] {
-        self.world
-            .candidates
-            .get(&address)
-            .map_or(&[], Vec::as_slice)
-    }
-}
 
 impl Owners {
     /// Says what to do now. Writes and probes it returns count as under way from here on.
@@ -439,106 +415,6 @@ impl Owners {
         {
             self.give_away(*address, memory, record, false, round, out);
         }
-    }
-
-    /// What peers must hear: claims, and after a split everything this node answers for.
-    fn tell(&mut self, round: &mut Round<'_>, out: &mut Decision) {
-        if std::mem::take(&mut self.merged) {
-            for address in &out.answering {
-                let record = round
-                    .world
-                    .records
-                    .get(address)
-                    .and_then(|record| record.owner.as_ref());
-                let Some(owner) = record else {
-                    continue;
-                };
-                let written = Some(&owner.session) == self.session();
-                let transitions = owner.transitions.saturating_add(u64::from(!written));
-                round.claims.push(Title {
-                    address: *address,
-                    transitions,
-                    written,
-                });
-            }
-        }
-        if !round.claims.is_empty() {
-            out.say
-                .push((To::All, Body::Claims(std::mem::take(&mut round.claims))));
-        }
-    }
-
-    /// Addresses by node: what is owned by live sessions, or being handed over; and with what they would inherit.
-    fn loads(&self, world: &World<'_>, now: Now) -> (Load, Load) {
-        let (mut load, mut standbys) = (Load::new(), Load::new());
-        for owner in world
-            .records
-            .values()
-            .filter_map(|record| record.owner.as_ref())
-        {
-            let mine = Some(&owner.session) == self.session();
-            let live = mine
-                || matches!(
-                    self.view.fate(&owner.node, &owner.session, now),
-                    Fate::Live { .. }
-                );
-            if live {
-                let node = owner.handover_to.as_ref().unwrap_or(&owner.node);
-                *load.entry(node.clone()).or_default() += 1;
-                *standbys.entry(node.clone()).or_default() += 1;
-                if let Some(standby) = &owner.standby {
-                    *standbys.entry(standby.clone()).or_default() += 1;
-                }
-            } else if let Some(standby) = &owner.standby {
-                *load.entry(standby.clone()).or_default() += 1;
-                *standbys.entry(standby.clone()).or_default() += 1;
-            }
-        }
-        (load, standbys)
-    }
-
-    /// The slow lane: Leases that ran out are emptied, and those never seen are read.
-    fn end_silent(&mut self, round: &Round<'_>, out: &mut Decision) {
-        for (node, session) in &round.unknown {
-            if self.may_inquire(node, round.now, out) {
-                out.writes.push(Write::Inquire {
-                    node: node.clone(),
-                    session: session.clone(),
-                });
-            }
-        }
-        for (node, (session, since, version)) in &round.silent {
-            let place =
-                |live: &NodeName| (score(node.as_str().as_bytes(), live.as_str()), live.clone());
-            let mine = place(&self.me);
-            let before = round.live.iter().filter(|live| place(live) < mine).count();
-            let turn =
-                *since + self.settings.expire_stagger * u32::try_from(before).unwrap_or(u32::MAX);
-            if round.now < turn {
-                out.wake(turn);
-            } else if self.may_inquire(node, round.now, out) {
-                let (node, session, version) = (node.clone(), session.clone(), version.clone());
-                out.writes.push(Write::Expire {
-                    node,
-                    session,
-                    version,
-                });
-            }
-        }
-    }
-
-    /// Whether a node's Lease may be read or expired now; if so, that counts as under way from here on.
-    fn may_inquire(&mut self, node: &NodeName, now: Now, out: &mut Decision) -> bool {
-        let inquiry = self.inquiries.entry(node.clone()).or_default();
-        if inquiry.under_way {
-            return false;
-        }
-        if let Some(at) = inquiry.retry_at.filter(|at| now < *at) {
-            out.wake(at);
-            return false;
-        }
-        inquiry.under_way = true;
-        true
     }
 }
 

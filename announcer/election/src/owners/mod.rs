@@ -25,6 +25,7 @@ mod decide;
 mod event;
 mod own;
 mod rank;
+mod round;
 mod state;
 mod successor;
 #[cfg(test)]

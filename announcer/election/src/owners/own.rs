@@ -55,11 +55,13 @@ impl Owners {
         renewed.is_some_and(|at| now < at + self.settings.duration * 2 / 3)
     }
 
-    /// Whether half the session is over without a renewal, while a peer has the API server.
+    /// Whether this node alone lost the API server: a peer has had it for longer than renewals lie apart, so that its
+    /// word is not one of before an outage of all.
     pub(super) fn is_losing(&self, now: Now) -> bool {
-        let renewed = self.own.session.as_ref().map(|(_, at)| *at);
-        renewed.is_some_and(|at| now >= at + self.settings.duration / 2)
-            && self.view.somebody_has_api()
+        let apart = self.settings.duration * 2 / 5;
+        self.own
+            .alone_since
+            .is_some_and(|since| now >= since + apart)
     }
 
     pub(super) fn look_whether_alone(&mut self, now: Now) {

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::decide::Round;
 use super::rank::{Candidate, rank};
+use super::round::Round;
 use super::{Decision, Kind, Memory, Owner, Owners, Record, Tell, Work, Write};
 use crate::names::NodeName;
 use crate::peers::{Body, Move, To};

@@ -226,6 +226,10 @@ impl Peers {
         out: &mut Vec<Action>,
     ) {
         self.read_tombstones(&node, beat, now, out);
+        if self.tombstones.contains(&session) {
+            // It says so of itself.
+            return;
+        }
         let Some(own) = self.session.clone() else {
             return;
         };

@@ -225,6 +225,7 @@ impl Peers {
             }
             Stage::Fencing { until } if until <= now => {
                 let by = self.me.clone();
+                self.suspicions.remove(node);
                 self.end(
                     Fenced {
                         node: node.clone(),

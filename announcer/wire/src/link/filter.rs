@@ -137,7 +137,7 @@ fn land(program: &mut [Op], from: usize, to: usize) {
 /// Frames of other announcers; which of them are authentic is not for the kernel to say.
 #[must_use]
 pub fn peers() -> Vec<Op> {
-    let mut program = prologue(u32::from(crate::peers::ETHER_TYPE)).to_vec();
+    let mut program = prologue(u32::from(crate::ethernet::PEERS)).to_vec();
     program.push(op(RETURN, WHOLE, 0, 0));
     program
 }
@@ -233,7 +233,7 @@ mod tests {
         let arp_packet = arp_frame(Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST);
         let solicitation = ndp_frame(58, 255, 135);
         let mut beat = vec![0; 60];
-        beat[12..14].copy_from_slice(&crate::peers::ETHER_TYPE.to_be_bytes());
+        beat[12..14].copy_from_slice(&crate::ethernet::PEERS.to_be_bytes());
         for (program, frame, foreign) in [
             (arp(), &arp_packet, &solicitation),
             (arp_about(&known), &arp_packet, &solicitation),

@@ -39,7 +39,7 @@ pub use speaker::{Speaker, Unsayable};
 use crate::Mac;
 
 /// The first of the two EtherTypes that IEEE 802 keeps for local experiments.
-pub const ETHER_TYPE: u16 = 0x88b5;
+pub const ETHER_TYPE: u16 = crate::ethernet::PEERS;
 /// The group all announcers of a segment listen to: locally administered, and no protocol's of the IEEE.
 pub const GROUP: Mac = Mac([0x03, 0x4c, 0x46, 0x88, 0xb5, 0x01]);
 /// Bytes of a message at most. Every link that carries IPv6 takes as many (RFC 8200 §5), so no frame of ours is ever too

@@ -165,7 +165,7 @@ impl World {
                         || asked.any(|a| of_family(&a))
                         || left_alone
                         || service.status.iter().filter(unasked).count() <= 1
-                        || service.status.iter().filter(unasked).all(|a| was_shown(a)),
+                        || service.status.iter().filter(unasked).all(was_shown),
                     "{key} has {:?} without asking",
                     service.status
                 );
