@@ -1,7 +1,7 @@
 //! Asks by ARP on a raw socket, one address after the other, and notes who answers.
 //!
-//! An answer names an address but no question: it is taken for the answer to the last question before it. Questions
-//! about one address are further apart than an answer takes.
+//! Every question is asked in the name of another address of 198.18.0.0/15, the range for benchmarks: the answer repeats
+//! that, and so tells which question it answers, however late it comes.
 
 use std::collections::BTreeMap;
 use std::io::IoSlice;
@@ -25,6 +25,11 @@ use parking_lot::Mutex;
 use super::silence::{Mac, Sample};
 use crate::lab::plan::Machine;
 
+/// A question without an answer for so long has none.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// The first address to ask in the name of, and how many there are.
+const NAMES: (u32, u32) = (0xc612_0000, 1 << 17);
+
 /// What was asked about one address, and what came back.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Series {
@@ -32,7 +37,22 @@ pub(super) struct Series {
     pub(super) answers: Vec<(Instant, Mac)>,
 }
 
+impl Series {
+    /// Up to the first question that may yet be answered.
+    fn settled(&self, now: Instant) -> Self {
+        let open = |sample: &Sample| !sample.answered && now < sample.sent + PATIENCE;
+        let samples = self.samples.iter().copied();
+        Self {
+            samples: samples.take_while(|sample| !open(sample)).collect(),
+            answers: self.answers.clone(),
+        }
+    }
+}
+
 type All = Arc<Mutex<BTreeMap<Ipv4Addr, Series>>>;
+
+/// The question asked in a name: its address, and which of the questions about that.
+type Asked = BTreeMap<u32, (Ipv4Addr, usize)>;
 
 /// Asks until it is dropped.
 #[derive(Debug)]
@@ -61,7 +81,10 @@ impl Asking {
 
     /// What is known about an address by now.
     pub(super) fn series(&self, address: Ipv4Addr) -> Series {
-        self.all.lock().get(&address).cloned().unwrap_or_default()
+        let all = self.all.lock();
+        all.get(&address)
+            .map(|series| series.settled(Instant::now()))
+            .unwrap_or_default()
     }
 }
 
@@ -79,7 +102,6 @@ struct Asker {
     socket: OwnedFd,
     link: LinkAddr,
     mac: Mac,
-    own: Ipv4Addr,
     addresses: Vec<Ipv4Addr>,
     pause: Duration,
     all: All,
@@ -95,7 +117,6 @@ impl Asker {
             socket,
             link,
             mac,
-            own: client.ipv4,
             addresses: addresses.to_vec(),
             pause,
             all: Arc::default(),
@@ -104,14 +125,15 @@ impl Asker {
 
     fn ask_until(&self, stop: &AtomicBool) {
         let mut due = Instant::now();
-        for address in self.addresses.iter().cycle() {
+        let mut asked = Asked::new();
+        for (name, address) in (0..NAMES.1).cycle().zip(self.addresses.iter().cycle()) {
             if stop.load(Ordering::Relaxed) {
                 return;
             }
-            self.listen_until(due);
+            self.listen_until(due, &asked);
             // What was missed while this thread was kept from running is not made up for.
             due = due.max(Instant::now() - self.pause) + self.pause;
-            let question = question(self.mac, self.own, *address);
+            let question = question(self.mac, Ipv4Addr::from(NAMES.0 + name), *address);
             let sent = Instant::now();
             let parts = [IoSlice::new(&question)];
             let done = sendmsg(
@@ -127,19 +149,17 @@ impl Asker {
                     sent,
                     answered: false,
                 };
-                self.all
-                    .lock()
-                    .entry(*address)
-                    .or_default()
-                    .samples
-                    .push(sample);
+                let mut all = self.all.lock();
+                let samples = &mut all.entry(*address).or_default().samples;
+                asked.insert(name, (*address, samples.len()));
+                samples.push(sample);
             }
         }
     }
 
-    fn listen_until(&self, due: Instant) {
+    fn listen_until(&self, due: Instant, asked: &Asked) {
         loop {
-            while self.take_one() {}
+            while self.take_one(asked) {}
             let left = due.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
@@ -151,21 +171,22 @@ impl Asker {
     }
 
     /// Takes in a frame, if there is one.
-    fn take_one(&self) -> bool {
+    fn take_one(&self, asked: &Asked) -> bool {
         let mut frame = [0; 2_048];
         let length = match recv(self.socket.as_raw_fd(), &mut frame, MsgFlags::empty()) {
             Ok(length) => length,
             Err(Errno::EINTR) => return true,
             Err(_) => return false,
         };
-        if let Some((address, mac)) = answer(&frame[..length], self.own) {
-            let now = Instant::now();
-            if let Some(series) = self.all.lock().get_mut(&address) {
-                if let Some(sample) = series.samples.last_mut() {
-                    sample.answered = true;
-                }
-                series.answers.push((now, mac));
+        if let Some((name, address, mac)) = answer(&frame[..length])
+            && let Some((of, number)) = asked.get(&u32::from(name).wrapping_sub(NAMES.0))
+            && *of == address
+            && let Some(series) = self.all.lock().get_mut(&address)
+        {
+            if let Some(sample) = series.samples.get_mut(*number) {
+                sample.answered = true;
             }
+            series.answers.push((Instant::now(), mac));
         }
         true
     }
@@ -188,47 +209,71 @@ fn open() -> Result<(OwnedFd, LinkAddr)> {
     Ok((socket, link))
 }
 
-/// Who has `target`? Tell `own`.
-fn question(mac: Mac, own: Ipv4Addr, target: Ipv4Addr) -> [u8; 42] {
+/// Who has `target`? Tell `name`.
+fn question(mac: Mac, name: Ipv4Addr, target: Ipv4Addr) -> [u8; 42] {
     let mut frame = [0; 42];
     frame[..6].fill(0xff);
     frame[6..12].copy_from_slice(&mac);
     // ARP; Ethernet, IPv4, their lengths; a request.
     frame[12..22].copy_from_slice(&[0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 1]);
     frame[22..28].copy_from_slice(&mac);
-    frame[28..32].copy_from_slice(&own.octets());
+    frame[28..32].copy_from_slice(&name.octets());
     frame[38..42].copy_from_slice(&target.octets());
     frame
 }
 
-/// The address and who has it, if a frame is an ARP reply to `own`.
-fn answer(frame: &[u8], own: Ipv4Addr) -> Option<(Ipv4Addr, Mac)> {
+/// In whose name was asked, about which address, and who has it, if a frame is an ARP reply.
+fn answer(frame: &[u8]) -> Option<(Ipv4Addr, Ipv4Addr, Mac)> {
     let body = frame.get(12..42)?;
     let reply = body[..10] == [0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 2];
-    let to_us = body[26..30] == own.octets();
     let mac: Mac = body[10..16].try_into().ok()?;
     let address: [u8; 4] = body[16..20].try_into().ok()?;
-    (reply && to_us).then_some((address.into(), mac))
+    let name: [u8; 4] = body[26..30].try_into().ok()?;
+    reply.then_some((name.into(), address.into(), mac))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 101);
+    const NAME: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
     const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 200);
 
     #[test]
-    fn the_answer_to_a_question_is_understood_and_the_question_itself_is_none() {
+    fn the_answer_to_a_question_says_which_and_the_question_itself_is_none() {
         let (asker, owner) = ([2, 0, 0, 0, 0xc0, 1], [2, 0, 0, 0, 16, 1]);
-        let mut frame = question(asker, OWN, VIP);
-        assert_eq!(answer(&frame, OWN), None);
+        let mut frame = question(asker, NAME, VIP);
+        assert_eq!(answer(&frame), None);
         frame[21] = 2;
         frame[22..28].copy_from_slice(&owner);
         frame[28..32].copy_from_slice(&VIP.octets());
-        frame[38..42].copy_from_slice(&OWN.octets());
-        assert_eq!(answer(&frame, OWN), Some((VIP, owner)));
-        assert_eq!(answer(&frame, VIP), None, "told to somebody else");
-        assert_eq!(answer(&frame[..41], OWN), None, "cut short");
+        frame[38..42].copy_from_slice(&NAME.octets());
+        assert_eq!(answer(&frame), Some((NAME, VIP, owner)));
+        assert_eq!(answer(&frame[..41]), None, "cut short");
+    }
+
+    #[test]
+    fn a_question_that_may_yet_be_answered_is_not_lost() {
+        let start = Instant::now();
+        let sample = |milliseconds: u64, answered| Sample {
+            sent: start + Duration::from_millis(milliseconds),
+            answered,
+        };
+        let series = Series {
+            samples: vec![
+                sample(0, false),
+                sample(10, true),
+                sample(600, false),
+                sample(610, true),
+            ],
+            answers: Vec::new(),
+        };
+        let settled = |at: u64| {
+            series
+                .settled(start + Duration::from_millis(at))
+                .samples
+                .len()
+        };
+        assert_eq!((settled(400), settled(700), settled(1_200)), (0, 2, 4));
     }
 }
