@@ -25,7 +25,7 @@ fuzz_target!(|frame: &[u8]| {
         };
         assert!(found.offset >= header);
         assert!(found.offset + minimum <= frame.len());
-        assert!(found.protocol == TCP || !found.established);
+        assert!(found.protocol == TCP || found.flags == 0);
         let ports = &frame[found.offset..found.offset + 4];
         assert_eq!(found.source.to_ne_bytes(), ports[..2]);
         assert_eq!(found.destination.to_ne_bytes(), ports[2..]);
