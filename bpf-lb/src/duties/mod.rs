@@ -46,6 +46,9 @@ pub struct Flow {
 #[derive(Clone, Debug)]
 pub struct Owed {
     boot: u64,
+    /// Of the last batch, whomever it was for: a node that is forgotten here still remembers what it
+    /// heard, so that no number may come twice.
+    sequence: u32,
     nodes: BTreeMap<IpAddr, Told>,
 }
 
@@ -56,7 +59,6 @@ struct Told {
     wanted: BTreeMap<Flow, State>,
     /// What it may still have and shall not.
     withdrawn: BTreeMap<Flow, Pending>,
-    sequence: u32,
     /// Batches on their way.
     in_flight: BTreeMap<u32, Vec<Flow>>,
     digest_sent: Option<Duration>,
@@ -98,6 +100,7 @@ impl Owed {
     pub fn new(boot: u64) -> Self {
         Self {
             boot,
+            sequence: 0,
             nodes: BTreeMap::new(),
         }
     }
@@ -131,7 +134,7 @@ impl Owed {
     pub fn due(&mut self, now: Duration) -> Vec<(IpAddr, Message)> {
         let mut messages = Vec::new();
         for (node, told) in &mut self.nodes {
-            let bodies = told.due(now);
+            let bodies = told.due(now, &mut self.sequence);
             let message = |body| {
                 (
                     *node,
@@ -177,7 +180,7 @@ impl Owed {
 }
 
 impl Told {
-    fn due(&mut self, now: Duration) -> Vec<Body> {
+    fn due(&mut self, now: Duration, sequence: &mut u32) -> Vec<Body> {
         let keep: Vec<Flow> = self
             .wanted
             .iter()
@@ -192,7 +195,7 @@ impl Told {
             .collect();
         let mut bodies = Vec::new();
         for flows in keep.chunks(message::BATCH) {
-            let sequence = self.next(flows);
+            let sequence = self.next(sequence, flows);
             for flow in flows {
                 if let Some(State::Open(pending)) = self.wanted.get_mut(flow) {
                     pending.send(now, sequence);
@@ -202,7 +205,7 @@ impl Told {
             bodies.push(Body::Keep { sequence, flows });
         }
         for flows in forget.chunks(message::BATCH) {
-            let sequence = self.next(flows);
+            let sequence = self.next(sequence, flows);
             for flow in flows {
                 if let Some(pending) = self.withdrawn.get_mut(flow) {
                     pending.send(now, sequence);
@@ -223,14 +226,14 @@ impl Told {
         bodies
     }
 
-    fn next(&mut self, flows: &[Flow]) -> u32 {
-        self.sequence = self.sequence.wrapping_add(1);
-        self.in_flight.insert(self.sequence, flows.to_vec());
+    fn next(&mut self, sequence: &mut u32, flows: &[Flow]) -> u32 {
+        *sequence = sequence.wrapping_add(1);
+        self.in_flight.insert(*sequence, flows.to_vec());
         // What is older was sent again since.
         while self.in_flight.len() > 4096 {
             self.in_flight.pop_first();
         }
-        self.sequence
+        *sequence
     }
 
     fn acknowledged(&mut self, sequence: u32) {

@@ -92,6 +92,17 @@ fn a_node_that_has_lost_everything_asks_for_it() {
 }
 
 #[test]
+fn what_comes_back_after_everything_was_withdrawn_is_kept_again() {
+    let (mut mine, mut theirs) = (Owed::new(1), Kept::default());
+    for (second, numbers) in [(1, 0..1), (2, 0..2), (3, 0..0), (4, 0..0), (5, 0..1)] {
+        mine.set(&owed(numbers));
+        exchange(&mut mine, &mut theirs, seconds(second));
+    }
+    assert!(mine.has_told_all());
+    assert_eq!(has(&theirs), [flow(0)].into());
+}
+
+#[test]
 fn the_entries_of_a_silent_node_are_forgotten() {
     let (mut mine, mut theirs) = (Owed::new(1), Kept::default());
     mine.set(&owed(0..3));
