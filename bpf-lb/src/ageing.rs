@@ -66,6 +66,10 @@ pub(crate) fn is_over(
     twin: Option<&ConnectionState>,
     is_served: bool,
 ) -> bool {
+    // What another node has goes by its word.
+    if state.kind == ConnectionState::KIND_NODE {
+        return false;
+    }
     let alone = state.kind == ConnectionState::KIND_POD && twin.is_none();
     let silent = twin.map_or(clock.silent(state), |twin| {
         clock.silent(state).min(clock.silent(twin))

@@ -4,8 +4,8 @@
 //! A table is read in batches; an entry goes only after both its directions were read again. What a
 //! packet touches meanwhile stays.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 
 use aya::Pod;
@@ -16,11 +16,16 @@ use landfall_bpf_lb_common::records::{
 };
 
 use crate::ageing::{Clock, is_over, is_stale};
-use crate::desired::{Endpoint, Protocol};
+use crate::desired::{Endpoint, Frontend, Protocol};
+use crate::duties::Flow;
 use crate::sys;
 
 /// Entries read by one system call.
 const BATCH: usize = 4096;
+/// Only if there is no such entry.
+const BPF_NOEXIST: u64 = 1;
+/// Only if there is one.
+const BPF_EXIST: u64 = 2;
 
 /// What a sweep found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +34,8 @@ pub struct Swept {
     pub connections: usize,
     /// Half-open ones that stay.
     pub half_open: usize,
+    /// Connections that other nodes have.
+    pub moved: usize,
     /// Connections of the kernel's path among both.
     pub kernels: usize,
     /// TCP connections for which there was no room among the confirmed, or that wait for their pod's
@@ -49,6 +56,12 @@ pub(crate) trait Table {
     fn twin(key: &Self::Key, value: &Self::Value) -> Self::Key;
     /// The pod of a connection, by its forward entry.
     fn pod(value: &Self::Value) -> Endpoint;
+    /// The connection of a forward entry.
+    fn flow(key: &Self::Key) -> Option<Flow>;
+    /// The key of its forward entry; `None` if it is of the other family.
+    fn key(flow: &Flow) -> Option<Self::Key>;
+    /// An entry that has no pod.
+    fn value(state: ConnectionState) -> Self::Value;
 }
 
 /// IPv4.
@@ -57,7 +70,7 @@ pub(crate) struct Four;
 pub(crate) struct Six;
 
 macro_rules! table {
-    ($family:ty, $key:ident, $value:ident, $address:expr) => {
+    ($family:ty, $key:ident, $value:ident, $from:expr, $to:expr) => {
         impl Table for $family {
             type Key = $key;
             type Value = $value;
@@ -91,31 +104,77 @@ macro_rules! table {
             }
 
             fn pod(value: &$value) -> Endpoint {
-                let address: fn(_) -> IpAddr = $address;
                 Endpoint {
-                    address: address(value.address),
+                    address: $from(value.address),
                     port: u16::from_be(value.state.port),
+                }
+            }
+
+            fn flow(key: &$key) -> Option<Flow> {
+                let forward = key.direction == Direction::Forward as u8;
+                Some(Flow {
+                    client: SocketAddr::new($from(key.client), u16::from_be(key.client_port)),
+                    frontend: Frontend {
+                        address: $from(key.address),
+                        port: u16::from_be(key.port),
+                        protocol: Self::protocol(key).filter(|_| forward)?,
+                    },
+                })
+            }
+
+            fn key(flow: &Flow) -> Option<$key> {
+                Some($key {
+                    client: $to(flow.client.ip())?,
+                    address: $to(flow.frontend.address)?,
+                    client_port: flow.client.port().to_be(),
+                    port: flow.frontend.port.to_be(),
+                    protocol: flow.frontend.protocol as u8,
+                    direction: Direction::Forward as u8,
+                    ..$key::default()
+                })
+            }
+
+            fn value(state: ConnectionState) -> $value {
+                $value {
+                    state,
+                    ..$value::default()
                 }
             }
         }
     };
 }
 
-table!(Four, ConnectionKey4, ConnectionEntry4, |address: u32| {
+table!(Four, ConnectionKey4, ConnectionEntry4, from4, to4);
+table!(Six, ConnectionKey6, ConnectionEntry6, from6, to6);
+
+fn from4(address: u32) -> IpAddr {
     IpAddr::from(address.to_ne_bytes())
-});
-table!(
-    Six,
-    ConnectionKey6,
-    ConnectionEntry6,
-    |address: [u64; 2]| {
-        let [high, low] = address.map(u64::to_ne_bytes);
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&high);
-        bytes[8..].copy_from_slice(&low);
-        IpAddr::from(bytes)
+}
+
+fn to4(address: IpAddr) -> Option<u32> {
+    match address {
+        IpAddr::V4(address) => Some(u32::from_ne_bytes(address.octets())),
+        IpAddr::V6(_) => None,
     }
-);
+}
+
+fn from6(address: [u64; 2]) -> IpAddr {
+    let [high, low] = address.map(u64::to_ne_bytes);
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&high);
+    bytes[8..].copy_from_slice(&low);
+    IpAddr::from(bytes)
+}
+
+fn to6(address: IpAddr) -> Option<[u64; 2]> {
+    match address {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address.octets();
+            Some([[a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]].map(u64::from_ne_bytes))
+        }
+        IpAddr::V4(_) => None,
+    }
+}
 
 /// The tables of one family.
 pub(crate) struct Tables<F: Table> {
@@ -178,6 +237,38 @@ impl Collector {
         self.six.sweep(clock, served, &mut swept)?;
         Ok(swept)
     }
+
+    /// Calls `each` with every living connection of a pod of this node, those just being opened
+    /// included.
+    pub(crate) fn for_each_living(
+        &self,
+        clock: Clock,
+        mut each: impl FnMut(Flow),
+    ) -> Result<(), MapError> {
+        self.four.for_each_living(clock, &mut each)?;
+        self.six.for_each_living(clock, &mut each)
+    }
+
+    /// The connections that other nodes have: the hop ids of those.
+    pub(crate) fn moved(&self) -> Result<BTreeMap<Flow, u16>, MapError> {
+        let mut moved = BTreeMap::new();
+        self.four.moved(&mut moved)?;
+        self.six.moved(&mut moved)?;
+        Ok(moved)
+    }
+
+    /// Knows that the node of this hop id has a connection, unless a pod of this node has it, or the
+    /// kernel.
+    pub(crate) fn set_moved(&mut self, flow: &Flow, hop: u16, now: u32) -> Result<(), MapError> {
+        self.four.set_moved(flow, hop, now)?;
+        self.six.set_moved(flow, hop, now)
+    }
+
+    /// Knows nothing any more of another node's connection.
+    pub(crate) fn forget_moved(&mut self, flow: &Flow) {
+        self.four.forget_moved(flow);
+        self.six.forget_moved(flow);
+    }
 }
 
 impl<F: Table> Tables<F> {
@@ -195,6 +286,10 @@ impl<F: Table> Tables<F> {
             };
             let state = F::state(value);
             let forward = F::direction(key) == Direction::Forward as u8;
+            if state.kind == ConnectionState::KIND_NODE {
+                swept.moved += 1;
+                return;
+            }
             count += usize::from(forward);
             let is_served = !forward
                 || state.kind != ConnectionState::KIND_POD
@@ -246,6 +341,75 @@ impl<F: Table> Tables<F> {
             let _ = self.connections.one.remove(&twin_key);
         }
         twin.is_some() || F::direction(key) == Direction::Forward as u8
+    }
+
+    fn for_each_living(&self, clock: Clock, mut each: impl FnMut(Flow)) -> Result<(), MapError> {
+        self.connections.for_each(|key, value| {
+            let state = F::state(value);
+            if state.kind == ConnectionState::KIND_POD
+                && !state.is_over()
+                && let Some(flow) = F::flow(key)
+            {
+                each(flow);
+            }
+        })?;
+        self.half_open.for_each(|key, value| {
+            let state = F::state(value);
+            if state.kind == ConnectionState::KIND_POD
+                && let Some(flow) = F::flow(key)
+                && !is_stale(clock, flow.frontend.protocol, state)
+            {
+                each(flow);
+            }
+        })
+    }
+
+    fn moved(&self, moved: &mut BTreeMap<Flow, u16>) -> Result<(), MapError> {
+        self.connections.for_each(|key, value| {
+            let state = F::state(value);
+            if state.kind == ConnectionState::KIND_NODE
+                && let Some(flow) = F::flow(key)
+            {
+                moved.insert(flow, state.port);
+            }
+        })
+    }
+
+    fn set_moved(&mut self, flow: &Flow, hop: u16, now: u32) -> Result<(), MapError> {
+        let Some(key) = F::key(flow) else {
+            return Ok(());
+        };
+        let kind = |value: F::Value| F::state(&value).kind;
+        let flags = match self.connections.one.get(&key, 0).map(kind) {
+            Ok(ConnectionState::KIND_NODE) => BPF_EXIST,
+            Ok(_) => return Ok(()),
+            Err(_) => BPF_NOEXIST,
+        };
+        let state = ConnectionState {
+            port: hop,
+            kind: ConnectionState::KIND_NODE,
+            seen: now,
+            ..ConnectionState::default()
+        };
+        match self.connections.one.insert(key, F::value(state), flags) {
+            // A connection of ours has come between.
+            Err(MapError::SyscallError(error))
+                if error.io_error.kind() == std::io::ErrorKind::AlreadyExists =>
+            {
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    fn forget_moved(&mut self, flow: &Flow) {
+        if let Some(key) = F::key(flow)
+            && let Ok(value) = self.connections.one.get(&key, 0)
+            && F::state(&value).kind == ConnectionState::KIND_NODE
+        {
+            // What is gone already was to go.
+            let _ = self.connections.one.remove(&key);
+        }
     }
 
     fn sweep_half_open(&mut self, clock: Clock, swept: &mut Swept) -> Result<(), MapError> {

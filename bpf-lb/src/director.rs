@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -23,10 +24,11 @@ use crate::ageing::Clock;
 use crate::collector::Swept;
 use crate::desired::{Desired, Endpoint, Frontend, Interface};
 use crate::diff::{Refusal, plan};
+use crate::duties::{self, Flow};
 use crate::links::{AttachError, Attached, Links, classifier, feeder, xdp_program};
 use crate::maps::{Maps, has_shape};
 use crate::object;
-use crate::programmed::Programmed;
+use crate::programmed::{Programmed, unmapped};
 use crate::settings::Settings;
 
 /// Why the data path could not be loaded.
@@ -95,6 +97,8 @@ pub struct Director {
     programmed: Option<Programmed>,
     /// All endpoints that a frontend has; unknown before the first wanted state.
     served: Option<BTreeSet<Endpoint>>,
+    /// The connections of other nodes in the tables, by hop id; unknown after a start or a failure.
+    moved: Option<BTreeMap<Flow, u16>>,
 }
 
 impl Director {
@@ -140,6 +144,7 @@ impl Director {
             links,
             programmed: Some(programmed),
             served: None,
+            moved: None,
         })
     }
 
@@ -250,11 +255,72 @@ impl Director {
     /// # Errors
     /// If a table cannot be read.
     pub fn sweep(&mut self) -> Result<Swept, ApplyError> {
-        let clock = Clock {
+        let clock = self.clock()?;
+        Ok(self.maps.sweep(clock, self.served.as_ref())?)
+    }
+
+    /// The living connections of this node's pods whose slots are another node's by now, each with
+    /// that node's address: what [`duties::Owed`] shall tell. Nothing, as long as nothing has been
+    /// applied.
+    ///
+    /// # Errors
+    /// If a table cannot be read.
+    pub fn owed(&mut self) -> Result<BTreeMap<Flow, IpAddr>, ApplyError> {
+        let clock = self.clock()?;
+        let seed = flow::seed(self.settings.seed);
+        let mut owed = BTreeMap::new();
+        if let (Some(programmed), Some(_)) = (&self.programmed, &self.served) {
+            self.maps.connections().for_each_living(clock, |flow| {
+                if let Some(node) = duties::gained_by(programmed, &seed, &flow) {
+                    owed.insert(flow, node);
+                }
+            })?;
+        }
+        Ok(owed)
+    }
+
+    /// Sends the segments of just these connections to the nodes that have them, by the addresses of
+    /// [`Desired::hops`]. One of a node that is no hop waits until it is called again; one that a pod
+    /// of this node has meanwhile stays its own. Until something has been applied nothing changes.
+    ///
+    /// # Errors
+    /// If a table cannot be read, or has no room.
+    pub fn keep(&mut self, kept: &BTreeMap<Flow, IpAddr>) -> Result<(), ApplyError> {
+        let now = self.jiffies()?;
+        let (Some(programmed), Some(_)) = (&self.programmed, &self.served) else {
+            return Ok(());
+        };
+        let ids: BTreeMap<IpAddr, u16> = programmed
+            .hops
+            .iter()
+            .map(|(id, hop)| (unmapped(hop.address), *id))
+            .collect();
+        let wanted: BTreeMap<Flow, u16> = kept
+            .iter()
+            .filter_map(|(flow, node)| Some((*flow, *ids.get(node)?)))
+            .collect();
+        let connections = self.maps.connections();
+        let moved = match self.moved.take() {
+            Some(moved) => moved,
+            None => connections.moved()?,
+        };
+        for flow in moved.keys().filter(|flow| !wanted.contains_key(flow)) {
+            connections.forget_moved(flow);
+        }
+        for (flow, hop) in &wanted {
+            if moved.get(flow) != Some(hop) {
+                connections.set_moved(flow, *hop, now)?;
+            }
+        }
+        self.moved = Some(wanted);
+        Ok(())
+    }
+
+    fn clock(&mut self) -> Result<Clock, ApplyError> {
+        Ok(Clock {
             now: self.jiffies()?,
             second: jiffies_per_second(),
-        };
-        Ok(self.maps.sweep(clock, self.served.as_ref())?)
+        })
     }
 
     /// Jiffies of now, as entries hold them.

@@ -198,6 +198,11 @@ impl Maps {
         Ok(swept)
     }
 
+    /// The connections of this node's pods, and those of other nodes.
+    pub(crate) fn connections(&mut self) -> &mut Collector {
+        &mut self.collector
+    }
+
     /// Packets by verdict, summed over all CPUs.
     pub(crate) fn counters(&self) -> Result<Vec<(Verdict, u64)>, MapError> {
         let cpus = self.counters.get(&0, 0)?;

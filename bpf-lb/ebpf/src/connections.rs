@@ -405,7 +405,9 @@ pub(crate) fn challenge<F: Family>(packet: &Packet<F>, challenger: u8) {
     if challenger == ConnectionState::ELSEWHERE && connection.is_over() {
         F::remove(&reverse(packet, pod_of::<F>(entry)));
         F::remove(&key);
-    } else if connection.kind == ConnectionState::KIND_POD {
+    } else if connection.kind == ConnectionState::KIND_POD
+        || (connection.kind == ConnectionState::KIND_NODE && challenger == ConnectionState::HERE)
+    {
         connection.challenged = challenger;
     }
 }

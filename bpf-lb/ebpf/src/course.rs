@@ -8,6 +8,9 @@
 //!   director ──► current's node ──6──► previous' node ──5──► the one before ──4──► current's node
 //!                knows it: deliver     knows it: deliver     knows it: deliver     adopts it
 //! ```
+//! A connection that its slot does not remember any more has an entry at the current backend's node,
+//! made by the node that has it: that one is asked, and nobody else.
+//!
 //! The numbers are hop limits. They are the marks by which a node sees how often a packet has been
 //! sent on already: only a frame from another node carries one, each is lower than the one before,
 //! and nothing is sent on below [`LAST_MARK`]. So nodes whose tables differ for a moment cannot
@@ -95,7 +98,10 @@ pub(crate) fn course<F: Family>(packet: &Packet<F>) -> Result<Course<F>, Verdict
     }
     let is_here = |backend: &Option<&BackendEntry>| backend.is_some_and(|one| one.hop == 0);
     let any_here = current.hop == 0 || is_here(&previous[0]) || is_here(&previous[1]);
-    if any_here || connections::has_kernels() {
+    // A packet that bears a mark may be of a connection that no slot remembers any more: whoever sent
+    // it was told that it is here.
+    let may_be_marked = packet.transport.hop_limit <= FIRST_MARK;
+    if any_here || may_be_marked || connections::has_kernels() {
         is_ours(packet)?;
         // The pod's own network would have to tell the client; better the VIP's.
         if packet.transport.hop_limit <= 1 {

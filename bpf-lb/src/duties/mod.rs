@@ -14,8 +14,9 @@
 //! from whom they are, and vouches for it.
 //!
 //! Invariants: what a node has told and the other acknowledged is there until it is withdrawn, or
-//! for [`FORGOTTEN`] after the teller fell silent; nothing of an earlier boot of the teller outlives
-//! its first word of a later one; a node is believed only about connections of its own pods.
+//! for [`FORGOTTEN`] after the teller fell silent; what it told before it started anew, or before the
+//! two disagreed, is there until its digest says that all has been told again; a node is believed only
+//! about connections of its own pods.
 
 pub mod message;
 
@@ -23,13 +24,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use landfall_bpf_lb_common::flow::{self, Seed};
+use landfall_bpf_lb_common::records::{BackendEntry, FrontendEntry};
+
 use crate::desired::Frontend;
+use crate::programmed::{Programmed, unmapped};
 use message::{Body, Digest, Message};
 
 /// What is kept is told again so often, by its digest.
 pub const REFRESH: Duration = Duration::from_secs(20);
 /// What was not told again for so long is forgotten.
 pub const FORGOTTEN: Duration = Duration::from_secs(60);
+/// Connections kept for one node at most: about five times as many as a node moves in a rolling
+/// update at the default size of the tables.
+pub const MOST_KEPT: usize = 65_536;
 /// What is not acknowledged is told again after so long.
 pub const REPEAT: Duration = Duration::from_millis(200);
 
@@ -40,6 +48,50 @@ pub struct Flow {
     pub client: SocketAddr,
     /// Where it connected to.
     pub frontend: Frontend,
+}
+
+/// The other node that has the slot of a connection now, by its address.
+pub(crate) fn gained_by(programmed: &Programmed, seed: &Seed, connection: &Flow) -> Option<IpAddr> {
+    let installed = programmed.frontends.get(&connection.frontend)?;
+    let affinity = installed.entry.flags & FrontendEntry::CLIENT_IP != 0;
+    let client_port = if affinity {
+        0
+    } else {
+        connection.client.port()
+    };
+    let client_port = client_port.to_be_bytes();
+    let port = connection.frontend.port.to_be_bytes();
+    let protocol = connection.frontend.protocol as u8;
+    let hash = match (connection.client.ip(), connection.frontend.address) {
+        (IpAddr::V4(client), IpAddr::V4(vip)) => flow::hash4(
+            seed,
+            client.octets(),
+            client_port,
+            vip.octets(),
+            port,
+            protocol,
+        ),
+        (IpAddr::V6(client), IpAddr::V6(vip)) => flow::hash6(
+            seed,
+            client.octets(),
+            client_port,
+            vip.octets(),
+            port,
+            protocol,
+        ),
+        _ => return None,
+    };
+    let slots = u32::try_from(installed.slots.len()).ok()?;
+    let slot = installed.slots.get(flow::slot(hash, slots) as usize)?;
+    // As the programs see it: where nothing takes new connections, the last to have taken some.
+    let backend = [slot.current, slot.previous[0]]
+        .into_iter()
+        .find_map(|id| programmed.backends.get(&id))?;
+    if backend.hop == 0 || backend.hop == BackendEntry::UNPLACED {
+        return None;
+    }
+    let hop = programmed.hops.get(&backend.hop)?;
+    Some(unmapped(hop.address))
 }
 
 /// What this node owes to others.
@@ -132,9 +184,17 @@ impl Owed {
     /// What is to be sent now, and to whom. Nodes that are owed nothing any more and have said so
     /// are forgotten.
     pub fn due(&mut self, now: Duration) -> Vec<(IpAddr, Message)> {
+        // Who had to know of a connection is told that it need not only after the next one knows.
+        let untold: BTreeSet<Flow> = self
+            .nodes
+            .values()
+            .flat_map(|told| &told.wanted)
+            .filter(|(_, state)| **state != State::Acknowledged)
+            .map(|(flow, _)| *flow)
+            .collect();
         let mut messages = Vec::new();
         for (node, told) in &mut self.nodes {
-            let bodies = told.due(now, &mut self.sequence);
+            let bodies = told.due(now, &untold, &mut self.sequence);
             let message = |body| {
                 (
                     *node,
@@ -180,7 +240,7 @@ impl Owed {
 }
 
 impl Told {
-    fn due(&mut self, now: Duration, sequence: &mut u32) -> Vec<Body> {
+    fn due(&mut self, now: Duration, untold: &BTreeSet<Flow>, sequence: &mut u32) -> Vec<Body> {
         let keep: Vec<Flow> = self
             .wanted
             .iter()
@@ -190,7 +250,7 @@ impl Told {
         let forget: Vec<Flow> = self
             .withdrawn
             .iter()
-            .filter(|(_, pending)| pending.is_due(now))
+            .filter(|(flow, pending)| pending.is_due(now) && !untold.contains(flow))
             .map(|(flow, _)| *flow)
             .collect();
         let mut bodies = Vec::new();
@@ -274,6 +334,8 @@ struct Teller {
     boot: u64,
     heard: Duration,
     flows: BTreeSet<Flow>,
+    /// Told before the teller started anew or disagreed, and not again since.
+    unsure: BTreeSet<Flow>,
     /// The latest word of each flow: batches that come late must not undo later ones.
     latest: BTreeMap<Flow, u32>,
 }
@@ -293,8 +355,11 @@ impl Kept {
             return None;
         }
         if message.boot > teller.boot {
+            let mut unsure = std::mem::take(teller).into_flows();
+            unsure.retain(&is_its_own);
             *teller = Teller {
                 boot: message.boot,
+                unsure,
                 ..Teller::default()
             };
         }
@@ -320,7 +385,7 @@ impl Kept {
             let node = *node;
             teller
                 .flows
-                .iter()
+                .union(&teller.unsure)
                 .map(move |flow| (*flow, node))
                 .collect::<Vec<_>>()
         };
@@ -329,12 +394,23 @@ impl Kept {
 }
 
 impl Teller {
+    fn into_flows(mut self) -> BTreeSet<Flow> {
+        self.flows.append(&mut self.unsure);
+        self.flows
+    }
+
     fn take(&mut self, body: &Body, is_its_own: impl Fn(&Flow) -> bool) -> Option<Body> {
         match body {
             Body::Keep { sequence, flows } => {
-                for flow in flows.iter().filter(|flow| is_its_own(flow)) {
+                let own: Vec<&Flow> = flows.iter().filter(|flow| is_its_own(flow)).collect();
+                // Without room it is not acknowledged, so that it is told again.
+                if self.flows.len() + own.len() > MOST_KEPT {
+                    return None;
+                }
+                for flow in own {
                     if self.is_news(*flow, *sequence) {
                         self.flows.insert(*flow);
+                        self.unsure.remove(flow);
                     }
                 }
                 Some(Body::Acknowledge {
@@ -345,6 +421,7 @@ impl Teller {
                 for flow in flows {
                     if self.is_news(*flow, *sequence) {
                         self.flows.remove(flow);
+                        self.unsure.remove(flow);
                     }
                 }
                 Some(Body::Acknowledge {
@@ -355,9 +432,10 @@ impl Teller {
                 // What is over need not be remembered once both agree.
                 if *digest == Digest::of(&self.flows) {
                     self.latest.retain(|flow, _| self.flows.contains(flow));
+                    self.unsure.clear();
                     return None;
                 }
-                self.flows.clear();
+                self.unsure.append(&mut self.flows);
                 Some(Body::TellAgain)
             }
             Body::Acknowledge { .. } | Body::TellAgain => None,

@@ -117,14 +117,68 @@ fn the_entries_of_a_silent_node_are_forgotten() {
 fn a_restarted_teller_starts_anew_and_its_late_words_are_not_heard() {
     let (mut mine, mut theirs) = (Owed::new(1), Kept::default());
     mine.set(&owed(0..3));
-    let late = mine.due(seconds(1));
+    exchange(&mut mine, &mut theirs, seconds(1));
+    mine.set(&owed(0..5));
+    let late = mine.due(seconds(2));
     let mut again = Owed::new(2);
     again.set(&owed(7..9));
     exchange(&mut again, &mut theirs, seconds(2));
     for (_, message) in late {
         assert_eq!(theirs.receive(ME, &message, seconds(3), |_| true), None);
     }
+    // What the earlier one told is kept until the later one has told everything.
+    assert_eq!(has(&theirs), [0, 1, 2, 7, 8].map(flow).into());
+    exchange(&mut again, &mut theirs, seconds(4));
     assert_eq!(has(&theirs), (7..9).map(flow).collect());
+}
+
+#[test]
+fn a_node_that_loses_a_slot_is_told_only_after_the_next_one_knows() {
+    const NEXT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 3));
+    let mut mine = Owed::new(1);
+    let (mut before, mut after) = (Kept::default(), Kept::default());
+    mine.set(&owed(0..1));
+    exchange(&mut mine, &mut before, seconds(1));
+    mine.set(&[(flow(0), NEXT)].into());
+    let said = mine.due(seconds(2));
+    assert!(matches!(
+        said[..],
+        [(
+            NEXT,
+            Message {
+                body: Body::Keep { .. },
+                ..
+            }
+        )]
+    ));
+    let answer = after.receive(ME, &said[0].1, seconds(2), |_| true).unwrap();
+    mine.answered(NEXT, &answer);
+    let said = mine.due(seconds(2));
+    assert!(said.iter().any(|(node, message)| *node == OTHER
+        && matches!(message.body, Body::Forget { .. })));
+}
+
+#[test]
+fn what_has_no_room_is_not_acknowledged() {
+    let (mut mine, mut theirs) = (Owed::new(1), Kept::default());
+    let many = |count: usize| {
+        (0..count)
+            .map(|number| {
+                let mut flow = flow(1);
+                let high = u8::try_from(number >> 16).unwrap();
+                flow.client.set_ip([198, 51, 100, high].into());
+                flow.client.set_port(u16::try_from(number & 0xffff).unwrap());
+                (flow, OTHER)
+            })
+            .collect()
+    };
+    mine.set(&many(MOST_KEPT));
+    exchange(&mut mine, &mut theirs, seconds(1));
+    assert!(mine.has_told_all());
+    mine.set(&many(MOST_KEPT + 1));
+    exchange(&mut mine, &mut theirs, seconds(2));
+    assert!(!mine.has_told_all());
+    assert_eq!(has(&theirs).len(), MOST_KEPT);
 }
 
 #[test]

@@ -1,0 +1,222 @@
+//! Connections whose slots went to another node: who owes an entry for them, and what it does there.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use landfall_bpf_lb::desired::{BackendState, Endpoint, Protocol};
+use landfall_bpf_lb::duties;
+use landfall_bpf_lb::{Director, Verdict};
+use support::Node;
+use support::frames::{Flow, SEGMENT, SYN, SYN_ACK, Shape, Tcp, see};
+use support::run::TX;
+use support::scene::{Family, HOPS, families};
+use support::talk::{answers, close, establish, reached, says};
+
+use BackendState::{Active, Draining};
+
+const TCP: Protocol = Protocol::Tcp;
+
+type Backends<'a> = &'a [(usize, Option<usize>, BackendState)];
+
+fn every_family(mut check: impl FnMut(&Node, &mut Director, Family)) {
+    for family in families() {
+        let node = Node::new();
+        let mut director = node.director();
+        check(&node, &mut director, family);
+    }
+}
+
+/// One pod here that takes everything, and one that takes nothing new on every other node: a node is
+/// believed only where it has a pod.
+fn only_here(node: &Node, director: &mut Director, family: Family) {
+    apply(node, director, family, &[(0, None, Active)]);
+    let elsewhere = [
+        (0, None, Active),
+        (1, Some(1), Draining),
+        (2, Some(2), Draining),
+    ];
+    apply(node, director, family, &elsewhere);
+}
+
+fn apply(node: &Node, director: &mut Director, family: Family, backends: Backends<'_>) {
+    director
+        .apply(&family.desired(TCP, node.ifindex, backends))
+        .unwrap();
+}
+
+/// As the duties name it.
+fn named(flow: Flow) -> duties::Flow {
+    duties::Flow {
+        client: flow.client,
+        frontend: landfall_bpf_lb::desired::Frontend {
+            address: flow.to.ip(),
+            port: flow.to.port(),
+            protocol: flow.protocol,
+        },
+    }
+}
+
+/// As the first other node sends it on.
+fn marked(hop_limit: u8, tcp: Tcp) -> Shape {
+    Shape {
+        source: HOPS[0],
+        hop_limit,
+        ..tcp.into()
+    }
+}
+
+#[test]
+fn a_living_connection_is_owed_to_whatever_node_has_its_slot_now() {
+    needs_root!("a_living_connection_is_owed_to_whatever_node_has_its_slot_now");
+    every_family(|node, director, family| {
+        apply(node, director, family, &[(0, None, Active)]);
+        let open = family.from(TCP, 51_000);
+        establish(director, node.ifindex, open);
+        let opening = family.from(TCP, 51_001);
+        reached(&says(director, node.ifindex, opening, SYN));
+        let closed = family.from(TCP, 51_002);
+        let pod = establish(director, node.ifindex, closed);
+        close(director, node.ifindex, closed, pod);
+        assert_eq!(director.owed().unwrap(), BTreeMap::new());
+        let changes: [(Backends<'_>, Option<usize>); 4] = [
+            (&[(0, None, Draining), (1, Some(0), Active)], Some(0)),
+            (&[(0, None, Draining), (2, Some(2), Active)], Some(2)),
+            // Nothing takes new connections: the last to have taken some is asked.
+            (
+                &[(0, None, Draining), (1, Some(1), BackendState::Unready)],
+                None,
+            ),
+            (&[(0, None, Active)], None),
+        ];
+        for (backends, gained) in changes {
+            apply(node, director, family, backends);
+            let expected: BTreeMap<duties::Flow, IpAddr> = gained
+                .into_iter()
+                .flat_map(|at| [open, opening].map(|flow| (named(flow), family.nodes[at])))
+                .collect();
+            assert_eq!(director.owed().unwrap(), expected, "{backends:?}");
+        }
+    });
+}
+
+#[test]
+fn a_segment_of_a_kept_connection_goes_to_the_node_that_has_it() {
+    needs_root!("a_segment_of_a_kept_connection_goes_to_the_node_that_has_it");
+    every_family(|node, director, family| {
+        only_here(node, director, family);
+        let flow = family.flow(TCP);
+        let kept = [(named(flow), family.nodes[1])].into();
+        director.keep(&kept).unwrap();
+        let ran = says(director, node.ifindex, flow, SEGMENT);
+        assert_eq!((ran.action, ran.verdict()), (TX, Verdict::Moved));
+        let seen = see(&ran.frame);
+        assert_eq!((seen.destination_mac, seen.hop_limit), (HOPS[1], 6));
+        // Asked for by a director that was told to try here, too.
+        let ran = says(director, node.ifindex, flow, marked(6, SEGMENT));
+        assert_eq!(see(&ran.frame).hop_limit, 5);
+        // Another connection is nobody's.
+        let other = family.from(TCP, 51_000);
+        assert_eq!(
+            reached(&says(director, node.ifindex, other, SEGMENT)),
+            family.pods[0]
+        );
+        // No sweep takes it away, however long nothing is heard; its node's word does.
+        support::maps::age(&node.settings, 25 * 3600);
+        assert_eq!(director.sweep().unwrap().moved, 1);
+        director.keep(&BTreeMap::new()).unwrap();
+        assert_eq!(
+            reached(&says(director, node.ifindex, flow, SEGMENT)),
+            family.pods[0]
+        );
+    });
+}
+
+#[test]
+fn a_client_that_opens_a_kept_connection_anew_has_the_new_one() {
+    needs_root!("a_client_that_opens_a_kept_connection_anew_has_the_new_one");
+    every_family(|node, director, family| {
+        only_here(node, director, family);
+        let flow = family.flow(TCP);
+        let kept = [(named(flow), family.nodes[1])].into();
+        director.keep(&kept).unwrap();
+        // A forged SYN changes nothing.
+        let pod = reached(&says(director, node.ifindex, flow, SYN));
+        assert_eq!(pod, family.pods[0]);
+        answers(director, flow, pod, SYN_ACK);
+        let forged = Tcp {
+            ack: Some(77),
+            ..SEGMENT
+        };
+        let ran = says(director, node.ifindex, flow, forged);
+        assert_eq!(ran.verdict(), Verdict::Moved);
+        // Whoever has seen the answer has the new one, and a stale word does not take it away.
+        assert_eq!(reached(&says(director, node.ifindex, flow, SEGMENT)), pod);
+        director.keep(&BTreeMap::new()).unwrap();
+        director.keep(&kept).unwrap();
+        assert_eq!(reached(&says(director, node.ifindex, flow, SEGMENT)), pod);
+        let reply = answers(director, flow, pod, SEGMENT);
+        assert_eq!(reply.verdict(), Verdict::ReplyRewritten);
+    });
+}
+
+#[test]
+fn a_marked_segment_finds_a_connection_that_its_slot_remembers_no_more() {
+    needs_root!("a_marked_segment_finds_a_connection_that_its_slot_remembers_no_more");
+    every_family(|node, director, family| {
+        apply(node, director, family, &[(0, None, Active)]);
+        let flow = family.flow(TCP);
+        let pod = establish(director, node.ifindex, flow);
+        let backends = [(0, None, Draining), (1, Some(0), Active)];
+        apply(node, director, family, &backends);
+        let mut released = family.desired(TCP, node.ifindex, &backends);
+        for vip in released.frontends.values_mut() {
+            let pod = family.pods[0];
+            vip.released.insert(Endpoint {
+                address: pod.ip(),
+                port: pod.port(),
+            });
+        }
+        director.apply(&released).unwrap();
+        // From the client it takes the way of every director.
+        let ran = says(director, node.ifindex, flow, SEGMENT);
+        assert_eq!(ran.verdict(), Verdict::Directed);
+        for mark in [6, 5, 4] {
+            let ran = says(director, node.ifindex, flow, marked(mark, SEGMENT));
+            assert_eq!(reached(&ran), pod);
+        }
+    });
+}
+
+#[test]
+fn a_restarted_director_knows_what_was_kept_before_it() {
+    needs_root!("a_restarted_director_knows_what_was_kept_before_it");
+    every_family(|node, director, family| {
+        only_here(node, director, family);
+        let flows = [51_000, 51_001].map(|port| family.from(TCP, port));
+        let kept = flows.map(|flow| (named(flow), family.nodes[1])).into();
+        director.keep(&kept).unwrap();
+        let mut again = Director::load(&node.settings).unwrap();
+        // Before it knows what is wanted, it takes nothing away.
+        again.keep(&BTreeMap::new()).unwrap();
+        let ran = says(&mut again, node.ifindex, flows[1], SEGMENT);
+        assert_eq!(ran.verdict(), Verdict::Moved);
+        only_here(node, &mut again, family);
+        let still = [(named(flows[0]), family.nodes[2])].into();
+        again.keep(&still).unwrap();
+        let ran = says(&mut again, node.ifindex, flows[0], SEGMENT);
+        assert_eq!(see(&ran.frame).destination_mac, HOPS[2]);
+        assert_eq!(
+            reached(&says(&mut again, node.ifindex, flows[1], SEGMENT)),
+            family.pods[0]
+        );
+    });
+}
