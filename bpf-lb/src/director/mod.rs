@@ -7,17 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::net::IpAddr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use aya::Pod;
 use aya::maps::MapError;
 use aya::programs::{ProgramError, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfError, EbpfLoader};
-use landfall_bpf_lb_common::records::{
-    BackendEntry, ConnectionEntry4, ConnectionEntry6, ConnectionKey4, ConnectionKey6,
-    FrontendEntry, FrontendKey4, FrontendKey6, HopEntry, InterfaceEntry, MacKey, Slot, StateEntry,
-};
+use landfall_bpf_lb_common::records::InterfaceEntry;
 use landfall_bpf_lb_common::{Verdict, flow, names};
 
 use crate::ageing::Clock;
@@ -26,10 +21,13 @@ use crate::desired::{Desired, Endpoint, Frontend, Interface};
 use crate::diff::{Refusal, plan};
 use crate::duties::{self, Flow};
 use crate::links::{AttachError, Attached, Links, classifier, feeder, xdp_program};
-use crate::maps::{Maps, has_shape};
+use crate::maps::Maps;
 use crate::object;
 use crate::programmed::{Programmed, unmapped};
 use crate::settings::Settings;
+use pins::{DIRECTIONS, directories, discard_misshapen, make, require_bpffs};
+
+mod pins;
 
 /// Why the data path could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -426,121 +424,6 @@ pub fn load_object(object: &[u8], settings: &Settings) -> Result<Ebpf, EbpfError
         .map_max_entries(names::HALF_OPEN4, settings.half_open4 * DIRECTIONS)
         .map_max_entries(names::HALF_OPEN6, settings.half_open6 * DIRECTIONS)
         .load(object)
-}
-
-fn directories(settings: &Settings) -> (PathBuf, PathBuf) {
-    (
-        settings.pin_dir.join("maps"),
-        settings.pin_dir.join("links"),
-    )
-}
-
-/// Entries of a connection.
-const DIRECTIONS: u32 = 2;
-
-/// Unpins maps that another version or other settings made. The five that refer to each other
-/// by number go together; the tables of connections stay as long as they themselves fit.
-fn discard_misshapen(directory: &Path, settings: &Settings) -> Result<(), LoadError> {
-    let at = |name: &str| directory.join(name);
-    let together = [
-        fits::<FrontendKey4, FrontendEntry>(names::FRONTENDS4, settings.frontend_entries()),
-        fits::<FrontendKey6, FrontendEntry>(names::FRONTENDS6, settings.frontend_entries()),
-        fits::<u32, Slot>(names::TABLES, settings.tables() * settings.table_slots),
-        fits::<u32, BackendEntry>(names::BACKENDS, settings.backends),
-        fits::<u32, HopEntry>(names::HOPS, settings.hops),
-    ];
-    if !together.iter().all(|(name, fits)| fits(&at(name))) {
-        tracing::info!("the sizes of the data path have changed; its tables are made anew");
-        for (name, _) in together {
-            unpin(&at(name))?;
-        }
-    }
-    let four = fits::<ConnectionKey4, ConnectionEntry4>;
-    let six = fits::<ConnectionKey6, ConnectionEntry6>;
-    let alone = [
-        fits::<MacKey, u32>(names::NODES, settings.node_entries()),
-        fits::<u32, InterfaceEntry>(names::INTERFACES, INTERFACES),
-        four(names::CONNECTIONS4, settings.connections4 * DIRECTIONS),
-        six(names::CONNECTIONS6, settings.connections6 * DIRECTIONS),
-        four(names::HALF_OPEN4, settings.half_open4 * DIRECTIONS),
-        six(names::HALF_OPEN6, settings.half_open6 * DIRECTIONS),
-        fits::<u32, StateEntry>(names::STATE, 1),
-        fits::<u32, [u64; Verdict::COUNT]>(names::COUNTERS, 1),
-    ];
-    for (name, fits) in alone {
-        if !fits(&at(name)) {
-            unpin(&at(name))?;
-        }
-    }
-    discard_other_versions(directory)
-}
-
-/// Entries of the map of interfaces, as the object says.
-const INTERFACES: u32 = 64;
-
-/// A map's name, and whether what is pinned has its shape.
-type Shape = (&'static str, Box<dyn Fn(&Path) -> bool>);
-
-fn fits<K: Pod, V: Pod>(name: &'static str, entries: u32) -> Shape {
-    (name, Box::new(move |path| has_shape::<K, V>(path, entries)))
-}
-
-/// Unpins maps whose names carry another version.
-fn discard_other_versions(directory: &Path) -> Result<(), LoadError> {
-    let failed = |source| LoadError::Directory {
-        path: directory.to_owned(),
-        source,
-    };
-    for entry in fs::read_dir(directory).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        if !names::MAPS.iter().any(|name| entry.file_name() == *name) {
-            tracing::info!(map = ?entry.file_name(), "a map of another version goes");
-            unpin(&entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-fn unpin(path: &Path) -> Result<(), LoadError> {
-    match fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(LoadError::Directory {
-            path: path.to_owned(),
-            source,
-        }),
-        _ => Ok(()),
-    }
-}
-
-fn make(directory: &Path) -> Result<(), LoadError> {
-    fs::create_dir_all(directory).map_err(|source| LoadError::Directory {
-        path: directory.to_owned(),
-        source,
-    })
-}
-
-/// The nearest existing ancestor of the pin directory must be on a bpffs.
-fn require_bpffs(path: &Path) -> Result<(), LoadError> {
-    let existing = path.ancestors().find(|path| path.exists()).unwrap_or(path);
-    let failed = |source| LoadError::Directory {
-        path: existing.to_owned(),
-        source,
-    };
-    let name = std::ffi::CString::new(existing.as_os_str().as_bytes())
-        .map_err(|error| failed(error.into()))?;
-    // SAFETY: all zeros is a valid structure for the call to fill, and the name ends with a zero.
-    let (result, stat) = unsafe {
-        let mut stat: libc::statfs = std::mem::zeroed();
-        (libc::statfs(name.as_ptr(), &raw mut stat), stat)
-    };
-    if result < 0 {
-        return Err(failed(io::Error::last_os_error()));
-    }
-    if stat.f_type != libc::BPF_FS_MAGIC {
-        return Err(LoadError::NotBpffs {
-            path: path.to_owned(),
-        });
-    }
-    Ok(())
 }
 
 /// The kernel's tick rate: the coarse clock advances once a tick.
