@@ -211,3 +211,89 @@ impl Brain {
         where_is.collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use landfall_crds::LoadBalancerIPStatus;
+    use landfall_election::peers::Fenced;
+
+    use super::super::tests::{brain, owning, record, session, swaps, wall};
+    use super::super::{Input, Object};
+    use super::*;
+    use crate::testing::{VIP, ip, mac, secs};
+
+    /// n1 knows that n2 answers for the address.
+    fn owned_by_n2() -> Brain {
+        let mut brain = brain(&["n2"]);
+        let status = LoadBalancerIPStatus {
+            owner: Some(landfall_crds::Owner {
+                node: "n2".into(),
+                session: "n2-s".into(),
+                transitions: 1,
+                ..landfall_crds::Owner::default()
+            }),
+            ..LoadBalancerIPStatus::default()
+        };
+        let seen = Input::Applied(Object::Address(record(6, status)));
+        brain.take(seen, secs(100));
+        brain
+    }
+
+    #[test]
+    fn the_address_of_a_session_that_peers_ended_is_claimed_in_the_same_step() {
+        let mut brain = owned_by_n2();
+        assert!(swaps(&brain.step(secs(101), &wall())).is_empty());
+        let fenced = Fenced {
+            node: NodeName::new("n2"),
+            session: SessionId::new("n2-s"),
+            by: NodeName::new("n1"),
+            written: true,
+        };
+        brain.take(Input::Peers(Report::Ended(fenced)), secs(102));
+        let effects = brain.step(secs(102), &wall());
+        let [swap] = swaps(&effects)[..] else {
+            panic!("{effects:?}")
+        };
+        assert_eq!(swap.status.owner.as_ref().unwrap().node, "n1");
+        assert_eq!(brain.summary(secs(102)).silences["fenced"], 1);
+    }
+
+    #[test]
+    fn a_node_whose_session_peers_ended_answers_nothing_and_begins_another() {
+        let mut brain = owning(&["n2"]);
+        assert_eq!(brain.step(secs(102), &wall()).owned.len(), 1);
+        let ended = Report::OwnEnded(OwnEnd::Fenced { by: None });
+        brain.take(Input::Peers(ended), secs(103));
+        let effects = brain.step(secs(103), &wall());
+        assert!(effects.owned.is_empty());
+        assert_eq!(effects.session_over, Some(SessionId::new("n1-s")));
+        let again = brain.step(secs(103), &wall());
+        assert_eq!(again.session_over, None, "it is said once");
+    }
+
+    #[test]
+    fn the_thread_is_told_what_to_ask_a_node_for_and_where() {
+        let mut brain = owned_by_n2();
+        let told = brain.step(secs(101), &wall()).heartbeats.unwrap();
+        assert_eq!(told.segments, [(2, mac(1))].into());
+        let n2 = &told.nodes[&NodeName::new("n2")];
+        assert_eq!((n2.macs[0], &n2.addresses), (mac(2), &vec![VIP]));
+        assert_eq!(told.known.len(), 1);
+        assert_eq!(brain.step(secs(101), &wall()).heartbeats, None, "once");
+    }
+
+    #[test]
+    fn a_node_that_answers_for_nothing_is_asked_for_its_own_address() {
+        let mut brain = brain(&["n2"]);
+        let node = crate::model::Node {
+            addresses: vec![ip("192.0.2.12"), ip("2001:db8::12")],
+            ..crate::model::Node::default()
+        };
+        let node = Object::Node(NodeName::new("n2"), node);
+        brain.take(Input::Applied(node), secs(100));
+        brain.take(Input::Applied(session("n2", 2)), secs(100));
+        let told = brain.step(secs(101), &wall()).heartbeats.unwrap();
+        let n2 = &told.nodes[&NodeName::new("n2")];
+        assert_eq!(n2.addresses, [ip("192.0.2.12"), ip("2001:db8::12")]);
+    }
+}
