@@ -18,7 +18,7 @@ use landfall_runtime::random;
 use tokio_util::sync::CancellationToken;
 
 /// What the announcers mount.
-pub const NAME: &str = "landfall-peers";
+const NAME: &str = "landfall-peers";
 
 /// The first key's name: the last by name is the newest.
 const FIRST: &str = "0001";
@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_secs(600);
 
 /// Makes the Secret wherever it is missing, until the token is cancelled.
-pub async fn keep(client: Client, namespace: String, token: CancellationToken) {
+pub(crate) async fn keep(client: Client, namespace: String, token: CancellationToken) {
     let secrets = Api::<Secret>::namespaced(client, &namespace);
     let mut attempt = 0;
     loop {

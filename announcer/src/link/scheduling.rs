@@ -8,7 +8,7 @@ const LOWEST: libc::c_int = 1;
 /// Makes the calling thread a real-time one.
 ///
 /// # Errors
-/// `EPERM` without `CAP_SYS_NICE`.
+/// `EPERM` without `CAP_SYS_NICE`, and in a cgroup without a budget for real time (`CONFIG_RT_GROUP_SCHED`).
 pub fn real_time() -> io::Result<()> {
     let parameters = libc::sched_param {
         sched_priority: LOWEST,

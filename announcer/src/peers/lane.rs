@@ -1,6 +1,7 @@
 //! What the thread wants of the API server, in a lane of its own: never behind reports, and with short patience.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
@@ -20,12 +21,15 @@ use crate::brain::Input;
 use crate::clock;
 use crate::model::{self, published::FENCED_BY, published::LEASE_PREFIX};
 
-/// How long the first attempt may take, the machine does not wait for it; every next one twice as long.
-const PATIENCE: Duration = Duration::from_millis(200);
+/// How long the first attempt may take; the machine does not wait for it. Every next one may take twice as long: an API
+/// server that is merely slow must not be met with ever more connections that are given up half made.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// And none longer.
 const MOST_PATIENCE: Duration = Duration::from_secs(4);
 /// How long a fence is tried: the session of a dead node ends by itself then.
 const LONGEST: Duration = Duration::from_secs(30);
+/// Before a fence that failed is tried again.
+const PAUSE: Duration = Duration::from_millis(50);
 /// Looks at one's own session are spread over this, so that many who slept do not ask together.
 const SPREAD: Duration = Duration::from_millis(20);
 /// So often the connection is used at least: one that has to be made first costs a fence its time.
@@ -36,6 +40,8 @@ struct Lane {
     leases: Api<Lease>,
     peers: Peers,
     inputs: mpsc::Sender<Input>,
+    /// A look at the own session is under way: the machine asks again and again, and one answer is enough.
+    looking: AtomicBool,
 }
 
 /// Carries out what the thread wants until the token is cancelled. The client's connections should be nobody else's.
@@ -53,6 +59,7 @@ pub async fn run(
         leases: Api::namespaced(client, &namespace),
         peers,
         inputs,
+        looking: AtomicBool::new(false),
     });
     let mut warm = tokio::time::interval(WARM);
     loop {
@@ -73,7 +80,7 @@ pub async fn run(
             Wanted::Fence(node, session) => {
                 tokio::spawn(async move { lane.fence(node, session).await })
             }
-            Wanted::Confirm(session) => tokio::spawn(async move { lane.confirm(session).await }),
+            Wanted::Confirm(session) => tokio::spawn(async move { lane.look(session).await }),
         });
     }
 }
@@ -112,7 +119,7 @@ impl Lane {
                 Err(error) => tracing::debug!(%node, %error, "a session was not read"),
             }
             patience = (patience * 2).min(MOST_PATIENCE);
-            tokio::time::sleep(random::around(PATIENCE / 4, 0.5)).await;
+            tokio::time::sleep(random::around(PAUSE, 0.5)).await;
         }
         tracing::warn!(%node, %session, "a silent session could not be fenced; it runs out by itself");
     }
@@ -148,11 +155,18 @@ impl Lane {
         let _ = self.inputs.send(Input::Inquired(vec![event])).await;
     }
 
+    async fn look(&self, session: SessionId) {
+        if !self.looking.swap(true, Ordering::AcqRel) {
+            self.confirm(session).await;
+            self.looking.store(false, Ordering::Release);
+        }
+    }
+
     /// Reads whether the own session still is.
     async fn confirm(&self, session: SessionId) {
         tokio::time::sleep(SPREAD.mul_f64(random::spread())).await;
         let asked_at = clock::now();
-        match within(PATIENCE, self.leases.get_opt(&self.own())).await {
+        match within(MOST_PATIENCE, self.leases.get_opt(&self.own())).await {
             Ok(lease) if lease.as_ref().and_then(record::holder) == Some(session.as_str()) => {
                 let confirmed = Event::Confirmed(session, asked_at);
                 self.peers.tell([Command::Learn(confirmed)]);

@@ -21,8 +21,8 @@ impl fmt::Display for Priority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::RealTime => "real time",
-            Self::Favoured => "nice -20; real time needs CAP_SYS_NICE",
-            Self::Ordinary => "ordinary; real time needs CAP_SYS_NICE",
+            Self::Favoured => "nice -20: real time was refused; it takes CAP_SYS_NICE and a kernel without CONFIG_RT_GROUP_SCHED",
+            Self::Ordinary => "ordinary: real time was refused; it takes CAP_SYS_NICE and a kernel without CONFIG_RT_GROUP_SCHED",
         })
     }
 }
