@@ -16,6 +16,8 @@ pub enum Event {
     Renewed(SessionId, Now),
     /// Own session is over: its Lease names another, or is gone.
     SessionLost,
+    /// A session is over, as peers found out: by a fence, or by their agreement. It cannot answer any more.
+    SessionEnded(NodeName, SessionId),
     /// A session Lease, this node's own included.
     LeaseSeen(NodeName, SeenLease),
     /// A session Lease was deleted.

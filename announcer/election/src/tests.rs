@@ -422,3 +422,48 @@ fn a_silent_session_that_cannot_be_expired_is_tried_less_and_less_often() {
             .any(|w| matches!(w, Write::Expire { .. }))
     );
 }
+
+/// `a` sees an address of `b`, whose peers found it silent.
+fn b_was_ended() -> Election {
+    let mut election = a_and_b();
+    election.observe(
+        Event::RecordSeen(VIP, record(5, Some(owner("b", "b1")))),
+        secs(100),
+    );
+    assert!(election.decide(secs(101)).writes.is_empty());
+    election.observe(
+        Event::SessionEnded(node("b"), SessionId::new("b1")),
+        secs(102),
+    );
+    election
+}
+
+#[test]
+fn the_addresses_of_a_session_that_peers_ended_are_claimed_at_once() {
+    let mut election = b_was_ended();
+    assert_eq!(election.live_nodes(secs(102)), [node("a")].into());
+    let writes = election.decide(secs(102)).writes;
+    assert!(
+        matches!(
+            writes.as_slice(),
+            [Write::Claim {
+                reason: ClaimReason::OwnerDied,
+                ..
+            }]
+        ),
+        "{writes:?}"
+    );
+}
+
+#[test]
+fn a_renewal_seen_late_does_not_bring_a_session_back_that_peers_ended() {
+    let mut election = b_was_ended();
+    election.observe(Event::LeaseSeen(node("b"), lease("b1", 9)), secs(103));
+    assert_eq!(election.live_nodes(secs(103)), [node("a")].into());
+    election.observe(Event::LeaseSeen(node("b"), lease("b2", 10)), secs(104));
+    assert_eq!(
+        election.live_nodes(secs(104)),
+        [node("a"), node("b")].into(),
+        "its next one lives"
+    );
+}

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use landfall_crds::{L2AnnouncementPolicyStatus, LoadBalancerIPStatus};
+use landfall_election::peers;
 use landfall_wire::Mac;
 
+use super::peers::Heartbeats;
 use crate::dataplane::DataPath;
 use crate::election::Now;
 use crate::link::IfIndex;
@@ -24,6 +26,12 @@ pub struct Effects {
     pub deadline: Option<Now>,
     /// Ethernet addresses of the other announcers.
     pub peers: BTreeSet<Mac>,
+    /// What the heartbeats' thread shall know, if it changed.
+    pub heartbeats: Option<Heartbeats>,
+    /// What it shall learn.
+    pub to_peers: Vec<peers::Event>,
+    /// This session was ended by others: another is to begin at once.
+    pub session_over: Option<SessionId>,
     /// What the session publishes; nothing before this node knows enough to say it.
     pub published: Option<Published>,
     /// The data path, if it changed.

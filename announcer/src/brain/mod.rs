@@ -13,6 +13,7 @@
 mod conflicts;
 mod effects;
 mod input;
+mod peers;
 mod reporting;
 mod summary;
 #[cfg(test)]
@@ -29,6 +30,8 @@ use landfall_wire::Mac;
 
 pub use effects::{Effects, Job, Notice, ReportKey, Subject, Swap};
 pub use input::{Input, ProbeNews, SwapOutcome};
+use peers::ToPeers;
+pub use peers::{Heartbeats, Whereabouts};
 use reporting::Reporting;
 pub use summary::Summary;
 
@@ -79,6 +82,8 @@ pub struct Brain {
     plain: InterfacePatterns,
     /// Addresses whose records this node may not write, as it was told last.
     denied: BTreeSet<IpAddr>,
+    settings: Settings,
+    to_peers: ToPeers,
 }
 
 impl Brain {
@@ -111,6 +116,8 @@ impl Brain {
             conflicts_seen: 0,
             plain: InterfacePatterns::default(),
             denied: BTreeSet::new(),
+            settings,
+            to_peers: ToPeers::default(),
         }
     }
 
@@ -128,8 +135,11 @@ impl Brain {
             Input::Listed(kind, keys) => self.list(kind, &keys, now),
             Input::Session(event) => {
                 self.report_due = true;
+                self.session_news(&event);
                 self.election.observe(event, now);
             }
+            Input::Peers(report) => self.peers_said(report, now),
+            Input::Keys(keys) => self.to_peers.keys = keys,
             Input::Links(links) => {
                 self.links = links;
                 self.plan_due = true;
@@ -324,6 +334,7 @@ impl Brain {
         }
         if self.path_due && self.ready() {
             self.path_due = false;
+            self.to_peers.due = true;
             effects.data_path = self.assemble();
         }
         effects.published = self.ready().then(|| self.published());
@@ -358,6 +369,7 @@ impl Brain {
         if let Some(until) = self.unavailable.values().min() {
             effects.wake_at = Some(effects.wake_at.map_or(*until, |at| at.min(*until)));
         }
+        self.tell_peers(now, &mut effects);
         effects.notices = std::mem::take(&mut self.notices);
         effects
     }
@@ -422,6 +434,7 @@ impl Brain {
             interfaces: self.plan.publish.clone(),
             xdp: self.director,
             leaving: self.leaving,
+            keys: self.to_peers.keys.clone(),
         }
     }
 

@@ -27,6 +27,8 @@ pub struct Summary {
     pub conflicts_seen: u64,
     /// Ownerships taken, by reason.
     pub transitions: BTreeMap<&'static str, u64>,
+    /// Sessions that fell silent to heartbeats, by what came of it.
+    pub silences: BTreeMap<&'static str, u64>,
     /// Frontends and backends wanted in the data path.
     pub frontends: usize,
     /// Backends of all frontends.
@@ -76,6 +78,7 @@ impl Brain {
                 .collect(),
             conflicts_seen: self.conflicts_seen,
             transitions: self.transitions.clone(),
+            silences: self.to_peers.counts.clone(),
             frontends: data_path.map_or(0, |path| path.desired.frontends.len()),
             backends: data_path.map_or(0, |path| {
                 path.desired

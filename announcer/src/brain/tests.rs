@@ -17,15 +17,15 @@ use crate::names::{NodeName, PolicyName, SessionId, Version};
 use crate::report::Conflict;
 use crate::testing::{VIP, interface, key, lbip, links, mac, peer, policy, secs, service};
 
-fn wall() -> Time {
+pub(super) fn wall() -> Time {
     Time(Timestamp::from_second(1_700_000_000).unwrap())
 }
 
-fn record(version: u64, status: LoadBalancerIPStatus) -> Lbip {
+pub(super) fn record(version: u64, status: LoadBalancerIPStatus) -> Lbip {
     lbip(VIP, version, status)
 }
 
-fn session(node: &str, version: u64) -> Object {
+pub(super) fn session(node: &str, version: u64) -> Object {
     let interface = Interface {
         mac: mac(2),
         ..interface("eth0")
@@ -38,7 +38,7 @@ fn seen(carrier: bool) -> Input {
 }
 
 /// n1's brain with everything listed; nodes n1 and those given, a policy for all, 192.0.2.10.
-fn brain(others: &[&str]) -> Brain {
+pub(super) fn brain(others: &[&str]) -> Brain {
     let mut brain = Brain::new(NodeName::new("n1"), Settings::for_duration(secs(15)));
     let now = secs(100);
     brain.take(seen(true), now);
@@ -79,7 +79,7 @@ fn brain(others: &[&str]) -> Brain {
     brain
 }
 
-fn swaps(effects: &Effects) -> Vec<&Swap> {
+pub(super) fn swaps(effects: &Effects) -> Vec<&Swap> {
     effects
         .jobs
         .iter()
@@ -91,7 +91,7 @@ fn swaps(effects: &Effects) -> Vec<&Swap> {
 }
 
 /// n1 has claimed the address and was told so.
-fn owning(others: &[&str]) -> Brain {
+pub(super) fn owning(others: &[&str]) -> Brain {
     let mut brain = brain(others);
     if others.is_empty() {
         let effects = brain.step(secs(100), &wall());

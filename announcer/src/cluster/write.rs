@@ -26,8 +26,11 @@ use crate::model::published::{FENCED_BY, LEASE_PREFIX};
 use crate::model::{self, Lbip, Object};
 use crate::names::{NodeName, SessionId, Version};
 
-/// Requests under way at a time.
+/// Requests under way at a time, claims apart.
 const PARALLEL: usize = 16;
+/// Claims, hand-overs and what they wait for: while one of them is under way, nobody may answer. They queue behind
+/// nothing else.
+const URGENT: usize = 32;
 
 /// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -41,6 +44,7 @@ pub struct Writer {
     node: NodeName,
     inputs: mpsc::Sender<Input>,
     permits: Arc<Semaphore>,
+    urgent: Arc<Semaphore>,
     tasks: TaskTracker,
 }
 
@@ -61,6 +65,7 @@ impl Writer {
             node,
             inputs,
             permits: Arc::new(Semaphore::new(PARALLEL)),
+            urgent: Arc::new(Semaphore::new(URGENT)),
             tasks: TaskTracker::new(),
         }
     }
@@ -69,7 +74,12 @@ impl Writer {
     pub fn send(&self, job: Job) {
         let writer = self.clone();
         self.tasks.spawn(async move {
-            let Ok(_permit) = writer.permits.acquire().await else {
+            let lane = if is_urgent(&job) {
+                &writer.urgent
+            } else {
+                &writer.permits
+            };
+            let Ok(_permit) = lane.acquire().await else {
                 return;
             };
             let input = match job {
@@ -238,6 +248,14 @@ impl Writer {
         }
         events.push(Event::InquiryEnded(node));
         Input::Inquired(events)
+    }
+}
+
+fn is_urgent(job: &Job) -> bool {
+    match job {
+        Job::Swap(swap) => !swap.report,
+        Job::Expire(..) | Job::Inquire(..) => true,
+        Job::Service(..) | Job::Policy(..) => false,
     }
 }
 

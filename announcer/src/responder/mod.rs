@@ -187,6 +187,14 @@ impl Responder {
             .await;
     }
 
+    /// When all of the threads that answer were last seen at work; now, where none is needed.
+    #[must_use]
+    pub fn progress(&self) -> Now {
+        let ports = Arc::clone(&self.shared.ports.borrow().ports);
+        let each = ports.values().map(|port| port.progress());
+        each.min().unwrap_or_else(clock::now)
+    }
+
     /// All counters, for `/metrics`.
     #[must_use]
     pub fn counters(&self) -> Snapshot {

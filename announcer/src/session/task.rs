@@ -42,6 +42,8 @@ pub struct Session {
     settings: SessionSettings,
     inputs: mpsc::Sender<Input>,
     published: watch::Receiver<Option<Published>>,
+    /// The session that peers have ended last.
+    over: watch::Receiver<Option<SessionId>>,
     /// The Lease as last read or written; none when it must be read.
     known: Option<Lease>,
     session: Option<SessionId>,
@@ -56,6 +58,7 @@ impl Session {
         settings: SessionSettings,
         inputs: mpsc::Sender<Input>,
         published: watch::Receiver<Option<Published>>,
+        over: watch::Receiver<Option<SessionId>>,
     ) -> Self {
         Self {
             leases: Api::namespaced(client.clone(), &settings.namespace),
@@ -64,6 +67,7 @@ impl Session {
             settings,
             inputs,
             published,
+            over,
             known: None,
             session: None,
             lives: 0,
@@ -99,7 +103,9 @@ impl Session {
                 () = token.cancelled() => break,
                 () = tokio::time::sleep(pause) => {}
                 changed = self.published.changed() => if changed.is_err() { break },
+                changed = self.over.changed() => if changed.is_err() { break },
             }
+            self.end_if_over();
         }
         self.give_up().await;
     }
@@ -149,6 +155,15 @@ impl Session {
             return false;
         };
         lease.and_then(record::holder) != Some(session.as_str())
+    }
+
+    /// What peers have ended is over, whether its Lease says so yet or not. They know; the agent said so.
+    fn end_if_over(&mut self) {
+        let over = self.over.borrow_and_update().clone();
+        if over.is_some() && self.session == over {
+            self.session = None;
+            self.known = None;
+        }
     }
 
     /// An id nobody used before.

@@ -90,6 +90,7 @@ impl Election {
                 }
             }
             Event::SessionLost => self.own = None,
+            Event::SessionEnded(node, session) => self.sessions.ended(node, session, now),
             Event::LeaseSeen(node, lease) => {
                 self.heard_of(&node);
                 self.sessions.observe(node, lease, now);
