@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::{self, Parts};
 use crate::brain::{Brain, Summary};
 use crate::cluster::{WatchErrors, Writer, watch_all};
-use crate::dataplane::director::{self, DirectorView};
+use crate::dataplane::channel::{self, Numbered};
+use crate::dataplane::director::{self, DirectorView, Moved};
 use crate::link::{Neighbours, monitor};
 use crate::metrics::{self, Sources};
 use crate::peers::{self, KeyFiles, Peers, Priority};
@@ -113,12 +114,14 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
         inputs.clone(),
         end.clone(),
     ));
+    let (ring, keys) = watch::channel(None);
     tokio::spawn(peers::follow_keys(
         KeyFiles::new(&settings.peer_keys),
         client.clone(),
         peers.clone(),
         heartbeats,
         inputs.clone(),
+        ring,
         end.clone(),
     ));
 
@@ -135,11 +138,29 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
         settings.node.clone(),
         inputs.clone(),
     );
+    let (owed, owed_receiver) = watch::channel(Arc::default());
+    let (kept, kept_receiver) = watch::channel(Numbered::default());
+    let (known, known_receiver) = watch::channel(0);
+    tokio::spawn(channel::run(
+        channel::Ends {
+            keys,
+            paths: data_path_receiver.clone(),
+            owed: owed_receiver,
+            kept,
+            known: known_receiver,
+        },
+        end.clone(),
+    ));
     let director = director::run(
         settings.director,
         data_path_receiver,
         view,
         director_state,
+        Moved {
+            owed,
+            kept: kept_receiver,
+            known,
+        },
         end.clone(),
     );
     tokio::spawn(director);

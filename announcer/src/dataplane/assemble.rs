@@ -19,6 +19,10 @@ pub struct DataPath {
     pub desired: Desired,
     /// Neighbours to keep resolved.
     pub track: BTreeSet<(IpAddr, IfIndex)>,
+    /// This node's own addresses on the segment.
+    pub own: BTreeSet<IpAddr>,
+    /// Those of the others, each with the one of its family that their backends are placed at.
+    pub nodes: BTreeMap<IpAddr, IpAddr>,
 }
 
 /// What was assembled, and what could not be.
@@ -62,6 +66,13 @@ pub fn assemble(
         out.path.track = others
             .flat_map(|(_, addresses)| addresses.iter().copied())
             .collect();
+        for (node, addresses) in &nodes {
+            if *node == me {
+                out.path.own = addresses.iter().map(|(address, _)| *address).collect();
+            } else {
+                out.path.nodes.extend(placed(addresses));
+            }
+        }
     }
     let path = &mut out.path;
     for (address, ifindex) in &path.track {
@@ -112,6 +123,16 @@ fn nodes_on<'w>(
         .iter()
         .map(|(name, node)| (name, node.addresses.iter().filter_map(behind).collect()))
         .collect()
+}
+
+/// Every address of a node, and the first of its family.
+fn placed(addresses: &[(IpAddr, IfIndex)]) -> impl Iterator<Item = (IpAddr, IpAddr)> + '_ {
+    addresses.iter().filter_map(|(address, _)| {
+        let mut same = addresses
+            .iter()
+            .filter(|(other, _)| other.is_ipv4() == address.is_ipv4());
+        Some((*address, same.next()?.0))
+    })
 }
 
 fn add_frontends(

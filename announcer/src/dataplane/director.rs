@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::DataPath;
+use super::channel::{Entries, Numbered};
 use crate::model::XdpState;
 
 /// Between two looks at what is: what failed is tried again, connections that are over are taken out, and the programs
@@ -74,6 +75,20 @@ pub struct DirectorStatus {
     pub refused: usize,
     /// Connections of this node's pods.
     pub connections: usize,
+    /// Those of them whose slots are other nodes' now.
+    pub owed: usize,
+    /// Connections of other nodes' pods whose slots are this node's.
+    pub kept: usize,
+}
+
+/// What the director says of connections whose slots went elsewhere, and what it is told.
+pub struct Moved {
+    /// Connections of this node's pods in slots of others.
+    pub owed: watch::Sender<Arc<Entries>>,
+    /// Connections of others in slots of this node.
+    pub kept: watch::Receiver<Numbered>,
+    /// The last of those that the programs know, or need not, there being none.
+    pub known: watch::Sender<u64>,
 }
 
 impl DirectorView {
@@ -94,11 +109,28 @@ impl DirectorView {
     }
 
     /// Carries out what is wanted, and says how it went. Blocks.
-    fn carry_out(&self, settings: &DirectorSettings, path: &DataPath) -> DirectorStatus {
+    fn carry_out(
+        &self,
+        settings: &DirectorSettings,
+        path: &DataPath,
+        kept: &Entries,
+    ) -> (DirectorStatus, Entries) {
         let before = self.status();
-        let status = self.work.lock().carry_out(settings, path, &before);
+        let (status, owed) = self.work.lock().carry_out(settings, path, kept, &before);
         self.status.lock().clone_from(&status);
-        status
+        (status, owed)
+    }
+
+    /// Has the programs know just these connections of other nodes. Blocks.
+    fn keep(&self, kept: &Entries) {
+        let mut work = self.work.lock();
+        let result = work.director.as_mut().map(|director| director.keep(kept));
+        let mut status = self.status.lock();
+        status.kept = kept.len();
+        if let Some(Err(error)) = result {
+            // The next turn says it again, if it still is so.
+            status.problems.push(with_causes(&error));
+        }
     }
 }
 
@@ -108,6 +140,7 @@ pub async fn run(
     mut wanted: watch::Receiver<Option<Arc<DataPath>>>,
     view: DirectorView,
     state: watch::Sender<XdpState>,
+    mut moved: Moved,
     token: CancellationToken,
 ) {
     loop {
@@ -115,20 +148,48 @@ pub async fn run(
         let mut again = None;
         if let Some(path) = path {
             let (view, settings) = (view.clone(), settings.clone());
-            let carried = tokio::task::spawn_blocking(move || view.carry_out(&settings, &path));
-            let Ok(status) = carried.await else {
+            let kept = moved.kept.borrow_and_update().clone();
+            let carried = tokio::task::spawn_blocking(move || {
+                view.carry_out(&settings, &path, &kept.entries)
+            });
+            let Ok((status, owed)) = carried.await else {
                 tracing::error!("the director's task ended in a panic");
                 return;
             };
+            moved.known.send_replace(kept.number);
+            moved.owed.send_if_modified(|told| {
+                let is_news = **told != owed;
+                *told = Arc::new(owed);
+                is_news
+            });
             let runs = !matches!(status.state, XdpState::Off | XdpState::Disabled);
             again = (runs || !status.problems.is_empty()).then_some(AGAIN);
             state.send_if_modified(|told| std::mem::replace(told, status.state) != status.state);
         }
-        tokio::select! {
-            () = token.cancelled() => return,
-            changed = wanted.changed() => if changed.is_err() { return },
-            () = sleep(again) => {}
+        let mut again = std::pin::pin!(sleep(again));
+        loop {
+            tokio::select! {
+                () = token.cancelled() => return,
+                changed = wanted.changed() => if changed.is_err() { return } else { break },
+                () = &mut again => break,
+                changed = moved.kept.changed() => match changed {
+                    Ok(()) => keep(&view, &mut moved).await,
+                    Err(_) => return,
+                }
+            }
         }
+    }
+}
+
+/// Has the programs know what others have told, without looking at anything else.
+async fn keep(view: &DirectorView, moved: &mut Moved) {
+    let (view, kept) = (view.clone(), moved.kept.borrow_and_update().clone());
+    let entries = kept.entries;
+    if tokio::task::spawn_blocking(move || view.keep(&entries))
+        .await
+        .is_ok()
+    {
+        moved.known.send_replace(kept.number);
     }
 }
 
@@ -144,12 +205,16 @@ impl Work {
         &mut self,
         settings: &DirectorSettings,
         path: &DataPath,
+        kept: &Entries,
         before: &DirectorStatus,
-    ) -> DirectorStatus {
+    ) -> (DirectorStatus, Entries) {
         let mut status = DirectorStatus::default();
+        let mut owed = Entries::new();
         let is_wanted = !path.desired.interfaces.is_empty();
         match settings.mode {
-            Some(mode) if is_wanted => self.put_up(settings, mode, path, &mut status),
+            Some(mode) if is_wanted => {
+                owed = self.put_up(settings, mode, path, kept, &mut status);
+            }
             mode => {
                 status.state = settings.at_rest();
                 self.take_down(settings, &mut status);
@@ -169,7 +234,7 @@ impl Work {
         if status.problems.is_empty() && status.interfaces != before.interfaces {
             tracing::info!(interfaces = ?status.interfaces, "XDP director attached");
         }
-        status
+        (status, owed)
     }
 
     /// Nothing of it stays on the node, also not from an earlier process.
@@ -194,8 +259,9 @@ impl Work {
         settings: &DirectorSettings,
         mode: AttachMode,
         path: &DataPath,
+        kept: &Entries,
         status: &mut DirectorStatus,
-    ) {
+    ) -> Entries {
         if self.director.is_none() {
             let load = Settings {
                 attach: mode,
@@ -210,12 +276,12 @@ impl Work {
                     status
                         .problems
                         .push(format!("cannot be loaded on this node: {chain}"));
-                    return;
+                    return Entries::new();
                 }
             }
         }
         let Some(director) = &mut self.director else {
-            return;
+            return Entries::new();
         };
         match director.apply(&path.desired) {
             Ok(applied) => {
@@ -235,6 +301,16 @@ impl Work {
             }
             Err(error) => status.problems.push(with_causes(&error)),
         }
+        if let Err(error) = director.keep(kept) {
+            status.problems.push(with_causes(&error));
+        }
+        status.kept = kept.len();
+        // Before the sweep, which takes its time: other nodes have their new tables too.
+        let owed = director.owed().unwrap_or_else(|error| {
+            status.problems.push(with_causes(&error));
+            Entries::new()
+        });
+        status.owed = owed.len();
         match director.sweep() {
             Ok(swept) => status.connections = swept.connections,
             Err(error) => status.problems.push(with_causes(&error)),
@@ -244,6 +320,7 @@ impl Work {
         } else {
             XdpState::Ready
         };
+        owed
     }
 }
 

@@ -5,13 +5,14 @@
 //! disappears, or the files cannot be used, what was believed before stays in force.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt as _};
 use landfall_runtime::call::{Failure, within};
 use landfall_wire::peers::{ClusterId, KeyError, KeyId, KeyRing};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{Command, Peers, View};
@@ -88,16 +89,18 @@ pub async fn follow(
     peers: Peers,
     view: View,
     inputs: mpsc::Sender<Input>,
+    ring: watch::Sender<Option<Arc<(ClusterId, KeyRing)>>>,
     token: CancellationToken,
 ) {
     let mut cluster = None;
     let mut known: Vec<KeyId> = Vec::new();
     loop {
         let problem = match look(&files, &client, &mut cluster).await {
-            Ok((cluster, ring)) if ring.accepted().ne(known.iter().copied()) => {
-                known = ring.accepted().collect();
+            Ok((cluster, keys)) if keys.accepted().ne(known.iter().copied()) => {
+                known = keys.accepted().collect();
                 tracing::info!(keys = ?known, "keys of the heartbeats");
-                peers.tell([Command::Keys(cluster, Box::new(ring))]);
+                ring.send_replace(Some(Arc::new((cluster, keys.clone()))));
+                peers.tell([Command::Keys(cluster, Box::new(keys))]);
                 // The agent being gone, nobody needs to know.
                 let _ = inputs.send(Input::Keys(known.clone())).await;
                 None

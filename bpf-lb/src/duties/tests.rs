@@ -154,8 +154,10 @@ fn a_node_that_loses_a_slot_is_told_only_after_the_next_one_knows() {
     let answer = after.receive(ME, &said[0].1, seconds(2), |_| true).unwrap();
     mine.answered(NEXT, &answer);
     let said = mine.due(seconds(2));
-    assert!(said.iter().any(|(node, message)| *node == OTHER
-        && matches!(message.body, Body::Forget { .. })));
+    assert!(
+        said.iter()
+            .any(|(node, message)| *node == OTHER && matches!(message.body, Body::Forget { .. }))
+    );
 }
 
 #[test]
@@ -167,7 +169,8 @@ fn what_has_no_room_is_not_acknowledged() {
                 let mut flow = flow(1);
                 let high = u8::try_from(number >> 16).unwrap();
                 flow.client.set_ip([198, 51, 100, high].into());
-                flow.client.set_port(u16::try_from(number & 0xffff).unwrap());
+                flow.client
+                    .set_port(u16::try_from(number & 0xffff).unwrap());
                 (flow, OTHER)
             })
             .collect()

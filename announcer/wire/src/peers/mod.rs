@@ -21,6 +21,7 @@ mod budget;
 mod bytes;
 mod envelope;
 mod keys;
+pub mod letter;
 mod listener;
 mod pieces;
 mod refusal;

@@ -1,0 +1,414 @@
+//! What nodes tell each other of connections whose slots went elsewhere, over UDP between their own addresses.
+//!
+//! ```text
+//!  director ── owed ──► Dialogue ──► letters ──► other nodes
+//!           ◄─ kept ───          ◄── letters ◄──
+//! ```
+//! It is: sockets, the cluster's keys around each message, a bound on what strangers can make it read. What is told when,
+//! and what is believed, is `landfall_bpf_lb::duties`'s to say. Without keys nothing is told and nothing believed.
+//!
+//! Invariant: what another node is told to have been taken in, the programs know already.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use landfall_bpf_lb::desired::Placement;
+use landfall_bpf_lb::duties::message::Message;
+use landfall_bpf_lb::duties::{Flow, Kept, Owed};
+use landfall_wire::peers::letter;
+use landfall_wire::peers::{ClusterId, KeyRing};
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::DataPath;
+use crate::clock;
+
+/// The UDP port, on addresses of nodes that lie on a segment of the director.
+pub const PORT: u16 = 7782;
+/// Between two looks at what is to be said again.
+const TURN: Duration = Duration::from_millis(200);
+/// A message and its cover are never longer: what every link takes that carries IPv6, less IPv6's and UDP's headers.
+const LONGEST: usize = 1_280 - 40 - 8;
+/// Letters read in a turn at most, from each address of this node: all that a node may have to say at once.
+const MOST_LETTERS: usize = 4_096;
+
+/// The keys, and the cluster they are of.
+pub type Keys = (ClusterId, KeyRing);
+/// Connections, each with the address of a node.
+pub type Entries = BTreeMap<Flow, IpAddr>;
+
+/// Entries for the programs, numbered as they come.
+#[derive(Clone, Debug, Default)]
+pub struct Numbered {
+    /// Rises by one.
+    pub number: u64,
+    /// Connections that other nodes have.
+    pub entries: Arc<Entries>,
+}
+
+/// What comes in and goes out, besides letters.
+pub struct Ends {
+    /// The cluster's keys, as they come and go.
+    pub keys: watch::Receiver<Option<Arc<Keys>>>,
+    /// What the director does, and for whom.
+    pub paths: watch::Receiver<Option<Arc<DataPath>>>,
+    /// What this node owes others.
+    pub owed: watch::Receiver<Arc<Entries>>,
+    /// What others have told, for the director.
+    pub kept: watch::Sender<Numbered>,
+    /// The number of the last that the programs know.
+    pub known: watch::Receiver<u64>,
+}
+
+/// Both halves of the conversation, and who may say what in it.
+#[derive(Debug)]
+struct Dialogue {
+    owed: Owed,
+    kept: Kept,
+    path: Arc<DataPath>,
+}
+
+impl Dialogue {
+    fn new(boot: u64) -> Self {
+        Self {
+            owed: Owed::new(boot),
+            kept: Kept::default(),
+            path: Arc::default(),
+        }
+    }
+
+    /// Takes what the node that has this address says, and returns what to answer.
+    fn receive(&mut self, from: IpAddr, bytes: &[u8], now: Duration) -> Option<Message> {
+        let message = Message::decode(bytes).ok()?;
+        let node = *self.path.nodes.get(&from)?;
+        self.owed.answered(node, &message);
+        let frontends = &self.path.desired.frontends;
+        let has_a_pod = |flow: &Flow| {
+            frontends.get(&flow.frontend).is_some_and(|vip| {
+                let mut backends = vip.backends.values();
+                backends.any(|backend| backend.placement == Placement::Remote(node))
+            })
+        };
+        self.kept.receive(node, &message, now, has_a_pod)
+    }
+}
+
+/// A letter as it came.
+struct Letter {
+    from: IpAddr,
+    to: IpAddr,
+    bytes: Vec<u8>,
+}
+
+/// Speaks and listens until the token is cancelled.
+pub async fn run(mut ends: Ends, token: CancellationToken) {
+    let (letters, mut inbox) = mpsc::channel(MOST_LETTERS);
+    let mut dialogue = Dialogue::new(boot());
+    let mut sockets = Sockets::new(letters);
+    let mut answers = Answers::default();
+    let mut turn = tokio::time::interval(TURN);
+    turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let mut first = None;
+        tokio::select! {
+            () = token.cancelled() => return,
+            _ = turn.tick() => dialogue.kept.expire(clock::now()),
+            letter = inbox.recv() => first = letter,
+            changed = ends.paths.changed() => if changed.is_err() { return },
+            changed = ends.known.changed() => if changed.is_err() { return },
+            changed = ends.owed.changed() => match changed {
+                Ok(()) => dialogue.owed.set(&ends.owed.borrow_and_update()),
+                Err(_) => return,
+            },
+        }
+        dialogue.path = ends.paths.borrow_and_update().clone().unwrap_or_default();
+        sockets.bind(&dialogue.path).await;
+        let keys = ends.keys.borrow().clone();
+        let Some(keys) = keys.as_deref() else {
+            continue;
+        };
+        let mut said = Vec::new();
+        while let Some(letter) = first {
+            said.extend(read(&mut dialogue, keys, &letter));
+            first = inbox.try_recv().ok();
+        }
+        let number = tell(&ends.kept, dialogue.kept.entries());
+        answers.wait(number, said);
+        let known = *ends.known.borrow_and_update();
+        for (from, to, message) in answers.ready(known) {
+            sockets.send(keys, Some(from), to, &message);
+        }
+        for (to, message) in dialogue.owed.due(clock::now()) {
+            sockets.send(keys, None, to, &message);
+        }
+    }
+}
+
+/// A number higher than that of every earlier process, as long as the machine's clock is not put back; then others wait
+/// until they have forgotten this node.
+fn boot() -> u64 {
+    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// What to answer, from which address to which.
+type Answer = (IpAddr, IpAddr, Message);
+
+fn read(dialogue: &mut Dialogue, (cluster, ring): &Keys, letter: &Letter) -> Option<Answer> {
+    let way = (letter.from, letter.to);
+    let message = match letter::open(*cluster, ring, way, &letter.bytes) {
+        Ok(message) => message,
+        Err(reason) => {
+            tracing::debug!(from = %letter.from, reason = reason.label(), "a letter that is not believed");
+            return None;
+        }
+    };
+    let answer = dialogue.receive(letter.from, message, clock::now())?;
+    Some((letter.to, letter.from, answer))
+}
+
+/// Gives the director what is kept now, if that is new, and returns the number of it.
+fn tell(kept: &watch::Sender<Numbered>, entries: Entries) -> u64 {
+    kept.send_if_modified(|told| {
+        let is_news = *told.entries != entries;
+        if is_news {
+            told.number += 1;
+            told.entries = Arc::new(entries);
+        }
+        is_news
+    });
+    kept.borrow().number
+}
+
+/// Answers that wait until the programs know what they confirm.
+#[derive(Default)]
+struct Answers(Vec<(u64, Answer)>);
+
+impl Answers {
+    fn wait(&mut self, number: u64, answers: Vec<Answer>) {
+        self.0
+            .extend(answers.into_iter().map(|answer| (number, answer)));
+    }
+
+    fn ready(&mut self, known: u64) -> Vec<Answer> {
+        let (ready, waiting) = std::mem::take(&mut self.0)
+            .into_iter()
+            .partition(|(number, _)| *number <= known);
+        self.0 = waiting;
+        ready.into_iter().map(|(_, answer)| answer).collect()
+    }
+}
+
+/// A socket for each address of this node that others may know it by.
+struct Sockets {
+    letters: mpsc::Sender<Letter>,
+    bound: HashMap<IpAddr, (Arc<UdpSocket>, AbortOnDropHandle<()>)>,
+}
+
+impl Sockets {
+    fn new(letters: mpsc::Sender<Letter>) -> Self {
+        Self {
+            letters,
+            bound: HashMap::new(),
+        }
+    }
+
+    /// Has sockets on just the addresses of this path. An address that cannot be bound yet, such as one of IPv6 that is
+    /// still being probed for, is tried again at the next turn.
+    async fn bind(&mut self, path: &DataPath) {
+        self.bound.retain(|address, _| path.own.contains(address));
+        for address in &path.own {
+            if !self.bound.contains_key(address)
+                && let Ok(socket) = UdpSocket::bind((*address, PORT)).await
+            {
+                let socket = Arc::new(socket);
+                let reader = listen(socket.clone(), *address, self.letters.clone());
+                let reader = AbortOnDropHandle::new(tokio::spawn(reader));
+                self.bound.insert(*address, (socket, reader));
+            }
+        }
+    }
+
+    /// Sends a message; one that is lost is said again.
+    fn send(&self, (cluster, ring): &Keys, from: Option<IpAddr>, to: IpAddr, message: &Message) {
+        let own = from.or_else(|| {
+            let mut own = self
+                .bound
+                .keys()
+                .filter(|own| own.is_ipv4() == to.is_ipv4());
+            own.next().copied()
+        });
+        if let Some(own) = own
+            && let Some((socket, _)) = self.bound.get(&own)
+        {
+            let letter = letter::seal(*cluster, ring, (own, to), &message.encode());
+            let _ = socket.try_send_to(&letter, SocketAddr::new(to, PORT));
+        }
+    }
+}
+
+/// Reads what comes to this address. Whoever sends more than a node has to say waits in the kernel's queue, and loses
+/// there what does not fit.
+async fn listen(socket: Arc<UdpSocket>, to: IpAddr, letters: mpsc::Sender<Letter>) {
+    let mut buffer = [0; LONGEST];
+    let mut left = MOST_LETTERS;
+    let mut turn = tokio::time::interval(TURN);
+    turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = turn.tick() => left = MOST_LETTERS,
+            received = socket.recv_from(&mut buffer), if left > 0 => {
+                left -= 1;
+                let Ok((length, from)) = received else {
+                    continue;
+                };
+                let letter = Letter { from: from.ip(), to, bytes: buffer[..length].to_vec() };
+                if letters.try_send(letter).is_err_and(|error| matches!(error, TrySendError::Closed(_))) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use landfall_bpf_lb::desired::{
+        Backend, BackendState, Desired, Endpoint, Frontend, PodId, Protocol, Vip,
+    };
+
+    use super::*;
+    use crate::testing::ip;
+
+    fn keys(byte: u8) -> Arc<Keys> {
+        let ring = KeyRing::new([[byte; 32].as_slice()]).unwrap();
+        Arc::new((ClusterId::of("here"), ring))
+    }
+
+    fn flow(port: u16) -> Flow {
+        Flow {
+            client: SocketAddr::new(ip("198.51.100.7"), 40_000),
+            frontend: Frontend {
+                address: ip("192.0.2.100"),
+                port,
+                protocol: Protocol::Tcp,
+            },
+        }
+    }
+
+    /// As the node `own` sees it: the other one has a pod of the frontend at port 80.
+    fn path(own: IpAddr, other: IpAddr) -> DataPath {
+        let backend = Backend {
+            pod: PodId::default(),
+            placement: Placement::Remote(other),
+            weight: 1,
+            state: BackendState::Active,
+        };
+        let endpoint = Endpoint {
+            address: ip("10.244.0.9"),
+            port: 80,
+        };
+        let vip = Vip {
+            backends: [(endpoint, backend)].into(),
+            ..Vip::default()
+        };
+        DataPath {
+            desired: Desired {
+                frontends: [(flow(80).frontend, vip)].into(),
+                ..Desired::default()
+            },
+            own: [own].into(),
+            nodes: [(other, other)].into(),
+            ..DataPath::default()
+        }
+    }
+
+    /// A node that speaks until it is dropped.
+    struct Node {
+        owed: watch::Sender<Arc<Entries>>,
+        kept: watch::Receiver<Numbered>,
+        known: watch::Sender<u64>,
+        _rest: (
+            watch::Sender<Option<Arc<Keys>>>,
+            watch::Sender<Option<Arc<DataPath>>>,
+            AbortOnDropHandle<()>,
+        ),
+    }
+
+    fn node(own: &str, other: &str, key: u8) -> Node {
+        let (keys, of_keys) = watch::channel(Some(keys(key)));
+        let (paths, of_paths) = watch::channel(Some(Arc::new(path(ip(own), ip(other)))));
+        let (owed, of_owed) = watch::channel(Arc::default());
+        let (kept, of_kept) = watch::channel(Numbered::default());
+        let (known, of_known) = watch::channel(0);
+        let ends = Ends {
+            keys: of_keys,
+            paths: of_paths,
+            owed: of_owed,
+            kept,
+            known: of_known,
+        };
+        let task = tokio::spawn(run(ends, CancellationToken::new()));
+        Node {
+            owed,
+            kept: of_kept,
+            known,
+            _rest: (keys, paths, AbortOnDropHandle::new(task)),
+        }
+    }
+
+    async fn keeps(node: &mut Node, expected: &Entries) {
+        let becomes = node.kept.wait_for(|kept| *kept.entries == *expected);
+        let number = tokio::time::timeout(Duration::from_secs(20), becomes)
+            .await
+            .expect("the other node hears of it in time")
+            .unwrap()
+            .number;
+        node.known.send_replace(number);
+    }
+
+    #[tokio::test]
+    async fn a_node_keeps_what_another_owes_it_as_long_as_that_has_a_pod_of_the_frontend() {
+        let (a, b) = ("127.18.1.1", "127.18.1.2");
+        let (mine, mut theirs) = (node(a, b, 1), node(b, a, 1));
+        let owed = |ports: &[u16]| -> Arc<Entries> {
+            Arc::new(ports.iter().map(|port| (flow(*port), ip(b))).collect())
+        };
+        mine.owed.send_replace(owed(&[80, 81]));
+        keeps(&mut theirs, &[(flow(80), ip(a))].into()).await;
+        mine.owed.send_replace(owed(&[]));
+        keeps(&mut theirs, &Entries::new()).await;
+    }
+
+    #[tokio::test]
+    async fn whoever_has_another_key_is_not_believed() {
+        let (own, honest, forger) = (ip("127.18.2.1"), ip("127.18.2.2"), ip("127.18.2.3"));
+        let mut dialogue = Dialogue::new(1);
+        let mut seen = path(own, honest);
+        seen.nodes.insert(forger, honest);
+        dialogue.path = Arc::new(seen);
+        let mut teller = Owed::new(7);
+        teller.set(&[(flow(80), own)].into());
+        let said = teller.due(Duration::from_secs(1)).remove(0).1.encode();
+        let letter = |from, keys: &Keys| Letter {
+            from,
+            to: own,
+            bytes: letter::seal(keys.0, &keys.1, (from, own), &said),
+        };
+        assert!(read(&mut dialogue, &keys(1), &letter(honest, &keys(2))).is_none());
+        // Nor what an honest node has said, from elsewhere.
+        let moved = Letter {
+            from: forger,
+            ..letter(honest, &keys(1))
+        };
+        assert!(read(&mut dialogue, &keys(1), &moved).is_none());
+        assert_eq!(dialogue.kept.entries(), Entries::new());
+        assert!(read(&mut dialogue, &keys(1), &letter(honest, &keys(1))).is_some());
+        assert_eq!(dialogue.kept.entries(), [(flow(80), honest)].into());
+    }
+}
