@@ -198,6 +198,11 @@ impl Maps {
         Ok(swept)
     }
 
+    /// Writes the slots of a table anew that a frontend is using: each is one word.
+    pub(crate) fn rewrite_table(&self, table: u32, slots: &[Slot]) {
+        self.tables.write(table, slots);
+    }
+
     /// The connections of this node's pods, and those of other nodes.
     pub(crate) fn connections(&mut self) -> &mut Collector {
         &mut self.collector
@@ -387,7 +392,7 @@ impl SharedState {
 fn pack(slot: Slot) -> u64 {
     let [a, b] = slot.current.to_ne_bytes();
     let [[c, d], [e, f]] = slot.previous.map(u16::to_ne_bytes);
-    let [g, h] = slot.zero.to_ne_bytes();
+    let [g, h] = slot.unsettled.to_ne_bytes();
     u64::from_ne_bytes([a, b, c, d, e, f, g, h])
 }
 
@@ -396,7 +401,7 @@ fn unpack(packed: u64) -> Slot {
     Slot {
         current: u16::from_ne_bytes([a, b]),
         previous: [[c, d], [e, f]].map(u16::from_ne_bytes),
-        zero: u16::from_ne_bytes([g, h]),
+        unsettled: u16::from_ne_bytes([g, h]),
     }
 }
 
@@ -409,7 +414,7 @@ mod tests {
         let slot = Slot {
             current: 1,
             previous: [2, 3],
-            zero: 0,
+            unsettled: 1,
         };
         let bytes = pack(slot).to_ne_bytes();
         // SAFETY: plain integers of eight bytes.

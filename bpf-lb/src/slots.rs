@@ -4,7 +4,7 @@
 //! Pure. The current part is the same on every node. The previous part is this node's help for
 //! connections that began before the backends changed, and depends on what it had before: a backend
 //! leaves it when it is gone, when its node has told everything, or when two later ones stand before
-//! it.
+//! it. In the last case the slot is unsettled until that node has had the time to tell.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -60,27 +60,34 @@ fn remember(current: u16, old: &Slot, living: &HashSet<u16>, released: &HashSet<
         let untold = [first, second]
             .into_iter()
             .filter(|id| !released.contains(id));
-        slot(current, untold, living)
+        Slot {
+            unsettled: old.unsettled,
+            ..slot(current, untold, living)
+        }
     } else {
         slot(current, [old.current, first, second], living)
     }
 }
 
-/// A slot of `current` and the first two of `before` that live and are others.
+/// A slot of `current` and the first two of `before` that live and are others; unsettled, if there
+/// are more.
 fn slot(current: u16, before: impl IntoIterator<Item = u16>, living: &HashSet<u16>) -> Slot {
-    let mut previous = [0; 2];
+    let mut slot = Slot {
+        current,
+        ..Slot::default()
+    };
     let mut length = 0;
     for id in before {
-        if id != current && living.contains(&id) && !previous.contains(&id) && length < 2 {
-            previous[length] = id;
-            length += 1;
+        if id == current || !living.contains(&id) || slot.previous.contains(&id) {
+            continue;
         }
+        match slot.previous.get_mut(length) {
+            Some(previous) => *previous = id,
+            None => slot.unsettled = 1,
+        }
+        length += 1;
     }
-    Slot {
-        current,
-        previous,
-        zero: 0,
-    }
+    slot
 }
 
 fn select(
@@ -221,8 +228,29 @@ mod tests {
                 .iter()
                 .all(|slot| (slot.current, slot.previous) == (3, [2, 1]))
         );
+        assert!(third.iter().all(|slot| slot.unsettled == 0));
         let fourth = after(&third, &[(2, Draining), (3, Active)]);
         assert!(fourth.iter().all(|slot| slot.previous == [2, 0]));
+    }
+
+    #[test]
+    fn a_slot_that_forgets_a_living_backend_is_unsettled_until_somebody_says_otherwise() {
+        let (mut slots, mut backends) = (fresh(&[(1, Active)]), Vec::new());
+        for next in 2..=4 {
+            backends = (1..next).map(|number| (number, Draining)).collect();
+            backends.push((next, Active));
+            slots = after(&slots, &backends);
+        }
+        let unsettled = |slots: &[Slot]| slots.iter().all(|slot| slot.unsettled != 0);
+        assert!(slots.iter().all(|slot| slot.previous == [3, 2]) && unsettled(&slots));
+        assert!(unsettled(&after(&slots, &backends)));
+        for slot in &mut slots {
+            slot.unsettled = 0;
+        }
+        assert!(!unsettled(&after(&slots, &backends)));
+        // Nobody has anything to tell of what is gone.
+        let gone = after(&slots, &[(3, Draining), (4, Draining), (5, Active)]);
+        assert!(!unsettled(&gone));
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use landfall_bpf_lb::desired::{BackendState, Endpoint, Protocol};
+use landfall_bpf_lb::desired::{Backend, BackendState, Endpoint, Placement, PodId, Protocol};
 use landfall_bpf_lb::duties;
 use landfall_bpf_lb::{Director, Verdict};
 use support::Node;
@@ -193,6 +193,46 @@ fn a_marked_segment_finds_a_connection_that_its_slot_remembers_no_more() {
             let ran = says(director, node.ifindex, flow, marked(mark, SEGMENT));
             assert_eq!(reached(&ran), pod);
         }
+    });
+}
+
+#[test]
+fn an_unsettled_slot_takes_in_nothing_that_nobody_knows() {
+    needs_root!("an_unsettled_slot_takes_in_nothing_that_nobody_knows");
+    every_family(|node, director, family| {
+        // Its last three backends were on other nodes, and live.
+        let there = Placement::Remote(family.nodes[0]);
+        let mut desired = family.desired(TCP, node.ifindex, &[]);
+        for (port, placement) in [(1, there), (2, there), (3, there), (4, Placement::Local)] {
+            let vip = desired.frontends.get_mut(&family.frontend(TCP)).unwrap();
+            for before in vip.backends.values_mut() {
+                before.state = Draining;
+            }
+            let endpoint = Endpoint {
+                address: family.pods[0].ip(),
+                port,
+            };
+            let backend = Backend {
+                pod: PodId::default(),
+                placement,
+                weight: 1,
+                state: Active,
+            };
+            vip.backends.insert(endpoint, backend);
+            director.apply(&desired).unwrap();
+        }
+        let flow = family.flow(TCP);
+        // Asked for at the nodes that the slot remembers, and come back.
+        let ran = says(director, node.ifindex, flow, SEGMENT);
+        assert_eq!(ran.verdict(), Verdict::SecondChance);
+        let ran = says(director, node.ifindex, flow, marked(5, SEGMENT));
+        assert_eq!(ran.verdict(), Verdict::DropUnsettled);
+        // What begins here, begins.
+        let begun = family.from(TCP, 51_000);
+        establish(director, node.ifindex, begun);
+        director.settle();
+        let ran = says(director, node.ifindex, flow, marked(5, SEGMENT));
+        assert_eq!(ran.verdict(), Verdict::Adopted);
     });
 }
 

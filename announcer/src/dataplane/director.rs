@@ -121,6 +121,13 @@ impl DirectorView {
         (status, owed)
     }
 
+    /// Nothing has changed for a while: what was to be told of moved connections has been. Blocks.
+    fn settle(&self) {
+        if let Some(director) = &mut self.work.lock().director {
+            director.settle();
+        }
+    }
+
     /// Has the programs know just these connections of other nodes. Blocks.
     fn keep(&self, kept: &Entries) {
         let mut work = self.work.lock();
@@ -143,6 +150,7 @@ pub async fn run(
     mut moved: Moved,
     token: CancellationToken,
 ) {
+    let mut is_quiet = false;
     loop {
         let path = wanted.borrow_and_update().clone();
         let mut again = None;
@@ -150,6 +158,9 @@ pub async fn run(
             let (view, settings) = (view.clone(), settings.clone());
             let kept = moved.kept.borrow_and_update().clone();
             let carried = tokio::task::spawn_blocking(move || {
+                if is_quiet {
+                    view.settle();
+                }
                 view.carry_out(&settings, &path, &kept.entries)
             });
             let Ok((status, owed)) = carried.await else {
@@ -170,8 +181,11 @@ pub async fn run(
         loop {
             tokio::select! {
                 () = token.cancelled() => return,
-                changed = wanted.changed() => if changed.is_err() { return } else { break },
-                () = &mut again => break,
+                changed = wanted.changed() => match changed {
+                    Ok(()) => break is_quiet = false,
+                    Err(_) => return,
+                },
+                () = &mut again => break is_quiet = true,
                 changed = moved.kept.changed() => match changed {
                     Ok(()) => keep(&view, &mut moved).await,
                     Err(_) => return,

@@ -77,8 +77,9 @@ record! {
         /// Where connections went before that: the last one first. Both together, because the second
         /// change may come before the connections of the first have been told.
         previous: [u16; 2],
-        /// Padding.
-        zero: u16,
+        /// Not zero while a living backend has just been forgotten: its node may not yet have said
+        /// which connections it has.
+        unsettled: u16,
     }
 }
 

@@ -227,6 +227,9 @@ fn unknown_here<F: Family>(
             return Ok(Course::Direct(next, mark, Verdict::SecondChance));
         }
     }
+    if slot.unsettled != 0 && packet.transport.is_mid_stream() {
+        return Err(Verdict::DropUnsettled);
+    }
     let pod = connections::adopt(packet, pod::<F>(current))?;
     // Of a datagram nothing else was to be expected.
     let verdict = if packet.transport.is_mid_stream() {

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use aya::maps::MapError;
 use aya::programs::{ProgramError, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfError, EbpfLoader};
-use landfall_bpf_lb_common::records::InterfaceEntry;
+use landfall_bpf_lb_common::records::{InterfaceEntry, Slot};
 use landfall_bpf_lb_common::{Verdict, flow, names};
 
 use crate::ageing::Clock;
@@ -312,6 +312,25 @@ impl Director {
         }
         self.moved = Some(wanted);
         Ok(())
+    }
+
+    /// Lets slots take in again what nobody knows, although they have forgotten backends: whoever has
+    /// connections of those has told by now. To be called some seconds after the last change.
+    pub fn settle(&mut self) {
+        let Some(programmed) = &mut self.programmed else {
+            return;
+        };
+        for installed in programmed.frontends.values_mut() {
+            if installed.slots.iter().any(|slot| slot.unsettled != 0) {
+                let settled = installed.slots.iter().map(|slot| Slot {
+                    unsettled: 0,
+                    ..*slot
+                });
+                installed.slots = settled.collect();
+                self.maps
+                    .rewrite_table(installed.entry.table, &installed.slots);
+            }
+        }
     }
 
     fn clock(&mut self) -> Result<Clock, ApplyError> {
