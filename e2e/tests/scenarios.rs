@@ -78,6 +78,11 @@ fn connections_live_as_long_as_their_pod() {
 }
 
 #[test]
+fn rolling_updates_lose_no_connection() {
+    hold_with_landfall("rolling_updates_lose_no_connection", "rolling-update.yaml");
+}
+
+#[test]
 fn a_stranger_on_the_segment_stops_nothing() {
     hold_with_landfall("a_stranger_on_the_segment_stops_nothing", "stranger.yaml");
 }

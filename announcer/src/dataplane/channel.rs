@@ -4,6 +4,8 @@
 //!  director ── owed ──► Dialogue ──► letters ──► other nodes
 //!           ◄─ kept ───          ◄── letters ◄──
 //! ```
+//! `docs/reference/connections.md` has the bytes.
+//!
 //! It is: sockets, the cluster's keys around each message, a bound on what strangers can make it read. What is told when,
 //! and what is believed, is `landfall_bpf_lb::duties`'s to say. Without keys nothing is told and nothing believed.
 //!
