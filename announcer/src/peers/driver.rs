@@ -333,9 +333,9 @@ impl Driver {
         loop {
             match commands.try_recv() {
                 Ok(Command::Learn(event)) => self.learn(event),
-                Ok(Command::Deadline(deadline)) => {
-                    (self.deadline, self.told_at) = (deadline, clock::now());
-                    let allowed = deadline.min(self.told_at + STUCK);
+                Ok(Command::Deadline { session, allowed }) => {
+                    (self.deadline, self.told_at) = (session.max(allowed), clock::now());
+                    let allowed = allowed.max(session.min(self.told_at + STUCK));
                     self.learn(Event::Allowed(allowed));
                 }
                 Ok(Command::Segments(segments)) => {

@@ -72,6 +72,18 @@ impl State {
         )
     }
 
+    /// What of these is owned arrives once more.
+    pub(super) fn arrive_again(&mut self, addresses: &BTreeSet<IpAddr>) -> bool {
+        let mut table = HashMap::clone(&self.owned);
+        for ((address, _), arrival) in &mut table {
+            if addresses.contains(address) {
+                self.arrivals += 1;
+                *arrival = self.arrivals;
+            }
+        }
+        replace(&mut self.owned, table)
+    }
+
     pub(super) fn revive(&mut self) -> bool {
         self.session += 1;
         true
@@ -234,6 +246,20 @@ mod tests {
             state.interest(("2001:db8::1".parse().unwrap(), 3)),
             Interest::None
         );
+    }
+
+    #[test]
+    fn what_arrives_again_gets_a_new_number_and_nothing_else_does() {
+        let mut state = State::default();
+        state.set_owned(owned(&[("192.0.2.1", 2), ("192.0.2.2", 2)]));
+        let before = State::clone(&state);
+        assert!(!state.arrive_again(&["192.0.2.9".parse().unwrap()].into()));
+        assert!(state.arrive_again(&["192.0.2.1".parse().unwrap()].into()));
+        let changed = |text: &str| {
+            let pair = (text.parse().unwrap(), 2);
+            state.owned[&pair] != before.owned[&pair]
+        };
+        assert!(changed("192.0.2.1") && !changed("192.0.2.2"));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::brain::Input;
 use crate::clock;
-use crate::election::Event;
+use crate::election::owners::Event;
 use crate::model::published::{ANNOTATION, FENCED_BY, LABEL, LEASE_PREFIX, Published, write};
 use crate::names::{NodeName, SessionId};
 
