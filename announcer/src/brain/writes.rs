@@ -53,7 +53,7 @@ impl Brain {
     fn claimed(&mut self, lbip: &Lbip, reason: ClaimReason, before: Option<NodeName>) {
         *self.transitions.entry(reason.as_str()).or_default() += 1;
         let from = match (reason, before) {
-            (ClaimReason::Kept | ClaimReason::Restarted, _) => return,
+            (ClaimReason::Restarted, _) => return,
             (ClaimReason::OwnerDied, Some(node)) => {
                 format!(" (took over from {node}, whose session ended)")
             }

@@ -61,6 +61,7 @@ impl Owners {
         self.memory = memory;
         self.tell(&mut round, &mut out);
         self.end_silent(&round, &mut out);
+        self.forget_strangers(world);
         out
     }
 

@@ -419,3 +419,21 @@ proptest! {
         prop_assert!(demoted.is_sorted());
     }
 }
+
+#[test]
+fn of_a_node_that_no_record_names_any_more_nothing_is_remembered() {
+    let mut trio = Trio::new(Some(owner("d1", None, 3)));
+    let inquires = |trio: &mut Trio| {
+        let writes = trio.decide().writes;
+        writes
+            .iter()
+            .any(|write| matches!(write, Write::Inquire { .. }))
+    };
+    assert!(inquires(&mut trio));
+    trio.tell(Event::InquiryEnded(node("d")));
+    assert!(!inquires(&mut trio), "it is waited after a failure");
+    trio.records.clear();
+    trio.decide();
+    trio.record(11, Some(owner("d1", None, 3)));
+    assert!(inquires(&mut trio), "a name that returns is a new one");
+}
