@@ -437,3 +437,38 @@ fn of_a_node_that_no_record_names_any_more_nothing_is_remembered() {
     trio.record(11, Some(owner("d1", None, 3)));
     assert!(inquires(&mut trio), "a name that returns is a new one");
 }
+
+#[test]
+fn what_a_peer_claimed_and_gave_up_is_taken_by_another() {
+    let mut trio = Trio::new(Some(owner("b1", Some("c"), 4))).heard();
+    trio.end("b1", false);
+    let title = Title {
+        address: VIP,
+        transitions: 5,
+        written: false,
+    };
+    trio.report(Report::Claims(node("c"), session("c1"), vec![title]));
+    trio.now += secs(2);
+    assert_eq!(claims(&trio.decide()), 0, "c has it");
+    // It lives, is heard, and has lost its link; nobody hears the claim again.
+    trio.now += secs(9);
+    trio.tell(Event::Renewed(session("a1"), trio.now));
+    trio.tell(Event::LeaseSeen(node("c"), lease("c1", 20)));
+    trio.decide();
+    trio.now += secs(1);
+    assert_eq!(claims(&trio.decide()), 1);
+}
+
+#[test]
+fn a_standby_that_cannot_write_says_again_and_again_that_it_answers() {
+    let mut trio = Trio::new(Some(owner("b1", Some("a"), 4))).heard();
+    trio.end("b1", false);
+    let mut said = 0;
+    for _ in 0..100 {
+        let decision = trio.decide();
+        said += decision.say.len();
+        assert!(decision.answering.contains(&VIP));
+        trio.now += Duration::from_millis(100);
+    }
+    assert!((4..8).contains(&said), "{said} times in ten seconds");
+}
