@@ -141,6 +141,7 @@ impl Parts {
     fn carry_out(&self, effects: Effects) {
         self.responder.set_peers(effects.peers);
         self.responder.set_owned(effects.owned);
+        self.responder.set_ready(effects.ready);
         self.responder.announce_again(&effects.announce);
         let deadline = Command::Deadline {
             session: effects.deadline.unwrap_or_default(),

@@ -20,6 +20,8 @@ use crate::names::{NodeName, PolicyName, ServiceKey, SessionId, Version};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Effects {
     pub owned: BTreeMap<IpAddr, BTreeSet<IfIndex>>,
+    /// Interfaces on which it may have to answer at any time.
+    pub ready: BTreeSet<IfIndex>,
     /// What of it is announced anew: others were told something else.
     pub announce: BTreeSet<IpAddr>,
     /// What of it is announced again and again, and how often.

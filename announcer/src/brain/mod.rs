@@ -60,6 +60,8 @@ pub struct Brain {
     /// What the records of `world` say to the election, and what `plan` does: shown to it, never written but from these.
     records: BTreeMap<IpAddr, Record>,
     candidates: BTreeMap<IpAddr, Vec<Candidate>>,
+    /// Interfaces on which some address would be answered for.
+    candidate_on: BTreeSet<String>,
     /// What it answered for, as it decided last.
     answering: BTreeSet<IpAddr>,
     plan: Announcements,
@@ -99,6 +101,7 @@ impl Brain {
             owners: Owners::new(me.clone(), settings),
             records: BTreeMap::new(),
             candidates: BTreeMap::new(),
+            candidate_on: BTreeSet::new(),
             answering: BTreeSet::new(),
             me,
             world: World::default(),
@@ -304,6 +307,7 @@ impl Brain {
         }
         effects.published = self.ready().then(|| self.published());
         effects.peers = self.peers();
+        effects.ready = self.may_answer_on();
         if self.ready() {
             let shown = owners::World {
                 records: &self.records,
@@ -382,6 +386,8 @@ impl Brain {
         self.candidates = addresses
             .map(|(address, plan)| (*address, plan.candidates.clone()))
             .collect();
+        let interfaces = self.plan.addresses.values().map(|plan| &plan.interfaces);
+        self.candidate_on = interfaces.flatten().cloned().collect();
         let programmed = self.director != XdpState::Failed;
         self.owners.observe(Event::Programmed(programmed), now);
     }
@@ -432,6 +438,13 @@ impl Brain {
             .flat_map(|(_, peer)| &peer.interfaces)
             .map(|interface| interface.mac)
             .collect()
+    }
+
+    /// Where it may come to answer for any address.
+    fn may_answer_on(&self) -> BTreeSet<IfIndex> {
+        let links = self.links.links.values();
+        let named = links.filter(|link| self.candidate_on.contains(&link.name));
+        named.map(|link| link.index).collect()
     }
 
     /// Where it answers for an address. One that it gives away is no policy's any more: it is answered for where its record

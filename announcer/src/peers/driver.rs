@@ -62,6 +62,7 @@ pub(super) struct Driver {
     problems: Vec<String>,
     retry_at: Option<Now>,
     late: Duration,
+    looked_at: Now,
     shown_at: Now,
 }
 
@@ -93,6 +94,7 @@ impl Driver {
             problems: Vec::new(),
             retry_at: None,
             late: Duration::ZERO,
+            looked_at: Now::ZERO,
             shown_at: Now::ZERO,
         }
     }
@@ -113,11 +115,22 @@ impl Driver {
                 break;
             }
             self.reopen();
-            self.learn(Event::Progress(self.responder.progress()));
-            self.learn(Event::Tick);
+            self.look_at_time();
             self.show(priority);
         }
         self.responder.set_deadline(Now::ZERO);
+    }
+
+    /// Only what is due: this thread is before all others, and must take little.
+    fn look_at_time(&mut self) {
+        let now = clock::now();
+        if now >= self.looked_at + LONGEST_TURN {
+            self.looked_at = now;
+            self.learn(Event::Progress(self.responder.progress()));
+        }
+        if now >= self.machine.wake_at() {
+            self.learn(Event::Tick);
+        }
     }
 
     fn wake_at(&self) -> Now {

@@ -157,6 +157,11 @@ impl Responder {
         }
     }
 
+    /// Interfaces to listen on although nothing is owned there yet: whoever takes over does not open sockets first.
+    pub fn set_ready(&self, ready: BTreeSet<IfIndex>) {
+        self.shared.update(|state| state.set_ready(ready));
+    }
+
     /// The Ethernet addresses of the other announcers on the segment: what they claim is no conflict.
     pub fn set_peers(&self, peers: BTreeSet<Mac>) {
         self.shared.update(|state| state.set_peers(peers));

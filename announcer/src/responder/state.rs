@@ -30,6 +30,8 @@ pub(super) struct State {
     pub(super) owned: Arc<HashMap<Pair, u64>>,
     /// With the number of probings under way.
     pub(super) probing: Arc<HashMap<Pair, usize>>,
+    /// Interfaces that are listened on although nothing is owned there: what comes to be is answered at once.
+    pub(super) ready: Arc<BTreeSet<IfIndex>>,
     peers: Arc<BTreeSet<Mac>>,
     /// Addresses that are announced again and again, and how often.
     pub(super) periods: Arc<BTreeMap<IpAddr, Duration>>,
@@ -58,6 +60,10 @@ impl State {
             }
         }
         replace(&mut self.owned, table)
+    }
+
+    pub(super) fn set_ready(&mut self, ready: BTreeSet<IfIndex>) -> bool {
+        replace(&mut self.ready, ready)
     }
 
     pub(super) fn set_peers(&mut self, peers: BTreeSet<Mac>) -> bool {
