@@ -243,12 +243,8 @@ impl Driver {
         let Some(segment) = self.segments.get(&ifindex) else {
             return;
         };
-        let name = nix::net::if_::if_indextoname(ifindex);
         let routes = std::fs::read_to_string("/proc/thread-self/net/route").unwrap_or_default();
-        let router = name
-            .ok()
-            .and_then(|name| questions::router(&routes, name.to_str().ok()?));
-        let Some(router) = router else {
+        let Some(router) = questions::router(&routes, &name_of(ifindex)) else {
             return;
         };
         self.questions
@@ -421,11 +417,19 @@ impl Driver {
             priority,
             late: std::mem::take(&mut self.late),
             heard: heard
-                .map(|(segment, sessions)| (segment, sessions.into_iter().collect()))
+                .map(|(segment, sessions)| (name_of(segment), sessions.into_iter().collect()))
                 .collect(),
             problems: self.problems.clone(),
         });
     }
+}
+
+fn name_of(ifindex: IfIndex) -> String {
+    let name = nix::net::if_::if_indextoname(ifindex);
+    name.map_or_else(
+        |_| format!("#{ifindex}"),
+        |name| name.to_string_lossy().into_owned(),
+    )
 }
 
 /// A frame that is there already.

@@ -237,6 +237,7 @@ impl Owners {
     pub fn observe(&mut self, event: Event, now: Now) {
         match event {
             Event::SessionStarted(session, at) => self.own.begin(session, at),
+            Event::WasFenced => self.own.was_fenced = true,
             Event::Renewed(session, at) => self.own.renewed(&session, at),
             Event::SessionLost => self.own.lose(),
             Event::LeaseSeen(node, lease) => {

@@ -14,6 +14,8 @@ const STEP: Duration = Duration::from_secs(1);
 pub(super) struct Own {
     /// The session, and when its last acknowledged renewal was sent.
     session: Option<(SessionId, Now)>,
+    /// Peers ended the session of the process before.
+    pub(super) was_fenced: bool,
     pub(super) leaving: bool,
     pub(super) draining: bool,
     pub(super) programmed: bool,

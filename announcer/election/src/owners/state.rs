@@ -104,6 +104,8 @@ impl Owners {
     /// The node that must not be first for what it had: it was fenced; one that began anew by its own word may.
     pub(super) fn comes_back(&self, record: &Record) -> Option<NodeName> {
         let owner = record.owner.as_ref()?;
-        (!self.view.was_ended(&owner.session)).then(|| owner.node.clone())
+        let was_ended =
+            self.view.was_ended(&owner.session) || owner.node == self.me && self.own.was_fenced;
+        (!was_ended).then(|| owner.node.clone())
     }
 }

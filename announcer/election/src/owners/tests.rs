@@ -472,3 +472,16 @@ fn a_standby_that_cannot_write_says_again_and_again_that_it_answers() {
     }
     assert!((4..8).contains(&said), "{said} times in ten seconds");
 }
+
+#[test]
+fn a_process_that_starts_after_a_fence_does_not_take_back_what_the_standby_has() {
+    for was_fenced in [false, true] {
+        let mut trio = Trio::new(Some(owner("a0", Some("b"), 4))).heard();
+        if was_fenced {
+            trio.tell(Event::WasFenced);
+        }
+        let inquired = Event::Inquired(node("a"), session("a0"), Some(lease("a1", 5)));
+        trio.tell(inquired);
+        assert_eq!(claims(&trio.decide()), usize::from(!was_fenced));
+    }
+}
