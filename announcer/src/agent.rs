@@ -141,7 +141,13 @@ impl Parts {
     fn carry_out(&self, effects: Effects) {
         self.responder.set_peers(effects.peers);
         self.responder.set_owned(effects.owned);
-        self.tell_peers(effects.heartbeats, effects.to_peers, effects.deadline);
+        self.responder.set_ready(effects.ready);
+        self.responder.announce_again(&effects.announce);
+        let deadline = Command::Deadline {
+            session: effects.deadline.unwrap_or_default(),
+            allowed: effects.allowed,
+        };
+        self.tell_peers(effects.heartbeats, effects.to_peers, deadline);
         if effects.session_over.is_some() {
             self.over.send_replace(effects.session_over);
         }
@@ -169,12 +175,7 @@ impl Parts {
         }
     }
 
-    fn tell_peers(
-        &self,
-        heartbeats: Option<Heartbeats>,
-        events: Vec<Event>,
-        deadline: Option<Now>,
-    ) {
+    fn tell_peers(&self, heartbeats: Option<Heartbeats>, events: Vec<Event>, deadline: Command) {
         let mut commands = Vec::new();
         if let Some(heartbeats) = heartbeats {
             let Heartbeats {
@@ -189,7 +190,7 @@ impl Parts {
             commands.push(Command::Learn(Event::Known(known)));
         }
         commands.extend(events.into_iter().map(Command::Learn));
-        commands.push(Command::Deadline(deadline.unwrap_or_default()));
+        commands.push(deadline);
         self.peers.tell(commands);
     }
 

@@ -223,6 +223,13 @@ impl Sources {
             "Sessions of other nodes that are heard both ways",
             count(status.sessions()),
         )?;
+        out.gauges(
+            "segment_peers_heard",
+            "Sessions of other nodes that are heard both ways, by interface",
+            status.heard.iter().map(|(interface, sessions)| {
+                ([("interface", interface.as_str())], count(sessions.len()))
+            }),
+        )?;
         let counts = self.summary.lock().silences.clone();
         out.counters(
             "silences",

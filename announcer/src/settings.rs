@@ -10,7 +10,7 @@ use landfall_runtime::lease::{DurationError, whole_seconds};
 
 use crate::args::{Args, XdpMode};
 use crate::dataplane::director::DirectorSettings;
-use crate::election::{self, LONGEST_DURATION};
+use crate::election::{LONGEST_DURATION, owners};
 use crate::model::{InterfacePatterns, PatternError};
 use crate::names::NodeName;
 use crate::responder;
@@ -33,7 +33,7 @@ pub struct Settings {
     /// The ports for probes and metrics.
     pub admin: admin::Settings,
     pub session: SessionSettings,
-    pub election: election::Settings,
+    pub election: owners::Settings,
     /// Answering: how fast, how patient.
     pub responder: responder::Settings,
     /// Heartbeats: how often, how patient.
@@ -98,7 +98,7 @@ impl TryFrom<&Args> for Settings {
                 duration,
                 every: interval,
             },
-            election: election::Settings::for_duration(duration),
+            election: owners::Settings::for_duration(duration),
             responder: responder::Settings::default(),
             heartbeats: heartbeats(heartbeat),
             peer_keys: args.peer_keys.clone(),

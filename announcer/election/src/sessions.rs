@@ -32,7 +32,7 @@ pub struct SeenLease {
 
 /// How a session stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub(super) enum Standing {
     /// May be answering.
     Live {
         /// Until then at least, if nothing new is seen.
@@ -112,11 +112,6 @@ impl Sessions {
         if let Some(before) = before.filter(|before| Some(before) != holds) {
             seen.end(before, now);
         }
-    }
-
-    /// The session is over, whatever its Lease says.
-    pub(super) fn ended(&mut self, node: NodeName, session: SessionId, now: Now) {
-        self.nodes.entry(node).or_default().end(session, now);
     }
 
     /// The Lease was deleted, which tells its holder nothing: it may answer until its time is up.
@@ -211,13 +206,5 @@ impl Sessions {
         self.nodes
             .iter()
             .filter_map(|(node, seen)| Some((node, seen.holder()?)))
-    }
-
-    /// Nodes with a live session.
-    pub(super) fn live_nodes(&self, now: Now) -> impl Iterator<Item = &NodeName> {
-        self.nodes.iter().filter_map(move |(node, seen)| {
-            (seen.holder().is_some() && seen.expires().is_some_and(|expires| now < expires))
-                .then_some(node)
-        })
     }
 }

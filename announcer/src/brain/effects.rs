@@ -20,10 +20,16 @@ use crate::names::{NodeName, PolicyName, ServiceKey, SessionId, Version};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Effects {
     pub owned: BTreeMap<IpAddr, BTreeSet<IfIndex>>,
+    /// Interfaces on which it may have to answer at any time.
+    pub ready: BTreeSet<IfIndex>,
+    /// What of it is announced anew: others were told something else.
+    pub announce: BTreeSet<IpAddr>,
     /// What of it is announced again and again, and how often.
     pub periods: BTreeMap<IpAddr, Duration>,
-    /// Until when it may answer.
+    /// The end of its session, unless that is renewed.
     pub deadline: Option<Now>,
+    /// Until when it may answer, as far as sessions and records go; renewed by every step.
+    pub allowed: Now,
     /// Ethernet addresses of the other announcers.
     pub peers: BTreeSet<Mac>,
     /// What the heartbeats' thread shall know, if it changed.

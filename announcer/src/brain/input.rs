@@ -9,7 +9,7 @@ use landfall_runtime::class::Class;
 use landfall_wire::peers::KeyId;
 
 use super::effects::{ReportKey, Subject};
-use crate::election::Event;
+use crate::election::owners::Event;
 use crate::link::{IfIndex, LinkTable, NeighbourTable};
 use crate::model::{Key, Kind, Lbip, Object, XdpState};
 use crate::report::Conflict;

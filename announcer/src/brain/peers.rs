@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use landfall_election::peers::{self, Flags, Known, OwnEnd, Proof, Report};
+use landfall_election::peers::{self, Known, OwnEnd, Proof, Report};
 use landfall_wire::Mac;
 use landfall_wire::peers::KeyId;
 
 use super::Brain;
 use super::effects::Effects;
-use crate::election::{Event, Now};
+use crate::election::Now;
+use crate::election::owners::{Decision, Event};
 use crate::link::IfIndex;
 use crate::names::{NodeName, SessionId};
 
@@ -56,6 +57,11 @@ pub(super) struct ToPeers {
 impl Brain {
     /// Takes in what the thread found out.
     pub(super) fn peers_said(&mut self, report: Report, now: Now) {
+        self.report_due = true;
+        if matches!(report, Report::OwnEnded(_)) {
+            self.to_peers.session_over = self.owners.session().cloned();
+        }
+        self.owners.observe(Event::Report(report.clone()), now);
         match report {
             Report::Ended(fenced) => {
                 self.count(if fenced.written { "fenced" } else { "agreed" });
@@ -63,9 +69,6 @@ impl Brain {
                     node = %fenced.node, session = %fenced.session, by = %fenced.by, written = fenced.written,
                     "a silent session is over"
                 );
-                self.report_due = true;
-                let ended = Event::SessionEnded(fenced.node, fenced.session);
-                self.election.observe(ended, now);
             }
             Report::OwnEnded(end) => {
                 self.count("own");
@@ -78,9 +81,6 @@ impl Brain {
                         "this process is the copy of one that went on; beginning another session"
                     ),
                 }
-                self.report_due = true;
-                self.to_peers.session_over = self.election.session().cloned();
-                self.election.observe(Event::SessionLost, now);
             }
             Report::Vetoed { node, proof } => {
                 self.count(match proof {
@@ -108,6 +108,17 @@ impl Brain {
         *self.to_peers.counts.entry(what).or_default() += 1;
     }
 
+    /// Takes over what a decision is to the thread.
+    pub(super) fn decided(&mut self, decision: &Decision) {
+        self.answering.clone_from(&decision.answering);
+        let flags = peers::Event::Flags(decision.flags);
+        let say = decision.say.iter().cloned();
+        let say = say.map(|(to, body)| peers::Event::Say(to, body));
+        self.to_peers
+            .events
+            .extend(std::iter::once(flags).chain(say));
+    }
+
     /// What is to be said to the thread after a decision.
     pub(super) fn tell_peers(&mut self, now: Now, effects: &mut Effects) {
         effects.session_over = self.to_peers.session_over.take();
@@ -119,14 +130,6 @@ impl Brain {
             }
         }
         effects.to_peers = std::mem::take(&mut self.to_peers.events);
-        let deadline = self.election.deadline().unwrap_or_default();
-        effects.to_peers.push(peers::Event::Flags(Flags {
-            // Renewed within the last two periods, of which a session has three.
-            has_api: deadline.saturating_sub(now) > self.settings.duration / 3,
-            leaving: self.leaving,
-            programmed: true,
-            ..Flags::default()
-        }));
         let again = now + AGAIN;
         effects.wake_at = Some(effects.wake_at.map_or(again, |at| at.min(again)));
     }

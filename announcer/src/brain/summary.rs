@@ -53,15 +53,15 @@ impl Brain {
             Some((*address, plan.refusal.as_ref()?.message(*address)))
         });
         Summary {
-            session: self.election.session().cloned(),
+            session: self.owners.session().cloned(),
             session_remaining_seconds: self
-                .election
+                .owners
                 .deadline()
                 .map_or(0.0, |deadline| deadline.saturating_sub(now).as_secs_f64()),
             answering: self
-                .election
-                .owned()
-                .into_iter()
+                .answering
+                .iter()
+                .copied()
                 .filter_map(|a| Some((a, self.plan.addresses.get(&a)?.interfaces.clone())))
                 .collect(),
             owners: self
@@ -70,7 +70,7 @@ impl Brain {
                 .iter()
                 .filter_map(|(address, lbip)| Some((*address, owner(lbip)?)))
                 .collect(),
-            live: self.election.live_nodes(now),
+            live: self.owners.live_nodes(now),
             conflicts: self
                 .conflicts
                 .iter()

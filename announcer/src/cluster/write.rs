@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use super::FIELD_MANAGER;
 use crate::brain::{Input, Job, Notice, ReportKey, Subject, Swap, SwapOutcome};
-use crate::election::Event;
+use crate::election::owners::Event;
 use crate::model::published::{FENCED_BY, LEASE_PREFIX};
 use crate::model::{self, Lbip, Object};
 use crate::names::{NodeName, SessionId, Version};
@@ -278,6 +278,7 @@ fn patch_of(version: &Version, status: &LoadBalancerIPStatus) -> Value {
             "session": owner.session,
             "since": owner.since,
             "transitions": owner.transitions,
+            "standby": owner.standby,
             "handoverTo": owner.handover_to,
         })
     });
@@ -338,5 +339,6 @@ mod tests {
         };
         let patch = patch_of(&Version::new("7"), &status);
         assert_eq!(patch["status"]["owner"]["handoverTo"], Value::Null);
+        assert_eq!(patch["status"]["owner"]["standby"], Value::Null);
     }
 }

@@ -62,6 +62,7 @@ pub(super) struct Driver {
     problems: Vec<String>,
     retry_at: Option<Now>,
     late: Duration,
+    looked_at: Now,
     shown_at: Now,
 }
 
@@ -93,6 +94,7 @@ impl Driver {
             problems: Vec::new(),
             retry_at: None,
             late: Duration::ZERO,
+            looked_at: Now::ZERO,
             shown_at: Now::ZERO,
         }
     }
@@ -113,11 +115,22 @@ impl Driver {
                 break;
             }
             self.reopen();
-            self.learn(Event::Progress(self.responder.progress()));
-            self.learn(Event::Tick);
+            self.look_at_time();
             self.show(priority);
         }
         self.responder.set_deadline(Now::ZERO);
+    }
+
+    /// Only what is due: this thread is before all others, and must take little.
+    fn look_at_time(&mut self) {
+        let now = clock::now();
+        if now >= self.looked_at + LONGEST_TURN {
+            self.looked_at = now;
+            self.learn(Event::Progress(self.responder.progress()));
+        }
+        if now >= self.machine.wake_at() {
+            self.learn(Event::Tick);
+        }
     }
 
     fn wake_at(&self) -> Now {
@@ -230,12 +243,8 @@ impl Driver {
         let Some(segment) = self.segments.get(&ifindex) else {
             return;
         };
-        let name = nix::net::if_::if_indextoname(ifindex);
         let routes = std::fs::read_to_string("/proc/thread-self/net/route").unwrap_or_default();
-        let router = name
-            .ok()
-            .and_then(|name| questions::router(&routes, name.to_str().ok()?));
-        let Some(router) = router else {
+        let Some(router) = questions::router(&routes, &name_of(ifindex)) else {
             return;
         };
         self.questions
@@ -333,9 +342,9 @@ impl Driver {
         loop {
             match commands.try_recv() {
                 Ok(Command::Learn(event)) => self.learn(event),
-                Ok(Command::Deadline(deadline)) => {
-                    (self.deadline, self.told_at) = (deadline, clock::now());
-                    let allowed = deadline.min(self.told_at + STUCK);
+                Ok(Command::Deadline { session, allowed }) => {
+                    (self.deadline, self.told_at) = (session.max(allowed), clock::now());
+                    let allowed = allowed.max(session.min(self.told_at + STUCK));
                     self.learn(Event::Allowed(allowed));
                 }
                 Ok(Command::Segments(segments)) => {
@@ -408,11 +417,19 @@ impl Driver {
             priority,
             late: std::mem::take(&mut self.late),
             heard: heard
-                .map(|(segment, sessions)| (segment, sessions.into_iter().collect()))
+                .map(|(segment, sessions)| (name_of(segment), sessions.into_iter().collect()))
                 .collect(),
             problems: self.problems.clone(),
         });
     }
+}
+
+fn name_of(ifindex: IfIndex) -> String {
+    let name = nix::net::if_::if_indextoname(ifindex);
+    name.map_or_else(
+        |_| format!("#{ifindex}"),
+        |name| name.to_string_lossy().into_owned(),
+    )
 }
 
 /// A frame that is there already.

@@ -53,8 +53,8 @@ use crate::responder::Responder;
 pub enum Command {
     /// Something for the machine.
     Learn(Event),
-    /// Until when the session allows answers; with it, that the brain is at work.
-    Deadline(Now),
+    /// Until when the session allows answers, and the election, which may know better; with it, that the brain is at work.
+    Deadline { session: Now, allowed: Now },
     /// The interfaces to speak on, with their Ethernet addresses; the whole of them.
     Segments(BTreeMap<IfIndex, Mac>),
     /// Where else other nodes are to be found; the whole of it.

@@ -10,7 +10,6 @@ use landfall_wire::peers::Refusal;
 use parking_lot::Mutex;
 
 use super::Priority;
-use crate::link::IfIndex;
 
 /// Counters and state; clones share them. Counting waits for nobody.
 #[derive(Clone, Debug, Default)]
@@ -52,7 +51,7 @@ pub struct PeersStatus {
     /// How late its timer was at most in the last half second or so.
     pub late: Duration,
     /// Sessions heard both ways, by interface.
-    pub heard: BTreeMap<IfIndex, BTreeMap<NodeName, SessionId>>,
+    pub heard: BTreeMap<String, BTreeMap<NodeName, SessionId>>,
     /// What does not work, in words.
     pub problems: Vec<String>,
 }

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::brain::Input;
 use crate::clock;
-use crate::election::Event;
+use crate::election::owners::Event;
 use crate::model::published::{ANNOTATION, FENCED_BY, LABEL, LEASE_PREFIX, Published, write};
 use crate::names::{NodeName, SessionId};
 
@@ -123,6 +123,7 @@ impl Session {
                 self.tell(Event::SessionLost).await;
             }
             let begins = self.session.is_none();
+            let was_fenced = begins && lease.as_ref().is_some_and(is_fenced);
             let session = match &self.session {
                 Some(session) => session.clone(),
                 None => self.fresh(),
@@ -133,7 +134,10 @@ impl Session {
                     self.known = Some(lease);
                     self.session = Some(session.clone());
                     if begins {
-                        tracing::info!(%session, "session began");
+                        tracing::info!(%session, was_fenced, "session began");
+                        if was_fenced {
+                            self.tell(Event::WasFenced).await;
+                        }
                         self.tell(Event::SessionStarted(session, sent_at)).await;
                     } else {
                         self.tell(Event::Renewed(session, sent_at)).await;
@@ -245,4 +249,10 @@ impl Session {
         // The agent being gone, nobody needs to know.
         let _ = self.inputs.send(Input::Session(event)).await;
     }
+}
+
+/// Whether peers have ended the session before.
+fn is_fenced(lease: &Lease) -> bool {
+    let annotations = lease.metadata.annotations.as_ref();
+    annotations.is_some_and(|annotations| annotations.contains_key(FENCED_BY))
 }

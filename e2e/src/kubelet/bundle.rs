@@ -261,7 +261,7 @@ fn bind(destination: &str, source: &Path, options: &[&str]) -> Value {
 }
 
 /// Time in each second that a container's real-time threads may run, in microseconds; there is a budget for all of 950,000.
-const REALTIME: u32 = 40_000;
+const REALTIME: u32 = 60_000;
 
 /// Limits that are set; requests become CPU shares.
 ///
