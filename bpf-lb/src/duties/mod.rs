@@ -350,6 +350,10 @@ impl Kept {
         now: Duration,
         is_its_own: impl Fn(&Flow) -> bool,
     ) -> Option<Message> {
+        // An answer names the process that it answers, not the one it comes from.
+        if matches!(message.body, Body::Acknowledge { .. } | Body::TellAgain) {
+            return None;
+        }
         let teller = self.nodes.entry(node).or_default();
         if message.boot < teller.boot {
             return None;

@@ -161,6 +161,43 @@ fn a_node_that_loses_a_slot_is_told_only_after_the_next_one_knows() {
 }
 
 #[test]
+fn an_answer_says_nothing_of_the_process_it_comes_from() {
+    // Two nodes that owe each other; the first has started later.
+    let (mut first, mut second) = (
+        (Owed::new(2), Kept::default()),
+        (Owed::new(1), Kept::default()),
+    );
+    for (now, numbers) in [(1, 0..2), (2, 2..5)] {
+        first.0.set(&owed(numbers.clone()));
+        second
+            .0
+            .set(&numbers.map(|n| (flow(n + 100), ME)).collect());
+        let now = seconds(now);
+        for _ in 0..2 {
+            for (_, message) in first.0.due(now) {
+                second.0.answered(ME, &message);
+                let answer = second.1.receive(ME, &message, now, |_| true);
+                for answer in answer {
+                    first.0.answered(OTHER, &answer);
+                    assert_eq!(first.1.receive(OTHER, &answer, now, |_| true), None);
+                }
+            }
+            for (_, message) in second.0.due(now) {
+                first.0.answered(OTHER, &message);
+                let answer = first.1.receive(OTHER, &message, now, |_| true);
+                for answer in answer {
+                    second.0.answered(ME, &answer);
+                    assert_eq!(second.1.receive(ME, &answer, now, |_| true), None);
+                }
+            }
+        }
+        assert!(first.0.has_told_all() && second.0.has_told_all());
+    }
+    assert_eq!(has(&second.1), (2..5).map(flow).collect());
+    assert_eq!(has(&first.1), (102..105).map(flow).collect());
+}
+
+#[test]
 fn what_has_no_room_is_not_acknowledged() {
     let (mut mine, mut theirs) = (Owed::new(1), Kept::default());
     let many = |count: usize| {
