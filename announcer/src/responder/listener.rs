@@ -148,7 +148,7 @@ impl Listener {
         if !shared.permit.allows() {
             return Err(Reason::SessionExpired);
         }
-        if !self.sources.admit(answer.asker, now) {
+        if !self.sources.admit([answer.source, answer.asker], now) {
             return Err(Reason::RateLimited);
         }
         self.port

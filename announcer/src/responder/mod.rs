@@ -56,8 +56,8 @@ pub struct Settings {
     pub probe: Timing,
     /// Answers to one source.
     pub answers: Rate,
-    /// Frames looked at, on all interfaces together, an equal part of them on each socket: what comes faster waits in
-    /// the kernel, and is dropped there. It bounds what a flood costs, whoever it pretends to come from.
+    /// Frames looked at, on all interfaces together, an equal part of them on each socket: what comes faster is left out by
+    /// the kernel, those who behave last. It bounds what a flood costs, whoever it pretends to come from.
     pub frames: Rate,
     /// Which filter the kernel applies before a frame wakes a listener.
     pub filter: Filter,
