@@ -25,6 +25,10 @@ const DEFEND_AGAIN: Duration = Duration::from_secs(10);
 const RECOVER: Duration = Duration::from_millis(50);
 /// The shortest wait for room: a flood wakes a listener a thousand times a second and not for every frame.
 const BREATH: Duration = Duration::from_millis(1);
+/// Of the frames that a listener may look at, those it may be woken for each by itself: all, until there is a flood.
+const WAKES: u32 = 4;
+/// And so many at once.
+const WAKES_AT_ONCE: u32 = 200;
 /// Longer frames are cut off, which the parser sees.
 const FRAME: usize = 2_048;
 
@@ -59,6 +63,7 @@ struct Listener {
     port: Arc<Port>,
     protocol: Protocol,
     frames: Meter,
+    wakes: Meter,
     sources: Sources,
     /// Owned addresses only, so they stay as small as those are few.
     reported: HashMap<IpAddr, Instant>,
@@ -71,6 +76,7 @@ impl Listener {
             port,
             protocol,
             frames: Meter::default(),
+            wakes: Meter::default(),
             sources: Sources::new(answers),
             reported: HashMap::new(),
             defended: HashMap::new(),
@@ -82,7 +88,7 @@ impl Listener {
         let port = Arc::clone(&self.port);
         let (mut frame, mut out) = ([0; FRAME], buffer());
         while !stopped.load(Ordering::Relaxed) {
-            match port.socket(self.protocol).receive(&mut frame) {
+            match self.receive(shared, &port, &mut frame) {
                 Ok(None) => {}
                 Ok(Some(length)) => {
                     let now = self.admitted(shared);
@@ -97,6 +103,27 @@ impl Listener {
                 }
             }
         }
+    }
+
+    /// Takes the next frame, or waits for one; in a flood not at once, so that it finds several then.
+    fn receive(
+        &mut self,
+        shared: &Shared,
+        port: &Port,
+        frame: &mut [u8],
+    ) -> io::Result<Option<usize>> {
+        let socket = port.socket(self.protocol);
+        if let Some(length) = socket.receive_now(frame)? {
+            return Ok(Some(length));
+        }
+        let wakes = Rate {
+            burst: WAKES_AT_ONCE,
+            ..shared.share().shared_by(WAKES)
+        };
+        if self.wakes.admit(wakes, Instant::now()).is_err() {
+            std::thread::sleep(BREATH);
+        }
+        socket.receive(frame)
     }
 
     /// Waits until there is room for one more frame; the time then.
