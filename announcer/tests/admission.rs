@@ -297,6 +297,35 @@ async fn a_session_is_its_own_nodes(cluster: &Cluster) {
         .replace("announcer-node-1", &params, &own)
         .await
         .unwrap();
+    // What would outlive the token.
+    let change = async |spec: Value, metadata: Value| {
+        let mut changed =
+            serde_json::to_value(leases.get("announcer-node-1").await.unwrap()).unwrap();
+        for (part, with) in [("spec", spec), ("metadata", metadata)] {
+            let part = changed[part].as_object_mut().unwrap();
+            part.extend(with.as_object().unwrap().clone());
+        }
+        let changed = serde_json::from_value(changed).unwrap();
+        leases.replace("announcer-node-1", &params, &changed).await
+    };
+    let none = || json!({});
+    refused(
+        change(json!({"leaseDurationSeconds": i32::MAX}), none()).await,
+        "within five minutes",
+    );
+    let never = "9999-12-30T00:00:00.000000Z";
+    for time in ["renewTime", "acquireTime"] {
+        refused(
+            change(json!({time: never}), none()).await,
+            "before the year 2200",
+        );
+    }
+    let held = json!({"finalizers": ["example.com/held"]});
+    refused(change(none(), held).await, "no finalizer");
+    let node = json!([{"apiVersion": "v1", "kind": "Node", "name": "node-9", "uid": "u"}]);
+    let owned = change(none(), json!({"ownerReferences": node})).await;
+    refused(owned, "goes with its Node");
+    change(none(), none()).await.unwrap();
     let others = leases
         .create(&params, &lease("announcer-node-2", "s2"))
         .await;
@@ -389,6 +418,13 @@ async fn an_address_goes_to_ones_own_node_or_from_it(cluster: &Cluster) {
         .patch_status(&lost, &params, &Patch::Merge(&forged))
         .await;
     refused(answer, "conditions Announced and AddressConflict");
+    let mut drawn = condition("Announced");
+    drawn["message"] = json!("two\nlines");
+    let drawn = json!({"status": {"conditions": [drawn]}});
+    let answer = api
+        .patch_status(&lost, &params, &Patch::Merge(&drawn))
+        .await;
+    refused(answer, "one printable line");
     let fine = json!({"status": {"conditions": [condition("Announced")]}});
     api.patch_status(&lost, &params, &Patch::Merge(&fine))
         .await
@@ -424,9 +460,19 @@ async fn a_services_addresses_and_requests_stay_as_they_are(cluster: &Cluster) {
             write(labels).await,
             "nothing of a Service but its condition",
         );
-        write(json!({"status": {"conditions": [condition("landfall.dev/Announced")]}}))
-            .await
-            .unwrap();
+        let mut announced = condition("landfall.dev/Announced");
+        let answer = write(json!({"status": {"conditions": [announced]}})).await;
+        if class.is_some() {
+            refused(answer, "nothing to say of a Service of another class");
+            continue;
+        }
+        answer.unwrap();
+        for message in ["two\nlines", "\u{1b}[31m", "\u{202e}", &"x".repeat(4_097)] {
+            announced["message"] = json!(message);
+            let answer = write(json!({"status": {"conditions": [announced]}})).await;
+            refused(answer, "one printable line");
+        }
+        write(json!({"status": {"conditions": []}})).await.unwrap();
     }
 }
 
@@ -511,6 +557,13 @@ async fn a_policy_is_told_of_in_an_announcers_words(cluster: &Cluster) {
     write("Accepted").await.unwrap();
     write("DirectorReady").await.unwrap();
     refused(write("Reviewed").await, "Accepted and DirectorReady");
+    let mut drawn = condition("Accepted");
+    drawn["message"] = json!("\u{7}");
+    let status = json!({"status": {"conditions": [drawn]}});
+    let answer = announcer
+        .patch_status("default", &PatchParams::default(), &Patch::Merge(&status))
+        .await;
+    refused(answer, "one printable line");
 }
 
 async fn a_token_without_a_node_writes_nothing(cluster: &Cluster) {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use landfall_wire::Mac;
 use landfall_wire::{Answer, Buffer, Decision, Interest, Reason, buffer, decide};
 
+use super::claimants::Claimants;
 use super::counters::count;
 use super::limit::{Meter, Sources};
 use super::port::Port;
@@ -17,8 +18,6 @@ use super::state::Shared;
 use super::{Event, Rate};
 use crate::link::Protocol;
 
-/// Between two reports of one address.
-const REPORT_AGAIN: Duration = Duration::from_secs(1);
 /// Between two defences of one address (DEFEND_INTERVAL of RFC 5227 §1.1).
 const DEFEND_AGAIN: Duration = Duration::from_secs(10);
 /// After a failed read.
@@ -66,7 +65,7 @@ struct Listener {
     wakes: Meter,
     sources: Sources,
     /// Owned addresses only, so they stay as small as those are few.
-    reported: HashMap<IpAddr, Instant>,
+    claimed: Claimants,
     defended: HashMap<IpAddr, Instant>,
 }
 
@@ -78,7 +77,7 @@ impl Listener {
             frames: Meter::default(),
             wakes: Meter::default(),
             sources: Sources::new(answers),
-            reported: HashMap::new(),
+            claimed: Claimants::default(),
             defended: HashMap::new(),
         }
     }
@@ -212,9 +211,9 @@ impl Listener {
         } else {
             count(&self.port.counters.conflicts);
             self.defend(shared, address, now);
-            if !first_in(REPORT_AGAIN, &mut self.reported, address, now) {
+            let Some(mac) = self.claimed.told(address, mac, now) else {
                 return;
-            }
+            };
             Event::Conflict {
                 address,
                 ifindex,

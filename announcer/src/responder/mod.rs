@@ -13,6 +13,7 @@
 //! the table, from the moment the one who took it out goes on; no bytes received can stop a listener. On the answering
 //! path nothing is allocated.
 
+mod claimants;
 mod counters;
 mod limit;
 mod listener;
@@ -94,7 +95,8 @@ impl Default for Settings {
 /// Something the rest of the announcer should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A host that is no peer claims an address this node owns. At most one a second for an address and interface.
+    /// A host that is no peer claims an address this node owns. At most one a second for an address and interface, and of
+    /// several hosts the same one while it is there.
     Conflict {
         address: IpAddr,
         /// Where it was seen.

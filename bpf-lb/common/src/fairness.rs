@@ -37,7 +37,7 @@ pub const REGULARS: u32 = 1 << 14;
 /// Nanoseconds in a tick of the stamps, as a power of two: 16.8 ms.
 const TICK: u32 = 24;
 /// Whoever asks again sooner is in haste: 0.84 s. Hosts wait a second (RFC 4861 §10, RFC 1122 §2.3.2.1).
-const PATIENCE: u32 = 50;
+const PATIENCE: u16 = 50;
 /// Whoever comes back later is a newcomer again: half a minute.
 const REMEMBERED: u16 = 1_788;
 /// A regular who has not asked for so long makes room: ten minutes.
@@ -131,7 +131,7 @@ pub const fn key(secret: u64, source: u64, target: Address, ifindex: u32) -> u64
 #[inline(always)]
 #[must_use]
 pub const fn set(key: u64, sets: u32) -> u32 {
-    key as u32 & (sets - 1)
+    low(key) & (sets - 1)
 }
 
 /// Those of one set who have asked once: half a cell is who, the other half is when.
@@ -148,13 +148,13 @@ pub fn standing(
     newcomers: &mut Newcomers,
     promotes: impl FnOnce() -> bool,
 ) -> Standing {
-    let tick = (now >> TICK) as u32;
+    let tick = low(now >> TICK);
     let name = (key >> 32) as u32 | 1;
     for cell in regulars.iter_mut() {
         if (*cell >> 32) as u32 == name {
-            let pause = tick.wrapping_sub(*cell as u32);
+            let pause = tick.wrapping_sub(low(*cell));
             *cell = regular(name, tick);
-            return if pause >= PATIENCE {
+            return if pause >= PATIENCE as u32 {
                 Standing::Regular
             } else {
                 Standing::Crowd
@@ -165,7 +165,7 @@ pub fn standing(
         return Standing::Crowd;
     }
     for cell in regulars.iter_mut() {
-        if *cell == 0 || tick.wrapping_sub(*cell as u32) > STALE {
+        if *cell == 0 || tick.wrapping_sub(low(*cell)) > STALE {
             if promotes() {
                 *cell = regular(name, tick);
             }
@@ -173,6 +173,18 @@ pub fn standing(
         }
     }
     Standing::Back
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the lower half is wanted")]
+#[inline(always)]
+const fn low(value: u64) -> u32 {
+    value as u32
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the lower half is wanted")]
+#[inline(always)]
+const fn low_half(value: u32) -> u16 {
+    value as u16
 }
 
 const fn regular(name: u32, tick: u32) -> u64 {
@@ -183,15 +195,15 @@ const fn regular(name: u32, tick: u32) -> u64 {
 /// of whoever was noted longest ago.
 #[inline(always)]
 fn comes_back(name: u32, tick: u32, newcomers: &mut Newcomers) -> bool {
-    let (name, tick) = ((name >> 16) as u16 | 1, tick as u16);
+    let (name, tick) = ((name >> 16) as u16 | 1, low_half(tick));
     let cell = (name as u32) << 16 | tick as u32;
     let (mut oldest, mut oldest_age) = (0, 0);
     let mut way = 0;
     while way < WAYS {
-        let age = tick.wrapping_sub(newcomers[way] as u16);
+        let age = tick.wrapping_sub(low_half(newcomers[way]));
         if (newcomers[way] >> 16) as u16 == name {
             newcomers[way] = cell;
-            return age >= PATIENCE as u16 && age <= REMEMBERED;
+            return (PATIENCE..=REMEMBERED).contains(&age);
         }
         // An empty cell is older than all.
         let age = if newcomers[way] == 0 { u16::MAX } else { age };
