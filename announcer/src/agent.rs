@@ -3,6 +3,7 @@
 //! ```text
 //!  watches ─┐                 ┌─► responder (addresses, deadline, peers)
 //!  session ─┤ Input   Effects ├─► session   (what to publish)
+//!  peers   ─┤                 ├─► peers     (who is where, whose session is whose, until when answers are allowed)
 //!  links   ─┼───────► Brain ──┼─► director  (data path)
 //!  director ┤                 ├─► writers   (owner records, expiries, conditions, Events) ─┐
 //!  outcomes ┘◄────────────────┴───────────────────────────────────────────────────────────┘
@@ -18,18 +19,21 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
+use landfall_election::peers::{Event, Report};
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::brain::{Brain, Effects, Input, ProbeNews, Summary};
+use crate::brain::{Brain, Effects, Heartbeats, Input, ProbeNews, Summary};
 use crate::clock;
 use crate::cluster::Writer;
 use crate::dataplane::DataPath;
 use crate::election::Now;
 use crate::link::{IfIndex, LinkTable, Neighbours};
 use crate::model::{Published, XdpState};
+use crate::names::SessionId;
+use crate::peers::{Command, Peers};
 use crate::report::Conflict;
 use crate::responder::{self, ProbeOutcome, Responder};
 
@@ -48,6 +52,11 @@ pub struct Parts {
     pub director: watch::Receiver<XdpState>,
     /// Requests to the API server.
     pub writer: Writer,
+    /// Heartbeats. Their thread has the permit.
+    pub peers: Peers,
+    pub reports: mpsc::UnboundedReceiver<Report>,
+    /// Sessions of this node that peers have ended.
+    pub over: watch::Sender<Option<SessionId>>,
     pub published: watch::Sender<Option<Published>>,
     pub data_path: watch::Sender<Option<Arc<DataPath>>>,
     /// For metrics and `/debug/state`.
@@ -78,6 +87,7 @@ pub async fn run(
                 Some(input) => Some(input),
                 None => return,
             },
+            Some(report) = parts.reports.recv() => Some(Input::Peers(report)),
             () = news(&mut parts.links) => {
                 Some(Input::Links(parts.links.borrow_and_update().clone()))
             }
@@ -130,10 +140,17 @@ impl Parts {
     /// The table first: a write that gives an address away must find this node quiet already.
     fn carry_out(&self, effects: Effects) {
         self.responder.set_peers(effects.peers);
-        if let Some(deadline) = effects.deadline {
-            self.responder.set_deadline(deadline);
-        }
         self.responder.set_owned(effects.owned);
+        self.responder.set_ready(effects.ready);
+        self.responder.announce_again(&effects.announce);
+        let deadline = Command::Deadline {
+            session: effects.deadline.unwrap_or_default(),
+            allowed: effects.allowed,
+        };
+        self.tell_peers(effects.heartbeats, effects.to_peers, deadline);
+        if effects.session_over.is_some() {
+            self.over.send_replace(effects.session_over);
+        }
         self.responder.set_periods(effects.periods);
         if let Some(published) = effects.published {
             self.published.send_if_modified(|known| {
@@ -156,6 +173,25 @@ impl Parts {
         for (address, interfaces) in effects.probes {
             self.probe(address, interfaces);
         }
+    }
+
+    fn tell_peers(&self, heartbeats: Option<Heartbeats>, events: Vec<Event>, deadline: Command) {
+        let mut commands = Vec::new();
+        if let Some(heartbeats) = heartbeats {
+            let Heartbeats {
+                segments,
+                nodes,
+                keys,
+                known,
+            } = heartbeats;
+            commands.push(Command::Segments(segments));
+            commands.push(Command::Nodes(nodes));
+            commands.push(Command::Others(keys));
+            commands.push(Command::Learn(Event::Known(known)));
+        }
+        commands.extend(events.into_iter().map(Command::Learn));
+        commands.push(deadline);
+        self.peers.tell(commands);
     }
 
     fn probe(&self, address: IpAddr, interfaces: BTreeSet<IfIndex>) {

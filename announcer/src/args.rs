@@ -46,6 +46,21 @@ pub struct Args {
           value_parser = duration, value_name = "DURATION")]
     pub renew_interval: Duration,
 
+    /// Where the keys of the heartbeats are, a file a key. Without any there are no heartbeats, and a node's death is
+    /// noticed only when its session ends
+    #[arg(
+        long,
+        env = "LANDFALL_PEER_KEYS",
+        default_value = "/etc/landfall/peers",
+        value_name = "DIRECTORY"
+    )]
+    pub peer_keys: PathBuf,
+
+    /// Between two heartbeats; a node is missed after three. The same on every node
+    #[arg(long, env = "LANDFALL_HEARTBEAT_INTERVAL", default_value = "50ms",
+          value_parser = duration, value_name = "DURATION")]
+    pub heartbeat_interval: Duration,
+
     /// Interfaces that are no container's although their names say so, as regular expressions of whole names: policies
     /// without `interfaces` use them too. The same on every node
     #[arg(

@@ -1,7 +1,7 @@
 //! The process: which tasks there are, in which order they start and end.
 //!
 //! ```text
-//!  start: guard ► links, neighbours, responder ► watches, session, director ► agent, admin port
+//!  start: guard ► links, neighbours, responder ► heartbeats, watches, session, director ► agent, admin port
 //!  stop:  not ready ► agent hands over ► answers end ► session given up ► the rest
 //! ```
 
@@ -23,6 +23,7 @@ use crate::cluster::{WatchErrors, Writer, watch_all};
 use crate::dataplane::director::{self, DirectorView};
 use crate::link::{Neighbours, monitor};
 use crate::metrics::{self, Sources};
+use crate::peers::{self, KeyFiles, Peers, Priority};
 use crate::responder::Responder;
 use crate::session::{Guard, Session};
 use crate::settings::Settings;
@@ -36,6 +37,10 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 const CACHES: &str = "caches";
 const SESSION: &str = "session";
 const DIRECTOR: &str = "director";
+const HEARTBEATS: &str = "heartbeats";
+
+/// A timer of the heartbeats that rings so late is worth a word: half of what a peer forgives.
+const LATE: Duration = Duration::from_millis(75);
 
 /// Runs until the token is cancelled and everything is handed over.
 ///
@@ -51,6 +56,7 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
     let summary = Arc::new(Mutex::new(Summary::default()));
     let watch_errors = WatchErrors::default();
     let view = DirectorView::default();
+    let heartbeats = peers::View::default();
 
     let (mut links, _links_task) = monitor(end.clone());
     let (neighbours, _neighbours_task) = Neighbours::start(end.clone());
@@ -60,12 +66,13 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
         summary: summary.clone(),
         responder: responder.clone(),
         director: view.clone(),
+        heartbeats: heartbeats.clone(),
         watch_errors: watch_errors.clone(),
     };
     let admin = Admin {
         readiness: readiness.clone(),
         registry: metrics::registry(sources),
-        state: state_of(summary.clone(), view.clone()),
+        state: state_of(summary.clone(), view.clone(), heartbeats.clone()),
     };
     let admin = tokio::spawn(admin::serve(
         settings.admin,
@@ -77,6 +84,7 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
         readiness.clone(),
         summary.clone(),
         view.clone(),
+        heartbeats.clone(),
         end.clone(),
     ));
 
@@ -88,6 +96,33 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
     // The first dump of interfaces; it comes at once or never.
     let _ = tokio::time::timeout(Duration::from_secs(5), links.changed()).await;
 
+    let (peers, said) = Peers::start(
+        settings.node.clone(),
+        settings.heartbeats,
+        responder.clone(),
+        heartbeats.clone(),
+    )
+    .context("starting the thread of the heartbeats")?;
+    // Connections of its own: never behind anybody else's requests.
+    tokio::spawn(peers::run_lane(
+        self::client().await?,
+        settings.session.namespace.clone(),
+        settings.node.clone(),
+        peers.clone(),
+        said.wanted,
+        inputs.clone(),
+        end.clone(),
+    ));
+    tokio::spawn(peers::follow_keys(
+        KeyFiles::new(&settings.peer_keys),
+        client.clone(),
+        peers.clone(),
+        heartbeats,
+        inputs.clone(),
+        end.clone(),
+    ));
+
+    let (over, over_receiver) = watch::channel(None);
     let (published, published_receiver) = watch::channel(None);
     let (data_path, data_path_receiver) = watch::channel(None);
     let (director_state, director_receiver) = watch::channel(settings.director.at_rest());
@@ -109,7 +144,13 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
     );
     tokio::spawn(director);
     let session_end = CancellationToken::new();
-    let session = Session::new(client, settings.session, inputs.clone(), published_receiver);
+    let session = Session::new(
+        client,
+        settings.session,
+        inputs.clone(),
+        published_receiver,
+        over_receiver,
+    );
     let session = tokio::spawn(session.run(session_end.clone()));
 
     let parts = Parts {
@@ -118,6 +159,9 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
         neighbours,
         director: director_receiver,
         writer: writer.clone(),
+        peers,
+        reports: said.reports,
+        over,
         published,
         data_path,
         summary,
@@ -156,6 +200,7 @@ async fn watch_readiness(
     readiness: Readiness,
     summary: Arc<Mutex<Summary>>,
     view: DirectorView,
+    heartbeats: peers::View,
     end: CancellationToken,
 ) {
     let mut every = tokio::time::interval(Duration::from_millis(500));
@@ -198,15 +243,39 @@ async fn watch_readiness(
             // The kernel path serves instead: a detail to read, not a reason to be replaced.
             readiness.ready_without(DIRECTOR, status.problems.join("; "));
         }
+        // A node's death is noticed when its session ends, as ever: a detail to read, too.
+        match heartbeat_details(&heartbeats.status()) {
+            details if details.is_empty() => readiness.ready(HEARTBEATS),
+            details => readiness.ready_without(HEARTBEATS, details.join("; ")),
+        }
     }
+}
+
+/// What a person should know of them.
+fn heartbeat_details(status: &peers::PeersStatus) -> Vec<String> {
+    let mut details = status.problems.clone();
+    if !status.speaks {
+        return details;
+    }
+    if status.priority != Priority::RealTime {
+        details.push(format!("their priority is {}", status.priority));
+    }
+    if status.late > LATE {
+        details.push(format!("their timer was {:?} late", status.late));
+    }
+    if status.stuck {
+        details.push("held back, for the brain or the responder makes no progress".to_owned());
+    }
+    details
 }
 
 fn state_of(
     summary: Arc<Mutex<Summary>>,
     view: DirectorView,
+    heartbeats: peers::View,
 ) -> Box<dyn Fn() -> serde_json::Value + Send + Sync> {
     Box::new(move || {
         let summary = summary.lock().clone();
-        json!({"agent": summary, "director": view.status()})
+        json!({"agent": summary, "director": view.status(), "heartbeats": heartbeats.status()})
     })
 }

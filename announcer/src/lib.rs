@@ -4,6 +4,7 @@
 //!  API server ─► cluster (watches) ─► model (plain values) ─┬► policy    who may announce what
 //!                                                           ├► election  who does
 //!  session ─► own Lease ────────────────────────────────────┤► dataplane what XDP shall do
+//!  peers ─► heartbeats ─────────────────────────────────────┤
 //!  link ─► interfaces, neighbours ──────────────────────────┘► report    what is written about it
 //!                                                  brain decides, agent carries it all out
 //! ```
@@ -23,6 +24,7 @@ pub mod link;
 pub mod metrics;
 pub mod model;
 pub mod names;
+pub mod peers;
 pub mod policy;
 pub mod report;
 pub mod responder;

@@ -12,6 +12,7 @@ use crate::brain::Summary;
 use crate::cluster::WatchErrors;
 use crate::dataplane::director::DirectorView;
 use crate::model::XdpState;
+use crate::peers;
 use crate::responder::Responder;
 
 /// The parts that are read.
@@ -20,6 +21,7 @@ pub struct Sources {
     pub summary: Arc<Mutex<Summary>>,
     pub responder: Responder,
     pub director: DirectorView,
+    pub heartbeats: peers::View,
     /// Troubles of the watches.
     pub watch_errors: WatchErrors,
 }
@@ -44,6 +46,7 @@ impl Collector for Sources {
         self.ownership(&mut out)?;
         self.wire(&mut out)?;
         self.data_path(&mut out)?;
+        self.heartbeats(&mut out)?;
         let errors = self.watch_errors.lock().clone();
         out.counters(
             "watch_errors",
@@ -184,6 +187,59 @@ impl Sources {
         )
     }
 
+    fn heartbeats(&self, out: &mut Writer<'_>) -> Result<(), std::fmt::Error> {
+        let [sent, unsent, heard] = self.heartbeats.frames();
+        out.counter("heartbeats_sent", "Frames sent to other announcers", sent)?;
+        out.counter(
+            "heartbeats_unsent",
+            "Frames to other announcers that the kernel would not send",
+            unsent,
+        )?;
+        out.counter(
+            "heartbeats_heard",
+            "Authentic frames of other announcers",
+            heard,
+        )?;
+        out.counters(
+            "heartbeats_refused",
+            "Frames of other announcers that were not believed, by reason",
+            self.heartbeats
+                .refusals()
+                .map(|(reason, n)| ([("reason", reason.label())], n)),
+        )?;
+        let status = self.heartbeats.status();
+        out.gauge(
+            "heartbeats_enabled",
+            "Whether there are keys for heartbeats",
+            flag(status.speaks),
+        )?;
+        out.gauge(
+            "heartbeats_late_seconds",
+            "How late the timer of the heartbeats was at most in the last half second",
+            status.late.as_secs_f64(),
+        )?;
+        out.gauge(
+            "peers_heard",
+            "Sessions of other nodes that are heard both ways",
+            count(status.sessions()),
+        )?;
+        out.gauges(
+            "segment_peers_heard",
+            "Sessions of other nodes that are heard both ways, by interface",
+            status.heard.iter().map(|(interface, sessions)| {
+                ([("interface", interface.as_str())], count(sessions.len()))
+            }),
+        )?;
+        let counts = self.summary.lock().silences.clone();
+        out.counters(
+            "silences",
+            "Sessions that fell silent, by what came of it",
+            counts
+                .into_iter()
+                .map(|(outcome, n)| ([("outcome", outcome)], n)),
+        )
+    }
+
     fn data_path(&self, out: &mut Writer<'_>) -> Result<(), std::fmt::Error> {
         let status = self.director.status();
         let (is_ready, is_failed) = (
@@ -239,12 +295,14 @@ mod tests {
         let (_links, links) = watch::channel(Arc::default());
         let summary = Summary {
             transitions: [("first", 2)].into(),
+            silences: [("fenced", 1)].into(),
             ..Summary::default()
         };
         let sources = Sources {
             summary: Arc::new(Mutex::new(summary)),
             responder: Responder::start(Default::default(), links, token),
             director: DirectorView::default(),
+            heartbeats: peers::View::default(),
             watch_errors: Arc::new(Mutex::new(
                 [((crate::model::Kind::Node, "request"), 1)].into(),
             )),

@@ -1,18 +1,28 @@
 //! What the flags mean, checked against each other.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use landfall_bpf_lb::AttachMode;
+use landfall_election::peers;
 use landfall_runtime::admin;
 use landfall_runtime::lease::{DurationError, whole_seconds};
 
 use crate::args::{Args, XdpMode};
 use crate::dataplane::director::DirectorSettings;
-use crate::election::{self, LONGEST_DURATION};
+use crate::election::{LONGEST_DURATION, owners};
 use crate::model::{InterfacePatterns, PatternError};
 use crate::names::NodeName;
 use crate::responder;
 use crate::session::SessionSettings;
+
+/// Heartbeats may come as close, and as far apart.
+const FASTEST: Duration = Duration::from_millis(20);
+const SLOWEST: Duration = Duration::from_secs(1);
+/// The longest silence a node that is late itself may ask to be forgiven.
+const LONGEST_WINDOW: Duration = Duration::from_secs(1);
+/// A responder that was not seen at work for so long makes no progress.
+const PROGRESS: Duration = Duration::from_secs(2);
 
 /// Everything the announcer goes by.
 #[derive(Clone, Debug)]
@@ -23,9 +33,13 @@ pub struct Settings {
     /// The ports for probes and metrics.
     pub admin: admin::Settings,
     pub session: SessionSettings,
-    pub election: election::Settings,
+    pub election: owners::Settings,
     /// Answering: how fast, how patient.
     pub responder: responder::Settings,
+    /// Heartbeats: how often, how patient.
+    pub heartbeats: peers::Settings,
+    /// The directory with their keys.
+    pub peer_keys: PathBuf,
     /// Interfaces that are no container's although they look like one.
     pub plain_interfaces: InterfacePatterns,
     pub director: DirectorSettings,
@@ -42,6 +56,9 @@ pub enum SettingsError {
     /// An expression that names no interface.
     #[error("--plain-{0}")]
     Pattern(PatternError),
+    /// More than a node can say, or too slow to be of use.
+    #[error("--heartbeat-interval {0:?} is not within 20ms and 1s")]
+    Heartbeat(Duration),
     /// Too few attempts before the session is over.
     #[error(
         "--renew-interval {interval:?} is more than a third of --session-duration {duration:?}, \
@@ -67,6 +84,10 @@ impl TryFrom<&Args> for Settings {
         if interval.is_zero() || interval * 3 > duration {
             return Err(SettingsError::Interval { interval, duration });
         }
+        let heartbeat = args.heartbeat_interval;
+        if !(FASTEST..=SLOWEST).contains(&heartbeat) {
+            return Err(SettingsError::Heartbeat(heartbeat));
+        }
         let node = NodeName::new(args.node_name.clone());
         Ok(Self {
             pod: args.pod_name.clone(),
@@ -77,8 +98,10 @@ impl TryFrom<&Args> for Settings {
                 duration,
                 every: interval,
             },
-            election: election::Settings::for_duration(duration),
+            election: owners::Settings::for_duration(duration),
             responder: responder::Settings::default(),
+            heartbeats: heartbeats(heartbeat),
+            peer_keys: args.peer_keys.clone(),
             plain_interfaces: plain_interfaces(&args.plain_interfaces)?,
             director: DirectorSettings {
                 load: landfall_bpf_lb::Settings::new(&args.bpf_pin_dir),
@@ -91,6 +114,16 @@ impl TryFrom<&Args> for Settings {
             },
             node,
         })
+    }
+}
+
+/// What follows from the interval. The rest waits for others and for the API server, which are as slow as they are.
+fn heartbeats(interval: Duration) -> peers::Settings {
+    peers::Settings {
+        interval,
+        longest_window: LONGEST_WINDOW.max(interval * 3),
+        progress: PROGRESS,
+        ..peers::Settings::default()
     }
 }
 
@@ -136,6 +169,21 @@ mod tests {
             refused.to_string(),
             "--plain-interfaces[1] \"eth[\" is no regular expression: unclosed character class"
         );
+    }
+
+    #[test]
+    fn heartbeats_are_neither_a_flood_nor_a_calendar() {
+        for interval in ["10ms", "2s"] {
+            let refused = settings(&["--heartbeat-interval", interval]).unwrap_err();
+            assert!(
+                refused.to_string().contains("within 20ms and 1s"),
+                "{refused}"
+            );
+        }
+        let slow = settings(&["--heartbeat-interval", "1s"])
+            .unwrap()
+            .heartbeats;
+        assert!(slow.longest_window >= slow.interval * 3);
     }
 
     #[test]

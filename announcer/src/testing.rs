@@ -84,6 +84,7 @@ pub(crate) fn peer(node: &str, version: u64, interfaces: Vec<Interface>) -> Peer
         interfaces,
         xdp: XdpState::Off,
         leaving: false,
+        keys: Vec::new(),
     }
 }
 

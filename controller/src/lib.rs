@@ -17,6 +17,7 @@ pub mod dispatch;
 pub mod gateway;
 pub mod metrics;
 mod orphans;
+mod peer_key;
 pub mod pool;
 pub mod run;
 pub mod service;

@@ -20,7 +20,7 @@ use crate::dispatch::Dispatcher;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::state::State;
-use crate::{orphans, pool, tell, watch as watches};
+use crate::{orphans, peer_key, pool, tell, watch as watches};
 
 /// How many Events may wait to be written.
 const EVENTS: usize = 1024;
@@ -89,6 +89,11 @@ pub async fn run_with(
         }
     });
 
+    // Of several replicas the first makes it; it does not wait for a leader.
+    if let Some(lease) = &settings.lease {
+        let namespace = lease.namespace.clone();
+        tokio::spawn(peer_key::keep(client.clone(), namespace, token.clone()));
+    }
     let mut synced = watches::start(&client, &state, &settings, &readiness, &token);
     let all = synced.wait_for(|count| *count == watches::KINDS.len());
     if token.run_until_cancelled(all).await.is_some() {

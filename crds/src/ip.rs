@@ -164,6 +164,10 @@ pub struct Owner {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::time")]
     pub since: Option<Time>,
+    /// Who answers from the moment this session is ended by its peers; named by the owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub standby: Option<String>,
     /// How often the address has changed its owner.
     #[serde(default)]
     pub transitions: i64,

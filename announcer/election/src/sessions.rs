@@ -32,7 +32,7 @@ pub struct SeenLease {
 
 /// How a session stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub(super) enum Standing {
     /// May be answering.
     Live {
         /// Until then at least, if nothing new is seen.
@@ -69,7 +69,14 @@ impl Seen {
         if self.ended.len() >= REMEMBERED {
             self.ended.clear();
         }
-        self.ended.entry(session).or_insert(from);
+        let end = self.ended.entry(session).or_insert(from);
+        *end = (*end).min(from);
+    }
+
+    /// The session that holds the Lease, however long ago it was renewed, unless it was ended otherwise.
+    fn holder(&self) -> Option<&SessionId> {
+        let session = self.lease.as_ref()?.session.as_ref()?;
+        (!self.ended.contains_key(session)).then_some(session)
     }
 }
 
@@ -187,7 +194,7 @@ impl Sessions {
     /// Live sessions.
     pub(super) fn live_sessions(&self, now: Now) -> impl Iterator<Item = (&NodeName, &SessionId)> {
         self.nodes.iter().filter_map(move |(node, seen)| {
-            let session = seen.lease.as_ref()?.session.as_ref()?;
+            let session = seen.holder()?;
             seen.expires()
                 .is_some_and(|expires| now < expires)
                 .then_some((node, session))
@@ -196,20 +203,8 @@ impl Sessions {
 
     /// Sessions that hold a Lease, however long ago it was renewed.
     pub(super) fn holders(&self) -> impl Iterator<Item = (&NodeName, &SessionId)> {
-        self.nodes.iter().filter_map(|(node, seen)| {
-            let session = seen.lease.as_ref()?.session.as_ref()?;
-            Some((node, session))
-        })
-    }
-
-    /// Nodes with a live session.
-    pub(super) fn live_nodes(&self, now: Now) -> impl Iterator<Item = &NodeName> {
-        self.nodes.iter().filter_map(move |(node, seen)| {
-            let holds = seen
-                .lease
-                .as_ref()
-                .is_some_and(|lease| lease.session.is_some());
-            (holds && seen.expires().is_some_and(|expires| now < expires)).then_some(node)
-        })
+        self.nodes
+            .iter()
+            .filter_map(|(node, seen)| Some((node, seen.holder()?)))
     }
 }

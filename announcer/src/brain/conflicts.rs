@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Brain, ProbeNews};
-use crate::election::{Event, Now, Probed};
+use crate::election::owners::Event;
+use crate::election::{Now, Probed};
 use crate::report::Conflict;
 
 /// A conflict on an owned address is over when nothing was seen of it for this long.
@@ -30,7 +31,7 @@ impl Brain {
             ProbeNews::Unable => Probed::Unable,
         };
         self.report_due = true;
-        self.election.observe(Event::Probed(address, outcome), now);
+        self.owners.observe(Event::Probed(address, outcome), now);
     }
 
     fn is_overruled(&self, address: IpAddr, conflict: &Conflict) -> bool {

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use landfall_crds::{L2AnnouncementPolicyStatus, LoadBalancerIPStatus};
+use landfall_election::peers;
 use landfall_wire::Mac;
 
+use super::peers::Heartbeats;
 use crate::dataplane::DataPath;
 use crate::election::Now;
 use crate::link::IfIndex;
@@ -18,12 +20,24 @@ use crate::names::{NodeName, PolicyName, ServiceKey, SessionId, Version};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Effects {
     pub owned: BTreeMap<IpAddr, BTreeSet<IfIndex>>,
+    /// Interfaces on which it may have to answer at any time.
+    pub ready: BTreeSet<IfIndex>,
+    /// What of it is announced anew: others were told something else.
+    pub announce: BTreeSet<IpAddr>,
     /// What of it is announced again and again, and how often.
     pub periods: BTreeMap<IpAddr, Duration>,
-    /// Until when it may answer.
+    /// The end of its session, unless that is renewed.
     pub deadline: Option<Now>,
+    /// Until when it may answer, as far as sessions and records go; renewed by every step.
+    pub allowed: Now,
     /// Ethernet addresses of the other announcers.
     pub peers: BTreeSet<Mac>,
+    /// What the heartbeats' thread shall know, if it changed.
+    pub heartbeats: Option<Heartbeats>,
+    /// What it shall learn.
+    pub to_peers: Vec<peers::Event>,
+    /// This session was ended by others: another is to begin at once.
+    pub session_over: Option<SessionId>,
     /// What the session publishes; nothing before this node knows enough to say it.
     pub published: Option<Published>,
     /// The data path, if it changed.

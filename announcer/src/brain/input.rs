@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use landfall_election::peers::Report;
 use landfall_runtime::class::Class;
+use landfall_wire::peers::KeyId;
 
 use super::effects::{ReportKey, Subject};
-use crate::election::Event;
+use crate::election::owners::Event;
 use crate::link::{IfIndex, LinkTable, NeighbourTable};
 use crate::model::{Key, Kind, Lbip, Object, XdpState};
 use crate::report::Conflict;
@@ -23,6 +25,10 @@ pub enum Input {
     Listed(Kind, BTreeSet<Key>),
     /// The session's own news.
     Session(Event),
+    /// What heartbeats say of sessions.
+    Peers(Report),
+    /// The keys of heartbeats that this node believes.
+    Keys(Vec<KeyId>),
     Links(Arc<LinkTable>),
     Neighbours(Arc<NeighbourTable>),
     /// The director's state changed.

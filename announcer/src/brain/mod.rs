@@ -13,6 +13,7 @@
 mod conflicts;
 mod effects;
 mod input;
+mod peers;
 mod reporting;
 mod summary;
 #[cfg(test)]
@@ -29,11 +30,14 @@ use landfall_wire::Mac;
 
 pub use effects::{Effects, Job, Notice, ReportKey, Subject, Swap};
 pub use input::{Input, ProbeNews, SwapOutcome};
+use peers::ToPeers;
+pub use peers::{Heartbeats, Whereabouts};
 use reporting::Reporting;
 pub use summary::Summary;
 
 use crate::dataplane::{DataPath, assemble};
-use crate::election::{ClaimReason, Contest, Election, Event, Now, Owner, Record, Settings};
+use crate::election::owners::{self, Candidate, Event, Owner, Owners, Record, Settings};
+use crate::election::{ClaimReason, Now};
 use crate::link::{IfIndex, Link, LinkTable, NeighbourTable};
 use crate::model::{
     Interface, InterfacePatterns, Key, Kind, Lbip, Object, Published, World, XdpState,
@@ -52,7 +56,14 @@ const TOLD: usize = 1024;
 pub struct Brain {
     me: NodeName,
     world: World,
-    election: Election,
+    owners: Owners,
+    /// What the records of `world` say to the election, and what `plan` does: shown to it, never written but from these.
+    records: BTreeMap<IpAddr, Record>,
+    candidates: BTreeMap<IpAddr, Vec<Candidate>>,
+    /// Interfaces on which some address would be answered for.
+    candidate_on: BTreeSet<String>,
+    /// What it answered for, as it decided last.
+    answering: BTreeSet<IpAddr>,
     plan: Announcements,
     links: Arc<LinkTable>,
     neighbours: Arc<NeighbourTable>,
@@ -79,6 +90,7 @@ pub struct Brain {
     plain: InterfacePatterns,
     /// Addresses whose records this node may not write, as it was told last.
     denied: BTreeSet<IpAddr>,
+    to_peers: ToPeers,
 }
 
 impl Brain {
@@ -86,7 +98,11 @@ impl Brain {
     #[must_use]
     pub fn new(me: NodeName, settings: Settings) -> Self {
         Self {
-            election: Election::new(me.clone(), settings),
+            owners: Owners::new(me.clone(), settings),
+            records: BTreeMap::new(),
+            candidates: BTreeMap::new(),
+            candidate_on: BTreeSet::new(),
+            answering: BTreeSet::new(),
             me,
             world: World::default(),
             plan: Announcements::default(),
@@ -111,6 +127,7 @@ impl Brain {
             conflicts_seen: 0,
             plain: InterfacePatterns::default(),
             denied: BTreeSet::new(),
+            to_peers: ToPeers::default(),
         }
     }
 
@@ -128,8 +145,11 @@ impl Brain {
             Input::Listed(kind, keys) => self.list(kind, &keys, now),
             Input::Session(event) => {
                 self.report_due = true;
-                self.election.observe(event, now);
+                self.session_news(&event);
+                self.owners.observe(event, now);
             }
+            Input::Peers(report) => self.peers_said(report, now),
+            Input::Keys(keys) => self.to_peers.keys = keys,
             Input::Links(links) => {
                 self.links = links;
                 self.plan_due = true;
@@ -145,7 +165,7 @@ impl Brain {
             Input::Swapped(address, outcome) => self.swapped(address, outcome, now),
             Input::Inquired(events) => {
                 for event in events {
-                    self.election.observe(event, now);
+                    self.owners.observe(event, now);
                 }
             }
             Input::Reported(key, outcome) => self.reported(key, outcome, now),
@@ -162,29 +182,38 @@ impl Brain {
             Input::Leave => {
                 self.leaving = true;
                 self.plan_due = true;
-                self.election.observe(Event::Leaving, now);
+                self.owners.observe(Event::Leaving, now);
             }
         }
     }
 
     fn apply(&mut self, object: Object, now: Now) {
-        match &object {
-            Object::Address(lbip) => {
-                let seen = Event::RecordSeen(lbip.address, record(lbip));
-                self.election.observe(seen, now);
-            }
+        let address = match &object {
+            Object::Address(lbip) => Some(lbip.address),
             Object::Session(node, peer) => {
-                self.election
-                    .observe(Event::LeaseSeen(node.clone(), peer.lease.clone()), now);
+                let seen = Event::LeaseSeen(node.clone(), peer.lease.clone());
+                self.owners.observe(seen, now);
+                None
             }
-            _ => {}
-        }
+            _ => None,
+        };
         let slice_of = match &object {
             Object::Slice(service, ..) => Some(service.clone()),
             _ => None,
         };
         if self.world.apply(object) {
             self.changed(slice_of.as_ref());
+        }
+        if let Some(address) = address {
+            self.show_record(address);
+        }
+    }
+
+    /// Shows the election what the record of an address says now, if there is one.
+    fn show_record(&mut self, address: IpAddr) {
+        match self.world.lbips.get(&address) {
+            Some(lbip) => drop(self.records.insert(address, record(lbip))),
+            None => drop(self.records.remove(&address)),
         }
     }
 
@@ -201,10 +230,8 @@ impl Brain {
     }
 
     fn remove(&mut self, key: &Key, now: Now) {
-        match key {
-            Key::Address(address) => self.election.observe(Event::RecordGone(*address), now),
-            Key::Session(node) => self.election.observe(Event::LeaseGone(node.clone()), now),
-            _ => {}
+        if let Key::Session(node) = key {
+            self.owners.observe(Event::LeaseGone(node.clone()), now);
         }
         let slice_of = match key {
             Key::Slice(service, _) => Some(service),
@@ -213,6 +240,9 @@ impl Brain {
         if self.world.remove(key) {
             self.changed(slice_of);
         }
+        if let Key::Address(address) = key {
+            self.show_record(*address);
+        }
     }
 
     fn list(&mut self, kind: Kind, listed: &BTreeSet<Key>, now: Now) {
@@ -220,58 +250,6 @@ impl Brain {
             self.remove(&key, now);
         }
         self.plan_due |= self.listed.insert(kind);
-    }
-
-    fn swapped(&mut self, address: IpAddr, outcome: SwapOutcome, now: Now) {
-        self.denied.remove(&address);
-        let claim = self.claims.remove(&address);
-        let event = match outcome {
-            SwapOutcome::Done(lbip) => {
-                let record = record(&lbip);
-                if let Some((reason, before)) = claim {
-                    self.claimed(&lbip, reason, before);
-                }
-                self.plan_due |= self.world.apply(Object::Address(*lbip));
-                Event::Wrote(address, record)
-            }
-            SwapOutcome::Refused(Some(lbip)) => {
-                let record = record(&lbip);
-                // A read after the refusal: newer than anything known.
-                self.world.lbips.insert(address, *lbip);
-                self.plan_due = true;
-                Event::Refused(address, Some(record))
-            }
-            SwapOutcome::Refused(None) => {
-                self.plan_due |= self.world.remove(&Key::Address(address));
-                Event::Refused(address, None)
-            }
-            SwapOutcome::Failed => Event::Failed(address),
-            SwapOutcome::Denied => {
-                self.denied.insert(address);
-                Event::Failed(address)
-            }
-        };
-        self.report_due = true;
-        self.election.observe(event, now);
-    }
-
-    /// This node now owns an address: tell people.
-    fn claimed(&mut self, lbip: &Lbip, reason: ClaimReason, before: Option<NodeName>) {
-        *self.transitions.entry(reason.as_str()).or_default() += 1;
-        let from = match (reason, before) {
-            (ClaimReason::Kept | ClaimReason::Restarted, _) => return,
-            (ClaimReason::OwnerDied, Some(node)) => {
-                format!(" (took over from {node}, whose session ended)")
-            }
-            (ClaimReason::HandedOver, Some(node)) => format!(" (handed over by {node})"),
-            _ => String::new(),
-        };
-        let on = lbip.status.interfaces.join(", ");
-        let note = format!(
-            "node {} answers for {} on {on}{from}",
-            self.me, lbip.address
-        );
-        self.notify(lbip.address, false, "Announced", note);
     }
 
     fn notify(&mut self, address: IpAddr, warning: bool, reason: &'static str, note: String) {
@@ -324,16 +302,29 @@ impl Brain {
         }
         if self.path_due && self.ready() {
             self.path_due = false;
+            self.to_peers.due = true;
             effects.data_path = self.assemble();
         }
         effects.published = self.ready().then(|| self.published());
         effects.peers = self.peers();
+        effects.ready = self.may_answer_on();
         if self.ready() {
-            let decision = self.election.decide(now);
-            effects.deadline = decision.deadline;
-            effects.wake_at = decision.wake_at;
+            let shown = owners::World {
+                records: &self.records,
+                candidates: &self.candidates,
+            };
+            let decision = self.owners.decide(&shown, now);
+            self.decided(&decision);
+            effects.deadline = self.owners.deadline();
+            effects.allowed = decision.allowed;
+            effects.wake_at = Some(decision.wake_at);
+            effects.announce = decision.announce;
             for address in decision.answering {
-                effects.owned.insert(address, self.indexes(address));
+                let indexes = self.answered_on(address);
+                if indexes.is_empty() {
+                    continue;
+                }
+                effects.owned.insert(address, indexes);
                 let period = self
                     .plan
                     .addresses
@@ -354,19 +345,28 @@ impl Brain {
         // What was said of the addresses given away is part of the farewell, unless nobody may hear it any more.
         let said = self.reporting.values().all(|reporting| reporting.refused);
         effects.in_vain = self.leaving && said && self.may_write_nothing();
-        effects.has_left = self.leaving && (!self.ready() || self.election.has_left() && said);
+        let shown = owners::World {
+            records: &self.records,
+            candidates: &self.candidates,
+        };
+        effects.has_left = self.leaving && (!self.ready() || self.owners.has_left(&shown) && said);
         if let Some(until) = self.unavailable.values().min() {
             effects.wake_at = Some(effects.wake_at.map_or(*until, |at| at.min(*until)));
         }
+        self.tell_peers(now, &mut effects);
         effects.notices = std::mem::take(&mut self.notices);
         effects
     }
 
     /// Whether nothing this node still owns can be given away.
     fn may_write_nothing(&self) -> bool {
-        let owned = self.election.owned();
+        let shown = owners::World {
+            records: &self.records,
+            candidates: &self.candidates,
+        };
+        let owned: BTreeSet<IpAddr> = self.owners.owned(&shown).collect();
         let hopeless =
-            |address: &IpAddr| self.denied.contains(address) && !self.election.is_writing(address);
+            |address: &IpAddr| self.denied.contains(address) && !self.owners.is_writing(address);
         !owned.is_empty() && owned.iter().all(hopeless)
     }
 
@@ -382,12 +382,14 @@ impl Brain {
             peer.xdp = director;
         }
         self.plan = plan(&self.world, &self.me, &own);
-        let contests = self.plan.addresses.iter().map(|(address, plan)| Contest {
-            address: *address,
-            candidates: plan.candidates.clone(),
-        });
-        self.election
-            .observe(Event::Contests(contests.collect()), now);
+        let addresses = self.plan.addresses.iter();
+        self.candidates = addresses
+            .map(|(address, plan)| (*address, plan.candidates.clone()))
+            .collect();
+        let interfaces = self.plan.addresses.values().map(|plan| &plan.interfaces);
+        self.candidate_on = interfaces.flatten().cloned().collect();
+        let programmed = self.director != XdpState::Failed;
+        self.owners.observe(Event::Programmed(programmed), now);
     }
 
     fn assemble(&mut self) -> Option<DataPath> {
@@ -422,6 +424,7 @@ impl Brain {
             interfaces: self.plan.publish.clone(),
             xdp: self.director,
             leaving: self.leaving,
+            keys: self.to_peers.keys.clone(),
         }
     }
 
@@ -435,6 +438,31 @@ impl Brain {
             .flat_map(|(_, peer)| &peer.interfaces)
             .map(|interface| interface.mac)
             .collect()
+    }
+
+    /// Where it may come to answer for any address.
+    fn may_answer_on(&self) -> BTreeSet<IfIndex> {
+        let links = self.links.links.values();
+        let named = links.filter(|link| self.candidate_on.contains(&link.name));
+        named.map(|link| link.index).collect()
+    }
+
+    /// Where it answers for an address. One that it gives away is no policy's any more: it is answered for where its record
+    /// says, until another takes it.
+    fn answered_on(&self, address: IpAddr) -> BTreeSet<IfIndex> {
+        let planned = self.indexes(address);
+        if !planned.is_empty() {
+            return planned;
+        }
+        let recorded = self.world.lbips.get(&address);
+        let names = recorded.map_or(&[][..], |lbip| &lbip.status.interfaces);
+        let usable = |link: &&Link| {
+            names.contains(&link.name)
+                && link.usable().is_ok()
+                && !self.unavailable.contains_key(&link.index)
+        };
+        let links = self.links.links.values().filter(usable);
+        links.map(|link| link.index).collect()
     }
 
     fn indexes(&self, address: IpAddr) -> BTreeSet<IfIndex> {
@@ -456,6 +484,7 @@ fn record(lbip: &Lbip) -> Record {
     let owner = lbip.status.owner.as_ref().map(|owner| Owner {
         node: NodeName::new(&owner.node),
         session: SessionId::new(&owner.session),
+        standby: owner.standby.as_ref().map(NodeName::new),
         transitions: u64::try_from(owner.transitions).unwrap_or(0),
         handover_to: owner.handover_to.as_ref().map(NodeName::new),
     });

@@ -48,7 +48,7 @@ impl Brain {
     }
 
     pub(super) fn report(&mut self, now: Now, wall: &Time, effects: &mut Effects) {
-        let live = self.election.live_nodes(now);
+        let live = self.owners.live_nodes(now);
         self.report_due |= live != self.live;
         self.live = live;
         let retry = |r: &Reporting| r.retry_at.filter(|_| !r.in_flight);
@@ -57,7 +57,7 @@ impl Brain {
             .values()
             .filter_map(retry)
             .any(|at| at <= now);
-        if !self.report_due || self.election.session().is_none() {
+        if !self.report_due || self.owners.session().is_none() {
             return;
         }
         self.report_due = false;
@@ -70,7 +70,7 @@ impl Brain {
             world: &self.world,
             plan: &self.plan,
             me: &self.me,
-            session: self.election.session(),
+            session: self.owners.session(),
             live: &self.live,
             conflicts: &conflicts,
             now: wall,
@@ -81,7 +81,7 @@ impl Brain {
             due.insert(key.clone());
             // What the election is writing right now is left alone: one of the two would be refused, and the owner's
             // write says it all.
-            if matches!(&key, ReportKey::Address(address) if self.election.is_writing(address)) {
+            if matches!(&key, ReportKey::Address(address) if self.owners.is_writing(address)) {
                 continue;
             }
             let reporting = self.reporting.entry(key).or_default();

@@ -27,6 +27,8 @@ pub struct Summary {
     pub conflicts_seen: u64,
     /// Ownerships taken, by reason.
     pub transitions: BTreeMap<&'static str, u64>,
+    /// Sessions that fell silent to heartbeats, by what came of it.
+    pub silences: BTreeMap<&'static str, u64>,
     /// Frontends and backends wanted in the data path.
     pub frontends: usize,
     /// Backends of all frontends.
@@ -51,15 +53,15 @@ impl Brain {
             Some((*address, plan.refusal.as_ref()?.message(*address)))
         });
         Summary {
-            session: self.election.session().cloned(),
+            session: self.owners.session().cloned(),
             session_remaining_seconds: self
-                .election
+                .owners
                 .deadline()
                 .map_or(0.0, |deadline| deadline.saturating_sub(now).as_secs_f64()),
             answering: self
-                .election
-                .owned()
-                .into_iter()
+                .answering
+                .iter()
+                .copied()
                 .filter_map(|a| Some((a, self.plan.addresses.get(&a)?.interfaces.clone())))
                 .collect(),
             owners: self
@@ -68,7 +70,7 @@ impl Brain {
                 .iter()
                 .filter_map(|(address, lbip)| Some((*address, owner(lbip)?)))
                 .collect(),
-            live: self.election.live_nodes(now),
+            live: self.owners.live_nodes(now),
             conflicts: self
                 .conflicts
                 .iter()
@@ -76,6 +78,7 @@ impl Brain {
                 .collect(),
             conflicts_seen: self.conflicts_seen,
             transitions: self.transitions.clone(),
+            silences: self.to_peers.counts.clone(),
             frontends: data_path.map_or(0, |path| path.desired.frontends.len()),
             backends: data_path.map_or(0, |path| {
                 path.desired

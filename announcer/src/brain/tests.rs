@@ -11,21 +11,21 @@ use landfall_crds::{L2AnnouncementPolicySpec, LoadBalancerIPStatus};
 use landfall_runtime::class::Class;
 
 use super::*;
-use crate::election::{Event, Settings};
+use crate::election::owners::{Event, Settings};
 use crate::model::{Interface, Node, Service, Slice, SlicePort};
 use crate::names::{NodeName, PolicyName, SessionId, Version};
 use crate::report::Conflict;
 use crate::testing::{VIP, interface, key, lbip, links, mac, peer, policy, secs, service};
 
-fn wall() -> Time {
+pub(super) fn wall() -> Time {
     Time(Timestamp::from_second(1_700_000_000).unwrap())
 }
 
-fn record(version: u64, status: LoadBalancerIPStatus) -> Lbip {
+pub(super) fn record(version: u64, status: LoadBalancerIPStatus) -> Lbip {
     lbip(VIP, version, status)
 }
 
-fn session(node: &str, version: u64) -> Object {
+pub(super) fn session(node: &str, version: u64) -> Object {
     let interface = Interface {
         mac: mac(2),
         ..interface("eth0")
@@ -38,7 +38,7 @@ fn seen(carrier: bool) -> Input {
 }
 
 /// n1's brain with everything listed; nodes n1 and those given, a policy for all, 192.0.2.10.
-fn brain(others: &[&str]) -> Brain {
+pub(super) fn brain(others: &[&str]) -> Brain {
     let mut brain = Brain::new(NodeName::new("n1"), Settings::for_duration(secs(15)));
     let now = secs(100);
     brain.take(seen(true), now);
@@ -79,7 +79,7 @@ fn brain(others: &[&str]) -> Brain {
     brain
 }
 
-fn swaps(effects: &Effects) -> Vec<&Swap> {
+pub(super) fn swaps(effects: &Effects) -> Vec<&Swap> {
     effects
         .jobs
         .iter()
@@ -91,7 +91,7 @@ fn swaps(effects: &Effects) -> Vec<&Swap> {
 }
 
 /// n1 has claimed the address and was told so.
-fn owning(others: &[&str]) -> Brain {
+pub(super) fn owning(others: &[&str]) -> Brain {
     let mut brain = brain(others);
     if others.is_empty() {
         let effects = brain.step(secs(100), &wall());
@@ -109,11 +109,13 @@ fn owning(others: &[&str]) -> Brain {
     let owner = landfall_crds::Owner {
         node: "n1".into(),
         session: "n1-s".into(),
+        standby: others.first().map(|node| (*node).to_owned()),
         transitions: 1,
         ..landfall_crds::Owner::default()
     };
     let status = LoadBalancerIPStatus {
         owner: Some(owner),
+        interfaces: vec!["eth0".into()],
         ..LoadBalancerIPStatus::default()
     };
     brain.take(
@@ -201,12 +203,43 @@ fn a_conflict_found_by_the_probe_is_reported_and_nothing_is_claimed() {
 }
 
 #[test]
+fn who_leaves_answers_until_the_other_has_taken_over() {
+    let mut brain = owning(&["n2"]);
+    brain.step(secs(101), &wall());
+    brain.take(Input::Leave, secs(102));
+    let effects = brain.step(secs(102), &wall());
+    let [swap] = swaps(&effects)[..] else {
+        panic!("{effects:?}")
+    };
+    let owner = swap.status.owner.as_ref().unwrap();
+    assert_eq!(owner.handover_to.as_deref(), Some("n2"));
+    assert_eq!(effects.owned.len(), 1, "make before break");
+    let taken = landfall_crds::Owner {
+        node: "n2".into(),
+        session: "n2-s".into(),
+        transitions: 2,
+        ..landfall_crds::Owner::default()
+    };
+    let done = SwapOutcome::Done(Box::new(record(7, swap.status.clone())));
+    brain.take(Input::Swapped(VIP, done), secs(102));
+    let status = LoadBalancerIPStatus {
+        owner: Some(taken),
+        ..LoadBalancerIPStatus::default()
+    };
+    brain.take(
+        Input::Applied(Object::Address(record(8, status))),
+        secs(102),
+    );
+    assert!(brain.step(secs(102), &wall()).owned.is_empty());
+}
+
+#[test]
 fn losing_carrier_gives_the_address_to_another_node() {
     let mut brain = owning(&["n2"]);
     assert_eq!(brain.step(secs(101), &wall()).owned.len(), 1);
     brain.take(seen(false), secs(102));
     let effects = brain.step(secs(102), &wall());
-    assert!(effects.owned.is_empty(), "quiet before the write is sent");
+    assert!(effects.owned.is_empty(), "on no interface any more");
     let [swap] = swaps(&effects)[..] else {
         panic!("{effects:?}")
     };

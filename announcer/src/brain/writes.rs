@@ -1,4 +1,4 @@
-//! Turning the election's writes into requests: the whole status each of them leaves behind.
+//! Turning the election's writes into requests, the whole status each of them leaves behind; and what became of them.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -6,16 +6,71 @@ use std::net::IpAddr;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use landfall_crds::LoadBalancerIPStatus;
 
+use super::Brain;
 use super::effects::{Effects, Job, Swap};
-use super::{Brain, record};
-use crate::election::{ClaimReason, Event, Now, Owner, Write};
+use super::input::SwapOutcome;
+use crate::election::owners::{Event, Outcome, Owner, Write};
+use crate::election::{ClaimReason, Now};
+use crate::model::{Key, Lbip, Object};
 use crate::names::{NodeName, Version};
 use crate::report::status_of;
 
 impl Brain {
+    pub(super) fn swapped(&mut self, address: IpAddr, outcome: SwapOutcome, now: Now) {
+        self.denied.remove(&address);
+        let claim = self.claims.remove(&address);
+        let outcome = match outcome {
+            SwapOutcome::Done(lbip) => {
+                if let Some((reason, before)) = claim {
+                    self.claimed(&lbip, reason, before);
+                }
+                self.plan_due |= self.world.apply(Object::Address(*lbip));
+                Outcome::Done
+            }
+            SwapOutcome::Refused(Some(lbip)) => {
+                // A read after the refusal: newer than anything known.
+                self.world.lbips.insert(address, *lbip);
+                self.plan_due = true;
+                Outcome::Refused
+            }
+            SwapOutcome::Refused(None) => {
+                self.plan_due |= self.world.remove(&Key::Address(address));
+                Outcome::Refused
+            }
+            SwapOutcome::Failed => Outcome::Unknown,
+            SwapOutcome::Denied => {
+                self.denied.insert(address);
+                Outcome::Unknown
+            }
+        };
+        self.report_due = true;
+        self.show_record(address);
+        let settled = Event::Settled(address, outcome);
+        self.owners.observe(settled, now);
+    }
+
+    /// This node now owns an address: tell people.
+    fn claimed(&mut self, lbip: &Lbip, reason: ClaimReason, before: Option<NodeName>) {
+        *self.transitions.entry(reason.as_str()).or_default() += 1;
+        let from = match (reason, before) {
+            (ClaimReason::Restarted, _) => return,
+            (ClaimReason::OwnerDied, Some(node)) => {
+                format!(" (took over from {node}, whose session ended)")
+            }
+            (ClaimReason::HandedOver, Some(node)) => format!(" (handed over by {node})"),
+            _ => String::new(),
+        };
+        let on = lbip.status.interfaces.join(", ");
+        let note = format!(
+            "node {} answers for {} on {on}{from}",
+            self.me, lbip.address
+        );
+        self.notify(lbip.address, false, "Announced", note);
+    }
+
     pub(super) fn write(&mut self, write: Write, wall: &Time, now: Now, effects: &mut Effects) {
         match write {
-            Write::Expire { node, version } => effects.jobs.push(Job::Expire(node, version)),
+            Write::Expire { node, version, .. } => effects.jobs.push(Job::Expire(node, version)),
             Write::Inquire { node, session } => effects.jobs.push(Job::Inquire(node, session)),
             Write::Claim {
                 address,
@@ -28,13 +83,12 @@ impl Brain {
                     .lbips
                     .get(&address)
                     .and_then(|l| l.status.owner.clone());
-                let kept = before.as_ref().filter(|_| reason == ClaimReason::Kept);
-                let since = kept.map_or_else(|| Some(wall.clone()), |owner| owner.since.clone());
                 let before = before.map(|owner| NodeName::new(owner.node));
                 self.claims.insert(address, (reason, before));
+                let since = Some(wall.clone());
                 self.swap(address, &version, Some((owner, since)), wall, now, effects);
             }
-            Write::HandOver {
+            Write::Amend {
                 address,
                 version,
                 owner,
@@ -53,6 +107,10 @@ impl Brain {
         }
     }
 
+    fn settled(&mut self, address: IpAddr, outcome: Outcome, now: Now) {
+        self.owners.observe(Event::Settled(address, outcome), now);
+    }
+
     fn swap(
         &mut self,
         address: IpAddr,
@@ -63,14 +121,11 @@ impl Brain {
         effects: &mut Effects,
     ) {
         let Some(lbip) = self.world.lbips.get(&address) else {
-            return self.election.observe(Event::Refused(address, None), now);
+            return self.settled(address, Outcome::Refused, now);
         };
         if lbip.version != *version {
-            let record = record(lbip);
             effects.wake_at = Some(now);
-            return self
-                .election
-                .observe(Event::Refused(address, Some(record)), now);
+            return self.settled(address, Outcome::Refused, now);
         }
         let empty = BTreeSet::new();
         let interfaces = self
@@ -80,9 +135,11 @@ impl Brain {
             .map_or(&empty, |p| &p.interfaces);
         let conflict = self.conflicts.get(&address).map(|(conflict, _)| conflict);
         let owner = owner.map(|(owner, since)| written(owner, since));
+        let amends = owner.as_ref().map(|owner| &owner.session)
+            == lbip.status.owner.as_ref().map(|owner| &owner.session);
         let status = match owner {
-            // What is being given away reads as before until its next owner writes.
-            Some(owner) if owner.handover_to.is_some() => LoadBalancerIPStatus {
+            // Whom it is given to, or who stands by, changes nothing of what is answered now.
+            Some(owner) if amends => LoadBalancerIPStatus {
                 owner: Some(owner),
                 ..lbip.status.clone()
             },
@@ -103,6 +160,7 @@ fn written(owner: Owner, since: Option<Time>) -> landfall_crds::Owner {
         node: owner.node.to_string(),
         session: owner.session.to_string(),
         since,
+        standby: owner.standby.map(|node| node.to_string()),
         transitions: i64::try_from(owner.transitions).unwrap_or(i64::MAX),
         handover_to: owner.handover_to.map(|node| node.to_string()),
     }

@@ -21,13 +21,16 @@ use tokio_util::task::TaskTracker;
 
 use super::FIELD_MANAGER;
 use crate::brain::{Input, Job, Notice, ReportKey, Subject, Swap, SwapOutcome};
-use crate::election::Event;
+use crate::election::owners::Event;
 use crate::model::published::{FENCED_BY, LEASE_PREFIX};
 use crate::model::{self, Lbip, Object};
 use crate::names::{NodeName, SessionId, Version};
 
-/// Requests under way at a time.
+/// Requests under way at a time, claims apart.
 const PARALLEL: usize = 16;
+/// Claims, hand-overs and what they wait for: while one of them is under way, nobody may answer. They queue behind
+/// nothing else.
+const URGENT: usize = 32;
 
 /// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -41,6 +44,7 @@ pub struct Writer {
     node: NodeName,
     inputs: mpsc::Sender<Input>,
     permits: Arc<Semaphore>,
+    urgent: Arc<Semaphore>,
     tasks: TaskTracker,
 }
 
@@ -61,6 +65,7 @@ impl Writer {
             node,
             inputs,
             permits: Arc::new(Semaphore::new(PARALLEL)),
+            urgent: Arc::new(Semaphore::new(URGENT)),
             tasks: TaskTracker::new(),
         }
     }
@@ -69,7 +74,12 @@ impl Writer {
     pub fn send(&self, job: Job) {
         let writer = self.clone();
         self.tasks.spawn(async move {
-            let Ok(_permit) = writer.permits.acquire().await else {
+            let lane = if is_urgent(&job) {
+                &writer.urgent
+            } else {
+                &writer.permits
+            };
+            let Ok(_permit) = lane.acquire().await else {
                 return;
             };
             let input = match job {
@@ -241,6 +251,14 @@ impl Writer {
     }
 }
 
+fn is_urgent(job: &Job) -> bool {
+    match job {
+        Job::Swap(swap) => !swap.report,
+        Job::Expire(..) | Job::Inquire(..) => true,
+        Job::Service(..) | Job::Policy(..) => false,
+    }
+}
+
 fn reported(kind: &'static str, key: ReportKey, outcome: Result<Option<Object>, Failure>) -> Input {
     let outcome = outcome.map_err(|error| {
         let class = error.class();
@@ -260,6 +278,7 @@ fn patch_of(version: &Version, status: &LoadBalancerIPStatus) -> Value {
             "session": owner.session,
             "since": owner.since,
             "transitions": owner.transitions,
+            "standby": owner.standby,
             "handoverTo": owner.handover_to,
         })
     });
@@ -320,5 +339,6 @@ mod tests {
         };
         let patch = patch_of(&Version::new("7"), &status);
         assert_eq!(patch["status"]["owner"]["handoverTo"], Value::Null);
+        assert_eq!(patch["status"]["owner"]["standby"], Value::Null);
     }
 }

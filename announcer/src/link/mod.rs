@@ -17,13 +17,16 @@ mod addresses;
 mod groups;
 mod monitor;
 mod neighbours;
+mod peer_socket;
 mod requests;
+pub mod scheduling;
 mod socket;
 
 pub use addresses::{AddressFilter, FilterCounts};
 pub use groups::{GroupKey, GroupSet, Groups, Membership, kernel_groups};
 pub use monitor::monitor;
 pub use neighbours::{NeighbourTable, Neighbours};
+pub use peer_socket::{Ear, PeerSocket};
 pub use socket::{PacketSocket, Protocol};
 
 pub use landfall_wire::link::{IfIndex, Link, LinkTable};

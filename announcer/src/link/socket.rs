@@ -6,7 +6,7 @@
 //! Who receives waits in the system call, on a thread of its own: a runtime between the kernel and the answer costs 6 of
 //! 21 µs.
 //!
-//! The unsafe blocks of the announcer are here: socket calls that `socket2` does not have.
+//! Most unsafe blocks of the announcer are here: socket calls that `socket2` does not have.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind::{Interrupted, WouldBlock};
@@ -26,8 +26,8 @@ use super::IfIndex;
 /// Bytes of frames that may wait for a socket: room for a router that asks for a thousand addresses at once.
 const QUEUE: c_int = 1 << 20;
 
-/// How long a socket without frames keeps the one who receives waiting.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// How long a socket without frames keeps the one who receives waiting: whoever receives shows by it that it can.
+const LONGEST_WAIT: Duration = Duration::from_millis(250);
 
 /// Which frames a socket is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl PacketSocket {
         let _ = set_option(fd, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1_i32);
         // Beyond the system's limit only with CAP_NET_ADMIN; without it the default has to do.
         let _ = set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &QUEUE);
-        socket.bind(&address(ifindex, protocol)?)?;
+        socket.bind(&address(ifindex, protocol.ether_type())?)?;
         Ok(Self { socket, protocol })
     }
 
@@ -127,8 +127,8 @@ impl PacketSocket {
         received(self.socket.recv_with_flags(buffer, libc::MSG_DONTWAIT))
     }
 
-    /// Waits for a frame and reads it into `buffer`; what does not fit is cut off. `None` when none came within
-    /// a second, or a signal did.
+    /// Waits for a frame and reads it into `buffer`; what does not fit is cut off. `None` when none came for
+    /// a while, or a signal did.
     ///
     /// # Errors
     /// The operating system's; `ENETDOWN` once when the interface goes down.
@@ -190,10 +190,10 @@ fn received(outcome: io::Result<usize>) -> io::Result<Option<usize>> {
     }
 }
 
-fn address(ifindex: IfIndex, protocol: Protocol) -> io::Result<SockAddr> {
+pub(super) fn address(ifindex: IfIndex, ether_type: u16) -> io::Result<SockAddr> {
     let address = sockaddr_ll {
         sll_family: u16::try_from(libc::AF_PACKET).unwrap_or_default(),
-        sll_protocol: protocol.ether_type().to_be(),
+        sll_protocol: ether_type.to_be(),
         sll_ifindex: index(ifindex)?,
         sll_hatype: 0,
         sll_pkttype: 0,
@@ -207,7 +207,12 @@ fn address(ifindex: IfIndex, protocol: Protocol) -> io::Result<SockAddr> {
     Ok(unsafe { SockAddr::new(storage, length_of::<sockaddr_ll>()) })
 }
 
-fn set_option<T: Copy>(fd: RawFd, level: c_int, option: c_int, value: &T) -> io::Result<()> {
+pub(super) fn set_option<T: Copy>(
+    fd: RawFd,
+    level: c_int,
+    option: c_int,
+    value: &T,
+) -> io::Result<()> {
     let pointer = ptr::from_ref(value).cast();
     // SAFETY: the pointer and length describe `value`, which outlives the call; the kernel only reads it.
     let result = unsafe { libc::setsockopt(fd, level, option, pointer, length_of::<T>()) };
@@ -222,12 +227,12 @@ fn length_of<T>() -> socklen_t {
     socklen_t::try_from(size_of::<T>()).unwrap_or_default()
 }
 
-fn index(ifindex: IfIndex) -> io::Result<c_int> {
+pub(super) fn index(ifindex: IfIndex) -> io::Result<c_int> {
     c_int::try_from(ifindex).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
 }
 
 /// A program in the form the socket call wants.
-fn assemble(program: &[Op]) -> Vec<SockFilter> {
+pub(super) fn assemble(program: &[Op]) -> Vec<SockFilter> {
     let instruction = |op: &Op| {
         #[expect(
             clippy::cast_possible_truncation,

@@ -118,7 +118,8 @@ impl World {
         let renewed_only = known.lease.session == peer.lease.session
             && known.interfaces == peer.interfaces
             && known.xdp == peer.xdp
-            && known.leaving == peer.leaving;
+            && known.leaving == peer.leaving
+            && known.keys == peer.keys;
         *known = peer;
         !renewed_only
     }

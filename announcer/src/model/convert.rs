@@ -254,6 +254,7 @@ pub fn lease(object: &Lease) -> Result<(NodeName, Peer), Unreadable> {
         interfaces: said.interfaces,
         xdp: said.xdp,
         leaving: said.leaving,
+        keys: said.keys,
     };
     Ok((NodeName::new(node), peer))
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use landfall_wire::Mac;
 use landfall_wire::link::{Link, Refusal};
+use landfall_wire::peers::KeyId;
 use serde::{Deserialize, Serialize};
 
 /// Session Leases are called this, followed by the node's name.
@@ -69,6 +70,9 @@ pub struct Published {
     pub xdp: XdpState,
     /// About to stop: no candidate any more.
     pub leaving: bool,
+    /// The keys of heartbeats it believes, by name. None: it sends none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<KeyId>,
 }
 
 /// Reads the annotation. Nonsense reads as an announcer that can do nothing.
@@ -100,6 +104,7 @@ mod tests {
             }],
             xdp: XdpState::Ready,
             leaving: false,
+            keys: vec![KeyId([1, 2, 3, 4])],
         };
         let annotate = |text: String| BTreeMap::from([(ANNOTATION.to_owned(), text)]);
         assert_eq!(read(&annotate(write(&published))), published);

@@ -10,6 +10,7 @@ use landfall_crds::version::Stamped;
 use landfall_crds::{L2AnnouncementPolicySpec, L2AnnouncementPolicyStatus, LoadBalancerIPStatus};
 
 use landfall_wire::Mac;
+use landfall_wire::peers::KeyId;
 
 use super::{Interface, InterfacePatterns, PatternError, XdpState};
 use crate::election::SeenLease;
@@ -149,6 +150,8 @@ pub struct Peer {
     pub xdp: XdpState,
     /// It is about to stop.
     pub leaving: bool,
+    /// The keys of heartbeats it believes.
+    pub keys: Vec<KeyId>,
 }
 
 impl Stamped for Lbip {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::compiled::{CompiledPolicy, compile};
 use super::refusal::Unannounced;
-use crate::election::Candidate;
+use crate::election::owners::Candidate;
 use crate::model::{Interface, Lbip, Readiness, Service, World, XdpState};
 use crate::names::{NodeName, PolicyName, ServiceKey};
 
@@ -200,8 +200,8 @@ fn fill_candidates(
     plan.candidates = nodes
         .into_iter()
         .map(|(node, weight)| Candidate {
-            node: node.clone(),
             weight,
+            ..Candidate::plain(node.clone())
         })
         .collect();
 }

@@ -5,7 +5,7 @@ use landfall_crds::conditions::{ADDRESS_CONFLICT, ANNOUNCED, find};
 use landfall_crds::{LoadBalancerIPStatus, Owner};
 
 use super::*;
-use crate::election::Candidate;
+use crate::election::owners::Candidate;
 use crate::model::*;
 use crate::policy::{Announcement, PolicyOutcome, Unannounced};
 use crate::testing::{ip, key, lbip, mac, peer, policy, service};
@@ -25,10 +25,7 @@ impl Scene {
             world
                 .lbips
                 .insert(address, lbip(address, 2, LoadBalancerIPStatus::default()));
-            let candidate = |name| Candidate {
-                node: NodeName::new(name),
-                weight: 0,
-            };
+            let candidate = |name| Candidate::plain(NodeName::new(name));
             let address_plan = Announcement {
                 holders: vec![key()],
                 candidates: vec![candidate("n1"), candidate("n2")],

@@ -31,7 +31,7 @@ const WAKES_AT_ONCE: u32 = 200;
 /// Longer frames are cut off, which the parser sees.
 const FRAME: usize = 2_048;
 
-/// The listeners of a port, each on a thread of its own. When this is dropped they answer no more, and end within a second.
+/// The listeners of a port, each on a thread of its own. When this is dropped they answer no more, and end soon after.
 pub(super) struct Listeners(Arc<AtomicBool>);
 
 impl Listeners {
@@ -87,6 +87,7 @@ impl Listener {
         let port = Arc::clone(&self.port);
         let (mut frame, mut out) = ([0; FRAME], buffer());
         while !stopped.load(Ordering::Relaxed) {
+            port.works(self.protocol);
             match self.receive(shared, &port, &mut frame) {
                 Ok(None) => {}
                 Ok(Some(length)) => {

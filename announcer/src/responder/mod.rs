@@ -144,12 +144,24 @@ impl Responder {
         self.shared.update(|state| state.set_owned(owned));
     }
 
+    /// Announces those of these addresses that are owned anew: somebody else was heard to answer for them.
+    pub fn announce_again(&self, addresses: &BTreeSet<IpAddr>) {
+        if !addresses.is_empty() {
+            self.shared.update(|state| state.arrive_again(addresses));
+        }
+    }
+
     /// Until when this node may answer, by [`clock::now`]. A deadline that comes after the last one has
     /// passed lets everything owned be announced anew.
     pub fn set_deadline(&self, deadline: Now) {
         if self.shared.permit.set(deadline, clock::now()) {
             self.shared.update(|state| state.revive());
         }
+    }
+
+    /// Interfaces to listen on although nothing is owned there yet: whoever takes over does not open sockets first.
+    pub fn set_ready(&self, ready: BTreeSet<IfIndex>) {
+        self.shared.update(|state| state.set_ready(ready));
     }
 
     /// The Ethernet addresses of the other announcers on the segment: what they claim is no conflict.
@@ -187,6 +199,14 @@ impl Responder {
         let _ = ports
             .wait_for(|listening| listening.ports.contains_key(&ifindex))
             .await;
+    }
+
+    /// When all of the threads that answer were last seen at work; now, where none is needed.
+    #[must_use]
+    pub fn progress(&self) -> Now {
+        let ports = Arc::clone(&self.shared.ports.borrow().ports);
+        let each = ports.values().map(|port| port.progress());
+        each.min().unwrap_or_else(clock::now)
     }
 
     /// All counters, for `/metrics`.

@@ -11,6 +11,8 @@ use landfall_wire::announce::{Unasked, announcement};
 use landfall_wire::buffer;
 
 use super::counters::{Counters, count};
+use crate::clock;
+use crate::election::Now;
 use crate::link::{IfIndex, PacketSocket, Protocol};
 
 /// The open ports by interface.
@@ -24,6 +26,8 @@ pub(super) struct Port {
     pub(super) counters: Arc<Counters>,
     arp: PacketSocket,
     ndp: PacketSocket,
+    /// When the listeners were last seen at work, in nanoseconds of [`clock::now`].
+    worked_at: [AtomicU64; 2],
 }
 
 impl Port {
@@ -36,6 +40,7 @@ impl Port {
             counters,
             arp,
             ndp,
+            worked_at: [0; 2].map(|_| AtomicU64::new(clock::nanos(clock::now()))),
         })
     }
 
@@ -44,6 +49,18 @@ impl Port {
             Protocol::Arp => &self.arp,
             Protocol::Ndp => &self.ndp,
         }
+    }
+
+    /// The listener of the protocol is at work.
+    pub(super) fn works(&self, protocol: Protocol) {
+        let word = &self.worked_at[usize::from(protocol == Protocol::Ndp)];
+        word.store(clock::nanos(clock::now()), Ordering::Relaxed);
+    }
+
+    /// When the one of the listeners was last at work that was not for longer.
+    pub(super) fn progress(&self) -> Now {
+        let [arp, ndp] = &self.worked_at;
+        Now::from_nanos(arp.load(Ordering::Relaxed).min(ndp.load(Ordering::Relaxed)))
     }
 
     pub(super) fn sockets(&self) -> [&PacketSocket; 2] {

@@ -30,6 +30,8 @@ pub(super) struct State {
     pub(super) owned: Arc<HashMap<Pair, u64>>,
     /// With the number of probings under way.
     pub(super) probing: Arc<HashMap<Pair, usize>>,
+    /// Interfaces that are listened on although nothing is owned there: what comes to be is answered at once.
+    pub(super) ready: Arc<BTreeSet<IfIndex>>,
     peers: Arc<BTreeSet<Mac>>,
     /// Addresses that are announced again and again, and how often.
     pub(super) periods: Arc<BTreeMap<IpAddr, Duration>>,
@@ -60,6 +62,10 @@ impl State {
         replace(&mut self.owned, table)
     }
 
+    pub(super) fn set_ready(&mut self, ready: BTreeSet<IfIndex>) -> bool {
+        replace(&mut self.ready, ready)
+    }
+
     pub(super) fn set_peers(&mut self, peers: BTreeSet<Mac>) -> bool {
         replace(&mut self.peers, peers)
     }
@@ -70,6 +76,18 @@ impl State {
             &mut self.periods,
             periods.into_iter().filter(real).collect(),
         )
+    }
+
+    /// What of these is owned arrives once more.
+    pub(super) fn arrive_again(&mut self, addresses: &BTreeSet<IpAddr>) -> bool {
+        let mut table = HashMap::clone(&self.owned);
+        for ((address, _), arrival) in &mut table {
+            if addresses.contains(address) {
+                self.arrivals += 1;
+                *arrival = self.arrivals;
+            }
+        }
+        replace(&mut self.owned, table)
     }
 
     pub(super) fn revive(&mut self) -> bool {
@@ -234,6 +252,20 @@ mod tests {
             state.interest(("2001:db8::1".parse().unwrap(), 3)),
             Interest::None
         );
+    }
+
+    #[test]
+    fn what_arrives_again_gets_a_new_number_and_nothing_else_does() {
+        let mut state = State::default();
+        state.set_owned(owned(&[("192.0.2.1", 2), ("192.0.2.2", 2)]));
+        let before = State::clone(&state);
+        assert!(!state.arrive_again(&["192.0.2.9".parse().unwrap()].into()));
+        assert!(state.arrive_again(&["192.0.2.1".parse().unwrap()].into()));
+        let changed = |text: &str| {
+            let pair = (text.parse().unwrap(), 2);
+            state.owned[&pair] != before.owned[&pair]
+        };
+        assert!(changed("192.0.2.1") && !changed("192.0.2.2"));
     }
 
     #[test]

@@ -131,6 +131,7 @@ impl Supervisor {
             .keys()
             .chain(state.probing.keys())
             .map(|(_, ifindex)| *ifindex)
+            .chain(state.ready.iter().copied())
             .collect();
         let usable = |ifindex: &IfIndex| {
             links

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The invariant: a session id is used for one unbroken holding of the Lease. Once the Lease was seen gone or held by
-//! another id, this id is never written again.
+//! another id, or peers have ended it, this id is never written again.
 
 mod guard;
 mod task;

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::brain::Input;
 use crate::clock;
-use crate::election::Event;
+use crate::election::owners::Event;
 use crate::model::published::{ANNOTATION, FENCED_BY, LABEL, LEASE_PREFIX, Published, write};
 use crate::names::{NodeName, SessionId};
 
@@ -42,6 +42,8 @@ pub struct Session {
     settings: SessionSettings,
     inputs: mpsc::Sender<Input>,
     published: watch::Receiver<Option<Published>>,
+    /// The session that peers have ended last.
+    over: watch::Receiver<Option<SessionId>>,
     /// The Lease as last read or written; none when it must be read.
     known: Option<Lease>,
     session: Option<SessionId>,
@@ -56,6 +58,7 @@ impl Session {
         settings: SessionSettings,
         inputs: mpsc::Sender<Input>,
         published: watch::Receiver<Option<Published>>,
+        over: watch::Receiver<Option<SessionId>>,
     ) -> Self {
         Self {
             leases: Api::namespaced(client.clone(), &settings.namespace),
@@ -64,6 +67,7 @@ impl Session {
             settings,
             inputs,
             published,
+            over,
             known: None,
             session: None,
             lives: 0,
@@ -99,7 +103,9 @@ impl Session {
                 () = token.cancelled() => break,
                 () = tokio::time::sleep(pause) => {}
                 changed = self.published.changed() => if changed.is_err() { break },
+                changed = self.over.changed() => if changed.is_err() { break },
             }
+            self.end_if_over();
         }
         self.give_up().await;
     }
@@ -117,6 +123,7 @@ impl Session {
                 self.tell(Event::SessionLost).await;
             }
             let begins = self.session.is_none();
+            let was_fenced = begins && lease.as_ref().is_some_and(is_fenced);
             let session = match &self.session {
                 Some(session) => session.clone(),
                 None => self.fresh(),
@@ -127,7 +134,10 @@ impl Session {
                     self.known = Some(lease);
                     self.session = Some(session.clone());
                     if begins {
-                        tracing::info!(%session, "session began");
+                        tracing::info!(%session, was_fenced, "session began");
+                        if was_fenced {
+                            self.tell(Event::WasFenced).await;
+                        }
                         self.tell(Event::SessionStarted(session, sent_at)).await;
                     } else {
                         self.tell(Event::Renewed(session, sent_at)).await;
@@ -149,6 +159,15 @@ impl Session {
             return false;
         };
         lease.and_then(record::holder) != Some(session.as_str())
+    }
+
+    /// What peers have ended is over, whether its Lease says so yet or not. They know; the agent said so.
+    fn end_if_over(&mut self) {
+        let over = self.over.borrow_and_update().clone();
+        if over.is_some() && self.session == over {
+            self.session = None;
+            self.known = None;
+        }
     }
 
     /// An id nobody used before.
@@ -230,4 +249,10 @@ impl Session {
         // The agent being gone, nobody needs to know.
         let _ = self.inputs.send(Input::Session(event)).await;
     }
+}
+
+/// Whether peers have ended the session before.
+fn is_fenced(lease: &Lease) -> bool {
+    let annotations = lease.metadata.annotations.as_ref();
+    annotations.is_some_and(|annotations| annotations.contains_key(FENCED_BY))
 }

@@ -17,7 +17,7 @@ struct Flags {
     #[arg(long, default_value_t = 3)]
     nodes: u8,
     /// Addresses, one Service each
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u8).range(1..=30))]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u8).range(1..=120))]
     addresses: u8,
     /// Who forwards: Kernel or XDP
     #[arg(long, default_value = "Kernel", value_parser = ["Kernel", "XDP"])]

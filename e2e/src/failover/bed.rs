@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr};
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use kube::Api;
 use kube::api::ListParams;
 use landfall_crds::LoadBalancerIP;
 use landfall_testbed::control_plane::assets::source_tree;
+use landfall_testbed::netns;
 
 use super::case::kubectl;
 use crate::lab::cluster::{Lab, Size};
@@ -114,9 +116,26 @@ impl Bed {
         Ok((machine.clone(), addresses))
     }
 
-    /// Waits until every node is ready and every announcer runs again.
+    /// Waits until every node is ready, every announcer runs again, and each hears all others.
     pub(super) async fn rest(&self) -> Result<()> {
         let until = Instant::now() + PATIENCE;
+        self.run(until).await?;
+        let others = self.lab.plan().nodes.len() - 1;
+        for node in &self.lab.plan().nodes {
+            let says = format!("landfall_peers_heard {others}.0");
+            while !metrics(node).is_ok_and(|text| text.lines().any(|line| line == says)) {
+                ensure!(
+                    Instant::now() < until,
+                    "the announcer on {} does not hear all of {others} others after {PATIENCE:?}; see its /debug/state",
+                    node.name
+                );
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn run(&self, until: Instant) -> Result<()> {
         loop {
             let said = self.kubectl(
                 "get daemonset -n landfall-system landfall-announcer -o \
@@ -134,6 +153,18 @@ impl Bed {
     }
 }
 
+/// What the announcer of a node measures.
+fn metrics(node: &Machine) -> Result<String> {
+    netns::inside(&node.netns, || {
+        let mut stream = TcpStream::connect("127.0.0.1:7780")?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(text)
+    })?
+}
+
 /// Pool, policy and Services.
 fn services(addresses: u8, mode: &str) -> String {
     let mut text = format!(
@@ -141,7 +172,7 @@ fn services(addresses: u8, mode: &str) -> String {
 kind: LoadBalancerIPPool
 metadata: {{name: failover}}
 spec:
-  blocks: [{{cidr: 192.0.2.192/27}}]
+  blocks: [{{start: 192.0.2.120, stop: 192.0.2.249}}]
 ---
 apiVersion: landfall.dev/v1alpha1
 kind: L2AnnouncementPolicy

@@ -53,6 +53,8 @@ pub(crate) struct Place {
     pub(crate) netns: PathBuf,
     pub(crate) hostname: String,
     pub(crate) cgroup: String,
+    /// Cgroups of this machine have a budget of real time.
+    pub(crate) realtime: bool,
     pub(crate) hosts: PathBuf,
     pub(crate) termination_log: PathBuf,
     pub(crate) volumes: BTreeMap<String, PathBuf>,
@@ -75,7 +77,7 @@ pub(crate) fn config(
             {"type": "network", "path": place.netns},
         ],
         "cgroupsPath": place.cgroup,
-        "resources": resources(container, security.privileged)?,
+        "resources": resources(container, &security, place.realtime)?,
     });
     let mut sysctls = security.sysctls.clone();
     if !host_network {
@@ -258,13 +260,28 @@ fn bind(destination: &str, source: &Path, options: &[&str]) -> Value {
     json!({"destination": destination, "type": "bind", "source": source, "options": options})
 }
 
+/// Time in each second that a container's real-time threads may run, in microseconds; there is a budget for all of 950,000.
+const REALTIME: u32 = 60_000;
+
 /// Limits that are set; requests become CPU shares.
-fn resources(container: &Container, privileged: bool) -> Result<Value, BundleError> {
+///
+/// Kernels of distributions know no budget of real time for each cgroup: there the capability is enough. Where this
+/// kernel has one, what holds the capability gets some.
+fn resources(
+    container: &Container,
+    security: &Security,
+    realtime: bool,
+) -> Result<Value, BundleError> {
     let asked = container.resources.clone().unwrap_or_default();
     let limits = asked.limits.unwrap_or_default();
     let requests = asked.requests.unwrap_or_default();
     let read = |text: &str| milli(text).ok_or_else(|| BundleError::Quantity(text.to_owned()));
-    let mut resources = json!({"devices": [{"allow": privileged, "access": "rwm"}]});
+    let devices = json!([{"allow": security.privileged, "access": "rwm"}]);
+    let mut resources = json!({"devices": devices});
+    if realtime && security.capabilities.contains("CAP_SYS_NICE") {
+        resources["cpu"]["realtimePeriod"] = json!(1_000_000);
+        resources["cpu"]["realtimeRuntime"] = json!(REALTIME);
+    }
     if let Some(memory) = limits.get("memory") {
         resources["memory"] = json!({"limit": read(&memory.0)? / 1000});
     }

@@ -40,6 +40,7 @@ const ANNOUNCER: &[Use] = &[
     ("nodes get", &["Api<Node>", ".get_opt("]),
     ("nodes list", &["<Node>", WATCH]),
     ("nodes watch", &["<Node>", WATCH]),
+    ("namespaces get", &["Api::<Namespace>", ".get("]),
     ("namespaces list", &["<Namespace>", WATCH]),
     ("namespaces watch", &["<Namespace>", WATCH]),
     ("endpointslices list", &["<EndpointSlice>", WATCH]),
@@ -50,6 +51,7 @@ const ANNOUNCER: &[Use] = &[
     ("leases watch", &["<Lease>", WATCH]),
     ("leases create", &["Api<Lease>", ".create("]),
     ("leases update", &["Api<Lease>", ".replace("]),
+    ("leases patch", &["Api<Lease>", ".patch("]),
 ];
 
 const CONTROLLER: &[Use] = &[
@@ -95,6 +97,7 @@ const CONTROLLER: &[Use] = &[
     ("leases create", &["Api<Lease>", ".create("]),
     ("leases get", &["Api<Lease>", ".get_opt("]),
     ("leases update", &["Api<Lease>", ".replace("]),
+    ("secrets create", &["Api<Secret>", ".create("]),
 ];
 
 /// What both do to guard their metrics.

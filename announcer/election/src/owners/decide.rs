@@ -61,6 +61,7 @@ impl Owners {
         self.memory = memory;
         self.tell(&mut round, &mut out);
         self.end_silent(&round, &mut out);
+        self.forget_strangers(world);
         out
     }
 
@@ -164,7 +165,15 @@ impl Owners {
                     at: now,
                 }
             }
-            State::Inherited | State::Orphaned => {}
+            State::Inherited => {
+                // Until a record says so nothing but this keeps others from taking it for an orphan.
+                if let Tell::Claim { times: 0, at } = memory.tell
+                    && now >= at + self.settings.title / 4
+                {
+                    memory.tell = Tell::Claim { times: 1, at: now };
+                }
+            }
+            State::Orphaned => {}
             State::Mine | State::Yielding { .. } => memory.taken = false,
             _ => {
                 memory.taken = false;

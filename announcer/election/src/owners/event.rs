@@ -14,6 +14,8 @@ use crate::{Now, Probed};
 pub enum Event {
     /// Own session began by a write that was sent at this time.
     SessionStarted(SessionId, Now),
+    /// The session this node had before, in another process, was ended by its peers: what it owned is theirs.
+    WasFenced,
     /// Own session was renewed by a request sent at this time.
     Renewed(SessionId, Now),
     /// Own session is over.

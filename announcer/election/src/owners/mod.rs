@@ -69,7 +69,7 @@ pub struct Settings {
     pub expire_stagger: Duration,
     /// How long a node that alone lost the API server keeps a session that is heard both ways.
     pub alone: Duration,
-    /// How long a title heard from a peer counts if no record says so.
+    /// How long a title heard from a peer counts if no record says so; it is said four times as often.
     pub title: Duration,
     /// How long a clear probe stays good.
     pub probe_validity: Duration,
@@ -237,6 +237,7 @@ impl Owners {
     pub fn observe(&mut self, event: Event, now: Now) {
         match event {
             Event::SessionStarted(session, at) => self.own.begin(session, at),
+            Event::WasFenced => self.own.was_fenced = true,
             Event::Renewed(session, at) => self.own.renewed(&session, at),
             Event::SessionLost => self.own.lose(),
             Event::LeaseSeen(node, lease) => {

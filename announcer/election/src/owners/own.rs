@@ -14,6 +14,8 @@ const STEP: Duration = Duration::from_secs(1);
 pub(super) struct Own {
     /// The session, and when its last acknowledged renewal was sent.
     session: Option<(SessionId, Now)>,
+    /// Peers ended the session of the process before.
+    pub(super) was_fenced: bool,
     pub(super) leaving: bool,
     pub(super) draining: bool,
     pub(super) programmed: bool,
@@ -73,13 +75,18 @@ impl Owners {
         };
     }
 
+    /// The end of this node's session unless it is renewed, by this node's reckoning.
+    pub fn deadline(&self) -> Option<Now> {
+        let (_, renewed) = self.own.session.as_ref()?;
+        Some(*renewed + self.settings.duration.saturating_sub(self.settings.margin))
+    }
+
     /// Until when answers are allowed, if they are.
     ///
     /// Past the end of its session a node goes on if there is nobody to yield to, or if peers that hear it are without
     /// the API server like itself, and for a grace after the first of them has it again.
     pub(super) fn allowed(&self, now: Now) -> Option<Now> {
-        let (_, renewed) = self.own.session.as_ref()?;
-        let end = *renewed + self.settings.duration.saturating_sub(self.settings.margin);
+        let end = self.deadline()?;
         let step = now + STEP;
         if step <= end || self.goes_on(now) {
             return Some(step);

@@ -122,6 +122,18 @@ impl Owners {
         }
     }
 
+    /// Of nodes that neither a Lease nor a record names any more nothing is remembered.
+    pub(super) fn forget_strangers(&mut self, world: &World<'_>) {
+        let owners: BTreeSet<&NodeName> = world
+            .records
+            .values()
+            .filter_map(|record| Some(&record.owner.as_ref()?.node))
+            .collect();
+        self.view.leases.retain(|node| owners.contains(node));
+        self.inquiries
+            .retain(|node, inquiry| inquiry.under_way || owners.contains(node));
+    }
+
     /// Whether a node's Lease may be read or expired now; if so, that counts as under way from here on.
     fn may_inquire(&mut self, node: &NodeName, now: Now, out: &mut Decision) -> bool {
         let inquiry = self.inquiries.entry(node.clone()).or_default();

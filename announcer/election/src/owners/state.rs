@@ -70,13 +70,15 @@ impl Owners {
         }
     }
 
-    /// Whether a peer that may still answer has the higher title.
+    /// Whether a peer that may still answer has the higher title. One that no record says yet is said again and again: if it
+    /// is not heard any more it was given up, by a node that may live on. One that is on record stays, until it is read there.
     fn is_outbid(&self, memory: &Memory, mine: &Title, now: Now) -> bool {
         memory
             .title
             .as_ref()
             .is_some_and(|(title, holder, session, at)| {
-                let counts = now < *at + self.settings.title || self.view.hears(holder, session);
+                let counts = now < *at + self.settings.title
+                    || title.written && self.view.hears(holder, session);
                 counts && !self.view.was_ended(session) && title.beats(holder, mine, &self.me)
             })
     }
@@ -102,6 +104,8 @@ impl Owners {
     /// The node that must not be first for what it had: it was fenced; one that began anew by its own word may.
     pub(super) fn comes_back(&self, record: &Record) -> Option<NodeName> {
         let owner = record.owner.as_ref()?;
-        (!self.view.was_ended(&owner.session)).then(|| owner.node.clone())
+        let was_ended =
+            self.view.was_ended(&owner.session) || owner.node == self.me && self.own.was_fenced;
+        (!was_ended).then(|| owner.node.clone())
     }
 }

@@ -419,3 +419,69 @@ proptest! {
         prop_assert!(demoted.is_sorted());
     }
 }
+
+#[test]
+fn of_a_node_that_no_record_names_any_more_nothing_is_remembered() {
+    let mut trio = Trio::new(Some(owner("d1", None, 3)));
+    let inquires = |trio: &mut Trio| {
+        let writes = trio.decide().writes;
+        writes
+            .iter()
+            .any(|write| matches!(write, Write::Inquire { .. }))
+    };
+    assert!(inquires(&mut trio));
+    trio.tell(Event::InquiryEnded(node("d")));
+    assert!(!inquires(&mut trio), "it is waited after a failure");
+    trio.records.clear();
+    trio.decide();
+    trio.record(11, Some(owner("d1", None, 3)));
+    assert!(inquires(&mut trio), "a name that returns is a new one");
+}
+
+#[test]
+fn what_a_peer_claimed_and_gave_up_is_taken_by_another() {
+    let mut trio = Trio::new(Some(owner("b1", Some("c"), 4))).heard();
+    trio.end("b1", false);
+    let title = Title {
+        address: VIP,
+        transitions: 5,
+        written: false,
+    };
+    trio.report(Report::Claims(node("c"), session("c1"), vec![title]));
+    trio.now += secs(2);
+    assert_eq!(claims(&trio.decide()), 0, "c has it");
+    // It lives, is heard, and has lost its link; nobody hears the claim again.
+    trio.now += secs(9);
+    trio.tell(Event::Renewed(session("a1"), trio.now));
+    trio.tell(Event::LeaseSeen(node("c"), lease("c1", 20)));
+    trio.decide();
+    trio.now += secs(1);
+    assert_eq!(claims(&trio.decide()), 1);
+}
+
+#[test]
+fn a_standby_that_cannot_write_says_again_and_again_that_it_answers() {
+    let mut trio = Trio::new(Some(owner("b1", Some("a"), 4))).heard();
+    trio.end("b1", false);
+    let mut said = 0;
+    for _ in 0..100 {
+        let decision = trio.decide();
+        said += decision.say.len();
+        assert!(decision.answering.contains(&VIP));
+        trio.now += Duration::from_millis(100);
+    }
+    assert!((4..8).contains(&said), "{said} times in ten seconds");
+}
+
+#[test]
+fn a_process_that_starts_after_a_fence_does_not_take_back_what_the_standby_has() {
+    for was_fenced in [false, true] {
+        let mut trio = Trio::new(Some(owner("a0", Some("b"), 4))).heard();
+        if was_fenced {
+            trio.tell(Event::WasFenced);
+        }
+        let inquired = Event::Inquired(node("a"), session("a0"), Some(lease("a1", 5)));
+        trio.tell(inquired);
+        assert_eq!(claims(&trio.decide()), usize::from(!was_fenced));
+    }
+}

@@ -40,6 +40,7 @@ pub(super) const PACKET_TYPE: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE).ca
 /// Whether it had a VLAN tag, which the kernel has taken off.
 pub(super) const VLAN_PRESENT: u32 =
     (libc::SKF_AD_OFF + libc::SKF_AD_VLAN_TAG_PRESENT).cast_unsigned();
+const TO_THIS_HOST: u32 = libc::PACKET_HOST as u32;
 const TO_OTHERS: u32 = libc::PACKET_OTHERHOST as u32;
 const OUTGOING: u32 = libc::PACKET_OUTGOING as u32;
 const WHOLE: u32 = 0xffff;
@@ -142,6 +143,36 @@ pub fn peers() -> Vec<Op> {
     program
 }
 
+/// ARP replies to this host alone: answers to questions of its own.
+#[must_use]
+pub fn arp_replies() -> Vec<Op> {
+    let mut program = prologue(0x0806).to_vec();
+    program.extend([
+        op(LOAD_BYTE, PACKET_TYPE, 0, 0),
+        op(EQUALS, TO_THIS_HOST, 0, 3),
+        op(LOAD_HALF, 20, 0, 0),
+        op(EQUALS, 2, 0, 1),
+        op(RETURN, WHOLE, 0, 0),
+        op(RETURN, 0, 0, 0),
+    ]);
+    program
+}
+
+/// Neighbour advertisements without extension headers, to this host or to all nodes.
+#[must_use]
+pub fn advertisements() -> Vec<Op> {
+    let mut program = prologue(0x86dd).to_vec();
+    program.extend([
+        op(LOAD_BYTE, 20, 0, 0),
+        op(EQUALS, 58, 0, 3),
+        op(LOAD_BYTE, 54, 0, 0),
+        op(EQUALS, 136, 0, 1),
+        op(RETURN, WHOLE, 0, 0),
+        op(RETURN, 0, 0, 0),
+    ]);
+    program
+}
+
 /// Neighbour solicitations and advertisements; behind extension headers only with a neighbour message's hop limit, so
 /// that listener reports stay out.
 #[must_use]
@@ -191,6 +222,32 @@ mod tests {
         let near = (0..300_u32).prop_map(|number| Ipv4Addr::from(0xc000_0200 + number));
         let edge = prop_oneof![Just(Ipv4Addr::UNSPECIFIED), Just(Ipv4Addr::BROADCAST)];
         proptest::collection::btree_set(prop_oneof![2 => any, 6 => near, 1 => edge], 0..250)
+    }
+
+    #[test]
+    fn of_arp_only_replies_to_this_host_answer_its_questions() {
+        let packet = |operation: u8| {
+            let mut frame = arp_frame(Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST);
+            frame[21] = operation;
+            frame
+        };
+        assert!(keeps(&arp_replies(), &packet(2), TO_THIS_HOST, false));
+        assert!(!keeps(&arp_replies(), &packet(1), TO_THIS_HOST, false));
+        assert!(!keeps(&arp_replies(), &packet(2), 1, false), "broadcast");
+    }
+
+    #[test]
+    fn of_neighbour_messages_only_advertisements_answer_questions() {
+        for (kind, kept) in [(136, true), (135, false), (134, false)] {
+            let frame = ndp_frame(58, 255, kind);
+            assert_eq!(keeps(&advertisements(), &frame, 2, false), kept, "{kind}");
+        }
+        assert!(!keeps(
+            &advertisements(),
+            &ndp_frame(17, 255, 136),
+            2,
+            false
+        ));
     }
 
     proptest! {

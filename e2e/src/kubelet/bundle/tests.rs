@@ -28,6 +28,7 @@ fn place() -> Place {
         netns: "/run/netns/node".into(),
         hostname: "worker-1".into(),
         cgroup: "/lf-u-1-announcer-0".into(),
+        realtime: false,
         hosts: "/n/hosts".into(),
         termination_log: "/n/b/termination-log".into(),
         volumes: BTreeMap::from([volume("token"), volume("bpffs")]),
@@ -54,6 +55,21 @@ fn built(change: impl FnOnce(&mut Container)) -> Result<Value, BundleError> {
 #[test]
 fn the_announcers_bundle_is_what_its_pod_asks_for() {
     insta::assert_json_snapshot!("announcer", built(|_| ()).unwrap());
+}
+
+#[test]
+fn whoever_may_have_real_time_gets_some_where_cgroups_have_a_budget_of_it() {
+    let pod: Pod = serde_saphyr::from_str(&POD.replace("NET_RAW", "SYS_NICE")).unwrap();
+    let container = &pod.spec.as_ref().unwrap().containers[0];
+    let of = |realtime| {
+        let place = Place {
+            realtime,
+            ..place()
+        };
+        let config = config(&pod, container, &image(), &BTreeMap::new(), &place).unwrap();
+        config["linux"]["resources"]["cpu"]["realtimeRuntime"].clone()
+    };
+    assert_eq!((of(true), of(false)), (json!(REALTIME), Value::Null));
 }
 
 #[test]

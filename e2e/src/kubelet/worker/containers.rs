@@ -118,6 +118,7 @@ impl Worker {
             netns,
             hostname: pod::hostname(&self.pod, &settings.node_name),
             cgroup: format!("/lf-{id}"),
+            realtime: std::path::Path::new("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists(),
             hosts: self.dir.hosts(),
             termination_log: bundle.termination_log(),
             volumes: self.volume_paths(),

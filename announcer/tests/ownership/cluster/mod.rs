@@ -60,11 +60,8 @@ impl Drop for Cluster {
             let _ = nix::mount::umount2(bpffs, nix::mount::MntFlags::MNT_DETACH);
         }
         if std::thread::panicking() {
-            for entry in std::fs::read_dir(self.logs.path())
-                .into_iter()
-                .flatten()
-                .flatten()
-            {
+            let entries = std::fs::read_dir(self.logs.path()).into_iter().flatten();
+            for entry in entries.flatten() {
                 if let Ok(log) = std::fs::read_to_string(entry.path()) {
                     eprintln!("--- announcer on {}\n{log}", entry.file_name().display());
                 }
@@ -322,6 +319,22 @@ impl Cluster {
         let mut child = self.announcers.remove(node).unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    /// A directory with these keys of heartbeats, a file each.
+    pub(crate) fn keys(&self, keys: &[(&str, [u8; 32])]) -> String {
+        let directory = self.logs.path().join("keys");
+        std::fs::create_dir_all(&directory).unwrap();
+        for (name, key) in keys {
+            std::fs::write(directory.join(name), key).unwrap();
+        }
+        directory.to_str().unwrap().to_owned()
+    }
+
+    /// Sends an announcer a signal.
+    pub(crate) fn signal(&self, node: &str, signal: nix::sys::signal::Signal) {
+        let pid = i32::try_from(self.announcers[node].id()).unwrap();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).unwrap();
     }
 
     /// Asks an announcer to stop, and waits until it has.

@@ -1,6 +1,7 @@
 //! Announcers against a real API server, asked by a real client: who answers, and who takes over.
 
 mod cluster;
+mod heartbeats;
 
 use landfall_testbed::skipped;
 use std::time::Instant;

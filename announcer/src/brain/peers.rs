@@ -1,0 +1,302 @@
+//! What the heartbeats' thread is told, and what it found out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use landfall_election::peers::{self, Known, OwnEnd, Proof, Report};
+use landfall_wire::Mac;
+use landfall_wire::peers::KeyId;
+
+use super::Brain;
+use super::effects::Effects;
+use crate::election::Now;
+use crate::election::owners::{Decision, Event};
+use crate::link::IfIndex;
+use crate::names::{NodeName, SessionId};
+
+/// At least so often the thread hears of this half, and so that it is at work.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// What the thread shall know; the whole of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heartbeats {
+    /// Interfaces to speak on, and their Ethernet addresses.
+    pub segments: BTreeMap<IfIndex, Mac>,
+    /// Where other nodes are to be found.
+    pub nodes: BTreeMap<NodeName, Whereabouts>,
+    /// The keys that each of the others believes.
+    pub keys: Vec<Vec<KeyId>>,
+    /// Sessions that hold a Lease, of other nodes.
+    pub known: Vec<Known>,
+}
+
+/// Where a node is to be found without its heartbeats.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Whereabouts {
+    /// The Ethernet addresses it publishes.
+    pub macs: Vec<Mac>,
+    /// What it can be asked for, one of each family: addresses it answers for; its own, if it answers for none.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// What is on its way to the thread.
+#[derive(Debug, Default)]
+pub(super) struct ToPeers {
+    events: Vec<peers::Event>,
+    said: Option<Heartbeats>,
+    session_over: Option<SessionId>,
+    /// Something has changed that the thread may have to know.
+    pub(super) due: bool,
+    /// The keys that this node believes.
+    pub(super) keys: Vec<KeyId>,
+    /// Sessions of others that heartbeats ended, and suspects that were found to live, by how.
+    pub(super) counts: BTreeMap<&'static str, u64>,
+}
+
+impl Brain {
+    /// Takes in what the thread found out.
+    pub(super) fn peers_said(&mut self, report: Report, now: Now) {
+        self.report_due = true;
+        if matches!(report, Report::OwnEnded(_)) {
+            self.to_peers.session_over = self.owners.session().cloned();
+        }
+        self.owners.observe(Event::Report(report.clone()), now);
+        match report {
+            Report::Ended(fenced) => {
+                self.count(if fenced.written { "fenced" } else { "agreed" });
+                tracing::info!(
+                    node = %fenced.node, session = %fenced.session, by = %fenced.by, written = fenced.written,
+                    "a silent session is over"
+                );
+            }
+            Report::OwnEnded(end) => {
+                self.count("own");
+                match end {
+                    OwnEnd::Fenced { by } => tracing::warn!(
+                        by = by.as_ref().map_or("a peer", NodeName::as_str),
+                        "this node was silent to its peers, which ended its session; beginning another"
+                    ),
+                    OwnEnd::Copy => tracing::warn!(
+                        "this process is the copy of one that went on; beginning another session"
+                    ),
+                }
+            }
+            Report::Vetoed { node, proof } => {
+                self.count(match proof {
+                    Proof::Fellow => "vetoed_fellow",
+                    Proof::Answer => "vetoed_answer",
+                    Proof::Refused => "vetoed_refused",
+                });
+                tracing::info!(%node, ?proof, "a session is silent, and lives");
+            }
+            Report::SameName(session) => {
+                tracing::warn!(%session, "another machine speaks by this node's name");
+            }
+            Report::FewHear(few) => {
+                tracing::warn!(few, "whether fewer than half of the peers hear this node");
+            }
+            Report::Up { node, session, .. } => tracing::debug!(%node, %session, "heard both ways"),
+            Report::Down { node, session } | Report::Unwatched { node, session } => {
+                tracing::debug!(%node, %session, "not heard both ways any more");
+            }
+            Report::Flags(..) | Report::Claims(..) | Report::Moves(..) => {}
+        }
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.to_peers.counts.entry(what).or_default() += 1;
+    }
+
+    /// Takes over what a decision is to the thread.
+    pub(super) fn decided(&mut self, decision: &Decision) {
+        self.answering.clone_from(&decision.answering);
+        let flags = peers::Event::Flags(decision.flags);
+        let say = decision.say.iter().cloned();
+        let say = say.map(|(to, body)| peers::Event::Say(to, body));
+        self.to_peers
+            .events
+            .extend(std::iter::once(flags).chain(say));
+    }
+
+    /// What is to be said to the thread after a decision.
+    pub(super) fn tell_peers(&mut self, now: Now, effects: &mut Effects) {
+        effects.session_over = self.to_peers.session_over.take();
+        if std::mem::take(&mut self.to_peers.due) {
+            let heartbeats = self.heartbeats();
+            if self.to_peers.said.as_ref() != Some(&heartbeats) {
+                self.to_peers.said = Some(heartbeats.clone());
+                effects.heartbeats = Some(heartbeats);
+            }
+        }
+        effects.to_peers = std::mem::take(&mut self.to_peers.events);
+        let again = now + AGAIN;
+        effects.wake_at = Some(effects.wake_at.map_or(again, |at| at.min(again)));
+    }
+
+    /// The thread speaks for the same session as the election.
+    pub(super) fn session_news(&mut self, event: &Event) {
+        self.to_peers.events.push(match event {
+            Event::SessionStarted(session, at) => peers::Event::Began(session.clone(), *at),
+            Event::Renewed(session, at) => peers::Event::Confirmed(session.clone(), *at),
+            Event::SessionLost => peers::Event::Lost,
+            _ => return,
+        });
+    }
+
+    fn heartbeats(&self) -> Heartbeats {
+        let own: BTreeMap<&str, Mac> = self
+            .plan
+            .publish
+            .iter()
+            .map(|interface| (interface.name.as_str(), interface.mac))
+            .collect();
+        let segments = self.links.links.values().filter_map(|link| {
+            let mac = own.get(link.name.as_str())?;
+            Some((link.index, *mac))
+        });
+        let others = || {
+            self.world
+                .peers
+                .iter()
+                .filter(|(node, _)| **node != self.me)
+        };
+        let known = others().filter_map(|(node, peer)| {
+            Some(Known {
+                node: node.clone(),
+                session: peer.lease.session.clone()?,
+            })
+        });
+        let keys = others().map(|(_, peer)| peer.keys.clone());
+        Heartbeats {
+            segments: segments.collect(),
+            nodes: self.whereabouts(),
+            keys: keys.filter(|keys| !keys.is_empty()).collect(),
+            known: known.collect(),
+        }
+    }
+
+    fn whereabouts(&self) -> BTreeMap<NodeName, Whereabouts> {
+        let mut owned: BTreeMap<&str, BTreeSet<IpAddr>> = BTreeMap::new();
+        for (address, lbip) in &self.world.lbips {
+            if let Some(owner) = &lbip.status.owner {
+                owned.entry(&owner.session).or_default().insert(*address);
+            }
+        }
+        let others = self
+            .world
+            .peers
+            .iter()
+            .filter(|(node, _)| **node != self.me);
+        let where_is = others.map(|(node, peer)| {
+            let session = peer.lease.session.as_ref();
+            let answers_for = session.and_then(|session| owned.get(session.as_str()));
+            // Its kernel answers for the node's own addresses, whatever became of its announcer: only where that has
+            // nothing to answer for is there nothing better to ask.
+            let all: Vec<IpAddr> = match answers_for {
+                Some(addresses) => addresses.iter().copied().collect(),
+                None => {
+                    let node = self.world.nodes.get(node).into_iter();
+                    node.flat_map(|node| node.addresses.clone()).collect()
+                }
+            };
+            let first = |v4: bool| all.iter().find(|address| address.is_ipv4() == v4).copied();
+            let whereabouts = Whereabouts {
+                macs: peer
+                    .interfaces
+                    .iter()
+                    .map(|interface| interface.mac)
+                    .collect(),
+                addresses: [first(true), first(false)].into_iter().flatten().collect(),
+            };
+            (node.clone(), whereabouts)
+        });
+        where_is.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use landfall_crds::LoadBalancerIPStatus;
+    use landfall_election::peers::Fenced;
+
+    use super::super::tests::{brain, owning, record, session, swaps, wall};
+    use super::super::{Input, Object};
+    use super::*;
+    use crate::testing::{VIP, ip, mac, secs};
+
+    /// n1 knows that n2 answers for the address.
+    fn owned_by_n2() -> Brain {
+        let mut brain = brain(&["n2"]);
+        let status = LoadBalancerIPStatus {
+            owner: Some(landfall_crds::Owner {
+                node: "n2".into(),
+                session: "n2-s".into(),
+                transitions: 1,
+                ..landfall_crds::Owner::default()
+            }),
+            ..LoadBalancerIPStatus::default()
+        };
+        let seen = Input::Applied(Object::Address(record(6, status)));
+        brain.take(seen, secs(100));
+        brain
+    }
+
+    #[test]
+    fn the_address_of_a_session_that_peers_ended_is_claimed_in_the_same_step() {
+        let mut brain = owned_by_n2();
+        assert!(swaps(&brain.step(secs(101), &wall())).is_empty());
+        let fenced = Fenced {
+            node: NodeName::new("n2"),
+            session: SessionId::new("n2-s"),
+            by: NodeName::new("n1"),
+            written: true,
+        };
+        brain.take(Input::Peers(Report::Ended(fenced)), secs(102));
+        let effects = brain.step(secs(102), &wall());
+        let [swap] = swaps(&effects)[..] else {
+            panic!("{effects:?}")
+        };
+        assert_eq!(swap.status.owner.as_ref().unwrap().node, "n1");
+        assert_eq!(brain.summary(secs(102)).silences["fenced"], 1);
+    }
+
+    #[test]
+    fn a_node_whose_session_peers_ended_answers_nothing_and_begins_another() {
+        let mut brain = owning(&["n2"]);
+        assert_eq!(brain.step(secs(102), &wall()).owned.len(), 1);
+        let ended = Report::OwnEnded(OwnEnd::Fenced { by: None });
+        brain.take(Input::Peers(ended), secs(103));
+        let effects = brain.step(secs(103), &wall());
+        assert!(effects.owned.is_empty());
+        assert_eq!(effects.session_over, Some(SessionId::new("n1-s")));
+        let again = brain.step(secs(103), &wall());
+        assert_eq!(again.session_over, None, "it is said once");
+    }
+
+    #[test]
+    fn the_thread_is_told_what_to_ask_a_node_for_and_where() {
+        let mut brain = owned_by_n2();
+        let told = brain.step(secs(101), &wall()).heartbeats.unwrap();
+        assert_eq!(told.segments, [(2, mac(1))].into());
+        let n2 = &told.nodes[&NodeName::new("n2")];
+        assert_eq!((n2.macs[0], &n2.addresses), (mac(2), &vec![VIP]));
+        assert_eq!(told.known.len(), 1);
+        assert_eq!(brain.step(secs(101), &wall()).heartbeats, None, "once");
+    }
+
+    #[test]
+    fn a_node_that_answers_for_nothing_is_asked_for_its_own_address() {
+        let mut brain = brain(&["n2"]);
+        let node = crate::model::Node {
+            addresses: vec![ip("192.0.2.12"), ip("2001:db8::12")],
+            ..crate::model::Node::default()
+        };
+        let node = Object::Node(NodeName::new("n2"), node);
+        brain.take(Input::Applied(node), secs(100));
+        brain.take(Input::Applied(session("n2", 2)), secs(100));
+        let told = brain.step(secs(101), &wall()).heartbeats.unwrap();
+        let n2 = &told.nodes[&NodeName::new("n2")];
+        assert_eq!(n2.addresses, [ip("192.0.2.12"), ip("2001:db8::12")]);
+    }
+}

@@ -1,0 +1,85 @@
+//! Announcers that hear each other, on a real segment and against a real API server: how soon a dead one is replaced,
+//! and that one that is merely slow is not.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use crate::cluster::{Cluster, with_cluster};
+
+const V4: &str = "192.0.2.100";
+const NODES: [&str; 3] = ["n1", "n2", "n3"];
+
+/// Sessions here last three seconds: what is sooner was noticed on the segment.
+const SOONER: Duration = Duration::from_millis(1_500);
+
+/// Three announcers that hear each other, and a Service; its owner.
+async fn announced(cluster: &mut Cluster) -> String {
+    let keys = cluster.keys(&[("0001", [1; 32])]);
+    for node in NODES {
+        cluster.announce_with(node, &["--peer-keys", &keys]);
+    }
+    cluster.policy("all", json!({})).await;
+    cluster.serve("web", &[V4]).await;
+    let owner = cluster.owner(V4, &NODES).await;
+    cluster.answered_by(V4, &owner).await;
+    for node in NODES {
+        hears(cluster, node, 2).await;
+    }
+    owner
+}
+
+/// Waits until the node hears so many others both ways.
+async fn hears(cluster: &Cluster, node: &str, others: usize) {
+    let says = format!("landfall_peers_heard {others}.0\n");
+    cluster
+        .await_some(&format!("{node} to hear {others} others"), async || {
+            let metrics = cluster
+                .exec(node, "curl -s http://127.0.0.1:7780/metrics")
+                .await;
+            metrics.contains(&says).then_some(())
+        })
+        .await;
+}
+
+fn without(gone: &str) -> Vec<&'static str> {
+    NODES.into_iter().filter(|node| *node != gone).collect()
+}
+
+#[test]
+fn the_addresses_of_a_crashed_announcer_are_taken_over_long_before_its_session_ends() {
+    with_cluster("heartbeats", &NODES, async |mut cluster| {
+        let first = announced(&mut cluster).await;
+        cluster.crash(&first);
+        let crashed = Instant::now();
+        let second = cluster.owner(V4, &without(&first)).await;
+        let took = crashed.elapsed();
+        cluster.answered_by(V4, &second).await;
+        eprintln!("another owner {took:?} after the crash");
+        assert!(took < SOONER, "{took:?}");
+
+        // The Lease says who ended the session.
+        let leases = Api::<Lease>::namespaced(cluster.client.clone(), "landfall-system");
+        let lease = leases.get(&format!("announcer-{first}")).await.unwrap();
+        assert_eq!(lease.spec.unwrap().holder_identity, None);
+        let notes = lease.metadata.annotations.unwrap();
+        assert!(without(&first).contains(&notes["landfall.dev/fenced-by"].as_str()));
+    });
+}
+
+#[test]
+fn a_stopped_announcer_is_replaced_and_answers_nothing_when_it_goes_on() {
+    with_cluster("thaw", &NODES, async |mut cluster| {
+        let first = announced(&mut cluster).await;
+        cluster.signal(&first, Signal::SIGSTOP);
+        let second = cluster.owner(V4, &without(&first)).await;
+        cluster.answered_by(V4, &second).await;
+        cluster.signal(&first, Signal::SIGCONT);
+        // It begins another session and is heard again.
+        hears(&cluster, &first, 2).await;
+        cluster.answered_by(V4, &second).await;
+    });
+}
