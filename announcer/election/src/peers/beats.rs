@@ -39,7 +39,7 @@ impl Peers {
             ends.extend(dropped.into_iter().map(|node| (*id, node)));
         }
         let interval = self.interval();
-        let gap = self.lateness.turn(now);
+        let gap = self.lateness.turn(now, self.settings.longest_window);
         if gap > interval * 2 {
             self.forgive(now);
         }

@@ -15,8 +15,9 @@ pub(super) struct Lateness {
 }
 
 impl Lateness {
-    /// A turn was taken; how long after the one before.
-    pub(super) fn turn(&mut self, now: Now) -> Duration {
+    /// A turn was taken; how long after the one before. A gap that no window covers, such as that of a process that was
+    /// stopped, is not remembered: it cost the session already, and a longer window would not have saved it.
+    pub(super) fn turn(&mut self, now: Now, longest: Duration) -> Duration {
         let gap = self
             .last_turn
             .map_or(Duration::ZERO, |last| now.saturating_sub(last));
@@ -25,7 +26,9 @@ impl Lateness {
             self.half_began = now;
             self.largest = [Duration::ZERO, self.largest[0]];
         }
-        self.largest[0] = self.largest[0].max(gap);
+        if gap <= longest {
+            self.largest[0] = self.largest[0].max(gap);
+        }
         gap
     }
 
@@ -38,5 +41,28 @@ impl Lateness {
             Duration::ZERO
         };
         (interval * 3).max(late.min(longest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONGEST: Duration = Duration::from_secs(1);
+    const INTERVAL: Duration = Duration::from_millis(50);
+
+    fn window_after(gaps: &[u64]) -> Duration {
+        let (mut lateness, mut now) = (Lateness::default(), Duration::from_secs(100));
+        lateness.turn(now, LONGEST);
+        for gap in gaps {
+            now += Duration::from_millis(*gap);
+            lateness.turn(now, LONGEST);
+        }
+        lateness.window(INTERVAL, LONGEST)
+    }
+
+    #[test]
+    fn a_process_that_was_stopped_is_no_slower_for_it() {
+        assert_eq!(window_after(&[50, 5_000, 50]), INTERVAL * 3);
     }
 }

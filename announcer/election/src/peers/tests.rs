@@ -355,18 +355,18 @@ fn a_late_process_asks_for_a_longer_window_and_a_quiet_one_for_three_beats() {
     let mut now = Duration::from_secs(1);
     for _ in 0..10 {
         now += settings.interval;
-        lateness.turn(now);
+        lateness.turn(now, settings.longest_window);
     }
     assert_eq!(
         lateness.window(settings.interval, settings.longest_window),
         settings.interval * 3
     );
-    lateness.turn(now + millis(200));
+    lateness.turn(now + millis(200), settings.longest_window);
     assert_eq!(
         lateness.window(settings.interval, settings.longest_window),
         millis(400)
     );
-    lateness.turn(now + millis(2000));
+    lateness.turn(now + millis(1000), settings.longest_window);
     assert_eq!(
         lateness.window(settings.interval, settings.longest_window),
         settings.longest_window
