@@ -13,10 +13,13 @@ use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client};
+use landfall_runtime::events::{Events, Note};
 use landfall_testbed::control_plane::{ControlPlane, Options};
 use serde_json::{Value, json};
 
@@ -71,7 +74,7 @@ impl Cluster {
         admin.create(&PostParams::default(), &probe).await.unwrap();
         let leases: Api<Lease> = Api::namespaced(intruder.clone(), NAMESPACE);
         let services: Api<Service> = Api::namespaced(intruder.clone(), "default");
-        let records = records(intruder);
+        let records = records(intruder.clone());
         let create = PostParams {
             dry_run: true,
             ..PostParams::default()
@@ -83,8 +86,16 @@ impl Cluster {
         let odd = lease("none-of-ours", "x");
         let owner = json!({"status": {"owner": {"node": "node-9", "session": "x"}}});
         let forged = json!({"status": {"conditions": [condition("Forged")]}});
+        let events: Api<Event> = Api::namespaced(intruder.clone(), "default");
+        let event = json!({
+            "metadata": {"name": "odd"}, "eventTime": "2026-01-01T00:00:00.000000Z",
+            "type": "Normal", "reason": "Because", "action": "Announcing",
+            "reportingController": "odd", "reportingInstance": "odd",
+        });
+        let event: Event = serde_json::from_value(event).unwrap();
         let refuse = async || {
-            leases.create(&create, &odd).await.is_err()
+            events.create(&create, &event).await.is_err()
+                && leases.create(&create, &odd).await.is_err()
                 && records
                     .patch_status(&record, &patch, &Patch::Merge(&owner))
                     .await
@@ -241,6 +252,8 @@ fn a_stolen_token_is_worth_its_own_nodes_word() {
         anothers_session_is_ended_only_in_ones_own_name(&cluster).await;
         an_address_goes_to_ones_own_node_or_from_it(&cluster).await;
         a_services_addresses_and_requests_stay_as_they_are(&cluster).await;
+        an_events_word_is_its_own_pods_and_about_what_it_announces(&cluster).await;
+        a_policy_is_told_of_in_an_announcers_words(&cluster).await;
         a_token_without_a_node_writes_nothing(&cluster).await;
     });
 }
@@ -284,6 +297,35 @@ async fn a_session_is_its_own_nodes(cluster: &Cluster) {
         .replace("announcer-node-1", &params, &own)
         .await
         .unwrap();
+    // What would outlive the token.
+    let change = async |spec: Value, metadata: Value| {
+        let mut changed =
+            serde_json::to_value(leases.get("announcer-node-1").await.unwrap()).unwrap();
+        for (part, with) in [("spec", spec), ("metadata", metadata)] {
+            let part = changed[part].as_object_mut().unwrap();
+            part.extend(with.as_object().unwrap().clone());
+        }
+        let changed = serde_json::from_value(changed).unwrap();
+        leases.replace("announcer-node-1", &params, &changed).await
+    };
+    let none = || json!({});
+    refused(
+        change(json!({"leaseDurationSeconds": i32::MAX}), none()).await,
+        "within five minutes",
+    );
+    let never = "9999-12-30T00:00:00.000000Z";
+    for time in ["renewTime", "acquireTime"] {
+        refused(
+            change(json!({time: never}), none()).await,
+            "before the year 2200",
+        );
+    }
+    let held = json!({"finalizers": ["example.com/held"]});
+    refused(change(none(), held).await, "no finalizer");
+    let node = json!([{"apiVersion": "v1", "kind": "Node", "name": "node-9", "uid": "u"}]);
+    let owned = change(none(), json!({"ownerReferences": node})).await;
+    refused(owned, "goes with its Node");
+    change(none(), none()).await.unwrap();
     let others = leases
         .create(&params, &lease("announcer-node-2", "s2"))
         .await;
@@ -366,11 +408,23 @@ async fn an_address_goes_to_ones_own_node_or_from_it(cluster: &Cluster) {
     write_owner(&one, &lost, Value::Null).await.unwrap();
     let api = records(one);
     let params = PatchParams::default();
+    let elsewhere = json!({"status": {"interfaces": ["eth9"]}});
+    let answer = api
+        .patch_status(&free, &params, &Patch::Merge(&elsewhere))
+        .await;
+    refused(answer, "its owner's to write");
     let forged = json!({"status": {"conditions": [condition("OutOfPool")]}});
     let answer = api
         .patch_status(&lost, &params, &Patch::Merge(&forged))
         .await;
     refused(answer, "conditions Announced and AddressConflict");
+    let mut drawn = condition("Announced");
+    drawn["message"] = json!("two\nlines");
+    let drawn = json!({"status": {"conditions": [drawn]}});
+    let answer = api
+        .patch_status(&lost, &params, &Patch::Merge(&drawn))
+        .await;
+    refused(answer, "one printable line");
     let fine = json!({"status": {"conditions": [condition("Announced")]}});
     api.patch_status(&lost, &params, &Patch::Merge(&fine))
         .await
@@ -406,10 +460,110 @@ async fn a_services_addresses_and_requests_stay_as_they_are(cluster: &Cluster) {
             write(labels).await,
             "nothing of a Service but its condition",
         );
-        write(json!({"status": {"conditions": [condition("landfall.dev/Announced")]}}))
-            .await
-            .unwrap();
+        let mut announced = condition("landfall.dev/Announced");
+        let answer = write(json!({"status": {"conditions": [announced]}})).await;
+        if class.is_some() {
+            refused(answer, "nothing to say of a Service of another class");
+            continue;
+        }
+        answer.unwrap();
+        for message in ["two\nlines", "\u{1b}[31m", "\u{202e}", &"x".repeat(4_097)] {
+            announced["message"] = json!(message);
+            let answer = write(json!({"status": {"conditions": [announced]}})).await;
+            refused(answer, "one printable line");
+        }
+        write(json!({"status": {"conditions": []}})).await.unwrap();
     }
+}
+
+async fn an_events_word_is_its_own_pods_and_about_what_it_announces(cluster: &Cluster) {
+    let events: Api<Event> = Api::namespaced(cluster.announcer("node-1").await, "default");
+    let publish = async |change: Value| {
+        let mut event = json!({
+            "metadata": {"generateName": "ours-"}, "eventTime": "2026-01-01T00:00:00.000000Z",
+            "type": "Warning", "reason": "Because", "action": "Announcing", "note": "so",
+            "reportingController": "landfall.dev/landfall-announcer",
+            "reportingInstance": "announcer-on-node-1",
+            "regarding": {"apiVersion": "v1", "kind": "Service", "namespace": "default", "name": "ours"},
+        });
+        let parts = event.as_object_mut().unwrap();
+        parts.extend(change.as_object().unwrap().clone());
+        let event = serde_json::from_value(event).unwrap();
+        events.create(&PostParams::default(), &event).await
+    };
+    publish(json!({})).await.unwrap();
+    let record = json!({"apiVersion": "landfall.dev/v1alpha1", "kind": "LoadBalancerIP", "name": "192-0-2-1"});
+    publish(json!({"regarding": record})).await.unwrap();
+    for (api, kind) in [
+        ("v1", "Pod"),
+        ("apps/v1", "Deployment"),
+        ("example.com/v1", "LoadBalancerIP"),
+    ] {
+        let regarding =
+            json!({"apiVersion": api, "kind": kind, "namespace": "default", "name": "x"});
+        let answer = publish(json!({"regarding": regarding})).await;
+        refused(answer, "Services, records and policies only");
+    }
+    for forged in [
+        json!({"reportingInstance": "announcer-on-node-2"}),
+        json!({"reportingController": "landfall.dev/landfall-controller"}),
+        json!({"reportingController": "kubelet"}),
+    ] {
+        refused(publish(forged).await, "signs an Event with its own name");
+    }
+    let related = json!({"related": {"apiVersion": "v1", "kind": "Node", "name": "node-2"}});
+    refused(publish(related).await, "about one object");
+    let own = Events::new(
+        cluster.announcer("node-1").await,
+        "landfall-announcer",
+        "announcer-on-node-1",
+    );
+    let regarding = serde_json::from_value(json!({
+        "apiVersion": "v1", "kind": "Service", "namespace": "default", "name": "ours",
+    }));
+    let note = Note {
+        warning: false,
+        reason: "Announced".to_owned(),
+        action: "Announcing",
+        note: "node node-1 answers".to_owned(),
+    };
+    let now = Timestamp::now();
+    own.publish(regarding.unwrap(), note, now).await.unwrap();
+}
+
+async fn a_policy_is_told_of_in_an_announcers_words(cluster: &Cluster) {
+    let policies = |client| {
+        let kind = GroupVersionKind::gvk("landfall.dev", "v1alpha1", "L2AnnouncementPolicy");
+        let resource = ApiResource::from_gvk_with_plural(&kind, "l2announcementpolicies");
+        Api::<DynamicObject>::all_with(client, &resource)
+    };
+    let policy = json!({
+        "apiVersion": "landfall.dev/v1alpha1", "kind": "L2AnnouncementPolicy",
+        "metadata": {"name": "default"}, "spec": {},
+    });
+    let policy = serde_json::from_value(policy).unwrap();
+    policies(cluster.admin().await)
+        .create(&PostParams::default(), &policy)
+        .await
+        .unwrap();
+    let announcer = policies(cluster.announcer("node-1").await);
+    let write = async |type_: &str| {
+        let status = json!({"status": {"conditions": [condition(type_)]}});
+        let params = PatchParams::default();
+        announcer
+            .patch_status("default", &params, &Patch::Merge(&status))
+            .await
+    };
+    write("Accepted").await.unwrap();
+    write("DirectorReady").await.unwrap();
+    refused(write("Reviewed").await, "Accepted and DirectorReady");
+    let mut drawn = condition("Accepted");
+    drawn["message"] = json!("\u{7}");
+    let status = json!({"status": {"conditions": [drawn]}});
+    let answer = announcer
+        .patch_status("default", &PatchParams::default(), &Patch::Merge(&status))
+        .await;
+    refused(answer, "one printable line");
 }
 
 async fn a_token_without_a_node_writes_nothing(cluster: &Cluster) {

@@ -1,8 +1,9 @@
 //! The filter for packet sockets that listen for ARP and neighbour messages: one program and one map of addresses for
 //! all of them.
 //!
-//! It keeps frames about other addresses from waking anybody, however many addresses there are. It is not pinned: it
-//! lives as long as the sockets that have it.
+//! It keeps frames about other addresses from waking anybody, however many addresses there are, and of those about ours
+//! it lets through as many as there is room for, whoever behaves first. It is not pinned: it lives as long as the sockets
+//! that have it.
 //!
 //! Invariant: an address is let through from the moment [`SocketFilter::insert`] returns until
 //! [`SocketFilter::remove`] is called.
@@ -11,11 +12,13 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 
-use aya::maps::{HashMap, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
 use aya::programs::{ProgramError, SocketFilter as Program};
 use aya::{Ebpf, EbpfError, EbpfLoader};
+use landfall_bpf_lb_common::fairness::{RATES, SECRET};
 use landfall_bpf_lb_common::neighbour::{ADDRESSES, Address, AddressKey, FILTER, LEFT_OUT};
 
+pub use landfall_bpf_lb_common::fairness::Rates;
 pub use landfall_bpf_lb_common::neighbour::LeftOut;
 
 use crate::object;
@@ -39,6 +42,7 @@ pub struct SocketFilter {
     // The program lives in here.
     ebpf: Ebpf,
     addresses: HashMap<MapData, AddressKey, u32>,
+    rates: Array<MapData, Rates>,
 }
 
 /// What the program has counted; readable beside it, and after it.
@@ -62,13 +66,17 @@ impl std::fmt::Debug for LeftOutCounts {
 }
 
 impl SocketFilter {
-    /// Loads the program; no address is known.
+    /// Loads the program; no address is known, and nothing is held back. `secret` keeps strangers from choosing whose
+    /// place they take.
     ///
     /// # Errors
     /// What the kernel refused.
-    pub fn load() -> Result<(Self, LeftOutCounts), FilterError> {
+    pub fn load(secret: u64) -> Result<(Self, LeftOutCounts), FilterError> {
         // The program asks nothing of the kernel's own types, and reading those takes seconds on a busy node.
-        let mut ebpf = EbpfLoader::new().btf(None).load(object::FILTER)?;
+        let mut ebpf = EbpfLoader::new()
+            .btf(None)
+            .override_global(SECRET, &secret, true)
+            .load(object::FILTER)?;
         program(&mut ebpf)?.load()?;
         let mut map = |name: &str| {
             let named = || MapError::InvalidName {
@@ -78,7 +86,21 @@ impl SocketFilter {
         };
         let counts = LeftOutCounts(PerCpuArray::try_from(map(LEFT_OUT)?)?);
         let addresses = HashMap::try_from(map(ADDRESSES)?)?;
-        Ok((Self { ebpf, addresses }, counts))
+        let rates = Array::try_from(map(RATES)?)?;
+        let filter = Self {
+            ebpf,
+            addresses,
+            rates,
+        };
+        Ok((filter, counts))
+    }
+
+    /// From now on each socket gets no more than this.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn set_rates(&mut self, rates: Rates) -> Result<(), FilterError> {
+        Ok(self.rates.set(0, rates, 0)?)
     }
 
     /// Gives the filter to a socket, in place of the one it has.

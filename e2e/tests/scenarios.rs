@@ -88,6 +88,16 @@ fn a_stranger_on_the_segment_stops_nothing() {
 }
 
 #[test]
+fn a_tenant_gets_nothing_that_is_not_theirs() {
+    hold_with_landfall("a_tenant_gets_nothing_that_is_not_theirs", "tenant.yaml");
+}
+
+#[test]
+fn a_stolen_token_is_worth_one_nodes_word() {
+    hold_with_landfall("a_stolen_token_is_worth_one_nodes_word", "token.yaml");
+}
+
+#[test]
 fn every_scenario_file_is_understood() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
     let files: Vec<_> = std::fs::read_dir(dir)

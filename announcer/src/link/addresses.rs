@@ -9,8 +9,9 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::os::fd::AsFd as _;
+use std::time::Duration;
 
-use landfall_bpf_lb::socket_filter::{FilterError, LeftOut, LeftOutCounts, SocketFilter};
+use landfall_bpf_lb::socket_filter::{FilterError, LeftOut, LeftOutCounts, Rates, SocketFilter};
 use landfall_wire::Reason;
 
 use super::{IfIndex, PacketSocket};
@@ -28,7 +29,7 @@ impl AddressFilter {
     /// # Errors
     /// What the kernel refused: without `CAP_BPF`, or too old.
     pub fn load() -> Result<(Self, FilterCounts), FilterError> {
-        let (filter, counts) = SocketFilter::load()?;
+        let (filter, counts) = SocketFilter::load(landfall_runtime::random::id())?;
         let filter = Self {
             filter,
             known: BTreeSet::new(),
@@ -49,6 +50,19 @@ impl AddressFilter {
         }
         self.known = wanted;
         Ok(())
+    }
+
+    /// From now on each socket gets a frame in so long, in the long run, and after a pause what comes in the time of
+    /// `burst` at once; who is heard when more ask is up to how they behave.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn hold_to(&mut self, frame: Duration, burst: Duration) -> Result<(), FilterError> {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.filter.set_rates(Rates {
+            frame: nanos(frame),
+            burst: nanos(burst),
+        })
     }
 
     /// Gives the filter to a socket, in place of the one it has.
@@ -81,5 +95,6 @@ const fn reason(kept: LeftOut) -> Reason {
         LeftOut::Outgoing => Reason::OwnFrame,
         LeftOut::NotNeighbour => Reason::NotNeighbour,
         LeftOut::NotKnown => Reason::NotOwned,
+        LeftOut::Crowded => Reason::Crowded,
     }
 }

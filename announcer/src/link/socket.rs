@@ -11,9 +11,10 @@
 use std::collections::BTreeSet;
 use std::io::ErrorKind::{Interrupted, WouldBlock};
 use std::io::{self, Read as _};
-use std::mem::size_of;
+use std::mem::{MaybeUninit, size_of};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, RawFd};
+use std::ptr;
 use std::time::Duration;
 
 use landfall_wire::link::filter::{self, Op};
@@ -116,17 +117,23 @@ impl PacketSocket {
         )
     }
 
+    /// Reads a frame that has come, as [`PacketSocket::receive`] does; `None` when none has.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn receive_now(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        // SAFETY: bytes are valid as bytes that may be none yet, and the call writes nothing else into them.
+        let buffer = unsafe { &mut *(ptr::from_mut(buffer) as *mut [MaybeUninit<u8>]) };
+        received(self.socket.recv_with_flags(buffer, libc::MSG_DONTWAIT))
+    }
+
     /// Waits for a frame and reads it into `buffer`; what does not fit is cut off. `None` when none came for
     /// a while, or a signal did.
     ///
     /// # Errors
     /// The operating system's; `ENETDOWN` once when the interface goes down.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        match (&self.socket).read(buffer) {
-            Ok(length) => Ok(Some(length)),
-            Err(error) if matches!(error.kind(), WouldBlock | Interrupted) => Ok(None),
-            Err(error) => Err(error),
-        }
+        received((&self.socket).read(buffer))
     }
 
     /// Sends a frame, now or not at all.
@@ -175,6 +182,14 @@ impl AsFd for PacketSocket {
     }
 }
 
+fn received(outcome: io::Result<usize>) -> io::Result<Option<usize>> {
+    match outcome {
+        Ok(length) => Ok(Some(length)),
+        Err(error) if matches!(error.kind(), WouldBlock | Interrupted) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 pub(super) fn address(ifindex: IfIndex, ether_type: u16) -> io::Result<SockAddr> {
     let address = sockaddr_ll {
         sll_family: u16::try_from(libc::AF_PACKET).unwrap_or_default(),
@@ -198,7 +213,7 @@ pub(super) fn set_option<T: Copy>(
     option: c_int,
     value: &T,
 ) -> io::Result<()> {
-    let pointer = std::ptr::from_ref(value).cast();
+    let pointer = ptr::from_ref(value).cast();
     // SAFETY: the pointer and length describe `value`, which outlives the call; the kernel only reads it.
     let result = unsafe { libc::setsockopt(fd, level, option, pointer, length_of::<T>()) };
     if result == 0 {

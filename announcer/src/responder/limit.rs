@@ -25,7 +25,8 @@ impl Rate {
         }
     }
 
-    fn cost(self, count: u32) -> Duration {
+    /// The time so many take of it.
+    pub(super) fn cost(self, count: u32) -> Duration {
         Duration::from_secs(1) * count / self.per_second.max(1)
     }
 }
@@ -56,19 +57,23 @@ impl Meter {
 const WAYS: usize = 4;
 const SETS: usize = 256;
 
+/// Who asks: the Ethernet address that a question came from, and the one it wants the answer at. A third host that is named
+/// in questions of others is not the poorer for it.
+pub(super) type Source = [Mac; 2];
+
 /// A meter for each source, for the 1,024 or so sources that were busy last. A source that is forgotten begins anew:
 /// whoever invents addresses is held by the rate of frames, not by this one.
 #[derive(Debug)]
 pub(super) struct Sources {
     rate: Rate,
     hasher: RandomState,
-    slots: Box<[(Mac, Meter)]>,
+    slots: Box<[(Source, Meter)]>,
 }
 
 impl Sources {
     /// No source known yet.
     pub(super) fn new(rate: Rate) -> Self {
-        let slots = vec![(Mac::ZERO, Meter::default()); WAYS * SETS].into_boxed_slice();
+        let slots = vec![([Mac::ZERO; 2], Meter::default()); WAYS * SETS].into_boxed_slice();
         Self {
             rate,
             hasher: RandomState::new(),
@@ -77,14 +82,14 @@ impl Sources {
     }
 
     /// Whether one more from `source` is within the rate.
-    pub(super) fn admit(&mut self, source: Mac, now: Instant) -> bool {
+    pub(super) fn admit(&mut self, source: Source, now: Instant) -> bool {
         #[expect(
             clippy::cast_possible_truncation,
             reason = "any bits of the hash will do"
         )]
         let set = (self.hasher.hash_one(source) as usize % SETS) * WAYS;
         let slots = &mut self.slots[set..set + WAYS];
-        let known = slots.iter().position(|(mac, _)| *mac == source);
+        let known = slots.iter().position(|(known, _)| *known == source);
         let quietest = || {
             (0..WAYS)
                 .min_by_key(|&way| slots[way].1.paid)
@@ -138,9 +143,13 @@ mod tests {
     #[test]
     fn one_busy_source_does_not_silence_another() {
         let (now, mut sources) = (Instant::now(), Sources::new(RATE));
-        let (busy, quiet) = (Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2]));
+        let [busy, quiet] = [1, 2].map(|last| [Mac([2, 0, 0, 0, 0, last]); 2]);
         let admitted = (0..1_000).filter(|_| sources.admit(busy, now)).count();
         assert_eq!(admitted, 5);
+        assert!(sources.admit(quiet, now));
+        let named_by_another = [busy[0], quiet[1]];
+        let admitted = (0..1_000).filter(|_| sources.admit(named_by_another, now));
+        assert_eq!(admitted.count(), 5);
         assert!(sources.admit(quiet, now));
     }
 
@@ -149,7 +158,7 @@ mod tests {
         let (now, mut sources) = (Instant::now(), Sources::new(RATE));
         for number in 0..100_000_u32 {
             let [a, b, c, d] = number.to_be_bytes();
-            assert!(sources.admit(Mac([2, 0, a, b, c, d]), now));
+            assert!(sources.admit([Mac([2, 0, a, b, c, d]); 2], now));
         }
         assert_eq!(sources.slots.len(), WAYS * SETS);
     }

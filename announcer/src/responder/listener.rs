@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use landfall_wire::Mac;
 use landfall_wire::{Answer, Buffer, Decision, Interest, Reason, buffer, decide};
 
+use super::claimants::Claimants;
 use super::counters::count;
 use super::limit::{Meter, Sources};
 use super::port::Port;
@@ -17,14 +18,16 @@ use super::state::Shared;
 use super::{Event, Rate};
 use crate::link::Protocol;
 
-/// Between two reports of one address.
-const REPORT_AGAIN: Duration = Duration::from_secs(1);
 /// Between two defences of one address (DEFEND_INTERVAL of RFC 5227 §1.1).
 const DEFEND_AGAIN: Duration = Duration::from_secs(10);
 /// After a failed read.
 const RECOVER: Duration = Duration::from_millis(50);
 /// The shortest wait for room: a flood wakes a listener a thousand times a second and not for every frame.
 const BREATH: Duration = Duration::from_millis(1);
+/// Of the frames that a listener may look at, those it may be woken for each by itself: all, until there is a flood.
+const WAKES: u32 = 4;
+/// And so many at once.
+const WAKES_AT_ONCE: u32 = 200;
 /// Longer frames are cut off, which the parser sees.
 const FRAME: usize = 2_048;
 
@@ -59,9 +62,10 @@ struct Listener {
     port: Arc<Port>,
     protocol: Protocol,
     frames: Meter,
+    wakes: Meter,
     sources: Sources,
     /// Owned addresses only, so they stay as small as those are few.
-    reported: HashMap<IpAddr, Instant>,
+    claimed: Claimants,
     defended: HashMap<IpAddr, Instant>,
 }
 
@@ -71,8 +75,9 @@ impl Listener {
             port,
             protocol,
             frames: Meter::default(),
+            wakes: Meter::default(),
             sources: Sources::new(answers),
-            reported: HashMap::new(),
+            claimed: Claimants::default(),
             defended: HashMap::new(),
         }
     }
@@ -83,7 +88,7 @@ impl Listener {
         let (mut frame, mut out) = ([0; FRAME], buffer());
         while !stopped.load(Ordering::Relaxed) {
             port.works(self.protocol);
-            match port.socket(self.protocol).receive(&mut frame) {
+            match self.receive(shared, &port, &mut frame) {
                 Ok(None) => {}
                 Ok(Some(length)) => {
                     let now = self.admitted(shared);
@@ -98,6 +103,27 @@ impl Listener {
                 }
             }
         }
+    }
+
+    /// Takes the next frame, or waits for one; in a flood not at once, so that it finds several then.
+    fn receive(
+        &mut self,
+        shared: &Shared,
+        port: &Port,
+        frame: &mut [u8],
+    ) -> io::Result<Option<usize>> {
+        let socket = port.socket(self.protocol);
+        if let Some(length) = socket.receive_now(frame)? {
+            return Ok(Some(length));
+        }
+        let wakes = Rate {
+            burst: WAKES_AT_ONCE,
+            ..shared.share().shared_by(WAKES)
+        };
+        if self.wakes.admit(wakes, Instant::now()).is_err() {
+            std::thread::sleep(BREATH);
+        }
+        socket.receive(frame)
     }
 
     /// Waits until there is room for one more frame; the time then.
@@ -149,7 +175,7 @@ impl Listener {
         if !shared.permit.allows() {
             return Err(Reason::SessionExpired);
         }
-        if !self.sources.admit(answer.asker, now) {
+        if !self.sources.admit([answer.source, answer.asker], now) {
             return Err(Reason::RateLimited);
         }
         self.port
@@ -186,9 +212,9 @@ impl Listener {
         } else {
             count(&self.port.counters.conflicts);
             self.defend(shared, address, now);
-            if !first_in(REPORT_AGAIN, &mut self.reported, address, now) {
+            let Some(mac) = self.claimed.told(address, mac, now) else {
                 return;
-            }
+            };
             Event::Conflict {
                 address,
                 ifindex,

@@ -13,6 +13,7 @@
 //! the table, from the moment the one who took it out goes on; no bytes received can stop a listener. On the answering
 //! path nothing is allocated.
 
+mod claimants;
 mod counters;
 mod limit;
 mod listener;
@@ -56,8 +57,8 @@ pub struct Settings {
     pub probe: Timing,
     /// Answers to one source.
     pub answers: Rate,
-    /// Frames looked at, on all interfaces together, an equal part of them on each socket: what comes faster waits in
-    /// the kernel, and is dropped there. It bounds what a flood costs, whoever it pretends to come from.
+    /// Frames looked at, on all interfaces together, an equal part of them on each socket: what comes faster is left out by
+    /// the kernel, those who behave last. It bounds what a flood costs, whoever it pretends to come from.
     pub frames: Rate,
     /// Which filter the kernel applies before a frame wakes a listener.
     pub filter: Filter,
@@ -94,7 +95,8 @@ impl Default for Settings {
 /// Something the rest of the announcer should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A host that is no peer claims an address this node owns. At most one a second for an address and interface.
+    /// A host that is no peer claims an address this node owns. At most one a second for an address and interface, and of
+    /// several hosts the same one while it is there.
     Conflict {
         address: IpAddr,
         /// Where it was seen.

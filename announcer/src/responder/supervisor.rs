@@ -19,7 +19,7 @@ use super::listener::Listeners;
 use super::membership::Memberships;
 use super::port::Port;
 use super::state::{Listening, Pair, Shared, State};
-use super::{Event, Filter};
+use super::{Event, Filter, Rate};
 use crate::link::{AddressFilter, FilterCounts, IfIndex, LinkTable, Protocol};
 
 /// Before a port that could not be opened is tried again.
@@ -252,8 +252,11 @@ impl Supervisor {
     /// Tells the kernel which addresses its filters are about: before anything is announced, so that no question the
     /// announcement causes is missed.
     fn narrow(&mut self) {
+        let sockets = 2 * u32::try_from(self.open.len()).unwrap_or(u32::MAX / 2);
+        self.shared.sockets.store(sockets, Ordering::Relaxed);
         if let Some(filter) = &mut self.filter {
-            match narrow_by_map(filter, &self.announced, &mut self.open) {
+            let share = self.shared.share();
+            match narrow_by_map(filter, share, &self.announced, &mut self.open) {
                 Ok(()) => {
                     self.shared.by_map.store(true, Ordering::Relaxed);
                     return;
@@ -355,8 +358,6 @@ impl Supervisor {
                     .map(|(ifindex, open)| (*ifindex, Arc::clone(&open.port)));
                 published.ports = Arc::new(ports.collect());
             }
-            let sockets = 2 * u32::try_from(self.open.len()).unwrap_or(u32::MAX / 2);
-            self.shared.sockets.store(sockets, Ordering::Relaxed);
             let new = published.generation != generation;
             published.generation = generation;
             new || !same
@@ -377,9 +378,11 @@ fn load_filter(wanted: Filter) -> Option<(AddressFilter, FilterCounts)> {
 /// The addresses first, then the filter: a socket never has one that does not know them.
 fn narrow_by_map(
     filter: &mut AddressFilter,
+    share: Rate,
     announced: &BTreeMap<Pair, Announced>,
     open: &mut BTreeMap<IfIndex, Open>,
 ) -> Result<(), landfall_bpf_lb::socket_filter::FilterError> {
+    filter.hold_to(share.cost(1), share.cost(share.burst))?;
     filter.set(announced.keys().copied().collect())?;
     for open in open.values_mut() {
         if open.filtered != Filtered::ByMap {

@@ -10,6 +10,7 @@
 
 mod announcing;
 mod conflicts;
+mod crowds;
 mod filters;
 mod groups;
 mod interfaces;

@@ -30,8 +30,10 @@ pub struct Answer {
     pub length: usize,
     /// The address it is about.
     pub address: IpAddr,
-    /// Who asked.
+    /// Who wants to know.
     pub asker: Mac,
+    /// The Ethernet address the question came from, mostly the same.
+    pub source: Mac,
 }
 
 /// What to do about a frame.
@@ -98,7 +100,14 @@ fn examine(
         }
     };
     if frame.ether_type == ethernet::ARP {
-        decide_arp(&Arp::parse(frame.payload)?, me, interest, claim, out)
+        decide_arp(
+            &frame,
+            &Arp::parse(frame.payload)?,
+            me,
+            interest,
+            claim,
+            out,
+        )
     } else {
         decide_ndp(
             &frame,
@@ -112,6 +121,7 @@ fn examine(
 }
 
 fn decide_arp(
+    frame: &Frame<'_>,
     arp: &Arp,
     me: Mac,
     interest: impl Fn(IpAddr) -> Interest,
@@ -152,6 +162,7 @@ fn decide_arp(
         length,
         address: target,
         asker: arp.sender_mac,
+        source: frame.source,
     }))
 }
 
@@ -203,6 +214,7 @@ fn decide_ndp(
         length,
         address: target,
         asker,
+        source: frame.source,
     }))
 }
 

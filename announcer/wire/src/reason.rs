@@ -81,6 +81,8 @@ reasons! {
     SessionExpired => "session_expired",
     /// Its source has asked too often.
     RateLimited => "rate_limited",
+    /// More was asked than there is room for, and others came first.
+    Crowded => "crowded",
     /// The kernel did not take the answer.
     SendFailed => "send_failed",
 }

@@ -10,7 +10,7 @@ const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 const STIR: u64 = 0xd6e8_feb8_6659_fd93;
 
 #[inline(always)]
-const fn stir(value: u64) -> u64 {
+pub(crate) const fn stir(value: u64) -> u64 {
     let value = (value ^ (value >> 32)).wrapping_mul(SPREAD);
     let value = (value ^ (value >> 32)).wrapping_mul(STIR);
     value ^ (value >> 32)

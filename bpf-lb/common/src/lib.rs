@@ -10,6 +10,7 @@
 #![warn(missing_docs)]
 
 pub mod checksum;
+pub mod fairness;
 pub mod flow;
 pub mod headers;
 pub mod neighbour;

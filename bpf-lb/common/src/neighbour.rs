@@ -102,16 +102,19 @@ pub enum LeftOut {
     NotNeighbour,
     /// About addresses that are not in the map.
     NotKnown,
+    /// More came than there is room for, and others came first: [`crate::fairness`].
+    Crowded,
 }
 
 impl LeftOut {
     /// Every reason, each at the position of its number.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Tagged,
         Self::ToOthers,
         Self::Outgoing,
         Self::NotNeighbour,
         Self::NotKnown,
+        Self::Crowded,
     ];
 }
 
@@ -153,40 +156,54 @@ const ADVERTISEMENT: u8 = 136;
 /// Extension headers followed, as many as the announcer follows.
 const EXTENSIONS: usize = 8;
 
-/// Whether an untagged Ethernet frame is an ARP packet or a neighbour message from or about an address that `known`
-/// knows.
-#[inline(always)]
-pub fn concerns<W: Words + ?Sized>(frame: &W, known: impl Fn(Address) -> bool) -> bool {
-    match frame.half(ETHERNET - 2) {
-        Some(ETHERTYPE_ARP) => {
-            let is_known =
-                |word: Option<u32>| word.is_some_and(|word| known(Address::of_word(word)));
-            // The target comes last: with it the packet is all there.
-            let target = frame.word(ETHERNET + 24);
-            target.is_some() && (is_known(target) || is_known(frame.word(ETHERNET + 14)))
-        }
-        Some(ETHERTYPE_IPV6) => {
-            let is_known =
-                |pair: Option<[u64; 2]>| pair.is_some_and(|words| known(Address::of_words(words)));
-            message(frame).is_some_and(|offset| {
-                let target = frame.pair(offset + 8);
-                target.is_some() && (is_known(target) || is_known(frame.pair(ETHERNET + 8)))
-            })
-        }
-        _ => false,
-    }
+/// What a frame has to do with an address of interest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Concern {
+    /// The address.
+    pub address: Address,
+    /// Whether somebody says to have it; otherwise somebody asks for it.
+    pub claim: bool,
 }
 
-/// Where the neighbour message of an IPv6 packet begins, if it is one.
+/// What an untagged Ethernet frame, if it is an ARP packet or a neighbour message, has to do with an address that
+/// `known` knows.
 #[inline(always)]
-fn message<W: Words + ?Sized>(frame: &W) -> Option<usize> {
+pub fn concern<W: Words + ?Sized>(frame: &W, known: impl Fn(Address) -> bool) -> Option<Concern> {
+    let (speaker, target, says) = match frame.half(ETHERNET - 2) {
+        Some(ETHERTYPE_ARP) => {
+            // The target comes last: with it the packet is all there.
+            let target = Address::of_word(frame.word(ETHERNET + 24)?);
+            (Address::of_word(frame.word(ETHERNET + 14)?), target, false)
+        }
+        Some(ETHERTYPE_IPV6) => {
+            let (offset, says) = message(frame)?;
+            let target = Address::of_words(frame.pair(offset + 8)?);
+            (Address::of_words(frame.pair(ETHERNET + 8)?), target, says)
+        }
+        _ => return None,
+    };
+    if known(target) {
+        let claim = says || speaker == target || known(speaker);
+        let address = target;
+        return Some(Concern { address, claim });
+    }
+    known(speaker).then_some(Concern {
+        address: speaker,
+        claim: true,
+    })
+}
+
+/// Where the neighbour message of an IPv6 packet begins, if it is one, and whether it is an advertisement.
+#[inline(always)]
+fn message<W: Words + ?Sized>(frame: &W) -> Option<(usize, bool)> {
     let mut next = frame.byte(ETHERNET + 6)?;
     let mut offset = ETHERNET + IPV6;
     for _ in 0..=EXTENSIONS {
         match next {
             ICMPV6 => {
                 return match frame.byte(offset)? {
-                    SOLICITATION | ADVERTISEMENT => Some(offset),
+                    SOLICITATION => Some((offset, false)),
+                    ADVERTISEMENT => Some((offset, true)),
                     _ => None,
                 };
             }
@@ -231,10 +248,38 @@ mod tests {
     const MINE6: [u8; 16] = [0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
     const OTHER6: [u8; 16] = [0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
 
-    fn concerned(frame: &[u8]) -> bool {
-        concerns(frame, |address| {
+    fn concern_of(frame: &[u8]) -> Option<Concern> {
+        concern(frame, |address| {
             [Address::v4(MINE), Address::v6(MINE6)].contains(&address)
         })
+    }
+
+    fn concerned(frame: &[u8]) -> bool {
+        concern_of(frame).is_some()
+    }
+
+    fn claim(address: Address) -> Option<Concern> {
+        let claim = true;
+        Some(Concern { address, claim })
+    }
+
+    fn question(address: Address) -> Option<Concern> {
+        let claim = false;
+        Some(Concern { address, claim })
+    }
+
+    #[test]
+    fn who_speaks_for_an_address_claims_it_and_who_asks_for_it_does_not() {
+        let (mine, mine6) = (Address::v4(MINE), Address::v6(MINE6));
+        assert_eq!(concern_of(&arp_frame(OTHER, MINE)), question(mine));
+        assert_eq!(concern_of(&arp_frame([0; 4], MINE)), question(mine));
+        assert_eq!(concern_of(&arp_frame(MINE, OTHER)), claim(mine));
+        assert_eq!(concern_of(&arp_frame(MINE, MINE)), claim(mine));
+        let solicits = |source, target| concern_of(&neighbour_frame(SOLICITATION, source, target));
+        assert_eq!(solicits(OTHER6, MINE6), question(mine6));
+        assert_eq!(solicits(MINE6, OTHER6), claim(mine6));
+        let advertises = |source| concern_of(&neighbour_frame(ADVERTISEMENT, source, MINE6));
+        assert_eq!(advertises(OTHER6), claim(mine6));
     }
 
     #[test]

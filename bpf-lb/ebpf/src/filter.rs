@@ -1,4 +1,5 @@
-//! The filter of the announcer's packet sockets: lets through what concerns an address in its map.
+//! The filter of the announcer's packet sockets: lets through what concerns an address in its map, and no more of it than
+//! there is room for.
 //!
 //! It is not part of the data path. It sees copies of frames that were received, after XDP.
 #![no_std]
@@ -6,13 +7,22 @@
 
 use core::cell::Cell;
 
+use aya_ebpf::Global;
+use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::macros::{map, socket_filter};
-use aya_ebpf::maps::{HashMap, PerCpuArray};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use aya_ebpf::programs::SkBuffContext;
-use landfall_bpf_lb_common::neighbour::{AddressKey, LeftOut, Words, concerns};
+use landfall_bpf_lb_common::fairness::{
+    self, Kind, MeterKey, Meters, NEWCOMERS, Newcomers, REGULARS, Rates, Regulars, Standing,
+};
+use landfall_bpf_lb_common::neighbour::{AddressKey, Concern, LeftOut, Words, concern};
 
 /// `BPF_F_NO_PREALLOC`: memory for the addresses there are, not for those there could be.
 const NO_PREALLOC: u32 = 1;
+/// `BPF_NOEXIST`: whoever was first is kept.
+const NO_EXIST: u64 = 1;
+/// `PACKET_HOST`: to this host's own Ethernet address.
+const TO_US: u32 = 0;
 /// `PACKET_OTHERHOST` and `PACKET_OUTGOING`: unicast to somebody else, and what this host sent.
 const TO_OTHERS: u32 = 3;
 const OUTGOING: u32 = 4;
@@ -25,6 +35,22 @@ static ADDRESSES: HashMap<AddressKey, u32> = HashMap::with_max_entries(131_072, 
 /// Frames left out, by [`LeftOut`].
 #[map(name = "LF_LEFT_OUT")]
 static LEFT_OUT: PerCpuArray<u64> = PerCpuArray::with_max_entries(LeftOut::ALL.len() as u32, 0);
+
+#[map(name = "LF_RATES")]
+static RATES: Array<Rates> = Array::with_max_entries(1, 0);
+
+/// Of the interfaces that had frames last.
+#[map(name = "LF_METERS")]
+static METERS: LruHashMap<MeterKey, Meters> = LruHashMap::with_max_entries(512, 0);
+
+#[map(name = "LF_NEWCOMERS")]
+static ASKED: Array<Newcomers> = Array::with_max_entries(NEWCOMERS, 0);
+
+#[map(name = "LF_REGULARS")]
+static KNOWN: Array<Regulars> = Array::with_max_entries(REGULARS, 0);
+
+#[unsafe(no_mangle)]
+static SECRET: Global<u64> = Global::new(0);
 
 struct Packet(SkBuffContext);
 
@@ -93,13 +119,68 @@ fn examine(ctx: SkBuffContext) -> Result<(), LeftOut> {
             .get_ptr(AddressKey::new(address, ifindex))
             .is_some()
     };
-    if concerns(&packet, known) {
-        Ok(())
-    } else if asked.get() {
-        Err(LeftOut::NotKnown)
-    } else {
-        Err(LeftOut::NotNeighbour)
+    match concern(&packet, known) {
+        Some(concern) if has_room(&packet, concern, kind == TO_US, ifindex) => Ok(()),
+        Some(_) => Err(LeftOut::Crowded),
+        None if asked.get() => Err(LeftOut::NotKnown),
+        None => Err(LeftOut::NotNeighbour),
     }
+}
+
+/// Whether there is room for a frame of concern. Where a map is missing, everything has.
+#[inline(always)]
+fn has_room(packet: &Packet, concern: Concern, to_us: bool, ifindex: u32) -> bool {
+    let Some(rates) = RATES.get(0).copied() else {
+        return true;
+    };
+    let family = concern.address.family;
+    let Some(meters) = meters(MeterKey { ifindex, family }) else {
+        return true;
+    };
+    // SAFETY: the kernel has this helper for every socket filter.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let kind = if concern.claim {
+        Kind::Claim
+    } else {
+        let standing = standing(packet, concern, ifindex, now, meters);
+        Kind::Question { to_us, standing }
+    };
+    meters.admit(kind, rates, now)
+}
+
+#[inline(always)]
+fn standing(
+    packet: &Packet,
+    concern: Concern,
+    ifindex: u32,
+    now: u64,
+    meters: &mut Meters,
+) -> Standing {
+    let (Some(high), Some(low)) = (packet.half(6), packet.word(8)) else {
+        return Standing::Crowd;
+    };
+    let source = u64::from(high) << 32 | u64::from(low);
+    let key = fairness::key(SECRET.load(), source, concern.address, ifindex);
+    let (Some(regulars), Some(newcomers)) = (
+        KNOWN.get_ptr_mut(fairness::set(key, REGULARS)),
+        ASKED.get_ptr_mut(fairness::set(key, NEWCOMERS)),
+    ) else {
+        return Standing::Crowd;
+    };
+    // SAFETY: entries of maps that outlive the program; what another processor writes meanwhile are whole words.
+    let (regulars, newcomers) = unsafe { (&mut *regulars, &mut *newcomers) };
+    fairness::standing(key, now, regulars, newcomers, || meters.promote(now))
+}
+
+#[inline(always)]
+fn meters(key: MeterKey) -> Option<&'static mut Meters> {
+    let found = METERS.get_ptr_mut(key).or_else(|| {
+        // Another processor may have been first, or there is no room.
+        let _ = METERS.insert(key, Meters::default(), NO_EXIST);
+        METERS.get_ptr_mut(key)
+    })?;
+    // SAFETY: an entry of a map that outlives the program; what another processor writes meanwhile are whole words.
+    Some(unsafe { &mut *found })
 }
 
 #[inline(always)]

@@ -31,12 +31,12 @@ use kube::Client;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::readiness::Readiness;
 use access::Access;
 use server::is_here;
+use tls::Acceptor;
 pub use tls::{CertificateFiles, TlsError};
 
 /// The check of `/readyz` that says whether metrics are served.
@@ -79,7 +79,7 @@ pub struct Metrics {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Guard {
     /// HTTPS, and the API server is asked who may read. Without files the certificate is made at the
-    /// start.
+    /// start; files are read again when they change.
     Secure(Option<CertificateFiles>),
     /// Plain HTTP for everybody.
     Plain,
@@ -177,12 +177,13 @@ async fn probes(listener: TcpListener, admin: &Arc<Admin>, token: CancellationTo
 /// The metrics port.
 async fn scrapes(
     listener: TcpListener,
-    acceptor: Option<TlsAcceptor>,
+    acceptor: Option<Acceptor>,
     router: Router,
     token: CancellationToken,
 ) {
     server::accept(listener, token, is_here, |stream, peer| {
-        let (acceptor, router) = (acceptor.clone(), router.clone());
+        let acceptor = acceptor.as_ref().map(Acceptor::current);
+        let router = router.clone();
         async move {
             let Some(acceptor) = acceptor else {
                 return server::serve(stream, router).await;
@@ -200,12 +201,12 @@ fn guard(
     metrics: &Metrics,
     admin: &Arc<Admin>,
     client: Client,
-) -> Result<(Option<TlsAcceptor>, Router), TlsError> {
+) -> Result<(Option<Acceptor>, Router), TlsError> {
     let router = metrics_of(admin);
     match &metrics.guard {
         Guard::Plain => Ok((None, router)),
         Guard::Secure(files) => {
-            let acceptor = tls::acceptor(files.as_ref(), metrics.address.ip())?;
+            let acceptor = Acceptor::new(files.clone(), metrics.address.ip())?;
             let access = Arc::new(Access::new(client, "/metrics"));
             let checked = from_fn(move |request: Request, next: Next| {
                 let access = Arc::clone(&access);

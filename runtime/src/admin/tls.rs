@@ -1,9 +1,13 @@
-//! The certificate of the metrics port: from files, or made at the start.
+//! The certificate of the metrics port: made at the start, or from files, and read again when they change.
+//!
+//! Invariant: what cannot be used does not take the place of what can.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
+use parking_lot::Mutex;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -39,21 +43,85 @@ pub enum TlsError {
     SelfSigned(#[from] rcgen::Error),
 }
 
-/// What takes TLS connections, with the certificate of these files, or one made here for `address`.
-pub(super) fn acceptor(
-    files: Option<&CertificateFiles>,
-    address: IpAddr,
-) -> Result<TlsAcceptor, TlsError> {
-    let (chain, key) = match files {
-        Some(files) => read(files)?,
-        None => self_signed(address)?,
-    };
+/// Between two looks at the files.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// What takes TLS connections.
+pub(super) struct Acceptor {
+    files: Option<CertificateFiles>,
+    now: Mutex<Served>,
+}
+
+/// What is served with.
+struct Served {
+    config: Arc<ServerConfig>,
+    stamps: Stamps,
+    looked: Instant,
+}
+
+/// What files look like from outside; none where one is not there.
+type Stamps = [Option<(SystemTime, u64)>; 2];
+
+impl Acceptor {
+    /// With the certificate of these files, or one made here for `address`.
+    pub(super) fn new(files: Option<CertificateFiles>, address: IpAddr) -> Result<Self, TlsError> {
+        // Before they are read: what changes meanwhile is read again.
+        let stamps = files.as_ref().map(stamps).unwrap_or_default();
+        let identity = match &files {
+            Some(files) => read(files)?,
+            None => self_signed(address)?,
+        };
+        let now = Mutex::new(Served {
+            config: config(identity)?,
+            stamps,
+            looked: Instant::now(),
+        });
+        Ok(Self { files, now })
+    }
+
+    /// With the certificate of now.
+    pub(super) fn current(&self) -> TlsAcceptor {
+        TlsAcceptor::from(self.config(Instant::now()))
+    }
+
+    fn config(&self, now: Instant) -> Arc<ServerConfig> {
+        let mut served = self.now.lock();
+        if let Some(files) = &self.files
+            && now.duration_since(served.looked) >= AGAIN
+        {
+            served.looked = now;
+            let stamps = stamps(files);
+            if stamps != served.stamps {
+                served.stamps = stamps;
+                match read(files).and_then(config) {
+                    Ok(config) => {
+                        tracing::info!("the certificate of the metrics port was read again");
+                        served.config = config;
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "the certificate of the metrics port has changed; the one of before stays");
+                    }
+                }
+            }
+        }
+        Arc::clone(&served.config)
+    }
+}
+
+fn stamps(files: &CertificateFiles) -> Stamps {
+    [&files.certificate, &files.key].map(|path| {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some((metadata.modified().ok()?, metadata.len()))
+    })
+}
+
+fn config((chain, key): Identity) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok(Arc::new(config))
 }
 
 type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
@@ -94,11 +162,58 @@ mod tests {
             certificate: "/nowhere/tls.crt".into(),
             key: "/nowhere/tls.key".into(),
         };
-        let said = acceptor(Some(&files), IpAddr::from([127, 0, 0, 1]));
-        let said = said.err().unwrap().to_string();
+        let said = Acceptor::new(Some(files), HERE).err().unwrap().to_string();
         assert!(
             said.starts_with("--metrics-certificate /nowhere/tls.crt: "),
             "{said}"
         );
+    }
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn pem(kind: &str, der: Vec<u8>) -> String {
+        let base64 = serde_json::to_value(k8s_openapi::ByteString(der)).unwrap();
+        let base64 = base64.as_str().unwrap();
+        format!("-----BEGIN {kind}-----\n{base64}\n-----END {kind}-----\n")
+    }
+
+    /// Writes one that was made now.
+    fn renew(files: &CertificateFiles) {
+        let made = rcgen::generate_simple_self_signed(vec![HERE.to_string()]).unwrap();
+        let key = pem("PRIVATE KEY", made.signing_key.serialize_der());
+        std::fs::write(&files.key, key).unwrap();
+        let certificate = pem("CERTIFICATE", made.cert.der().to_vec());
+        std::fs::write(&files.certificate, certificate).unwrap();
+        // Two writes may fall into one tick of the file system's clock.
+        let later = SystemTime::UNIX_EPOCH + Duration::from_nanos(crate::random::id() >> 2);
+        let file = std::fs::File::options().append(true).open(&files.key);
+        file.unwrap().set_modified(later).unwrap();
+    }
+
+    #[test]
+    fn files_that_change_are_read_again_and_what_cannot_be_used_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = CertificateFiles {
+            certificate: folder.path().join("tls.crt"),
+            key: folder.path().join("tls.key"),
+        };
+        renew(&files);
+        let acceptor = Acceptor::new(Some(files.clone()), HERE).unwrap();
+        let mut now = Instant::now();
+        let mut later = || {
+            now += AGAIN;
+            acceptor.config(now)
+        };
+        let first = later();
+        assert!(Arc::ptr_eq(&first, &later()), "nothing has changed");
+        renew(&files);
+        let second = later();
+        assert!(!Arc::ptr_eq(&first, &second));
+        std::fs::write(&files.certificate, "half of a certif").unwrap();
+        assert!(Arc::ptr_eq(&second, &later()));
+        std::fs::remove_file(&files.certificate).unwrap();
+        assert!(Arc::ptr_eq(&second, &later()));
+        renew(&files);
+        assert!(!Arc::ptr_eq(&second, &later()));
     }
 }

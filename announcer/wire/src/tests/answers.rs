@@ -55,7 +55,8 @@ fn an_answer_names_the_address_and_the_asker() {
         Decision::Answer(Answer {
             length: 42,
             address: address(V4),
-            asker: CLIENT
+            asker: CLIENT,
+            source: CLIENT,
         })
     );
 }
