@@ -88,8 +88,8 @@ fn share(services: &Services, records: &[LoadBalancerIP]) -> Verdict {
         let holders: Vec<&Service> = names.iter().map(|name| &services[name]).collect();
         for (at, one) in holders.iter().enumerate() {
             for two in &holders[at + 1..] {
-                stay_together(one, two).map_err(|clash| {
-                    let address = &record.spec.address;
+                let address = record.spec.address.parse().unwrap();
+                stay_together(one, two, address).map_err(|clash| {
                     format!("{address} is held by {} and {}: {clash}", one.key, two.key)
                 })?;
             }

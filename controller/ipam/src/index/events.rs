@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
+use landfall_crds::LoadBalancerIPSpec;
 use landfall_crds::version::supersedes;
 
 use super::impact::{Edit, affected};
@@ -30,6 +31,7 @@ impl Index {
             self.world.external.insert(key.clone(), external);
         }
         self.external_changed(&key);
+        self.neighbours_changed(&service);
         self.status_seen(&service);
         let holds = self.world.book.held_by(&key).next().is_some();
         let before = self.world.services.get(&key);
@@ -52,6 +54,18 @@ impl Index {
         self.dirty.insert(service.queue_key());
         self.world.services.insert(key.clone(), Arc::new(service));
         self.release_former(&key);
+    }
+
+    /// Those who hold an external address that a Service without one of ours names too are told of
+    /// its ports.
+    fn neighbours_changed(&mut self, service: &Service) {
+        if service.wanted {
+            return;
+        }
+        let points = service.external.iter().map(|address| Point::from(*address));
+        let entries = points.filter_map(|at| self.world.book.get(at));
+        let holders: Vec<ServiceKey> = entries.flat_map(Entry::services).collect();
+        self.touch(holders);
     }
 
     /// What a former Service of this name holds is released before anything else.
@@ -316,10 +330,41 @@ impl Index {
             self.external_changed(key);
         }
         let unwritten = self.unwritten(name, before.as_ref(), after.as_ref());
+        if after.as_ref().is_none_or(|pool| pool.draining) {
+            self.unbook(name);
+        }
         let affected = affected(&self.world, &self.waiting, &Edit::new(name, before, after));
         self.touch(affected);
         for at in unwritten {
             self.change(at, |entry| entry.want = None);
+        }
+    }
+
+    /// Addresses that were to be booked to a pool that goes stay booked where their records say: no
+    /// record comes to name a pool that nobody holds any more.
+    fn unbook(&mut self, name: &PoolName) {
+        let gone = self.world.pools.get(name).is_none();
+        let names = |spec: &LoadBalancerIPSpec| {
+            let pool = spec.pool_ref.as_ref();
+            pool.is_some_and(|pool| pool.name == name.as_str())
+        };
+        let moves = |entry: &Entry| {
+            let stored = entry.stored.as_ref().map(|stored| &stored.spec);
+            entry.want.as_ref().is_some_and(names) && !stored.map_or(!gone, names)
+        };
+        let entries = self.world.book.entries();
+        let moving: Vec<Point> = entries
+            .filter(|(_, entry)| moves(entry))
+            .map(|(at, _)| at)
+            .collect();
+        for at in moving {
+            self.change(at, |entry| {
+                let stored = entry.stored.as_ref();
+                let before = stored.and_then(|stored| stored.spec.pool_ref.clone());
+                if let Some(want) = &mut entry.want {
+                    want.pool_ref = before;
+                }
+            });
         }
     }
 

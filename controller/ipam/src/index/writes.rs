@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use landfall_crds::{LoadBalancerIPSpec, PoolRef, ReclaimPolicy};
+use landfall_crds::{LoadBalancerIPSpec, PoolRef, ReclaimPolicy, SHARED_AS_EXTERNAL};
 
 use super::Index;
 use crate::ServiceKey;
@@ -240,9 +240,33 @@ impl Index {
         }
     }
 
+    /// The key that a new member and all holders of an address have; else they share it because all
+    /// of them name it as an external address.
+    fn key_of_all(&self, at: Point, own: Option<String>) -> Option<String> {
+        let entry = self.world.book.get(at);
+        let mut holders = entry.into_iter().flat_map(Entry::services);
+        let same = |key| {
+            self.world
+                .services
+                .get(&key)
+                .map(|other| sharing_key(other))
+                == Some(own.clone())
+        };
+        let agreed = own.is_some() && holders.all(same);
+        if agreed {
+            own
+        } else {
+            Some(SHARED_AS_EXTERNAL.to_owned())
+        }
+    }
+
     pub(super) fn take(&mut self, service: &Service, take: &Take) {
         let at = Point::from(take.address);
-        let key = sharing_key(service);
+        let own = sharing_key(service);
+        let key = match take.how {
+            How::Join => self.key_of_all(at, own),
+            _ => own,
+        };
         let pool = take.pool.as_ref().map(|pool| PoolRef {
             name: pool.to_string(),
         });
