@@ -38,6 +38,8 @@ pub enum Event {
     Probed(IpAddr, Probed),
     /// Who may own what; the whole of it.
     Contests(Vec<Contest>),
+    /// The API server's history went back: what comes now counts, however old its versions look.
+    WentBack,
     /// This node is shutting down: every address goes to somebody else.
     Leaving,
 }

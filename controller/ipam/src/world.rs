@@ -104,9 +104,9 @@ impl World {
         let before = self.shown.get(&service.key);
         let entry = self.book.get(Point::from(address));
         let stored = entry.and_then(|entry| entry.stored.as_ref());
-        let noted = stored.and_then(|stored| stored.shown_to.as_deref());
+        let noted = stored.is_some_and(|stored| stored.shown_to.contains(&service.uid));
         (service.ours && service.status.contains(&address))
-            || noted == Some(service.uid.as_str())
+            || noted
             || before.is_some_and(|all| all.contains(&address))
     }
 

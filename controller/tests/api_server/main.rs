@@ -29,6 +29,7 @@ mod pools;
 mod program;
 mod records;
 mod restarts;
+mod restore;
 mod scrape;
 
 use std::collections::BTreeMap;

@@ -248,3 +248,23 @@ fn a_cluster_ip_service_on_a_port_of_the_holder_is_named_to_it() {
          and listens on port 80/TCP as well: use another port on one of the two"
     );
 }
+
+#[test]
+fn two_who_share_an_external_address_and_wait_for_a_second_family_come_to_rest() {
+    let both = |port| {
+        move |service: &mut Service| {
+            dual(FamilyPolicy::PreferDualStack)(service);
+            on(port)(service);
+        }
+    };
+    let mut world = Situation::default();
+    world
+        .service("web", &[], both(80))
+        .service("tls", &[], both(443))
+        .cidrs("p", &["192.0.2.4/30"])
+        .cidrs("p", &["192.0.2.2/31"]);
+    assert_eq!(
+        [world.has("web"), world.has("tls")],
+        ["192.0.2.3 192.0.2.4", "192.0.2.3 192.0.2.5"]
+    );
+}

@@ -278,3 +278,44 @@ fn who_names_two_other_pools_moves_family_by_family_to_what_they_have() {
     world.service("web", &[POOLS], dual(FamilyPolicy::RequireDualStack));
     assert_eq!(world.has("web"), "192.0.2.0 2001:db8::");
 }
+
+#[test]
+fn an_address_that_moves_from_one_named_pool_to_the_other_stays() {
+    let mut world = Situation::default();
+    let asks = [
+        POOLS,
+        ("landfall.dev/renumber", "true"),
+        ("landfall.dev/sharing-key", "k"),
+    ];
+    world
+        .cidrs("four", &["192.0.2.0/30"])
+        .cidrs("six", &["2001:db8::/64"])
+        .service("web", &asks, |_| {})
+        .cidrs("four", &["198.51.100.0/30"]);
+    assert_eq!(world.has("web"), "198.51.100.0");
+    world
+        .cidrs("four", &["2001:db8:1::/64"])
+        .cidrs("six", &["198.51.100.0/30"]);
+    assert_eq!(world.has("web"), "198.51.100.0");
+    assert_eq!(
+        world.says("web"),
+        "Assigned: IPv4 198.51.100.0 from pool six"
+    );
+}
+
+#[test]
+fn who_shares_by_a_key_and_is_renumbered_does_not_join_itself() {
+    let mut world = Situation::default();
+    let asks = [
+        ("landfall.dev/renumber", "true"),
+        ("landfall.dev/sharing-key", "k"),
+    ];
+    world
+        .cidrs("p", &["192.0.2.0/31"])
+        .service("web", &asks, |_| {});
+    let node: std::net::IpAddr = "192.0.2.0".parse().unwrap();
+    world.index.node_seen("node-1", &[node.into()].into());
+    world.work();
+    assert_eq!(world.has("web"), "192.0.2.1");
+    assert_eq!(world.index.entries().count(), 1);
+}

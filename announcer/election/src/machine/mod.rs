@@ -125,6 +125,15 @@ impl Election {
             }
             Event::Probed(address, outcome) => self.probed(address, outcome, now),
             Event::Contests(contests) => self.take_contests(contests),
+            Event::WentBack => {
+                self.sessions.went_back();
+                for entry in self.entries.values_mut() {
+                    entry.offered = None;
+                    if let Some(record) = &mut entry.record {
+                        record.version = Version::new("");
+                    }
+                }
+            }
             Event::Leaving => self.leaving = true,
         }
     }

@@ -78,12 +78,13 @@ impl Index {
 
     fn status_seen(&mut self, service: &Service) {
         let shown = &mut self.world.shown;
-        if service.policy != FamilyPolicy::RequireDualStack {
+        // Who wants nothing any more gives up what it was shown, and begins anew if it ever does.
+        if service.policy != FamilyPolicy::RequireDualStack || !service.wanted {
             shown.remove(&service.key);
             return;
         }
         let before = self.world.services.get(&service.key);
-        let before = before.filter(|before| before.uid == service.uid);
+        let before = before.filter(|before| before.uid == service.uid && before.wanted);
         if before.is_none() {
             shown.remove(&service.key);
         }

@@ -126,10 +126,25 @@ impl Index {
                 .book
                 .get(*at)
                 .and_then(|entry| entry.stored.as_ref());
-            stored.is_some_and(|stored| stored.shown_to.as_ref() != Some(&service.uid))
+            stored.is_some_and(|stored| !stored.shown_to.contains(&service.uid))
         };
         let shown = kept().filter(|address| self.world.was_shown(service, *address));
         shown.map(Point::from).filter(open).collect()
+    }
+
+    /// To whom a record shall say that its address was shown, this one included: those of before,
+    /// as long as they hold it.
+    #[must_use]
+    pub fn shown_to(&self, at: Point, uid: &str) -> BTreeSet<String> {
+        let entry = self.world.book.get(at);
+        let stored = entry.and_then(|entry| entry.stored.as_ref());
+        let holds = |uid: &&String| {
+            let mut holders = entry.into_iter().flat_map(|entry| entry.holders());
+            holders.any(|holder| holder.uid == **uid)
+        };
+        let before = stored.into_iter().flat_map(|stored| &stored.shown_to);
+        let before = before.filter(holds).cloned();
+        before.chain([uid.to_owned()]).collect()
     }
 
     fn mark(&self, key: &ServiceKey, kept: &Kept) -> Option<Mark> {

@@ -104,14 +104,7 @@ fn kept(world: &World, service: &Service, at: Point) -> Kept {
             .iter()
             .any(|pool| pool.name == *name && !pool.draining && world.admits(pool, service).is_ok())
     };
-    let other = || {
-        covering
-            .iter()
-            .map(|pool| &pool.name)
-            .find(|name| good(name))
-            .cloned()
-    };
-    // An address from the very pool the Service names stays booked there: were it moved to
+    // An address from a pool the Service names stays booked to one of those: were it moved to
     // another pool's account, the name would later read as a wish to move.
     let names = |pool: &PoolName| {
         service
@@ -119,10 +112,13 @@ fn kept(world: &World, service: &Service, at: Point) -> Kept {
             .is_some_and(|request| request.names(pool))
     };
     let bound = from.as_ref().is_some_and(names);
-    let home = from
-        .clone()
-        .filter(good)
-        .or_else(|| if bound { None } else { other() });
+    let other = || {
+        let mut covering = covering.iter().map(|pool| &pool.name);
+        covering
+            .find(|name| good(name) && (!bound || names(name)))
+            .cloned()
+    };
+    let home = from.clone().filter(good).or_else(other);
     let node = world.book.node_at(at);
     let node = node.map(|node| format!("is an address of node {node} too"));
     let cluster = world.book.cluster_at(at);

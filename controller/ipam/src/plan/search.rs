@@ -221,6 +221,8 @@ fn by_key(world: &World, service: &Service, family: Family) -> Option<Take> {
         })
         .filter_map(|at| world.book.get(at).map(|entry| (at, entry)))
         .filter(|(_, entry)| !entry.holders().is_empty())
+        // It does not come beside itself.
+        .filter(|(_, entry)| entry.services().all(|key| key != service.key))
         .find_map(|(at, entry)| enter(world, service, at, entry).ok())
 }
 
