@@ -1,6 +1,8 @@
 //! Announcers against a real API server, asked by a real client: who answers, and who takes over.
 
 mod cluster;
+#[path = "ownership/restore.rs"]
+mod restore;
 
 use landfall_testbed::skipped;
 use std::time::Instant;

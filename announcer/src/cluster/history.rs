@@ -36,7 +36,8 @@ pub async fn watch_history(
     token: CancellationToken,
 ) {
     // Dropped, they end.
-    let start = |inputs| watch_all(&client, &namespace, inputs, &errors, &token);
+    let start =
+        |inputs: &mpsc::Sender<Input>| watch_all(&client, &namespace, inputs, &errors, &token);
     let mut watches = start(&inputs);
     while next(&mut histories, &token).await {
         drop(watches);
