@@ -73,6 +73,20 @@ impl Play {
         self.controller().await;
     }
 
+    /// All controllers die; how many there were.
+    pub(crate) async fn away(&mut self) -> usize {
+        let controllers = self.cluster.controllers();
+        self.cluster.kill().await;
+        controllers
+    }
+
+    /// So many start.
+    pub(crate) async fn back(&mut self, controllers: usize) {
+        for _ in 0..controllers {
+            self.controller().await;
+        }
+    }
+
     /// Plays it, looking in between and at the end.
     pub(crate) async fn through(mut self) {
         for _ in 0..STEPS {
