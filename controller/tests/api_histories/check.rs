@@ -206,7 +206,18 @@ fn counted(
     records: &[LoadBalancerIP],
     services: &Services,
 ) -> Verdict {
-    let external = services.values().flat_map(|service| &service.external);
+    // Nobody keeps from others what no pool would give it.
+    let kept = |service: &&Service, address: &IpAddr| {
+        let mut covering = pools.iter().filter(|pool| covered(pool).contains(address));
+        covering.any(|pool| {
+            let selector = pool.spec.service_selector.as_ref();
+            landfall_crds::selector::matches(selector, &service.labels).unwrap()
+        })
+    };
+    let external = services.values().flat_map(|service| {
+        let external = service.external.iter();
+        external.filter(move |address| kept(&service, address))
+    });
     let mut taken: BTreeMap<IpAddr, bool> = external.map(|address| (*address, false)).collect();
     taken.extend(records.iter().map(|record| {
         let address = record.spec.address.parse().unwrap();
