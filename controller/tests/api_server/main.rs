@@ -19,6 +19,7 @@ macro_rules! cluster {
     };
 }
 
+mod asked;
 mod foreign;
 mod leaders;
 mod limits;

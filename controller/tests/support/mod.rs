@@ -207,6 +207,15 @@ impl Cluster {
         self.server.controller.clone()
     }
 
+    /// What `kubectl` prints.
+    pub(crate) async fn kubectl(&self, args: &[&str]) -> String {
+        let output = {
+            let plane = self.server.plane.lock().await;
+            plane.kubectl().args(args).output().unwrap()
+        };
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// A copy of etcd as it is now; the API server is away for a moment.
     pub(crate) async fn copy_etcd(&self) -> EtcdCopy {
         self.server.plane.lock().await.copy().await.unwrap()

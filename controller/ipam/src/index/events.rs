@@ -14,7 +14,7 @@ use crate::address::Point;
 use crate::book::record::from_pool;
 use crate::book::{Entry, Stored};
 use crate::pools::{Pool, PoolError};
-use crate::service::{FamilyPolicy, Labels, Service};
+use crate::service::{Labels, Service};
 use crate::spans::{Span, Spans};
 use crate::world::Network;
 use crate::{PoolName, ServiceKey};
@@ -76,23 +76,17 @@ impl Index {
         }
     }
 
+    /// What its status last showed is remembered: it may be lost the next moment.
     fn status_seen(&mut self, service: &Service) {
         let shown = &mut self.world.shown;
-        // Who wants nothing any more gives up what it was shown, and begins anew if it ever does.
-        if service.policy != FamilyPolicy::RequireDualStack || !service.wanted {
-            shown.remove(&service.key);
-            return;
-        }
         let before = self.world.services.get(&service.key);
-        let before = before.filter(|before| before.uid == service.uid && before.wanted);
-        if before.is_none() {
+        // Who wants nothing any more gives up what it was shown, and begins anew if it ever does.
+        if !service.wanted || before.is_none_or(|before| before.uid != service.uid) {
             shown.remove(&service.key);
         }
-        let both = before.into_iter().map(Arc::as_ref).chain([service]);
-        let ours = both.filter(|service| service.ours);
-        let now: BTreeSet<IpAddr> = ours.flat_map(|service| &service.status).copied().collect();
-        if !now.is_empty() {
-            shown.entry(service.key.clone()).or_default().extend(now);
+        if service.wanted && service.ours && !service.status.is_empty() {
+            let now = service.status.iter().copied().collect();
+            shown.insert(service.key.clone(), now);
         }
     }
 

@@ -109,11 +109,13 @@ impl Index {
     /// What the status names, and memory alone would know: half of a pair that is kept because it was
     /// shown, and several addresses of one family, which are kept for the same reason.
     fn to_note(&self, service: &Service, plan: &Plan) -> Vec<Point> {
-        let kept = || plan.keep.iter().map(|kept| kept.address);
+        let kept = || {
+            let taken = plan.take.iter().map(|take| take.address);
+            plan.keep.iter().map(|kept| kept.address).chain(taken)
+        };
         let of = |family: Family| kept().filter(move |address| Family::of(*address) == family);
         let several = Family::ALL.into_iter().any(|family| of(family).count() > 1);
         let half = service.policy == FamilyPolicy::RequireDualStack
-            && plan.take.is_empty()
             && Family::ALL
                 .into_iter()
                 .any(|family| of(family).next().is_none());
@@ -126,7 +128,8 @@ impl Index {
                 .book
                 .get(*at)
                 .and_then(|entry| entry.stored.as_ref());
-            stored.is_some_and(|stored| !stored.shown_to.contains(&service.uid))
+            // One that is only made now is noted as soon as it is.
+            stored.is_none_or(|stored| !stored.shown_to.contains(&service.uid))
         };
         let shown = kept().filter(|address| self.world.was_shown(service, *address));
         shown.map(Point::from).filter(open).collect()

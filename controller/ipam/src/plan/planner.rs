@@ -156,6 +156,9 @@ fn conclude(world: &World, service: &Service, mut draft: Draft) -> Plan {
     }
     draft.notes.extend(foreign(service, &draft));
     draft.notes.extend(beside(world, service, &draft));
+    if draft.problems.is_empty() {
+        draft.notes.extend(unknown_pools(world, service));
+    }
     let outcome = outcome(service, &draft);
     Plan {
         waits: !draft.problems.is_empty(),
@@ -164,6 +167,22 @@ fn conclude(world: &World, service: &Service, mut draft: Draft) -> Plan {
         leave: draft.leave,
         outcome: Some(outcome),
     }
+}
+
+/// Pools that a Service names and that are not there: it has what it needs all the same, and moves
+/// when they come.
+fn unknown_pools(world: &World, service: &Service) -> Vec<String> {
+    let named = service.readable().into_iter();
+    let named = named.flat_map(|request| &request.pools);
+    let unknown = named.filter(|name| world.pools.get(name).is_none());
+    unknown
+        .map(|name| {
+            format!(
+                "landfall.dev/pool names pool {}, which does not exist: create it, or name another one",
+                quoted(name.as_str())
+            )
+        })
+        .collect()
 }
 
 /// Services without an address of ours that name an external address of this one on a port that it

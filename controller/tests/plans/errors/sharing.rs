@@ -165,6 +165,13 @@ pub(super) fn stayings() -> Vec<Row> {
             "remove one of the two annotations",
         ),
         staying(
+            "the Service names a pool that is not there",
+            |world| {
+                world.service("web", &[("landfall.dev/pool", "nope")], |_| {});
+            },
+            "create it, or name another one",
+        ),
+        staying(
             "it was assigned by another controller",
             |world| {
                 world.delete("web");
