@@ -19,6 +19,7 @@ pub(crate) type Settled = BTreeMap<String, Vec<IpAddr>>;
 /// Checks everything; then the settled ones are those of now.
 pub(crate) async fn all(
     cluster: &Cluster,
+    controllers: usize,
     witness: &mut Witness,
     settled: &mut Settled,
     asked: &Settled,
@@ -38,7 +39,7 @@ pub(crate) async fn all(
     let checks = [
         agree(&services, &records),
         objects(&services, &records),
-        drained(&pools, &records, cluster.controllers()),
+        drained(&pools, &records, controllers),
         share(&services, &records),
         no_family_twice(&services, asked),
         stay(&services, settled),

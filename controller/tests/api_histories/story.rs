@@ -107,12 +107,12 @@ impl Play {
                 format!("anew under the eyes of the leader: {made}")
             }
             _ => {
-                let controllers = self.away().await;
+                self.away().await;
                 let made = self.anew(&name).await;
                 let pool = self.dice.one_of(&["a", "b", "c"]);
                 let params = DeleteParams::default();
                 let _ = self.cluster.pools().delete(pool, &params).await;
-                self.back(controllers).await;
+                self.back().await;
                 format!("anew while nobody looked, and without pool {pool}: {made}")
             }
         }

@@ -235,11 +235,6 @@ impl Cluster {
         }
     }
 
-    /// How many controllers there are.
-    pub(crate) fn controllers(&self) -> usize {
-        self.controllers.len()
-    }
-
     /// Ends all controllers the way SIGKILL does.
     pub(crate) async fn kill(&mut self) {
         while !self.controllers.is_empty() {
