@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agent::{self, Parts};
 use crate::brain::{Brain, Summary};
-use crate::cluster::{WatchErrors, Writer, watch_all};
+use crate::cluster::{WatchErrors, Writer, watch_history};
 use crate::dataplane::channel::{self, Numbered};
 use crate::dataplane::director::{self, DirectorView, Moved};
 use crate::link::{Neighbours, monitor};
@@ -130,7 +130,15 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
     let (data_path, data_path_receiver) = watch::channel(None);
     let (director_state, director_receiver) = watch::channel(settings.director.at_rest());
     let namespace = settings.session.namespace.clone();
-    let _watches = watch_all(&client, &namespace, &inputs, &watch_errors, &end);
+    let (histories, history) = watch::channel(0);
+    tokio::spawn(watch_history(
+        client.clone(),
+        namespace.clone(),
+        inputs.clone(),
+        watch_errors.clone(),
+        history,
+        end.clone(),
+    ));
     let writer = Writer::new(
         client.clone(),
         namespace,
@@ -171,6 +179,7 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
         inputs.clone(),
         published_receiver,
         over_receiver,
+        histories,
     );
     let session = tokio::spawn(session.run(session_end.clone()));
 

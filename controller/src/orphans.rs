@@ -123,7 +123,7 @@ mod tests {
             version: "1".to_owned(),
             out_of_pool: None,
             reserved_by_us: false,
-            shown_to: None,
+            shown_to: BTreeSet::new(),
         };
         state.change(|cache| cache.index.record_seen(at, stored));
     }

@@ -28,7 +28,18 @@ const EVENTS: usize = 1024;
 /// How long the last of them are waited for at the end.
 const LAST_EVENTS: Duration = Duration::from_secs(5);
 
-/// Runs the controller until the token is cancelled.
+/// Why a controller ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was asked to.
+    Stopped,
+    /// The API server shows a past that was over, as after a restore from an older copy: its watches
+    /// wait for versions that are gone, and what it knows is of a world that is no more.
+    WentBack,
+}
+
+/// Runs the controller until the token is cancelled; it knows nothing any more and begins anew
+/// whenever history goes back.
 ///
 /// # Errors
 /// When the admin port cannot be served.
@@ -38,10 +49,22 @@ pub async fn run(
     admin: Option<admin::Settings>,
     token: CancellationToken,
 ) -> anyhow::Result<()> {
-    run_with(client, settings, admin, token, Arc::default()).await
+    loop {
+        let (client, settings, admin) = (client.clone(), settings.clone(), admin.clone());
+        let round = run_with(client, settings, admin, token.clone(), Arc::default());
+        match round.await? {
+            End::Stopped => return Ok(()),
+            End::WentBack => {
+                tracing::warn!(
+                    "the API server shows a past that was over, as after a restore from an older copy: \
+                     starting over from what it has"
+                );
+            }
+        }
+    }
 }
 
-/// The same on a state that others can look at.
+/// One life on a state that others can look at.
 ///
 /// # Errors
 /// As for [`run`].
@@ -51,10 +74,12 @@ pub async fn run_with(
     admin: Option<admin::Settings>,
     token: CancellationToken,
     state: Arc<State>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<End> {
     let settings = Arc::new(settings);
+    // What ends with this life; nothing of it may be left when the next one begins.
     let token = token.child_token();
     let went_back = end_with_history(&token);
+    let _end = token.clone().drop_guard();
     let readiness = Readiness::waiting_for(&watches::KINDS);
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry, &state);
@@ -120,26 +145,20 @@ pub async fn run_with(
     if let Some(admin) = admin {
         admin.await.context("admin port")??;
     }
-    anyhow::ensure!(!went_back.is_cancelled(), "starting over: {WENT_BACK}");
-    Ok(())
+    Ok(if went_back.is_cancelled() {
+        End::WentBack
+    } else {
+        End::Stopped
+    })
 }
 
-/// Why a process that has seen the future of another history begins anew.
-const WENT_BACK: &str =
-    "the API server shows a past that was over, as after a restore from an older copy";
-
-/// Everything ends when history goes back: watches wait for versions that are gone, and what is
-/// known is of a world that is no more. Whoever keeps us running starts us again.
+/// Everything ends when history goes back.
 fn end_with_history(token: &CancellationToken) -> CancellationToken {
     let went_back = CancellationToken::new();
     let (noticed, token) = (went_back.clone(), token.clone());
     tokio::spawn(async move {
-        if token
-            .run_until_cancelled(noticed.cancelled())
-            .await
-            .is_some()
-        {
-            tracing::error!("{WENT_BACK}: starting over");
+        let noticed = token.run_until_cancelled(noticed.cancelled());
+        if noticed.await.is_some() {
             token.cancel();
         }
     });

@@ -260,7 +260,13 @@ pub fn stored(record: &LoadBalancerIP) -> Option<(Point, Stored)> {
         uid: Stamped::uid(record).to_owned(),
         version: Stamped::version(record).to_owned(),
         out_of_pool,
-        shown_to: record.annotations().get(SHOWN_TO).cloned(),
+        shown_to: record
+            .annotations()
+            .get(SHOWN_TO)
+            .into_iter()
+            .flat_map(|uids| uids.split(','))
+            .map(str::to_owned)
+            .collect(),
         reserved_by_us: wrote(&record.metadata, "/f:spec/f:reservedFor"),
     };
     (record.spec.address.parse() == Ok(address)).then(|| (Point::from(address), stored))

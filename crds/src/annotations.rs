@@ -62,8 +62,8 @@ pub const SHARING_PERMIT_DIFFERENT_PODS_ALIASES: [&str; 2] = [
     "lbipam.cilium.io/sharing-permit-different-pods",
 ];
 
-/// On a LoadBalancerIP, written by the controller: the uid of the Service whose status has named the
-/// address, where it is kept for that reason alone.
+/// On a LoadBalancerIP, written by the controller: the uids, separated by commas, of the Services whose
+/// status has named the address, where it is kept for that reason alone.
 pub const SHOWN_TO: &str = "landfall.dev/shown-to";
 
 /// The prefix of everything that is ours.

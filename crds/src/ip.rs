@@ -12,6 +12,9 @@ pub const MAX_HOLDERS: usize = 128;
 /// How many characters a sharing key has at most.
 pub const MAX_SHARING_KEY: usize = 253;
 
+/// The sharing key of holders that share no key: all of them name the address in `spec.externalIPs`.
+pub const SHARED_AS_EXTERNAL: &str = "spec.externalIPs";
+
 /// One address: who holds it (spec, written by the controller) and which node answers for it
 /// (status, written by the announcers). Creating the object is the allocation.
 #[derive(Clone, Debug, Default, PartialEq, CustomResource, Deserialize, Serialize, KubeSchema)]
@@ -64,7 +67,7 @@ pub struct LoadBalancerIPSpec {
     #[schemars(length(max = MAX_HOLDERS))]
     pub holders: Vec<Holder>,
 
-    /// The key its holders share it by.
+    /// The key its holders share it by; `spec.externalIPs` where all of them name the address there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = MAX_SHARING_KEY))]
     pub sharing_key: Option<String>,

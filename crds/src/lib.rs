@@ -36,7 +36,7 @@ pub mod version;
 
 pub use ip::{
     Holder, LoadBalancerIP, LoadBalancerIPSpec, LoadBalancerIPStatus, MAX_HOLDERS, MAX_SHARING_KEY,
-    ObjectRef, Owner, PoolRef, ReclaimPolicy,
+    ObjectRef, Owner, PoolRef, ReclaimPolicy, SHARED_AS_EXTERNAL,
 };
 pub use ip_name::{NameError, ip_name, parse_ip_name};
 pub use names::{NodeName, PolicyName, PoolName, ServiceKey, SessionId};

@@ -114,6 +114,17 @@ impl Sessions {
         }
     }
 
+    /// The versions known are those of a future that is gone: whatever Lease comes now is newer.
+    pub(super) fn went_back(&mut self) {
+        let leases = self
+            .nodes
+            .values_mut()
+            .filter_map(|seen| seen.lease.as_mut());
+        for lease in leases {
+            lease.version = Version::new("");
+        }
+    }
+
     /// The Lease was deleted, which tells its holder nothing: it may answer until its time is up.
     /// It cannot come back, though: whoever finds its Lease gone begins another session.
     pub(super) fn gone(&mut self, node: &NodeName, now: Now) {

@@ -23,6 +23,8 @@ pub enum Input {
     Gone(Key),
     /// A kind was listed: of what is known these are all there are.
     Listed(Kind, BTreeSet<Key>),
+    /// The API server's history went back: everything there is, as it is now.
+    WentBack(Vec<Input>),
     /// The session's own news.
     Session(Event),
     /// What heartbeats say of sessions.

@@ -143,6 +143,13 @@ impl Brain {
             Input::Applied(object) => self.apply(object, now),
             Input::Gone(key) => self.remove(&key, now),
             Input::Listed(kind, keys) => self.list(kind, &keys, now),
+            Input::WentBack(news) => {
+                self.world.forget_versions();
+                self.owners.observe(Event::WentBack, now);
+                for input in news {
+                    self.take(input, now);
+                }
+            }
             Input::Session(event) => {
                 self.report_due = true;
                 self.session_news(&event);

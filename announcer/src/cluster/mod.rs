@@ -2,10 +2,12 @@
 //! written was decided by [`crate::brain::Brain`].
 
 mod backoff;
+mod history;
 mod watch;
 mod write;
 
-pub use watch::{WatchErrors, watch_all};
+pub use history::watch_history;
+pub use watch::WatchErrors;
 pub use write::Writer;
 
 /// The field manager of everything the announcer applies.

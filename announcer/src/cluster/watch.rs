@@ -34,7 +34,7 @@ const WATCH_SECONDS: u32 = 60;
 pub type WatchErrors = Arc<Mutex<BTreeMap<(Kind, &'static str), u64>>>;
 
 /// Watches everything the announcer needs, until the token is cancelled.
-pub fn watch_all(
+pub(super) fn watch_all(
     client: &Client,
     namespace: &str,
     inputs: &mpsc::Sender<Input>,

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use landfall_crds::version::supersedes;
 
 use super::world::{Lbip, Namespace, Node, Peer, Policy, Service, Slice, World};
-use crate::names::{NodeName, PolicyName, ServiceKey};
+use crate::names::{NodeName, PolicyName, ServiceKey, Version};
 
 /// The kinds that are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -122,6 +122,15 @@ impl World {
             && known.keys == peer.keys;
         *known = peer;
         !renewed_only
+    }
+
+    /// The versions known are those of a future that is gone: whatever is told now is newer.
+    pub fn forget_versions(&mut self) {
+        let records = self.lbips.values_mut().map(|lbip| &mut lbip.version);
+        let sessions = self.peers.values_mut().map(|peer| &mut peer.lease.version);
+        for version in records.chain(sessions) {
+            *version = Version::new("");
+        }
     }
 
     /// Forgets an object. Says whether it was known.

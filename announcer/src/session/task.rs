@@ -11,7 +11,7 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use landfall_runtime::call::{Failure, within};
 use landfall_runtime::class::Class;
-use landfall_runtime::lease::{give_up, record};
+use landfall_runtime::lease::{History, give_up, record};
 use landfall_runtime::random;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -46,6 +46,9 @@ pub struct Session {
     over: watch::Receiver<Option<SessionId>>,
     /// The Lease as last read or written; none when it must be read.
     known: Option<Lease>,
+    history: History,
+    /// Counts the histories that the API server has shown.
+    histories: watch::Sender<u64>,
     session: Option<SessionId>,
     lives: u32,
 }
@@ -59,8 +62,11 @@ impl Session {
         inputs: mpsc::Sender<Input>,
         published: watch::Receiver<Option<Published>>,
         over: watch::Receiver<Option<SessionId>>,
+        histories: watch::Sender<u64>,
     ) -> Self {
         Self {
+            history: History::default(),
+            histories,
             leases: Api::namespaced(client.clone(), &settings.namespace),
             nodes: Api::all(client),
             name: format!("{LEASE_PREFIX}{}", settings.node),
@@ -117,6 +123,7 @@ impl Session {
                 Some(lease) => Some(lease),
                 None => self.within(self.leases.get_opt(&self.name)).await?,
             };
+            self.look_back(lease.as_ref());
             if self.lost(lease.as_ref()) {
                 self.session = None;
                 tracing::warn!("session lost: its Lease was taken from it");
@@ -131,6 +138,7 @@ impl Session {
             let sent_at = clock::now();
             match self.put(lease, &session).await {
                 Ok(lease) => {
+                    self.look_back(Some(&lease));
                     self.known = Some(lease);
                     self.session = Some(session.clone());
                     if begins {
@@ -151,6 +159,24 @@ impl Session {
             }
         }
         Err(Failure::TimedOut(self.patience()))
+    }
+
+    /// A Lease older than it was before comes of another history. It is read from the database and
+    /// written by nobody else, so that no cache explains it. Whether the session goes on is for what it
+    /// says to decide, as ever.
+    fn look_back(&mut self, lease: Option<&Lease>) {
+        let version = lease.and_then(|lease| lease.metadata.resource_version.as_deref());
+        let Some(version) = version.filter(|version| self.history.goes_back(version)) else {
+            return;
+        };
+        tracing::warn!(
+            version,
+            "the API server shows a past that was over, as after a restore from an older copy: \
+             all watches begin anew"
+        );
+        self.history.begin_anew();
+        self.history.goes_back(version);
+        self.histories.send_modify(|count| *count += 1);
     }
 
     /// Whether what was read ends this session: no Lease, or one that names another.

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod heartbeats;
+mod restore;
 
 use landfall_testbed::skipped;
 use std::time::Instant;

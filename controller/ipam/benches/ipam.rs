@@ -189,7 +189,7 @@ fn take_and_release() -> Vec<f64> {
             version: "1".to_owned(),
             out_of_pool: None,
             reserved_by_us: false,
-            shown_to: None,
+            shown_to: BTreeSet::new(),
         };
         index.record_seen(at, stored);
     }

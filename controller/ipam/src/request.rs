@@ -13,7 +13,7 @@ use landfall_crds::annotations::{
 
 use landfall_crds::text::quoted;
 
-use crate::{PoolName, Reason, Refusal};
+use crate::{Family, PoolName, Reason, Refusal};
 
 /// At most so many addresses are asked for, however many lists they stand in, and by external
 /// addresses besides.
@@ -62,8 +62,8 @@ pub struct Request {
     pub addresses: Vec<IpAddr>,
     /// Where each of them is asked for.
     pub fields: BTreeMap<IpAddr, &'static str>,
-    /// The only pool it accepts.
-    pub pool: Option<PoolName>,
+    /// The only pools it accepts, one for each family at most; none: any.
+    pub pools: Vec<PoolName>,
     /// Sharing, when it has a key.
     pub sharing: Option<Sharing>,
     /// It agrees to move off an address that its pool no longer covers.
@@ -83,10 +83,22 @@ impl Request {
         Ok(Self {
             addresses,
             fields,
-            pool: single(annotations, &POOL_ALIASES)?.map(|(_, name)| PoolName::from(name)),
+            pools: pools(annotations)?,
             sharing: sharing(annotations)?,
             renumber: flag(annotations, &[RENUMBER])?,
         })
+    }
+
+    /// Whether it accepts addresses of this pool.
+    #[must_use]
+    pub fn accepts(&self, pool: &PoolName) -> bool {
+        self.pools.is_empty() || self.pools.contains(pool)
+    }
+
+    /// Whether it names this pool.
+    #[must_use]
+    pub fn names(&self, pool: &PoolName) -> bool {
+        self.pools.contains(pool)
     }
 }
 
@@ -163,6 +175,34 @@ fn list(field: &str, text: &str, found: &mut Vec<IpAddr>) -> Result<(), Refusal>
         )));
     }
     Ok(())
+}
+
+/// The pools a Service names: a list, because a pool may have one family only.
+fn pools(annotations: &BTreeMap<String, String>) -> Result<Vec<PoolName>, Refusal> {
+    let Some((field, text)) = single(annotations, &POOL_ALIASES)? else {
+        return Ok(Vec::new());
+    };
+    let names: Vec<&str> = text.split(',').map(str::trim).collect();
+    if names.contains(&"") {
+        return Err(invalid(format!(
+            "{field}: {} has a comma without a pool beside it; remove the comma, or name one more pool",
+            quoted(text)
+        )));
+    }
+    let once: BTreeSet<&str> = names.iter().copied().collect();
+    if once.len() < names.len() {
+        return Err(invalid(format!(
+            "{field}: {} names a pool twice; name each once",
+            quoted(text)
+        )));
+    }
+    if names.len() > Family::ALL.len() {
+        return Err(invalid(format!(
+            "{field}: names {} pools; name at most one for each family",
+            names.len()
+        )));
+    }
+    Ok(names.into_iter().map(PoolName::from).collect())
 }
 
 /// The one value several spellings of an annotation agree on.
@@ -337,7 +377,24 @@ mod tests {
             &[("landfall.dev/pool", "a"), ("metallb.io/address-pool", "a")],
             None,
         );
-        assert_eq!(agreed.unwrap().pool, Some(PoolName::from("a")));
+        assert_eq!(agreed.unwrap().pools, [PoolName::from("a")]);
+    }
+
+    #[test]
+    fn two_pools_are_named_with_a_comma_and_three_or_one_twice_are_refused() {
+        let pools = |text: &str| read(&[("landfall.dev/pool", text)], None);
+        let two = pools("four, six").unwrap().pools;
+        assert_eq!(two, [PoolName::from("four"), PoolName::from("six")]);
+        for (text, says) in [
+            ("four,", "has a comma without a pool beside it"),
+            (",four", "has a comma without a pool beside it"),
+            ("four,four", "names a pool twice"),
+            ("four,six,more", "names 3 pools"),
+        ] {
+            let refusal = pools(text).unwrap_err();
+            assert_eq!(refusal.reason, Reason::InvalidRequest);
+            assert!(refusal.message.contains(says), "{}", refusal.message);
+        }
     }
 
     #[test]

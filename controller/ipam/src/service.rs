@@ -114,7 +114,14 @@ impl Service {
             && self.ports == other.ports
             && self.local == other.local
             && self.selector == other.selector
+            && self.external == other.external
             && sharing(self) == sharing(other)
+    }
+
+    /// Whether it names the address in `spec.externalIPs`.
+    #[must_use]
+    pub fn names_external(&self, address: IpAddr) -> bool {
+        self.external.contains(&address)
     }
 
     /// The request, when it is readable.

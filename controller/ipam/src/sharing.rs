@@ -1,6 +1,10 @@
 //! Whether two Services may hold one address together. Symmetric: neither side is asked first.
+//!
+//! There are two ways: by one sharing key, on terms that both state; and by naming the address in
+//! `spec.externalIPs` both, as Kubernetes lets any two Services that listen on different ports.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use crate::service::{Protocol, Service};
 
@@ -20,6 +24,8 @@ pub enum Clash {
     TrafficPolicy,
     /// Both are `Local` with different pods and do not both permit it.
     Pods,
+    /// Both name it as an external address, and are `Local` with different pods.
+    ExternalPods,
     /// The holder is no Service.
     OtherKind,
     /// The holder is not there any more.
@@ -56,6 +62,10 @@ impl fmt::Display for Clash {
                 "both have externalTrafficPolicy Local and different pods: set \
                  landfall.dev/sharing-permit-different-pods to \"true\" on both",
             ),
+            Self::ExternalPods => f.write_str(
+                "both have externalTrafficPolicy Local and different pods: set both to Cluster, or \
+                 use another address",
+            ),
             Self::OtherKind => {
                 f.write_str("only Services share an address: ask for another one")
             }
@@ -64,11 +74,30 @@ impl fmt::Display for Clash {
     }
 }
 
-/// Whether the two may share an address.
+/// Whether the two may share this address.
 ///
 /// # Errors
 /// The first rule they break.
-pub fn compatible(one: &Service, two: &Service) -> Result<(), Clash> {
+pub fn compatible(one: &Service, two: &Service, address: IpAddr) -> Result<(), Clash> {
+    match by_key(one, two) {
+        Err(_) if one.names_external(address) && two.names_external(address) => {
+            by_external(one, two)
+        }
+        result => result,
+    }
+}
+
+/// Nobody is asked for permission, but no packet may have two receivers, and where the traffic of
+/// the address goes is one decision for all of it.
+fn by_external(one: &Service, two: &Service) -> Result<(), Clash> {
+    apart(one, two)?;
+    if one.local && one.selector != two.selector {
+        return Err(Clash::ExternalPods);
+    }
+    Ok(())
+}
+
+fn by_key(one: &Service, two: &Service) -> Result<(), Clash> {
     let terms = |service: &Service| {
         service
             .readable()
@@ -87,12 +116,7 @@ pub fn compatible(one: &Service, two: &Service) -> Result<(), Clash> {
     if one.key.namespace != two.key.namespace && permits != (true, true) {
         return Err(Clash::Namespace(permits.0, permits.1));
     }
-    if let Some(&(protocol, port)) = one.ports.intersection(&two.ports).next() {
-        return Err(Clash::Port(protocol, port));
-    }
-    if one.local != two.local {
-        return Err(Clash::TrafficPolicy);
-    }
+    apart(one, two)?;
     let same_pods = one.selector == two.selector;
     if one.local && !same_pods && !(ours.different_pods && theirs.different_pods) {
         return Err(Clash::Pods);
@@ -100,15 +124,26 @@ pub fn compatible(one: &Service, two: &Service) -> Result<(), Clash> {
     Ok(())
 }
 
-/// Whether two that hold an address together already may go on. A request that has become
+/// No port of theirs is the same, and their traffic policy is.
+fn apart(one: &Service, two: &Service) -> Result<(), Clash> {
+    if let Some(&(protocol, port)) = one.ports.intersection(&two.ports).next() {
+        return Err(Clash::Port(protocol, port));
+    }
+    if one.local != two.local {
+        return Err(Clash::TrafficPolicy);
+    }
+    Ok(())
+}
+
+/// Whether two that hold this address together already may go on. A request that has become
 /// unreadable says nothing of sharing any more: a typing error costs nobody an address, a port
 /// that both listen on does.
 ///
 /// # Errors
 /// The first rule they break.
-pub fn stay_together(one: &Service, two: &Service) -> Result<(), Clash> {
+pub fn stay_together(one: &Service, two: &Service, address: IpAddr) -> Result<(), Clash> {
     if one.request.is_ok() && two.request.is_ok() {
-        return compatible(one, two);
+        return compatible(one, two, address);
     }
     match one.ports.intersection(&two.ports).next() {
         Some(&(protocol, port)) => Err(Clash::Port(protocol, port)),

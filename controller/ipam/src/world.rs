@@ -10,7 +10,7 @@ use crate::book::record::from_pool;
 use crate::book::{Book, service_key};
 use crate::pools::{Pool, Pools};
 use crate::pools::{Rejection, admits, offers};
-use crate::service::{Labels, Service};
+use crate::service::{FamilyPolicy, Labels, Service};
 use crate::spans::Span;
 
 /// Whose a range of addresses inside the cluster is.
@@ -31,9 +31,9 @@ pub(crate) struct World {
     pub(crate) book: Book,
     /// Who may want one.
     pub(crate) services: BTreeMap<ServiceKey, Arc<Service>>,
-    /// Which addresses the status of a Service has named, for those that require both families: a
-    /// half that was never shown is given up, a half that was shown stays, also when its status is
-    /// lost. Over a restart the records say it, where it matters.
+    /// Which addresses the status of a Service named last, while it is wanted. It counts for those that
+    /// require both families: a half that was never shown is given up, a half that was shown stays,
+    /// also when its status is lost. Over a restart the records say it, where it matters.
     pub(crate) shown: BTreeMap<ServiceKey, BTreeSet<IpAddr>>,
     /// The Services that name external addresses, whatever their type and class.
     pub(crate) external: BTreeMap<ServiceKey, Arc<Service>>,
@@ -101,12 +101,13 @@ impl World {
 
     /// Whether a status of the Service names the address, or did.
     pub(crate) fn was_shown(&self, service: &Service, address: IpAddr) -> bool {
-        let before = self.shown.get(&service.key);
+        let both = service.policy == FamilyPolicy::RequireDualStack;
+        let before = self.shown.get(&service.key).filter(|_| both);
         let entry = self.book.get(Point::from(address));
         let stored = entry.and_then(|entry| entry.stored.as_ref());
-        let noted = stored.and_then(|stored| stored.shown_to.as_deref());
+        let noted = stored.is_some_and(|stored| stored.shown_to.contains(&service.uid));
         (service.ours && service.status.contains(&address))
-            || noted == Some(service.uid.as_str())
+            || noted
             || before.is_some_and(|all| all.contains(&address))
     }
 

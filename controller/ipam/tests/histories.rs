@@ -90,7 +90,8 @@ prop_compose! {
         addresses in prop::sample::subsequence(
             vec!["192.0.2.1", "192.0.2.3", "192.0.2.6", "2001:db8::1", "203.0.113.9"], 0..3),
         asks in prop::bool::weighted(0.3),
-        pool in prop::option::weighted(0.2, 0..3u8),
+        pools in prop::sample::subsequence(vec!["p0", "p1", "p2"], 0..3),
+        names in prop::bool::weighted(0.25),
         sharing in prop::option::weighted(0.4, (any::<bool>(), any::<bool>(), any::<bool>())),
         renumber in prop::bool::weighted(0.2),
         readable in prop::bool::weighted(0.95),
@@ -100,7 +101,7 @@ prop_compose! {
         }
         Ok(Request {
             addresses: addresses.iter().filter(|_| asks).map(|text| text.parse().unwrap()).collect(),
-            pool: pool.map(|n| PoolName::from(format!("p{n}").as_str())),
+            pools: pools.into_iter().filter(|_| names).map(PoolName::from).collect(),
             sharing: sharing.map(|(one, any, different_pods)| Sharing {
                 key: if one { "k1" } else { "k2" }.to_owned(),
                 namespaces: if any { Namespaces::Any } else { Namespaces::Named(BTreeSet::new()) },

@@ -130,7 +130,9 @@ async fn look(context: &Context, at: Point, write: &Write) -> Result<(), StepErr
 pub(super) async fn note_shown(context: &Context, at: Point, uid: &str) -> Result<(), StepError> {
     let api: Api<LoadBalancerIP> = Api::all(context.client.clone());
     let name = ip_name(at.address());
-    let patch = json!({"metadata": {"annotations": {SHOWN_TO: uid}}});
+    let uids = context.state.lock().index.shown_to(at, uid);
+    let uids = uids.into_iter().collect::<Vec<_>>().join(",");
+    let patch = json!({"metadata": {"annotations": {SHOWN_TO: uids}}});
     let params = PatchParams {
         field_manager: Some(MANAGER.to_owned()),
         ..PatchParams::default()

@@ -70,7 +70,7 @@ fn a_service_is_read_again_when_its_gateway_appears_changes_or_goes() {
     let asks = |cache: &Cache| {
         let service = cache.index.service(&ServiceKey::new("n", "s")).unwrap();
         let request = service.readable().unwrap().clone();
-        let pool = request.pool.map(|pool| pool.to_string());
+        let pool = request.pools.first().map(|pool| pool.to_string());
         (service.gateway_class.clone(), pool)
     };
     assert_eq!(asks(&cache), (None, None));

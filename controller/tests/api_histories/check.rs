@@ -19,6 +19,7 @@ pub(crate) type Settled = BTreeMap<String, Vec<IpAddr>>;
 /// Checks everything; then the settled ones are those of now.
 pub(crate) async fn all(
     cluster: &Cluster,
+    controllers: usize,
     witness: &mut Witness,
     settled: &mut Settled,
     asked: &Settled,
@@ -37,6 +38,8 @@ pub(crate) async fn all(
     let sights = witness.sights(cluster).await;
     let checks = [
         agree(&services, &records),
+        objects(&services, &records),
+        drained(&pools, &records, controllers),
         share(&services, &records),
         no_family_twice(&services, asked),
         stay(&services, settled),
@@ -52,8 +55,24 @@ pub(crate) async fn all(
     *settled = services
         .iter()
         .filter(|(_, service)| service.readable().is_some_and(|r| r.addresses.is_empty()))
-        .map(|(name, service)| (name.clone(), service.status.clone()))
+        .map(|(name, service)| {
+            let mut has = service.status.clone();
+            has.retain(|address| held(&records, name, *address));
+            (name.clone(), has)
+        })
         .collect();
+}
+
+/// Whether a record gives the Service this address.
+fn held(records: &[LoadBalancerIP], name: &str, address: IpAddr) -> bool {
+    let mut of = records
+        .iter()
+        .filter(|record| record.spec.address.parse() == Ok(address));
+    of.any(|record| {
+        crate::support::holders(record)
+            .iter()
+            .any(|holder| holder == name)
+    })
 }
 
 type Verdict = Result<(), String>;
@@ -63,11 +82,12 @@ fn verdict(good: bool, problem: impl FnOnce() -> String) -> Verdict {
     if good { Ok(()) } else { Err(problem()) }
 }
 
-/// Status and records say the same.
+/// Status and records say the same; but what somebody else wrote, and no record has, is left alone.
 fn agree(services: &Services, records: &[LoadBalancerIP]) -> Verdict {
     let mut shown: BTreeMap<IpAddr, BTreeSet<String>> = BTreeMap::new();
     for (name, service) in services {
-        for address in &service.status {
+        let theirs = |address: &&IpAddr| !service.ours && !held(records, name, **address);
+        for address in service.status.iter().filter(|address| !theirs(address)) {
             shown.entry(*address).or_default().insert(name.clone());
         }
     }
@@ -81,6 +101,47 @@ fn agree(services: &Services, records: &[LoadBalancerIP]) -> Verdict {
     })
 }
 
+/// A holder is an object, not a name.
+fn objects(services: &Services, records: &[LoadBalancerIP]) -> Verdict {
+    for holder in records.iter().flat_map(|record| &record.spec.holders) {
+        let name = format!("{}/{}", holder.namespace, holder.name);
+        let uid = services.get(&name).map(|service| service.uid.as_str());
+        verdict(uid == Some(&holder.uid), || {
+            format!("{name} is {uid:?}, and a record has {}", holder.uid)
+        })?;
+    }
+    Ok(())
+}
+
+/// A pool that is being deleted is there while a record names it, and no longer. One of two that both
+/// believe to lead may let a pool go that the other has just used.
+fn drained(
+    pools: &[LoadBalancerIPPool],
+    records: &[LoadBalancerIP],
+    controllers: usize,
+) -> Verdict {
+    let refs = records
+        .iter()
+        .filter_map(|record| record.spec.pool_ref.as_ref());
+    let named: BTreeSet<&str> = refs.map(|pool| pool.name.as_str()).collect();
+    for pool in pools
+        .iter()
+        .filter(|pool| pool.metadata.deletion_timestamp.is_some())
+    {
+        let name = pool.name_any();
+        verdict(named.contains(name.as_str()), || {
+            format!("pool {name} hangs in deletion")
+        })?;
+    }
+    let there: BTreeSet<String> = pools.iter().map(|pool| pool.name_any()).collect();
+    for name in named {
+        verdict(controllers != 1 || there.contains(name), || {
+            format!("pool {name} did not drain")
+        })?;
+    }
+    Ok(())
+}
+
 /// Those who hold an address together may.
 fn share(services: &Services, records: &[LoadBalancerIP]) -> Verdict {
     for record in records {
@@ -88,8 +149,8 @@ fn share(services: &Services, records: &[LoadBalancerIP]) -> Verdict {
         let holders: Vec<&Service> = names.iter().map(|name| &services[name]).collect();
         for (at, one) in holders.iter().enumerate() {
             for two in &holders[at + 1..] {
-                stay_together(one, two).map_err(|clash| {
-                    let address = &record.spec.address;
+                let address = record.spec.address.parse().unwrap();
+                stay_together(one, two, address).map_err(|clash| {
                     format!("{address} is held by {} and {}: {clash}", one.key, two.key)
                 })?;
             }
@@ -101,7 +162,9 @@ fn share(services: &Services, records: &[LoadBalancerIP]) -> Verdict {
 /// Nobody has two addresses of a family that it did not ask for, now or before: what it once asked
 /// for it keeps when it asks for nothing any more.
 fn no_family_twice(services: &Services, asked: &Settled) -> Verdict {
-    for (name, service) in services {
+    // What somebody else wrote where we have nothing to put is not ours to judge.
+    let ours = services.iter().filter(|(_, service)| service.ours);
+    for (name, service) in ours {
         let asked = asked.get(name).map_or(&[][..], Vec::as_slice);
         let unasked = service.status.iter().filter(|a| !asked.contains(a));
         let families: Vec<Family> = unasked.map(|address| Family::of(*address)).collect();
@@ -144,7 +207,18 @@ fn counted(
     records: &[LoadBalancerIP],
     services: &Services,
 ) -> Verdict {
-    let external = services.values().flat_map(|service| &service.external);
+    // Nobody keeps from others what no pool would give it.
+    let kept = |service: &&Service, address: &IpAddr| {
+        let mut covering = pools.iter().filter(|pool| covered(pool).contains(address));
+        covering.any(|pool| {
+            let selector = pool.spec.service_selector.as_ref();
+            landfall_crds::selector::matches(selector, &service.labels).unwrap()
+        })
+    };
+    let external = services.values().flat_map(|service| {
+        let external = service.external.iter();
+        external.filter(move |address| kept(&service, address))
+    });
     let mut taken: BTreeMap<IpAddr, bool> = external.map(|address| (*address, false)).collect();
     taken.extend(records.iter().map(|record| {
         let address = record.spec.address.parse().unwrap();

@@ -16,6 +16,8 @@ const STEPS: usize = 30;
 /// A history in progress.
 pub(crate) struct Play {
     pub(crate) cluster: Cluster,
+    /// How many of them believe to lead.
+    controllers: usize,
     pub(crate) dice: Dice,
     /// What was settled when things were last quiet: nobody of these may have moved.
     pub(crate) settled: Settled,
@@ -46,10 +48,9 @@ impl Play {
             witness: Witness::start(cluster.client.clone()),
             story: vec![format!("seed {seed}, history {history}")],
             cluster,
+            controllers,
         };
-        for _ in 0..controllers {
-            play.controller().await;
-        }
+        play.back().await;
         Some(play)
     }
 
@@ -71,6 +72,18 @@ impl Play {
         let at = self.dice.roll(12);
         self.cluster.kill_one(at).await;
         self.controller().await;
+    }
+
+    /// All controllers die.
+    pub(crate) async fn away(&mut self) {
+        self.cluster.kill().await;
+    }
+
+    /// As many start as there were.
+    pub(crate) async fn back(&mut self) {
+        for _ in 0..self.controllers {
+            self.controller().await;
+        }
     }
 
     /// Plays it, looking in between and at the end.
@@ -102,6 +115,7 @@ impl Play {
         self.cluster.rest().await;
         check::all(
             &self.cluster,
+            self.controllers,
             &mut self.witness,
             &mut self.settled,
             &self.asked,

@@ -35,7 +35,7 @@ impl Play {
         let name = format!("s{}", dice.roll(6));
         let key = format!("blue/{name}");
         let pool = dice.one_of(&["a", "b"]);
-        match dice.roll(12) {
+        match dice.roll(17) {
             0..5 => {
                 let (spec, annotations) = wish(dice);
                 let pairs: Vec<_> = annotations.iter().map(|(k, v)| (*k, v.as_str())).collect();
@@ -61,8 +61,11 @@ impl Play {
             6..9 => {
                 let blocks = dice.one_of(&["192.0.2.0/30", "192.0.2.2/31", "192.0.2.0/29"]);
                 let disabled = dice.roll(4) == 0;
-                let spec = json!({"blocks": [{"cidr": blocks}, {"cidr": "2001:db8::/126"}],
+                let mut spec = json!({"blocks": [{"cidr": blocks}, {"cidr": "2001:db8::/126"}],
                     "disabled": disabled, "priority": dice.roll(2)});
+                if dice.roll(3) == 0 {
+                    spec["serviceSelector"] = json!({"matchLabels": {"tier": "x"}});
+                }
                 let result = cluster.try_pool(pool, spec.clone()).await;
                 format!("pool {pool} {spec}: {}", result.is_ok())
             }
@@ -78,12 +81,69 @@ impl Play {
                 let _ = services.patch_status(&name, &params, &patch).await;
                 format!("lose the status of {name}")
             }
-            _ => {
+            11 => {
                 self.restart().await;
                 "restart".to_owned()
             }
+            12..14 => {
+                let (ingress, said) = foreign(dice);
+                let params = PatchParams::default();
+                let patch = json!({"status": {"loadBalancer": {"ingress": ingress}}});
+                let services = cluster.services("blue");
+                let there = services
+                    .patch_status(&name, &params, &Patch::Merge(patch))
+                    .await;
+                format!("{said} in the status of {name}: {}", there.is_ok())
+            }
+            14 => {
+                let tier = dice.one_of(&["x", "y"]);
+                let patch = json!({"metadata": {"labels": {"tier": tier}}});
+                let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+                let _ = cluster.services("blue").patch(&name, &params, &patch).await;
+                format!("label {name}: {tier}")
+            }
+            15 => {
+                let made = self.anew(&name).await;
+                format!("anew under the eyes of the leader: {made}")
+            }
+            _ => {
+                self.away().await;
+                let made = self.anew(&name).await;
+                let pool = self.dice.one_of(&["a", "b", "c"]);
+                let params = DeleteParams::default();
+                let _ = self.cluster.pools().delete(pool, &params).await;
+                self.back().await;
+                format!("anew while nobody looked, and without pool {pool}: {made}")
+            }
         }
     }
+
+    /// A Service is deleted and made again under its name at once: it is another one.
+    async fn anew(&mut self, name: &str) -> String {
+        let key = format!("blue/{name}");
+        self.settled.remove(&key);
+        let services = self.cluster.services("blue");
+        let _ = services.delete(name, &DeleteParams::default()).await;
+        let (spec, annotations) = wish(&mut self.dice);
+        let pairs: Vec<_> = annotations.iter().map(|(k, v)| (*k, v.as_str())).collect();
+        self.asked.insert(key, named(&spec, &pairs));
+        let made = self.cluster.service("blue", name, &pairs, spec.clone());
+        made.await;
+        format!("{name} {spec} {annotations:?}")
+    }
+}
+
+/// What another balancer writes: addresses of our pools and of others, and host names.
+fn foreign(dice: &mut Dice) -> (Value, String) {
+    let address = format!("192.0.2.{}", dice.roll(8));
+    let ingress = match dice.roll(4) {
+        0 => json!([{"hostname": "lb-1.example"}]),
+        1 => json!([{"ip": "203.0.113.9"}]),
+        2 => json!([{"ip": address}, {"ip": "2001:db8::1"}]),
+        _ => json!([{"ip": address}]),
+    };
+    let said = format!("somebody else writes {ingress}");
+    (ingress, said)
 }
 
 /// The addresses that a wish names.

@@ -19,6 +19,7 @@ macro_rules! cluster {
     };
 }
 
+mod asked;
 mod foreign;
 mod leaders;
 mod limits;
@@ -29,6 +30,7 @@ mod pools;
 mod program;
 mod records;
 mod restarts;
+mod restore;
 mod scrape;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,8 @@
 //! The controller as a program of its own, as a Pod runs it.
 
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use serde_json::json;
@@ -13,22 +16,39 @@ use crate::support::{Cluster, eventually};
 pub(crate) struct Program {
     child: Child,
     port: u16,
+    log: Arc<Mutex<String>>,
 }
 
 impl Program {
     /// Starts one under the rights of its ServiceAccount.
     pub(crate) fn start(cluster: &Cluster, name: &str, flags: &[&str]) -> Self {
         let port = landfall_testbed::control_plane::free_port().unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_landfall-controller"))
+        let mut child = Command::new(env!("CARGO_BIN_EXE_landfall-controller"))
             .env("KUBECONFIG", cluster.kubeconfig())
             .env("POD_NAME", name)
             .args(["--namespace", "landfall-system", "--log-level", "warn"])
             .args(["--admin-address", &format!("127.0.0.1:{port}")])
             .args(flags)
+            .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        Self { child, port }
+        let log = Arc::<Mutex<String>>::default();
+        let (mut stderr, heard) = (child.stderr.take().unwrap(), Arc::clone(&log));
+        tokio::spawn(async move {
+            let mut bytes = [0; 4096];
+            while let Ok(length @ 1..) = stderr.read(&mut bytes).await {
+                let text = String::from_utf8_lossy(&bytes[..length]);
+                eprint!("{text}");
+                heard.lock().unwrap().push_str(&text);
+            }
+        });
+        Self { child, port, log }
+    }
+
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
     }
 
     /// One request to its admin port, in full.

@@ -328,8 +328,34 @@ fn a_holder_that_names_a_pool_to_come_moves_when_it_comes() {
         .plain("web")
         .service("web", &[("landfall.dev/pool", "q")], |_| {});
     assert_eq!(world.has("web"), "192.0.2.0");
+    assert_eq!(
+        world.says("web"),
+        "Assigned: IPv4 192.0.2.0 from pool p; landfall.dev/pool names pool \"q\", which does not exist: \
+         create it, or name another one"
+    );
     world.cidrs("q", &["198.51.100.0/30"]);
     assert_eq!(world.has("web"), "198.51.100.0");
+    assert_eq!(world.says("web"), "Assigned: IPv4 198.51.100.0 from pool q");
+}
+
+#[test]
+fn a_half_that_was_shown_stays_when_its_status_is_lost_and_both_are_required_at_once() {
+    let mut world = Situation::default();
+    world.cidrs("p", &["192.0.2.0/30"]).plain("web");
+    assert_eq!(world.has("web"), "192.0.2.0");
+    world
+        .silent("web", &[], |service| {
+            service.status.clear();
+            service.ours = false;
+        })
+        .service("web", &[], |service| {
+            dual(FamilyPolicy::RequireDualStack)(service);
+            service.ours = false;
+        });
+    assert_eq!(world.has("web"), "192.0.2.0");
+    let entry = world.index.entries().next().unwrap().1;
+    let noted = &entry.stored.as_ref().unwrap().shown_to;
+    assert!(noted.contains("web"), "{noted:?}");
 }
 
 fn points(addresses: &[&str]) -> BTreeSet<Point> {

@@ -145,3 +145,27 @@ fn who_has_an_external_address_outside_waits_for_a_pool_like_the_others() {
     let with = json!({"blocks": [{"cidr": "192.0.2.0/29"}]});
     assert_eq!(reached(&mut world, with), ["late", "later", "edge"]);
 }
+
+#[test]
+fn no_record_comes_to_name_a_pool_that_went_before_it_was_written() {
+    let mut world = Situation::default();
+    let block = || json!({"blocks": [{"cidr": "192.0.2.0/31"}]});
+    let mut quiet = block();
+    quiet["autoAssign"] = json!(false);
+    world.pool("q", quiet).pool("p", block()).plain("web");
+    // The pool loses the address, and the other one that has it takes it over; before that is
+    // written, the other one is deleted.
+    let elsewhere = Situation::compiled("p", json!({"blocks": [{"start": "198.51.100.7"}]}));
+    world.index.pool_seen(&PoolName::from("p"), Some(elsewhere));
+    let key = world.index.pop().unwrap().key;
+    let records = world.index.plan(&key).unwrap().records;
+    assert_eq!(records.len(), 1, "it is booked to the other pool");
+    world.gone("q");
+    assert_eq!(world.index.records_of(&PoolName::from("q")), 0);
+    assert_eq!(world.has("web"), "192.0.2.0");
+    assert!(
+        world.says("web").contains("no longer covered by pool p"),
+        "{}",
+        world.says("web")
+    );
+}

@@ -200,3 +200,122 @@ fn every_spelling_of_the_permission_for_other_pods_is_understood() {
         assert_eq!(two_with(name, "true"), "192.0.2.0", "{name}");
     }
 }
+
+const POOLS: (&str, &str) = ("landfall.dev/pool", "four,six");
+
+#[test]
+fn two_pools_of_one_family_each_serve_a_dual_stack_service_that_names_both() {
+    let mut world = Situation::default();
+    world
+        .cidrs("any", &["198.51.100.0/30", "2001:db8:1::/64"])
+        .cidrs("four", &["192.0.2.0/30"])
+        .cidrs("six", &["2001:db8::/64"])
+        .service("web", &[POOLS], dual(FamilyPolicy::RequireDualStack))
+        .service("single", &[POOLS], |_| {});
+    assert_eq!(
+        [world.has("web"), world.has("single")],
+        ["192.0.2.0 2001:db8::", "192.0.2.1"]
+    );
+    assert_eq!(
+        world.says("web"),
+        "Assigned: IPv4 192.0.2.0 from pool four; IPv6 2001:db8:: from pool six"
+    );
+}
+
+#[test]
+fn who_names_two_pools_waits_until_both_are_there_and_loses_nothing_when_one_goes() {
+    let mut world = Situation::default();
+    world.cidrs("four", &["192.0.2.0/30"]).service(
+        "web",
+        &[POOLS],
+        dual(FamilyPolicy::PreferDualStack),
+    );
+    let missing =
+        "pool \"six\", which the Service asks for, does not exist; create it, or name another one";
+    assert_eq!(
+        world.says("web"),
+        format!("NoMatchingPool: IPv4: {missing}; IPv6: {missing}")
+    );
+    world.cidrs("six", &["2001:db8::/64"]);
+    assert_eq!(world.has("web"), "192.0.2.0 2001:db8::");
+    world.gone("six").restart();
+    assert_eq!(world.has("web"), "192.0.2.0 2001:db8::");
+}
+
+#[test]
+fn a_family_that_both_named_pools_have_is_refused_and_costs_nobody_what_it_has() {
+    let mut world = Situation::default();
+    let both = ["2001:db8::/64", "198.51.100.0/30"];
+    world
+        .cidrs("four", &["192.0.2.0/30"])
+        .cidrs("six", &["2001:db8::/64"])
+        .service("early", &[POOLS], dual(FamilyPolicy::RequireDualStack))
+        .cidrs("six", &both)
+        .service("late", &[POOLS], dual(FamilyPolicy::RequireDualStack));
+    assert_eq!(world.has("early"), "192.0.2.0 2001:db8::");
+    assert_eq!(world.has("late"), "");
+    assert!(
+        world.says("late").starts_with(
+            "InvalidRequest: IPv4: pools \"four\" and \"six\", which landfall.dev/pool names, both have \
+             IPv4 addresses; name one pool for each family"
+        ),
+        "{}",
+        world.says("late")
+    );
+    world.cidrs("six", &["2001:db8::/64"]);
+    assert_eq!(world.has("late"), "192.0.2.1 2001:db8::1");
+}
+
+#[test]
+fn who_names_two_other_pools_moves_family_by_family_to_what_they_have() {
+    let mut world = Situation::default();
+    world
+        .cidrs("any", &["198.51.100.0/30", "2001:db8:1::/64"])
+        .service("web", &[], dual(FamilyPolicy::RequireDualStack))
+        .cidrs("four", &["192.0.2.0/30"])
+        .cidrs("six", &["2001:db8::/64"]);
+    assert_eq!(world.has("web"), "198.51.100.0 2001:db8:1::");
+    world.service("web", &[POOLS], dual(FamilyPolicy::RequireDualStack));
+    assert_eq!(world.has("web"), "192.0.2.0 2001:db8::");
+}
+
+#[test]
+fn an_address_that_moves_from_one_named_pool_to_the_other_stays() {
+    let mut world = Situation::default();
+    let asks = [
+        POOLS,
+        ("landfall.dev/renumber", "true"),
+        ("landfall.dev/sharing-key", "k"),
+    ];
+    world
+        .cidrs("four", &["192.0.2.0/30"])
+        .cidrs("six", &["2001:db8::/64"])
+        .service("web", &asks, |_| {})
+        .cidrs("four", &["198.51.100.0/30"]);
+    assert_eq!(world.has("web"), "198.51.100.0");
+    world
+        .cidrs("four", &["2001:db8:1::/64"])
+        .cidrs("six", &["198.51.100.0/30"]);
+    assert_eq!(world.has("web"), "198.51.100.0");
+    assert_eq!(
+        world.says("web"),
+        "Assigned: IPv4 198.51.100.0 from pool six"
+    );
+}
+
+#[test]
+fn who_shares_by_a_key_and_is_renumbered_does_not_join_itself() {
+    let mut world = Situation::default();
+    let asks = [
+        ("landfall.dev/renumber", "true"),
+        ("landfall.dev/sharing-key", "k"),
+    ];
+    world
+        .cidrs("p", &["192.0.2.0/31"])
+        .service("web", &asks, |_| {});
+    let node: std::net::IpAddr = "192.0.2.0".parse().unwrap();
+    world.index.node_seen("node-1", &[node.into()].into());
+    world.work();
+    assert_eq!(world.has("web"), "192.0.2.1");
+    assert_eq!(world.index.entries().count(), 1);
+}

@@ -144,7 +144,7 @@ impl Situation {
                 version,
                 out_of_pool: None,
                 reserved_by_us: false,
-                shown_to: None,
+                shown_to: BTreeSet::new(),
             },
         );
         self.work()
@@ -162,7 +162,11 @@ impl Situation {
     }
 
     pub(crate) fn work(&mut self) -> &mut Self {
-        while let Some(queued) = self.index.pop() {
+        for round in 0.. {
+            let Some(queued) = self.index.pop() else {
+                break;
+            };
+            assert!(round < 10_000, "it never comes to rest: {queued:?}");
             let Some(step) = self.index.plan(&queued.key) else {
                 continue;
             };
@@ -194,7 +198,8 @@ impl Situation {
         let entry = self.index.entries().find(|(other, _)| *other == at);
         let mut stored = entry.unwrap().1.stored.clone().unwrap();
         self.clock += 1;
-        (stored.shown_to, stored.version) = (uid, self.clock.to_string());
+        stored.shown_to = self.index.shown_to(at, &uid.unwrap());
+        stored.version = self.clock.to_string();
         self.index.record_seen(at, stored);
     }
 
@@ -210,7 +215,7 @@ impl Situation {
                         version,
                         out_of_pool: None,
                         reserved_by_us: false,
-                        shown_to: None,
+                        shown_to: BTreeSet::new(),
                     };
                     self.index.record_seen(*at, stored);
                 }

@@ -1,12 +1,13 @@
 //! Two indexes that hear the same: one leads, the other listens and takes over.
 
-use landfall_ipam::ServiceKey;
 use landfall_ipam::address::Point;
 use landfall_ipam::book::Stored;
+use landfall_ipam::service::FamilyPolicy;
+use landfall_ipam::{Service, ServiceKey};
 
 use serde_json::json;
 
-use crate::situation::Situation;
+use crate::situation::{Situation, dual};
 
 /// What a watch says of records and Services, from one index to the other.
 fn listen(follower: &mut Situation, leader: &Situation) {
@@ -105,4 +106,23 @@ fn several_addresses_stay_when_the_annotation_that_named_them_goes_also_over_a_l
         .silent("web", &[], |service| service.status.clear())
         .restart();
     assert_eq!(world.has("web"), "192.0.2.1 192.0.2.2");
+}
+
+#[test]
+fn half_a_pair_that_was_shown_to_one_who_gave_all_up_is_not_given_again() {
+    let mut world = Situation::default();
+    world
+        .cidrs("p", &["192.0.2.0/30"])
+        .service("web", &[], dual(FamilyPolicy::PreferDualStack));
+    assert_eq!(world.has("web"), "192.0.2.0");
+    let required = |wanted: bool| {
+        move |service: &mut Service| {
+            dual(FamilyPolicy::RequireDualStack)(service);
+            service.wanted = wanted;
+        }
+    };
+    world.service("web", &[], required(false));
+    assert_eq!(world.has("web"), "");
+    world.service("web", &[], required(true));
+    assert_eq!(world.restart().has("web"), "");
 }

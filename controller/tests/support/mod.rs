@@ -7,7 +7,7 @@ mod rest;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -16,13 +16,13 @@ use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client, Resource, ResourceExt as _};
-use landfall_controller::run::run_with;
+use landfall_controller::run::{End, run_with};
 use landfall_controller::settings::Settings;
 use landfall_controller::state::State;
 use landfall_crds::conditions::{ADDRESS_ASSIGNED, find};
 use landfall_crds::{LoadBalancerIP, LoadBalancerIPPool};
 use landfall_testbed::control_plane::identity::User;
-use landfall_testbed::control_plane::{ControlPlane, Options, client};
+use landfall_testbed::control_plane::{ControlPlane, EtcdCopy, Options, client};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::JoinHandle;
@@ -32,7 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The API server, shared by the tests that run while it lives.
 struct Server {
-    plane: ControlPlane,
+    plane: Mutex<ControlPlane>,
+    /// The kubeconfig of the controller's ServiceAccount.
+    controller: PathBuf,
     turn: Arc<Mutex<()>>,
 }
 
@@ -75,8 +77,10 @@ fn server(test: &str) -> Option<Arc<Server>> {
             plane
         })
     });
+    let plane = started.join().unwrap();
     let server = Arc::new(Server {
-        plane: started.join().unwrap(),
+        controller: plane.kubeconfig("controller"),
+        plane: Mutex::new(plane),
         turn: Arc::default(),
     });
     *held = Arc::downgrade(&server);
@@ -86,7 +90,7 @@ fn server(test: &str) -> Option<Arc<Server>> {
 /// A controller in this process.
 struct Controller {
     token: CancellationToken,
-    task: JoinHandle<anyhow::Result<()>>,
+    task: JoinHandle<anyhow::Result<End>>,
     state: Arc<State>,
 }
 
@@ -113,7 +117,7 @@ impl Cluster {
             .await
             .unwrap()?;
         let turn = Arc::clone(&server.turn).lock_owned().await;
-        let client = server.plane.client().await.unwrap();
+        let client = server.plane.lock().await.client().await.unwrap();
         let cluster = Self {
             client,
             controllers: Vec::new(),
@@ -199,15 +203,35 @@ impl Cluster {
     }
 
     /// The kubeconfig of the controller's ServiceAccount.
-    pub(crate) fn kubeconfig(&self) -> std::path::PathBuf {
-        self.server.plane.kubeconfig("controller")
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.server.controller.clone()
+    }
+
+    /// What `kubectl` prints.
+    pub(crate) async fn kubectl(&self, args: &[&str]) -> String {
+        let output = {
+            let plane = self.server.plane.lock().await;
+            plane.kubectl().args(args).output().unwrap()
+        };
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// A copy of etcd as it is now; the API server is away for a moment.
+    pub(crate) async fn copy_etcd(&self) -> EtcdCopy {
+        self.server.plane.lock().await.copy().await.unwrap()
+    }
+
+    /// Puts the copy back under everybody, without a word to anybody.
+    pub(crate) async fn restore_etcd(&self, copy: &EtcdCopy) {
+        let mut plane = self.server.plane.lock().await;
+        plane.restore(copy).await.unwrap();
     }
 
     /// Stops all controllers the way SIGTERM does.
     pub(crate) async fn stop(&mut self) {
         for controller in self.controllers.drain(..) {
             controller.token.cancel();
-            controller.task.await.unwrap().unwrap();
+            assert_eq!(controller.task.await.unwrap().unwrap(), End::Stopped);
         }
     }
 

@@ -3,7 +3,8 @@
 
 use landfall_crds::Version;
 
-/// The newest version that was seen of one object.
+/// The newest version that was seen of one object that nobody deletes while it is looked at, such as
+/// one's own Lease: whoever sees an older one has seen a future that will not come.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     newest: Option<Version>,
@@ -21,6 +22,11 @@ impl History {
         self.newest = Some(version);
         false
     }
+
+    /// Forgets the future: what is read from now on is all there is.
+    pub fn begin_anew(&mut self) {
+        self.newest = None;
+    }
 }
 
 #[cfg(test)]
@@ -35,5 +41,8 @@ mod tests {
         assert!(!history.goes_back("101"));
         assert!(history.goes_back("99"));
         assert!(history.goes_back("100"), "until it is begun anew");
+        history.begin_anew();
+        assert!(!history.goes_back("100"));
+        assert!(history.goes_back("99"));
     }
 }

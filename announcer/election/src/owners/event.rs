@@ -38,6 +38,8 @@ pub enum Event {
     Draining(bool),
     /// The data plane is in order, or not.
     Programmed(bool),
+    /// The API server's history went back: what comes now counts, however old its versions look.
+    WentBack,
     /// This node is shutting down: every address goes to somebody else.
     Leaving,
 }

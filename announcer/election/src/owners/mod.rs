@@ -265,6 +265,7 @@ impl Owners {
             Event::Probed(address, outcome) => self.probed(address, outcome, now),
             Event::Draining(draining) => self.own.draining = draining,
             Event::Programmed(programmed) => self.own.programmed = programmed,
+            Event::WentBack => self.view.leases.went_back(),
             Event::Leaving => self.own.leaving = true,
         }
     }

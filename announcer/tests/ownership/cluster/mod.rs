@@ -25,7 +25,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource};
 use landfall_crds::{L2AnnouncementPolicy, LoadBalancerIP};
 use landfall_testbed::control_plane::identity::User;
-use landfall_testbed::control_plane::{ControlPlane, Options};
+use landfall_testbed::control_plane::{ControlPlane, EtcdCopy, Options};
 use landfall_testbed::netns::{self, Net};
 use landfall_testbed::{missing, skipped};
 use serde::Serialize;
@@ -47,6 +47,26 @@ pub(crate) struct Cluster {
     logs: tempfile::TempDir,
     // Last, so that it goes after the processes in it.
     net: Net,
+}
+
+/// A client that keeps asking.
+pub(crate) struct Asking(Child);
+
+impl Asking {
+    /// How often it asked, and was answered.
+    pub(crate) fn end(mut self) -> (usize, usize) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.0.id()).unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+        let mut said = String::new();
+        let mut stdout = self.0.stdout.take().unwrap();
+        stdout.read_to_string(&mut said).unwrap();
+        self.0.wait().unwrap();
+        let number = |word: &str| {
+            let line = said.lines().find(|line| line.starts_with(word)).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        };
+        (number("Sent"), number("Received"))
+    }
 }
 
 impl Drop for Cluster {
@@ -279,8 +299,17 @@ impl Cluster {
         self.announce_with(node, &[]);
     }
 
-    /// The same with more flags.
+    /// The same with sessions that outlive an API server that is away for a while.
+    pub(crate) fn announce_lasting(&mut self, node: &str) {
+        self.start_announcer(node, "60s", &[]);
+    }
+
+    /// The same as [`Cluster::announce`] with more flags.
     pub(crate) fn announce_with(&mut self, node: &str, flags: &[&str]) {
+        self.start_announcer(node, "3s", flags);
+    }
+
+    fn start_announcer(&mut self, node: &str, session: &str, flags: &[&str]) {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -293,7 +322,7 @@ impl Cluster {
                 "--node-name",
                 node,
                 "--session-duration",
-                "3s",
+                session,
                 "--renew-interval",
                 "1s",
             ])
@@ -312,6 +341,21 @@ impl Cluster {
             .spawn()
             .unwrap();
         self.announcers.insert(node.to_owned(), child);
+    }
+
+    /// A copy of etcd as it is now; the API server is away for a moment.
+    pub(crate) async fn copy_etcd(&mut self) -> EtcdCopy {
+        self.plane.copy().await.unwrap()
+    }
+
+    /// Puts the copy back under everybody, without a word to anybody.
+    pub(crate) async fn restore_etcd(&mut self, copy: &EtcdCopy) {
+        self.plane.restore(copy).await.unwrap();
+    }
+
+    /// What the announcer of a node has logged.
+    pub(crate) fn logged(&self, node: &str) -> String {
+        std::fs::read_to_string(self.log(node)).unwrap()
     }
 
     /// Ends an announcer as a crash would.
@@ -468,6 +512,14 @@ impl Cluster {
             .filter(|word| word.starts_with("02:00:00:"))
             .map(str::to_owned)
             .collect()
+    }
+
+    /// Asks for an address once a second until it is told to end; then says how often it asked, and was
+    /// answered.
+    pub(crate) fn keep_asking(&self, address: &str) -> Asking {
+        let mut command = self.net.command("client", "arping");
+        command.args(["-I", "eth0", address]);
+        Asking(command.stdout(Stdio::piped()).spawn().unwrap())
     }
 
     /// What a command prints in the namespace of a host, whether it succeeds or not.

@@ -40,8 +40,8 @@ pub struct Stored {
     pub out_of_pool: Option<OutOfPool>,
     /// We wrote its `reservedFor`, and no person: it ends when `Retain` does.
     pub reserved_by_us: bool,
-    /// The uid of the holder whose status has named the address, where that must outlast memory.
-    pub shown_to: Option<String>,
+    /// The uids of the holders whose status has named the address, where that must outlast memory.
+    pub shown_to: BTreeSet<String>,
 }
 
 impl Stamped for Stored {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
+use landfall_crds::LoadBalancerIPSpec;
 use landfall_crds::version::supersedes;
 
 use super::impact::{Edit, affected};
@@ -13,7 +14,7 @@ use crate::address::Point;
 use crate::book::record::from_pool;
 use crate::book::{Entry, Stored};
 use crate::pools::{Pool, PoolError};
-use crate::service::{FamilyPolicy, Labels, Service};
+use crate::service::{Labels, Service};
 use crate::spans::{Span, Spans};
 use crate::world::Network;
 use crate::{PoolName, ServiceKey};
@@ -30,6 +31,7 @@ impl Index {
             self.world.external.insert(key.clone(), external);
         }
         self.external_changed(&key);
+        self.neighbours_changed(&service);
         self.status_seen(&service);
         let holds = self.world.book.held_by(&key).next().is_some();
         let before = self.world.services.get(&key);
@@ -54,6 +56,18 @@ impl Index {
         self.release_former(&key);
     }
 
+    /// Those who hold an external address that a Service without one of ours names too are told of
+    /// its ports.
+    fn neighbours_changed(&mut self, service: &Service) {
+        if service.wanted {
+            return;
+        }
+        let points = service.external.iter().map(|address| Point::from(*address));
+        let entries = points.filter_map(|at| self.world.book.get(at));
+        let holders: Vec<ServiceKey> = entries.flat_map(Entry::services).collect();
+        self.touch(holders);
+    }
+
     /// What a former Service of this name holds is released before anything else.
     fn release_former(&mut self, key: &ServiceKey) {
         let service = self.world.services.get(key);
@@ -62,22 +76,17 @@ impl Index {
         }
     }
 
+    /// What its status last showed is remembered: it may be lost the next moment.
     fn status_seen(&mut self, service: &Service) {
         let shown = &mut self.world.shown;
-        if service.policy != FamilyPolicy::RequireDualStack {
-            shown.remove(&service.key);
-            return;
-        }
         let before = self.world.services.get(&service.key);
-        let before = before.filter(|before| before.uid == service.uid);
-        if before.is_none() {
+        // Who wants nothing any more gives up what it was shown, and begins anew if it ever does.
+        if !service.wanted || before.is_none_or(|before| before.uid != service.uid) {
             shown.remove(&service.key);
         }
-        let both = before.into_iter().map(Arc::as_ref).chain([service]);
-        let ours = both.filter(|service| service.ours);
-        let now: BTreeSet<IpAddr> = ours.flat_map(|service| &service.status).copied().collect();
-        if !now.is_empty() {
-            shown.entry(service.key.clone()).or_default().extend(now);
+        if service.wanted && service.ours && !service.status.is_empty() {
+            let now = service.status.iter().copied().collect();
+            shown.insert(service.key.clone(), now);
         }
     }
 
@@ -316,10 +325,41 @@ impl Index {
             self.external_changed(key);
         }
         let unwritten = self.unwritten(name, before.as_ref(), after.as_ref());
+        if after.as_ref().is_none_or(|pool| pool.draining) {
+            self.unbook(name);
+        }
         let affected = affected(&self.world, &self.waiting, &Edit::new(name, before, after));
         self.touch(affected);
         for at in unwritten {
             self.change(at, |entry| entry.want = None);
+        }
+    }
+
+    /// Addresses that were to be booked to a pool that goes stay booked where their records say: no
+    /// record comes to name a pool that nobody holds any more.
+    fn unbook(&mut self, name: &PoolName) {
+        let gone = self.world.pools.get(name).is_none();
+        let names = |spec: &LoadBalancerIPSpec| {
+            let pool = spec.pool_ref.as_ref();
+            pool.is_some_and(|pool| pool.name == name.as_str())
+        };
+        let moves = |entry: &Entry| {
+            let stored = entry.stored.as_ref().map(|stored| &stored.spec);
+            entry.want.as_ref().is_some_and(names) && !stored.map_or(!gone, names)
+        };
+        let entries = self.world.book.entries();
+        let moving: Vec<Point> = entries
+            .filter(|(_, entry)| moves(entry))
+            .map(|(at, _)| at)
+            .collect();
+        for at in moving {
+            self.change(at, |entry| {
+                let stored = entry.stored.as_ref();
+                let before = stored.and_then(|stored| stored.spec.pool_ref.clone());
+                if let Some(want) = &mut entry.want {
+                    want.pool_ref = before;
+                }
+            });
         }
     }
 

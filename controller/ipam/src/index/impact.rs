@@ -118,8 +118,8 @@ pub(super) fn affected(
     }
     if edit.stands_otherwise() || !edit.moved.is_empty() {
         let names = |service: &&Arc<Service>| {
-            let asked = service.readable().and_then(|request| request.pool.as_ref());
-            asked == Some(edit.name)
+            let request = service.readable();
+            request.is_some_and(|request| request.names(edit.name))
         };
         let namers = world.services.values().filter(names);
         affected.extend(namers.map(|service| service.key.clone()));
@@ -159,14 +159,14 @@ fn hopes_otherwise(world: &World, edit: &Edit, service: &Service) -> bool {
         return true;
     }
     // By family: those it asks no address of.
-    let named = request.pool.is_some();
+    let named = !request.pools.is_empty();
     let mut families = service.families.clone();
     let by_name = |family: &Family| {
         let mut asked = request.addresses.iter();
         asked.any(|address| Family::of(*address) == *family)
     };
     families.retain(|family| !by_name(family));
-    if families.is_empty() || request.pool.as_ref().is_some_and(|pool| pool != edit.name) {
+    if families.is_empty() || !request.accepts(edit.name) {
         return false;
     }
     let offered = edit

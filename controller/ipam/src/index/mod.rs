@@ -175,9 +175,9 @@ fn could_use(world: &World, service: &Service, at: Point) -> bool {
     request.addresses.contains(&address)
         || service.external.contains(&address)
         || service.status.contains(&address)
-        || world
-            .pools
-            .covering(at)
-            .iter()
-            .any(|pool| world.offers(pool, service, request.pool.is_some()).is_ok())
+        || world.pools.covering(at).iter().any(|pool| {
+            world
+                .offers(pool, service, !request.pools.is_empty())
+                .is_ok()
+        })
 }

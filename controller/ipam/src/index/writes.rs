@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use landfall_crds::{LoadBalancerIPSpec, PoolRef, ReclaimPolicy};
+use landfall_crds::{LoadBalancerIPSpec, PoolRef, ReclaimPolicy, SHARED_AS_EXTERNAL};
 
 use super::Index;
 use crate::ServiceKey;
@@ -109,11 +109,13 @@ impl Index {
     /// What the status names, and memory alone would know: half of a pair that is kept because it was
     /// shown, and several addresses of one family, which are kept for the same reason.
     fn to_note(&self, service: &Service, plan: &Plan) -> Vec<Point> {
-        let kept = || plan.keep.iter().map(|kept| kept.address);
+        let kept = || {
+            let taken = plan.take.iter().map(|take| take.address);
+            plan.keep.iter().map(|kept| kept.address).chain(taken)
+        };
         let of = |family: Family| kept().filter(move |address| Family::of(*address) == family);
         let several = Family::ALL.into_iter().any(|family| of(family).count() > 1);
         let half = service.policy == FamilyPolicy::RequireDualStack
-            && plan.take.is_empty()
             && Family::ALL
                 .into_iter()
                 .any(|family| of(family).next().is_none());
@@ -126,10 +128,26 @@ impl Index {
                 .book
                 .get(*at)
                 .and_then(|entry| entry.stored.as_ref());
-            stored.is_some_and(|stored| stored.shown_to.as_ref() != Some(&service.uid))
+            // One that is only made now is noted as soon as it is.
+            stored.is_none_or(|stored| !stored.shown_to.contains(&service.uid))
         };
         let shown = kept().filter(|address| self.world.was_shown(service, *address));
         shown.map(Point::from).filter(open).collect()
+    }
+
+    /// To whom a record shall say that its address was shown, this one included: those of before,
+    /// as long as they hold it.
+    #[must_use]
+    pub fn shown_to(&self, at: Point, uid: &str) -> BTreeSet<String> {
+        let entry = self.world.book.get(at);
+        let stored = entry.and_then(|entry| entry.stored.as_ref());
+        let holds = |uid: &&String| {
+            let mut holders = entry.into_iter().flat_map(|entry| entry.holders());
+            holders.any(|holder| holder.uid == **uid)
+        };
+        let before = stored.into_iter().flat_map(|stored| &stored.shown_to);
+        let before = before.filter(holds).cloned();
+        before.chain([uid.to_owned()]).collect()
     }
 
     fn mark(&self, key: &ServiceKey, kept: &Kept) -> Option<Mark> {
@@ -240,9 +258,33 @@ impl Index {
         }
     }
 
+    /// The key that a new member and all holders of an address have; else they share it because all
+    /// of them name it as an external address.
+    fn key_of_all(&self, at: Point, own: Option<String>) -> Option<String> {
+        let entry = self.world.book.get(at);
+        let mut holders = entry.into_iter().flat_map(Entry::services);
+        let same = |key| {
+            self.world
+                .services
+                .get(&key)
+                .map(|other| sharing_key(other))
+                == Some(own.clone())
+        };
+        let agreed = own.is_some() && holders.all(same);
+        if agreed {
+            own
+        } else {
+            Some(SHARED_AS_EXTERNAL.to_owned())
+        }
+    }
+
     pub(super) fn take(&mut self, service: &Service, take: &Take) {
         let at = Point::from(take.address);
-        let key = sharing_key(service);
+        let own = sharing_key(service);
+        let key = match take.how {
+            How::Join => self.key_of_all(at, own),
+            _ => own,
+        };
         let pool = take.pool.as_ref().map(|pool| PoolRef {
             name: pool.to_string(),
         });

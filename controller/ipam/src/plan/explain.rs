@@ -42,7 +42,7 @@ pub(crate) fn explain(world: &World, service: &Service) -> Explanation {
     let request = service.readable();
     let pools = world.pools.ordered().iter().map(|pool| {
         let named = request.is_some_and(|request| {
-            request.pool.as_ref() == Some(&pool.name)
+            request.names(&pool.name)
                 || request
                     .addresses
                     .iter()

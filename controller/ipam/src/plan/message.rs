@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Draft, Kept, Outcome};
-use landfall_crds::text::{MAX_MESSAGE, line};
+use landfall_crds::text::{MAX_MESSAGE, line, quoted};
 
 use crate::address::Family;
 use crate::service::{FamilyPolicy, Service};
@@ -81,8 +81,8 @@ fn way_out(service: &Service, kept: &Kept) -> String {
             " while {field} names it; name another address there, or remove this one and {SET}"
         );
     }
-    let pool = request.and_then(|request| request.pool.as_ref());
-    match pool.filter(|pool| kept.pool.as_ref() == Some(pool)) {
+    let named = |pool: &PoolName| request.is_some_and(|request| request.names(pool));
+    match kept.pool.as_ref().filter(|pool| named(pool)) {
         Some(_) => format!(
             " while landfall.dev/pool names that pool; name another one there, or remove it and {SET}"
         ),
@@ -98,6 +98,18 @@ fn named(address: IpAddr, pool: Option<&PoolName>) -> String {
     match pool {
         Some(pool) => format!("{family} {address} from pool {pool}"),
         None => format!("{family} {address}"),
+    }
+}
+
+/// Pools by name, as the Service wrote them: `pool "a"`, or `pools "a" and "b"`.
+pub(super) fn pools(names: &[PoolName]) -> String {
+    let words: Vec<String> = names
+        .iter()
+        .map(|name| quoted(name.as_str()).to_string())
+        .collect();
+    match words.as_slice() {
+        [one] => format!("pool {one}"),
+        all => format!("pools {}", all.join(" and ")),
     }
 }
 

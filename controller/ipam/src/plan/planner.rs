@@ -87,7 +87,7 @@ fn one_more(world: &World, service: &Service, draft: &Draft, take: Take) -> Resu
         Ok(()) => Ok(take),
         Err(rejection) => Err(not_given(
             take.address,
-            None,
+            &[],
             &[(pool.name.clone(), rejection)],
         )),
     }
@@ -155,6 +155,10 @@ fn conclude(world: &World, service: &Service, mut draft: Draft) -> Plan {
         });
     }
     draft.notes.extend(foreign(service, &draft));
+    draft.notes.extend(beside(world, service, &draft));
+    if draft.problems.is_empty() {
+        draft.notes.extend(unknown_pools(world, service));
+    }
     let outcome = outcome(service, &draft);
     Plan {
         waits: !draft.problems.is_empty(),
@@ -163,6 +167,45 @@ fn conclude(world: &World, service: &Service, mut draft: Draft) -> Plan {
         leave: draft.leave,
         outcome: Some(outcome),
     }
+}
+
+/// Pools that a Service names and that are not there: it has what it needs all the same, and moves
+/// when they come.
+fn unknown_pools(world: &World, service: &Service) -> Vec<String> {
+    let named = service.readable().into_iter();
+    let named = named.flat_map(|request| &request.pools);
+    let unknown = named.filter(|name| world.pools.get(name).is_none());
+    unknown
+        .map(|name| {
+            format!(
+                "landfall.dev/pool names pool {}, which does not exist: create it, or name another one",
+                quoted(name.as_str())
+            )
+        })
+        .collect()
+}
+
+/// Services without an address of ours that name an external address of this one on a port that it
+/// listens on too: which of the two is reached, nobody here decides.
+fn beside(world: &World, service: &Service, draft: &Draft) -> Vec<String> {
+    let kept = draft.keep.iter().map(|kept| kept.address);
+    let has = kept.chain(draft.take.iter().map(|take| take.address));
+    let external = has.filter(|address| service.names_external(*address));
+    let mut notes = Vec::new();
+    for address in external {
+        let others = world.book.occupied().external.at(Point::from(address));
+        let others = others.filter_map(|key| world.external.get(key));
+        for other in others.filter(|other| !other.wanted && other.key != service.key) {
+            if let Some((protocol, port)) = other.ports.intersection(&service.ports).next() {
+                notes.push(format!(
+                    "Service {} names {address} in spec.externalIPs too, and listens on port \
+                     {port}/{protocol} as well: use another port on one of the two",
+                    other.key
+                ));
+            }
+        }
+    }
+    notes
 }
 
 /// What stands in the status of one that has nothing from us, and what would make it ours.

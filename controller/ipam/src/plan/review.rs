@@ -2,8 +2,7 @@
 
 use std::net::IpAddr;
 
-use landfall_crds::text::quoted;
-
+use super::message::pools;
 use super::share::clash_with_seniors;
 use super::{Draft, Kept};
 use crate::address::{Family, Point};
@@ -24,7 +23,7 @@ pub(super) fn review(world: &World, service: &Service, request: &Request, draft:
         if !service.families.contains(&family) {
             draft.leave.push(address);
         } else if let Some(clash) =
-            entry.and_then(|entry| clash_with_seniors(world, service, entry))
+            entry.and_then(|entry| clash_with_seniors(world, service, address, entry))
         {
             draft.leave.push(address);
             if asked {
@@ -35,13 +34,11 @@ pub(super) fn review(world: &World, service: &Service, request: &Request, draft:
                 draft.notes.push(format!("gave up {address}, {clash}"));
             }
         } else if asked {
-            if let Some(named) = &request.pool
-                && asks_for_another_pool(world, request, entry, at)
-            {
+            if asks_for_another_pool(world, request, entry, at) {
                 draft.notes.push(format!(
-                    "pool {}, which landfall.dev/pool names, does not have {address}: the address comes \
-                     first; remove one of the two",
-                    quoted(named.as_str())
+                    "{address} is not of {}, which landfall.dev/pool names: the address comes first; \
+                     remove one of the two",
+                    pools(&request.pools)
                 ));
             }
             draft.keep.push(kept);
@@ -80,23 +77,20 @@ fn keep_unreadable(world: &World, service: &Service, draft: &mut Draft) {
     }
 }
 
-/// Whether the Service names a pool that this address neither comes from nor lies in. An
-/// address whose own pool was cut away from under it is no wish to move.
+/// Whether the Service names pools, and this address neither comes from one of them nor lies in
+/// one. An address whose own pool was cut away from under it is no wish to move.
 fn asks_for_another_pool(
     world: &World,
     request: &Request,
     entry: Option<&Entry>,
     at: Point,
 ) -> bool {
-    let Some(named) = &request.pool else {
-        return false;
-    };
+    let named = &request.pools;
     let from = entry.and_then(|entry| entry.want.as_ref()?.pool_ref.as_ref());
-    from.is_none_or(|from| from.name != named.as_str())
-        && world
-            .pools
-            .accepted(named)
-            .is_some_and(|pool| !pool.usable.contains(at))
+    let from = from.is_some_and(|from| named.iter().any(|name| from.name == name.as_str()));
+    let known = named.iter().filter_map(|name| world.pools.accepted(name));
+    let mut known = known.peekable();
+    !from && known.peek().is_some() && !known.any(|pool| pool.usable.contains(at))
 }
 
 /// A held address, the pool it belongs to, and whether that pool would still give it.
@@ -110,21 +104,21 @@ fn kept(world: &World, service: &Service, at: Point) -> Kept {
             .iter()
             .any(|pool| pool.name == *name && !pool.draining && world.admits(pool, service).is_ok())
     };
+    // An address from a pool the Service names stays booked to one of those: were it moved to
+    // another pool's account, the name would later read as a wish to move.
+    let names = |pool: &PoolName| {
+        service
+            .readable()
+            .is_some_and(|request| request.names(pool))
+    };
+    let bound = from.as_ref().is_some_and(names);
     let other = || {
+        let mut covering = covering.iter().map(|pool| &pool.name);
         covering
-            .iter()
-            .map(|pool| &pool.name)
-            .find(|name| good(name))
+            .find(|name| good(name) && (!bound || names(name)))
             .cloned()
     };
-    // An address from the very pool the Service names stays booked there: were it moved to
-    // another pool's account, the name would later read as a wish to move.
-    let named = service.readable().and_then(|request| request.pool.as_ref());
-    let bound = from.is_some() && from.as_ref() == named;
-    let home = from
-        .clone()
-        .filter(good)
-        .or_else(|| if bound { None } else { other() });
+    let home = from.clone().filter(good).or_else(other);
     let node = world.book.node_at(at);
     let node = node.map(|node| format!("is an address of node {node} too"));
     let cluster = world.book.cluster_at(at);

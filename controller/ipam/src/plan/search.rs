@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use landfall_crds::text::quoted;
 
-use super::message::{LISTED, list};
+use super::message::{LISTED, list, pools};
 use super::share::enter;
 use super::short_cut::short_cut;
 use super::{How, Take};
@@ -95,11 +95,11 @@ fn pool_for(
             format!("{address} lies in no pool; {}", pools_in_words(world)),
         ));
     }
-    let named = service.readable().and_then(|request| request.pool.as_ref());
+    let named = named(service);
     let mut rejections = Vec::new();
     for pool in covering {
         let rejection = match named {
-            Some(named) if *named != pool.name => Rejection::OtherPool,
+            [_, ..] if !named.contains(&pool.name) => Rejection::OtherPool,
             _ => {
                 let offered = world.offers(pool, service, true);
                 match offered.and_then(|()| world.within_limits(pool, service, share, 0)) {
@@ -116,15 +116,14 @@ fn pool_for(
 /// The refusal of an address by the pools that have it.
 pub(super) fn not_given(
     address: IpAddr,
-    named: Option<&PoolName>,
+    named: &[PoolName],
     rejections: &[(PoolName, Rejection)],
 ) -> Refusal {
     let words = rejections.iter();
     let words: Vec<String> = words
-        .map(|(pool, rejection)| match (rejection, named) {
-            (Rejection::OtherPool, Some(named)) => {
-                let named = quoted(named.as_str());
-                format!("pool {pool}: landfall.dev/pool names pool {named}")
+        .map(|(pool, rejection)| match rejection {
+            Rejection::OtherPool => {
+                format!("pool {pool}: landfall.dev/pool names {}", pools(named))
             }
             _ => format!("pool {pool}: {rejection}"),
         })
@@ -199,9 +198,8 @@ fn may_become_ours(world: &World, service: &Service, address: IpAddr) -> bool {
     let mut covering = world.pools.covering(at).iter();
     let mut asked = request.addresses.iter();
     let of_family = |other: &&IpAddr| Family::of(**other) == Family::of(address);
-    let named = |pool: &Arc<Pool>| request.pool.as_ref().is_none_or(|name| *name == pool.name);
     others.all(|other| *other == service.key)
-        && covering.any(named)
+        && covering.any(|pool| request.accepts(&pool.name))
         && (request.addresses.contains(&address) || !asked.any(|other| of_family(&other)))
 }
 
@@ -214,14 +212,17 @@ fn by_key(world: &World, service: &Service, family: Family) -> Option<Take> {
         .filter(|at| Family::of(at.address()) == family)
         .filter(|at| {
             world.pools.covering(*at).iter().any(|pool| {
-                let named = request.pool.as_ref();
-                named.is_none_or(|named| *named == pool.name)
-                    && world.offers(pool, service, named.is_some()).is_ok()
+                request.accepts(&pool.name)
+                    && world
+                        .offers(pool, service, request.names(&pool.name))
+                        .is_ok()
                     && world.within_limits(pool, service, Some(*at), 0).is_ok()
             })
         })
         .filter_map(|at| world.book.get(at).map(|entry| (at, entry)))
         .filter(|(_, entry)| !entry.holders().is_empty())
+        // It does not come beside itself.
+        .filter(|(_, entry)| entry.services().all(|key| key != service.key))
         .find_map(|(at, entry)| enter(world, service, at, entry).ok())
 }
 
@@ -238,8 +239,8 @@ fn kept_out(world: &World, service: &Service, family: Family) -> Option<String> 
 }
 
 fn lowest(world: &World, service: &Service, family: Family) -> Result<Take, Refusal> {
-    let named = service.readable().and_then(|request| request.pool.as_ref());
-    let short = if named.is_none() {
+    let named = those_with(world, named(service), family)?;
+    let short = if named.is_empty() {
         short_cut(world, service, family)
     } else {
         None
@@ -252,8 +253,8 @@ fn lowest(world: &World, service: &Service, family: Family) -> Result<Take, Refu
     }
     let (mut full, mut lacking, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
     let pools = world.pools.ordered().iter();
-    for pool in pools.filter(|pool| named.is_none_or(|named| *named == pool.name)) {
-        let offered = world.offers(pool, service, named.is_some());
+    for pool in pools.filter(|pool| named.is_empty() || named.contains(&pool.name)) {
+        let offered = world.offers(pool, service, !named.is_empty());
         let offered = offered.and_then(|()| world.within_limits(pool, service, None, 0));
         if let Err(rejection) = offered {
             rejected.push((pool, rejection));
@@ -270,7 +271,7 @@ fn lowest(world: &World, service: &Service, family: Family) -> Result<Take, Refu
                 how: How::Create,
                 pool: Some(pool.name.clone()),
             };
-            debug_assert!(named.is_some() || short.as_ref() == Some(&take));
+            debug_assert!(!named.is_empty() || short.as_ref() == Some(&take));
             return Ok(take);
         }
         full.push(pool);
@@ -309,20 +310,6 @@ fn lowest(world: &World, service: &Service, family: Family) -> Result<Take, Refu
         );
         return Err(Refusal::new(Reason::FamilyUnavailable, message));
     }
-    if let Some(named) = named
-        && rejected.is_empty()
-    {
-        let problem = match world.pools.get(named) {
-            Some(Err(error)) => {
-                format!("pool {} is not accepted ({error})", quoted(named.as_str()))
-            }
-            _ => format!(
-                "pool {}, which the Service asks for, does not exist; create it, or name another one",
-                quoted(named.as_str())
-            ),
-        };
-        return Err(Refusal::new(Reason::NoMatchingPool, problem));
-    }
     let words: Vec<String> = rejected
         .iter()
         .take(LISTED + 1)
@@ -339,6 +326,44 @@ fn lowest(world: &World, service: &Service, family: Family) -> Result<Take, Refu
         )
     };
     Err(Refusal::new(Reason::NoMatchingPool, message))
+}
+
+/// The pools that a Service names.
+fn named(service: &Service) -> &[PoolName] {
+    let request = service.readable();
+    request.map_or(&[], |request| &request.pools)
+}
+
+/// The named pool that has this family, or all of them when none has. Every one of them must exist,
+/// and not both of two have the family: which one is meant would have to be guessed.
+fn those_with(world: &World, named: &[PoolName], family: Family) -> Result<Vec<PoolName>, Refusal> {
+    let mut having = Vec::new();
+    for name in named {
+        let quoted = quoted(name.as_str());
+        let problem = match world.pools.get(name) {
+            Some(Ok(pool)) => {
+                having.extend(pool.spans(family).next().map(|_| name.clone()));
+                continue;
+            }
+            Some(Err(error)) => format!("pool {quoted} is not accepted ({error})"),
+            None => format!(
+                "pool {quoted}, which the Service asks for, does not exist; create it, or name another one"
+            ),
+        };
+        return Err(Refusal::new(Reason::NoMatchingPool, problem));
+    }
+    if having.len() > 1 {
+        let message = format!(
+            "{}, which landfall.dev/pool names, both have {family} addresses; name one pool for each family",
+            pools(&having)
+        );
+        return Err(Refusal::new(Reason::InvalidRequest, message));
+    }
+    Ok(if having.is_empty() {
+        named.to_vec()
+    } else {
+        having
+    })
 }
 
 fn pools_in_words(world: &World) -> String {

@@ -1,6 +1,8 @@
 //! An address that has a record: whether a Service may join its holders, claim it, or stay.
 
-use landfall_crds::Holder;
+use std::net::IpAddr;
+
+use landfall_crds::{Holder, SHARED_AS_EXTERNAL};
 
 use super::{How, Take};
 use crate::address::Point;
@@ -50,7 +52,7 @@ pub(super) fn enter(
             },
         ));
     }
-    match shares(world, service, entry) {
+    match shares(world, service, address, entry) {
         Ok(()) if want.holders.len() >= landfall_crds::MAX_HOLDERS => Err(Refusal::new(
             Reason::SharingRefused,
             format!(
@@ -82,7 +84,12 @@ pub(super) fn enter(
 }
 
 /// Whether the Service may join all who hold the address.
-fn shares(world: &World, service: &Service, entry: &Entry) -> Result<(), (String, Clash)> {
+fn shares(
+    world: &World,
+    service: &Service,
+    address: IpAddr,
+    entry: &Entry,
+) -> Result<(), (String, Clash)> {
     for holder in entry.holders() {
         let name = format!("{} {}/{}", holder.kind, holder.namespace, holder.name);
         let key = service_key(holder);
@@ -90,7 +97,7 @@ fn shares(world: &World, service: &Service, entry: &Entry) -> Result<(), (String
             continue;
         }
         match key.and_then(|key| world.services.get(&key)) {
-            Some(other) => compatible(service, other).map_err(|clash| (name, clash))?,
+            Some(other) => compatible(service, other, address).map_err(|clash| (name, clash))?,
             None if holder.kind == SERVICE => return Err((name, Clash::Gone)),
             None => return Err((name, Clash::OtherKind)),
         }
@@ -103,6 +110,7 @@ fn shares(world: &World, service: &Service, entry: &Entry) -> Result<(), (String
 pub(super) fn clash_with_seniors(
     world: &World,
     service: &Service,
+    address: IpAddr,
     entry: &Entry,
 ) -> Option<String> {
     let group = entry
@@ -111,10 +119,17 @@ pub(super) fn clash_with_seniors(
         .and_then(|want| want.sharing_key.as_deref());
     let left = |member: &Service| {
         let request = member.readable();
-        request.is_some_and(|r| r.sharing.as_ref().map(|sharing| sharing.key.as_str()) != group)
+        !member.names_external(address)
+            && request
+                .is_some_and(|r| r.sharing.as_ref().map(|sharing| sharing.key.as_str()) != group)
     };
     if entry.holders().len() > 1 && left(service) {
-        return Some("whose other holders share it by another landfall.dev/sharing-key".to_owned());
+        let by = if group == Some(SHARED_AS_EXTERNAL) {
+            "naming it in spec.externalIPs"
+        } else {
+            "another landfall.dev/sharing-key"
+        };
+        return Some(format!("whose other holders share it by {by}"));
     }
     // One made anew under the name of a holder is another Service: it comes after all others.
     let own = |holder: &&Holder| service_key(holder).as_ref() == Some(&service.key);
@@ -131,7 +146,7 @@ pub(super) fn clash_with_seniors(
         .filter_map(known)
         .filter(|other| other.wanted && !left(other));
     for other in senior {
-        if let Err(clash) = stay_together(service, other) {
+        if let Err(clash) = stay_together(service, other, address) {
             return Some(format!("held by Service {} first; {clash}", other.key));
         }
     }

@@ -54,7 +54,7 @@ impl World {
         for (address, holders) in &booked {
             for one in holders {
                 for two in holders.iter().filter(|two| *two > one) {
-                    let clash = stay_together(&self.services[one], &self.services[two]);
+                    let clash = stay_together(&self.services[one], &self.services[two], *address);
                     assert_eq!(
                         clash,
                         Ok(()),
@@ -73,13 +73,13 @@ impl World {
             );
         }
         // A leave to be renumbered, and a request that is not met yet, are standing wishes.
-        let elsewhere = |service: &Service, named: &PoolName| {
+        let elsewhere = |service: &Service, named: &[PoolName]| {
             service.status.iter().any(|address| {
                 let from = self
                     .records
                     .get(&Point::from(*address))
                     .and_then(|r| r.spec.pool_ref.as_ref());
-                from.is_none_or(|pool| pool.name != named.as_str())
+                from.is_none_or(|pool| named.iter().all(|name| pool.name != name.as_str()))
             })
         };
         let asks = |service: &Service| {
@@ -89,10 +89,7 @@ impl World {
                         .addresses
                         .iter()
                         .any(|a| !service.status.contains(a))
-                    || request
-                        .pool
-                        .as_ref()
-                        .is_some_and(|named| elsewhere(service, named))
+                    || (!request.pools.is_empty() && elsewhere(service, &request.pools))
             })
         };
         let quiet = self

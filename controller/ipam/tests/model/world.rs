@@ -158,6 +158,13 @@ impl World {
                 .iter()
                 .for_each(|key| drop(self.settled.remove(key)));
         }
+        // And so may whoever names an external address that it names too, or did.
+        let before = before.into_iter().flat_map(|before| &before.external);
+        let external: Vec<IpAddr> = before.chain(&service.external).copied().collect();
+        let names = |other: &Service| other.external.iter().any(|a| external.contains(a));
+        let beside = self.services.values().filter(|other| names(other));
+        let beside: Vec<_> = beside.map(|other| other.key.clone()).collect();
+        beside.iter().for_each(|key| drop(self.settled.remove(key)));
         self.settled.remove(&key);
         self.services.insert(key.clone(), service.clone());
         self.say(0, &Said::Service(key, Some(service)));
@@ -399,9 +406,9 @@ impl World {
             }
         }
         for at in &step.shown {
-            let uid = step.service.as_ref().map(|service| service.uid.clone());
+            let uid = step.service.as_ref().unwrap().uid.clone();
             self.faulty(&mut done, fault, |world| {
-                world.note_shown(which, *at, uid);
+                world.note_shown(which, *at, &uid);
                 Ok(())
             })?;
         }
@@ -436,10 +443,11 @@ impl World {
         }
     }
 
-    fn note_shown(&mut self, which: usize, at: Point, uid: Option<String>) {
+    fn note_shown(&mut self, which: usize, at: Point, uid: &str) {
         let version = self.tick().to_string();
+        let shown = self.controllers[which].index.shown_to(at, uid);
         if let Some(record) = self.records.get_mut(&at) {
-            (record.shown_to, record.version) = (uid, version);
+            (record.shown_to, record.version) = (shown, version);
             let record = record.clone();
             self.say(
                 2,
@@ -485,7 +493,7 @@ impl World {
                         version,
                         out_of_pool: None,
                         reserved_by_us: spec.reserved_for.is_some(),
-                        shown_to: None,
+                        shown_to: BTreeSet::new(),
                     }),
                 )
             }

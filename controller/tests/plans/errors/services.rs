@@ -178,6 +178,17 @@ pub(super) fn unreadable() -> Vec<Row> {
             "remove one of the annotations, or let them agree",
         ),
         case(
+            POOL,
+            &[(POOL, "one,")],
+            "remove the comma, or name one more pool",
+        ),
+        case(POOL, &[(POOL, "one,one")], "name it once"),
+        case(
+            POOL,
+            &[(POOL, "one,two,three")],
+            "name one pool for each family",
+        ),
+        case(
             "metallb.universe.tf/address-pool",
             &[
                 ("metallb.io/address-pool", "one"),
@@ -364,6 +375,20 @@ pub(super) fn unmet() -> Vec<Row> {
             "",
             |_| {},
             "name a pool that exists, or create it",
+        ),
+        told(
+            POOL,
+            &[(POOL, "one,red")],
+            "",
+            |_| {},
+            "name one pool for each family",
+        ),
+        told(
+            POOL,
+            &[(IPS, "198.51.100.9"), (POOL, "one,red")],
+            "",
+            |_| {},
+            "drop one of the two annotations, or ask for an address of those pools",
         ),
         told(
             POOL,

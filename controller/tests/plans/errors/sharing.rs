@@ -42,6 +42,7 @@ pub(super) fn partings() -> Vec<Row> {
             |_| {},
             "put the key back before the address is another's",
         ),
+        external_parting(),
         parting(
             "spec.ports",
             "a port of one who was there before is added",
@@ -57,6 +58,46 @@ pub(super) fn partings() -> Vec<Row> {
             "set all to Cluster or all to Local",
         ),
     ]
+}
+
+/// A Service that names an external address and listens on this port.
+fn external(port: u16) -> impl Fn(&mut Service) + Clone {
+    move |service| {
+        service.external = vec!["192.0.2.3".parse().unwrap()];
+        service.ports = BTreeSet::from([(Protocol::Tcp, port)]);
+    }
+}
+
+/// What a Service is told that shares an external address and changes.
+fn external_parting() -> Row {
+    let mut world = Situation::default();
+    world.cidrs("one", &["192.0.2.0/30"]);
+    world.service("holder", &[], external(443));
+    world.service("web", &[], external(80));
+    assert_eq!(world.has("web"), "192.0.2.3");
+    world.silent("web", &[], |_| {});
+    let outcome = world.outcome("web");
+    Row::told(
+        "spec.externalIPs",
+        "the address is removed",
+        outcome,
+        "put it back before the port is another's",
+    )
+}
+
+/// What a Service is told that names the external address of another one.
+fn external_clash(field: &str, shown: &str, port: u16, local: bool, remedy: &'static str) -> Row {
+    let mut world = Situation::default();
+    world.cidrs("one", &["192.0.2.0/30"]);
+    for (name, port) in [("holder", 443), ("web", port)] {
+        world.service(name, &[], |service| {
+            external(port)(service);
+            service.local = local;
+        });
+    }
+    let outcome = world.outcome("web");
+    assert!(!outcome.assigned, "{}", outcome.message);
+    Row::told(field, shown, outcome, remedy)
 }
 
 /// What a Service is told whose pool changed under its address.
@@ -124,6 +165,13 @@ pub(super) fn stayings() -> Vec<Row> {
             "remove one of the two annotations",
         ),
         staying(
+            "the Service names a pool that is not there",
+            |world| {
+                world.service("web", &[("landfall.dev/pool", "nope")], |_| {});
+            },
+            "create it, or name another one",
+        ),
+        staying(
             "it was assigned by another controller",
             |world| {
                 world.delete("web");
@@ -152,6 +200,20 @@ pub(super) fn stayings() -> Vec<Row> {
                 });
             },
             "take the block out of the cluster's own range, and let it move",
+        ),
+        staying(
+            "a Service without an address of ours names it too, on the same port",
+            |world| {
+                let external = |service: &mut Service| {
+                    service.external = vec!["192.0.2.0".parse().unwrap()];
+                };
+                world.service("web", &[], external);
+                world.service("inner", &[], |service| {
+                    external(service);
+                    service.wanted = false;
+                });
+            },
+            "use another port on one of the two",
         ),
         staying(
             "its record cannot be read any more",
@@ -299,6 +361,20 @@ pub(super) fn clashes() -> Vec<Row> {
             local,
             local,
             "give both the same selector, or permit it on both",
+        ),
+        external_clash(
+            "spec.externalIPs",
+            "another Service names the address, on the same port",
+            443,
+            false,
+            "use another port, or another address",
+        ),
+        external_clash(
+            "spec.externalIPs",
+            "another Service names the address, and both have Local",
+            80,
+            true,
+            "set both to Cluster, or use another address",
         ),
     ]
 }

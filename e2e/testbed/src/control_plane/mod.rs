@@ -21,6 +21,7 @@
 
 pub mod assets;
 pub mod identity;
+mod restore;
 
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -33,6 +34,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 
 use crate::process::{Process, Program};
 use identity::{Identities, User};
+pub use restore::EtcdCopy;
 
 /// Below the range of ephemeral ports, and apart from those that lead to labs left up.
 const PORTS: std::ops::Range<u16> = 10_000..20_000;
@@ -116,6 +118,8 @@ pub struct ControlPlane {
     options: Options,
     identities: Identities,
     processes: Vec<Process>,
+    /// etcd's ports: for clients, and for peers.
+    etcd: (u16, u16),
     /// The directory, when it is ours to remove.
     scratch: Option<crate::state::Scratch>,
 }
@@ -162,11 +166,10 @@ impl ControlPlane {
             options,
             identities,
             processes: Vec::new(),
+            etcd: (etcd_port, peer_port),
             scratch,
         };
-        this.launch("etcd", etcd_flags(&this.options.dir, etcd_port, peer_port))?;
-        this.launch("kube-apiserver", this.api_server_flags(etcd_port))?;
-        this.await_ready(Duration::from_secs(60)).await?;
+        this.launch_api().await?;
         if this.options.controllers {
             this.launch("kube-controller-manager", this.controller_manager_flags())?;
             this.launch("kube-scheduler", this.scheduler_flags())?;
@@ -242,6 +245,13 @@ impl ControlPlane {
         }
         self.processes.push(process);
         Ok(())
+    }
+
+    async fn launch_api(&mut self) -> Result<()> {
+        let (port, peer_port) = self.etcd;
+        self.launch("etcd", etcd_flags(&self.options.dir, port, peer_port))?;
+        self.launch("kube-apiserver", self.api_server_flags(port))?;
+        self.await_ready(Duration::from_secs(60)).await
     }
 
     async fn await_ready(&mut self, patience: Duration) -> Result<()> {
