@@ -128,7 +128,8 @@ fn establish(settings: &Settings) -> Result<()> {
 
 /// A network namespace with an interface, and a bpffs of our own; they end with this process.
 fn namespaces() -> Result<u32> {
-    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)?;
+    landfall_testbed::netns::isolate()?;
+    unshare(CloneFlags::CLONE_NEWNS)?;
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
     mount(Some("bpf"), "/sys/fs", Some("bpf"), MsFlags::empty(), none)?;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use landfall_announcer_fuzz::mend_checksum;
-use landfall_bpf_lb_common::neighbour::{Address, concerns};
+use landfall_bpf_lb_common::neighbour::{Address, concern};
 use landfall_wire::Mac;
 use landfall_wire::ethernet::{self, Frame};
 use landfall_wire::link::{bpf_vm, filter};
@@ -61,7 +61,7 @@ fn check(frame: &[u8]) {
     };
     assert!(interest(address) != Interest::None);
     assert!(
-        concerns(frame, |known| known == in_words(address)),
+        concern(frame, |known| known == in_words(address)).is_some(),
         "the filter would drop it"
     );
     assert!(

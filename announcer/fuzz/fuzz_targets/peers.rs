@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use landfall_wire::Mac;
 use landfall_wire::link::{bpf_vm, filter};
-use landfall_wire::peers::{Body, ClusterId, GROUP, KeyRing, Listener, Refusal, Speaker};
+use landfall_wire::peers::{Body, ClusterId, GROUP, KeyRing, Listener, Refusal, Speaker, letter};
 use libfuzzer_sys::fuzz_target;
 
 const ME: Mac = Mac([2, 0, 0, 0, 0, 1]);
@@ -22,6 +22,13 @@ fuzz_target!(|bytes: &[u8]| {
     let mut listener = Listener::new(CLUSTER, ring());
     let now = Duration::from_secs(1);
     let heard = listener.hear(1, ME, bytes, now);
+    let way = ([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
+    assert!(
+        letter::open(CLUSTER, &ring(), way, bytes).is_err(),
+        "a letter without the key"
+    );
+    let sealed = letter::seal(CLUSTER, &ring(), way, bytes);
+    assert_eq!(letter::open(CLUSTER, &ring(), way, &sealed), Ok(bytes));
     assert!(heard.is_err(), "believed without the key");
     if heard != Err(Refusal::EtherType) && heard != Err(Refusal::Truncated) {
         assert!(

@@ -34,15 +34,14 @@ use peers::ToPeers;
 pub use peers::{Heartbeats, Whereabouts};
 use reporting::Reporting;
 pub use summary::Summary;
+use writes::record;
 
 use crate::dataplane::{DataPath, assemble};
-use crate::election::owners::{self, Candidate, Event, Owner, Owners, Record, Settings};
+use crate::election::owners::{self, Candidate, Event, Owners, Record, Settings};
 use crate::election::{ClaimReason, Now};
 use crate::link::{IfIndex, Link, LinkTable, NeighbourTable};
-use crate::model::{
-    Interface, InterfacePatterns, Key, Kind, Lbip, Object, Published, World, XdpState,
-};
-use crate::names::{NodeName, ServiceKey, SessionId};
+use crate::model::{Interface, InterfacePatterns, Key, Kind, Object, Published, World, XdpState};
+use crate::names::{NodeName, ServiceKey};
 use crate::policy::{Announcements, plan};
 use crate::report::Conflict;
 
@@ -483,21 +482,5 @@ impl Brain {
             .filter(named)
             .map(|link| link.index)
             .collect()
-    }
-}
-
-/// The record as the election sees it.
-fn record(lbip: &Lbip) -> Record {
-    let owner = lbip.status.owner.as_ref().map(|owner| Owner {
-        node: NodeName::new(&owner.node),
-        session: SessionId::new(&owner.session),
-        standby: owner.standby.as_ref().map(NodeName::new),
-        transitions: u64::try_from(owner.transitions).unwrap_or(0),
-        handover_to: owner.handover_to.as_ref().map(NodeName::new),
-    });
-    Record {
-        version: lbip.version.clone(),
-        uid: lbip.uid.clone(),
-        owner,
     }
 }

@@ -1,4 +1,5 @@
-//! Turning the election's writes into requests, the whole status each of them leaves behind; and what became of them.
+//! What records say to the election, and its writes as requests, the whole status each of them leaves behind; and what
+//! became of them.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -9,11 +10,27 @@ use landfall_crds::LoadBalancerIPStatus;
 use super::Brain;
 use super::effects::{Effects, Job, Swap};
 use super::input::SwapOutcome;
-use crate::election::owners::{Event, Outcome, Owner, Write};
+use crate::election::owners::{Event, Outcome, Owner, Record, Write};
 use crate::election::{ClaimReason, Now};
 use crate::model::{Key, Lbip, Object};
-use crate::names::{NodeName, Version};
+use crate::names::{NodeName, SessionId, Version};
 use crate::report::status_of;
+
+/// The record as the election sees it.
+pub(super) fn record(lbip: &Lbip) -> Record {
+    let owner = lbip.status.owner.as_ref().map(|owner| Owner {
+        node: NodeName::new(&owner.node),
+        session: SessionId::new(&owner.session),
+        standby: owner.standby.as_ref().map(NodeName::new),
+        transitions: u64::try_from(owner.transitions).unwrap_or(0),
+        handover_to: owner.handover_to.as_ref().map(NodeName::new),
+    });
+    Record {
+        version: lbip.version.clone(),
+        uid: lbip.uid.clone(),
+        owner,
+    }
+}
 
 impl Brain {
     pub(super) fn swapped(&mut self, address: IpAddr, outcome: SwapOutcome, now: Now) {

@@ -2,11 +2,11 @@
 #![no_main]
 
 use landfall_bpf_lb_common::headers::{Lengths, Network, TCP, UDP, ipv4, ipv6, network};
-use landfall_bpf_lb_common::neighbour::concerns;
+use landfall_bpf_lb_common::neighbour::concern;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|frame: &[u8]| {
-    let _ = concerns(frame, |address| address.words[0] & 1 == 1);
+    let _ = concern(frame, |address| address.words[0] & 1 == 1);
     let Ok(network) = network(frame) else {
         return;
     };
