@@ -12,7 +12,7 @@ use landfall_runtime::class::Class;
 
 use super::*;
 use crate::election::owners::{Event, Settings};
-use crate::model::{Interface, Node, Service, Slice, SlicePort};
+use crate::model::{Interface, Lbip, Node, Service, Slice, SlicePort};
 use crate::names::{NodeName, PolicyName, SessionId, Version};
 use crate::report::Conflict;
 use crate::testing::{VIP, interface, key, lbip, links, mac, peer, policy, secs, service};
