@@ -335,11 +335,9 @@ mod tests {
         owed: watch::Sender<Arc<Entries>>,
         kept: watch::Receiver<Numbered>,
         known: watch::Sender<u64>,
-        _rest: (
-            watch::Sender<Option<Arc<Keys>>>,
-            watch::Sender<Option<Arc<DataPath>>>,
-            AbortOnDropHandle<()>,
-        ),
+        _keys: watch::Sender<Option<Arc<Keys>>>,
+        _paths: watch::Sender<Option<Arc<DataPath>>>,
+        _task: AbortOnDropHandle<()>,
     }
 
     fn node(own: &str, other: &str, key: u8) -> Node {
@@ -360,7 +358,9 @@ mod tests {
             owed,
             kept: of_kept,
             known,
-            _rest: (keys, paths, AbortOnDropHandle::new(task)),
+            _keys: keys,
+            _paths: paths,
+            _task: AbortOnDropHandle::new(task),
         }
     }
 
