@@ -117,14 +117,22 @@ pub async fn run(mut ends: Ends, token: CancellationToken) {
     turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let mut first = None;
+        // Not for every answer: what is owed is looked through as a whole.
+        let mut speaks = false;
         tokio::select! {
             () = token.cancelled() => return,
-            _ = turn.tick() => dialogue.kept.expire(clock::now()),
+            _ = turn.tick() => {
+                dialogue.kept.expire(clock::now());
+                speaks = true;
+            }
             letter = inbox.recv() => first = letter,
             changed = ends.paths.changed() => if changed.is_err() { return },
             changed = ends.known.changed() => if changed.is_err() { return },
             changed = ends.owed.changed() => match changed {
-                Ok(()) => dialogue.owed.set(&ends.owed.borrow_and_update()),
+                Ok(()) => {
+                    dialogue.owed.set(&ends.owed.borrow_and_update());
+                    speaks = true;
+                }
                 Err(_) => return,
             },
         }
@@ -145,8 +153,10 @@ pub async fn run(mut ends: Ends, token: CancellationToken) {
         for (from, to, message) in answers.ready(known) {
             sockets.send(keys, Some(from), to, &message);
         }
-        for (to, message) in dialogue.owed.due(clock::now()) {
-            sockets.send(keys, None, to, &message);
+        if speaks {
+            for (to, message) in dialogue.owed.due(clock::now()) {
+                sockets.send(keys, None, to, &message);
+            }
         }
     }
 }
@@ -340,8 +350,8 @@ mod tests {
         _task: AbortOnDropHandle<()>,
     }
 
-    fn node(own: &str, other: &str, key: u8) -> Node {
-        let (keys, of_keys) = watch::channel(Some(keys(key)));
+    fn node(own: &str, other: &str) -> Node {
+        let (keys, of_keys) = watch::channel(Some(keys(1)));
         let (paths, of_paths) = watch::channel(Some(Arc::new(path(ip(own), ip(other)))));
         let (owed, of_owed) = watch::channel(Arc::default());
         let (kept, of_kept) = watch::channel(Numbered::default());
@@ -377,7 +387,7 @@ mod tests {
     #[tokio::test]
     async fn a_node_keeps_what_another_owes_it_as_long_as_that_has_a_pod_of_the_frontend() {
         let (a, b) = ("127.18.1.1", "127.18.1.2");
-        let (mine, mut theirs) = (node(a, b, 1), node(b, a, 1));
+        let (mine, mut theirs) = (node(a, b), node(b, a));
         let owed = |ports: &[u16]| -> Arc<Entries> {
             Arc::new(ports.iter().map(|port| (flow(*port), ip(b))).collect())
         };

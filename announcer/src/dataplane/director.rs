@@ -109,14 +109,9 @@ impl DirectorView {
     }
 
     /// Carries out what is wanted, and says how it went. Blocks.
-    fn carry_out(
-        &self,
-        settings: &DirectorSettings,
-        path: &DataPath,
-        kept: &Entries,
-    ) -> (DirectorStatus, Entries) {
+    fn carry_out(&self, settings: &DirectorSettings, path: &DataPath) -> (DirectorStatus, Entries) {
         let before = self.status();
-        let (status, owed) = self.work.lock().carry_out(settings, path, kept, &before);
+        let (status, owed) = self.work.lock().carry_out(settings, path, &before);
         self.status.lock().clone_from(&status);
         (status, owed)
     }
@@ -128,16 +123,18 @@ impl DirectorView {
         }
     }
 
-    /// Has the programs know just these connections of other nodes. Blocks.
-    fn keep(&self, kept: &Entries) {
+    /// Has the programs know just these connections of other nodes, and says whether they do. Blocks.
+    fn keep(&self, kept: &Entries) -> bool {
         let mut work = self.work.lock();
         let result = work.director.as_mut().map(|director| director.keep(kept));
         let mut status = self.status.lock();
         status.kept = kept.len();
-        if let Some(Err(error)) = result {
-            // The next turn says it again, if it still is so.
-            status.problems.push(with_causes(&error));
-        }
+        let Some(Err(error)) = result else {
+            return true;
+        };
+        // The next turn says it again, if it still is so.
+        status.problems.push(with_causes(&error));
+        false
     }
 }
 
@@ -161,13 +158,16 @@ pub async fn run(
                 if is_quiet {
                     view.settle();
                 }
-                view.carry_out(&settings, &path, &kept.entries)
+                let (status, owed) = view.carry_out(&settings, &path);
+                (status, owed, view.keep(&kept.entries))
             });
-            let Ok((status, owed)) = carried.await else {
+            let Ok((status, owed, knows)) = carried.await else {
                 tracing::error!("the director's task ended in a panic");
                 return;
             };
-            moved.known.send_replace(kept.number);
+            if knows {
+                moved.known.send_replace(kept.number);
+            }
             moved.owed.send_if_modified(|told| {
                 let is_news = **told != owed;
                 *told = Arc::new(owed);
@@ -199,10 +199,8 @@ pub async fn run(
 async fn keep(view: &DirectorView, moved: &mut Moved) {
     let (view, kept) = (view.clone(), moved.kept.borrow_and_update().clone());
     let entries = kept.entries;
-    if tokio::task::spawn_blocking(move || view.keep(&entries))
-        .await
-        .is_ok()
-    {
+    // What found no room is not confirmed, and told again.
+    if let Ok(true) = tokio::task::spawn_blocking(move || view.keep(&entries)).await {
         moved.known.send_replace(kept.number);
     }
 }
@@ -219,7 +217,6 @@ impl Work {
         &mut self,
         settings: &DirectorSettings,
         path: &DataPath,
-        kept: &Entries,
         before: &DirectorStatus,
     ) -> (DirectorStatus, Entries) {
         let mut status = DirectorStatus::default();
@@ -227,7 +224,7 @@ impl Work {
         let is_wanted = !path.desired.interfaces.is_empty();
         match settings.mode {
             Some(mode) if is_wanted => {
-                owed = self.put_up(settings, mode, path, kept, &mut status);
+                owed = self.put_up(settings, mode, path, &mut status);
             }
             mode => {
                 status.state = settings.at_rest();
@@ -273,7 +270,6 @@ impl Work {
         settings: &DirectorSettings,
         mode: AttachMode,
         path: &DataPath,
-        kept: &Entries,
         status: &mut DirectorStatus,
     ) -> Entries {
         if self.director.is_none() {
@@ -315,10 +311,6 @@ impl Work {
             }
             Err(error) => status.problems.push(with_causes(&error)),
         }
-        if let Err(error) = director.keep(kept) {
-            status.problems.push(with_causes(&error));
-        }
-        status.kept = kept.len();
         // Before the sweep, which takes its time: other nodes have their new tables too.
         let owed = director.owed().unwrap_or_else(|error| {
             status.problems.push(with_causes(&error));
