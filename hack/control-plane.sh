@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Builds the control plane of the lab (etcd, kube-apiserver, kube-controller-manager, kube-scheduler,
-# kube-proxy, kubectl) from the Go modules pinned in e2e/control-plane, once, into a cache outside the tree.
+# kube-proxy, kubelet, kubectl) from the Go modules pinned in e2e/control-plane, once, into a cache outside the tree.
 # The last line on stdout is the directory that holds the programs; everything else goes to stderr.
 #
-#   hack/control-plane.sh           all six programs, for the lab
+#   hack/control-plane.sh           all seven programs, for the lab
 #   hack/control-plane.sh --api     etcd, kube-apiserver and kubectl are enough (tests of the API)
 #
 # KUBEBUILDER_ASSETS, when it names a directory with everything that is asked for, is used as it is.
@@ -12,7 +12,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 module=$here/../e2e/control-plane
 api=(etcd kube-apiserver kubectl)
-all=("${api[@]}" kube-controller-manager kube-scheduler kube-proxy)
+all=("${api[@]}" kube-controller-manager kube-scheduler kube-proxy kubelet)
 wanted=("${all[@]}")
 
 say() { printf 'control plane: %s\n' "$*" >&2; }

@@ -3,7 +3,7 @@
 # Says what it does, does nothing when there is nothing to do, and refuses with a remedy.
 #
 #   hack/setup.sh build   Rust components, bpf-linker
-#   hack/setup.sh lab     network tools, runc, the Kubernetes control plane, Envoy, scapy
+#   hack/setup.sh lab     network tools, containerd, buildah, the Kubernetes control plane, Envoy, scapy
 #   hack/setup.sh         both
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,8 +12,9 @@ readonly BPF_LINKER=0.13.0
 readonly LLVM=22
 # command → Debian package that brings it
 readonly LAB_TOOLS=(
-  arping:iputils-arping curl:curl ethtool:ethtool ip:iproute2 ndisc6:ndisc6 nft:nftables nsenter:util-linux
-  openssl:openssl ping:iputils-ping runc:runc sysctl:procps
+  arping:iputils-arping buildah:buildah catatonit:catatonit containerd:containerd curl:curl debootstrap:debootstrap
+  ethtool:ethtool ip:iproute2 ndisc6:ndisc6 nft:nftables nsenter:util-linux openssl:openssl ping:iputils-ping
+  runc:runc strip:binutils sysctl:procps
 )
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -75,6 +76,8 @@ setup_lab() {
   for tool in "${LAB_TOOLS[@]}"; do
     command -v "${tool%%:*}" >/dev/null || missing+=("${tool##*:}")
   done
+  # Plugins of the CNI are programs that nobody has on the PATH.
+  [ -x /usr/lib/cni/ptp ] || missing+=(containernetworking-plugins)
   python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
   [ ${#missing[@]} -eq 0 ] || debian "${missing[@]}"
   hack/control-plane.sh >/dev/null

@@ -1,0 +1,138 @@
+#!/usr/bin/env bash
+# Puts the programs of a build into images, by the Dockerfiles that users build with, and the images into a root
+# directory of containerd, from which every node of a lab begins. Both live in a cache outside the tree; a program that
+# did not change costs nothing. The last line on stdout is that directory; everything else goes to stderr.
+#
+#   hack/lab-images.sh DIR      the directory with landfall-controller, landfall-announcer and lab-echo
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+say() { printf 'images: %s\n' "$*" >&2; }
+refuse() { say "$1"; say "remedy: $2"; exit 1; }
+# shellcheck source=hack/buildah.sh
+. hack/buildah.sh
+
+readonly DEBIAN=docker.io/library/debian:bookworm-slim
+readonly ROOT=localhost/landfall/root
+# image → Dockerfile, target, program
+readonly IMAGES=(
+  "docker.io/landfall/landfall-controller:0.1.0 Dockerfile controller landfall-controller"
+  "docker.io/landfall/landfall-announcer:0.1.0 Dockerfile announcer landfall-announcer"
+  "docker.io/landfall/lab-echo:0.1.0 e2e/images/Dockerfile lab-echo lab-echo"
+  "docker.io/envoyproxy/envoy:v1.40.0 e2e/images/Dockerfile envoy envoy"
+  "docker.io/landfall/lab-pause:0.1.0 e2e/images/Dockerfile pause pause"
+)
+
+built=${1:?usage: hack/lab-images.sh DIR}
+for tool in buildah containerd ctr strip; do
+  command -v "$tool" >/dev/null || refuse "no $tool on the PATH" "hack/setup.sh lab"
+done
+for program in landfall-controller landfall-announcer lab-echo; do
+  [[ -x $built/$program ]] || refuse "$built has no $program" "cargo build --workspace --bins"
+done
+envoy=$(hack/envoy.sh)
+mkdir -p "$images_cache"/{programs,archives}
+exec 9>"$images_cache/.lock"
+flock 9
+
+recipes=$(cat Dockerfile e2e/images/Dockerfile hack/image-root.sh hack/lab-images.sh | sha256sum | cut -c1-16)
+sources=("$built"/{landfall-controller,landfall-announcer,lab-echo} "$envoy")
+key=$({ echo "$recipes"; containerd --version; stat -c '%n %s %y %i' "${sources[@]}"; } | sha256sum | cut -c1-16)
+target=$images_cache/nodes/$key
+if [[ -d $target ]]; then
+  touch "$target"
+  echo "$target"
+  exit 0
+fi
+
+start=$SECONDS
+work=$(mktemp -d "$images_cache/.work-XXXXXX")
+daemon=
+cleanup() {
+  if [[ -n $daemon ]]; then
+    kill "$daemon" 2>/dev/null || true
+    wait "$daemon" 2>/dev/null || true
+  fi
+  rm -rf "$work"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# The same bytes keep their file, and with it their layer.
+stage() {
+  cmp -s "$1" "$images_cache/programs/$2" || install -m 0755 "$1" "$images_cache/programs/$2"
+}
+for program in landfall-controller landfall-announcer lab-echo; do
+  # Symbols stay, for backtraces; line tables would be most of the image.
+  strip --strip-debug -o "$work/$program" "$built/$program"
+  stage "$work/$program" "$program"
+done
+stage "$envoy" envoy
+# Kubernetes' own pause, from the module that the kubelet is built from.
+pause=$(cd e2e/control-plane && go list -m -f '{{.Dir}}' k8s.io/kubernetes)/build/pause/linux/pause.c
+cc -Os -static -DVERSION=lab -o "$work/pause" "$pause"
+stage "$work/pause" pause
+
+archives=()
+for image in "${IMAGES[@]}"; do
+  read -r name file stage program <<<"$image"
+  id=$({ echo "$recipes"; cat "$images_cache/programs/$program"; } | sha256sum | cut -c1-16)
+  archive=$images_cache/archives/$program-$id.tar
+  if [[ ! -e $archive ]]; then
+    say "building $name"
+    builder_base "$DEBIAN" bookworm
+    log=$work/log
+    {
+      builder bud --layers --pull-never --target root -t "$ROOT" -f Dockerfile .
+      builder bud --layers --pull-never --target "$stage" --build-arg "ROOT=$ROOT" -t "$name" -f "$file" \
+        --build-context "programs=$images_cache/programs" --build-context "binaries=$images_cache/programs" .
+      rm -f "$images_cache/archives/$program"-*.tar
+      builder push "$name" "docker-archive:$work/image.tar:$name"
+    } >"$log" 2>&1 || {
+      tail -n 20 "$log" >&2
+      refuse "$name could not be built" "see the lines above"
+    }
+    mv "$work/image.tar" "$archive"
+  else
+    touch "$archive"
+  fi
+  archives+=("$archive")
+done
+
+# A containerd of its own unpacks them, once; nodes share the unpacked files.
+cat >"$work/config.toml" <<TOML
+version = 2
+root = "$work/root"
+state = "$work/state"
+disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt", "io.containerd.snapshotter.v1.btrfs",
+  "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.devmapper"]
+[grpc]
+  address = "$work/containerd.sock"
+TOML
+containerd --config "$work/config.toml" >"$work/containerd.log" 2>&1 &
+daemon=$!
+until ctr -a "$work/containerd.sock" version >/dev/null 2>&1; do
+  kill -0 "$daemon" 2>/dev/null || {
+    tail -n 20 "$work/containerd.log" >&2
+    refuse "containerd ended at once" "see the lines above"
+  }
+  sleep 0.1
+done
+for archive in "${archives[@]}"; do
+  ctr -a "$work/containerd.sock" -n k8s.io images import "$archive" >"$work/log" 2>&1 || {
+    tail -n 20 "$work/log" >&2
+    refuse "containerd could not import $archive" "see the lines above"
+  }
+done
+kill "$daemon"
+wait "$daemon" || true
+daemon=
+mkdir -p "$images_cache/nodes"
+rm -rf "$target"
+mv "$work/root" "$target"
+# A lab that runs has links to the files it needs: what is not the newest may go.
+find "$images_cache/nodes" -mindepth 1 -maxdepth 1 -printf '%T@ %p\n' | sort -rn | tail -n +4 | cut -d' ' -f2- |
+  xargs -r rm -rf
+say "ready after $((SECONDS - start)) s: $target"
+echo "$target"
