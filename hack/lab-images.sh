@@ -5,6 +5,7 @@
 #
 #   hack/lab-images.sh DIR      the directory with landfall-controller, landfall-announcer and lab-echo
 set -euo pipefail
+built=$(realpath "${1:?usage: hack/lab-images.sh DIR}")
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 say() { printf 'images: %s\n' "$*" >&2; }
@@ -23,7 +24,6 @@ readonly IMAGES=(
   "docker.io/landfall/lab-pause:0.1.0 e2e/images/Dockerfile pause pause"
 )
 
-built=${1:?usage: hack/lab-images.sh DIR}
 for tool in buildah containerd ctr strip; do
   command -v "$tool" >/dev/null || refuse "no $tool on the PATH" "hack/setup.sh lab"
 done

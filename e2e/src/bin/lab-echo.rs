@@ -22,7 +22,7 @@ const UNREADY: Duration = Duration::from_secs(5);
 
 /// A backend that tells who asked and who answered.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(name = "lab-echo", version, about)]
 struct Flags {
     /// HTTP: / answers in a line of text, /json in JSON, /healthz says ok, or 503 for five seconds after /unready
     #[arg(long, env = "ECHO_HTTP", default_value = "[::]:8080")]

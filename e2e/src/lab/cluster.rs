@@ -1,4 +1,6 @@
-//! Building a lab: namespaces and links, the control plane in the hub, on each node a lab-kubelet and a kube-proxy.
+//! Building a lab: namespaces and links, the control plane in the hub; and finding one. [`boot`]: its nodes.
+
+mod boot;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,19 +10,15 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use super::plan::{API_PORT, API_SERVER, Kubelet, Plan, Script, node_root};
+use super::{evidence, preflight, sibling};
 use anyhow::{Context, Result, bail, ensure};
 use futures::TryStreamExt as _;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kube::runtime::{WatchStreamExt as _, watcher};
-use serde_json::json;
-
-use super::plan::{
-    API_PORT, API_SERVER, Machine, Plan, Script, kubelet_name, logs, node_root, proxy_name,
-};
-use super::{evidence, power, preflight, sibling};
 use landfall_testbed::control_plane::identity::User;
-use landfall_testbed::control_plane::{ControlPlane, Options, POD_CIDRS, assets};
+use landfall_testbed::control_plane::{ControlPlane, Options, assets};
 use landfall_testbed::netns;
 use landfall_testbed::process::{Process, Program, in_netns};
 use landfall_testbed::state::{Scratch, State};
@@ -35,6 +33,8 @@ pub struct Size {
     pub nodes: u8,
     /// Clients.
     pub clients: u8,
+    /// What runs the Pods.
+    pub kubelet: Kubelet,
     /// Labels of nodes, beside those a kubelet gives.
     pub labels: BTreeMap<String, BTreeMap<String, String>>,
 }
@@ -54,23 +54,23 @@ impl Lab {
     /// API server; run it on a runtime of one thread. `say` hears of every stage.
     pub async fn up(size: &Size, say: &mut dyn FnMut(&str)) -> Result<Self> {
         preflight::check()?;
-        let images = images()?;
         let programs = assets::ensure()?;
         let scratch = Scratch::create("lab")?;
-        let plan = Plan::new(
+        let mut plan = Plan::new(
             scratch.id(),
             scratch.dir().to_owned(),
             programs,
             size.nodes,
             size.clients,
         )?;
+        plan.kubelet = size.kubelet;
         let mut lab = Self {
             plan,
             processes: Vec::new(),
             control_plane: None,
             scratch: Some(scratch),
         };
-        match Box::pin(lab.build(size, &images, say)).await {
+        match Box::pin(lab.build(size, say)).await {
             Ok(()) => Ok(lab),
             Err(error) => {
                 let logs = evidence::keep(&lab.plan, "up").map_or_else(
@@ -82,12 +82,7 @@ impl Lab {
         }
     }
 
-    async fn build(
-        &mut self,
-        size: &Size,
-        images: &serde_json::Value,
-        say: &mut dyn FnMut(&str),
-    ) -> Result<()> {
+    async fn build(&mut self, size: &Size, say: &mut dyn FnMut(&str)) -> Result<()> {
         self.note()?;
         say(&format!(
             "lab {}: {} nodes and {} clients as network namespaces",
@@ -98,19 +93,9 @@ impl Lab {
         say("etcd, kube-apiserver, kube-controller-manager, kube-scheduler");
         self.start_control_plane().await?;
         say("a kubelet and a kube-proxy on every node");
-        let table = self.plan.dir.join("images.yaml");
-        fs::write(&table, serde_json::to_vec_pretty(images)?).context("writing the image table")?;
-        for node in self.plan.nodes.clone() {
-            self.start_kubelet(&node, &table, size.labels.get(&node.name))?;
-        }
-        let pods = tokio::time::timeout(REGISTRATION, self.pod_ranges())
-            .await
-            .map_err(|_| anyhow::anyhow!("not every node registered itself in time"))??;
-        for script in self.plan.route_scripts(&pods) {
-            run_script(&script)?;
-        }
-        for node in self.plan.nodes.clone() {
-            self.start_kube_proxy(&node)?;
+        match size.kubelet {
+            Kubelet::Played => self.boot_played(size).await?,
+            Kubelet::Real => self.boot(size).await?,
         }
         tokio::time::timeout(REGISTRATION, self.await_ready_nodes())
             .await
@@ -192,25 +177,21 @@ impl Lab {
         self.processes.iter_mut().try_for_each(Process::check)
     }
 
-    /// Gives a node that failed its power back: its cables, its lab-kubelet and its kube-proxy, as after a boot.
-    pub fn revive_node(&mut self, node: &Machine) -> Result<()> {
-        for interface in ["eth0", "mgmt0"] {
-            power::link(&self.plan, node, interface, true)?;
-        }
-        // Its labels are those that the API server knows it by.
-        self.start_kubelet(node, &self.plan.dir.join("images.yaml"), None)?;
-        self.start_kube_proxy(node)
-    }
-
     fn note(&mut self) -> Result<()> {
         let Some(scratch) = &mut self.scratch else {
             return Ok(());
         };
         let plan = &self.plan;
         let kubelet = sibling("lab-kubelet")?.display().to_string();
-        let cleaners = plan
+        let cgroup = match plan.kubelet {
+            Kubelet::Played => String::new(),
+            Kubelet::Real => plan.cgroup(),
+        };
+        let played = plan
             .nodes
             .iter()
+            .filter(|_| plan.kubelet == Kubelet::Played);
+        let cleaners = played
             .map(|node| {
                 let root = node_root(plan, node).display().to_string();
                 vec![kubelet.clone(), "clean".into(), "--root".into(), root]
@@ -220,6 +201,7 @@ impl Lab {
         scratch.update(|state| {
             state.namespace_prefix = plan.namespace_prefix();
             state.cleaners = cleaners;
+            state.cgroup = cgroup;
             state.plan = value;
         })
     }
@@ -262,57 +244,6 @@ impl Lab {
         }
         self.processes.push(process);
         Ok(())
-    }
-
-    fn start_kubelet(
-        &mut self,
-        node: &Machine,
-        images: &Path,
-        labels: Option<&BTreeMap<String, String>>,
-    ) -> Result<()> {
-        let root = node_root(&self.plan, node);
-        fs::create_dir_all(&root).with_context(|| format!("making {}", root.display()))?;
-        let mut args = vec![
-            format!("--node-name={}", node.name),
-            format!("--kubeconfig={}", self.kubeconfig(&node.name).display()),
-            format!("--netns={}", node.netns),
-            format!("--node-ip={},{}", node.ipv4, node.ipv6),
-            format!("--root={}", root.display()),
-            format!("--images={}", images.display()),
-            format!("--pod-netns-prefix={}", self.plan.pod_prefix(node)),
-            format!("--log-dir={}", logs(&self.plan, node).display()),
-        ];
-        args.extend(
-            labels
-                .into_iter()
-                .flatten()
-                .map(|(key, value)| format!("--label={key}={value}")),
-        );
-        self.start(Program {
-            name: kubelet_name(node),
-            path: sibling("lab-kubelet")?,
-            args,
-            env: Vec::new(),
-            netns: Some(node.netns.clone()),
-            log: self.plan.dir.join(format!("{}.log", kubelet_name(node))),
-        })
-    }
-
-    fn start_kube_proxy(&mut self, node: &Machine) -> Result<()> {
-        self.start(Program {
-            name: proxy_name(node),
-            path: self.plan.assets.join("kube-proxy"),
-            args: vec![
-                format!("--kubeconfig={}", self.kubeconfig("kube-proxy").display()),
-                "--proxy-mode=nftables".into(),
-                format!("--hostname-override={}", node.name),
-                format!("--cluster-cidr={POD_CIDRS}"),
-                "--conntrack-max-per-core=0".into(),
-            ],
-            env: Vec::new(),
-            netns: Some(node.netns.clone()),
-            log: self.plan.dir.join(format!("{}.log", proxy_name(node))),
-        })
     }
 
     /// The pod ranges of all nodes, as soon as the controller manager has given each one hers.
@@ -408,27 +339,6 @@ pub fn kubeconfig(plan: &Plan, user: &str) -> PathBuf {
     plan.dir
         .join("control-plane/identities")
         .join(format!("{user}.kubeconfig"))
-}
-
-/// Which program stands for which container image.
-fn images() -> Result<serde_json::Value> {
-    let own = |name: &str| sibling(name).map(|path| path.display().to_string());
-    let mut table = serde_json::Map::new();
-    table.insert(
-        "landfall/lab-echo:0.1.0".into(),
-        json!({"path": own("lab-echo")?, "user": 65532}),
-    );
-    table.insert(
-        "envoyproxy/envoy:v1.40.0".into(),
-        json!({"path": assets::envoy()?, "user": 101}),
-    );
-    for name in ["landfall-controller", "landfall-announcer"] {
-        // A lab without Landfall is still a lab; its scenarios that install it fail with the image's name.
-        if let Ok(path) = own(name) {
-            table.insert(format!("landfall/{name}:0.1.0"), json!({"path": path}));
-        }
-    }
-    Ok(table.into())
 }
 
 fn run_script(script: &Script) -> Result<()> {

@@ -6,7 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::plan::{Machine, Plan, logs, node_root};
+use super::node::container_logs;
+use super::plan::{Kubelet, Machine, Plan, logs, node_root};
 use super::sibling;
 use landfall_testbed::control_plane::assets::source_tree;
 use landfall_testbed::process::{in_netns, run};
@@ -32,9 +33,16 @@ pub fn keep(plan: &Plan, occasion: &str) -> Result<PathBuf> {
 fn keep_machine(plan: &Plan, machine: &Machine, into: &Path) -> Result<()> {
     fs::create_dir_all(into).with_context(|| format!("making {}", into.display()))?;
     copy_logs(&logs(plan, machine), into)?;
+    copy_logs(&node_root(plan, machine), into)?;
+    for log in container_logs(plan, machine) {
+        let start = log.file.file_name().unwrap_or_default().to_string_lossy();
+        let name = format!("{}_{}_{}_{start}", log.namespace, log.pod, log.container);
+        // One that was rotated away meanwhile is no evidence.
+        let _ = fs::copy(&log.file, into.join(name));
+    }
     let network = run(in_netns(Some(&machine.netns), Path::new("sh")).args(["-c", NETWORK]));
     fs::write(into.join("network.txt"), said(network))?;
-    if machine.mgmt.is_some() {
+    if machine.mgmt.is_some() && plan.kubelet == Kubelet::Played {
         let containers = run(Command::new(sibling("lab-kubelet")?)
             .args(["ps", "--root"])
             .arg(node_root(plan, machine)));

@@ -3,6 +3,7 @@
 //! - [`plan`]: names, addresses, scripts (pure).
 //! - [`preflight`]: what a machine must have.
 //! - [`cluster`]: building it: links, control plane, nodes.
+//! - [`node`]: containerd, kubelet and kube-proxy of a node, in namespaces of their own.
 //! - [`power`]: cables and power cuts.
 //! - [`evidence`]: logs and state that outlive a lab in which something did not hold.
 //! - [`forward`]: the host's way to the API server of a lab that stays.
@@ -13,6 +14,7 @@
 pub mod cluster;
 pub mod evidence;
 pub mod forward;
+pub mod node;
 pub mod plan;
 pub mod power;
 pub mod preflight;

@@ -18,6 +18,10 @@ use serde::{Deserialize, Serialize};
 
 /// Where the API server listens, on the management bridge of the hub.
 pub const API_SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+/// The cluster's own name server.
+pub const CLUSTER_DNS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
+/// What the names of Services end with.
+pub const CLUSTER_DOMAIN: &str = "cluster.local";
 /// Its port.
 pub const API_PORT: u16 = 6443;
 /// The router of the data segment, which the lab does not have: it has nowhere to lead.
@@ -79,6 +83,29 @@ fn data_v6(kind: u16, number: u8) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, kind, u16::from(number))
 }
 
+/// What runs the Pods of a node.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    clap::ValueEnum,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kubelet {
+    /// Our lab-kubelet, without images.
+    #[default]
+    Played,
+    /// The real one with containerd and images.
+    Real,
+}
+
 /// Everything with a name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -94,6 +121,9 @@ pub struct Plan {
     pub clients: Vec<Machine>,
     /// The programs of the control plane.
     pub assets: PathBuf,
+    /// What runs the Pods.
+    #[serde(default)]
+    pub kubelet: Kubelet,
     /// The port of the host's loopback that leads to the API server, when there is one.
     pub forwarded: Option<u16>,
 }
@@ -129,6 +159,7 @@ impl Plan {
                 .map(|number| Machine::client(id, number))
                 .collect(),
             assets,
+            kubelet: Kubelet::default(),
             forwarded: None,
         })
     }
@@ -136,6 +167,11 @@ impl Plan {
     /// What all names of network namespaces of this lab begin with.
     pub fn namespace_prefix(&self) -> String {
         format!("lf-{}-", self.id)
+    }
+
+    /// The cgroup of all nodes.
+    pub fn cgroup(&self) -> String {
+        format!("landfall-lab/{}", self.id)
     }
 
     /// What the names of a node's pod namespaces begin with.
@@ -204,6 +240,12 @@ impl Plan {
                     "mgmt",
                     &machine.mac.replacen("02:", "06:", 1),
                 ));
+            }
+        }
+        // The API server asks a kubelet at the node's address on the data segment, by way of management.
+        for node in &self.nodes {
+            if let Some(mgmt) = node.mgmt {
+                let _ = writeln!(text, "ip route add {} via {mgmt} dev mgmt", node.ipv4);
             }
         }
         Script {

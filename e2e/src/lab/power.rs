@@ -9,7 +9,7 @@ use landfall_testbed::netns;
 use landfall_testbed::process::{Stamp, run};
 use nix::sys::signal::Signal;
 
-use super::plan::{Machine, Plan, kubelet_name, node_root, proxy_name};
+use super::plan::{Kubelet, Machine, Plan, kubelet_name, node_root, proxy_name};
 use super::sibling;
 
 /// Plugs or pulls a cable at the switch: the machine's own end loses its carrier.
@@ -21,6 +21,12 @@ pub fn link(plan: &Plan, machine: &Machine, interface: &str, plugged: bool) -> R
 
 /// The processes of a node, its own and those of its pods, that run a program of that name.
 pub fn processes(plan: &Plan, node: &Machine, program: &str) -> Vec<Stamp> {
+    if plan.kubelet == Kubelet::Real {
+        return super::node::processes(plan, node)
+            .into_iter()
+            .filter(|stamp| program_of(stamp.pid).is_some_and(|name| name == program))
+            .collect();
+    }
     let mut namespaces = netns::named(&plan.pod_prefix(node));
     namespaces.push(node.netns.clone());
     netns::inhabitants(&namespaces)
@@ -38,9 +44,15 @@ fn program_of(pid: i32) -> Option<String> {
     Some(name.to_string_lossy().into_owned())
 }
 
-/// Ends the processes of a node: its lab-kubelet, its kube-proxy and whatever lives in its namespaces, without a word to
-/// anybody, and pulls its cables.
+/// Ends everything on a node, without a word to anybody, and pulls its cables.
 pub fn cut(plan: &Plan, node: &Machine) -> Result<()> {
+    if plan.kubelet == Kubelet::Real {
+        // The cables first: what is about to be killed would say goodbye on them, as no power cut lets it.
+        for interface in ["eth0", "mgmt0"] {
+            link(plan, node, interface, false)?;
+        }
+        return super::node::power_off(plan, node);
+    }
     let (kubelet, proxy) = (kubelet_name(node), proxy_name(node));
     for (_, state) in landfall_testbed::state::list()
         .into_iter()

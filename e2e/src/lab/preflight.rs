@@ -1,9 +1,12 @@
 //! What a machine must have before a lab is built on it; everything that is missing is said at once, each with a remedy.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
 use landfall_testbed::missing;
+
+use super::node::CNI_PLUGINS;
 
 /// Programs of the system, and the Debian package that has them.
 const TOOLS: &[(&str, &str)] = &[
@@ -14,6 +17,9 @@ const TOOLS: &[(&str, &str)] = &[
     ("nft", "nftables"),
     ("openssl", "openssl"),
     ("runc", "runc"),
+    ("containerd", "containerd"),
+    ("catatonit", "catatonit"),
+    ("buildah", "buildah"),
     ("curl", "curl"),
     ("arping", "iputils-arping"),
     ("ndisc6", "ndisc6"),
@@ -44,6 +50,12 @@ pub fn lacks() -> Vec<Lack> {
             remedy: format!("apt-get install {package}"),
         })
         .collect();
+    if !Path::new(CNI_PLUGINS).join("ptp").is_file() {
+        all.push(Lack {
+            what: format!("no plugins of the CNI in {CNI_PLUGINS}"),
+            remedy: "apt-get install containernetworking-plugins".into(),
+        });
+    }
     if all.is_empty() {
         all.extend(kernel_lacks());
     }
@@ -83,6 +95,11 @@ fn kernel_lacks() -> Vec<Lack> {
             "modprobe bridge",
         ),
         ("nft add table inet lab", "nftables", "modprobe nf_tables"),
+        (
+            "unshare --mount --pid --uts --ipc --cgroup --fork true",
+            "namespaces of mounts, processes and cgroups",
+            "a kernel with CONFIG_CGROUPS and CONFIG_PID_NS, and CAP_SYS_ADMIN if this is a container",
+        ),
     ];
     TRIALS
         .iter()

@@ -61,6 +61,7 @@ impl LabSpec {
         Ok(Self {
             nodes: self.nodes.max(other.nodes),
             clients: self.clients.max(other.clients),
+            kubelet: self.kubelet.max(other.kubelet),
             labels,
         })
     }
@@ -70,6 +71,7 @@ impl LabSpec {
         Size {
             nodes: self.nodes,
             clients: self.clients,
+            kubelet: self.kubelet,
             labels: self.labels.clone(),
         }
     }
@@ -292,6 +294,7 @@ mod tests {
         let lab = |nodes, role: &str| LabSpec {
             nodes,
             clients: 1,
+            kubelet: crate::lab::plan::Kubelet::Played,
             labels: [(
                 "node-1".to_owned(),
                 [("role".to_owned(), role.to_owned())].into(),

@@ -23,7 +23,8 @@ use super::transcript::{Transcript, in_words};
 use super::vars::Vars;
 use super::watch;
 use crate::lab::cluster::Lab;
-use crate::lab::evidence;
+use crate::lab::plan::Kubelet;
+use crate::lab::{evidence, node};
 use landfall_testbed::control_plane::assets::source_tree;
 use landfall_testbed::process::in_netns;
 
@@ -280,8 +281,14 @@ impl<'a> Runner<'a> {
     }
 
     async fn shell(&self, line: &Line) -> Result<Output> {
-        let mut command =
-            tokio::process::Command::from(in_netns(Some(&line.netns), Path::new("sh")));
+        let (plan, tree) = (self.lab.plan(), source_tree());
+        let shell = Path::new("sh");
+        let node = plan.nodes.iter().find(|node| node.netns == line.netns);
+        let command = node
+            .filter(|_| plan.kubelet == Kubelet::Real)
+            .and_then(|node| node::inside(plan, node, shell, &tree))
+            .unwrap_or_else(|| in_netns(Some(&line.netns), shell));
+        let mut command = tokio::process::Command::from(command);
         let own = std::env::current_exe().context("finding out where this program is")?;
         let own = own
             .parent()
@@ -289,7 +296,7 @@ impl<'a> Runner<'a> {
         let path = std::env::var("PATH").unwrap_or_default();
         command
             .args(["-c", &line.text])
-            .current_dir(source_tree())
+            .current_dir(&tree)
             .env(
                 "PATH",
                 format!("{}:{own}:{path}", self.lab.plan().assets.display()),

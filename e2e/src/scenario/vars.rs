@@ -18,6 +18,7 @@ impl Vars {
     /// The machines of a lab.
     pub fn of(plan: &Plan) -> Self {
         let mut this = Self::default();
+        this.set("lab", plan.id.clone());
         for machine in plan.machines() {
             this.set(&format!("{}.ip", machine.name), machine.ipv4.to_string());
             this.set(&format!("{}.ip6", machine.name), machine.ipv6.to_string());

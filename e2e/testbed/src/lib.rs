@@ -1,5 +1,6 @@
 //! What tests stand on. Nothing here knows Landfall: only processes, namespaces and an API server.
 //!
+//! - [`cgroup`]: cgroups, removed.
 //! - [`netns`]: network namespaces: made, cabled, bridged, entered, run in, dropped.
 //! - [`process`]: child processes, named by pid and start time.
 //! - [`state`]: what exists on the machine because of a test or a lab, and taking it down.
@@ -10,6 +11,7 @@
 //!
 //! Invariant: what is made here is gone when its value is dropped, and also when the process that held it was killed.
 
+pub mod cgroup;
 #[cfg(feature = "control-plane")]
 pub mod control_plane;
 pub mod netns;

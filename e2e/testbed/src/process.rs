@@ -53,6 +53,29 @@ impl Stamp {
     }
 }
 
+/// Every process below another one: its children, theirs, and so on.
+pub fn below(top: Stamp) -> Vec<Stamp> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let family: Vec<(i32, i32)> = entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(|pid| Some((pid, parent_of(pid)?)))
+        .collect();
+    let mut found = vec![top.pid];
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied() {
+        let children = family.iter().filter(|(_, of)| *of == parent);
+        found.extend(children.map(|(pid, _)| *pid));
+        next += 1;
+    }
+    found.into_iter().skip(1).filter_map(Stamp::of).collect()
+}
+
+fn parent_of(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// State letter and start time out of `/proc/PID/stat`, whose second field may itself hold blanks and brackets.
 fn state_and_start(stat: &str) -> Option<(char, u64)> {
     let (_, rest) = stat.rsplit_once(')')?;
@@ -255,6 +278,29 @@ mod tests {
             }
             .is_alive()
         );
+    }
+
+    #[test]
+    fn what_is_below_a_process_are_its_children_and_theirs() {
+        let mut child = Command::new("sh")
+            .args(["-c", "sh -c 'sleep 600; true'; true"])
+            .spawn()
+            .unwrap();
+        let own = Stamp::own().unwrap();
+        let until = Instant::now() + Duration::from_secs(10);
+        let shell = Stamp::of(i32::try_from(child.id()).unwrap()).unwrap();
+        while below(shell).len() < 2 {
+            assert!(Instant::now() < until, "{:?}", below(shell));
+            std::thread::yield_now();
+        }
+        let all = below(own);
+        assert!(all.contains(&shell) && !all.contains(&own));
+        assert!(below(shell).iter().all(|stamp| all.contains(stamp)));
+        for stamp in below(shell) {
+            stamp.signal(Signal::SIGKILL);
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! processes and namespaces *before or as soon as* they are made, so that anybody can take it down later.
 //!
 //! Invariant: [`tear_down`] touches only what a state file names: processes by pid and start time, processes inside the
-//! lab's own namespaces, namespaces by its own prefix, mounts and files below its own directory.
+//! lab's own namespaces, namespaces by its own prefix, its own cgroup, mounts and files below its own directory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
+use crate::cgroup;
 use crate::netns;
 use crate::process::{Stamp, run};
 
@@ -45,6 +46,9 @@ pub struct State {
     pub processes: Vec<ProcessRecord>,
     /// Names of network namespaces begin with this; empty: there are none.
     pub namespace_prefix: String,
+    /// The cgroup that all of its nodes are in; empty: there is none.
+    #[serde(default)]
+    pub cgroup: String,
     /// Commands that end what a process of the lab started by itself (containers), run before all else.
     pub cleaners: Vec<Vec<String>>,
     /// What `lab exec` and `lab kubectl` need to know.
@@ -91,6 +95,7 @@ impl Scratch {
                         owner: Some(Stamp::own()?),
                         processes: Vec::new(),
                         namespace_prefix: String::new(),
+                        cgroup: String::new(),
                         cleaners: Vec::new(),
                         plan: serde_json::Value::Null,
                     };
@@ -229,6 +234,11 @@ pub fn tear_down(dir: &Path, state: &State) -> Result<()> {
             }
         }
         unmount_below(dir);
+        if !state.cgroup.is_empty()
+            && let Err(error) = cgroup::remove(&state.cgroup)
+        {
+            first.get_or_insert(error);
+        }
     }
     let left = mounts_below(dir);
     if let Some(mount) = left.first() {
@@ -303,6 +313,7 @@ mod tests {
             owner,
             processes: Vec::new(),
             namespace_prefix: String::new(),
+            cgroup: String::new(),
             cleaners: Vec::new(),
             plan: serde_json::Value::Null,
         }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::{Line, MOST_OF_A_FAILURE, PATIENCE, Runner};
-use crate::lab::plan::logs;
+use crate::lab::node::{container_logs, written};
+use crate::lab::plan::{Kubelet, logs};
 use crate::scenario::expect::{Expectations, Output, pattern_of, sum_of_series};
 use crate::scenario::probe::{Probing, Target};
 use crate::scenario::spec::{Logs, Metrics, Outage, Probe, Step};
@@ -154,8 +155,7 @@ impl Runner<'_> {
             self.vars.expand(&wanted.namespace)?,
             self.vars.expand(&wanted.pod)?,
         );
-        let begin = format!("{namespace}_{pod}");
-        let end = format!("_{}.log", wanted.container);
+        let real = self.lab.plan().kubelet == Kubelet::Real;
         let select = wanted
             .select
             .as_ref()
@@ -176,10 +176,11 @@ impl Runner<'_> {
         let expectations = Expectations::of(step, &self.vars)?;
         loop {
             let mut text = String::new();
-            for path in self.log_files(&begin, &end) {
+            for path in self.log_files(&namespace, &pod, &wanted.container) {
                 let all = tail(&path, usize::MAX);
                 let chosen: Vec<&str> = all
                     .lines()
+                    .map(|line| if real { written(line) } else { line })
                     .filter(|line| select.as_ref().is_none_or(|regex| regex.is_match(line)))
                     .collect();
                 for line in &chosen[chosen.len().saturating_sub(wanted.tail)..] {
@@ -208,8 +209,23 @@ impl Runner<'_> {
         }
     }
 
-    fn log_files(&self, begin: &str, end: &str) -> Vec<PathBuf> {
+    fn log_files(&self, namespace: &str, pod: &str, container: &str) -> Vec<PathBuf> {
         let plan = self.lab.plan();
+        if plan.kubelet == Kubelet::Real {
+            return plan
+                .nodes
+                .iter()
+                .flat_map(|node| container_logs(plan, node))
+                .filter(|log| {
+                    log.namespace == namespace
+                        && log.pod.starts_with(pod)
+                        && log.container == container
+                })
+                .map(|log| log.file)
+                .collect();
+        }
+        let begin = format!("{namespace}_{pod}");
+        let end = format!("_{container}.log");
         let mut files: Vec<PathBuf> = plan
             .nodes
             .iter()
@@ -218,7 +234,7 @@ impl Runner<'_> {
             .filter(|entry| {
                 let name = entry.file_name();
                 let name = name.to_string_lossy();
-                name.starts_with(begin) && name.ends_with(end)
+                name.starts_with(&begin) && name.ends_with(&end)
             })
             .map(|entry| entry.path())
             .collect();

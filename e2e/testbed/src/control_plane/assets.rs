@@ -17,6 +17,7 @@ pub const ALL: &[&str] = &[
     "kube-controller-manager",
     "kube-scheduler",
     "kube-proxy",
+    "kubelet",
 ];
 
 /// The root of the source tree this crate was built from.
@@ -51,17 +52,23 @@ pub fn find(wanted: &[&str]) -> Option<PathBuf> {
 
 /// The directory that holds every program, built now if it has to be (progress goes to standard error).
 pub fn ensure() -> Result<PathBuf> {
-    script("hack/control-plane.sh")
+    script("hack/control-plane.sh", &[])
 }
 
 /// Envoy's executable, fetched now if it has to be.
 pub fn envoy() -> Result<PathBuf> {
-    script("hack/envoy.sh")
+    script("hack/envoy.sh", &[])
 }
 
-fn script(name: &str) -> Result<PathBuf> {
+/// A root directory of containerd with the lab's images in it, made of the programs in a directory, now if it has to be.
+pub fn images(programs: &Path) -> Result<PathBuf> {
+    script("hack/lab-images.sh", &[programs])
+}
+
+fn script(name: &str, args: &[&Path]) -> Result<PathBuf> {
     let path = source_tree().join(name);
     let output = Command::new(&path)
+        .args(args)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()

@@ -103,7 +103,12 @@ impl Identities {
     }
 
     fn certificates(&self, addresses: &[IpAddr]) -> Result<()> {
-        for key in ["ca.key", "server.key", "service-accounts.key"] {
+        for key in [
+            "ca.key",
+            "server.key",
+            "kubelet-client.key",
+            "service-accounts.key",
+        ] {
             openssl(&[
                 "ecparam",
                 "-name",
@@ -154,6 +159,28 @@ impl Identities {
             "basicConstraints=critical,CA:FALSE",
             "-out",
             &self.file("server.crt"),
+        ])?;
+        // As whom the API server asks kubelets, for logs and to execute.
+        openssl(&[
+            "req",
+            "-x509",
+            "-new",
+            "-key",
+            &self.file("kubelet-client.key"),
+            "-CA",
+            &ca,
+            "-CAkey",
+            &ca_key,
+            "-subj",
+            "/O=system:masters/CN=kube-apiserver-kubelet-client",
+            "-days",
+            "30",
+            "-addext",
+            "extendedKeyUsage=clientAuth",
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+            "-out",
+            &self.file("kubelet-client.crt"),
         ])
     }
 

@@ -299,6 +299,12 @@ impl ControlPlane {
             ),
             "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
             format!("--service-cluster-ip-range={SERVICE_CIDRS}"),
+            format!(
+                "--kubelet-client-certificate={}",
+                keys.file("kubelet-client.crt")
+            ),
+            format!("--kubelet-client-key={}", keys.file("kubelet-client.key")),
+            "--kubelet-preferred-address-types=InternalIP".to_owned(),
             "--authorization-mode=Node,RBAC".to_owned(),
             "--enable-admission-plugins=NodeRestriction".to_owned(),
             "--profiling=false".to_owned(),
