@@ -10,7 +10,7 @@ ASSETS = KUBEBUILDER_ASSETS="$$(hack/control-plane.sh)" LANDFALL_ENVOY="$$(hack/
 # What the binaries say in the first line of their logs.
 REVISION = $$(git describe --always --dirty 2>/dev/null || echo unknown)
 # Where the images are pushed to.
-REGISTRY ?= landfall
+REGISTRY ?= docker.io/landfall
 
 .PHONY: help
 help: ## List every target
@@ -98,9 +98,8 @@ benchmarks: ## Write docs/benchmarks.md from the figures of the bench targets
 	@hack/benchmarks.sh
 
 .PHONY: image
-image: ## Build the container images with docker (REGISTRY=… to name them for yours)
-	for part in controller announcer; do \
-	  docker build --target $$part --build-arg LANDFALL_REVISION=$(REVISION) -t $(REGISTRY)/landfall-$$part:0.1.0 .; done
+image: ## Build the container images with docker, podman or buildah (REGISTRY=… to name them for yours)
+	REGISTRY=$(REGISTRY) hack/images.sh
 
 .PHONY: clean
 clean: ## Remove what was built here (not the cache of the control plane)

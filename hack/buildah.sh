@@ -4,6 +4,8 @@
 images_cache=${XDG_CACHE_HOME:-$HOME/.cache}/landfall/images
 # A chroot is enough for what the Dockerfiles run, and asks nothing of the machine.
 export BUILDAH_ISOLATION=chroot
+readonly DEBIAN=docker.io/library/debian:bookworm-slim
+readonly ROOT=localhost/landfall/root
 
 # The store. Overlay layers where the cache's file system can carry them; copies where it cannot.
 builder() {
@@ -49,4 +51,28 @@ builder_base() {
   printf 'FROM scratch\nADD root.tar /\n' >"$work/Dockerfile"
   builder bud --quiet --pull-never -t "$image" "$work" >/dev/null
   rm -rf "$work"
+}
+
+# What an image is made from, as a name for what comes out: the recipes and the program.
+recipes() { cat Dockerfile e2e/images/Dockerfile hack/image-root.sh hack/buildah.sh | sha256sum | cut -c1-16; }
+
+# Builds one image of the programs in a directory and writes it to a file, as docker and containerd load it.
+#   build_archive NAME DOCKERFILE TARGET PROGRAMS FILE [FLAG...]
+build_archive() {
+  local name=$1 file=$2 stage=$3 programs=$4 archive=$5 log
+  shift 5
+  log=$archive.log
+  say "building $name"
+  builder_base "$DEBIAN" bookworm
+  rm -f "$archive"
+  {
+    builder bud --layers --pull-never --target root -t "$ROOT" "$@" -f Dockerfile . &&
+      builder bud --layers --pull-never --target "$stage" --build-arg "ROOT=$ROOT" -t "$name" "$@" -f "$file" \
+        --build-context "programs=$programs" --build-context "binaries=$programs" . &&
+      builder push "$name" "docker-archive:$archive:$name"
+  } >"$log" 2>&1 || {
+    tail -n 20 "$log" >&2
+    refuse "$name could not be built" "see the lines above"
+  }
+  rm -f "$log"
 }

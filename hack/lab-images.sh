@@ -13,14 +13,13 @@ refuse() { say "$1"; say "remedy: $2"; exit 1; }
 # shellcheck source=hack/buildah.sh
 . hack/buildah.sh
 
-readonly DEBIAN=docker.io/library/debian:bookworm-slim
-readonly ROOT=localhost/landfall/root
 # image → Dockerfile, target, program
 readonly IMAGES=(
   "docker.io/landfall/landfall-controller:0.1.0 Dockerfile controller landfall-controller"
   "docker.io/landfall/landfall-announcer:0.1.0 Dockerfile announcer landfall-announcer"
   "docker.io/landfall/lab-echo:0.1.0 e2e/images/Dockerfile lab-echo lab-echo"
   "docker.io/envoyproxy/envoy:v1.40.0 e2e/images/Dockerfile envoy envoy"
+  "docker.io/coredns/coredns:v1.15.0 e2e/images/Dockerfile coredns coredns"
   "docker.io/landfall/lab-pause:0.1.0 e2e/images/Dockerfile pause pause"
 )
 
@@ -31,12 +30,13 @@ for program in landfall-controller landfall-announcer lab-echo; do
   [[ -x $built/$program ]] || refuse "$built has no $program" "cargo build --workspace --bins"
 done
 envoy=$(hack/envoy.sh)
+coredns=$(hack/cluster-dns.sh)
 mkdir -p "$images_cache"/{programs,archives}
 exec 9>"$images_cache/.lock"
 flock 9
 
-recipes=$(cat Dockerfile e2e/images/Dockerfile hack/image-root.sh hack/lab-images.sh | sha256sum | cut -c1-16)
-sources=("$built"/{landfall-controller,landfall-announcer,lab-echo} "$envoy")
+recipes=$(recipes)
+sources=("$built"/{landfall-controller,landfall-announcer,lab-echo} "$envoy" "$coredns")
 key=$({ echo "$recipes"; containerd --version; stat -c '%n %s %y %i' "${sources[@]}"; } | sha256sum | cut -c1-16)
 target=$images_cache/nodes/$key
 if [[ -d $target ]]; then
@@ -69,6 +69,7 @@ for program in landfall-controller landfall-announcer lab-echo; do
   stage "$work/$program" "$program"
 done
 stage "$envoy" envoy
+stage "$coredns" coredns
 # Kubernetes' own pause, from the module that the kubelet is built from.
 pause=$(cd e2e/control-plane && go list -m -f '{{.Dir}}' k8s.io/kubernetes)/build/pause/linux/pause.c
 cc -Os -static -DVERSION=lab -o "$work/pause" "$pause"
@@ -80,19 +81,8 @@ for image in "${IMAGES[@]}"; do
   id=$({ echo "$recipes"; cat "$images_cache/programs/$program"; } | sha256sum | cut -c1-16)
   archive=$images_cache/archives/$program-$id.tar
   if [[ ! -e $archive ]]; then
-    say "building $name"
-    builder_base "$DEBIAN" bookworm
-    log=$work/log
-    {
-      builder bud --layers --pull-never --target root -t "$ROOT" -f Dockerfile .
-      builder bud --layers --pull-never --target "$stage" --build-arg "ROOT=$ROOT" -t "$name" -f "$file" \
-        --build-context "programs=$images_cache/programs" --build-context "binaries=$images_cache/programs" .
-      rm -f "$images_cache/archives/$program"-*.tar
-      builder push "$name" "docker-archive:$work/image.tar:$name"
-    } >"$log" 2>&1 || {
-      tail -n 20 "$log" >&2
-      refuse "$name could not be built" "see the lines above"
-    }
+    build_archive "$name" "$file" "$stage" "$images_cache/programs" "$work/image.tar"
+    rm -f "$images_cache/archives/$program"-*.tar
     mv "$work/image.tar" "$archive"
   else
     touch "$archive"

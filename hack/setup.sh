@@ -82,6 +82,7 @@ setup_lab() {
   [ ${#missing[@]} -eq 0 ] || debian "${missing[@]}"
   hack/control-plane.sh >/dev/null
   hack/envoy.sh >/dev/null
+  hack/cluster-dns.sh >/dev/null
   hack/scapy.sh >/dev/null
 }
 

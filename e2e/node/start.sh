@@ -24,6 +24,10 @@ make() {
         echo "+$controller" >"$parent/cgroup.subtree_control" 2>/dev/null || true
       done
     fi
+    # A lab is many machines, and a node as good as alone on its own: beside the rest of this machine it counts for more
+    # than one process.
+    [ ! -e "$path/cpu.shares" ] || echo 16384 >"$path/cpu.shares"
+    [ ! -e "$path/cpu.weight" ] || echo 625 >"$path/cpu.weight"
   done
 }
 

@@ -68,6 +68,14 @@ fn the_demo_holds() {
 }
 
 #[test]
+fn landfall_runs_from_its_images_on_real_nodes() {
+    hold_with_landfall(
+        "landfall_runs_from_its_images_on_real_nodes",
+        "real-nodes.yaml",
+    );
+}
+
+#[test]
 fn answering_to_foreign_peers_holds() {
     hold_with_landfall("answering_to_foreign_peers_holds", "answering.yaml");
 }

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const WAITING: &str = "
 name: waiting
 about: a command that does not end by itself
-lab: {nodes: 1, clients: 1}
+lab: {nodes: 1, clients: 1, kubelet: real}
 steps:
   - title: Wait
     exec: {on: client-1, run: sleep 600}
@@ -59,6 +59,7 @@ fn ended_by(signal: Signal, dir: &Path) -> (state::State, ExitStatus) {
     let [(_, had)] = state::list_below(&dir.join("labs")).try_into().unwrap();
     assert!(!namespaces(&had.namespace_prefix).is_empty());
     assert!(had.processes.iter().all(|process| process.stamp.is_alive()));
+    assert!(!cgroups(&had.cgroup).is_empty());
     kill(Pid::from_raw(lab.0.id().cast_signed()), signal).unwrap();
     let status = until("the lab to end", || lab.0.try_wait().unwrap());
     (had, status)
@@ -82,6 +83,18 @@ fn namespaces(prefix: &str) -> Vec<String> {
     names.filter(|name| name.starts_with(prefix)).collect()
 }
 
+/// Where the kernel still has a cgroup.
+fn cgroups(name: &str) -> Vec<PathBuf> {
+    let mount = Path::new("/sys/fs/cgroup");
+    let hierarchies = fs::read_dir(mount).unwrap();
+    let hierarchies = hierarchies.map(|entry| entry.unwrap().path());
+    std::iter::once(mount.to_owned())
+        .chain(hierarchies)
+        .map(|hierarchy| hierarchy.join(name))
+        .filter(|dir| dir.exists())
+        .collect()
+}
+
 fn nothing_is_left(had: &state::State, dir: &Path) {
     assert_eq!(namespaces(&had.namespace_prefix), Vec::<String>::new());
     for process in &had.processes {
@@ -90,6 +103,7 @@ fn nothing_is_left(had: &state::State, dir: &Path) {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
     assert!(!mounts.contains(dir.to_str().unwrap()), "{mounts}");
     assert!(state::list_below(&dir.join("labs")).is_empty());
+    assert_eq!(cgroups(&had.cgroup), Vec::<PathBuf>::new());
 }
 
 #[test]

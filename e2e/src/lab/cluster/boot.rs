@@ -9,12 +9,15 @@ use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
 use landfall_testbed::control_plane::{POD_CIDRS, assets};
-use landfall_testbed::process::Program;
+use landfall_testbed::process::{Program, run};
 use serde_json::json;
 
 use super::super::plan::{Kubelet, Machine, kubelet_name, logs, node_root, proxy_name};
 use super::super::{node, power, sibling};
 use super::{Lab, REGISTRATION, Size, kubeconfig, run_script};
+
+/// The cluster's name server, which kubelets tell their Pods of.
+const DNS: &str = "e2e/manifests/cluster/dns.yaml";
 
 impl Lab {
     /// Starts real nodes. Their Node objects are there first, as when a machine's operator makes them: so the CNI knows
@@ -42,7 +45,7 @@ impl Lab {
             node::prepare(&self.plan, &machine, &images, &authority, own)?;
             self.start_node(&machine)?;
         }
-        Ok(())
+        self.apply(DNS)
     }
 
     /// Starts nodes whose kubelet is played.
@@ -69,6 +72,19 @@ impl Lab {
             run_script(&script)?;
         }
         Ok(ranges)
+    }
+
+    /// Applies a manifest of the source tree.
+    fn apply(&self, manifest: &str) -> Result<()> {
+        let control_plane = self.control_plane.as_ref();
+        let control_plane =
+            control_plane.context("a lab that was found has its objects already")?;
+        let mut kubectl = control_plane.kubectl();
+        kubectl
+            .arg("apply")
+            .arg("-f")
+            .arg(assets::source_tree().join(manifest));
+        run(&mut kubectl).map(drop)
     }
 
     fn authority(&self) -> Result<PathBuf> {
