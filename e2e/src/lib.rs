@@ -1,6 +1,5 @@
 //! The lab: a real cluster whose nodes are network namespaces, and the scenarios told in it.
 //!
-//! - [`kubelet`]: what a node runs: Node, Lease, Pods through `runc`, the CNI.
 //! - [`lab`]: the machine room: namespaces, links, nodes, clients; made, listed, taken down.
 //! - [`failover`]: how long a client goes without an address, measured.
 //! - [`scenario`]: YAML files of steps and expectations, and what runs them.
@@ -8,6 +7,5 @@
 //! What they stand on (processes, namespaces, the control plane) is `landfall-testbed`.
 
 pub mod failover;
-pub mod kubelet;
 pub mod lab;
 pub mod scenario;

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const WAITING: &str = "
 name: waiting
 about: a command that does not end by itself
-lab: {nodes: 1, clients: 1, kubelet: real}
+lab: {nodes: 1, clients: 1}
 steps:
   - title: Wait
     exec: {on: client-1, run: sleep 600}

@@ -9,7 +9,6 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use landfall_e2e::lab::cluster::{self, Lab, Size};
-use landfall_e2e::lab::plan::Kubelet;
 use landfall_e2e::lab::{forward, node};
 use landfall_e2e::scenario::run::{Outcome, Runner};
 use landfall_e2e::scenario::spec::LabSpec;
@@ -36,9 +35,6 @@ enum Command {
         /// Clients on the data segment
         #[arg(long, default_value_t = 1)]
         clients: u8,
-        /// What runs the Pods
-        #[arg(long, value_enum, default_value_t)]
-        kubelet: Kubelet,
     },
     /// Run scenarios, each in a lab of its own unless --id names one that is up
     Run {
@@ -123,15 +119,10 @@ fn main() -> ExitCode {
 
 fn dispatch(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Up {
-            nodes,
-            clients,
-            kubelet,
-        } => {
+        Command::Up { nodes, clients } => {
             let size = Size {
                 nodes,
                 clients,
-                kubelet,
                 labels: std::collections::BTreeMap::new(),
             };
             until_signalled(up(size))
@@ -363,9 +354,7 @@ fn exec(which: &Which, name: &str, command: &[String]) -> Result<ExitCode> {
     let (program, args) = command.split_first().context("exec needs a command")?;
     let here = std::env::current_dir().context("finding out where we are")?;
     let node = plan.nodes.iter().find(|node| node.name == name);
-    let inside = node
-        .filter(|_| plan.kubelet == Kubelet::Real)
-        .and_then(|node| node::inside(&plan, node, program.as_ref(), &here));
+    let inside = node.and_then(|node| node::inside(&plan, node, program.as_ref(), &here));
     let error = inside
         .unwrap_or_else(|| in_netns(Some(netns), program.as_ref()))
         .args(args)

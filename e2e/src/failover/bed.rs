@@ -17,7 +17,7 @@ use landfall_testbed::netns;
 
 use super::case::kubectl;
 use crate::lab::cluster::{Lab, Size};
-use crate::lab::plan::{Kubelet, Machine};
+use crate::lab::plan::Machine;
 
 /// How long the cluster may take to come to rest.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -41,7 +41,6 @@ impl Bed {
         let size = Size {
             nodes: nodes + 1,
             clients: 1,
-            kubelet: Kubelet::default(),
             labels: names.chain([serves]).collect(),
         };
         let lab = Box::pin(Lab::up(&size, &mut |stage| eprintln!("failover: {stage}"))).await?;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use super::plan::{API_PORT, API_SERVER, Kubelet, Plan, Script, node_root};
+use super::plan::{API_PORT, API_SERVER, Plan, Script};
 use super::{evidence, preflight, sibling};
 use anyhow::{Context, Result, bail, ensure};
 use futures::TryStreamExt as _;
@@ -33,8 +33,6 @@ pub struct Size {
     pub nodes: u8,
     /// Clients.
     pub clients: u8,
-    /// What runs the Pods.
-    pub kubelet: Kubelet,
     /// Labels of nodes, beside those a kubelet gives.
     pub labels: BTreeMap<String, BTreeMap<String, String>>,
 }
@@ -56,14 +54,13 @@ impl Lab {
         preflight::check()?;
         let programs = assets::ensure()?;
         let scratch = Scratch::create("lab")?;
-        let mut plan = Plan::new(
+        let plan = Plan::new(
             scratch.id(),
             scratch.dir().to_owned(),
             programs,
             size.nodes,
             size.clients,
         )?;
-        plan.kubelet = size.kubelet;
         let mut lab = Self {
             plan,
             processes: Vec::new(),
@@ -92,11 +89,8 @@ impl Lab {
         netns::enter(&self.plan.hub)?;
         say("etcd, kube-apiserver, kube-controller-manager, kube-scheduler");
         self.start_control_plane().await?;
-        say("a kubelet and a kube-proxy on every node");
-        match size.kubelet {
-            Kubelet::Played => self.boot_played(size).await?,
-            Kubelet::Real => self.boot(size).await?,
-        }
+        say("containerd, a kubelet and a kube-proxy on every node");
+        self.boot(size).await?;
         tokio::time::timeout(REGISTRATION, self.await_ready_nodes())
             .await
             .map_err(|_| anyhow::anyhow!("not every node became ready in time"))?
@@ -182,25 +176,10 @@ impl Lab {
             return Ok(());
         };
         let plan = &self.plan;
-        let kubelet = sibling("lab-kubelet")?.display().to_string();
-        let cgroup = match plan.kubelet {
-            Kubelet::Played => String::new(),
-            Kubelet::Real => plan.cgroup(),
-        };
-        let played = plan
-            .nodes
-            .iter()
-            .filter(|_| plan.kubelet == Kubelet::Played);
-        let cleaners = played
-            .map(|node| {
-                let root = node_root(plan, node).display().to_string();
-                vec![kubelet.clone(), "clean".into(), "--root".into(), root]
-            })
-            .collect();
+        let cgroup = plan.cgroup();
         let value = serde_json::to_value(plan)?;
         scratch.update(|state| {
             state.namespace_prefix = plan.namespace_prefix();
-            state.cleaners = cleaners;
             state.cgroup = cgroup;
             state.plan = value;
         })

@@ -2,13 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result};
 
 use super::node::container_logs;
-use super::plan::{Kubelet, Machine, Plan, logs, node_root};
-use super::sibling;
+use super::plan::{Machine, Plan, node_root};
 use landfall_testbed::control_plane::assets::source_tree;
 use landfall_testbed::process::{in_netns, run};
 
@@ -32,7 +30,6 @@ pub fn keep(plan: &Plan, occasion: &str) -> Result<PathBuf> {
 
 fn keep_machine(plan: &Plan, machine: &Machine, into: &Path) -> Result<()> {
     fs::create_dir_all(into).with_context(|| format!("making {}", into.display()))?;
-    copy_logs(&logs(plan, machine), into)?;
     copy_logs(&node_root(plan, machine), into)?;
     for log in container_logs(plan, machine) {
         let start = log.file.file_name().unwrap_or_default().to_string_lossy();
@@ -42,12 +39,6 @@ fn keep_machine(plan: &Plan, machine: &Machine, into: &Path) -> Result<()> {
     }
     let network = run(in_netns(Some(&machine.netns), Path::new("sh")).args(["-c", NETWORK]));
     fs::write(into.join("network.txt"), said(network))?;
-    if machine.mgmt.is_some() && plan.kubelet == Kubelet::Played {
-        let containers = run(Command::new(sibling("lab-kubelet")?)
-            .args(["ps", "--root"])
-            .arg(node_root(plan, machine)));
-        fs::write(into.join("containers.txt"), said(containers))?;
-    }
     Ok(())
 }
 

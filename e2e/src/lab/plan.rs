@@ -83,29 +83,6 @@ fn data_v6(kind: u16, number: u8) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, kind, u16::from(number))
 }
 
-/// What runs the Pods of a node.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Serialize,
-    Deserialize,
-    clap::ValueEnum,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kubelet {
-    /// Our lab-kubelet, without images.
-    #[default]
-    Played,
-    /// The real one with containerd and images.
-    Real,
-}
-
 /// Everything with a name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -121,9 +98,6 @@ pub struct Plan {
     pub clients: Vec<Machine>,
     /// The programs of the control plane.
     pub assets: PathBuf,
-    /// What runs the Pods.
-    #[serde(default)]
-    pub kubelet: Kubelet,
     /// The port of the host's loopback that leads to the API server, when there is one.
     pub forwarded: Option<u16>,
 }
@@ -159,7 +133,6 @@ impl Plan {
                 .map(|number| Machine::client(id, number))
                 .collect(),
             assets,
-            kubelet: Kubelet::default(),
             forwarded: None,
         })
     }
@@ -172,15 +145,6 @@ impl Plan {
     /// The cgroup of all nodes.
     pub fn cgroup(&self) -> String {
         format!("landfall-lab/{}", self.id)
-    }
-
-    /// What the names of a node's pod namespaces begin with.
-    pub fn pod_prefix(&self, node: &Machine) -> String {
-        format!(
-            "lf-{}-pod-{}",
-            self.id,
-            node.name.trim_start_matches("node-")
-        )
     }
 
     /// Nodes and clients.
@@ -296,21 +260,6 @@ pub fn node_root(plan: &Plan, node: &Machine) -> PathBuf {
     plan.dir.join("nodes").join(&node.name)
 }
 
-/// Where the logs of a node's containers are.
-pub fn logs(plan: &Plan, node: &Machine) -> PathBuf {
-    node_root(plan, node).join("logs")
-}
-
-/// What a node's lab-kubelet is called.
-pub fn kubelet_name(node: &Machine) -> String {
-    format!("lab-kubelet-{}", node.name)
-}
-
-/// What a node's kube-proxy is called.
-pub fn proxy_name(node: &Machine) -> String {
-    format!("kube-proxy-{}", node.name)
-}
-
 /// The pod ranges of a node.
 fn ranges_of<'a>(
     pods: &'a [(String, Vec<String>)],
@@ -415,10 +364,7 @@ mod tests {
                 .iter()
                 .all(|name| name.starts_with(&plan.namespace_prefix()))
         );
-        assert!(
-            plan.pod_prefix(&plan.nodes[0])
-                .starts_with(&plan.namespace_prefix())
-        );
+        assert!(plan.cgroup().ends_with(&plan.id));
     }
 
     #[test]

@@ -2,15 +2,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::Result;
 use landfall_testbed::netns;
-use landfall_testbed::process::{Stamp, run};
-use nix::sys::signal::Signal;
+use landfall_testbed::process::Stamp;
 
-use super::plan::{Kubelet, Machine, Plan, kubelet_name, node_root, proxy_name};
-use super::sibling;
+use super::node;
+use super::plan::{Machine, Plan};
 
 /// Plugs or pulls a cable at the switch: the machine's own end loses its carrier.
 pub fn link(plan: &Plan, machine: &Machine, interface: &str, plugged: bool) -> Result<()> {
@@ -21,15 +19,7 @@ pub fn link(plan: &Plan, machine: &Machine, interface: &str, plugged: bool) -> R
 
 /// The processes of a node, its own and those of its pods, that run a program of that name.
 pub fn processes(plan: &Plan, node: &Machine, program: &str) -> Vec<Stamp> {
-    if plan.kubelet == Kubelet::Real {
-        return super::node::processes(plan, node)
-            .into_iter()
-            .filter(|stamp| program_of(stamp.pid).is_some_and(|name| name == program))
-            .collect();
-    }
-    let mut namespaces = netns::named(&plan.pod_prefix(node));
-    namespaces.push(node.netns.clone());
-    netns::inhabitants(&namespaces)
+    node::processes(plan, node)
         .into_iter()
         .filter(|stamp| program_of(stamp.pid).is_some_and(|name| name == program))
         .collect()
@@ -44,34 +34,11 @@ fn program_of(pid: i32) -> Option<String> {
     Some(name.to_string_lossy().into_owned())
 }
 
-/// Ends everything on a node, without a word to anybody, and pulls its cables.
+/// Pulls a node's cables and ends everything on it, without a word to anybody.
 pub fn cut(plan: &Plan, node: &Machine) -> Result<()> {
-    if plan.kubelet == Kubelet::Real {
-        // The cables first: what is about to be killed would say goodbye on them, as no power cut lets it.
-        for interface in ["eth0", "mgmt0"] {
-            link(plan, node, interface, false)?;
-        }
-        return super::node::power_off(plan, node);
-    }
-    let (kubelet, proxy) = (kubelet_name(node), proxy_name(node));
-    for (_, state) in landfall_testbed::state::list()
-        .into_iter()
-        .filter(|(_, state)| state.id == plan.id)
-    {
-        for record in state
-            .processes
-            .iter()
-            .filter(|record| record.name == kubelet || record.name == proxy)
-        {
-            record.stamp.signal(Signal::SIGKILL);
-        }
-    }
+    // The cables first: what is about to be killed would say goodbye on them, as no power cut lets it.
     for interface in ["eth0", "mgmt0"] {
         link(plan, node, interface, false)?;
     }
-    run(Command::new(sibling("lab-kubelet")?)
-        .arg("clean")
-        .arg("--root")
-        .arg(node_root(plan, node)))
-    .map(drop)
+    node::power_off(plan, node)
 }

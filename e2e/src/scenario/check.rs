@@ -61,7 +61,6 @@ impl LabSpec {
         Ok(Self {
             nodes: self.nodes.max(other.nodes),
             clients: self.clients.max(other.clients),
-            kubelet: self.kubelet.max(other.kubelet),
             labels,
         })
     }
@@ -71,7 +70,6 @@ impl LabSpec {
         Size {
             nodes: self.nodes,
             clients: self.clients,
-            kubelet: self.kubelet,
             labels: self.labels.clone(),
         }
     }
@@ -294,7 +292,6 @@ mod tests {
         let lab = |nodes, role: &str| LabSpec {
             nodes,
             clients: 1,
-            kubelet: crate::lab::plan::Kubelet::Played,
             labels: [(
                 "node-1".to_owned(),
                 [("role".to_owned(), role.to_owned())].into(),

@@ -23,7 +23,6 @@ use super::transcript::{Transcript, in_words};
 use super::vars::Vars;
 use super::watch;
 use crate::lab::cluster::Lab;
-use crate::lab::plan::Kubelet;
 use crate::lab::{evidence, node};
 use landfall_testbed::control_plane::assets::source_tree;
 use landfall_testbed::process::in_netns;
@@ -285,7 +284,6 @@ impl<'a> Runner<'a> {
         let shell = Path::new("sh");
         let node = plan.nodes.iter().find(|node| node.netns == line.netns);
         let command = node
-            .filter(|_| plan.kubelet == Kubelet::Real)
             .and_then(|node| node::inside(plan, node, shell, &tree))
             .unwrap_or_else(|| in_netns(Some(&line.netns), shell));
         let mut command = tokio::process::Command::from(command);

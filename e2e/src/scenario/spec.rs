@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::lab::plan::Kubelet;
-
 /// A scenario.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -37,8 +35,6 @@ pub struct LabSpec {
     pub nodes: u8,
     /// Clients.
     pub clients: u8,
-    /// What runs their Pods.
-    pub kubelet: Kubelet,
     /// Node → label → value.
     pub labels: BTreeMap<String, BTreeMap<String, String>>,
 }
@@ -48,7 +44,6 @@ impl Default for LabSpec {
         Self {
             nodes: 2,
             clients: 1,
-            kubelet: Kubelet::default(),
             labels: BTreeMap::new(),
         }
     }

@@ -6,7 +6,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -16,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroup;
 use crate::netns;
-use crate::process::{Stamp, run};
+use crate::process::Stamp;
 
 /// The state file's name.
 const FILE: &str = "state.json";
@@ -49,8 +48,6 @@ pub struct State {
     /// The cgroup that all of its nodes are in; empty: there is none.
     #[serde(default)]
     pub cgroup: String,
-    /// Commands that end what a process of the lab started by itself (containers), run before all else.
-    pub cleaners: Vec<Vec<String>>,
     /// What `lab exec` and `lab kubectl` need to know.
     pub plan: serde_json::Value,
 }
@@ -96,7 +93,6 @@ impl Scratch {
                         processes: Vec::new(),
                         namespace_prefix: String::new(),
                         cgroup: String::new(),
-                        cleaners: Vec::new(),
                         plan: serde_json::Value::Null,
                     };
                     let this = Self { dir, state };
@@ -217,13 +213,6 @@ pub fn tear_down(dir: &Path, state: &State) -> Result<()> {
                 .map(|record| record.stamp)
                 .collect::<Vec<_>>(),
         );
-        for cleaner in &state.cleaners {
-            if let Some((program, args)) = cleaner.split_first()
-                && let Err(error) = run(Command::new(program).args(args))
-            {
-                first.get_or_insert(error);
-            }
-        }
         if !state.namespace_prefix.is_empty() {
             let names = netns::named(&state.namespace_prefix);
             end_all(&netns::inhabitants(&names));
@@ -303,6 +292,8 @@ fn boot_id() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     fn state(owner: Option<Stamp>, boot: &str) -> State {
@@ -314,7 +305,6 @@ mod tests {
             processes: Vec::new(),
             namespace_prefix: String::new(),
             cgroup: String::new(),
-            cleaners: Vec::new(),
             plan: serde_json::Value::Null,
         }
     }

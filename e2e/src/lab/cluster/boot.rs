@@ -1,18 +1,15 @@
 //! The nodes of a lab: started, told their pod ranges, given their power back.
 
-use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
-use landfall_testbed::control_plane::{POD_CIDRS, assets};
-use landfall_testbed::process::{Program, run};
-use serde_json::json;
+use landfall_testbed::control_plane::assets;
+use landfall_testbed::process::run;
 
-use super::super::plan::{Kubelet, Machine, kubelet_name, logs, node_root, proxy_name};
+use super::super::plan::Machine;
 use super::super::{node, power, sibling};
 use super::{Lab, REGISTRATION, Size, kubeconfig, run_script};
 
@@ -20,7 +17,7 @@ use super::{Lab, REGISTRATION, Size, kubeconfig, run_script};
 const DNS: &str = "e2e/manifests/cluster/dns.yaml";
 
 impl Lab {
-    /// Starts real nodes. Their Node objects are there first, as when a machine's operator makes them: so the CNI knows
+    /// Starts the nodes. Their Node objects are there first, as when a machine's operator makes them: so the CNI knows
     /// the pod ranges before a kubelet looks for it, and the node is ready at once.
     pub(super) async fn boot(&mut self, size: &Size) -> Result<()> {
         let images = assets::images(&programs()?)?;
@@ -46,21 +43,6 @@ impl Lab {
             self.start_node(&machine)?;
         }
         self.apply(DNS)
-    }
-
-    /// Starts nodes whose kubelet is played.
-    pub(super) async fn boot_played(&mut self, size: &Size) -> Result<()> {
-        let table = self.plan.dir.join("images.yaml");
-        fs::write(&table, serde_json::to_vec_pretty(&images()?)?)
-            .context("writing the image table")?;
-        for node in self.plan.nodes.clone() {
-            self.start_kubelet(&node, &table, size.labels.get(&node.name))?;
-        }
-        self.routed_ranges().await?;
-        for node in self.plan.nodes.clone() {
-            self.start_kube_proxy(&node)?;
-        }
-        Ok(())
     }
 
     /// The pod ranges of all nodes, once there are routes to them.
@@ -112,87 +94,8 @@ impl Lab {
         for interface in ["eth0", "mgmt0"] {
             power::link(&self.plan, node, interface, true)?;
         }
-        match self.plan.kubelet {
-            Kubelet::Real => self.start_node(node),
-            Kubelet::Played => {
-                // Its labels are those that the API server knows it by.
-                self.start_kubelet(node, &self.plan.dir.join("images.yaml"), None)?;
-                self.start_kube_proxy(node)
-            }
-        }
+        self.start_node(node)
     }
-
-    fn start_kubelet(
-        &mut self,
-        node: &Machine,
-        images: &Path,
-        labels: Option<&BTreeMap<String, String>>,
-    ) -> Result<()> {
-        let root = node_root(&self.plan, node);
-        fs::create_dir_all(&root).with_context(|| format!("making {}", root.display()))?;
-        let mut args = vec![
-            format!("--node-name={}", node.name),
-            format!("--kubeconfig={}", self.kubeconfig(&node.name).display()),
-            format!("--netns={}", node.netns),
-            format!("--node-ip={},{}", node.ipv4, node.ipv6),
-            format!("--root={}", root.display()),
-            format!("--images={}", images.display()),
-            format!("--pod-netns-prefix={}", self.plan.pod_prefix(node)),
-            format!("--log-dir={}", logs(&self.plan, node).display()),
-        ];
-        args.extend(
-            labels
-                .into_iter()
-                .flatten()
-                .map(|(key, value)| format!("--label={key}={value}")),
-        );
-        self.start(Program {
-            name: kubelet_name(node),
-            path: sibling("lab-kubelet")?,
-            args,
-            env: Vec::new(),
-            netns: Some(node.netns.clone()),
-            log: self.plan.dir.join(format!("{}.log", kubelet_name(node))),
-        })
-    }
-
-    fn start_kube_proxy(&mut self, node: &Machine) -> Result<()> {
-        self.start(Program {
-            name: proxy_name(node),
-            path: self.plan.assets.join("kube-proxy"),
-            args: vec![
-                format!("--kubeconfig={}", self.kubeconfig("kube-proxy").display()),
-                "--proxy-mode=nftables".into(),
-                format!("--hostname-override={}", node.name),
-                format!("--cluster-cidr={POD_CIDRS}"),
-                "--conntrack-max-per-core=0".into(),
-            ],
-            env: Vec::new(),
-            netns: Some(node.netns.clone()),
-            log: self.plan.dir.join(format!("{}.log", proxy_name(node))),
-        })
-    }
-}
-
-/// Which program stands for which container image.
-fn images() -> Result<serde_json::Value> {
-    let own = |name: &str| sibling(name).map(|path| path.display().to_string());
-    let mut table = serde_json::Map::new();
-    table.insert(
-        "landfall/lab-echo:0.1.0".into(),
-        json!({"path": own("lab-echo")?, "user": 65532}),
-    );
-    table.insert(
-        "envoyproxy/envoy:v1.40.0".into(),
-        json!({"path": assets::envoy()?, "user": 101}),
-    );
-    for name in ["landfall-controller", "landfall-announcer"] {
-        // A lab without Landfall is still a lab; its scenarios that install it fail with the image's name.
-        if let Ok(path) = own(name) {
-            table.insert(format!("landfall/{name}:0.1.0"), json!({"path": path}));
-        }
-    }
-    Ok(table.into())
 }
 
 /// Where the programs of this workspace are, which go into images.

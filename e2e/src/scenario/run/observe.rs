@@ -1,6 +1,5 @@
 //! What is looked at: metrics, logs, and how long a probe was not answered.
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -8,7 +7,6 @@ use anyhow::{Context, Result};
 
 use super::{Line, MOST_OF_A_FAILURE, PATIENCE, Runner};
 use crate::lab::node::{container_logs, written};
-use crate::lab::plan::{Kubelet, logs};
 use crate::scenario::expect::{Expectations, Output, pattern_of, sum_of_series};
 use crate::scenario::probe::{Probing, Target};
 use crate::scenario::spec::{Logs, Metrics, Outage, Probe, Step};
@@ -155,7 +153,6 @@ impl Runner<'_> {
             self.vars.expand(&wanted.namespace)?,
             self.vars.expand(&wanted.pod)?,
         );
-        let real = self.lab.plan().kubelet == Kubelet::Real;
         let select = wanted
             .select
             .as_ref()
@@ -180,7 +177,7 @@ impl Runner<'_> {
                 let all = tail(&path, usize::MAX);
                 let chosen: Vec<&str> = all
                     .lines()
-                    .map(|line| if real { written(line) } else { line })
+                    .map(written)
                     .filter(|line| select.as_ref().is_none_or(|regex| regex.is_match(line)))
                     .collect();
                 for line in &chosen[chosen.len().saturating_sub(wanted.tail)..] {
@@ -211,34 +208,13 @@ impl Runner<'_> {
 
     fn log_files(&self, namespace: &str, pod: &str, container: &str) -> Vec<PathBuf> {
         let plan = self.lab.plan();
-        if plan.kubelet == Kubelet::Real {
-            return plan
-                .nodes
-                .iter()
-                .flat_map(|node| container_logs(plan, node))
-                .filter(|log| {
-                    log.namespace == namespace
-                        && log.pod.starts_with(pod)
-                        && log.container == container
-                })
-                .map(|log| log.file)
-                .collect();
-        }
-        let begin = format!("{namespace}_{pod}");
-        let end = format!("_{container}.log");
-        let mut files: Vec<PathBuf> = plan
-            .nodes
+        plan.nodes
             .iter()
-            .filter_map(|node| fs::read_dir(logs(plan, node)).ok())
-            .flat_map(|entries| entries.flatten())
-            .filter(|entry| {
-                let name = entry.file_name();
-                let name = name.to_string_lossy();
-                name.starts_with(&begin) && name.ends_with(&end)
+            .flat_map(|node| container_logs(plan, node))
+            .filter(|log| {
+                log.namespace == namespace && log.pod.starts_with(pod) && log.container == container
             })
-            .map(|entry| entry.path())
-            .collect();
-        files.sort();
-        files
+            .map(|log| log.file)
+            .collect()
     }
 }
