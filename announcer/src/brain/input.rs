@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use landfall_election::peers::Report;
 use landfall_runtime::class::Class;
+use landfall_wire::Mac;
 use landfall_wire::peers::KeyId;
 
 use super::effects::{ReportKey, Subject};
@@ -29,6 +30,8 @@ pub enum Input {
     Session(Event),
     /// What heartbeats say of sessions.
     Peers(Report),
+    /// The Ethernet addresses that authentic frames of peers come from; none while there are no keys.
+    HeardFrom(Option<BTreeSet<Mac>>),
     /// The keys of heartbeats that this node believes.
     Keys(Vec<KeyId>),
     Links(Arc<LinkTable>),

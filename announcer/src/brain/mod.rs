@@ -155,6 +155,7 @@ impl Brain {
                 self.owners.observe(event, now);
             }
             Input::Peers(report) => self.peers_said(report, now),
+            Input::HeardFrom(macs) => self.to_peers.heard_from = macs,
             Input::Keys(keys) => self.to_peers.keys = keys,
             Input::Links(links) => {
                 self.links = links;
@@ -434,7 +435,12 @@ impl Brain {
         }
     }
 
+    /// What is sent from these is no stranger's. Leases say what their nodes wrote; frames under the cluster's key, where
+    /// there are any, know better.
     fn peers(&self) -> BTreeSet<Mac> {
+        if let Some(heard) = &self.to_peers.heard_from {
+            return heard.clone();
+        }
         let others = self
             .world
             .peers

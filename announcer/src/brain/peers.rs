@@ -46,6 +46,8 @@ pub(super) struct ToPeers {
     events: Vec<peers::Event>,
     said: Option<Heartbeats>,
     session_over: Option<SessionId>,
+    /// Where authentic frames come from; none while there are no keys.
+    pub(super) heard_from: Option<BTreeSet<Mac>>,
     /// Something has changed that the thread may have to know.
     pub(super) due: bool,
     /// The keys that this node believes.
@@ -272,6 +274,19 @@ mod tests {
         assert_eq!(effects.session_over, Some(SessionId::new("n1-s")));
         let again = brain.step(secs(103), &wall());
         assert_eq!(again.session_over, None, "it is said once");
+    }
+
+    #[test]
+    fn an_ethernet_address_is_a_peers_because_it_was_heard_and_not_because_a_lease_says_so() {
+        let mut brain = owned_by_n2();
+        let peers = |brain: &mut Brain| brain.step(secs(101), &wall()).peers;
+        assert_eq!(peers(&mut brain), [mac(2)].into(), "without keys");
+        brain.take(Input::HeardFrom(Some([mac(9)].into())), secs(101));
+        assert_eq!(peers(&mut brain), [mac(9)].into());
+        brain.take(Input::HeardFrom(Some([].into())), secs(101));
+        assert_eq!(peers(&mut brain), [].into(), "nobody was heard yet");
+        brain.take(Input::HeardFrom(None), secs(101));
+        assert_eq!(peers(&mut brain), [mac(2)].into(), "the keys are gone");
     }
 
     #[test]
