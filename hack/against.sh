@@ -19,17 +19,16 @@ commit=$(git rev-parse --verify --quiet "$base^{commit}") || {
 }
 command -v jq >/dev/null || { echo "against: jq is missing; remedy: apt-get install jq" >&2; exit 1; }
 
-# A tree of its own below target, and one target directory for both: what they have in common is built once.
+# A tree and a target directory of its own: in one for both cargo takes the one's crates for the other's.
 tree=$PWD/target/against/$commit
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # A tree stays for the next time; what `rm -r target` took is forgotten here.
 git worktree prune
 [ -d "$tree" ] || git worktree add --quiet --detach "$tree" "$commit"
-CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
-export CARGO_TARGET_DIR
+unset CARGO_TARGET_DIR
 
-# The program of a tree's bench, copied: the other tree's build may take its name.
+# Builds a tree's bench; where its program is.
 build() {
   (cd "$1" && ${CARGO:-cargo} bench --workspace --no-run --bench "$bench" --message-format=json) |
     jq -r --arg bench "$bench" 'select(.executable and .target.name == $bench) | .executable' >"$work/path"
@@ -40,7 +39,7 @@ build "$PWD" here
 
 # A bench writes its figures below the tree that it was built in.
 run() {
-  (cd "$1" && env -u CARGO_TARGET_DIR "$work/$2" --bench >"$work/log" 2>&1) || { cat "$work/log" >&2; exit 1; }
+  (cd "$1" && "$work/$2" --bench >"$work/log" 2>&1) || { cat "$work/log" >&2; exit 1; }
   cp "$1/target/figures/bench-$bench.json" "$work/$2-$3.json"
 }
 for ((round = 1; round <= rounds; round++)); do
