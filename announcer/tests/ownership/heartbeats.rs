@@ -1,6 +1,8 @@
 //! Announcers that hear each other, on a real segment and against a real API server: how soon a dead one is replaced,
 //! and that one that is merely slow is not.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::Lease;
