@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use landfall_election::peers::{Event, Report};
+use landfall_election::peers::Event;
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
@@ -54,7 +54,7 @@ pub struct Parts {
     pub writer: Writer,
     /// Heartbeats. Their thread has the permit.
     pub peers: Peers,
-    pub reports: mpsc::UnboundedReceiver<Report>,
+    pub reports: mpsc::UnboundedReceiver<Input>,
     /// Sessions of this node that peers have ended.
     pub over: watch::Sender<Option<SessionId>>,
     pub published: watch::Sender<Option<Published>>,
@@ -87,7 +87,7 @@ pub async fn run(
                 Some(input) => Some(input),
                 None => return,
             },
-            Some(report) = parts.reports.recv() => Some(Input::Peers(report)),
+            Some(report) = parts.reports.recv() => Some(report),
             () = news(&mut parts.links) => {
                 Some(Input::Links(parts.links.borrow_and_update().clone()))
             }
