@@ -17,6 +17,8 @@ pub struct Candidate {
     pub node: NodeName,
     /// Preference: only when no heavier candidate lives is a lighter one asked.
     pub weight: i64,
+    /// Nothing new is to come to it: it comes last, and keeps what it has.
+    pub cordoned: bool,
     /// Fenced often lately: it comes last for a while. Counted where all see it.
     pub demoted: bool,
     /// It has an endpoint that is ready, or needs none; if not, one that terminates and still serves.
@@ -33,6 +35,7 @@ impl Candidate {
         Self {
             node,
             weight: 0,
+            cordoned: false,
             demoted: false,
             ready: true,
             reach: 1,
@@ -63,6 +66,7 @@ pub fn rank<'a>(address: IpAddr, candidates: &[&'a Candidate], load: &Load) -> V
             let (nodes, total) = tiers.get(&candidate.weight).copied().unwrap_or((1, 0));
             let full = of(&candidate.node) >= cap(total, nodes);
             let merits = (
+                candidate.cordoned,
                 candidate.demoted,
                 !candidate.ready,
                 Reverse(candidate.weight),

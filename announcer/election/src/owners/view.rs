@@ -153,11 +153,7 @@ impl View {
             .cloned()
             .collect();
         live.extend(self.heard.keys().cloned());
-        live.retain(|node| {
-            !self
-                .flags(node)
-                .is_some_and(|flags| flags.leaving || flags.draining)
-        });
+        live.retain(|node| !self.flags(node).is_some_and(|flags| flags.leaving));
         live
     }
 
