@@ -43,6 +43,9 @@ impl Owners {
         };
         out.allowed = allowed;
         out.wake(allowed);
+        if let Some(until) = self.view.doubts_until(now) {
+            out.wake(until);
+        }
         let (load, standbys) = self.loads(world, now);
         let mut round = Round {
             now,

@@ -322,6 +322,7 @@ impl Owners {
             | Report::Unwatched { .. }
             | Report::Flags(..)
             | Report::Ended(_)
+            | Report::EndedThoughHeard(_)
             | Report::Vetoed { .. }
             | Report::SameName(_) => self.view.take(report, now),
         }

@@ -43,6 +43,8 @@ impl Runner<'_> {
     pub(super) async fn asked(&mut self, name: &str, step: &Step) -> Result<String> {
         self.transcript
             .command("…", &format!("what was answered of {name}"));
+        // What a record says already is put in force a moment later.
+        tokio::time::sleep(PATIENCE).await;
         let until = Instant::now();
         tokio::time::sleep(PATIENCE).await;
         let asking = self.questions.get_mut(name);
