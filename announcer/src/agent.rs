@@ -39,8 +39,8 @@ use crate::responder::{self, ProbeOutcome, Responder};
 
 /// Inputs that come within this time of the last decision are decided on together; where deciding is quick, within less.
 const TOGETHER: Duration = Duration::from_millis(5);
-/// Of the time, deciding takes one part in so many at most.
-const PARTS: u32 = 5;
+/// After a decision the thread rests for so many times what it took, up to [`TOGETHER`], but never for less than it took.
+const REST: u32 = 4;
 /// How long peers may have to wait for the word that this node answers, because its kernel is not ready for the questions.
 const UNTOLD: Duration = Duration::from_millis(100);
 
@@ -122,7 +122,8 @@ pub async fn run(
         let (woken, has_left, in_vain) = (effects.wake_at, effects.has_left, effects.in_vain);
         parts.carry_out(effects);
         *parts.summary.lock() = brain.summary(now);
-        rested = Instant::now() + (began.elapsed() * (PARTS - 1)).min(TOGETHER);
+        let took = began.elapsed();
+        rested = Instant::now() + (took * REST).min(TOGETHER.max(took));
         wake_at = woken.map(clock::timer);
         if let Some(by) = leave_by {
             if has_left || in_vain || Instant::now() >= by {

@@ -18,7 +18,7 @@ use crate::peers::{Body, Title, To};
 const TURN: Duration = Duration::from_millis(500);
 
 /// How often a claim is told, and after which pause again.
-pub(super) const CLAIMED: u32 = 2;
+pub(super) const CLAIMED: u32 = 3;
 const CLAIM_PAUSE: Duration = Duration::from_millis(50);
 
 impl Owners {
@@ -61,7 +61,7 @@ impl Owners {
         let mut memory = std::mem::take(&mut self.memory);
         for (address, record) in world.records {
             let memory = memory.entry(*address).or_default();
-            memory.keep_to(record, now + self.settings.unheard);
+            memory.keep_to(record, now + self.overlap(record));
             self.decide_one(*address, memory, record, &mut round, &mut out);
         }
         self.rebalance(&mut memory, &mut round, &mut out);
@@ -70,6 +70,15 @@ impl Owners {
         self.end_silent(&round, &mut out);
         self.forget_strangers(world);
         out
+    }
+
+    /// How long this node answers on for an address that a record gives to another: where that one is heard, so is its
+    /// claim.
+    fn overlap(&self, record: &Record) -> Duration {
+        match &record.owner {
+            Some(owner) if self.view.hears(&owner.node, &owner.session) => self.settings.handover,
+            _ => self.settings.unheard,
+        }
     }
 
     fn decide_one(
@@ -440,7 +449,7 @@ impl Owners {
 
 impl Memory {
     /// Forgets what was remembered of another owner, or of another object of the same address.
-    fn keep_to(&mut self, record: &Record, unheard: Now) {
+    fn keep_to(&mut self, record: &Record, overlap: Now) {
         let owner = record.owner.as_ref();
         let of = Some((record.uid.clone(), owner.map(|owner| owner.session.clone())));
         if self.of == of {
@@ -449,7 +458,7 @@ impl Memory {
         let another_object = self.of.as_ref().is_some_and(|(uid, _)| *uid != record.uid);
         self.of = of;
         if let Some(yielding) = &mut self.yielding {
-            yielding.until = yielding.until.min(unheard);
+            yielding.until = overlap;
         }
         self.vacant_since = None;
         self.unwilling.clear();

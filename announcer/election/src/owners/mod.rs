@@ -13,7 +13,7 @@
 //! # Invariant
 //! At most one node answers for an address, but for these moments:
 //! 1. A planned move: the successor answers first, and the old owner until it hears the successor's claim; no longer than
-//!    [`Settings::handover`] after it asked, nor than [`Settings::unheard`] after it read the claim in the record.
+//!    [`Settings::handover`] after it read the claim in the record, or [`Settings::unheard`] where no heartbeats run.
 //! 2. A session ended by the peers' agreement alone, whose process lives: until its permit is gone (`peers`).
 //! 3. A standby that reads an old record: until the true owner's claim reaches it, or its own write is refused.
 //!
@@ -61,10 +61,10 @@ pub struct Settings {
     pub first_patience: Duration,
     /// How long a standby may take before others claim in its place.
     pub standby_patience: Duration,
-    /// How long a successor may take to accept an address.
+    /// How long a successor may take to accept an address, and once more to be heard.
     pub handover: Duration,
-    /// How long an old owner that reads of its successor's claim answers on without having heard it: a watch may be
-    /// quicker than the answer to the write, and where no heartbeats run nothing is heard.
+    /// How long an old owner that reads of its successor's claim answers on where it does not hear its heartbeats: a watch
+    /// may be quicker than the answer to the write.
     pub unheard: Duration,
     /// Between two nodes that would expire the same silent session.
     pub expire_stagger: Duration,
