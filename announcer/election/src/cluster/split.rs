@@ -16,7 +16,7 @@ fn split(world: &mut World, with_router: usize) {
 
 #[test]
 fn a_split_moves_an_address_at_most_once_and_heals_within_a_tenth_of_a_second() {
-    for seed in 0..histories(4) {
+    for seed in 0..histories(8) {
         for (nodes, with_router) in [(2, 1), (3, 2), (4, 2), (5, 3), (5, 2)] {
             let mut world = at_rest(seed, nodes, 20);
             split(&mut world, with_router);

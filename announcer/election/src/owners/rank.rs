@@ -19,14 +19,10 @@ pub struct Candidate {
     pub weight: i64,
     /// Nothing new is to come to it: it comes last, and keeps what it has.
     pub cordoned: bool,
-    /// Fenced often lately: it comes last for a while. Counted where all see it.
-    pub demoted: bool,
     /// It has an endpoint that is ready, or needs none; if not, one that terminates and still serves.
     pub ready: bool,
     /// How many of the address's interfaces it has with carrier.
     pub reach: u16,
-    /// It runs what a roll-out rolls out already: an address given to it does not move again for that.
-    pub updated: bool,
 }
 
 impl Candidate {
@@ -36,10 +32,8 @@ impl Candidate {
             node,
             weight: 0,
             cordoned: false,
-            demoted: false,
             ready: true,
             reach: 1,
-            updated: true,
         }
     }
 }
@@ -67,7 +61,6 @@ pub fn rank<'a>(address: IpAddr, candidates: &[&'a Candidate], load: &Load) -> V
             let full = of(&candidate.node) >= cap(total, nodes);
             let merits = (
                 candidate.cordoned,
-                candidate.demoted,
                 !candidate.ready,
                 Reverse(candidate.weight),
                 Reverse(candidate.reach),

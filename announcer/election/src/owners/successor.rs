@@ -107,17 +107,7 @@ impl Owners {
                 && (must || !candidate.cordoned)
         };
         let candidates: Vec<&Candidate> = round.candidates(address).iter().filter(fit).collect();
-        let updated: Vec<&Candidate> = candidates
-            .iter()
-            .copied()
-            .filter(|candidate| candidate.updated)
-            .collect();
-        let best = if updated.is_empty() {
-            candidates
-        } else {
-            updated
-        };
-        rank(address, &best, &round.load)
+        rank(address, &candidates, &round.load)
             .first()
             .map(|node| (*node).clone())
     }

@@ -483,7 +483,7 @@ fn a_fenced_node_is_not_first_for_what_it_had_and_a_restarted_one_is() {
             trio.end("a0", true);
         }
         // Whoever else is better by rank is live: without the right of the restarted it would wait.
-        trio.candidates.get_mut(&VIP).unwrap()[0].demoted = true;
+        trio.candidates.get_mut(&VIP).unwrap()[0].cordoned = true;
         assert_eq!(claims(&trio.decide()), usize::from(!fenced));
     }
 }
@@ -530,15 +530,15 @@ proptest! {
     }
 
     #[test]
-    fn the_order_does_not_depend_on_who_asks_and_the_demoted_come_last(
+    fn the_order_does_not_depend_on_who_asks_and_the_cordoned_come_last(
         weights in prop::collection::vec((0..3_i64, any::<bool>()), 1..9),
     ) {
         let candidates: Vec<Candidate> = weights
             .iter()
             .enumerate()
-            .map(|(n, (weight, demoted))| Candidate {
+            .map(|(n, (weight, cordoned))| Candidate {
                 weight: *weight,
-                demoted: *demoted,
+                cordoned: *cordoned,
                 ..Candidate::plain(node(&format!("n{n}")))
             })
             .collect();
@@ -546,11 +546,11 @@ proptest! {
         let back: Vec<&Candidate> = candidates.iter().rev().collect();
         let ranked = rank(VIP, &forth, &Load::new());
         prop_assert_eq!(&ranked, &rank(VIP, &back, &Load::new()));
-        let demoted: Vec<bool> = ranked
+        let cordoned: Vec<bool> = ranked
             .iter()
-            .map(|name| candidates.iter().any(|candidate| candidate.node == **name && candidate.demoted))
+            .map(|name| candidates.iter().any(|candidate| candidate.node == **name && candidate.cordoned))
             .collect();
-        prop_assert!(demoted.is_sorted());
+        prop_assert!(cordoned.is_sorted());
     }
 }
 

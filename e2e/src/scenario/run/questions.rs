@@ -1,5 +1,6 @@
 //! ARP questions that are asked while the cluster changes.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
@@ -60,12 +61,11 @@ impl Runner<'_> {
             .collect();
         let mut answers = series.answers;
         answers.retain(|(at, _)| of_then(*at));
-        let mut answerers: Vec<_> = answers.iter().map(|(_, mac)| *mac).collect();
-        answerers.dedup();
+        let answerers: BTreeSet<_> = answers.iter().map(|(_, mac)| *mac).collect();
         let twice = both(&answers, *since);
         *since = until;
         let text = format!(
-            "asked={} unanswered={} turns={} two-answering={} ms",
+            "asked={} unanswered={} answerers={} two-answering={} ms",
             asked.len(),
             asked.iter().filter(|answered| !**answered).count(),
             answerers.len(),
