@@ -66,21 +66,24 @@ fuzz-smoke: ## Fuzz every parser of what comes from outside, a minute each (SECO
 	@hack/setup.sh build
 	hack/fuzz.sh $(or $(SECONDS_EACH),60)
 
+# BASE=REVISION: a bench runs in turn with the same bench of that revision, and says the ratios.
+against = $(if $(BASE),CARGO="$(CARGO)" hack/against.sh $(1) $(BASE),$(CARGO) bench -p $(2) --bench $(1))
+
 .PHONY: bench-xdp
-bench-xdp: ## Nanoseconds per packet of the XDP programs (target/figures/bench-xdp.json)
+bench-xdp: ## Nanoseconds per packet of the XDP programs (target/figures/bench-xdp.json; BASE=revision: ratios)
 	@hack/setup.sh
-	$(CARGO) bench -p landfall-bpf-lb --bench xdp
+	$(call against,xdp,landfall-bpf-lb)
 
 .PHONY: bench-wire
 bench-wire: ## What an answer costs, beside the kernel's own (target/figures/bench-wire.json)
 	@hack/setup.sh
-	$(CARGO) bench -p landfall-announcer --bench wire
+	$(call against,wire,landfall-announcer)
 
 .PHONY: bench-ipam
 bench-ipam: ## What an address costs, in process and on a real API server (target/figures/bench-ipam*.json)
 	@hack/setup.sh
-	$(CARGO) bench -p landfall-ipam --bench ipam
-	$(ASSETS) $(CARGO) bench -p landfall-controller --bench ipam_api
+	$(call against,ipam,landfall-ipam)
+	$(if $(BASE),,$(ASSETS) $(CARGO) bench -p landfall-controller --bench ipam_api)
 
 # What bench-failover measures: addresses on 3 nodes, how often each case, who forwards, and which cases (all of them).
 ADDRESSES ?= 10

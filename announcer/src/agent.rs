@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use landfall_election::peers::{Body, Event, Report};
+use landfall_election::peers::{Body, Event};
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
@@ -58,7 +58,7 @@ pub struct Parts {
     pub writer: Writer,
     /// Heartbeats. Their thread has the permit.
     pub peers: Peers,
-    pub reports: mpsc::UnboundedReceiver<Report>,
+    pub reports: mpsc::UnboundedReceiver<Input>,
     /// Sessions of this node that peers have ended.
     pub over: watch::Sender<Option<SessionId>>,
     pub published: watch::Sender<Option<Published>>,
@@ -91,7 +91,7 @@ pub async fn run(
                 Some(input) => Some(input),
                 None => return,
             },
-            Some(report) = parts.reports.recv() => Some(Input::Peers(report)),
+            Some(report) = parts.reports.recv() => Some(report),
             () = news(&mut parts.links) => {
                 Some(Input::Links(parts.links.borrow_and_update().clone()))
             }
@@ -114,7 +114,7 @@ pub async fn run(
         tokio::time::sleep_until(rested).await;
         brain.take_all(None, &mut inputs, clock::now());
         while let Ok(report) = parts.reports.try_recv() {
-            brain.take(Input::Peers(report), clock::now());
+            brain.take(report, clock::now());
         }
         let began = Instant::now();
         let now = clock::now();

@@ -85,6 +85,8 @@ pub(crate) fn peer(node: &str, version: u64, interfaces: Vec<Interface>) -> Peer
         xdp: XdpState::Off,
         leaving: false,
         keys: Vec::new(),
+        fenced_by: None,
+        wronged_by: None,
     }
 }
 

@@ -6,12 +6,15 @@ use std::sync::Arc;
 
 use landfall_election::peers::Report;
 use landfall_runtime::class::Class;
+use landfall_wire::Mac;
 use landfall_wire::peers::KeyId;
 
 use super::effects::{ReportKey, Subject};
+use crate::election::Now;
 use crate::election::owners::Event;
 use crate::link::{IfIndex, LinkTable, NeighbourTable};
 use crate::model::{Key, Kind, Lbip, Object, XdpState};
+use crate::names::NodeName;
 use crate::report::Conflict;
 
 /// Anything a node learns.
@@ -27,8 +30,12 @@ pub enum Input {
     WentBack(Vec<Input>),
     /// The session's own news.
     Session(Event),
+    /// The own Lease was emptied by a node, after the time at which it was written last.
+    Taken(NodeName, Now),
     /// What heartbeats say of sessions.
     Peers(Report),
+    /// The Ethernet addresses that authentic frames of peers come from; none while there are no keys.
+    HeardFrom(Option<BTreeSet<Mac>>),
     /// The keys of heartbeats that this node believes.
     Keys(Vec<KeyId>),
     Links(Arc<LinkTable>),

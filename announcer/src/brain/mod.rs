@@ -20,6 +20,7 @@ mod summary;
 #[cfg(test)]
 mod tests;
 mod writes;
+mod wrongs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -36,6 +37,7 @@ pub use peers::{Heartbeats, Whereabouts};
 use reporting::Reporting;
 pub use summary::Summary;
 use writes::record;
+use wrongs::Wrongs;
 
 use crate::dataplane::{DataPath, assemble};
 use crate::election::owners::{self, Candidate, Event, Owners, Record, Settings};
@@ -95,6 +97,7 @@ pub struct Brain {
     /// Addresses whose records this node may not write, as it was told last.
     denied: BTreeSet<IpAddr>,
     to_peers: ToPeers,
+    wrongs: Wrongs,
 }
 
 impl Brain {
@@ -134,6 +137,7 @@ impl Brain {
             plain: InterfacePatterns::default(),
             denied: BTreeSet::new(),
             to_peers: ToPeers::default(),
+            wrongs: Wrongs::default(),
         }
     }
 
@@ -161,7 +165,9 @@ impl Brain {
                 self.session_news(&event);
                 self.owners.observe(event, now);
             }
+            Input::Taken(by, since) => self.taken(by, since),
             Input::Peers(report) => self.peers_said(report, now),
+            Input::HeardFrom(macs) => self.to_peers.heard_from = macs,
             Input::Keys(keys) => self.to_peers.keys = keys,
             Input::Links(links) => {
                 self.links = links;
@@ -200,10 +206,14 @@ impl Brain {
         }
     }
 
-    fn apply(&mut self, object: Object, now: Now) {
-        let address = match &object {
+    fn apply(&mut self, mut object: Object, now: Now) {
+        let address = match &mut object {
             Object::Address(lbip) => Some(lbip.address),
             Object::Session(node, peer) => {
+                let known = self.world.peers.get(node);
+                if let Some(by) = self.wrongs.read(node, peer, known, now) {
+                    self.wronged(node.clone(), by);
+                }
                 let seen = Event::LeaseSeen(node.clone(), peer.lease.clone());
                 self.owners.observe(seen, now);
                 None
@@ -319,7 +329,7 @@ impl Brain {
             self.look_whether_draining(now);
             effects.data_path = self.assemble();
         }
-        effects.published = self.ready().then(|| self.published());
+        effects.published = self.ready().then(|| self.published(now));
         effects.peers = self.peers();
         effects.ready = self.may_answer_on();
         if self.ready() {
@@ -434,16 +444,22 @@ impl Brain {
         named.collect()
     }
 
-    fn published(&self) -> Published {
+    fn published(&self, now: Now) -> Published {
         Published {
             interfaces: self.plan.publish.clone(),
             xdp: self.director,
             leaving: self.leaving,
             keys: self.to_peers.keys.clone(),
+            wronged_by: self.wrongs.own(now).cloned(),
         }
     }
 
+    /// What is sent from these is no stranger's. Leases say what their nodes wrote; frames under the cluster's key, where
+    /// there are any, know better.
     fn peers(&self) -> BTreeSet<Mac> {
+        if let Some(heard) = &self.to_peers.heard_from {
+            return heard.clone();
+        }
         let others = self
             .world
             .peers

@@ -18,6 +18,9 @@ use crate::names::{NodeName, SessionId};
 /// At least so often the thread hears of this half, and so that it is at work.
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// Of so many of its addresses a node says on the object itself that its session was taken.
+const TOLD_OF_A_WRONG: usize = 8;
+
 /// What the thread shall know; the whole of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Heartbeats {
@@ -46,6 +49,8 @@ pub(super) struct ToPeers {
     events: Vec<peers::Event>,
     said: Option<Heartbeats>,
     session_over: Option<SessionId>,
+    /// Where authentic frames come from; none while there are no keys.
+    pub(super) heard_from: Option<BTreeSet<Mac>>,
     /// Something has changed that the thread may have to know.
     pub(super) due: bool,
     /// The keys that this node believes.
@@ -73,7 +78,11 @@ impl Brain {
             Report::OwnEnded(end) => {
                 self.count("own");
                 match end {
-                    OwnEnd::Fenced { by } => tracing::warn!(
+                    OwnEnd::Fenced {
+                        by: Some(by),
+                        wrongly: true,
+                    } => self.suffered(by, now),
+                    OwnEnd::Fenced { by, .. } => tracing::warn!(
                         by = by.as_ref().map_or("a peer", NodeName::as_str),
                         "this node was silent to its peers, which ended its session; beginning another"
                     ),
@@ -105,6 +114,40 @@ impl Brain {
             }
             Report::Flags(..) | Report::Claims(..) | Report::Moves(..) => {}
         }
+    }
+
+    /// A peer ended the session although others heard this node.
+    fn suffered(&mut self, by: NodeName, now: Now) {
+        self.count("wrongly");
+        let note = format!(
+            "node {by} ended the session of node {} although its peers heard it; for a minute it is not believed again. \
+             If it goes on, its token may be stolen: delete the announcer's Pod on {by}, or take the node out of the cluster",
+            self.me
+        );
+        tracing::warn!(%by, "{note}");
+        let some: Vec<IpAddr> = self
+            .answering
+            .iter()
+            .take(TOLD_OF_A_WRONG)
+            .copied()
+            .collect();
+        for address in some {
+            self.notify(address, true, "SessionTaken", note.clone());
+        }
+        self.wrongs.suffered(by, now);
+    }
+
+    /// The own Lease says that a node has ended the session.
+    pub(super) fn taken(&mut self, by: NodeName, since: Now) {
+        let taken = peers::Event::Taken { by, since };
+        self.to_peers.events.push(taken);
+    }
+
+    /// A node says who wronged it.
+    pub(super) fn wronged(&mut self, node: NodeName, by: NodeName) {
+        tracing::warn!(%node, %by, "a session was ended although its peers heard it, says its node");
+        let wronged = peers::Event::Wronged { node, by };
+        self.to_peers.events.push(wronged);
     }
 
     fn count(&mut self, what: &'static str) {
@@ -268,13 +311,73 @@ mod tests {
     fn a_node_whose_session_peers_ended_answers_nothing_and_begins_another() {
         let mut brain = owning(&["n2"]);
         assert_eq!(brain.step(secs(102), &wall()).owned.len(), 1);
-        let ended = Report::OwnEnded(OwnEnd::Fenced { by: None });
+        let ended = Report::OwnEnded(OwnEnd::Fenced {
+            by: None,
+            wrongly: false,
+        });
         brain.take(Input::Peers(ended), secs(103));
         let effects = brain.step(secs(103), &wall());
         assert!(effects.owned.is_empty());
         assert_eq!(effects.session_over, Some(SessionId::new("n1-s")));
         let again = brain.step(secs(103), &wall());
         assert_eq!(again.session_over, None, "it is said once");
+    }
+
+    #[test]
+    fn a_node_whose_session_was_ended_wrongly_names_who_did_it_for_a_minute() {
+        let mut brain = owning(&["n2"]);
+        brain.step(secs(102), &wall());
+        let by = Some(NodeName::new("n2"));
+        let wrongly = true;
+        let ended = Report::OwnEnded(OwnEnd::Fenced { by, wrongly });
+        brain.take(Input::Peers(ended), secs(103));
+        let effects = brain.step(secs(103), &wall());
+        let wronged_by = effects.published.unwrap().wronged_by;
+        assert_eq!(wronged_by, Some(NodeName::new("n2")));
+        let [notice] = &effects.notices[..] else {
+            panic!("{:?}", effects.notices)
+        };
+        assert!(
+            notice.warning
+                && notice
+                    .note
+                    .starts_with("node n2 ended the session of node n1 although")
+        );
+        let later = brain.step(secs(163), &wall());
+        assert_eq!(later.published.unwrap().wronged_by, None);
+    }
+
+    #[test]
+    fn the_addresses_of_a_node_stay_whose_lease_was_emptied_again_by_one_who_was_wrong() {
+        let mut brain = owned_by_n2();
+        brain.step(secs(101), &wall());
+        let lease = |version: u64, session: Option<&str>| {
+            let mut peer =
+                crate::testing::peer("n2", version, vec![crate::testing::interface("eth0")]);
+            peer.lease.session = session.map(SessionId::new);
+            peer.fenced_by = session.is_none().then(|| NodeName::new("n3"));
+            peer.wronged_by = Some(NodeName::new("n3"));
+            Input::Applied(Object::Session(NodeName::new("n2"), peer))
+        };
+        brain.take(lease(20, Some("n2-s")), secs(102));
+        let told = brain.step(secs(102), &wall()).to_peers;
+        let wronged = |event: &peers::Event| matches!(event, peers::Event::Wronged { .. });
+        assert!(told.iter().any(wronged), "{told:?}");
+        brain.take(lease(21, None), secs(103));
+        assert!(swaps(&brain.step(secs(103), &wall())).is_empty());
+    }
+
+    #[test]
+    fn an_ethernet_address_is_a_peers_because_it_was_heard_and_not_because_a_lease_says_so() {
+        let mut brain = owned_by_n2();
+        let peers = |brain: &mut Brain| brain.step(secs(101), &wall()).peers;
+        assert_eq!(peers(&mut brain), [mac(2)].into(), "without keys");
+        brain.take(Input::HeardFrom(Some([mac(9)].into())), secs(101));
+        assert_eq!(peers(&mut brain), [mac(9)].into());
+        brain.take(Input::HeardFrom(Some([].into())), secs(101));
+        assert_eq!(peers(&mut brain), [].into(), "nobody was heard yet");
+        brain.take(Input::HeardFrom(None), secs(101));
+        assert_eq!(peers(&mut brain), [mac(2)].into(), "the keys are gone");
     }
 
     #[test]

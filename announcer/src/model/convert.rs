@@ -253,6 +253,8 @@ pub fn lease(object: &Lease) -> Result<(NodeName, Peer), Unreadable> {
         xdp: said.xdp,
         leaving: said.leaving,
         keys: said.keys,
+        fenced_by: published::fenced_by(object.annotations()),
+        wronged_by: said.wronged_by,
     };
     Ok((NodeName::new(node), peer))
 }

@@ -8,6 +8,8 @@ use landfall_wire::link::{Link, Refusal};
 use landfall_wire::peers::KeyId;
 use serde::{Deserialize, Serialize};
 
+use crate::names::NodeName;
+
 /// Session Leases are called this, followed by the node's name.
 pub const LEASE_PREFIX: &str = "announcer-";
 
@@ -73,6 +75,16 @@ pub struct Published {
     /// The keys of heartbeats it believes, by name. None: it sends none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<KeyId>,
+    /// The node that lately ended its session although peers heard it. What that node does to this Lease again is not
+    /// believed for a while.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wronged_by: Option<NodeName>,
+}
+
+/// Who has ended the session of this Lease, if another node has.
+#[must_use]
+pub fn fenced_by(annotations: &BTreeMap<String, String>) -> Option<NodeName> {
+    annotations.get(FENCED_BY).map(NodeName::new)
 }
 
 /// Reads the annotation. Nonsense reads as an announcer that can do nothing.
@@ -105,6 +117,7 @@ mod tests {
             xdp: XdpState::Ready,
             leaving: false,
             keys: vec![KeyId([1, 2, 3, 4])],
+            wronged_by: Some(NodeName::new("n2")),
         };
         let annotate = |text: String| BTreeMap::from([(ANNOTATION.to_owned(), text)]);
         assert_eq!(read(&annotate(write(&published))), published);

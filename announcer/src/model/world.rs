@@ -154,6 +154,10 @@ pub struct Peer {
     pub leaving: bool,
     /// The keys of heartbeats it believes.
     pub keys: Vec<KeyId>,
+    /// Who has ended its session.
+    pub fenced_by: Option<NodeName>,
+    /// Who has lately ended its session wrongly, as it says.
+    pub wronged_by: Option<NodeName>,
 }
 
 impl Stamped for Lbip {

@@ -1,13 +1,13 @@
 //! The thread's loop: waits for a frame, a command or the machine's time, and does what the machine says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
-use landfall_election::peers::{Action, Body, Event, Frame, Peers, Report, Settings, To};
+use landfall_election::peers::{Action, Body, Event, Frame, Peers, Settings, To};
 use landfall_election::{NodeName, Now};
 use landfall_wire::Mac;
 use landfall_wire::buffer;
@@ -20,7 +20,7 @@ use super::questions::{self, Asked, Questions};
 use super::segment::Segment;
 use super::voice::Voice;
 use super::{Command, PeersStatus, Priority, View, Wanted, convert};
-use crate::brain::Whereabouts;
+use crate::brain::{Input, Whereabouts};
 use crate::clock;
 use crate::link::{IfIndex, PeerSocket};
 use crate::responder::Responder;
@@ -49,7 +49,7 @@ pub(super) struct Driver {
     others: Vec<Vec<KeyId>>,
     responder: Responder,
     lane: UnboundedSender<Wanted>,
-    agent: UnboundedSender<Report>,
+    agent: UnboundedSender<Input>,
     view: View,
     /// Until when the session allows answers, and when the brain said so.
     deadline: Now,
@@ -57,6 +57,8 @@ pub(super) struct Driver {
     asked_for: BTreeMap<IfIndex, Mac>,
     segments: BTreeMap<IfIndex, Segment>,
     nodes: BTreeMap<NodeName, Whereabouts>,
+    /// What the brain was told last of where authentic frames come from.
+    heard_from: Option<BTreeSet<Mac>>,
     questions: Questions,
     actions: Vec<Action>,
     problems: Vec<String>,
@@ -71,7 +73,7 @@ impl Driver {
         me: NodeName,
         settings: Settings,
         responder: Responder,
-        (lane, agent): (UnboundedSender<Wanted>, UnboundedSender<Report>),
+        (lane, agent): (UnboundedSender<Wanted>, UnboundedSender<Input>),
         view: View,
     ) -> Self {
         Self {
@@ -89,6 +91,7 @@ impl Driver {
             asked_for: BTreeMap::new(),
             segments: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            heard_from: None,
             questions: Questions::default(),
             actions: Vec::new(),
             problems: Vec::new(),
@@ -190,7 +193,7 @@ impl Driver {
             // The announcer ending, nobody carries it out.
             Action::Fence { node, session } => drop(self.lane.send(Wanted::Fence(node, session))),
             Action::Confirm(session) => drop(self.lane.send(Wanted::Confirm(session))),
-            Action::Report(report) => drop(self.agent.send(report)),
+            Action::Report(report) => drop(self.agent.send(Input::Peers(report))),
         }
     }
 
@@ -303,7 +306,10 @@ impl Driver {
                 self.view.heard();
                 let frame = convert::heard(frame);
                 if let Some(mac) = source(bytes).filter(|_| frame.node != self.me) {
-                    segment.heard_from.insert(frame.node.clone(), mac);
+                    let before = segment.heard_from.insert(frame.node.clone(), mac);
+                    if before != Some(mac) {
+                        self.say_who_is_heard();
+                    }
                 }
                 self.learn(Event::Heard(ifindex, frame));
             }
@@ -319,6 +325,18 @@ impl Driver {
                     self.learn(Event::Refused(ifindex, node));
                 }
             }
+        }
+    }
+
+    /// Tells the brain by which Ethernet addresses peers were heard, if that is news. Without keys nobody is.
+    fn say_who_is_heard(&mut self) {
+        let segments = self.segments.values();
+        let macs = segments.flat_map(|segment| segment.heard_from.values().copied());
+        let heard = self.voice.is_some().then(|| macs.collect());
+        if heard != self.heard_from {
+            self.heard_from.clone_from(&heard);
+            // The announcer ending, nobody needs to know.
+            drop(self.agent.send(Input::HeardFrom(heard)));
         }
     }
 
@@ -351,13 +369,22 @@ impl Driver {
                     self.asked_for = segments;
                     self.retry_at = Some(Now::ZERO);
                 }
-                Ok(Command::Nodes(nodes)) => self.nodes = nodes,
+                Ok(Command::Nodes(nodes)) => {
+                    for segment in self.segments.values_mut() {
+                        segment
+                            .heard_from
+                            .retain(|node, _| nodes.contains_key(node));
+                    }
+                    self.nodes = nodes;
+                    self.say_who_is_heard();
+                }
                 Ok(Command::Keys(cluster, keys)) => {
                     match &mut self.voice {
                         Some(voice) => voice.set_keys(*keys, &self.others),
                         None => self.voice = Some(Voice::new(cluster, *keys, &self.others)),
                     }
                     self.retry_at = Some(Now::ZERO);
+                    self.say_who_is_heard();
                 }
                 Ok(Command::Others(others)) => {
                     self.others = others;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Patch, PatchParams};
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt as _};
 use landfall_election::owners::Event as RecordEvent;
 use landfall_election::peers::{Event, Fenced};
 use landfall_election::{NodeName, SessionId};
@@ -20,7 +20,10 @@ use tokio_util::sync::CancellationToken;
 use super::{Command, Peers, Wanted};
 use crate::brain::Input;
 use crate::clock;
-use crate::model::{self, published::FENCED_BY, published::LEASE_PREFIX};
+use crate::model::{
+    self,
+    published::{FENCED_BY, LEASE_PREFIX, fenced_by},
+};
 
 /// How long the first attempt may take; the machine does not wait for it. Every next one may take twice as long: an API
 /// server that is merely slow must not be met with ever more connections that are given up half made.
@@ -173,7 +176,9 @@ impl Lane {
                 self.peers.tell([Command::Learn(confirmed)]);
             }
             Ok(lease) => {
-                let by = lease.as_ref().and_then(fenced_by);
+                let by = lease
+                    .as_ref()
+                    .and_then(|lease| fenced_by(lease.annotations()));
                 let fenced = Fenced {
                     node: self.me.clone(),
                     session,
@@ -185,9 +190,4 @@ impl Lane {
             Err(error) => tracing::debug!(%error, "own session was not read"),
         }
     }
-}
-
-fn fenced_by(lease: &Lease) -> Option<NodeName> {
-    let annotations = lease.metadata.annotations.as_ref()?;
-    annotations.get(FENCED_BY).map(NodeName::new)
 }

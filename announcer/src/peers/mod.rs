@@ -33,7 +33,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use landfall_election::peers::{Event, Report, Settings};
+use landfall_election::peers::{Event, Settings};
 use landfall_election::{NodeName, Now, SessionId};
 use landfall_wire::Mac;
 use landfall_wire::peers::{ClusterId, KeyId, KeyRing};
@@ -44,7 +44,7 @@ pub use lane::run as run_lane;
 pub use priority::Priority;
 pub use view::{PeersStatus, View};
 
-use crate::brain::Whereabouts;
+use crate::brain::{Input, Whereabouts};
 use crate::link::IfIndex;
 use crate::responder::Responder;
 
@@ -79,7 +79,7 @@ pub enum Wanted {
 pub struct Said {
     pub wanted: mpsc::UnboundedReceiver<Wanted>,
     /// What the rest of the announcer should know.
-    pub reports: mpsc::UnboundedReceiver<Report>,
+    pub reports: mpsc::UnboundedReceiver<Input>,
 }
 
 /// A running thread. Clones are handles to the same one; it ends with the last of them.

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! The invariant: a session id is used for one unbroken holding of the Lease. Once the Lease was seen gone or held by
-//! another id, or peers have ended it, this id is never written again.
+//! another id, or peers have ended it, this id is never written again; but for a Lease emptied by a node that was wrong about
+//! this one before, which its peers ignore as well.
 
 mod guard;
 mod task;

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt as _};
 use landfall_runtime::call::{Failure, within};
 use landfall_runtime::class::Class;
 use landfall_runtime::lease::{History, give_up, record};
@@ -18,8 +18,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::brain::Input;
 use crate::clock;
+use crate::election::Now;
 use crate::election::owners::Event;
-use crate::model::published::{ANNOTATION, FENCED_BY, LABEL, LEASE_PREFIX, Published, write};
+use crate::model::published::{
+    ANNOTATION, FENCED_BY, LABEL, LEASE_PREFIX, Published, fenced_by, write,
+};
 use crate::names::{NodeName, SessionId};
 
 /// How a session is kept.
@@ -50,6 +53,8 @@ pub struct Session {
     /// Counts the histories that the API server has shown.
     histories: watch::Sender<u64>,
     session: Option<SessionId>,
+    /// When the write was sent that last said that the Lease is this session's.
+    renewed_at: Now,
     lives: u32,
 }
 
@@ -76,6 +81,7 @@ impl Session {
             over,
             known: None,
             session: None,
+            renewed_at: Now::ZERO,
             lives: 0,
         }
     }
@@ -126,7 +132,14 @@ impl Session {
             self.look_back(lease.as_ref());
             if self.lost(lease.as_ref()) {
                 self.session = None;
-                tracing::warn!("session lost: its Lease was taken from it");
+                let by = lease.as_ref().and_then(ended_by);
+                tracing::warn!(
+                    by = by.as_ref().map_or("somebody", NodeName::as_str),
+                    "session lost: its Lease was taken from it"
+                );
+                if let Some(by) = by {
+                    self.input(Input::Taken(by, self.renewed_at)).await;
+                }
                 self.tell(Event::SessionLost).await;
             }
             let begins = self.session.is_none();
@@ -140,6 +153,7 @@ impl Session {
                 Ok(lease) => {
                     self.look_back(Some(&lease));
                     self.known = Some(lease);
+                    self.renewed_at = sent_at;
                     self.session = Some(session.clone());
                     if begins {
                         tracing::info!(%session, was_fenced, "session began");
@@ -179,11 +193,22 @@ impl Session {
         self.histories.send_modify(|count| *count += 1);
     }
 
-    /// Whether what was read ends this session: no Lease, or one that names another.
+    /// Whether what was read ends this session: no Lease, or one that names another. Who was wrong about it lately does
+    /// not end it.
     fn lost(&self, lease: Option<&Lease>) -> bool {
         let Some(session) = &self.session else {
             return false;
         };
+        let by = lease.and_then(ended_by);
+        let published = self.published.borrow();
+        let wronged_by = published.as_ref().and_then(|said| said.wronged_by.as_ref());
+        if by.is_some() && by.as_ref() == wronged_by {
+            tracing::warn!(
+                ?by,
+                "the Lease was taken again by a node that was wrong before; taken back"
+            );
+            return false;
+        }
         lease.and_then(record::holder) != Some(session.as_str())
     }
 
@@ -272,13 +297,24 @@ impl Session {
     }
 
     async fn tell(&self, event: Event) {
+        self.input(Input::Session(event)).await;
+    }
+
+    async fn input(&self, input: Input) {
         // The agent being gone, nobody needs to know.
-        let _ = self.inputs.send(Input::Session(event)).await;
+        let _ = self.inputs.send(input).await;
     }
 }
 
 /// Whether peers have ended the session before.
 fn is_fenced(lease: &Lease) -> bool {
-    let annotations = lease.metadata.annotations.as_ref();
-    annotations.is_some_and(|annotations| annotations.contains_key(FENCED_BY))
+    fenced_by(lease.annotations()).is_some()
+}
+
+/// Who emptied a Lease that nobody holds.
+fn ended_by(lease: &Lease) -> Option<NodeName> {
+    match record::holder(lease) {
+        None | Some("") => fenced_by(lease.annotations()),
+        Some(_) => None,
+    }
 }

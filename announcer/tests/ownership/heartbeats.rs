@@ -1,10 +1,13 @@
 //! Announcers that hear each other, on a real segment and against a real API server: how soon a dead one is replaced,
 //! and that one that is merely slow is not.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::Api;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt as _};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -81,5 +84,70 @@ fn a_stopped_announcer_is_replaced_and_answers_nothing_when_it_goes_on() {
         // It begins another session and is heard again.
         hears(&cluster, &first, 2).await;
         cluster.answered_by(V4, &second).await;
+    });
+}
+
+/// Empties a node's Lease in the name of another, as somebody with that one's token can.
+async fn end_session(leases: &Api<Lease>, node: &str, by: &str) {
+    let patch = Patch::Merge(json!({
+        "metadata": {"annotations": {"landfall.dev/fenced-by": by}},
+        "spec": {"holderIdentity": null},
+    }));
+    let name = format!("announcer-{node}");
+    leases
+        .patch(&name, &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+}
+
+/// Waits until the Lease is somebody's and was renewed after that version; its session, and what its node says.
+async fn renewed(cluster: &Cluster, leases: &Api<Lease>, node: &str) -> (String, String) {
+    let name = format!("announcer-{node}");
+    let before = leases.get(&name).await.unwrap().metadata.resource_version;
+    let renewed = async || {
+        let lease = leases.get(&name).await.unwrap();
+        let holder = lease.spec.as_ref().unwrap().holder_identity.clone()?;
+        let is_new = lease.metadata.resource_version != before;
+        let said = lease.annotations()["landfall.dev/announcer"].clone();
+        is_new.then_some((holder, said))
+    };
+    cluster.await_some("a renewal", renewed).await
+}
+
+#[test]
+fn who_ends_a_session_that_peers_hear_is_named_and_does_not_end_it_again() {
+    with_cluster("wronged", &NODES, async |mut cluster| {
+        let owner = announced(&mut cluster).await;
+        let thief = without(&owner)[0];
+        let leases = Api::<Lease>::namespaced(cluster.client.clone(), "landfall-system");
+        // It was heard for longer than a session's renewal.
+        for _ in 0..3 {
+            renewed(&cluster, &leases, &owner).await;
+        }
+        let (first, _) = renewed(&cluster, &leases, &owner).await;
+        end_session(&leases, &owner, thief).await;
+        let says = format!(r#""wrongedBy":"{thief}""#);
+        let second = cluster
+            .await_some("the wrong to be told", async || {
+                let (session, said) = renewed(&cluster, &leases, &owner).await;
+                said.contains(&says).then_some(session)
+            })
+            .await;
+        assert_ne!(second, first, "it began anew");
+        assert!(
+            cluster
+                .logged(&owner)
+                .contains(&format!("node {thief} ended the session"))
+        );
+
+        for _ in 0..3 {
+            end_session(&leases, &owner, thief).await;
+            let (session, _) = renewed(&cluster, &leases, &owner).await;
+            assert_eq!(session, second, "it goes on");
+        }
+        // Another may: it may know better.
+        end_session(&leases, &owner, without(&owner)[1]).await;
+        let (third, _) = renewed(&cluster, &leases, &owner).await;
+        assert_ne!(third, second);
     });
 }

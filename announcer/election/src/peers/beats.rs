@@ -49,6 +49,7 @@ impl Peers {
         if self.session.is_none() {
             return;
         }
+        self.note_who_hears(now);
         self.sequence += 1;
         self.sent.push_back((self.sequence, now));
         if self.sent.len() > SENT {
@@ -310,6 +311,7 @@ impl Peers {
         }
         if slept {
             self.permit.lapse(now);
+            self.wrongs.lapse();
         }
         if ends {
             self.report_unwatched(&node, out);
@@ -368,8 +370,13 @@ impl Peers {
                 continue;
             }
             if self.session.as_ref() == Some(session) {
+                if self.wrongs.ignores(&self.me, by, now) {
+                    continue;
+                }
                 self.tombstones.insert(session.clone(), false, now);
-                self.lose(OwnEnd::Fenced { by: None }, out);
+                // A list may be passed on: it does not say who ended what.
+                let (by, wrongly) = (None, false);
+                self.lose(OwnEnd::Fenced { by, wrongly }, out);
                 continue;
             }
             let linked = self

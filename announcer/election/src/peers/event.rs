@@ -25,6 +25,20 @@ pub enum Event {
     Began(SessionId, Now),
     /// Own session is over.
     Lost,
+    /// Own session is over: this node emptied its Lease, after `since`, when it was still this node's own.
+    Taken {
+        /// Who.
+        by: NodeName,
+        /// When the Lease was last written or read as one's own.
+        since: Now,
+    },
+    /// A node says that another ended its session although it was heard.
+    Wronged {
+        /// Whose.
+        node: NodeName,
+        /// Who.
+        by: NodeName,
+    },
     /// The API server said that the session is this node's own, asked at this time (a renewal counts).
     Confirmed(SessionId, Now),
     /// Answers are allowed until then as far as session and records go; renewed by the record half at least every
@@ -155,6 +169,8 @@ pub enum OwnEnd {
     Fenced {
         /// Who.
         by: Option<NodeName>,
+        /// Most peers heard this node all the while.
+        wrongly: bool,
     },
     /// Peers heard later sequences than this process has sent: it is the copy of a memory of old.
     Copy,

@@ -33,6 +33,7 @@ mod suspicion;
 #[cfg(test)]
 mod tests;
 mod tombstones;
+mod wrongs;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -48,6 +49,7 @@ use self::permit::Permit;
 use self::segment::Segment;
 use self::suspicion::{Suspicion, Words};
 use self::tombstones::Tombstones;
+use self::wrongs::Wrongs;
 use crate::Now;
 use crate::names::{NodeName, SessionId};
 
@@ -78,6 +80,8 @@ pub struct Settings {
     pub watches: usize,
     /// How long fewer than half must hear this node before it says so.
     pub few_after: Duration,
+    /// How long a node that wrongly ended a session is not believed about that session's node.
+    pub distrust: Duration,
     /// How old a progress word may be.
     pub progress: Duration,
     /// How long a look at one's own session counts where no beat is acknowledged.
@@ -99,6 +103,7 @@ impl Default for Settings {
             everybody: 10,
             watches: 9,
             few_after: Duration::from_secs(1),
+            distrust: Duration::from_secs(60),
             progress: Duration::from_secs(1),
             confirmation: Duration::from_secs(1),
         }
@@ -128,6 +133,7 @@ pub struct Peers {
     /// Ends of sessions that are said again.
     repeats: Vec<(Now, Fenced)>,
     permit: Permit,
+    wrongs: Wrongs,
     strangers: BTreeSet<SessionId>,
 }
 
@@ -155,6 +161,7 @@ impl Peers {
             tombstones: Tombstones::new(settings.tombstones),
             repeats: Vec::new(),
             permit: Permit::default(),
+            wrongs: Wrongs::default(),
             strangers: BTreeSet::new(),
         }
     }
@@ -170,6 +177,10 @@ impl Peers {
             Event::Tick => self.tick(now, out),
             Event::Began(session, at) => self.begin(session, at, out),
             Event::Lost => self.session = None,
+            Event::Taken { by, since } => self.taken(by, since, now, out),
+            Event::Wronged { node, by } => {
+                self.wrongs.ignore(node, by, now, self.settings.distrust);
+            }
             Event::Confirmed(session, at) => {
                 if self.session.as_ref() == Some(&session) {
                     self.permit.confirmed(at);
@@ -320,16 +331,29 @@ impl Peers {
             .collect()
     }
 
+    /// The Lease of the own session was emptied.
+    fn taken(&mut self, by: NodeName, since: Now, now: Now, out: &mut Vec<Action>) {
+        let Some(session) = self.session.clone() else {
+            return;
+        };
+        self.tombstones.insert(session, true, now);
+        let wrongly = self.was_wrong(&by, since, now);
+        let by = Some(by);
+        self.lose(OwnEnd::Fenced { by, wrongly }, out);
+    }
+
     /// A session is over: nobody is to acknowledge it any more, all are to know.
     fn end(&mut self, fenced: Fenced, now: Now, out: &mut Vec<Action>) {
+        if fenced.by != self.me && self.wrongs.ignores(&fenced.node, &fenced.by, now) {
+            return;
+        }
         if self.session.as_ref() == Some(&fenced.session) {
             self.tombstones.insert(fenced.session, fenced.written, now);
-            return self.lose(
-                OwnEnd::Fenced {
-                    by: Some(fenced.by),
-                },
-                out,
-            );
+            // Whoever ends a session for its silence has not heard it for longer than any window.
+            let since = now.saturating_sub(self.settings.longest_window);
+            let wrongly = self.was_wrong(&fenced.by, since, now);
+            let by = Some(fenced.by);
+            return self.lose(OwnEnd::Fenced { by, wrongly }, out);
         }
         if !self
             .tombstones

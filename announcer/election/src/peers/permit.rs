@@ -14,6 +14,8 @@ pub(super) struct Permit {
     pub(super) responder: Now,
     /// When the API server was asked that last said that the session is ours.
     confirmed: Option<Now>,
+    /// When the own session began.
+    pub(super) began: Now,
     /// When the permit ran out by itself: nothing counts that was sent before.
     lapsed: Option<Now>,
     confirm_at: Now,
@@ -25,6 +27,7 @@ pub(super) struct Permit {
 
 impl Permit {
     pub(super) fn began(&mut self, at: Now) {
+        self.began = at;
         self.confirmed = Some(at);
         self.lapsed = None;
         self.acked = None;
@@ -57,6 +60,7 @@ impl Peers {
         let ran_out = self.permit.until > Now::ZERO && now > self.permit.until;
         if ran_out && self.session.is_some() && self.permit.watched {
             self.permit.lapse(now);
+            self.wrongs.lapse();
         }
     }
 

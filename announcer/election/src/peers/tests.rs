@@ -482,3 +482,112 @@ proptest! {
         prop_assert!(!a.beats(&node("x"), &a, &node("x")));
     }
 }
+
+/// Node a after two seconds in which b and c heard it, or only so many of them.
+fn heard_for_two_seconds(by: &[&str]) -> Lone {
+    let mut lone = Lone::new();
+    for sequence in 1..40 {
+        for name in ["b1", "c1"] {
+            // All are heard; those named hear.
+            if sequence < 8 || by.contains(&name) {
+                lone.hears(name, sequence);
+            } else {
+                lone.hear(name, beat(sequence, &[], &[]));
+            }
+        }
+        lone.turn();
+    }
+    lone
+}
+
+/// What `by` would have written of a's session.
+fn ended_by(by: &str, name: &str) -> Event {
+    Event::Ended(Fenced {
+        node: node("a"),
+        session: session(name),
+        by: node(by),
+        written: true,
+    })
+}
+
+fn was_wrong(lone: &Lone) -> Option<bool> {
+    lone.out.iter().rev().find_map(|action| match action {
+        Action::Report(Report::OwnEnded(OwnEnd::Fenced { wrongly, .. })) => Some(*wrongly),
+        _ => None,
+    })
+}
+
+#[test]
+fn who_is_ended_while_most_hear_it_says_so_and_is_not_ended_by_the_same_node_again() {
+    let mut lone = heard_for_two_seconds(&["b1", "c1"]);
+    lone.tell(ended_by("c", "a1"));
+    assert_eq!(was_wrong(&lone), Some(true));
+    lone.tell(Event::Began(session("a2"), lone.now));
+    lone.turn();
+    lone.tell(ended_by("c", "a2"));
+    assert_eq!(lone.peers.session(), Some(&session("a2")));
+    lone.hear("c1", beat(41, &[], &["a2"]));
+    assert_eq!(lone.peers.session(), Some(&session("a2")));
+    // Others may, and after a minute c again.
+    let mut later = Lone { ..lone };
+    later.now += Duration::from_secs(61);
+    later.tell(ended_by("c", "a2"));
+    assert_eq!(later.peers.session(), None);
+}
+
+#[test]
+fn another_node_may_end_what_one_was_wrong_about() {
+    let mut lone = heard_for_two_seconds(&["b1", "c1"]);
+    lone.tell(ended_by("c", "a1"));
+    lone.tell(Event::Began(session("a2"), lone.now));
+    lone.tell(ended_by("b", "a2"));
+    assert_eq!(lone.peers.session(), None);
+}
+
+#[test]
+fn a_lease_that_was_emptied_while_peers_heard_its_node_was_emptied_wrongly() {
+    let mut lone = heard_for_two_seconds(&["b1", "c1"]);
+    let since = lone.now - millis(900);
+    let by = node("c");
+    lone.tell(Event::Taken { by, since });
+    assert_eq!(was_wrong(&lone), Some(true));
+    assert_eq!(lone.peers.session(), None);
+}
+
+#[test]
+fn who_is_not_heard_by_most_was_rightly_ended() {
+    let mut lone = heard_for_two_seconds(&["b1"]);
+    lone.tell(ended_by("c", "a1"));
+    assert_eq!(was_wrong(&lone), Some(false));
+}
+
+#[test]
+fn who_slept_was_rightly_ended_also_when_it_learns_of_it_late() {
+    let mut lone = heard_for_two_seconds(&["b1", "c1"]);
+    lone.now += Duration::from_secs(2);
+    let since = lone.now - Duration::from_secs(3);
+    let by = node("c");
+    lone.tell(Event::Taken { by, since });
+    assert_eq!(was_wrong(&lone), Some(false));
+}
+
+#[test]
+fn what_a_node_said_that_was_wrong_about_another_is_not_believed_about_that_one() {
+    let mut lone = heard_for_two_seconds(&["b1", "c1"]);
+    let wronged = Event::Wronged {
+        node: node("b"),
+        by: node("c"),
+    };
+    lone.tell(wronged);
+    let fenced = |by: &str| Fenced {
+        node: node("b"),
+        session: session("b1"),
+        by: node(by),
+        written: false,
+    };
+    let ended = |report: &Report| matches!(report, Report::Ended(_));
+    lone.hear("c1", Body::Fenced(fenced("c")));
+    assert!(!lone.reported(ended));
+    lone.hear("d1", Body::Fenced(fenced("d")));
+    assert!(lone.reported(ended));
+}
