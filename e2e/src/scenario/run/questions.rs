@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
@@ -11,6 +11,9 @@ use crate::failover::{Asking, PATIENCE, both};
 use crate::scenario::expect::{Expectations, Output};
 use crate::scenario::spec::{Ask, Step};
 use crate::scenario::transcript::in_words;
+
+/// What a record says already is put in force a moment later; on a busy machine the old owner waits for the new one.
+const MOVED: Duration = Duration::from_secs(3);
 
 impl Runner<'_> {
     /// Begins, and waits for the first answer: what comes to be lost must have been there.
@@ -44,8 +47,7 @@ impl Runner<'_> {
     pub(super) async fn asked(&mut self, name: &str, step: &Step) -> Result<String> {
         self.transcript
             .command("…", &format!("what was answered of {name}"));
-        // What a record says already is put in force a moment later.
-        tokio::time::sleep(PATIENCE).await;
+        tokio::time::sleep(MOVED).await;
         let until = Instant::now();
         tokio::time::sleep(PATIENCE).await;
         let asking = self.questions.get_mut(name);
