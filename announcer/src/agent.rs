@@ -10,7 +10,7 @@
 //! ```
 //!
 //! The invariant: there is one brain, every input passes through its one queue, and the responder's table is put in
-//! force before any write that gives an address away is sent.
+//! force before any write that gives an address away is sent, and before peers are told that this node answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use landfall_election::peers::Event;
+use landfall_election::peers::{Body, Event};
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
@@ -37,8 +37,12 @@ use crate::peers::{Command, Peers};
 use crate::report::Conflict;
 use crate::responder::{self, ProbeOutcome, Responder};
 
-/// Inputs that come within this time of the last decision are decided on together.
+/// Inputs that come within this time of the last decision are decided on together; where deciding is quick, within less.
 const TOGETHER: Duration = Duration::from_millis(5);
+/// After a decision the thread rests for so many times what it took, up to [`TOGETHER`], but never for less than it took.
+const REST: u32 = 4;
+/// How long peers may have to wait for the word that this node answers, because its kernel is not ready for the questions.
+const UNTOLD: Duration = Duration::from_millis(100);
 
 /// How long handing everything over may take.
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -75,7 +79,7 @@ pub async fn run(
     let mut neighbours = parts.neighbours.watch();
     let mut events = parts.responder.events();
     let mut wake_at: Option<Instant> = None;
-    let mut last = Instant::now();
+    let mut rested = Instant::now();
     let mut leave_by: Option<Instant> = None;
     let links = parts.links.borrow_and_update().clone();
     let director = *parts.director.borrow_and_update();
@@ -107,14 +111,19 @@ pub async fn run(
         let now = clock::now();
         brain.take_all(input, &mut inputs, now);
         // Together with what comes right behind; but never later than that.
-        tokio::time::sleep_until(last + TOGETHER).await;
+        tokio::time::sleep_until(rested).await;
         brain.take_all(None, &mut inputs, clock::now());
-        last = Instant::now();
+        while let Ok(report) = parts.reports.try_recv() {
+            brain.take(report, clock::now());
+        }
+        let began = Instant::now();
         let now = clock::now();
         let effects = brain.step(now, &Time(Timestamp::now()));
         let (woken, has_left, in_vain) = (effects.wake_at, effects.has_left, effects.in_vain);
         parts.carry_out(effects);
         *parts.summary.lock() = brain.summary(now);
+        let took = began.elapsed();
+        rested = Instant::now() + (took * REST).min(TOGETHER.max(took));
         wake_at = woken.map(clock::timer);
         if let Some(by) = leave_by {
             if has_left || in_vain || Instant::now() >= by {
@@ -175,7 +184,22 @@ impl Parts {
         }
     }
 
+    /// What this node answers for is told once it does: an owner that gives an address away stops when it hears of it.
     fn tell_peers(&self, heartbeats: Option<Heartbeats>, events: Vec<Event>, deadline: Command) {
+        let is_claim = |event: &Event| matches!(event, Event::Say(_, Body::Claims(_)));
+        let (claims, events): (Vec<Event>, Vec<Event>) = if self.responder.is_in_force() {
+            (Vec::new(), events)
+        } else {
+            events.into_iter().partition(is_claim)
+        };
+        if !claims.is_empty() {
+            let (responder, peers) = (self.responder.clone(), self.peers.clone());
+            tokio::spawn(async move {
+                // A claim is told in any case: others go by it.
+                let _ = tokio::time::timeout(UNTOLD, responder.in_force()).await;
+                peers.tell(claims.into_iter().map(Command::Learn));
+            });
+        }
         let mut commands = Vec::new();
         if let Some(heartbeats) = heartbeats {
             let Heartbeats {

@@ -28,6 +28,7 @@ use crate::peers::{self, KeyFiles, Peers, Priority};
 use crate::responder::Responder;
 use crate::session::{Guard, Session};
 use crate::settings::Settings;
+use crate::urgent;
 
 /// Inputs that may wait for the brain; watches wait when it is full.
 const QUEUE: usize = 4096;
@@ -61,7 +62,15 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
 
     let (mut links, _links_task) = monitor(end.clone());
     let (neighbours, _neighbours_task) = Neighbours::start(end.clone());
-    let responder = Responder::start(settings.responder, links.clone(), end.clone());
+    let urgent = |name| {
+        let thread = urgent::start(name, end.clone());
+        thread.with_context(|| format!("starting the thread of the {name}"))
+    };
+    let responder = {
+        let thread = urgent("responder")?;
+        let _on_it = thread.enter();
+        Responder::start(settings.responder, links.clone(), end.clone())
+    };
 
     let sources = Sources {
         summary: summary.clone(),
@@ -199,7 +208,7 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
     };
     let brain = Brain::new(settings.node, settings.election)
         .with_plain_interfaces(settings.plain_interfaces);
-    let agent = tokio::spawn(agent::run(brain, parts, queue, token.clone()));
+    let agent = urgent("agent")?.spawn(agent::run(brain, parts, queue, token.clone()));
     tokio::select! {
         ended = agent => ended.context("the agent ended in a panic")?,
         ended = admin => ended.context("the admin port ended in a panic")??,

@@ -32,5 +32,6 @@ pub mod session;
 pub mod settings;
 #[cfg(test)]
 mod testing;
+pub mod urgent;
 
 pub use landfall_election as election;

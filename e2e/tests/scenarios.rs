@@ -81,6 +81,11 @@ fn answering_to_foreign_peers_holds() {
 }
 
 #[test]
+fn a_planned_move_loses_no_question() {
+    hold_with_landfall("a_planned_move_loses_no_question", "planned-moves.yaml");
+}
+
+#[test]
 fn connections_live_as_long_as_their_pod() {
     hold_with_landfall("connections_live_as_long_as_their_pod", "connections.yaml");
 }

@@ -14,6 +14,7 @@ mod conflicts;
 mod effects;
 mod input;
 mod peers;
+mod places;
 mod reporting;
 mod summary;
 #[cfg(test)]
@@ -41,7 +42,7 @@ use wrongs::Wrongs;
 use crate::dataplane::{DataPath, assemble};
 use crate::election::owners::{self, Candidate, Event, Owners, Record, Settings};
 use crate::election::{ClaimReason, Now};
-use crate::link::{IfIndex, Link, LinkTable, NeighbourTable};
+use crate::link::{IfIndex, LinkTable, NeighbourTable};
 use crate::model::{Interface, InterfacePatterns, Key, Kind, Object, Published, World, XdpState};
 use crate::names::{NodeName, ServiceKey};
 use crate::policy::{Announcements, plan};
@@ -65,6 +66,10 @@ pub struct Brain {
     candidate_on: BTreeSet<String>,
     /// What it answered for, as it decided last.
     answering: BTreeSet<IpAddr>,
+    /// And where.
+    answered_on: BTreeMap<IpAddr, BTreeSet<IfIndex>>,
+    /// This node is being drained.
+    draining: bool,
     plan: Announcements,
     links: Arc<LinkTable>,
     neighbours: Arc<NeighbourTable>,
@@ -105,6 +110,8 @@ impl Brain {
             candidates: BTreeMap::new(),
             candidate_on: BTreeSet::new(),
             answering: BTreeSet::new(),
+            answered_on: BTreeMap::new(),
+            draining: false,
             me,
             world: World::default(),
             plan: Announcements::default(),
@@ -319,6 +326,7 @@ impl Brain {
         if self.path_due && self.ready() {
             self.path_due = false;
             self.to_peers.due = true;
+            self.look_whether_draining(now);
             effects.data_path = self.assemble();
         }
         effects.published = self.ready().then(|| self.published(now));
@@ -356,6 +364,7 @@ impl Brain {
             for write in decision.writes {
                 self.write(write, wall, now, &mut effects);
             }
+            self.answered_on.clone_from(&effects.owned);
             self.report(now, wall, &mut effects);
         }
         // What was said of the addresses given away is part of the farewell, unless nobody may hear it any more.
@@ -459,44 +468,6 @@ impl Brain {
         others
             .flat_map(|(_, peer)| &peer.interfaces)
             .map(|interface| interface.mac)
-            .collect()
-    }
-
-    /// Where it may come to answer for any address.
-    fn may_answer_on(&self) -> BTreeSet<IfIndex> {
-        let links = self.links.links.values();
-        let named = links.filter(|link| self.candidate_on.contains(&link.name));
-        named.map(|link| link.index).collect()
-    }
-
-    /// Where it answers for an address. One that it gives away is no policy's any more: it is answered for where its record
-    /// says, until another takes it.
-    fn answered_on(&self, address: IpAddr) -> BTreeSet<IfIndex> {
-        let planned = self.indexes(address);
-        if !planned.is_empty() {
-            return planned;
-        }
-        let recorded = self.world.lbips.get(&address);
-        let names = recorded.map_or(&[][..], |lbip| &lbip.status.interfaces);
-        let usable = |link: &&Link| {
-            names.contains(&link.name)
-                && link.usable().is_ok()
-                && !self.unavailable.contains_key(&link.index)
-        };
-        let links = self.links.links.values().filter(usable);
-        links.map(|link| link.index).collect()
-    }
-
-    fn indexes(&self, address: IpAddr) -> BTreeSet<IfIndex> {
-        let Some(announcement) = self.plan.addresses.get(&address) else {
-            return BTreeSet::new();
-        };
-        let named = |link: &&Link| announcement.interfaces.contains(&link.name);
-        self.links
-            .links
-            .values()
-            .filter(named)
-            .map(|link| link.index)
             .collect()
     }
 }

@@ -109,6 +109,9 @@ impl Brain {
             Report::Down { node, session } | Report::Unwatched { node, session } => {
                 tracing::debug!(%node, %session, "not heard both ways any more");
             }
+            Report::EndedThoughHeard(node) => {
+                tracing::info!(%node, "a session is over that this node hears: it takes nothing for a moment");
+            }
             Report::Flags(..) | Report::Claims(..) | Report::Moves(..) => {}
         }
     }

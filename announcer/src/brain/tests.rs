@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use landfall_bpf_lb::desired::Protocol;
+use landfall_bpf_lb::desired::{PodId, Protocol};
 use landfall_crds::conditions::{ANNOUNCED, find};
 use landfall_crds::{L2AnnouncementPolicySpec, LoadBalancerIPStatus};
+use landfall_election::peers::{Report, Title};
 use landfall_runtime::class::Class;
 
 use super::*;
 use crate::election::owners::{Event, Settings};
-use crate::model::{Interface, Lbip, Node, Service, Slice, SlicePort};
+use crate::link::Link;
+use crate::model::{Endpoint, Interface, Lbip, Node, Readiness, Service, Slice, SlicePort};
 use crate::names::{NodeName, PolicyName, SessionId, Version};
 use crate::report::Conflict;
 use crate::testing::{VIP, interface, key, lbip, links, mac, peer, policy, secs, service};
@@ -202,11 +204,11 @@ fn a_conflict_found_by_the_probe_is_reported_and_nothing_is_claimed() {
     );
 }
 
-#[test]
-fn who_leaves_answers_until_the_other_has_taken_over() {
+/// n1 gives the address to n2, which has claimed it, as n1 reads.
+fn having_given_it(reason: impl FnOnce(&mut Brain)) -> Brain {
     let mut brain = owning(&["n2"]);
     brain.step(secs(101), &wall());
-    brain.take(Input::Leave, secs(102));
+    reason(&mut brain);
     let effects = brain.step(secs(102), &wall());
     let [swap] = swaps(&effects)[..] else {
         panic!("{effects:?}")
@@ -214,23 +216,94 @@ fn who_leaves_answers_until_the_other_has_taken_over() {
     let owner = swap.status.owner.as_ref().unwrap();
     assert_eq!(owner.handover_to.as_deref(), Some("n2"));
     assert_eq!(effects.owned.len(), 1, "make before break");
+    let done = SwapOutcome::Done(Box::new(record(7, swap.status.clone())));
+    brain.take(Input::Swapped(VIP, done), secs(102));
     let taken = landfall_crds::Owner {
         node: "n2".into(),
         session: "n2-s".into(),
         transitions: 2,
         ..landfall_crds::Owner::default()
     };
-    let done = SwapOutcome::Done(Box::new(record(7, swap.status.clone())));
-    brain.take(Input::Swapped(VIP, done), secs(102));
     let status = LoadBalancerIPStatus {
         owner: Some(taken),
+        interfaces: vec!["bond0".into()],
         ..LoadBalancerIPStatus::default()
     };
-    brain.take(
-        Input::Applied(Object::Address(record(8, status))),
-        secs(102),
-    );
-    assert!(brain.step(secs(102), &wall()).owned.is_empty());
+    let claimed = Object::Address(record(8, status));
+    brain.take(Input::Applied(claimed), secs(102));
+    brain
+}
+
+fn this_node(change: impl FnOnce(&mut Node)) -> Input {
+    let mut node = Node::default();
+    change(&mut node);
+    Input::Applied(Object::Node(NodeName::new("n1"), node))
+}
+
+#[test]
+fn whatever_moves_an_address_it_is_answered_where_it_was_until_the_other_is_heard() {
+    let label = "node.kubernetes.io/exclude-from-external-load-balancers";
+    let reasons = [
+        Input::Leave,
+        this_node(|node| node.out_of_service = true),
+        this_node(|node| drop(node.labels.insert(label.into(), String::new()))),
+    ];
+    for reason in reasons {
+        let case = format!("{reason:?}");
+        let mut brain = having_given_it(|brain| brain.take(reason, secs(102)));
+        let effects = brain.step(secs(102), &wall());
+        assert_eq!(effects.owned, [(VIP, [2].into())].into(), "{case}");
+        let title = Title {
+            address: VIP,
+            transitions: 2,
+            written: true,
+        };
+        let (node, session) = (NodeName::new("n2"), SessionId::new("n2-s"));
+        let heard = Report::Claims(node, session, vec![title]);
+        brain.take(Input::Peers(heard), secs(102));
+        assert!(brain.step(secs(102), &wall()).owned.is_empty(), "{case}");
+    }
+}
+
+#[test]
+fn who_gave_an_address_away_and_hears_nothing_stops_soon() {
+    let mut brain = having_given_it(|brain| brain.take(Input::Leave, secs(102)));
+    let effects = brain.step(secs(102), &wall());
+    let by = effects.wake_at.unwrap();
+    assert!(effects.owned.len() == 1 && by <= secs(102) + Duration::from_millis(250));
+    assert!(brain.step(by, &wall()).owned.is_empty());
+}
+
+#[test]
+fn a_cordon_moves_nothing_until_an_endpoint_of_the_node_ends() {
+    let mut brain = owning(&["n2"]);
+    brain.step(secs(101), &wall());
+    brain.take(this_node(|node| node.cordoned = true), secs(101));
+    assert!(swaps(&brain.step(secs(101), &wall())).is_empty());
+    let endpoint = |readiness| {
+        let endpoint = Endpoint {
+            address: "10.0.0.1".parse().unwrap(),
+            node: Some(NodeName::new("n1")),
+            readiness,
+            pod: PodId::default(),
+        };
+        let slice = Slice {
+            ports: Vec::new(),
+            endpoints: vec![endpoint],
+        };
+        let other = ServiceKey::new("kube-system", "dns");
+        Input::Applied(Object::Slice(other, "dns-1".into(), slice))
+    };
+    brain.take(endpoint(Readiness::Ready), secs(102));
+    assert!(swaps(&brain.step(secs(102), &wall())).is_empty());
+    brain.take(endpoint(Readiness::Draining), secs(103));
+    let effects = brain.step(secs(103), &wall());
+    let [swap] = swaps(&effects)[..] else {
+        panic!("{effects:?}")
+    };
+    let owner = swap.status.owner.as_ref().unwrap();
+    assert_eq!(owner.handover_to.as_deref(), Some("n2"));
+    assert_eq!(effects.owned.len(), 1);
 }
 
 #[test]

@@ -16,6 +16,7 @@ use landfall_runtime::class::Class;
 use landfall_runtime::events::{Events, Note};
 use landfall_runtime::lease::record;
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 
@@ -46,10 +47,12 @@ pub struct Writer {
     permits: Arc<Semaphore>,
     urgent: Arc<Semaphore>,
     tasks: TaskTracker,
+    /// Whoever asks for a request may be on a runtime that has no time for it.
+    runtime: Handle,
 }
 
 impl Writer {
-    /// A writer on `node` whose session Leases live in `namespace`, and whose Events come from `pod`.
+    /// A writer on `node` whose session Leases live in `namespace`, and whose Events come from `pod`; on the current runtime.
     #[must_use]
     pub fn new(
         client: Client,
@@ -67,13 +70,14 @@ impl Writer {
             permits: Arc::new(Semaphore::new(PARALLEL)),
             urgent: Arc::new(Semaphore::new(URGENT)),
             tasks: TaskTracker::new(),
+            runtime: Handle::current(),
         }
     }
 
     /// Sends a request; its outcome comes as an input.
     pub fn send(&self, job: Job) {
         let writer = self.clone();
-        self.tasks.spawn(async move {
+        let request = async move {
             let lane = if is_urgent(&job) {
                 &writer.urgent
             } else {
@@ -109,13 +113,14 @@ impl Writer {
             };
             // The agent being gone, nobody needs to know.
             let _ = writer.inputs.send(input).await;
-        });
+        };
+        self.tasks.spawn_on(request, &self.runtime);
     }
 
     /// Writes an Event about each subject. Never worth a retry.
     pub fn notify(&self, notice: Notice) {
         let writer = self.clone();
-        self.tasks.spawn(async move {
+        let request = async move {
             let Ok(_permit) = writer.permits.acquire().await else {
                 return;
             };
@@ -133,7 +138,8 @@ impl Writer {
                     tracing::debug!(reason = notice.reason, %error, "Event was not written");
                 }
             }
-        });
+        };
+        self.tasks.spawn_on(request, &self.runtime);
     }
 
     /// Waits until everything sent has been carried out.

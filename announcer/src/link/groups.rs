@@ -57,6 +57,11 @@ impl GroupSet {
         self.addresses.len()
     }
 
+    /// The groups needed.
+    pub fn keys(&self) -> impl Iterator<Item = GroupKey> {
+        self.addresses.keys().copied()
+    }
+
     /// The groups needed on an interface.
     pub fn on(&self, ifindex: IfIndex) -> impl Iterator<Item = GroupKey> {
         let all = (ifindex, Ipv6Addr::UNSPECIFIED)..=(ifindex, Ipv6Addr::from(u128::MAX));

@@ -2,16 +2,22 @@
 
 use std::io;
 
-/// The lowest of the real-time priorities is above every ordinary thread.
-const LOWEST: libc::c_int = 1;
+/// Which of this process's real-time threads come first; every one of them comes before every ordinary thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rank {
+    /// What decides and answers.
+    Answers = 1,
+    /// What says that this node lives.
+    Beats = 2,
+}
 
 /// Makes the calling thread a real-time one.
 ///
 /// # Errors
 /// `EPERM` without `CAP_SYS_NICE`, and in a cgroup without a budget for real time (`CONFIG_RT_GROUP_SCHED`).
-pub fn real_time() -> io::Result<()> {
+pub fn real_time(rank: Rank) -> io::Result<()> {
     let parameters = libc::sched_param {
-        sched_priority: LOWEST,
+        sched_priority: rank as libc::c_int,
     };
     // Threads and processes it starts are ordinary ones again.
     let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;

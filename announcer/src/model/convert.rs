@@ -200,11 +200,8 @@ pub fn node(object: &core::Node) -> (NodeName, Node) {
         .filter(|address| address.type_ == "InternalIP")
         .map(|address| address.address)
         .collect();
-    let taints = object
-        .spec
-        .clone()
-        .and_then(|spec| spec.taints)
-        .unwrap_or_default();
+    let spec = object.spec.clone().unwrap_or_default();
+    let taints = spec.taints.unwrap_or_default();
     let node = Node {
         uid: object.uid().unwrap_or_default(),
         labels: object.labels().clone(),
@@ -212,6 +209,7 @@ pub fn node(object: &core::Node) -> (NodeName, Node) {
         out_of_service: taints
             .iter()
             .any(|t| t.key == "node.kubernetes.io/out-of-service"),
+        cordoned: spec.unschedulable.unwrap_or_default(),
     };
     (NodeName::new(object.name_any()), node)
 }

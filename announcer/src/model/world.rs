@@ -133,6 +133,8 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// Tainted `node.kubernetes.io/out-of-service`.
     pub out_of_service: bool,
+    /// Cordoned: `spec.unschedulable`.
+    pub cordoned: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

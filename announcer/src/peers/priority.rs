@@ -29,7 +29,7 @@ impl fmt::Display for Priority {
 
 /// Takes the most urgent the kernel permits for the calling thread.
 pub(super) fn raise() -> Priority {
-    if scheduling::real_time().is_ok() {
+    if scheduling::real_time(scheduling::Rank::Beats).is_ok() {
         Priority::RealTime
     } else if scheduling::favour().is_ok() {
         Priority::Favoured

@@ -201,6 +201,7 @@ fn fill_candidates(
         .into_iter()
         .map(|(node, weight)| Candidate {
             weight,
+            cordoned: world.nodes.get(node).is_some_and(|node| node.cordoned),
             ..Candidate::plain(node.clone())
         })
         .collect();

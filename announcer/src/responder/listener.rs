@@ -17,6 +17,7 @@ use super::port::Port;
 use super::state::Shared;
 use super::{Event, Rate};
 use crate::link::Protocol;
+use crate::link::scheduling::{self, Rank};
 
 /// Between two defences of one address (DEFEND_INTERVAL of RFC 5227 §1.1).
 const DEFEND_AGAIN: Duration = Duration::from_secs(10);
@@ -84,6 +85,8 @@ impl Listener {
 
     /// Receives until it is stopped: nothing that is received ends it.
     fn run(mut self, shared: &Shared, stopped: &AtomicBool) {
+        // Where that is not permitted it answers like any other thread; what it may take is bounded in any case.
+        let _ = scheduling::real_time(Rank::Answers);
         let port = Arc::clone(&self.port);
         let (mut frame, mut out) = ([0; FRAME], buffer());
         while !stopped.load(Ordering::Relaxed) {

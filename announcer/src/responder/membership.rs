@@ -34,6 +34,11 @@ impl Memberships {
         }
     }
 
+    /// Whether every group that is needed is joined.
+    pub(super) fn is_settled(&self) -> bool {
+        self.needed.keys().all(|key| self.groups.has(key))
+    }
+
     /// Groups needed.
     pub(super) fn len(&self) -> usize {
         self.needed.len()

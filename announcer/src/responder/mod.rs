@@ -144,6 +144,22 @@ impl Responder {
         self.shared.update(|state| state.set_owned(owned));
     }
 
+    /// Whether the kernel hands over every question about what is owned by now.
+    #[must_use]
+    pub fn is_in_force(&self) -> bool {
+        self.shared.ports.borrow().generation >= self.shared.state.borrow().generation
+    }
+
+    /// Waits until the kernel hands over every question about what is owned by now.
+    pub async fn in_force(&self) {
+        let wanted = self.shared.state.borrow().generation;
+        let mut ports = self.shared.ports.subscribe();
+        // The sender is in `shared`: it cannot be gone.
+        let _ = ports
+            .wait_for(|listening| listening.generation >= wanted)
+            .await;
+    }
+
     /// Announces those of these addresses that are owned anew: somebody else was heard to answer for them.
     pub fn announce_again(&self, addresses: &BTreeSet<IpAddr>) {
         if !addresses.is_empty() {

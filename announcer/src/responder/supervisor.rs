@@ -91,6 +91,10 @@ pub(super) async fn run(shared: Arc<Shared>, token: CancellationToken) {
             Arc::clone(&links.borrow_and_update()),
         );
         supervisor.reconcile(&state, &table);
+        // The kernel may take its time over groups: what needs none does not wait for them.
+        supervisor.announce(Instant::now());
+        supervisor.join(&table);
+        supervisor.publish(state.generation);
         loop {
             let wake = supervisor.announce(Instant::now());
             let sleep = async {
@@ -147,9 +151,10 @@ impl Supervisor {
             .lock()
             .retain(|ifindex, _| links.links.contains_key(ifindex));
         self.stand(state);
-        self.join(links);
         self.narrow();
-        self.publish(state.generation);
+        if self.memberships.is_settled() {
+            self.publish(state.generation);
+        }
     }
 
     fn open_ports(&mut self, wanted: &BTreeMap<IfIndex, Mac>) {

@@ -26,15 +26,15 @@ use super::silence::{Mac, Sample};
 use crate::lab::plan::Machine;
 
 /// A question without an answer for so long has none.
-const PATIENCE: Duration = Duration::from_millis(500);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
 /// The first address to ask in the name of, and how many there are.
 const NAMES: (u32, u32) = (0xc612_0000, 1 << 17);
 
 /// What was asked about one address, and what came back.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Series {
-    pub(super) samples: Vec<Sample>,
-    pub(super) answers: Vec<(Instant, Mac)>,
+pub(crate) struct Series {
+    pub(crate) samples: Vec<Sample>,
+    pub(crate) answers: Vec<(Instant, Mac)>,
 }
 
 impl Series {
@@ -56,7 +56,7 @@ type Asked = BTreeMap<u32, (Ipv4Addr, usize)>;
 
 /// Asks until it is dropped.
 #[derive(Debug)]
-pub(super) struct Asking {
+pub(crate) struct Asking {
     all: All,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -64,7 +64,7 @@ pub(super) struct Asking {
 
 impl Asking {
     /// Asks about every address in turn, `pause` after `pause`, from a client's `eth0`.
-    pub(super) fn start(client: &Machine, addresses: &[Ipv4Addr], pause: Duration) -> Result<Self> {
+    pub(crate) fn start(client: &Machine, addresses: &[Ipv4Addr], pause: Duration) -> Result<Self> {
         let asker = Asker::new(client, addresses, pause)?;
         let (all, stop) = (Arc::clone(&asker.all), Arc::new(AtomicBool::new(false)));
         let halt = Arc::clone(&stop);
@@ -80,7 +80,7 @@ impl Asking {
     }
 
     /// What is known about an address by now.
-    pub(super) fn series(&self, address: Ipv4Addr) -> Series {
+    pub(crate) fn series(&self, address: Ipv4Addr) -> Series {
         let all = self.all.lock();
         all.get(&address)
             .map(|series| series.settled(Instant::now()))

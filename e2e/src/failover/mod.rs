@@ -21,5 +21,7 @@ mod figures;
 mod rounds;
 mod silence;
 
+pub(crate) use self::arp::{Asking, PATIENCE};
 pub use self::case::Case;
 pub use self::rounds::{Options, run};
+pub(crate) use self::silence::both;

@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 /// Who answered: the last byte of a lab's hardware addresses tells its machines apart, so all of it is kept.
-pub(super) type Mac = [u8; 6];
+pub(crate) type Mac = [u8; 6];
 
 /// A probe and its fate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Sample {
-    pub(super) sent: Instant,
-    pub(super) answered: bool,
+pub(crate) struct Sample {
+    pub(crate) sent: Instant,
+    pub(crate) answered: bool,
 }
 
 /// What a client met at one address after a disturbance.
@@ -50,7 +50,7 @@ pub(super) fn silence(samples: &[Sample], disturbed: Instant, steady: Duration) 
 }
 
 /// How long two machines answered for one address: from the first answer of a later one to the last of an earlier one.
-pub(super) fn both(answers: &[(Instant, Mac)], disturbed: Instant) -> Duration {
+pub(crate) fn both(answers: &[(Instant, Mac)], disturbed: Instant) -> Duration {
     let since: Vec<&(Instant, Mac)> = answers.iter().filter(|(at, _)| *at >= disturbed).collect();
     let Some((_, old)) = since.first() else {
         return Duration::ZERO;

@@ -104,6 +104,8 @@ impl Step {
             self.logs.as_ref().map(Action::Logs),
             self.probe.as_ref().map(Action::Probe),
             self.outage.as_ref().map(Action::Outage),
+            self.ask.as_ref().map(Action::Ask),
+            self.asked.as_deref().map(Action::Asked),
             self.hold.as_ref().map(Action::Hold),
             self.held.as_deref().map(Action::Held),
             self.kill.as_ref().map(Action::Kill),

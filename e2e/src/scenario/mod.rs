@@ -6,8 +6,8 @@
 //!
 //! - [`spec`]: what may be written. [`check`]: reading it, and every complaint about it.
 //! - [`vars`]: `${name}` (pure). [`jsonpath`]: kubectl's paths (pure). [`expect`]: what an output must hold (pure).
-//! - [`run`]: carries steps out. [`probe`]: asks continuously in the background and measures silence. [`hold`]: keeps
-//!   connections open.
+//! - [`run`]: carries steps out. [`probe`]: asks continuously in the background and measures silence; so does
+//!   [`crate::failover`] by ARP. [`hold`]: keeps connections open.
 //! - [`transcript`]: what is shown.
 //!
 //! Invariant: a scenario held only if every step was carried out and every expectation was met; what is shown is what

@@ -5,9 +5,11 @@
 mod connections;
 mod disturb;
 mod observe;
+mod questions;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -22,6 +24,7 @@ use super::spec::{Action, Await, Scenario, Step};
 use super::transcript::{Transcript, in_words};
 use super::vars::Vars;
 use super::watch;
+use crate::failover::Asking;
 use crate::lab::cluster::Lab;
 use crate::lab::{evidence, node};
 use landfall_testbed::control_plane::assets::source_tree;
@@ -51,6 +54,8 @@ pub struct Runner<'a> {
     vars: Vars,
     probes: BTreeMap<String, Probing>,
     holds: BTreeMap<String, Holding>,
+    /// With the moment since when nothing was said of it.
+    questions: BTreeMap<String, (Ipv4Addr, Asking, Instant)>,
     /// The first disturbance since the last outage was measured.
     disturbed: Option<Instant>,
 }
@@ -95,6 +100,7 @@ impl<'a> Runner<'a> {
             vars,
             probes: BTreeMap::new(),
             holds: BTreeMap::new(),
+            questions: BTreeMap::new(),
             disturbed: None,
         })
     }
@@ -168,6 +174,8 @@ impl<'a> Runner<'a> {
             Action::Await(wanted) => self.wait_for(wanted, step).await?,
             Action::Probe(probe) => self.begin_probe(probe)?,
             Action::Outage(outage) => self.measure_outage(outage, step).await?,
+            Action::Ask(ask) => self.ask(ask).await?,
+            Action::Asked(name) => self.asked(name, step).await?,
             Action::Hold(hold) => self.hold(hold).await?,
             Action::Held(name) => self.held(name, step).await?,
             Action::Kill(kill) => self.kill(kill)?,

@@ -78,6 +78,10 @@ pub struct Step {
     pub probe: Option<Probe>,
     /// Waits until a probe is answered steadily again after the last disturbance, and says how long it was not.
     pub outage: Option<Outage>,
+    /// Begins to ask by ARP for an address in the background.
+    pub ask: Option<Ask>,
+    /// Says how often that was asked, how often in vain, and how long two answered; since it was said last.
+    pub asked: Option<String>,
     /// Opens connections and keeps asking over them in the background.
     pub hold: Option<Hold>,
     /// Says what became of the connections held under this name.
@@ -226,6 +230,21 @@ pub struct Outage {
     pub at_most: Duration,
 }
 
+/// ARP questions, one after the other.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Ask {
+    /// What later steps call it.
+    pub name: String,
+    /// The machine that asks.
+    pub from: String,
+    /// For this IPv4 address.
+    pub address: String,
+    /// The time between two questions.
+    #[serde(deserialize_with = "duration")]
+    pub every: Duration,
+}
+
 /// Connections that stay open.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -325,6 +344,10 @@ pub enum Action<'a> {
     Probe(&'a Probe),
     /// A probe's silence is measured.
     Outage(&'a Outage),
+    /// ARP questions begin.
+    Ask(&'a Ask),
+    /// What came of them.
+    Asked(&'a str),
     /// Connections are opened.
     Hold(&'a Hold),
     /// They are looked at.

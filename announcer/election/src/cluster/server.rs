@@ -91,6 +91,15 @@ impl Server {
         record
     }
 
+    /// Who owned an address, one after the other.
+    pub(super) fn history(&self, address: IpAddr) -> Vec<Option<Owner>> {
+        let of = |change: &Change| match change {
+            Change::Record(changed, record) if *changed == address => Some(record.owner.clone()),
+            _ => None,
+        };
+        self.log.iter().filter_map(of).collect()
+    }
+
     fn holds(&self, node: &NodeName, session: &SessionId) -> bool {
         self.leases
             .get(node)

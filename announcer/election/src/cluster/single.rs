@@ -82,8 +82,9 @@ fn a_dead_owner_is_replaced_within_a_third_of_a_second() {
 
 #[test]
 fn a_leaving_node_hands_over_without_a_gap() {
-    for seed in 0..histories(2) {
+    for seed in 0..histories(20) {
         let mut world = at_rest(seed, 3, 30);
+        world.check.every = millis(1);
         world.tell(1, owners::Event::Leaving);
         world.run(secs(3));
         assert_eq!(world.check.most_dark, Duration::ZERO, "seed {seed}");

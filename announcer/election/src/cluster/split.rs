@@ -4,7 +4,45 @@ use std::time::Duration;
 
 use super::single::{at_rest, millis, secs};
 use super::storm::histories;
+use super::world::World;
 use crate::peers::Report;
+
+/// Splits the segment: the first so many nodes are with the router.
+fn split(world: &mut World, with_router: usize) {
+    world.side = (0..world.nodes.len())
+        .map(|n| u8::from(n >= with_router))
+        .collect();
+}
+
+#[test]
+fn a_split_moves_an_address_at_most_once_and_heals_within_a_tenth_of_a_second() {
+    for seed in 0..histories(8) {
+        for (nodes, with_router) in [(2, 1), (3, 2), (4, 2), (5, 3), (5, 2)] {
+            let mut world = at_rest(seed, nodes, 20);
+            split(&mut world, with_router);
+            world.run(secs(40));
+            for (address, record) in &world.server.records {
+                let moves = record.owner.as_ref().unwrap().transitions - 1;
+                assert!(
+                    moves <= 1,
+                    "{nodes} nodes, {with_router} with the router: {:?}",
+                    world.server.history(*address)
+                );
+            }
+            world.run(secs(20));
+            world.check.forget();
+            world.heal();
+            world.run(secs(10));
+            let case = format!("{nodes} nodes, {with_router} with the router, seed {seed}");
+            assert!(
+                world.check.most_twice <= millis(100),
+                "{case}: {:?}",
+                world.check.most_twice
+            );
+            world.assert_all_answered_once();
+        }
+    }
+}
 
 #[test]
 fn a_deaf_owner_is_replaced() {

@@ -18,7 +18,7 @@ use crate::peers::{Body, Title, To};
 const TURN: Duration = Duration::from_millis(500);
 
 /// How often a claim is told, and after which pause again.
-pub(super) const CLAIMED: u32 = 2;
+pub(super) const CLAIMED: u32 = 3;
 const CLAIM_PAUSE: Duration = Duration::from_millis(50);
 
 impl Owners {
@@ -35,10 +35,17 @@ impl Owners {
         };
         self.memory.retain(|address, _| known(address));
         let Some(allowed) = self.allowed(now) else {
+            // Nothing is answered, and so nothing given away.
+            for memory in self.memory.values_mut() {
+                memory.yielding = None;
+            }
             return out;
         };
         out.allowed = allowed;
         out.wake(allowed);
+        if let Some(until) = self.view.doubts_until(now) {
+            out.wake(until);
+        }
         let (load, standbys) = self.loads(world, now);
         let mut round = Round {
             now,
@@ -54,7 +61,7 @@ impl Owners {
         let mut memory = std::mem::take(&mut self.memory);
         for (address, record) in world.records {
             let memory = memory.entry(*address).or_default();
-            memory.keep_to(record);
+            memory.keep_to(record, now + self.overlap(record));
             self.decide_one(*address, memory, record, &mut round, &mut out);
         }
         self.rebalance(&mut memory, &mut round, &mut out);
@@ -63,6 +70,15 @@ impl Owners {
         self.end_silent(&round, &mut out);
         self.forget_strangers(world);
         out
+    }
+
+    /// How long this node answers on for an address that a record gives to another: where that one is heard, so is its
+    /// claim.
+    fn overlap(&self, record: &Record) -> Duration {
+        match &record.owner {
+            Some(owner) if self.view.hears(&owner.node, &owner.session) => self.settings.handover,
+            _ => self.settings.unheard,
+        }
     }
 
     fn decide_one(
@@ -121,15 +137,16 @@ impl Owners {
                 };
                 self.contend(address, memory, record, reason, round, out);
             }
-            State::Foreign => self.watch(record, round, out),
-            State::Outbid => {
-                memory.yielding = None;
-                out.wake(now + TURN);
+            State::HandedOver { until } => {
+                out.wake(until);
+                self.watch(record, round, out);
             }
+            State::Foreign => self.watch(record, round, out),
+            State::Outbid => out.wake(now + TURN),
         }
     }
 
-    /// Whether the address is answered for, forwarded, and told of.
+    /// Whether the address is answered for, and told of.
     fn answer(
         &self,
         address: IpAddr,
@@ -143,20 +160,14 @@ impl Owners {
         let quiet = matches!(memory.work, Work::Writing(Kind::Release));
         let answers = match state {
             State::Mine | State::Yielding { .. } => !quiet,
-            State::Inherited => true,
+            State::Inherited | State::HandedOver { .. } => true,
             _ => false,
         };
         if answers {
-            memory.forwarding = None;
             out.answering.insert(address);
             self.rebut(address, memory, record, state, out);
         } else {
-            if memory.yielding.take().is_some() {
-                memory.forwarding = Some(now + self.settings.forwarding);
-            }
-            if let Some(until) = memory.forwarding.filter(|until| now < *until) {
-                out.forwarding.insert(address, until);
-            }
+            memory.yielding = None;
         }
         match state {
             State::Inherited if memory.tell == Tell::Nothing => {
@@ -174,7 +185,16 @@ impl Owners {
                 }
             }
             State::Orphaned => {}
-            State::Mine | State::Yielding { .. } => memory.taken = false,
+            State::Mine | State::Yielding { .. } => {
+                memory.taken = false;
+                if memory.tell == Tell::Nothing && memory.work == Work::Writing(Kind::Claim) {
+                    // The watch was quicker than the answer to the write.
+                    memory.tell = Tell::Claim {
+                        times: CLAIMED,
+                        at: now,
+                    };
+                }
+            }
             _ => {
                 memory.taken = false;
                 memory.tell = Tell::Nothing;
@@ -229,8 +249,8 @@ impl Owners {
             return;
         };
         memory.vacant_since = None;
-        let must = self.own.leaving || self.own.draining || !eligible;
-        if must || self.own.few_hear || self.is_losing(round.now) {
+        let must = self.own.leaving || !eligible;
+        if must || self.own.draining || self.own.few_hear || self.is_losing(round.now) {
             self.give_away(address, memory, record, must, round, out);
             if memory.yielding.is_some() || must {
                 return;
@@ -319,7 +339,7 @@ impl Owners {
         let Some(place) = ranked.iter().position(|node| **node == self.me) else {
             return;
         };
-        if self.own.leaving || self.own.draining || self.view.is_cut_off(now) || self.own.few_hear {
+        if self.own.leaving || self.view.is_cut_off(now) || self.own.few_hear {
             return;
         }
         let ended = record
@@ -429,7 +449,7 @@ impl Owners {
 
 impl Memory {
     /// Forgets what was remembered of another owner, or of another object of the same address.
-    fn keep_to(&mut self, record: &Record) {
+    fn keep_to(&mut self, record: &Record, overlap: Now) {
         let owner = record.owner.as_ref();
         let of = Some((record.uid.clone(), owner.map(|owner| owner.session.clone())));
         if self.of == of {
@@ -437,6 +457,9 @@ impl Memory {
         }
         let another_object = self.of.as_ref().is_some_and(|(uid, _)| *uid != record.uid);
         self.of = of;
+        if let Some(yielding) = &mut self.yielding {
+            yielding.until = overlap;
+        }
         self.vacant_since = None;
         self.unwilling.clear();
         self.probed = None;

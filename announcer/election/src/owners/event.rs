@@ -1,6 +1,6 @@
 //! What the record half is told, and what it wants done.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::{ClaimReason, Owner};
@@ -34,7 +34,7 @@ pub enum Event {
     Settled(IpAddr, Outcome),
     /// A probe ended.
     Probed(IpAddr, Probed),
-    /// The node is being drained, or not any more.
+    /// The node is being drained, or not any more: what others can take goes to them.
     Draining(bool),
     /// The data plane is in order, or not.
     Programmed(bool),
@@ -125,6 +125,11 @@ pub enum State {
         /// How long it may take.
         until: Now,
     },
+    /// The record names the node it was given to, which was not heard yet: it answers until then.
+    HandedOver {
+        /// And no longer than that.
+        until: Now,
+    },
     /// The record names this node, and another has the higher title.
     Outbid,
 }
@@ -134,8 +139,6 @@ pub enum State {
 pub struct Decision {
     /// The whole table of addresses to answer for, while the permit lasts; in force before any write is sent.
     pub answering: BTreeSet<IpAddr>,
-    /// Addresses to forward for, although another answers: traffic is still under way. Until when.
-    pub forwarding: BTreeMap<IpAddr, Now>,
     /// For the fast half: answers are allowed until then ([`peers::Event::Allowed`]).
     pub allowed: Now,
     /// For the fast half: how this node does ([`peers::Event::Flags`]).

@@ -12,8 +12,8 @@
 //!
 //! # Invariant
 //! At most one node answers for an address, but for these moments:
-//! 1. A planned move: the old owner answers until it hears the successor's claim or sees the record, and no longer than
-//!    [`Settings::handover`] after it asked.
+//! 1. A planned move: the successor answers first, and the old owner until it hears the successor's claim; no longer than
+//!    [`Settings::handover`] after it read the claim in the record, or [`Settings::unheard`] where no heartbeats run.
 //! 2. A session ended by the peers' agreement alone, whose process lives: until its permit is gone (`peers`).
 //! 3. A standby that reads an old record: until the true owner's claim reaches it, or its own write is refused.
 //!
@@ -61,10 +61,11 @@ pub struct Settings {
     pub first_patience: Duration,
     /// How long a standby may take before others claim in its place.
     pub standby_patience: Duration,
-    /// How long a successor may take to accept an address.
+    /// How long a successor may take to accept an address, and once more to be heard.
     pub handover: Duration,
-    /// How long an address that was given away is forwarded for.
-    pub forwarding: Duration,
+    /// How long an old owner that reads of its successor's claim answers on where it does not hear its heartbeats: a watch
+    /// may be quicker than the answer to the write.
+    pub unheard: Duration,
     /// Between two nodes that would expire the same silent session.
     pub expire_stagger: Duration,
     /// How long a node that alone lost the API server keeps a session that is heard both ways.
@@ -94,7 +95,7 @@ impl Settings {
             first_patience: Duration::from_secs(6),
             standby_patience: Duration::from_millis(500),
             handover: Duration::from_secs(2),
-            forwarding: Duration::from_secs(30),
+            unheard: Duration::from_millis(250),
             expire_stagger: Duration::from_millis(300),
             alone: Duration::from_secs(10),
             title: Duration::from_secs(10),
@@ -150,10 +151,8 @@ struct Memory {
     /// A write is under way, or just failed.
     work: Work,
     failures: u32,
-    /// When it was given to another, until that one takes it.
-    yielding: Option<(NodeName, Now)>,
-    /// It was given away: forwarded until then.
-    forwarding: Option<Now>,
+    /// It is being given to another.
+    yielding: Option<Yielding>,
     /// Nodes that did not take it when asked.
     unwilling: BTreeSet<NodeName>,
     /// Without a live owner since.
@@ -167,6 +166,18 @@ struct Memory {
     taken: bool,
     /// What the peers are told of it.
     tell: Tell,
+}
+
+/// An address on its way to another node.
+#[derive(Clone, Debug)]
+struct Yielding {
+    to: NodeName,
+    /// The record's count of owners when it was given.
+    transitions: u64,
+    /// How long the other may take; once the record names it, how long it may take to be heard.
+    until: Now,
+    /// The other was heard to answer.
+    heard: bool,
 }
 
 /// What peers are being told of an address.
@@ -311,6 +322,7 @@ impl Owners {
             | Report::Unwatched { .. }
             | Report::Flags(..)
             | Report::Ended(_)
+            | Report::EndedThoughHeard(_)
             | Report::Vetoed { .. }
             | Report::SameName(_) => self.view.take(report, now),
         }
@@ -318,6 +330,9 @@ impl Owners {
 
     fn take_title(&mut self, title: Title, node: &NodeName, session: &SessionId, now: Now) {
         let memory = self.memory.entry(title.address).or_default();
+        if let Some(yielding) = &mut memory.yielding {
+            yielding.heard |= yielding.to == *node && title.transitions > yielding.transitions;
+        }
         if let Some((known, holder, _, at)) = &mut memory.title {
             if title == *known && holder == node {
                 *at = now;
@@ -409,14 +424,11 @@ impl Owners {
         self.own.leaving
     }
 
-    /// Whether this node was told to leave and nothing is its own any more.
+    /// Whether this node was told to leave, nothing is its own any more, and whoever took it was heard.
     pub fn has_left(&self, world: &World<'_>) -> bool {
-        let writing = || {
-            self.memory
-                .values()
-                .any(|memory| matches!(memory.work, Work::Writing(_)))
-        };
-        self.own.leaving && self.owned(world).next().is_none() && !writing()
+        let at_work =
+            |memory: &Memory| memory.yielding.is_some() || matches!(memory.work, Work::Writing(_));
+        self.own.leaving && self.owned(world).next().is_none() && !self.memory.values().any(at_work)
     }
 
     fn owner_is_me<'a>(&self, record: &'a Record) -> Option<&'a Owner> {

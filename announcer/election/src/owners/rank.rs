@@ -17,14 +17,12 @@ pub struct Candidate {
     pub node: NodeName,
     /// Preference: only when no heavier candidate lives is a lighter one asked.
     pub weight: i64,
-    /// Fenced often lately: it comes last for a while. Counted where all see it.
-    pub demoted: bool,
+    /// Nothing new is to come to it: it comes last, and keeps what it has.
+    pub cordoned: bool,
     /// It has an endpoint that is ready, or needs none; if not, one that terminates and still serves.
     pub ready: bool,
     /// How many of the address's interfaces it has with carrier.
     pub reach: u16,
-    /// It runs what a roll-out rolls out already: an address given to it does not move again for that.
-    pub updated: bool,
 }
 
 impl Candidate {
@@ -33,10 +31,9 @@ impl Candidate {
         Self {
             node,
             weight: 0,
-            demoted: false,
+            cordoned: false,
             ready: true,
             reach: 1,
-            updated: true,
         }
     }
 }
@@ -63,7 +60,7 @@ pub fn rank<'a>(address: IpAddr, candidates: &[&'a Candidate], load: &Load) -> V
             let (nodes, total) = tiers.get(&candidate.weight).copied().unwrap_or((1, 0));
             let full = of(&candidate.node) >= cap(total, nodes);
             let merits = (
-                candidate.demoted,
+                candidate.cordoned,
                 !candidate.ready,
                 Reverse(candidate.weight),
                 Reverse(candidate.reach),

@@ -30,9 +30,9 @@ impl Owners {
                 return State::Outbid;
             }
             return match &memory.yielding {
-                Some((to, until)) => State::Yielding {
-                    to: to.clone(),
-                    until: *until,
+                Some(yielding) => State::Yielding {
+                    to: yielding.to.clone(),
+                    until: yielding.until,
                 },
                 None => State::Mine,
             };
@@ -43,7 +43,16 @@ impl Owners {
             return State::Invited;
         }
         match self.view.fate(&owner.node, &owner.session, now) {
-            Fate::Live { .. } | Fate::Silent { .. } | Fate::Unknown => State::Foreign,
+            Fate::Live { .. } | Fate::Silent { .. } | Fate::Unknown => match &memory.yielding {
+                Some(yielding)
+                    if yielding.to == owner.node && !yielding.heard && now < yielding.until =>
+                {
+                    State::HandedOver {
+                        until: yielding.until,
+                    }
+                }
+                _ => State::Foreign,
+            },
             Fate::Ended { .. } | Fate::Dead => {
                 let next = Title {
                     address,

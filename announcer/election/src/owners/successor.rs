@@ -1,11 +1,12 @@
-//! Giving an address away: the successor answers before the old owner stops.
+//! Giving an address away: the successor answers before the old owner stops. What is under way still comes to the old
+//! one for a while; it is forwarded there as on every node, for that takes no owner.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::rank::{Candidate, rank};
 use super::round::Round;
-use super::{Decision, Kind, Memory, Owner, Owners, Record, Tell, Work, Write};
+use super::{Decision, Kind, Memory, Owner, Owners, Record, Tell, Work, Write, Yielding};
 use crate::names::NodeName;
 use crate::peers::{Body, Move, To};
 
@@ -23,7 +24,12 @@ impl Owners {
         let Some(owner) = self.owner_is_me(record) else {
             return;
         };
-        let successor = self.successor(address, &memory.unwilling, round);
+        let mut successor = self.successor(address, &memory.unwilling, must, round);
+        if must && successor.is_none() && !memory.unwilling.is_empty() {
+            // Better to ask them again than to leave it to nobody.
+            memory.unwilling.clear();
+            successor = self.successor(address, &memory.unwilling, must, round);
+        }
         let version = record.version.clone();
         let Some(successor) = successor else {
             memory.yielding = None;
@@ -35,8 +41,14 @@ impl Owners {
             return;
         };
         *round.load.entry(successor.clone()).or_default() += 1;
-        memory.yielding = Some((successor.clone(), round.now + self.settings.handover));
-        out.wake(round.now + self.settings.handover);
+        let until = round.now + self.settings.handover;
+        memory.yielding = Some(Yielding {
+            to: successor.clone(),
+            transitions: owner.transitions,
+            until,
+            heard: false,
+        });
+        out.wake(until);
         memory.tell = Tell::Nothing;
         if self.has_api(round.now) {
             memory.work = Work::Writing(Kind::Amend);
@@ -76,6 +88,7 @@ impl Owners {
         &self,
         address: IpAddr,
         unwilling: &BTreeSet<NodeName>,
+        must: bool,
         round: &Round<'_>,
     ) -> Option<NodeName> {
         let fit = |candidate: &&Candidate| {
@@ -83,21 +96,18 @@ impl Owners {
             candidate.node != self.me
                 && round.live.contains(&candidate.node)
                 && !unwilling.contains(&candidate.node)
-                // Who says of itself that it cannot serve, or that few hear it, is no better than this node.
-                && heard.is_none_or(|flags| flags.programmed && !flags.few_hear && flags.has_api)
+                // Who says of itself that it cannot serve, is being drained, or is heard by few, is no better than this
+                // node; it is only where this one may not have it any more.
+                && heard.is_none_or(|flags| {
+                    flags.programmed
+                        && !flags.few_hear
+                        && flags.has_api
+                        && (must || !flags.draining)
+                })
+                && (must || !candidate.cordoned)
         };
         let candidates: Vec<&Candidate> = round.candidates(address).iter().filter(fit).collect();
-        let updated: Vec<&Candidate> = candidates
-            .iter()
-            .copied()
-            .filter(|candidate| candidate.updated)
-            .collect();
-        let best = if updated.is_empty() {
-            candidates
-        } else {
-            updated
-        };
-        rank(address, &best, &round.load)
+        rank(address, &candidates, &round.load)
             .first()
             .map(|node| (*node).clone())
     }

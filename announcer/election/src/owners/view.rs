@@ -12,6 +12,8 @@ use crate::sessions::{Sessions, Standing};
 const REMEMBERED: usize = 4096;
 /// With fewer sessions than this everybody hears everybody, so that who is not heard is not there.
 const EVERYBODY: usize = 10;
+/// How long this node takes nothing after a session was ended that it hears itself: then it is known whom else it hears.
+const DOUBT: Duration = Duration::from_millis(250);
 
 /// How a session stands, all things considered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub(super) struct View {
     /// Sessions that were heard both ways and are not now.
     down: BTreeMap<NodeName, SessionId>,
     ended: BTreeMap<SessionId, Now>,
+    /// Others ended what this node hears: one of the two is on the wrong side of a split.
+    doubts_until: Now,
     alone: Duration,
 }
 
@@ -45,6 +49,7 @@ impl View {
             heard: BTreeMap::new(),
             down: BTreeMap::new(),
             ended: BTreeMap::new(),
+            doubts_until: Now::ZERO,
             alone: Duration::from_secs(10),
         }
     }
@@ -73,6 +78,7 @@ impl View {
                     *flags = new;
                 }
             }
+            Report::EndedThoughHeard(_) => self.doubts_until = now + DOUBT,
             Report::Ended(Fenced { node, session, .. }) => {
                 if self
                     .heard
@@ -95,6 +101,11 @@ impl View {
             self.ended.clear();
         }
         self.ended.entry(session).or_insert(now);
+    }
+
+    /// When it is known again on which side this node is.
+    pub(super) fn doubts_until(&self, now: Now) -> Option<Now> {
+        Some(self.doubts_until).filter(|until| now < *until)
     }
 
     pub(super) fn hears(&self, node: &NodeName, session: &SessionId) -> bool {
@@ -153,20 +164,18 @@ impl View {
             .cloned()
             .collect();
         live.extend(self.heard.keys().cloned());
-        live.retain(|node| {
-            !self
-                .flags(node)
-                .is_some_and(|flags| flags.leaving || flags.draining)
-        });
+        live.retain(|node| !self.flags(node).is_some_and(|flags| flags.leaving));
         live
     }
 
-    /// Whether this node hears nobody although it did, and there is somebody: it should take nothing.
+    /// Whether this node hears nobody, or is with fewer than half of those that it heard, and the others live: it should
+    /// take nothing. It would be taken from again as soon as they end its session.
     pub(super) fn is_cut_off(&self, now: Now) -> bool {
-        let lives = |(node, session): (&NodeName, &SessionId)| {
+        let lives = |(node, session): &(&NodeName, &SessionId)| {
             matches!(self.fate(node, session, now), Fate::Live { .. })
         };
-        self.heard.is_empty() && self.down.iter().any(lives)
+        let (here, there) = (1 + self.heard.len(), self.down.iter().filter(lives).count());
+        now < self.doubts_until || there > here || self.heard.is_empty() && there > 0
     }
 
     pub(super) fn fate(&self, node: &NodeName, session: &SessionId, now: Now) -> Fate {

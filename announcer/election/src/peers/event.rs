@@ -128,6 +128,8 @@ pub enum Report {
     },
     /// What a peer says of itself changed.
     Flags(NodeName, Flags),
+    /// Others say that a session is over which this node hears, both ways and until now: one of the two is cut off.
+    EndedThoughHeard(NodeName),
     /// A session is over. Its standbys answer now.
     Ended(Fenced),
     /// A suspect lives: somebody heard it, or it answered, or a frame of it was refused.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::frame::{Body, Fenced, Frame, Heard, Kind, Suspect};
-use super::link::Phase;
+use super::link::{Link, Phase};
 use super::segment::Side;
 use super::suspicion::{Stage, Suspicion, rest};
 use super::{Action, Peers, Proof, Report, SegmentId, To};
@@ -149,7 +149,7 @@ impl Peers {
                 }
                 suspicion.fellows.extend(fellows);
                 out.push(Action::Ask(*id, node.clone()));
-                if segment.side(small) != Side::Majority {
+                if segment.side(small, |_, _| true) != Side::Majority {
                     out.push(Action::AskWitness(*id));
                 }
             }
@@ -269,20 +269,32 @@ impl Peers {
         }
         let known = self.known.len();
         let mut half = false;
+        // One that has just fallen silent as well, and whose time is not up yet, is on nobody's side: watches of one split
+        // run out one after the other.
+        let counts = |node: &NodeName, link: &Link| said.contains(node) || link.heard_at >= since;
+        let mut hope = false;
         let judged = suspicion
             .segments
             .iter()
             .filter_map(|id| self.segments.get(id))
-            .any(
-                |segment| match segment.side(segment.is_small(&self.settings, known)) {
+            .any(|segment| {
+                let small = segment.is_small(&self.settings, known);
+                hope |= segment.side(small, counts) != segment.side(small, |_, _| true);
+                match segment.side(small, counts) {
                     Side::Majority => true,
                     Side::Half => {
                         half = true;
                         segment.witnessed_at.is_some_and(|at| at >= since)
                     }
                     Side::Minority => false,
-                },
-            );
+                }
+            });
+        if !judged && hope {
+            return Stage::Asking {
+                since,
+                next: now + self.settings.question,
+            };
+        }
         if !judged {
             return Stage::Resting {
                 until: Some(now + self.settings.rest),

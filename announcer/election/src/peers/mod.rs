@@ -361,6 +361,16 @@ impl Peers {
         {
             return;
         }
+        let lives = |segment: &Segment| {
+            segment.links.get(&fenced.node).is_some_and(|link| {
+                link.session == fenced.session && link.is_up() && link.is_fresh(now)
+            })
+        };
+        if self.segments.values().any(lives) {
+            out.push(Action::Report(Report::EndedThoughHeard(
+                fenced.node.clone(),
+            )));
+        }
         for segment in self.segments.values_mut() {
             if segment
                 .links

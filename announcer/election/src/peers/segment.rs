@@ -145,14 +145,14 @@ impl Segment {
             .filter(|(_, link)| link.is_member())
     }
 
-    /// Which side of a possible split this node is on. `everybody` are watched in a small segment; in a larger one a
-    /// census was made.
-    pub(super) fn side(&self, small: bool) -> Side {
+    /// Which side of a possible split this node is on, by those of its members that are heard and `count`. Everybody is
+    /// watched in a small segment; in a larger one a census was made.
+    pub(super) fn side(&self, small: bool, count: impl Fn(&NodeName, &Link) -> bool) -> Side {
         let (ours, all) = if small {
-            let (up, all) = self.members().fold((0, 0), |(up, all), (_, link)| {
-                (up + usize::from(link.is_up()), all + 1)
-            });
-            (1 + up, 1 + all)
+            let ours = self
+                .members()
+                .filter(|(node, link)| link.is_up() && count(node, link));
+            (1 + ours.count(), 1 + self.members().count())
         } else {
             match &self.census {
                 Some(census) => (1 + census.answered.len(), 1 + census.asked.len()),

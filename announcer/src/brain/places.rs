@@ -1,0 +1,72 @@
+//! Where this node answers, and whether it is about to go.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::Brain;
+use crate::election::Now;
+use crate::election::owners::Event;
+use crate::link::{IfIndex, Link};
+use crate::model::{Endpoint, Readiness};
+
+impl Brain {
+    /// Where it may come to answer for any address.
+    pub(super) fn may_answer_on(&self) -> BTreeSet<IfIndex> {
+        let links = self.links.links.values();
+        let named = links.filter(|link| self.candidate_on.contains(&link.name));
+        named.map(|link| link.index).collect()
+    }
+
+    /// Where it answers for an address. One that it gives away may be no policy's any more: it is answered for where it was,
+    /// until another does.
+    pub(super) fn answered_on(&self, address: IpAddr) -> BTreeSet<IfIndex> {
+        let planned = self.indexes(address);
+        if !planned.is_empty() {
+            return planned;
+        }
+        let before = self.answered_on.get(&address);
+        let usable = |index: &&IfIndex| {
+            let link = self.links.links.get(*index);
+            link.is_some_and(|link| link.usable().is_ok()) && !self.unavailable.contains_key(*index)
+        };
+        before
+            .into_iter()
+            .flatten()
+            .filter(usable)
+            .copied()
+            .collect()
+    }
+
+    /// A node is being drained from when, cordoned, an endpoint on it ends, until it is not cordoned any more. A cordon alone
+    /// keeps what is new away, and leaves connections in peace.
+    pub(super) fn look_whether_draining(&mut self, now: Now) {
+        let me = &self.me;
+        let cordoned = self.world.nodes.get(me).is_some_and(|node| node.cordoned);
+        let endpoints = || {
+            let slices = self.world.slices.values().flat_map(BTreeMap::values);
+            slices.flat_map(|slice| &slice.endpoints)
+        };
+        let ends = |endpoint: &Endpoint| {
+            endpoint.node.as_ref() == Some(me) && endpoint.readiness == Readiness::Draining
+        };
+        let draining = cordoned && (self.draining || endpoints().any(ends));
+        if self.draining != draining {
+            self.draining = draining;
+            tracing::info!(draining, "whether this node is being drained");
+            self.owners.observe(Event::Draining(draining), now);
+        }
+    }
+
+    pub(super) fn indexes(&self, address: IpAddr) -> BTreeSet<IfIndex> {
+        let Some(announcement) = self.plan.addresses.get(&address) else {
+            return BTreeSet::new();
+        };
+        let named = |link: &&Link| announcement.interfaces.contains(&link.name);
+        self.links
+            .links
+            .values()
+            .filter(named)
+            .map(|link| link.index)
+            .collect()
+    }
+}
