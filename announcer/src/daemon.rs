@@ -128,7 +128,7 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
     let (over, over_receiver) = watch::channel(None);
     let (published, published_receiver) = watch::channel(None);
     let (data_path, data_path_receiver) = watch::channel(None);
-    let (director_state, director_receiver) = watch::channel(settings.director.at_rest());
+    let (director_state, director_receiver) = watch::channel(settings.director.at_start());
     let namespace = settings.session.namespace.clone();
     let (histories, history) = watch::channel(0);
     tokio::spawn(watch_history(
@@ -149,6 +149,7 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
     let (owed, owed_receiver) = watch::channel(Arc::default());
     let (kept, kept_receiver) = watch::channel(Numbered::default());
     let (known, known_receiver) = watch::channel(0);
+    let (going, going_receiver) = watch::channel(Arc::default());
     tokio::spawn(channel::run(
         channel::Ends {
             keys,
@@ -156,6 +157,7 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
             owed: owed_receiver,
             kept,
             known: known_receiver,
+            going: going_receiver,
         },
         end.clone(),
     ));
@@ -168,6 +170,7 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
             owed,
             kept: kept_receiver,
             known,
+            going,
         },
         end.clone(),
     );

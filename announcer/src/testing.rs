@@ -85,6 +85,7 @@ pub(crate) fn peer(node: &str, version: u64, interfaces: Vec<Interface>) -> Peer
         xdp: XdpState::Off,
         leaving: false,
         keys: Vec::new(),
+        carries: Default::default(),
     }
 }
 

@@ -264,6 +264,12 @@ impl Collector {
         self.six.set_moved(flow, hop, now)
     }
 
+    /// Knows that the kernel carries a connection, unless a pod of this node or another node has it.
+    pub(crate) fn set_kernels(&mut self, flow: &Flow, now: u32) -> Result<(), MapError> {
+        self.four.set_kernels(flow, now)?;
+        self.six.set_kernels(flow, now)
+    }
+
     /// Knows nothing any more of another node's connection.
     pub(crate) fn forget_moved(&mut self, flow: &Flow) {
         self.four.forget_moved(flow);
@@ -391,6 +397,22 @@ impl<F: Table> Tables<F> {
             seen: now,
             ..ConnectionState::default()
         };
+        self.insert(key, state, flags)
+    }
+
+    fn set_kernels(&mut self, flow: &Flow, now: u32) -> Result<(), MapError> {
+        let Some(key) = F::key(flow) else {
+            return Ok(());
+        };
+        let state = ConnectionState {
+            kind: ConnectionState::KIND_KERNEL,
+            seen: now,
+            ..ConnectionState::default()
+        };
+        self.insert(key, state, BPF_NOEXIST)
+    }
+
+    fn insert(&mut self, key: F::Key, state: ConnectionState, flags: u64) -> Result<(), MapError> {
         match self.connections.one.insert(key, F::value(state), flags) {
             // A connection of ours has come between.
             Err(MapError::SyscallError(error))

@@ -3,8 +3,8 @@
 //!
 //! Pure. The current part is the same on every node. The previous part is this node's help for
 //! connections that began before the backends changed, and depends on what it had before: a backend
-//! leaves it when it is gone, when its node has told everything, or when two later ones stand before
-//! it. In the last case the slot is unsettled until that node has had the time to tell.
+//! leaves it when it is gone, or when two later ones stand before it. In the last case the slot is
+//! unsettled until that node has had the time to tell.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -33,16 +33,11 @@ pub(crate) fn slots(
     let table = if all.is_empty() { 0 } else { count };
     let current = named(&chosen, ids, table);
     let living: HashSet<u16> = ids.values().copied().collect();
-    let released: HashSet<u16> = vip
-        .released
-        .iter()
-        .filter_map(|endpoint| ids.get(endpoint).copied())
-        .collect();
     match old.filter(|old| old.len() == current.len()) {
         Some(old) => current
             .into_iter()
             .zip(old)
-            .map(|(current, old)| remember(current, old, &living, &released))
+            .map(|(current, old)| remember(current, old, &living))
             .collect(),
         // No memory: with what takes nothing new put back, the table is nearly that of before.
         None => current
@@ -54,13 +49,10 @@ pub(crate) fn slots(
 }
 
 /// A slot that was `old` and now is `current`'s.
-fn remember(current: u16, old: &Slot, living: &HashSet<u16>, released: &HashSet<u16>) -> Slot {
+fn remember(current: u16, old: &Slot, living: &HashSet<u16>) -> Slot {
     let [first, second] = old.previous;
     let new = if old.current == current {
-        let untold = [first, second]
-            .into_iter()
-            .filter(|id| !released.contains(id));
-        slot(current, untold, living)
+        slot(current, [first, second], living)
     } else {
         slot(current, [old.current, first, second], living)
     };
@@ -255,25 +247,6 @@ mod tests {
             slot.unsettled = 0;
         }
         assert!(!unsettled(&after(&slots, &backends)));
-    }
-
-    #[test]
-    fn a_backend_whose_node_has_told_everything_is_asked_no_more() {
-        let old = fresh(&[(1, Active), (2, Active)]);
-        let backends = [(1, Active), (2, Active), (3, Active)];
-        let grown = after(&old, &backends);
-        let (mut told, ids) = vip(&backends);
-        told.released = [endpoint(1)].into();
-        let settled = slots(&told, &ids, Some(&grown), COUNT);
-        for (grown, settled) in grown.iter().zip(&settled) {
-            let expected = if grown.previous == [1, 0] {
-                [0, 0]
-            } else {
-                grown.previous
-            };
-            assert_eq!(settled.previous, expected);
-        }
-        assert!(grown.iter().any(|slot| slot.previous == [1, 0]));
     }
 
     #[test]

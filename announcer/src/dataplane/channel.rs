@@ -11,12 +11,12 @@
 //!
 //! Invariant: what another node is told to have been taken in, the programs know already.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use landfall_bpf_lb::desired::Placement;
+use landfall_bpf_lb::desired::{Frontend, Placement};
 use landfall_bpf_lb::duties::message::Message;
 use landfall_bpf_lb::duties::{Flow, Kept, Owed};
 use landfall_wire::peers::letter;
@@ -44,6 +44,9 @@ pub type Keys = (ClusterId, KeyRing);
 /// Connections, each with the address of a node.
 pub type Entries = BTreeMap<Flow, IpAddr>;
 
+/// Frontends that are served for their open connections alone, and the other nodes that have pods of them.
+pub type Going = BTreeMap<Frontend, BTreeSet<IpAddr>>;
+
 /// Entries for the programs, numbered as they come.
 #[derive(Clone, Debug, Default)]
 pub struct Numbered {
@@ -65,6 +68,8 @@ pub struct Ends {
     pub kept: watch::Sender<Numbered>,
     /// The number of the last that the programs know.
     pub known: watch::Receiver<u64>,
+    /// What the director serves besides its path.
+    pub going: watch::Receiver<Arc<Going>>,
 }
 
 /// Both halves of the conversation, and who may say what in it.
@@ -73,6 +78,7 @@ struct Dialogue {
     owed: Owed,
     kept: Kept,
     path: Arc<DataPath>,
+    going: Arc<Going>,
 }
 
 impl Dialogue {
@@ -81,6 +87,7 @@ impl Dialogue {
             owed: Owed::new(boot),
             kept: Kept::default(),
             path: Arc::default(),
+            going: Arc::default(),
         }
     }
 
@@ -91,10 +98,12 @@ impl Dialogue {
         self.owed.answered(node, &message);
         let frontends = &self.path.desired.frontends;
         let has_a_pod = |flow: &Flow| {
-            frontends.get(&flow.frontend).is_some_and(|vip| {
-                let mut backends = vip.backends.values();
-                backends.any(|backend| backend.placement == Placement::Remote(node))
-            })
+            let going = self.going.get(&flow.frontend);
+            going.is_some_and(|nodes| nodes.contains(&node))
+                || frontends.get(&flow.frontend).is_some_and(|vip| {
+                    let mut backends = vip.backends.values();
+                    backends.any(|backend| backend.placement == Placement::Remote(node))
+                })
         };
         self.kept.receive(node, &message, now, has_a_pod)
     }
@@ -137,6 +146,7 @@ pub async fn run(mut ends: Ends, token: CancellationToken) {
             },
         }
         dialogue.path = ends.paths.borrow_and_update().clone().unwrap_or_default();
+        dialogue.going = ends.going.borrow_and_update().clone();
         sockets.bind(&dialogue.path).await;
         let keys = ends.keys.borrow().clone();
         let Some(keys) = keys.as_deref() else {
@@ -291,7 +301,7 @@ async fn listen(socket: Arc<UdpSocket>, to: IpAddr, letters: mpsc::Sender<Letter
 #[cfg(test)]
 mod tests {
     use landfall_bpf_lb::desired::{
-        Backend, BackendState, Desired, Endpoint, Frontend, PodId, Protocol, Vip,
+        Backend, BackendState, Desired, Endpoint, PodId, Protocol, Vip,
     };
 
     use super::*;
@@ -347,6 +357,7 @@ mod tests {
         known: watch::Sender<u64>,
         _keys: watch::Sender<Option<Arc<Keys>>>,
         _paths: watch::Sender<Option<Arc<DataPath>>>,
+        _going: watch::Sender<Arc<Going>>,
         _task: AbortOnDropHandle<()>,
     }
 
@@ -356,12 +367,14 @@ mod tests {
         let (owed, of_owed) = watch::channel(Arc::default());
         let (kept, of_kept) = watch::channel(Numbered::default());
         let (known, of_known) = watch::channel(0);
+        let (going, of_going) = watch::channel(Arc::default());
         let ends = Ends {
             keys: of_keys,
             paths: of_paths,
             owed: of_owed,
             kept,
             known: of_known,
+            going: of_going,
         };
         let task = tokio::spawn(run(ends, CancellationToken::new()));
         Node {
@@ -370,6 +383,7 @@ mod tests {
             known,
             _keys: keys,
             _paths: paths,
+            _going: going,
             _task: AbortOnDropHandle::new(task),
         }
     }

@@ -255,6 +255,7 @@ pub fn lease(object: &Lease) -> Result<(NodeName, Peer), Unreadable> {
         xdp: said.xdp,
         leaving: said.leaving,
         keys: said.keys,
+        carries: said.carries,
     };
     Ok((NodeName::new(node), peer))
 }

@@ -1,7 +1,8 @@
 //! What an announcer publishes with its session, as one annotation of its Lease: what other nodes must know to agree on
 //! candidates, and nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use landfall_wire::Mac;
 use landfall_wire::link::{Link, Refusal};
@@ -73,6 +74,10 @@ pub struct Published {
     /// The keys of heartbeats it believes, by name. None: it sends none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<KeyId>,
+    /// Addresses that the director serves no more, of which pods of this node still have open connections: other
+    /// directors go on sending them here.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub carries: BTreeSet<IpAddr>,
 }
 
 /// Reads the annotation. Nonsense reads as an announcer that can do nothing.
@@ -105,6 +110,7 @@ mod tests {
             xdp: XdpState::Ready,
             leaving: false,
             keys: vec![KeyId([1, 2, 3, 4])],
+            carries: ["192.0.2.10".parse().unwrap()].into(),
         };
         let annotate = |text: String| BTreeMap::from([(ANNOTATION.to_owned(), text)]);
         assert_eq!(read(&annotate(write(&published))), published);

@@ -152,6 +152,8 @@ pub struct Peer {
     pub leaving: bool,
     /// The keys of heartbeats it believes.
     pub keys: Vec<KeyId>,
+    /// Addresses its director serves no more, and has open connections of.
+    pub carries: BTreeSet<IpAddr>,
 }
 
 impl Stamped for Lbip {

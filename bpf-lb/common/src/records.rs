@@ -57,7 +57,7 @@ record! {
     FrontendEntry: 8 align 4 {
         /// Number of its Maglev table; [`FrontendEntry::NO_TABLE`] if it has no backend.
         table: u32,
-        /// [`FrontendEntry::CLIENT_IP`] or zero.
+        /// What [`FrontendEntry`] has names for.
         flags: u32,
     }
 }
@@ -67,6 +67,12 @@ impl FrontendEntry {
     pub const NO_TABLE: u32 = u32::MAX;
     /// The client's port is left out of the hash.
     pub const CLIENT_IP: u32 = 1;
+    /// It has just come: which connections the kernel carries is still being found out.
+    pub const LEARNING: u32 = 2;
+    /// It is going: it keeps the connections that it has, and takes no new ones.
+    pub const DRAINING: u32 = 4;
+    /// New connections begin on the kernel's path.
+    pub const CLOSED: u32 = Self::LEARNING | Self::DRAINING;
 }
 
 record! {

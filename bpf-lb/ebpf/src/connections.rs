@@ -384,13 +384,27 @@ fn collides<F: Family>(packet: &Packet<F>, pod: Pod<F>, now: u32) -> bool {
     false
 }
 
-/// The pod that a repeated SYN was given to before.
+/// The pod that a repeated SYN was given to before. What the kernel has is the kernel's to open anew:
+/// it alone knows whether that is over.
 #[inline(always)]
 pub(crate) fn opened_before<F: Family>(packet: &Packet<F>) -> Known<F> {
-    match F::half_open(&forward(packet)) {
-        Some(entry) if is_half_open(state::<F>(entry), short(now())) => known_by(entry),
-        _ => Known::No,
+    let (key, now) = (forward(packet), short(now()));
+    if let Some(entry) = F::half_open(&key)
+        && is_half_open(state::<F>(entry), now)
+    {
+        return known_by(entry);
     }
+    if has_kernels()
+        && let Some(entry) = F::connection(&key)
+        && state::<F>(entry).kind == ConnectionState::KIND_KERNEL
+    {
+        let connection = state::<F>(entry);
+        touch(connection, now);
+        connection.client_fin = 0;
+        connection.reset = 0;
+        return Known::Kernel;
+    }
+    Known::No
 }
 
 /// Notes that the client's next connection, or a lie, has begun at `challenger`: the

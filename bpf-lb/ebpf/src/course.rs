@@ -17,7 +17,7 @@
 //! play ping-pong, and no header is needed to say so.
 
 use landfall_bpf_lb_common::Verdict;
-use landfall_bpf_lb_common::records::{BackendEntry, ConnectionState, Slot};
+use landfall_bpf_lb_common::records::{BackendEntry, ConnectionState, FrontendEntry, Slot};
 
 use crate::connections::{self, Known};
 use crate::family::Family;
@@ -101,7 +101,8 @@ pub(crate) fn course<F: Family>(packet: &Packet<F>) -> Result<Course<F>, Verdict
     // A packet that bears a mark may be of a connection that no slot remembers any more: whoever sent
     // it was told that it is here.
     let may_be_marked = packet.transport.hop_limit <= FIRST_MARK;
-    if any_here || may_be_marked || connections::has_kernels() {
+    let is_closed = packet.flags & FrontendEntry::CLOSED != 0;
+    if any_here || may_be_marked || is_closed || connections::has_kernels() {
         is_ours(packet)?;
         // The pod's own network would have to tell the client; better the VIP's.
         if packet.transport.hop_limit <= 1 {
@@ -111,6 +112,9 @@ pub(crate) fn course<F: Family>(packet: &Packet<F>) -> Result<Course<F>, Verdict
             if let Some(course) = open_again(packet)? {
                 return Ok(course);
             }
+            if is_closed {
+                return Err(Verdict::Closed);
+            }
             if current.hop == 0 {
                 return open(packet, current);
             }
@@ -118,6 +122,9 @@ pub(crate) fn course<F: Family>(packet: &Packet<F>) -> Result<Course<F>, Verdict
         } else {
             if let Some(course) = follow(packet, current)? {
                 return Ok(course);
+            }
+            if is_closed {
+                may_be_ours(packet, current)?;
             }
             if current.hop == 0 {
                 return unknown_here(packet, slot, current, previous);
@@ -134,6 +141,19 @@ fn open_again<F: Family>(packet: &Packet<F>) -> Result<Option<Course<F>>, Verdic
         Known::Pod(pod) => Ok(Some(Course::Deliver(pod, Verdict::Delivered))),
         Known::Kernel => Err(Verdict::KernelPath),
         Known::Contested(_) | Known::Node(_) | Known::No => Ok(None),
+    }
+}
+
+/// A packet of no known connection, to a frontend that takes no new ones, may be the kernel's as well.
+/// Which of them are the kernel's will be known in a moment, if the frontend has just come, and is
+/// known if it is going: there it is one that the programs have, or a datagram.
+#[inline(always)]
+fn may_be_ours<F: Family>(packet: &Packet<F>, current: &BackendEntry) -> Result<(), Verdict> {
+    let is_learning = packet.flags & FrontendEntry::LEARNING != 0;
+    match packet.transport.is_mid_stream() {
+        true if is_learning => Err(Verdict::DropUnsettled),
+        false if is_learning || current.hop == 0 => Err(Verdict::Closed),
+        _ => Ok(()),
     }
 }
 

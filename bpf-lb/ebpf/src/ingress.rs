@@ -77,6 +77,7 @@ fn balance<F: Family>(
         transport,
         client,
         vip,
+        flags: frontend.flags,
         table: frontend.table,
         slot: maps::slot_number(F::hash(client, port, vip, &transport)),
     };

@@ -14,6 +14,8 @@ pub(crate) struct Packet<F: Family> {
     pub(crate) transport: Transport,
     pub(crate) client: F::Address,
     pub(crate) vip: F::Address,
+    /// The frontend's flags.
+    pub(crate) flags: u32,
     /// Number of the frontend's table.
     pub(crate) table: u32,
     /// Number of the slot in it.

@@ -227,10 +227,9 @@ impl Owed {
         }
     }
 
-    /// Whether every other node has acknowledged all it shall have: previous backends of this node
-    /// may be released.
-    #[must_use]
-    pub fn has_told_all(&self) -> bool {
+    /// Whether every other node has acknowledged all it shall have.
+    #[cfg(test)]
+    fn has_told_all(&self) -> bool {
         self.nodes.values().all(|told| {
             told.wanted
                 .values()
