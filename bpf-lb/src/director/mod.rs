@@ -131,19 +131,10 @@ impl Director {
         }
         discard_misshapen(&maps_dir, settings)?;
         let mut ebpf = load_object(object::LANDFALL, settings)?;
-        let program = names::XDP;
-        xdp_program(&mut ebpf)
-            .and_then(|xdp| xdp.load())
-            .map_err(|source| LoadError::Program { program, source })?;
-        let program = names::EGRESS;
-        classifier(&mut ebpf)
-            .and_then(|tc| tc.load())
-            .map_err(|source| LoadError::Program { program, source })?;
+        load_program(names::XDP, || xdp_program(&mut ebpf)?.load())?;
+        load_program(names::EGRESS, || classifier(&mut ebpf)?.load())?;
         let mut maps = Maps::open(&maps_dir, settings)?;
-        let program = names::FEED;
-        feeder(&mut ebpf)
-            .and_then(|feed| feed.load())
-            .map_err(|source| LoadError::Program { program, source })?;
+        load_program(names::FEED, || feeder(&mut ebpf)?.load())?;
         let programmed = maps.read(settings)?;
         let links = Links::new(links_dir, settings.tc_links);
         links.adopt(&mut ebpf)?;
@@ -355,6 +346,28 @@ impl Director {
         }
     }
 }
+
+/// Has the kernel take a program in. A signal makes it give up half-way and say so.
+fn load_program(
+    program: &'static str,
+    mut load: impl FnMut() -> Result<(), ProgramError>,
+) -> Result<(), LoadError> {
+    let was_interrupted = |error: &ProgramError| match error {
+        ProgramError::LoadError { io_error, .. } => io_error.raw_os_error() == Some(libc::EAGAIN),
+        _ => false,
+    };
+    let mut loaded = load();
+    for _ in 1..ATTEMPTS {
+        if !loaded.as_ref().is_err_and(was_interrupted) {
+            break;
+        }
+        loaded = load();
+    }
+    loaded.map_err(|source| LoadError::Program { program, source })
+}
+
+/// So often as libbpf does.
+const ATTEMPTS: usize = 5;
 
 /// The frontends that are not wanted any more, and may have connections.
 fn unwanted(now: &Programmed, desired: &Desired) -> BTreeSet<Frontend> {
