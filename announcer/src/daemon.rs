@@ -150,6 +150,7 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
     let (kept, kept_receiver) = watch::channel(Numbered::default());
     let (known, known_receiver) = watch::channel(0);
     let (going, going_receiver) = watch::channel(Arc::default());
+    let (restored, restored_receiver) = watch::channel(Arc::default());
     tokio::spawn(channel::run(
         channel::Ends {
             keys,
@@ -158,6 +159,7 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
             kept,
             known: known_receiver,
             going: going_receiver,
+            restored: restored_receiver,
         },
         end.clone(),
     ));
@@ -171,6 +173,7 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
             kept: kept_receiver,
             known,
             going,
+            restored,
         },
         end.clone(),
     );

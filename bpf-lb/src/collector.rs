@@ -238,12 +238,12 @@ impl Collector {
         Ok(swept)
     }
 
-    /// Calls `each` with every living connection of a pod of this node, those just being opened
-    /// included.
+    /// Calls `each` with every living connection that this node has, and what it goes to: one of a pod,
+    /// also if it is just being opened, or one of the kernel's.
     pub(crate) fn for_each_living(
         &self,
         clock: Clock,
-        mut each: impl FnMut(Flow),
+        mut each: impl FnMut(Flow, u8),
     ) -> Result<(), MapError> {
         self.four.for_each_living(clock, &mut each)?;
         self.six.for_each_living(clock, &mut each)
@@ -349,14 +349,18 @@ impl<F: Table> Tables<F> {
         twin.is_some() || F::direction(key) == Direction::Forward as u8
     }
 
-    fn for_each_living(&self, clock: Clock, mut each: impl FnMut(Flow)) -> Result<(), MapError> {
+    fn for_each_living(
+        &self,
+        clock: Clock,
+        mut each: impl FnMut(Flow, u8),
+    ) -> Result<(), MapError> {
         self.connections.for_each(|key, value| {
             let state = F::state(value);
-            if state.kind == ConnectionState::KIND_POD
+            if state.kind != ConnectionState::KIND_NODE
                 && !state.is_over()
                 && let Some(flow) = F::flow(key)
             {
-                each(flow);
+                each(flow, state.kind);
             }
         })?;
         self.half_open.for_each(|key, value| {
@@ -365,7 +369,7 @@ impl<F: Table> Tables<F> {
                 && let Some(flow) = F::flow(key)
                 && !is_stale(clock, flow.frontend.protocol, state)
             {
-                each(flow);
+                each(flow, state.kind);
             }
         })
     }

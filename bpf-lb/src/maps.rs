@@ -97,6 +97,13 @@ impl Maps {
             }
             programmed.backends.insert(id, backend);
         }
+        // An entry of another node's connection names its hop: that id is taken.
+        for id in self.collector.moved()?.into_values() {
+            let hop = self.hops.get(&u32::from(id), 0)?;
+            if hop.address != HopEntry::default().address {
+                programmed.hops.insert(id, hop);
+            }
+        }
         for node in self.nodes.keys() {
             programmed.nodes.insert(node?.mac);
         }

@@ -70,6 +70,8 @@ pub struct Ends {
     pub known: watch::Receiver<u64>,
     /// What the director serves besides its path.
     pub going: watch::Receiver<Arc<Going>>,
+    /// What the programs have from an earlier process.
+    pub restored: watch::Receiver<Arc<Entries>>,
 }
 
 /// Both halves of the conversation, and who may say what in it.
@@ -137,6 +139,10 @@ pub async fn run(mut ends: Ends, token: CancellationToken) {
             letter = inbox.recv() => first = letter,
             changed = ends.paths.changed() => if changed.is_err() { return },
             changed = ends.known.changed() => if changed.is_err() { return },
+            changed = ends.restored.changed() => match changed {
+                Ok(()) => dialogue.kept.restore(&ends.restored.borrow_and_update(), clock::now()),
+                Err(_) => return,
+            },
             changed = ends.owed.changed() => match changed {
                 Ok(()) => {
                     dialogue.owed.set(&ends.owed.borrow_and_update());
@@ -150,6 +156,7 @@ pub async fn run(mut ends: Ends, token: CancellationToken) {
         sockets.bind(&dialogue.path).await;
         let keys = ends.keys.borrow().clone();
         let Some(keys) = keys.as_deref() else {
+            tell(&ends.kept, dialogue.kept.entries());
             continue;
         };
         let mut said = Vec::new();
@@ -358,6 +365,7 @@ mod tests {
         _keys: watch::Sender<Option<Arc<Keys>>>,
         _paths: watch::Sender<Option<Arc<DataPath>>>,
         _going: watch::Sender<Arc<Going>>,
+        restored: watch::Sender<Arc<Entries>>,
         _task: AbortOnDropHandle<()>,
     }
 
@@ -368,6 +376,7 @@ mod tests {
         let (kept, of_kept) = watch::channel(Numbered::default());
         let (known, of_known) = watch::channel(0);
         let (going, of_going) = watch::channel(Arc::default());
+        let (restored, of_restored) = watch::channel(Arc::default());
         let ends = Ends {
             keys: of_keys,
             paths: of_paths,
@@ -375,6 +384,7 @@ mod tests {
             kept,
             known: of_known,
             going: of_going,
+            restored: of_restored,
         };
         let task = tokio::spawn(run(ends, CancellationToken::new()));
         Node {
@@ -384,6 +394,7 @@ mod tests {
             _keys: keys,
             _paths: paths,
             _going: going,
+            restored,
             _task: AbortOnDropHandle::new(task),
         }
     }
@@ -409,6 +420,20 @@ mod tests {
         keeps(&mut theirs, &[(flow(80), ip(a))].into()).await;
         mine.owed.send_replace(owed(&[]));
         keeps(&mut theirs, &Entries::new()).await;
+    }
+
+    #[tokio::test]
+    async fn what_the_programs_have_from_an_earlier_process_stays_until_its_node_has_spoken() {
+        let (a, b) = ("127.18.3.1", "127.18.3.2");
+        let mut theirs = node(b, a);
+        let entries =
+            |ports: &[u16]| -> Entries { ports.iter().map(|port| (flow(*port), ip(a))).collect() };
+        theirs.restored.send_replace(Arc::new(entries(&[80, 81])));
+        keeps(&mut theirs, &entries(&[80, 81])).await;
+        // The node has one of them no more: that is known once it has told the others again.
+        let mine = node(a, b);
+        mine.owed.send_replace(Arc::new([(flow(80), ip(b))].into()));
+        keeps(&mut theirs, &entries(&[80])).await;
     }
 
     #[tokio::test]

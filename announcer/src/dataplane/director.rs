@@ -106,6 +106,8 @@ pub struct Moved {
     pub known: watch::Sender<u64>,
     /// Frontends that are going, and the other nodes that have pods of them.
     pub going: watch::Sender<Arc<Going>>,
+    /// Connections of others that the programs know from an earlier process.
+    pub restored: watch::Sender<Arc<Entries>>,
 }
 
 /// What became of what was wanted.
@@ -118,6 +120,8 @@ struct Outcome {
     leaving: BTreeMap<Frontend, Leaving>,
     /// The interfaces that the programs are on meanwhile.
     drains_on: BTreeSet<IfIndex>,
+    /// Connections of other nodes, as they were told to an earlier process.
+    restored: Entries,
 }
 
 impl Outcome {
@@ -211,7 +215,10 @@ pub async fn run(
                     view.settle();
                 }
                 let outcome = view.carry_out(&settings, &path);
-                (outcome, view.keep(&kept.entries))
+                // What an earlier process was told is not to be forgotten before its tellers were heard.
+                let keeps = outcome.restored.is_empty();
+                let knows = keeps && view.keep(&kept.entries);
+                (outcome, knows)
             });
             let Ok((outcome, knows)) = carried.await else {
                 tracing::error!("the director's task ended in a panic");
@@ -224,6 +231,7 @@ pub async fn run(
             let said = outcome.news();
             tell(&moved.going, Arc::new(outcome.going()));
             tell(&moved.owed, Arc::new(outcome.owed));
+            tell(&moved.restored, Arc::new(outcome.restored));
             tell(&news, said);
         }
         let mut again = std::pin::pin!(sleep(again));
@@ -342,7 +350,13 @@ impl Work {
                 ..settings.load.clone()
             };
             match Director::load(&load) {
-                Ok(director) => self.director = Some(director),
+                Ok(mut director) => {
+                    match director.kept() {
+                        Ok(kept) => outcome.restored = kept,
+                        Err(error) => status.problems.push(with_causes(&error)),
+                    }
+                    self.director = Some(director);
+                }
                 Err(error) => {
                     self.take_down(settings, status);
                     status.state = XdpState::Failed;

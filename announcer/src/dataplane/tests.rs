@@ -315,7 +315,7 @@ fn a_node_whose_director_does_not_run_is_sent_nothing() {
     }
     world.peers.remove(&n2);
     let out = assembled(&world, &plan, &NeighbourTable::new());
-    assert_eq!(out.unplaced, 2 + 5);
+    assert_eq!(out.unplaced, 2 + 7, "the far one, and those of n2");
 }
 
 #[test]

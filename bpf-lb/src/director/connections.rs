@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use aya::programs::{ProgramError, TestRun, TestRunOptions};
 use landfall_bpf_lb_common::flow;
-use landfall_bpf_lb_common::records::{BackendEntry, FrontendEntry, Slot};
+use landfall_bpf_lb_common::records::{BackendEntry, ConnectionState, FrontendEntry, Slot};
 
 use super::{ApplyError, Director, Leaving, jiffies_per_second, unwanted};
 use crate::ageing::Clock;
@@ -39,9 +39,9 @@ impl Director {
         Ok(self.maps.sweep(clock, self.served.as_ref())?)
     }
 
-    /// The living connections of this node's pods whose slots are another node's by now, each with
-    /// that node's address: what [`duties::Owed`] shall tell. Nothing, as long as nothing has been
-    /// applied.
+    /// The living connections of this node's pods, and of its kernel, whose slots are another node's by
+    /// now, each with that node's address: what [`duties::Owed`] shall tell. Nothing, as long as
+    /// nothing has been applied.
     ///
     /// # Errors
     /// If a table cannot be read.
@@ -50,13 +50,28 @@ impl Director {
         let seed = flow::seed(self.settings.seed);
         let mut owed = BTreeMap::new();
         if let (Some(programmed), Some(_)) = (&self.programmed, &self.served) {
-            self.maps.connections().for_each_living(clock, |flow| {
+            self.maps.connections().for_each_living(clock, |flow, _| {
                 if let Some(node) = duties::gained_by(programmed, &seed, &flow) {
                     owed.insert(flow, node);
                 }
             })?;
         }
         Ok(owed)
+    }
+
+    /// The connections of other nodes that the tables have, by the addresses of those: what an earlier
+    /// process was told, for [`duties::Kept::restore`].
+    ///
+    /// # Errors
+    /// If a table cannot be read.
+    pub fn kept(&mut self) -> Result<BTreeMap<Flow, IpAddr>, ApplyError> {
+        let moved = self.maps.connections().moved()?;
+        let hops = self.programmed.as_ref().map(|programmed| &programmed.hops);
+        let node = |hop| Some(unmapped(hops?.get(&hop)?.address));
+        let kept = moved.into_iter();
+        Ok(kept
+            .filter_map(|(flow, hop)| Some((flow, node(hop)?)))
+            .collect())
     }
 
     /// Sends the segments of just these connections to the nodes that have them, by the addresses of
@@ -145,11 +160,13 @@ impl Director {
         let mut here = BTreeMap::new();
         if !unwanted.is_empty() {
             let clock = self.clock()?;
-            self.maps.connections().for_each_living(clock, |flow| {
-                if unwanted.contains(&flow.frontend) {
-                    *here.entry(flow.frontend).or_default() += 1;
-                }
-            })?;
+            self.maps
+                .connections()
+                .for_each_living(clock, |flow, kind| {
+                    if kind == ConnectionState::KIND_POD && unwanted.contains(&flow.frontend) {
+                        *here.entry(flow.frontend).or_default() += 1;
+                    }
+                })?;
         }
         Ok(here)
     }

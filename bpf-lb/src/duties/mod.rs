@@ -374,6 +374,18 @@ impl Kept {
         })
     }
 
+    /// Has been told these by nodes whose word is not known any more: they stay until those nodes have
+    /// said all again, or have been silent for long.
+    pub fn restore(&mut self, entries: &BTreeMap<Flow, IpAddr>, now: Duration) {
+        for (flow, node) in entries {
+            let teller = self.nodes.entry(*node).or_default();
+            teller.heard = teller.heard.max(now);
+            if !teller.flows.contains(flow) {
+                teller.unsure.insert(*flow);
+            }
+        }
+    }
+
     /// Forgets the nodes that have fallen silent.
     pub fn expire(&mut self, now: Duration) {
         self.nodes
