@@ -19,7 +19,7 @@ use support::Node;
 use support::frames::{Flow, SEGMENT, SYN, SYN_ACK, Shape, Tcp, see};
 use support::run::TX;
 use support::scene::{Family, HOPS, families};
-use support::talk::{answers, close, establish, reached, says};
+use support::talk::{adopted, answers, close, establish, reached, says};
 
 use BackendState::{Active, Draining};
 
@@ -125,18 +125,12 @@ fn a_segment_of_a_kept_connection_goes_to_the_node_that_has_it() {
         assert_eq!(see(&ran.frame).hop_limit, 5);
         // Another connection is nobody's.
         let other = family.from(TCP, 51_000);
-        assert_eq!(
-            reached(&says(director, node.ifindex, other, SEGMENT)),
-            family.pods[0]
-        );
+        assert_eq!(adopted(node, director, other, SEGMENT), family.pods[0]);
         // No sweep takes it away, however long nothing is heard; its node's word does.
         support::maps::age(&node.settings, 25 * 3600);
         assert_eq!(director.sweep().unwrap().moved, 1);
         director.keep(&BTreeMap::new()).unwrap();
-        assert_eq!(
-            reached(&says(director, node.ifindex, flow, SEGMENT)),
-            family.pods[0]
-        );
+        assert_eq!(adopted(node, director, flow, SEGMENT), family.pods[0]);
     });
 }
 
@@ -222,9 +216,7 @@ fn an_unsettled_slot_takes_in_nothing_that_nobody_knows() {
         // What begins here, begins.
         let begun = family.from(TCP, 51_000);
         establish(director, node.ifindex, begun);
-        director.settle();
-        let ran = says(director, node.ifindex, flow, marked(5, SEGMENT));
-        assert_eq!(ran.verdict(), Verdict::Adopted);
+        adopted(node, director, flow, marked(5, SEGMENT));
     });
 }
 
@@ -246,9 +238,7 @@ fn a_restarted_director_knows_what_was_kept_before_it() {
         again.keep(&still).unwrap();
         let ran = says(&mut again, node.ifindex, flows[0], SEGMENT);
         assert_eq!(see(&ran.frame).destination_mac, HOPS[2]);
-        assert_eq!(
-            reached(&says(&mut again, node.ifindex, flows[1], SEGMENT)),
-            family.pods[0]
-        );
+        let pod = adopted(node, &mut again, flows[1], SEGMENT);
+        assert_eq!(pod, family.pods[0]);
     });
 }

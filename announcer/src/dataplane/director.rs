@@ -12,6 +12,7 @@ use landfall_bpf_lb::desired::Frontend;
 use landfall_bpf_lb::{AttachMode, Director, Leaving, Settings, Verdict};
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::channel::{Entries, Going, Numbered};
@@ -19,9 +20,10 @@ use super::{DataPath, DirectorNews};
 use crate::link::IfIndex;
 use crate::model::XdpState;
 
-/// Between two looks at what is: what failed is tried again, connections that are over are taken out, and the programs
-/// are told that somebody keeps their tables.
+/// Between two looks at what is: what failed is tried again, and connections that are over are taken out.
 const AGAIN: Duration = Duration::from_secs(10);
+/// Between two words to the programs that their tables are those of now: they believe it for a second.
+const FEED: Duration = Duration::from_millis(250);
 
 /// Whether and how the director is used on this node.
 #[derive(Clone, Debug)]
@@ -172,10 +174,13 @@ impl DirectorView {
         outcome
     }
 
-    /// Nothing has changed for a while: what was to be told of moved connections has been. Blocks.
-    fn settle(&self) {
-        if let Some(director) = &mut self.work.lock().director {
-            director.settle();
+    /// Tells the programs that their tables are those of now.
+    fn feed(&self) {
+        if let Some(mut work) = self.work.try_lock()
+            && let Some(director) = &mut work.director
+            && let Err(error) = director.feed()
+        {
+            tracing::debug!(%error, "the programs could not be told that they are kept");
         }
     }
 
@@ -203,7 +208,8 @@ pub async fn run(
     mut moved: Moved,
     token: CancellationToken,
 ) {
-    let mut is_quiet = false;
+    let mut feed = tokio::time::interval(FEED);
+    feed.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let path = wanted.borrow_and_update().clone();
         let mut again = None;
@@ -211,9 +217,6 @@ pub async fn run(
             let (view, settings) = (view.clone(), settings.clone());
             let kept = moved.kept.borrow_and_update().clone();
             let carried = tokio::task::spawn_blocking(move || {
-                if is_quiet {
-                    view.settle();
-                }
                 let outcome = view.carry_out(&settings, &path);
                 // What an earlier process was told is not to be forgotten before its tellers were heard.
                 let keeps = outcome.restored.is_empty();
@@ -239,10 +242,11 @@ pub async fn run(
             tokio::select! {
                 () = token.cancelled() => return,
                 changed = wanted.changed() => match changed {
-                    Ok(()) => break is_quiet = false,
+                    Ok(()) => break,
                     Err(_) => return,
                 },
-                () = &mut again => break is_quiet = true,
+                () = &mut again => break,
+                _ = feed.tick() => view.feed(),
                 changed = moved.kept.changed() => match changed {
                     Ok(()) => keep(&view, &mut moved).await,
                     Err(_) => return,

@@ -83,8 +83,8 @@ record! {
         /// Where connections went before that: the last one first. Both together, because the second
         /// change may come before the connections of the first have been told.
         previous: [u16; 2],
-        /// Not zero while a living backend has just been forgotten: its node may not yet have said
-        /// which connections it has.
+        /// Not zero while it has just changed: a node that had it before may not yet have said which
+        /// connections it has.
         unsettled: u16,
     }
 }
@@ -238,6 +238,8 @@ impl ConnectionState {
     pub const KIND_NODE: u8 = 2;
     /// It began on the kernel's path and stays there.
     pub const KIND_KERNEL: u8 = 3;
+    /// Half-open: nobody has been found to know it, since `seen`.
+    pub const KIND_STRANGER: u8 = 4;
 
     /// Half-open: the pod has not answered the SYN.
     pub const BY_NOTHING: u8 = 0;

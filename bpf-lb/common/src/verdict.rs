@@ -82,7 +82,7 @@ verdicts! {
     KernelPath = "pass_kernel_path", Pass, "Of a connection that began on the kernel's path and stays there.";
     DropNoHop = "drop_no_hop", Drop, "In mid-connection, and the MAC address of its node is not known; TCP repeats it.";
     DropLoopGuard = "drop_loop_guard", Drop, "In mid-connection, and the nodes' tables differ for a moment; TCP repeats it.";
-    DropUnsettled = "drop_unsettled", Drop, "In mid-connection and unknown here, and its slot has just forgotten a backend that may have it; TCP repeats it.";
+    DropUnsettled = "drop_unsettled", Drop, "In mid-connection and unknown here, and another node may still say that it has it; TCP repeats it.";
     DropCollision = "drop_collision", Drop, "In mid-connection, and its client's port reaches its pod by another frontend.";
     ReplyRewritten = "reply_rewritten", Pass, "A tracked connection's reply, given its VIP as source.";
     ReplyUntracked = "reply_untracked", Pass, "Leaving packet of no tracked connection.";

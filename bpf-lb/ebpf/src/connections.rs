@@ -13,11 +13,13 @@
 //! take over a client's port from another frontend, and only once that connection is over.
 
 use aya_ebpf::helpers::bpf_jiffies64;
+use aya_ebpf::programs::XdpContext;
 use landfall_bpf_lb_common::Verdict;
 use landfall_bpf_lb_common::headers::{ACK, FIN, RST, TCP_ACKNOWLEDGEMENT, UDP};
 use landfall_bpf_lb_common::records::{ConnectionState, Direction};
 
 use crate::family::Family;
+use crate::frame::Frame;
 use crate::maps::{self, JIFFIES_PER_SECOND};
 use crate::packet::{Packet, Pod};
 
@@ -28,6 +30,12 @@ const FULL_SECONDS: u64 = 1;
 /// Without a sign of life from user space for so many seconds, new connections take the kernel's
 /// path.
 const WATCHDOG_SECONDS: u64 = 300;
+
+/// What nobody knows is taken in when it is repeated after so many seconds, for a node with newer
+/// tables may have sent it here.
+const STRANGER_SECONDS: u32 = 1;
+/// And only if user space has said within so many seconds that the tables are those of now.
+const FRESH_SECONDS: u64 = 1;
 
 /// What is known of a packet's connection.
 pub(crate) enum Known<F: Family> {
@@ -183,6 +191,9 @@ fn look_up_half_open<F: Family>(packet: &Packet<F>, key: &F::Key, now: u32) -> K
         return Known::No;
     };
     let connection = state::<F>(entry);
+    if connection.kind == ConnectionState::KIND_STRANGER {
+        return Known::No;
+    }
     if connection.kind == ConnectionState::KIND_KERNEL {
         // It goes on there: more than a forged SYN, and worth a place that is not taken away.
         if F::insert(
@@ -332,11 +343,13 @@ pub(crate) fn has_kernels() -> bool {
     maps::state().is_some_and(|shared| unsafe { (*shared).kernels } != 0)
 }
 
-/// Notes that user space lives; returns the jiffies that entries hold.
+/// Returns the jiffies that entries hold. If the first byte is not zero, user space lives, and the
+/// tables are those of now.
 #[must_use]
-pub fn feed() -> u32 {
-    let now = now();
-    if let Some(shared) = maps::state() {
+pub fn feed_xdp(ctx: &XdpContext) -> u32 {
+    let (frame, now) = (Frame::of_xdp(ctx), now());
+    let is_fed = frame.bytes::<12>(0).is_some_and(|byte| byte[0] != 0);
+    if is_fed && let Some(shared) = maps::state() {
         // SAFETY: as above.
         unsafe { (*shared).fed = now };
     }
@@ -442,20 +455,51 @@ pub(crate) fn open<F: Family>(packet: &Packet<F>, pod: Pod<F>) -> Result<(), Ver
 }
 
 /// Takes in a connection that nobody knows, at `pod`; the pod's answer confirms it. One that is
-/// just being opened is left as it is.
+/// just being opened is left as it is. One of TCP has to be repeated first, where tables are kept:
+/// until then another node may say that it has it.
 #[inline(always)]
-pub(crate) fn adopt<F: Family>(packet: &Packet<F>, pod: Pod<F>) -> Result<Pod<F>, Verdict> {
-    if packet.transport.protocol != UDP
-        && let Some(entry) = F::half_open(&forward(packet))
-        && is_half_open(state::<F>(entry), short(now()))
-    {
-        return Ok(pod_of::<F>(entry));
+pub(crate) fn adopt<F: Family>(
+    packet: &Packet<F>,
+    pod: Pod<F>,
+    is_settled: bool,
+) -> Result<Pod<F>, Verdict> {
+    if packet.transport.protocol == UDP {
+        half_open(packet, pod, ConnectionState::BY_ANSWER)?;
+        return Ok(pod);
+    }
+    let (key, now) = (forward(packet), now());
+    let is_stranger = match F::half_open(&key) {
+        Some(entry) if state::<F>(entry).kind == ConnectionState::KIND_STRANGER => {
+            let since = short(now).wrapping_sub(state::<F>(entry).seen);
+            if since < second() * STRANGER_SECONDS {
+                return Err(Verdict::DropUnsettled);
+            }
+            true
+        }
+        Some(entry) if is_half_open(state::<F>(entry), short(now)) => {
+            return Ok(pod_of::<F>(entry));
+        }
+        _ => false,
+    };
+    if !is_settled || !is_fresh(now) {
+        return Err(Verdict::DropUnsettled);
+    }
+    if !is_stranger {
+        let first = confirmed(ConnectionState::KIND_STRANGER, 0, short(now));
+        F::insert_half_open(&key, &F::entry(first, packet.vip));
+        return Err(Verdict::DropUnsettled);
     }
     half_open(packet, pod, ConnectionState::BY_ANSWER)?;
-    if packet.transport.protocol != UDP {
-        note_stray();
-    }
+    note_stray();
     Ok(pod)
+}
+
+/// Whether the tables are those of now.
+#[inline(always)]
+fn is_fresh(now: u64) -> bool {
+    // SAFETY: as above.
+    let fed = maps::state().map(|shared| unsafe { (*shared).fed });
+    fed.is_some_and(|fed| now.wrapping_sub(fed) < u64::from(second()) * FRESH_SECONDS)
 }
 
 #[inline(always)]

@@ -11,6 +11,9 @@
 //! A connection that its slot does not remember any more has an entry at the current backend's node,
 //! made by the node that has it: that one is asked, and nobody else.
 //!
+//! A node that does not know it either may have older tables than the director. It sends it back, and
+//! the director asks the previous backends that its own table has.
+//!
 //! The numbers are hop limits. They are the marks by which a node sees how often a packet has been
 //! sent on already: only a frame from another node carries one, each is lower than the one before,
 //! and nothing is sent on below [`LAST_MARK`]. So nodes whose tables differ for a moment cannot
@@ -247,10 +250,18 @@ fn unknown_here<F: Family>(
             return Ok(Course::Direct(next, mark, Verdict::SecondChance));
         }
     }
-    if slot.unsettled != 0 && packet.transport.is_mid_stream() {
-        return Err(Verdict::DropUnsettled);
-    }
-    let pod = connections::adopt(packet, pod::<F>(current))?;
+    let adopted = connections::adopt(packet, pod::<F>(current), slot.unsettled == 0);
+    let pod = match adopted {
+        Err(Verdict::DropUnsettled) => {
+            // Another director may have newer tables than this node, and know whom to ask.
+            let sender = Sender::of(packet)?;
+            if sender.is_node && sender.mark == 0 {
+                return Ok(Course::Return(FIRST_MARK, Verdict::SecondChance));
+            }
+            return Err(Verdict::DropUnsettled);
+        }
+        other => other?,
+    };
     // Of a datagram nothing else was to be expected.
     let verdict = if packet.transport.is_mid_stream() {
         Verdict::Adopted
@@ -296,18 +307,30 @@ fn sent_on<F: Family>(
     let Some(mark) = sender.next_mark() else {
         return disputed(packet, current);
     };
-    // The last previous one, if the sender was told to ask this node as the first.
-    if !packet.transport.opens()
-        && mark > LAST_MARK
-        && previous[0].is_some_and(|backend| backend.hop == 0)
-        && let Some(before) = previous[1]
-        && before.hop != 0
-        && maps::hop(before.hop).is_some()
-        && !sender.is_at(before)
-    {
-        return Ok(Course::Direct(before.hop, mark, Verdict::SecondChance));
+    // The last previous one, if the sender was told to ask this node as the first; either, if the
+    // current's node does not know it and asks who sent it there.
+    if !packet.transport.opens() && mark > LAST_MARK {
+        let asked_first = previous[0].is_some_and(|backend| backend.hop == 0);
+        if !asked_first && sender.is_at(current) {
+            if let Some(hop) = other_than(sender, previous[0]) {
+                return Ok(Course::Direct(hop, mark, Verdict::SecondChance));
+            }
+        }
+        if (asked_first || sender.is_at(current))
+            && let Some(hop) = other_than(sender, previous[1])
+        {
+            return Ok(Course::Direct(hop, mark, Verdict::SecondChance));
+        }
     }
     Ok(Course::Direct(current.hop, mark, Verdict::ExtraHop))
+}
+
+/// The hop of a backend on a third node.
+#[inline(always)]
+fn other_than(sender: Sender, backend: Option<&BackendEntry>) -> Option<u16> {
+    let hop = backend?.hop;
+    let is_other = hop != 0 && maps::hop(hop).is_some() && !sender.is_at(backend?);
+    is_other.then_some(hop)
 }
 
 /// Nodes disagree about a packet that must not be sent on any more. A new connection is opened here,

@@ -24,7 +24,7 @@ mod maps;
 mod packet;
 mod replies;
 
-pub use connections::feed;
+pub use connections::feed_xdp;
 pub use egress::reply;
 pub use frame::Frame;
 pub use ingress::{receive, receive_xdp};

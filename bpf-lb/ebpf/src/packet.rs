@@ -41,6 +41,8 @@ pub(crate) enum Course<F: Family> {
     Deliver(Pod<F>, Verdict),
     /// To the node of this hop id, with this hop limit.
     Direct(u16, u8, Verdict),
+    /// Back to whoever sent it, with this hop limit.
+    Return(u8, Verdict),
 }
 
 /// What becomes of a packet; the interface matters for a redirect alone.

@@ -19,18 +19,21 @@ use crate::duties::{self, Flow};
 use crate::links::feeder;
 use crate::programmed::{Programmed, endpoint_of, unmapped};
 
+/// Seconds after which every node that has connections of former backends has said so.
+const SETTLED: u32 = 10;
+
 impl Director {
-    /// Tells the programs that somebody keeps their tables; without a word for five minutes, new
-    /// connections take the kernel's path. [`Director::apply`] does it too.
+    /// Tells the programs that somebody keeps their tables, and that these are those of now. Without a
+    /// word for a second nothing is taken in that nobody knows; without one for five minutes, new
+    /// connections take the kernel's path. To be called several times a second.
     ///
     /// # Errors
     /// If the kernel refuses to run the program that notes it.
     pub fn feed(&mut self) -> Result<(), ApplyError> {
-        self.jiffies().map(drop)
+        self.run_feeder(1).map(drop)
     }
 
-    /// Takes connections that are over out of the tables, and tells the programs that somebody keeps
-    /// them. To be called every few seconds.
+    /// Takes connections that are over out of the tables. To be called every few seconds.
     ///
     /// # Errors
     /// If a table cannot be read.
@@ -111,21 +114,28 @@ impl Director {
         Ok(())
     }
 
-    /// Lets slots take in again what nobody knows, although they have forgotten backends: whoever has
-    /// connections of those has told by now. To be called some seconds after the last change.
-    pub fn settle(&mut self) {
+    /// Notes which tables have changed, and lets slots of the others take in again what nobody knows:
+    /// whoever has connections of their former backends has told by now.
+    pub(super) fn settle(&mut self, clock: Clock) {
         let Some(programmed) = &mut self.programmed else {
             return;
         };
-        for installed in programmed.frontends.values_mut() {
-            if installed.slots.iter().any(|slot| slot.unsettled != 0) {
+        let is_known = |frontend: &Frontend| programmed.frontends.contains_key(frontend);
+        self.changed.retain(|frontend, _| is_known(frontend));
+        for (frontend, installed) in &mut programmed.frontends {
+            let table = installed.entry.table;
+            let (known, since) = self.changed.entry(*frontend).or_insert((table, clock.now));
+            if *known != table {
+                (*known, *since) = (table, clock.now);
+            }
+            let is_unsettled = |slot: &Slot| slot.unsettled != 0;
+            if clock.since(*since) >= SETTLED && installed.slots.iter().any(is_unsettled) {
                 let settled = installed.slots.iter().map(|slot| Slot {
                     unsettled: 0,
                     ..*slot
                 });
                 installed.slots = settled.collect();
-                self.maps
-                    .rewrite_table(installed.entry.table, &installed.slots);
+                self.maps.rewrite_table(table, &installed.slots);
             }
         }
     }
@@ -139,15 +149,19 @@ impl Director {
 
     /// Jiffies of now, as entries hold them.
     fn jiffies(&mut self) -> Result<u32, ApplyError> {
-        let feed = |ebpf| -> Result<u32, ProgramError> {
-            let frame = [0; 64];
+        self.run_feeder(0)
+    }
+
+    fn run_feeder(&mut self, word: u8) -> Result<u32, ApplyError> {
+        let run = |ebpf| -> Result<u32, ProgramError> {
+            let frame = [word; 64];
             let run = feeder(ebpf)?.test_run(TestRunOptions {
                 data_in: Some(&frame),
                 ..TestRunOptions::new()
             })?;
             Ok(run.return_value)
         };
-        feed(&mut self.ebpf).map_err(ApplyError::Feed)
+        run(&mut self.ebpf).map_err(ApplyError::Feed)
     }
 
     /// Connections of this node's pods to frontends that are not wanted any more.

@@ -111,6 +111,8 @@ pub struct Director {
     /// All endpoints that a frontend has; unknown before the first wanted state.
     served: Option<BTreeSet<Endpoint>>,
     draining: Draining,
+    /// The table of each frontend, and since when it is that one, in jiffies.
+    changed: BTreeMap<Frontend, (u32, u32)>,
     /// Interfaces that were attached to, or could not be.
     tried: BTreeSet<u32>,
     /// The connections of other nodes in the tables, by hop id; unknown after a start or a failure.
@@ -152,6 +154,7 @@ impl Director {
             programmed: Some(programmed),
             served: None,
             draining: Draining::default(),
+            changed: BTreeMap::new(),
             tried: attached,
             moved: None,
         })
@@ -217,6 +220,8 @@ impl Director {
         }
         applied.problems = problems;
         applied.unlearned = self.learn()?;
+        self.settle(clock);
+        self.feed()?;
         Ok(applied)
     }
 
