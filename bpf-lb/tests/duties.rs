@@ -163,6 +163,39 @@ fn a_client_that_opens_a_kept_connection_anew_has_the_new_one() {
 }
 
 #[test]
+fn a_client_port_used_again_is_not_sent_after_the_old_connection_of_another_node() {
+    needs_root!("a_client_port_used_again_is_not_sent_after_the_old_connection_of_another_node");
+    every_family(|node, director, family| {
+        only_here(node, director, family);
+        let flow = family.flow(TCP);
+        let kept = [(named(flow), family.nodes[1])].into();
+        director.keep(&kept).unwrap();
+        let now = [
+            (0, None, Draining),
+            (1, Some(1), Draining),
+            (2, Some(2), Active),
+        ];
+        apply(node, director, family, &now);
+        // The next one begins at the node that has the slot now, and goes on there.
+        for tcp in [SYN, SEGMENT] {
+            let ran = says(director, node.ifindex, flow, tcp);
+            assert_eq!(ran.verdict(), Verdict::Directed);
+            assert_eq!(see(&ran.frame).destination_mac, HOPS[2]);
+        }
+        // If that was a forged SYN, the node sends back what it does not know, and the old one goes on.
+        let back = Shape {
+            source: HOPS[2],
+            ..marked(6, SEGMENT)
+        };
+        for shape in [back, SEGMENT.into()] {
+            let ran = says(director, node.ifindex, flow, shape);
+            assert_eq!(ran.verdict(), Verdict::Moved);
+            assert_eq!(see(&ran.frame).destination_mac, HOPS[1]);
+        }
+    });
+}
+
+#[test]
 fn a_marked_segment_finds_a_connection_that_its_slot_remembers_no_more() {
     needs_root!("a_marked_segment_finds_a_connection_that_its_slot_remembers_no_more");
     every_family(|node, director, family| {

@@ -45,6 +45,8 @@ pub(crate) enum Known<F: Family> {
     Contested(Pod<F>),
     /// The node of this hop id has it.
     Node(u16),
+    /// The same, but a third node was sent a SYN of the same ports and may have the next one.
+    ContestedNode(u16),
     /// The kernel has it.
     Kernel,
     /// Nothing.
@@ -146,6 +148,9 @@ pub(crate) fn look_up<F: Family>(packet: &Packet<F>) -> Known<F> {
     let connection = state::<F>(entry);
     touch(connection, now);
     if connection.challenged == ConnectionState::ELSEWHERE {
+        if connection.kind == ConnectionState::KIND_NODE {
+            return Known::ContestedNode(connection.port);
+        }
         return Known::Contested(pod_of::<F>(entry));
     }
     if packet.transport.flags & (FIN | RST) != 0 {
@@ -433,7 +438,7 @@ pub(crate) fn challenge<F: Family>(packet: &Packet<F>, challenger: u8) {
         F::remove(&reverse(packet, pod_of::<F>(entry)));
         F::remove(&key);
     } else if connection.kind == ConnectionState::KIND_POD
-        || (connection.kind == ConnectionState::KIND_NODE && challenger == ConnectionState::HERE)
+        || connection.kind == ConnectionState::KIND_NODE
     {
         connection.challenged = challenger;
     }

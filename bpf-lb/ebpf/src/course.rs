@@ -143,7 +143,7 @@ fn open_again<F: Family>(packet: &Packet<F>) -> Result<Option<Course<F>>, Verdic
     match connections::opened_before(packet) {
         Known::Pod(pod) => Ok(Some(Course::Deliver(pod, Verdict::Delivered))),
         Known::Kernel => Err(Verdict::KernelPath),
-        Known::Contested(_) | Known::Node(_) | Known::No => Ok(None),
+        Known::Contested(_) | Known::Node(_) | Known::ContestedNode(_) | Known::No => Ok(None),
     }
 }
 
@@ -216,6 +216,16 @@ fn follow<F: Family>(
             // The other node has sent it back, or cannot be asked.
             connections::uncontested(packet);
             Ok(Some(Course::Deliver(has_it, Verdict::DeliveredPrevious)))
+        }
+        Known::ContestedNode(hop) => {
+            let sender = Sender::of(packet)?;
+            if sender.mark == 0 && current.hop != 0 && maps::hop(current.hop).is_some() {
+                return Ok(None);
+            }
+            // As above.
+            connections::uncontested(packet);
+            let mark = sender.next_mark().ok_or(Verdict::LoopGuard)?;
+            Ok(Some(Course::Direct(hop, mark, Verdict::Moved)))
         }
         Known::Node(hop) => {
             let mark = Sender::of(packet)?.next_mark().ok_or(Verdict::LoopGuard)?;
