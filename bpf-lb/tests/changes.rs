@@ -311,7 +311,7 @@ fn what_nobody_knows_is_not_taken_in_while_tables_may_be_old_or_have_just_change
     every_family(|node, director, family| {
         apply(node, director, family, &[(0, None, Active)]);
         let (flow, ifindex) = (family.flow(TCP), node.ifindex);
-        let mut tried = |director: &mut Director| {
+        let tried = |director: &mut Director| {
             says(director, ifindex, flow, SEGMENT);
             support::maps::age(&node.settings, 2);
             says(director, ifindex, flow, SEGMENT).verdict()

@@ -200,8 +200,9 @@ impl Director {
         if stay.is_empty() {
             problems = self.detach_others(desired);
         }
-        let interfaces = desired.interfaces.keys();
-        if interfaces.fold(false, |new, ifindex| self.tried.insert(*ifindex) || new) {
+        let tried = self.tried.len();
+        self.tried.extend(desired.interfaces.keys());
+        if self.tried.len() > tried {
             self.learn_again(&mut now)?;
         }
         let mut applied = self.program(now, desired, &stay)?;
