@@ -12,30 +12,20 @@
 //! it as challenged; only the acknowledgement of the pod's own SYN-ACK replaces it. Only a SYN may
 //! take over a client's port from another frontend, and only once that connection is over.
 
-use aya_ebpf::helpers::bpf_jiffies64;
-use aya_ebpf::programs::XdpContext;
 use landfall_bpf_lb_common::Verdict;
 use landfall_bpf_lb_common::headers::{ACK, FIN, RST, TCP_ACKNOWLEDGEMENT, UDP};
 use landfall_bpf_lb_common::records::{ConnectionState, Direction};
 
 use crate::family::Family;
-use crate::frame::Frame;
-use crate::maps::{self, JIFFIES_PER_SECOND};
 use crate::packet::{Packet, Pod};
+use crate::shared::{self, has_kernels, is_fresh, note_stray, now, second, short};
 
 /// A half-open connection is one for so many seconds; a SYN repeated within them follows it.
 const HALF_OPEN_SECONDS: u32 = 10;
-/// After a table had no room, new connections take the kernel's path for so many seconds.
-const FULL_SECONDS: u64 = 1;
-/// Without a sign of life from user space for so many seconds, new connections take the kernel's
-/// path.
-const WATCHDOG_SECONDS: u64 = 300;
 
 /// What nobody knows is taken in when it is repeated after so many seconds, for a node with newer
 /// tables may have sent it here.
 const STRANGER_SECONDS: u32 = 1;
-/// And only if user space has said within so many seconds that the tables are those of now.
-const FRESH_SECONDS: u64 = 1;
 
 /// What is known of a packet's connection.
 pub(crate) enum Known<F: Family> {
@@ -51,24 +41,6 @@ pub(crate) enum Known<F: Family> {
     Kernel,
     /// Nothing.
     No,
-}
-
-/// Jiffies since boot: an inlined load, unlike reading a clock.
-#[inline(always)]
-pub(crate) fn now() -> u64 {
-    // SAFETY: a plain helper call.
-    unsafe { bpf_jiffies64() }
-}
-
-/// The jiffies that entries hold.
-#[inline(always)]
-pub(crate) fn short(now: u64) -> u32 {
-    now as u32
-}
-
-#[inline(always)]
-fn second() -> u32 {
-    JIFFIES_PER_SECOND.load()
 }
 
 #[inline(always)]
@@ -280,10 +252,7 @@ pub(crate) fn promote<F: Family>(
         }
     }
     note_stray();
-    if let Some(shared) = maps::state() {
-        // SAFETY: the one element; a word is written at once.
-        unsafe { (*shared).full = self::now() };
-    }
+    shared::note_full();
 }
 
 #[inline(always)]
@@ -307,76 +276,6 @@ const EMPTY: ConnectionState = ConnectionState {
     reset: 0,
     challenged: 0,
 };
-
-/// Writes the jiffies of now into a word that was zero until there was something to look for. Later
-/// ones are noted too, or user space might clear it under them; but rarely, because every CPU reads
-/// this line.
-///
-/// # Safety
-/// `word` is one of the shared state's.
-#[inline(always)]
-unsafe fn note(word: *mut u64) {
-    let now = now();
-    // SAFETY: as the caller says; a word is read and written at once.
-    unsafe {
-        if *word != now {
-            *word = now;
-        }
-    }
-}
-
-/// Plain replies must be looked up among the half-open connections from now on.
-#[inline(always)]
-fn note_stray() {
-    if let Some(shared) = maps::state() {
-        // SAFETY: as above.
-        unsafe { note(&raw mut (*shared).strays) };
-    }
-}
-
-/// Whether plain replies must be looked up among the half-open connections.
-#[inline(always)]
-pub(crate) fn has_strays() -> bool {
-    // SAFETY: as above.
-    maps::state().is_some_and(|shared| unsafe { (*shared).strays } != 0)
-}
-
-/// Whether a director must look for connections of the kernel's path.
-#[inline(always)]
-pub(crate) fn has_kernels() -> bool {
-    // SAFETY: as above.
-    maps::state().is_some_and(|shared| unsafe { (*shared).kernels } != 0)
-}
-
-/// Returns the jiffies that entries hold. If the first byte is not zero, user space lives, and the
-/// tables are those of now.
-#[must_use]
-pub fn feed_xdp(ctx: &XdpContext) -> u32 {
-    let (frame, now) = (Frame::of_xdp(ctx), now());
-    let is_fed = frame.bytes::<12>(0).is_some_and(|byte| byte[0] != 0);
-    if is_fed && let Some(shared) = maps::state() {
-        // SAFETY: as above.
-        unsafe { (*shared).fed = now };
-    }
-    short(now)
-}
-
-/// Whether new connections may be opened here: somebody keeps the tables, and they have room.
-#[inline(always)]
-pub(crate) fn may_open() -> Result<(), Verdict> {
-    let shared = maps::state().ok_or(Verdict::TableFull)?;
-    let now = now();
-    let second = u64::from(second());
-    // SAFETY: as above.
-    let (fed, full) = unsafe { ((*shared).fed, (*shared).full) };
-    if now.wrapping_sub(fed) > second * WATCHDOG_SECONDS {
-        return Err(Verdict::Overdue);
-    }
-    if now.wrapping_sub(full) < second * FULL_SECONDS {
-        return Err(Verdict::TableFull);
-    }
-    Ok(())
-}
 
 /// Whether the client's port reaches `pod` by another frontend already.
 #[inline(always)]
@@ -499,14 +398,6 @@ pub(crate) fn adopt<F: Family>(
     Ok(pod)
 }
 
-/// Whether the tables are those of now.
-#[inline(always)]
-fn is_fresh(now: u64) -> bool {
-    // SAFETY: as above.
-    let fed = maps::state().map(|shared| unsafe { (*shared).fed });
-    fed.is_some_and(|fed| now.wrapping_sub(fed) < u64::from(second()) * FRESH_SECONDS)
-}
-
 #[inline(always)]
 fn half_open<F: Family>(packet: &Packet<F>, pod: Pod<F>, confirmed_by: u8) -> Result<(), Verdict> {
     let now = short(now());
@@ -531,8 +422,5 @@ pub(crate) fn leave_to_kernel<F: Family>(packet: &Packet<F>) {
     let mut end = confirmed(ConnectionState::KIND_KERNEL, 0, short(now()));
     end.confirmed_by = ConnectionState::BY_ANSWER;
     F::insert_half_open(&forward(packet), &F::entry(end, packet.vip));
-    if let Some(shared) = maps::state() {
-        // SAFETY: as above.
-        unsafe { note(&raw mut (*shared).kernels) };
-    }
+    shared::note_kernel();
 }

@@ -26,6 +26,7 @@ use crate::connections::{self, Known};
 use crate::family::Family;
 use crate::maps;
 use crate::packet::{Course, Packet, Pod};
+use crate::shared;
 
 /// The hop limit of a packet that is sent on for the first time.
 const FIRST_MARK: u8 = 6;
@@ -105,7 +106,7 @@ pub(crate) fn course<F: Family>(packet: &Packet<F>) -> Result<Course<F>, Verdict
     // it was told that it is here.
     let may_be_marked = packet.transport.hop_limit <= FIRST_MARK;
     let is_closed = packet.flags & FrontendEntry::CLOSED != 0;
-    if any_here || may_be_marked || is_closed || connections::has_kernels() {
+    if any_here || may_be_marked || is_closed || shared::has_kernels() {
         is_ours(packet)?;
         // The pod's own network would have to tell the client; better the VIP's.
         if packet.transport.hop_limit <= 1 {
@@ -164,7 +165,7 @@ fn may_be_ours<F: Family>(packet: &Packet<F>, current: &BackendEntry) -> Result<
 /// by another frontend already, the next.
 #[inline(always)]
 fn open<F: Family>(packet: &Packet<F>, current: &BackendEntry) -> Result<Course<F>, Verdict> {
-    connections::may_open()?;
+    shared::may_open()?;
     let first = pod::<F>(current);
     match connections::open(packet, first) {
         Err(Verdict::Collision) => {
@@ -358,7 +359,7 @@ fn disputed<F: Family>(packet: &Packet<F>, current: &BackendEntry) -> Result<Cou
         return Ok(course);
     }
     if packet.transport.opens()
-        && connections::may_open().is_ok()
+        && shared::may_open().is_ok()
         && let Some(pod) = neighbour(packet, None)
     {
         connections::open(packet, pod)?;
