@@ -21,7 +21,15 @@ pub fn remove(name: &str) -> Result<()> {
     for dir in everywhere(Path::new(MOUNT), name) {
         loop {
             match remove_tree(&dir) {
-                Ok(()) => break,
+                Ok(()) => {
+                    // What others have cgroups in is not empty, and stays.
+                    if name.contains('/')
+                        && let Some(above) = dir.parent()
+                    {
+                        let _ = fs::remove_dir(above);
+                    }
+                    break;
+                }
                 Err(error) if Instant::now() >= until => {
                     return Err(error).with_context(|| {
                         format!(
