@@ -51,6 +51,8 @@ pub(super) fn kubelet(authority: &Path) -> Value {
         // What a name outside of the cluster means is not asked in a lab.
         "resolvConf": "",
         "volumePluginDir": "/var/lib/kubelet/volume-plugins",
+        // A Secret that is made after its Pod is mounted by then, and not only after a minute.
+        "syncFrequency": "5s",
         // Renewed every second: the controller manager of the lab misses a node after five.
         "nodeLeaseDurationSeconds": 4,
         // The machine may use cgroups of either version, and may swap.
