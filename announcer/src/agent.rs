@@ -28,10 +28,10 @@ use tokio_util::sync::CancellationToken;
 use crate::brain::{Brain, Effects, Heartbeats, Input, ProbeNews, Summary};
 use crate::clock;
 use crate::cluster::Writer;
-use crate::dataplane::DataPath;
+use crate::dataplane::{DataPath, DirectorNews};
 use crate::election::Now;
 use crate::link::{IfIndex, LinkTable, Neighbours};
-use crate::model::{Published, XdpState};
+use crate::model::Published;
 use crate::names::SessionId;
 use crate::peers::{Command, Peers};
 use crate::report::Conflict;
@@ -53,7 +53,7 @@ pub struct Parts {
     pub responder: Responder,
     pub links: watch::Receiver<Arc<LinkTable>>,
     pub neighbours: Neighbours,
-    pub director: watch::Receiver<XdpState>,
+    pub director: watch::Receiver<DirectorNews>,
     /// Requests to the API server.
     pub writer: Writer,
     /// Heartbeats. Their thread has the permit.
@@ -82,7 +82,7 @@ pub async fn run(
     let mut rested = Instant::now();
     let mut leave_by: Option<Instant> = None;
     let links = parts.links.borrow_and_update().clone();
-    let director = *parts.director.borrow_and_update();
+    let director = parts.director.borrow_and_update().clone();
     brain.take(Input::Director(director), clock::now());
     brain.take(Input::Links(links), clock::now());
     loop {
@@ -99,7 +99,7 @@ pub async fn run(
                 Some(Input::Neighbours(neighbours.borrow_and_update().clone()))
             }
             () = news(&mut parts.director) => {
-                Some(Input::Director(*parts.director.borrow_and_update()))
+                Some(Input::Director(parts.director.borrow_and_update().clone()))
             }
             event = events.recv() => conflict(event, &parts.links.borrow()),
             () = token.cancelled(), if leave_by.is_none() => {

@@ -137,7 +137,7 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
     let (over, over_receiver) = watch::channel(None);
     let (published, published_receiver) = watch::channel(None);
     let (data_path, data_path_receiver) = watch::channel(None);
-    let (director_state, director_receiver) = watch::channel(settings.director.at_rest());
+    let (director_state, director_receiver) = watch::channel(settings.director.at_start());
     let namespace = settings.session.namespace.clone();
     let (histories, history) = watch::channel(0);
     tokio::spawn(watch_history(
@@ -158,6 +158,8 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
     let (owed, owed_receiver) = watch::channel(Arc::default());
     let (kept, kept_receiver) = watch::channel(Numbered::default());
     let (known, known_receiver) = watch::channel(0);
+    let (going, going_receiver) = watch::channel(Arc::default());
+    let (restored, restored_receiver) = watch::channel(Arc::default());
     tokio::spawn(channel::run(
         channel::Ends {
             keys,
@@ -165,6 +167,8 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
             owed: owed_receiver,
             kept,
             known: known_receiver,
+            going: going_receiver,
+            restored: restored_receiver,
         },
         end.clone(),
     ));
@@ -177,6 +181,8 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
             owed,
             kept: kept_receiver,
             known,
+            going,
+            restored,
         },
         end.clone(),
     );

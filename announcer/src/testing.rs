@@ -87,6 +87,7 @@ pub(crate) fn peer(node: &str, version: u64, interfaces: Vec<Interface>) -> Peer
         keys: Vec::new(),
         fenced_by: None,
         wronged_by: None,
+        carries: Default::default(),
     }
 }
 

@@ -31,9 +31,14 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// Seconds since an entry was last seen. Another CPU may be a little ahead of this clock.
+    /// Seconds since an entry was last seen.
     pub(crate) fn silent(self, state: &ConnectionState) -> u32 {
-        let jiffies = self.now.wrapping_sub(state.seen);
+        self.since(state.seen)
+    }
+
+    /// Seconds since these jiffies. Another CPU may be a little ahead of this clock.
+    pub(crate) fn since(self, then: u32) -> u32 {
+        let jiffies = self.now.wrapping_sub(then);
         if jiffies > u32::MAX / 2 {
             0
         } else {

@@ -238,12 +238,12 @@ impl Collector {
         Ok(swept)
     }
 
-    /// Calls `each` with every living connection of a pod of this node, those just being opened
-    /// included.
+    /// Calls `each` with every living connection that this node has, and what it goes to: one of a pod,
+    /// also if it is just being opened, or one of the kernel's.
     pub(crate) fn for_each_living(
         &self,
         clock: Clock,
-        mut each: impl FnMut(Flow),
+        mut each: impl FnMut(Flow, u8),
     ) -> Result<(), MapError> {
         self.four.for_each_living(clock, &mut each)?;
         self.six.for_each_living(clock, &mut each)
@@ -262,6 +262,12 @@ impl Collector {
     pub(crate) fn set_moved(&mut self, flow: &Flow, hop: u16, now: u32) -> Result<(), MapError> {
         self.four.set_moved(flow, hop, now)?;
         self.six.set_moved(flow, hop, now)
+    }
+
+    /// Knows that the kernel carries a connection, unless a pod of this node or another node has it.
+    pub(crate) fn set_kernels(&mut self, flow: &Flow, now: u32) -> Result<(), MapError> {
+        self.four.set_kernels(flow, now)?;
+        self.six.set_kernels(flow, now)
     }
 
     /// Knows nothing any more of another node's connection.
@@ -343,14 +349,18 @@ impl<F: Table> Tables<F> {
         twin.is_some() || F::direction(key) == Direction::Forward as u8
     }
 
-    fn for_each_living(&self, clock: Clock, mut each: impl FnMut(Flow)) -> Result<(), MapError> {
+    fn for_each_living(
+        &self,
+        clock: Clock,
+        mut each: impl FnMut(Flow, u8),
+    ) -> Result<(), MapError> {
         self.connections.for_each(|key, value| {
             let state = F::state(value);
-            if state.kind == ConnectionState::KIND_POD
+            if state.kind != ConnectionState::KIND_NODE
                 && !state.is_over()
                 && let Some(flow) = F::flow(key)
             {
-                each(flow);
+                each(flow, state.kind);
             }
         })?;
         self.half_open.for_each(|key, value| {
@@ -359,7 +369,7 @@ impl<F: Table> Tables<F> {
                 && let Some(flow) = F::flow(key)
                 && !is_stale(clock, flow.frontend.protocol, state)
             {
-                each(flow);
+                each(flow, state.kind);
             }
         })
     }
@@ -391,6 +401,22 @@ impl<F: Table> Tables<F> {
             seen: now,
             ..ConnectionState::default()
         };
+        self.insert(key, state, flags)
+    }
+
+    fn set_kernels(&mut self, flow: &Flow, now: u32) -> Result<(), MapError> {
+        let Some(key) = F::key(flow) else {
+            return Ok(());
+        };
+        let state = ConnectionState {
+            kind: ConnectionState::KIND_KERNEL,
+            seen: now,
+            ..ConnectionState::default()
+        };
+        self.insert(key, state, BPF_NOEXIST)
+    }
+
+    fn insert(&mut self, key: F::Key, state: ConnectionState, flags: u64) -> Result<(), MapError> {
         match self.connections.one.insert(key, F::value(state), flags) {
             // A connection of ours has come between.
             Err(MapError::SyscallError(error))

@@ -100,10 +100,6 @@ pub struct Backend {
 pub struct Vip {
     /// The backends by endpoint; none at all means that packets pass to the kernel.
     pub backends: BTreeMap<Endpoint, Backend>,
-    /// Endpoints whose nodes have told every connection they have in slots that went to others: the
-    /// slots forget them as previous ones. True of the present tables only: whoever changes the
-    /// backends empties this.
-    pub released: BTreeSet<Endpoint>,
     /// `sessionAffinity: ClientIP`: the client's port is left out of the hash.
     pub client_ip_affinity: bool,
 }
@@ -133,8 +129,13 @@ pub struct Interface {
 pub struct Desired {
     /// The interfaces the programs shall be on, by kernel index, and no others.
     pub interfaces: BTreeMap<u32, Interface>,
-    /// Frontends with their backends.
+    /// Frontends with their backends. One that is left out keeps its open connections to their end,
+    /// and new ones take the kernel's path.
     pub frontends: BTreeMap<Frontend, Vip>,
+    /// Addresses of frontends that were left out, and of which other nodes still have connections.
+    pub carried: BTreeSet<IpAddr>,
+    /// Addresses of this node's pods, whatever frontend they are behind.
+    pub pods: BTreeSet<IpAddr>,
     /// Next hops by node address, each behind one of the interfaces. `None` is not known *yet*: what
     /// the maps have is kept, and a node that they do not have either cannot be directed to.
     pub hops: BTreeMap<IpAddr, Option<Hop>>,

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! `desired`, `maglev`, `slots`, `programmed`, `diff` and `ageing` are pure; `director`, `maps`,
-//! `collector`, `links` and `interface` touch the kernel. What the programs and this crate share is in
+//! `collector`, `conntrack`, `links` and `interface` touch the kernel. What the programs and this crate share is in
 //! `landfall-bpf-lb-common`.
 //!
 //! Invariant: a packet never meets a half-made change, and nothing is ever flushed.
@@ -16,6 +16,7 @@
 
 mod ageing;
 mod collector;
+mod conntrack;
 pub mod desired;
 pub mod diff;
 mod director;
@@ -32,7 +33,7 @@ pub mod socket_filter;
 mod sys;
 
 pub use collector::Swept;
-pub use director::{Applied, ApplyError, Director, LoadError, load_object};
+pub use director::{Applied, ApplyError, Director, Leaving, LoadError, load_object};
 pub use landfall_bpf_lb_common::{Action, Verdict};
 pub use links::{AttachError, AttachMode, Attached, XdpPath};
 pub use settings::Settings;

@@ -22,6 +22,7 @@ use crate::ageing::Clock;
 use crate::collector::{Collector, Swept};
 use crate::desired::{Endpoint, Frontend, Protocol};
 use crate::diff::{Operation, ids_in_use};
+use crate::duties::Flow;
 use crate::programmed::{Installed, Programmed};
 use crate::settings::Settings;
 use crate::sys;
@@ -95,6 +96,13 @@ impl Maps {
                 programmed.hops.insert(backend.hop, hop);
             }
             programmed.backends.insert(id, backend);
+        }
+        // An entry of another node's connection names its hop: that id is taken.
+        for id in self.collector.moved()?.into_values() {
+            let hop = self.hops.get(&u32::from(id), 0)?;
+            if hop.address != HopEntry::default().address {
+                programmed.hops.insert(id, hop);
+            }
         }
         for node in self.nodes.keys() {
             programmed.nodes.insert(node?.mac);
@@ -196,6 +204,17 @@ impl Maps {
             self.shared.clear(Word::Strays, seen[1]);
         }
         Ok(swept)
+    }
+
+    /// Knows that the kernel has these connections, unless a pod of this node has them.
+    pub(crate) fn leave_to_kernel(&mut self, flows: &[Flow], now: u32) -> Result<(), MapError> {
+        for flow in flows {
+            self.collector.set_kernels(flow, now)?;
+        }
+        if !flows.is_empty() {
+            self.shared.note(Word::Kernels, u64::from(now).max(1));
+        }
+        Ok(())
     }
 
     /// Writes the slots of a table anew that a frontend is using: each is one word.
@@ -377,6 +396,13 @@ impl SharedState {
     pub(crate) fn get(&self, word: Word) -> u64 {
         self.word(word)
             .map_or(0, |word| word.load(Ordering::Relaxed))
+    }
+
+    /// Writes a word that says there is something to look for.
+    pub(crate) fn note(&self, word: Word, value: u64) {
+        if let Some(word) = self.word(word) {
+            word.store(value, Ordering::Relaxed);
+        }
     }
 
     /// Clears a word, unless a program has written it since it was `seen`.

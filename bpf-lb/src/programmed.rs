@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use landfall_bpf_lb_common::records::{BackendEntry, FrontendEntry, HopEntry, Slot};
 
-use crate::desired::{Frontend, Vip};
+use crate::desired::{Endpoint, Frontend, Vip};
 
 /// The contents of the maps that user space writes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,6 +44,21 @@ impl Programmed {
             free_tables: (0..tables).collect(),
             ..Self::default()
         }
+    }
+}
+
+/// The pod of a backend.
+#[must_use]
+pub(crate) fn endpoint_of(backend: &BackendEntry) -> Endpoint {
+    let address = if backend.flags & BackendEntry::IPV6 == 0 {
+        let [a, b, c, d, ..] = backend.address;
+        IpAddr::from([a, b, c, d])
+    } else {
+        IpAddr::from(backend.address)
+    };
+    Endpoint {
+        address,
+        port: u16::from_be_bytes(backend.port),
     }
 }
 

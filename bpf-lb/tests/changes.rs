@@ -15,7 +15,7 @@ use landfall_bpf_lb::{Director, Verdict};
 use support::frames::{SEGMENT, SYN, SYN_ACK, Shape, Tcp, see, shaped};
 use support::run::{DROP, PASS, TX, receive};
 use support::scene::{Family, HOPS, families};
-use support::talk::{answers, close, establish, reached, says};
+use support::talk::{adopted, answers, close, establish, reached, says};
 use support::{Node, OWN};
 
 use BackendState::{Active, Draining, Unready};
@@ -224,9 +224,8 @@ fn an_unknown_segment_is_asked_for_at_the_nodes_of_both_previous_backends_in_tur
         let ran = says(director, node.ifindex, flow, from_node(2, 6, SEGMENT));
         asked(&ran, 1, 5);
         // Back from the last who could have had it, it is taken in.
-        let ran = says(director, node.ifindex, flow, from_node(0, 4, SEGMENT));
-        assert_eq!(ran.verdict(), Verdict::Adopted);
-        assert_eq!(reached(&ran), family.pods[2]);
+        let pod = adopted(node, director, flow, from_node(0, 4, SEGMENT));
+        assert_eq!(pod, family.pods[2]);
         // A new connection has no past.
         let new = family.from(TCP, 40_002);
         let ran = says(director, node.ifindex, new, SYN);
@@ -301,8 +300,63 @@ fn a_node_that_cannot_be_reached_is_not_asked() {
         let mut desired = family.desired(TCP, node.ifindex, &now);
         desired.hops.clear();
         director.apply(&desired).unwrap();
-        let ran = says(director, node.ifindex, family.flow(TCP), SEGMENT);
-        assert_eq!(reached(&ran), family.pods[1]);
+        let pod = adopted(node, director, family.flow(TCP), SEGMENT);
+        assert_eq!(pod, family.pods[1]);
+    });
+}
+
+#[test]
+fn what_nobody_knows_is_not_taken_in_while_tables_may_be_old_or_have_just_changed() {
+    needs_root!("what_nobody_knows_is_not_taken_in_while_tables_may_be_old_or_have_just_changed");
+    every_family(|node, director, family| {
+        apply(node, director, family, &[(0, None, Active)]);
+        let (flow, ifindex) = (family.flow(TCP), node.ifindex);
+        let tried = |director: &mut Director| {
+            says(director, ifindex, flow, SEGMENT);
+            support::maps::age(&node.settings, 2);
+            says(director, ifindex, flow, SEGMENT).verdict()
+        };
+        assert_eq!(tried(director), Verdict::DropUnsettled, "it has just come");
+        support::maps::settle(&node.settings);
+        support::maps::change_state(&node.settings, |state| {
+            state.fed = state.fed.wrapping_sub(10_000);
+        });
+        assert_eq!(tried(director), Verdict::DropUnsettled, "nobody keeps it");
+        director.feed().unwrap();
+        assert_eq!(tried(director), Verdict::Adopted);
+    });
+}
+
+#[test]
+fn a_node_with_older_tables_sends_back_what_it_does_not_know() {
+    needs_root!("a_node_with_older_tables_sends_back_what_it_does_not_know");
+    // Here is the node with the older ones: its slots have one pod only.
+    every_family(|node, director, family| {
+        apply(node, director, family, &[(0, None, Active)]);
+        let flow = family.flow(TCP);
+        let ran = says(director, node.ifindex, flow, from_node(1, 60, SEGMENT));
+        assert_eq!((ran.action, ran.verdict()), (TX, Verdict::SecondChance));
+        let seen = see(&ran.frame);
+        assert_eq!(
+            (seen.destination_mac, seen.source_mac, seen.hop_limit),
+            (HOPS[1], OWN, 6)
+        );
+        // Only to a node, and only once.
+        for shape in [from_node(1, 6, SEGMENT), SEGMENT.into()] {
+            let ran = says(director, node.ifindex, flow, shape);
+            assert_eq!(ran.verdict(), Verdict::DropUnsettled);
+        }
+    });
+    // Here is the director: it asks the previous backend that it knows of.
+    every_family(|node, director, family| {
+        apply(node, director, family, &[(0, Some(0), Active)]);
+        let now = [(0, Some(0), Draining), (1, Some(1), Active)];
+        apply(node, director, family, &now);
+        let flow = family.flow(TCP);
+        let ran = says(director, node.ifindex, flow, from_node(1, 6, SEGMENT));
+        assert_eq!((ran.action, ran.verdict()), (TX, Verdict::SecondChance));
+        let seen = see(&ran.frame);
+        assert_eq!((seen.destination_mac, seen.hop_limit), (HOPS[0], 5));
     });
 }
 
@@ -312,11 +366,9 @@ fn a_segment_that_nobody_knows_heals_where_its_slot_is_settled() {
     every_family(|node, director, family| {
         let now = [(0, None, Active), (1, None, Active)];
         apply(node, director, family, &now);
-        for port in PORTS {
+        for port in PORTS.take(3) {
             let flow = family.from(TCP, port);
-            let ran = says(director, node.ifindex, flow, SEGMENT);
-            assert_eq!(ran.verdict(), Verdict::Adopted);
-            let pod = reached(&ran);
+            let pod = adopted(node, director, flow, SEGMENT);
             let reply = answers(director, flow, pod, SEGMENT);
             assert_eq!(reply.verdict(), Verdict::ReplyRewritten);
             let ran = says(director, node.ifindex, flow, SEGMENT);

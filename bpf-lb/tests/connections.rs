@@ -233,8 +233,13 @@ fn only_a_syn_takes_over_a_client_port() {
         let pod = establish(&mut director, node.ifindex, flow);
         let mut other = flow;
         other.to.set_port(81);
-        let ran = says(&mut director, node.ifindex, other, SEGMENT);
-        assert_eq!(ran.verdict(), Verdict::DropCollision);
+        support::maps::settle(&node.settings);
+        for verdict in [Verdict::DropUnsettled, Verdict::DropCollision] {
+            director.feed().unwrap();
+            let ran = says(&mut director, node.ifindex, other, SEGMENT);
+            assert_eq!(ran.verdict(), verdict);
+            support::maps::age(&node.settings, 2);
+        }
         let reply = answers(&mut director, flow, pod, SEGMENT);
         assert_eq!(see(&reply.frame).from, flow.to);
         // Once the first is over, a SYN may.

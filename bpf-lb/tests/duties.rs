@@ -19,7 +19,7 @@ use support::Node;
 use support::frames::{Flow, SEGMENT, SYN, SYN_ACK, Shape, Tcp, see};
 use support::run::TX;
 use support::scene::{Family, HOPS, families};
-use support::talk::{answers, close, establish, reached, says};
+use support::talk::{adopted, answers, close, establish, reached, says};
 
 use BackendState::{Active, Draining};
 
@@ -125,18 +125,12 @@ fn a_segment_of_a_kept_connection_goes_to_the_node_that_has_it() {
         assert_eq!(see(&ran.frame).hop_limit, 5);
         // Another connection is nobody's.
         let other = family.from(TCP, 51_000);
-        assert_eq!(
-            reached(&says(director, node.ifindex, other, SEGMENT)),
-            family.pods[0]
-        );
+        assert_eq!(adopted(node, director, other, SEGMENT), family.pods[0]);
         // No sweep takes it away, however long nothing is heard; its node's word does.
         support::maps::age(&node.settings, 25 * 3600);
         assert_eq!(director.sweep().unwrap().moved, 1);
         director.keep(&BTreeMap::new()).unwrap();
-        assert_eq!(
-            reached(&says(director, node.ifindex, flow, SEGMENT)),
-            family.pods[0]
-        );
+        assert_eq!(adopted(node, director, flow, SEGMENT), family.pods[0]);
     });
 }
 
@@ -169,6 +163,39 @@ fn a_client_that_opens_a_kept_connection_anew_has_the_new_one() {
 }
 
 #[test]
+fn a_client_port_used_again_is_not_sent_after_the_old_connection_of_another_node() {
+    needs_root!("a_client_port_used_again_is_not_sent_after_the_old_connection_of_another_node");
+    every_family(|node, director, family| {
+        only_here(node, director, family);
+        let flow = family.flow(TCP);
+        let kept = [(named(flow), family.nodes[1])].into();
+        director.keep(&kept).unwrap();
+        let now = [
+            (0, None, Draining),
+            (1, Some(1), Draining),
+            (2, Some(2), Active),
+        ];
+        apply(node, director, family, &now);
+        // The next one begins at the node that has the slot now, and goes on there.
+        for tcp in [SYN, SEGMENT] {
+            let ran = says(director, node.ifindex, flow, tcp);
+            assert_eq!(ran.verdict(), Verdict::Directed);
+            assert_eq!(see(&ran.frame).destination_mac, HOPS[2]);
+        }
+        // If that was a forged SYN, the node sends back what it does not know, and the old one goes on.
+        let back = Shape {
+            source: HOPS[2],
+            ..marked(6, SEGMENT)
+        };
+        for shape in [back, SEGMENT.into()] {
+            let ran = says(director, node.ifindex, flow, shape);
+            assert_eq!(ran.verdict(), Verdict::Moved);
+            assert_eq!(see(&ran.frame).destination_mac, HOPS[1]);
+        }
+    });
+}
+
+#[test]
 fn a_marked_segment_finds_a_connection_that_its_slot_remembers_no_more() {
     needs_root!("a_marked_segment_finds_a_connection_that_its_slot_remembers_no_more");
     every_family(|node, director, family| {
@@ -177,15 +204,7 @@ fn a_marked_segment_finds_a_connection_that_its_slot_remembers_no_more() {
         let pod = establish(director, node.ifindex, flow);
         let backends = [(0, None, Draining), (1, Some(0), Active)];
         apply(node, director, family, &backends);
-        let mut released = family.desired(TCP, node.ifindex, &backends);
-        for vip in released.frontends.values_mut() {
-            let pod = family.pods[0];
-            vip.released.insert(Endpoint {
-                address: pod.ip(),
-                port: pod.port(),
-            });
-        }
-        director.apply(&released).unwrap();
+        apply(node, director, family, &backends[1..]);
         // From the client it takes the way of every director.
         let ran = says(director, node.ifindex, flow, SEGMENT);
         assert_eq!(ran.verdict(), Verdict::Directed);
@@ -230,9 +249,7 @@ fn an_unsettled_slot_takes_in_nothing_that_nobody_knows() {
         // What begins here, begins.
         let begun = family.from(TCP, 51_000);
         establish(director, node.ifindex, begun);
-        director.settle();
-        let ran = says(director, node.ifindex, flow, marked(5, SEGMENT));
-        assert_eq!(ran.verdict(), Verdict::Adopted);
+        adopted(node, director, flow, marked(5, SEGMENT));
     });
 }
 
@@ -254,9 +271,7 @@ fn a_restarted_director_knows_what_was_kept_before_it() {
         again.keep(&still).unwrap();
         let ran = says(&mut again, node.ifindex, flows[0], SEGMENT);
         assert_eq!(see(&ran.frame).destination_mac, HOPS[2]);
-        assert_eq!(
-            reached(&says(&mut again, node.ifindex, flows[1], SEGMENT)),
-            family.pods[0]
-        );
+        let pod = adopted(node, &mut again, flows[1], SEGMENT);
+        assert_eq!(pod, family.pods[0]);
     });
 }

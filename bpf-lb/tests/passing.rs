@@ -34,14 +34,21 @@ fn other_addresses_ports_and_protocols_are_not_ours() {
             let mut flow = family.flow(protocol);
             flow.to.set_ip(family.nodes[0]);
             untouched(director, node.ifindex, &frame(flow), Verdict::NotFrontend);
-            let mut flow = family.flow(protocol);
-            flow.protocol = if protocol == Protocol::Tcp {
-                Protocol::Udp
-            } else {
-                Protocol::Tcp
-            };
-            untouched(director, node.ifindex, &frame(flow), Verdict::NotFrontend);
         });
+    }
+    for (ours, other) in [
+        (Protocol::Tcp, Protocol::Udp),
+        (Protocol::Udp, Protocol::Tcp),
+    ] {
+        let node = Node::new();
+        let mut director = node.director();
+        for family in families() {
+            let backends = [(0, None, BackendState::Active)];
+            let desired = family.desired(ours, node.ifindex, &backends);
+            director.apply(&desired).unwrap();
+            let sent = frame(family.flow(other));
+            untouched(&mut director, node.ifindex, &sent, Verdict::NotFrontend);
+        }
     }
 }
 

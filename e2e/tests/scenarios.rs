@@ -88,6 +88,14 @@ fn rolling_updates_lose_no_connection() {
 }
 
 #[test]
+fn turning_xdp_on_and_off_loses_no_connection() {
+    hold_with_landfall(
+        "turning_xdp_on_and_off_loses_no_connection",
+        "switch-path.yaml",
+    );
+}
+
+#[test]
 fn a_stranger_on_the_segment_stops_nothing() {
     hold_with_landfall("a_stranger_on_the_segment_stops_nothing", "stranger.yaml");
 }

@@ -10,10 +10,11 @@ use landfall_wire::Mac;
 use landfall_wire::peers::KeyId;
 
 use super::effects::{ReportKey, Subject};
+use crate::dataplane::DirectorNews;
 use crate::election::Now;
 use crate::election::owners::Event;
 use crate::link::{IfIndex, LinkTable, NeighbourTable};
-use crate::model::{Key, Kind, Lbip, Object, XdpState};
+use crate::model::{Key, Kind, Lbip, Object};
 use crate::names::NodeName;
 use crate::report::Conflict;
 
@@ -41,7 +42,7 @@ pub enum Input {
     Links(Arc<LinkTable>),
     Neighbours(Arc<NeighbourTable>),
     /// The director's state changed.
-    Director(XdpState),
+    Director(DirectorNews),
     /// A job that swaps a record ended.
     Swapped(IpAddr, SwapOutcome),
     /// A job about another node's Lease ended.

@@ -39,7 +39,7 @@ pub use summary::Summary;
 use writes::record;
 use wrongs::Wrongs;
 
-use crate::dataplane::{DataPath, assemble};
+use crate::dataplane::{DataPath, DirectorNews, assemble};
 use crate::election::owners::{self, Candidate, Event, Owners, Record, Settings};
 use crate::election::{ClaimReason, Now};
 use crate::link::{IfIndex, LinkTable, NeighbourTable};
@@ -73,7 +73,7 @@ pub struct Brain {
     plan: Announcements,
     links: Arc<LinkTable>,
     neighbours: Arc<NeighbourTable>,
-    director: XdpState,
+    director: DirectorNews,
     conflicts: BTreeMap<IpAddr, (Conflict, Now)>,
     listed: BTreeSet<Kind>,
     leaving: bool,
@@ -117,7 +117,7 @@ impl Brain {
             plan: Announcements::default(),
             links: Arc::default(),
             neighbours: Arc::default(),
-            director: XdpState::Off,
+            director: DirectorNews::default(),
             conflicts: BTreeMap::new(),
             listed: BTreeSet::new(),
             leaving: false,
@@ -177,9 +177,9 @@ impl Brain {
                 self.neighbours = neighbours;
                 self.path_due = true;
             }
-            Input::Director(state) => {
-                self.plan_due |= self.director != state;
-                self.director = state;
+            Input::Director(news) => {
+                self.plan_due |= self.director != news;
+                self.director = news;
             }
             Input::Swapped(address, outcome) => self.swapped(address, outcome, now),
             Input::Inquired(events) => {
@@ -399,12 +399,13 @@ impl Brain {
         self.plan_due = false;
         self.report_due = true;
         let own = self.own_interfaces();
-        let (leaving, director) = (self.leaving, self.director);
+        let (leaving, director, carries) = (self.leaving, self.director.state, self.carries());
         // Of itself a node knows better than what its Lease said last.
         if let Some(peer) = self.world.peers.get_mut(&self.me) {
             peer.interfaces = own.clone();
             peer.leaving = leaving;
             peer.xdp = director;
+            peer.carries = carries;
         }
         self.plan = plan(&self.world, &self.me, &own);
         let addresses = self.plan.addresses.iter();
@@ -413,7 +414,7 @@ impl Brain {
             .collect();
         let interfaces = self.plan.addresses.values().map(|plan| &plan.interfaces);
         self.candidate_on = interfaces.flatten().cloned().collect();
-        let programmed = self.director != XdpState::Failed;
+        let programmed = self.director.state != XdpState::Failed;
         self.owners.observe(Event::Programmed(programmed), now);
     }
 
@@ -424,6 +425,7 @@ impl Brain {
             &self.me,
             &self.links,
             &self.neighbours,
+            &self.director,
         );
         self.unplaced = assembled.unplaced;
         if self.data_path.as_ref() == Some(&assembled.path) {
@@ -447,11 +449,19 @@ impl Brain {
     fn published(&self, now: Now) -> Published {
         Published {
             interfaces: self.plan.publish.clone(),
-            xdp: self.director,
+            xdp: self.director.state,
             leaving: self.leaving,
             keys: self.to_peers.keys.clone(),
             wronged_by: self.wrongs.own(now).cloned(),
+            carries: self.carries(),
         }
+    }
+
+    /// Until the director has looked, what the process before has said holds.
+    fn carries(&self) -> BTreeSet<IpAddr> {
+        let said = || Some(self.world.peers.get(&self.me)?.carries.clone());
+        let known = self.director.carries.clone();
+        known.or_else(said).unwrap_or_default()
     }
 
     /// What is sent from these is no stranger's. Leases say what their nodes wrote; frames under the cluster's key, where

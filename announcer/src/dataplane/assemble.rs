@@ -8,7 +8,7 @@ use landfall_bpf_lb::desired::{
 };
 
 use crate::link::{IfIndex, Link, LinkTable, NeighbourTable};
-use crate::model::{self, Readiness, Service, ServicePort, World};
+use crate::model::{self, Readiness, Service, ServicePort, World, XdpState};
 use crate::names::{NodeName, ServiceKey};
 use crate::policy::{Announcement, Announcements};
 
@@ -25,12 +25,35 @@ pub struct DataPath {
     pub nodes: BTreeMap<IpAddr, IpAddr>,
 }
 
+/// What the director says of itself, for this node and others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DirectorNews {
+    /// Whether it works.
+    pub state: XdpState,
+    /// Addresses it serves no more, of which this node's pods have open connections; `None` before it has looked.
+    pub carries: Option<BTreeSet<IpAddr>>,
+    /// The interfaces it is on, while it keeps any frontend for open connections alone.
+    pub drains_on: BTreeSet<IfIndex>,
+}
+
+impl DirectorNews {
+    /// Nothing but the state.
+    #[must_use]
+    pub fn of(state: XdpState) -> Self {
+        Self {
+            state,
+            ..Self::default()
+        }
+    }
+}
+
 /// What was assembled, and what could not be.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Assembled {
     /// For the director and for whoever keeps neighbours resolved.
     pub path: DataPath,
-    /// Endpoints left to the kernel because nothing says on which node of the segment they run.
+    /// Endpoints left to the kernel because nothing says on which node of the segment they run, or because the director
+    /// does not run there.
     pub unplaced: usize,
 }
 
@@ -42,26 +65,33 @@ pub fn assemble(
     me: &NodeName,
     links: &LinkTable,
     neighbours: &NeighbourTable,
+    director: &DirectorNews,
 ) -> Assembled {
     let mut out = Assembled::default();
-    if plan.director.is_empty() {
+    let is_draining = !director.drains_on.is_empty();
+    if plan.director.is_empty() && !is_draining {
         return out;
     }
+    let is_wanted = |link: &&Link| plan.director.contains(&link.name);
     let segment: Vec<&Link> = links
         .links
         .values()
-        .filter(|link| plan.director.contains(&link.name))
+        .filter(|link| is_wanted(link) || director.drains_on.contains(&link.index))
         .collect();
     out.path.desired.interfaces = segment
         .iter()
+        .filter(|link| is_wanted(link))
         .filter_map(|link| Some((link.index, interface(link, links)?)))
         .collect();
+    if is_draining {
+        add_what_drains(&mut out.path.desired, world, me);
+    }
     let nodes = nodes_on(world, &segment);
     for (address, address_plan) in plan.addresses.iter().filter(|(_, plan)| plan.xdp) {
         add_frontends(&mut out, world, *address, address_plan, me, &nodes);
     }
     // Every node, not only those with backends: a frame from any of them is recognised as directed already.
-    if !out.path.desired.frontends.is_empty() {
+    if is_draining || !out.path.desired.frontends.is_empty() {
         let others = nodes.iter().filter(|(node, _)| **node != me);
         out.path.track = others
             .flat_map(|(_, addresses)| addresses.iter().copied())
@@ -89,6 +119,20 @@ pub fn assemble(
         *known = known.or(hop);
     }
     out
+}
+
+/// What decides how long a frontend that is not wanted any more is kept.
+fn add_what_drains(desired: &mut Desired, world: &World, me: &NodeName) {
+    let others = world.peers.iter().filter(|(node, _)| *node != me);
+    desired.carried = others
+        .flat_map(|(_, peer)| peer.carries.iter().copied())
+        .collect();
+    let slices = world.slices.values().flat_map(BTreeMap::values);
+    let endpoints = slices.flat_map(|slice| &slice.endpoints);
+    desired.pods = endpoints
+        .filter(|endpoint| endpoint.node.as_ref() == Some(me))
+        .map(|endpoint| endpoint.address)
+        .collect();
 }
 
 /// The interface as the director attaches to it; without an Ethernet address it cannot.
@@ -203,7 +247,7 @@ fn vip(
                 let Some(state) = state(endpoint, address) else {
                     continue;
                 };
-                let placement = placement(endpoint, address, me, nodes);
+                let placement = placement(world, endpoint, address, me, nodes);
                 if placement == Placement::Unknown {
                     *unplaced += 1;
                 }
@@ -240,8 +284,10 @@ fn state(endpoint: &model::Endpoint, vip: IpAddr) -> Option<BackendState> {
 }
 
 /// Where an endpoint runs. The node's address of the VIP's own family is preferred; any other serves as well, because
-/// frames are directed by Ethernet address alone.
+/// frames are directed by Ethernet address alone. A node whose director does not say that it runs is sent nothing: its
+/// kernel would take the connection, and lose it when the director comes.
 fn placement(
+    world: &World,
     endpoint: &model::Endpoint,
     vip: IpAddr,
     me: &NodeName,
@@ -252,6 +298,10 @@ fn placement(
     };
     if node == me {
         return Placement::Local;
+    }
+    let peer = world.peers.get(node);
+    if peer.is_none_or(|peer| peer.xdp != XdpState::Ready) {
+        return Placement::Unknown;
     }
     let addresses = nodes.get(node).map_or(&[][..], Vec::as_slice);
     let same = addresses

@@ -11,12 +11,12 @@
 //!
 //! Invariant: what another node is told to have been taken in, the programs know already.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use landfall_bpf_lb::desired::Placement;
+use landfall_bpf_lb::desired::{Frontend, Placement};
 use landfall_bpf_lb::duties::message::Message;
 use landfall_bpf_lb::duties::{Flow, Kept, Owed};
 use landfall_wire::peers::letter;
@@ -44,6 +44,9 @@ pub type Keys = (ClusterId, KeyRing);
 /// Connections, each with the address of a node.
 pub type Entries = BTreeMap<Flow, IpAddr>;
 
+/// Frontends that are served for their open connections alone, and the other nodes that have pods of them.
+pub type Going = BTreeMap<Frontend, BTreeSet<IpAddr>>;
+
 /// Entries for the programs, numbered as they come.
 #[derive(Clone, Debug, Default)]
 pub struct Numbered {
@@ -65,6 +68,10 @@ pub struct Ends {
     pub kept: watch::Sender<Numbered>,
     /// The number of the last that the programs know.
     pub known: watch::Receiver<u64>,
+    /// What the director serves besides its path.
+    pub going: watch::Receiver<Arc<Going>>,
+    /// What the programs have from an earlier process.
+    pub restored: watch::Receiver<Arc<Entries>>,
 }
 
 /// Both halves of the conversation, and who may say what in it.
@@ -73,6 +80,7 @@ struct Dialogue {
     owed: Owed,
     kept: Kept,
     path: Arc<DataPath>,
+    going: Arc<Going>,
 }
 
 impl Dialogue {
@@ -81,6 +89,7 @@ impl Dialogue {
             owed: Owed::new(boot),
             kept: Kept::default(),
             path: Arc::default(),
+            going: Arc::default(),
         }
     }
 
@@ -91,10 +100,12 @@ impl Dialogue {
         self.owed.answered(node, &message);
         let frontends = &self.path.desired.frontends;
         let has_a_pod = |flow: &Flow| {
-            frontends.get(&flow.frontend).is_some_and(|vip| {
-                let mut backends = vip.backends.values();
-                backends.any(|backend| backend.placement == Placement::Remote(node))
-            })
+            let going = self.going.get(&flow.frontend);
+            going.is_some_and(|nodes| nodes.contains(&node))
+                || frontends.get(&flow.frontend).is_some_and(|vip| {
+                    let mut backends = vip.backends.values();
+                    backends.any(|backend| backend.placement == Placement::Remote(node))
+                })
         };
         self.kept.receive(node, &message, now, has_a_pod)
     }
@@ -128,6 +139,10 @@ pub async fn run(mut ends: Ends, token: CancellationToken) {
             letter = inbox.recv() => first = letter,
             changed = ends.paths.changed() => if changed.is_err() { return },
             changed = ends.known.changed() => if changed.is_err() { return },
+            changed = ends.restored.changed() => match changed {
+                Ok(()) => dialogue.kept.restore(&ends.restored.borrow_and_update(), clock::now()),
+                Err(_) => return,
+            },
             changed = ends.owed.changed() => match changed {
                 Ok(()) => {
                     dialogue.owed.set(&ends.owed.borrow_and_update());
@@ -137,9 +152,11 @@ pub async fn run(mut ends: Ends, token: CancellationToken) {
             },
         }
         dialogue.path = ends.paths.borrow_and_update().clone().unwrap_or_default();
+        dialogue.going = ends.going.borrow_and_update().clone();
         sockets.bind(&dialogue.path).await;
         let keys = ends.keys.borrow().clone();
         let Some(keys) = keys.as_deref() else {
+            tell(&ends.kept, dialogue.kept.entries());
             continue;
         };
         let mut said = Vec::new();
@@ -291,7 +308,7 @@ async fn listen(socket: Arc<UdpSocket>, to: IpAddr, letters: mpsc::Sender<Letter
 #[cfg(test)]
 mod tests {
     use landfall_bpf_lb::desired::{
-        Backend, BackendState, Desired, Endpoint, Frontend, PodId, Protocol, Vip,
+        Backend, BackendState, Desired, Endpoint, PodId, Protocol, Vip,
     };
 
     use super::*;
@@ -347,6 +364,8 @@ mod tests {
         known: watch::Sender<u64>,
         _keys: watch::Sender<Option<Arc<Keys>>>,
         _paths: watch::Sender<Option<Arc<DataPath>>>,
+        _going: watch::Sender<Arc<Going>>,
+        restored: watch::Sender<Arc<Entries>>,
         _task: AbortOnDropHandle<()>,
     }
 
@@ -356,12 +375,16 @@ mod tests {
         let (owed, of_owed) = watch::channel(Arc::default());
         let (kept, of_kept) = watch::channel(Numbered::default());
         let (known, of_known) = watch::channel(0);
+        let (going, of_going) = watch::channel(Arc::default());
+        let (restored, of_restored) = watch::channel(Arc::default());
         let ends = Ends {
             keys: of_keys,
             paths: of_paths,
             owed: of_owed,
             kept,
             known: of_known,
+            going: of_going,
+            restored: of_restored,
         };
         let task = tokio::spawn(run(ends, CancellationToken::new()));
         Node {
@@ -370,6 +393,8 @@ mod tests {
             known,
             _keys: keys,
             _paths: paths,
+            _going: going,
+            restored,
             _task: AbortOnDropHandle::new(task),
         }
     }
@@ -395,6 +420,20 @@ mod tests {
         keeps(&mut theirs, &[(flow(80), ip(a))].into()).await;
         mine.owed.send_replace(owed(&[]));
         keeps(&mut theirs, &Entries::new()).await;
+    }
+
+    #[tokio::test]
+    async fn what_the_programs_have_from_an_earlier_process_stays_until_its_node_has_spoken() {
+        let (a, b) = ("127.18.3.1", "127.18.3.2");
+        let mut theirs = node(b, a);
+        let entries =
+            |ports: &[u16]| -> Entries { ports.iter().map(|port| (flow(*port), ip(a))).collect() };
+        theirs.restored.send_replace(Arc::new(entries(&[80, 81])));
+        keeps(&mut theirs, &entries(&[80, 81])).await;
+        // The node has one of them no more: that is known once it has told the others again.
+        let mine = node(a, b);
+        mine.owed.send_replace(Arc::new([(flow(80), ip(b))].into()));
+        keeps(&mut theirs, &entries(&[80])).await;
     }
 
     #[tokio::test]

@@ -4,22 +4,26 @@
 //! nothing an earlier process left attached stands in the way, for nobody would keep its tables right. What is
 //! programmed stays when this process ends, so that a restart drops nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use landfall_bpf_lb::{AttachMode, Director, Settings, Verdict};
+use landfall_bpf_lb::desired::Frontend;
+use landfall_bpf_lb::{AttachMode, Director, Leaving, Settings, Verdict};
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::DataPath;
-use super::channel::{Entries, Numbered};
+use super::channel::{Entries, Going, Numbered};
+use super::{DataPath, DirectorNews};
+use crate::link::IfIndex;
 use crate::model::XdpState;
 
-/// Between two looks at what is: what failed is tried again, connections that are over are taken out, and the programs
-/// are told that somebody keeps their tables.
+/// Between two looks at what is: what failed is tried again, and connections that are over are taken out.
 const AGAIN: Duration = Duration::from_secs(10);
+/// Between two words to the programs that their tables are those of now: they believe it for a second.
+const FEED: Duration = Duration::from_millis(250);
 
 /// Whether and how the director is used on this node.
 #[derive(Clone, Debug)]
@@ -31,6 +35,17 @@ pub struct DirectorSettings {
 }
 
 impl DirectorSettings {
+    /// What others are told before anything is loaded. What an earlier process left runs.
+    #[must_use]
+    pub fn at_start(&self) -> DirectorNews {
+        let runs = self.mode.is_some() && Director::is_attached(&self.load);
+        DirectorNews::of(if runs {
+            XdpState::Ready
+        } else {
+            self.at_rest()
+        })
+    }
+
     /// What others are told while nothing is loaded.
     #[must_use]
     pub const fn at_rest(&self) -> XdpState {
@@ -77,6 +92,8 @@ pub struct DirectorStatus {
     pub connections: usize,
     /// Those of them whose slots are other nodes' now.
     pub owed: usize,
+    /// Those of them that it serves to their end, and takes no new ones beside.
+    pub draining: usize,
     /// Connections of other nodes' pods whose slots are this node's.
     pub kept: usize,
 }
@@ -89,6 +106,47 @@ pub struct Moved {
     pub kept: watch::Receiver<Numbered>,
     /// The last of those that the programs know, or need not, there being none.
     pub known: watch::Sender<u64>,
+    /// Frontends that are going, and the other nodes that have pods of them.
+    pub going: watch::Sender<Arc<Going>>,
+    /// Connections of others that the programs know from an earlier process.
+    pub restored: watch::Sender<Arc<Entries>>,
+}
+
+/// What became of what was wanted.
+#[derive(Default)]
+struct Outcome {
+    status: DirectorStatus,
+    /// Connections of this node's pods in slots of others.
+    owed: Entries,
+    /// Frontends that are kept for their connections alone.
+    leaving: BTreeMap<Frontend, Leaving>,
+    /// The interfaces that the programs are on meanwhile.
+    drains_on: BTreeSet<IfIndex>,
+    /// Connections of other nodes, as they were told to an earlier process.
+    restored: Entries,
+}
+
+impl Outcome {
+    fn must_look_again(&self) -> bool {
+        let runs = !matches!(self.status.state, XdpState::Off | XdpState::Disabled);
+        runs || !self.leaving.is_empty() || !self.status.problems.is_empty()
+    }
+
+    fn news(&self) -> DirectorNews {
+        let carries = self.leaving.iter().filter(|(_, leaving)| leaving.here > 0);
+        DirectorNews {
+            state: self.status.state,
+            carries: Some(carries.map(|(frontend, _)| frontend.address).collect()),
+            drains_on: self.drains_on.clone(),
+        }
+    }
+
+    fn going(&self) -> Going {
+        let leaving = self.leaving.iter();
+        leaving
+            .map(|(frontend, leaving)| (*frontend, leaving.nodes.clone()))
+            .collect()
+    }
 }
 
 impl DirectorView {
@@ -109,17 +167,20 @@ impl DirectorView {
     }
 
     /// Carries out what is wanted, and says how it went. Blocks.
-    fn carry_out(&self, settings: &DirectorSettings, path: &DataPath) -> (DirectorStatus, Entries) {
+    fn carry_out(&self, settings: &DirectorSettings, path: &DataPath) -> Outcome {
         let before = self.status();
-        let (status, owed) = self.work.lock().carry_out(settings, path, &before);
-        self.status.lock().clone_from(&status);
-        (status, owed)
+        let outcome = self.work.lock().carry_out(settings, path, &before);
+        self.status.lock().clone_from(&outcome.status);
+        outcome
     }
 
-    /// Nothing has changed for a while: what was to be told of moved connections has been. Blocks.
-    fn settle(&self) {
-        if let Some(director) = &mut self.work.lock().director {
-            director.settle();
+    /// Tells the programs that their tables are those of now.
+    fn feed(&self) {
+        if let Some(mut work) = self.work.try_lock()
+            && let Some(director) = &mut work.director
+            && let Err(error) = director.feed()
+        {
+            tracing::debug!(%error, "the programs could not be told that they are kept");
         }
     }
 
@@ -143,11 +204,12 @@ pub async fn run(
     settings: DirectorSettings,
     mut wanted: watch::Receiver<Option<Arc<DataPath>>>,
     view: DirectorView,
-    state: watch::Sender<XdpState>,
+    news: watch::Sender<DirectorNews>,
     mut moved: Moved,
     token: CancellationToken,
 ) {
-    let mut is_quiet = false;
+    let mut feed = tokio::time::interval(FEED);
+    feed.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let path = wanted.borrow_and_update().clone();
         let mut again = None;
@@ -155,37 +217,36 @@ pub async fn run(
             let (view, settings) = (view.clone(), settings.clone());
             let kept = moved.kept.borrow_and_update().clone();
             let carried = tokio::task::spawn_blocking(move || {
-                if is_quiet {
-                    view.settle();
-                }
-                let (status, owed) = view.carry_out(&settings, &path);
-                (status, owed, view.keep(&kept.entries))
+                let outcome = view.carry_out(&settings, &path);
+                // What an earlier process was told is not to be forgotten before its tellers were heard.
+                let keeps = outcome.restored.is_empty();
+                let knows = keeps && view.keep(&kept.entries);
+                (outcome, knows)
             });
-            let Ok((status, owed, knows)) = carried.await else {
+            let Ok((outcome, knows)) = carried.await else {
                 tracing::error!("the director's task ended in a panic");
                 return;
             };
             if knows {
                 moved.known.send_replace(kept.number);
             }
-            moved.owed.send_if_modified(|told| {
-                let is_news = **told != owed;
-                *told = Arc::new(owed);
-                is_news
-            });
-            let runs = !matches!(status.state, XdpState::Off | XdpState::Disabled);
-            again = (runs || !status.problems.is_empty()).then_some(AGAIN);
-            state.send_if_modified(|told| std::mem::replace(told, status.state) != status.state);
+            again = outcome.must_look_again().then_some(AGAIN);
+            let said = outcome.news();
+            tell(&moved.going, Arc::new(outcome.going()));
+            tell(&moved.owed, Arc::new(outcome.owed));
+            tell(&moved.restored, Arc::new(outcome.restored));
+            tell(&news, said);
         }
         let mut again = std::pin::pin!(sleep(again));
         loop {
             tokio::select! {
                 () = token.cancelled() => return,
                 changed = wanted.changed() => match changed {
-                    Ok(()) => break is_quiet = false,
+                    Ok(()) => break,
                     Err(_) => return,
                 },
-                () = &mut again => break is_quiet = true,
+                () = &mut again => break,
+                _ = feed.tick() => view.feed(),
                 changed = moved.kept.changed() => match changed {
                     Ok(()) => keep(&view, &mut moved).await,
                     Err(_) => return,
@@ -193,6 +254,14 @@ pub async fn run(
             }
         }
     }
+}
+
+fn tell<T: PartialEq>(told: &watch::Sender<T>, news: T) {
+    told.send_if_modified(|told| {
+        let is_news = *told != news;
+        *told = news;
+        is_news
+    });
 }
 
 /// Has the programs know what others have told, without looking at anything else.
@@ -218,23 +287,29 @@ impl Work {
         settings: &DirectorSettings,
         path: &DataPath,
         before: &DirectorStatus,
-    ) -> (DirectorStatus, Entries) {
-        let mut status = DirectorStatus::default();
-        let mut owed = Entries::new();
+    ) -> Outcome {
+        let mut outcome = Outcome::default();
         let is_wanted = !path.desired.interfaces.is_empty();
         match settings.mode {
-            Some(mode) if is_wanted => {
-                owed = self.put_up(settings, mode, path, &mut status);
+            Some(mode) if is_wanted => self.put_up(settings, mode, path, &mut outcome),
+            Some(mode) if self.director.is_some() || Director::is_attached(&settings.load) => {
+                self.put_up(settings, mode, path, &mut outcome);
+                if outcome.leaving.is_empty() {
+                    self.take_down(settings, &mut outcome.status);
+                    outcome.owed.clear();
+                }
+                outcome.status.state = settings.at_rest();
             }
             mode => {
-                status.state = settings.at_rest();
-                self.take_down(settings, &mut status);
+                outcome.status.state = settings.at_rest();
+                self.take_down(settings, &mut outcome.status);
                 if is_wanted && mode.is_none() {
                     let problem = "--xdp-mode=off: XDP policies take the kernel's path here";
-                    status.problems.push(problem.into());
+                    outcome.status.problems.push(problem.into());
                 }
             }
         }
+        let status = &outcome.status;
         for problem in status
             .problems
             .iter()
@@ -245,7 +320,7 @@ impl Work {
         if status.problems.is_empty() && status.interfaces != before.interfaces {
             tracing::info!(interfaces = ?status.interfaces, "XDP director attached");
         }
-        (status, owed)
+        outcome
     }
 
     /// Nothing of it stays on the node, also not from an earlier process.
@@ -270,15 +345,22 @@ impl Work {
         settings: &DirectorSettings,
         mode: AttachMode,
         path: &DataPath,
-        status: &mut DirectorStatus,
-    ) -> Entries {
+        outcome: &mut Outcome,
+    ) {
+        let status = &mut outcome.status;
         if self.director.is_none() {
             let load = Settings {
                 attach: mode,
                 ..settings.load.clone()
             };
             match Director::load(&load) {
-                Ok(director) => self.director = Some(director),
+                Ok(mut director) => {
+                    match director.kept() {
+                        Ok(kept) => outcome.restored = kept,
+                        Err(error) => status.problems.push(with_causes(&error)),
+                    }
+                    self.director = Some(director);
+                }
                 Err(error) => {
                     self.take_down(settings, status);
                     status.state = XdpState::Failed;
@@ -286,12 +368,12 @@ impl Work {
                     status
                         .problems
                         .push(format!("cannot be loaded on this node: {chain}"));
-                    return Entries::new();
+                    return;
                 }
             }
         }
         let Some(director) = &mut self.director else {
-            return Entries::new();
+            return;
         };
         match director.apply(&path.desired) {
             Ok(applied) => {
@@ -308,15 +390,24 @@ impl Work {
                 for error in &applied.problems {
                     status.problems.push(with_causes(error));
                 }
+                if let Some(error) = &applied.unlearned {
+                    let problem = "what the kernel carries cannot be asked, and its connections to what is served from now on break";
+                    status.problems.push(format!("{problem}: {error}"));
+                }
+                if !applied.draining.is_empty() {
+                    status.draining = applied.draining.values().map(|leaving| leaving.here).sum();
+                    outcome.drains_on = director.interfaces().unwrap_or_default();
+                }
+                outcome.leaving = applied.draining;
             }
             Err(error) => status.problems.push(with_causes(&error)),
         }
         // Before the sweep, which takes its time: other nodes have their new tables too.
-        let owed = director.owed().unwrap_or_else(|error| {
-            status.problems.push(with_causes(&error));
-            Entries::new()
-        });
-        status.owed = owed.len();
+        match director.owed() {
+            Ok(owed) => outcome.owed = owed,
+            Err(error) => status.problems.push(with_causes(&error)),
+        }
+        status.owed = outcome.owed.len();
         match director.sweep() {
             Ok(swept) => status.connections = swept.connections,
             Err(error) => status.problems.push(with_causes(&error)),
@@ -326,7 +417,6 @@ impl Work {
         } else {
             XdpState::Ready
         };
-        owed
     }
 }
 

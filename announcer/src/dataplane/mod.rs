@@ -11,4 +11,4 @@ pub mod director;
 #[cfg(test)]
 mod tests;
 
-pub use assemble::{Assembled, DataPath, assemble};
+pub use assemble::{Assembled, DataPath, DirectorNews, assemble};

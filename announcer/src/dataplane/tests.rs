@@ -11,7 +11,7 @@ use crate::link::{Link, NeighbourTable};
 use crate::model::*;
 use crate::names::NodeName;
 use crate::policy::{Announcement, Announcements};
-use crate::testing::{ip, key, links, mac, service};
+use crate::testing::{ip, key, links, mac, peer, service};
 
 fn endpoint(address: &str, node: &str, readiness: Readiness) -> Endpoint {
     Endpoint {
@@ -37,6 +37,11 @@ fn world() -> (World, Announcements) {
                 ..Node::default()
             },
         );
+        let peer = Peer {
+            xdp: XdpState::Ready,
+            ..peer(name, 1, Vec::new())
+        };
+        world.peers.insert(NodeName::new(name), peer);
     }
     let port = |name: &str, port, protocol| ServicePort {
         name: name.into(),
@@ -95,7 +100,9 @@ fn world() -> (World, Announcements) {
 }
 
 fn assembled(world: &World, plan: &Announcements, neighbours: &NeighbourTable) -> Assembled {
-    assemble(world, plan, &NodeName::new("n1"), &links(true), neighbours)
+    let me = NodeName::new("n1");
+    let director = DirectorNews::of(XdpState::Ready);
+    assemble(world, plan, &me, &links(true), neighbours, &director)
 }
 
 fn frontend(address: &str, port: u16, protocol: Protocol) -> Frontend {
@@ -229,6 +236,7 @@ fn a_bond_is_known_by_its_members_and_a_bridge_is_not() {
             &NodeName::new("n1"),
             &links,
             &NeighbourTable::new(),
+            &DirectorNews::of(XdpState::Ready),
         );
         let found: Vec<u32> = out.path.desired.interfaces[&2]
             .members
@@ -285,4 +293,64 @@ fn without_an_interface_for_the_director_nothing_is_assembled() {
         assembled(&world, &plan, &NeighbourTable::new()),
         Assembled::default()
     );
+}
+
+#[test]
+fn a_node_whose_director_does_not_run_is_sent_nothing() {
+    let (mut world, plan) = world();
+    let n2 = NodeName::new("n2");
+    for not_ready in [XdpState::Off, XdpState::Disabled, XdpState::Failed] {
+        world.peers.get_mut(&n2).unwrap().xdp = not_ready;
+        let out = assembled(&world, &plan, &NeighbourTable::new());
+        let backends = out
+            .path
+            .desired
+            .frontends
+            .values()
+            .flat_map(|vip| &vip.backends);
+        let remote = backends.filter(|(_, one)| matches!(one.placement, Placement::Remote(_)));
+        assert_eq!(remote.count(), 0, "{not_ready:?}");
+        // Frames of it are known as a node's all the same.
+        assert!(out.path.nodes.contains_key(&ip("192.0.2.2")));
+    }
+    world.peers.remove(&n2);
+    let out = assembled(&world, &plan, &NeighbourTable::new());
+    assert_eq!(out.unplaced, 2 + 7, "the far one, and those of n2");
+}
+
+#[test]
+fn while_frontends_drain_the_nodes_of_the_segment_stay_known() {
+    let (mut world, mut plan) = world();
+    plan.director.clear();
+    let carried = ip("192.0.2.10");
+    for (node, address) in [("n1", ip("2001:db8::10")), ("n2", carried)] {
+        let peer = world.peers.get_mut(&NodeName::new(node)).unwrap();
+        peer.carries = [address].into();
+    }
+    plan.addresses
+        .values_mut()
+        .for_each(|plan| plan.xdp = false);
+    let draining = DirectorNews {
+        drains_on: [2].into(),
+        ..DirectorNews::of(XdpState::Off)
+    };
+    let me = NodeName::new("n1");
+    let out = assemble(
+        &world,
+        &plan,
+        &me,
+        &links(true),
+        &NeighbourTable::new(),
+        &draining,
+    );
+    let desired = &out.path.desired;
+    assert!(desired.interfaces.is_empty() && desired.frontends.is_empty());
+    assert!(desired.hops.contains_key(&ip("192.0.2.2")));
+    assert!(out.path.own.contains(&ip("192.0.2.1")));
+    assert_eq!(
+        desired.carried,
+        [carried].into(),
+        "its own word is not hearsay"
+    );
+    assert_eq!(desired.pods, [ip("10.244.1.5")].into());
 }

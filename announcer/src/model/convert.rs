@@ -255,6 +255,7 @@ pub fn lease(object: &Lease) -> Result<(NodeName, Peer), Unreadable> {
         keys: said.keys,
         fenced_by: published::fenced_by(object.annotations()),
         wronged_by: said.wronged_by,
+        carries: said.carries,
     };
     Ok((NodeName::new(node), peer))
 }

@@ -1,7 +1,8 @@
 //! What an announcer publishes with its session, as one annotation of its Lease: what other nodes must know to agree on
 //! candidates, and nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use landfall_wire::Mac;
 use landfall_wire::link::{Link, Refusal};
@@ -79,6 +80,10 @@ pub struct Published {
     /// believed for a while.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wronged_by: Option<NodeName>,
+    /// Addresses that the director serves no more, of which pods of this node still have open connections: other
+    /// directors go on sending them here.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub carries: BTreeSet<IpAddr>,
 }
 
 /// Who has ended the session of this Lease, if another node has.
@@ -118,6 +123,7 @@ mod tests {
             leaving: false,
             keys: vec![KeyId([1, 2, 3, 4])],
             wronged_by: Some(NodeName::new("n2")),
+            carries: ["192.0.2.10".parse().unwrap()].into(),
         };
         let annotate = |text: String| BTreeMap::from([(ANNOTATION.to_owned(), text)]);
         assert_eq!(read(&annotate(write(&published))), published);

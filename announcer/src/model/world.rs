@@ -158,6 +158,8 @@ pub struct Peer {
     pub fenced_by: Option<NodeName>,
     /// Who has lately ended its session wrongly, as it says.
     pub wronged_by: Option<NodeName>,
+    /// Addresses its director serves no more, and has open connections of.
+    pub carries: BTreeSet<IpAddr>,
 }
 
 impl Stamped for Lbip {

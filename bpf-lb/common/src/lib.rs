@@ -49,7 +49,7 @@ pub mod names {
     /// The one [`crate::records::StateEntry`].
     pub const STATE: &str = "LF_STATE_1";
     /// Packets by [`crate::Verdict`], per CPU.
-    pub const COUNTERS: &str = "LF_COUNTERS_3";
+    pub const COUNTERS: &str = "LF_COUNTERS_4";
 
     /// All of them.
     pub const MAPS: [&str; 13] = [

@@ -57,7 +57,7 @@ record! {
     FrontendEntry: 8 align 4 {
         /// Number of its Maglev table; [`FrontendEntry::NO_TABLE`] if it has no backend.
         table: u32,
-        /// [`FrontendEntry::CLIENT_IP`] or zero.
+        /// What [`FrontendEntry`] has names for.
         flags: u32,
     }
 }
@@ -67,6 +67,12 @@ impl FrontendEntry {
     pub const NO_TABLE: u32 = u32::MAX;
     /// The client's port is left out of the hash.
     pub const CLIENT_IP: u32 = 1;
+    /// It has just come: which connections the kernel carries is still being found out.
+    pub const LEARNING: u32 = 2;
+    /// It is going: it keeps the connections that it has, and takes no new ones.
+    pub const DRAINING: u32 = 4;
+    /// New connections begin on the kernel's path.
+    pub const CLOSED: u32 = Self::LEARNING | Self::DRAINING;
 }
 
 record! {
@@ -77,8 +83,8 @@ record! {
         /// Where connections went before that: the last one first. Both together, because the second
         /// change may come before the connections of the first have been told.
         previous: [u16; 2],
-        /// Not zero while a living backend has just been forgotten: its node may not yet have said
-        /// which connections it has.
+        /// Not zero while it has just changed: a node that had it before may not yet have said which
+        /// connections it has.
         unsettled: u16,
     }
 }
@@ -232,6 +238,8 @@ impl ConnectionState {
     pub const KIND_NODE: u8 = 2;
     /// It began on the kernel's path and stays there.
     pub const KIND_KERNEL: u8 = 3;
+    /// Half-open: nobody has been found to know it, since `seen`.
+    pub const KIND_STRANGER: u8 = 4;
 
     /// Half-open: the pod has not answered the SYN.
     pub const BY_NOTHING: u8 = 0;

@@ -78,10 +78,11 @@ verdicts! {
     Collision = "pass_collision", Pass, "The client's port reaches every pod of this node by another frontend already; not in mid-connection.";
     TableFull = "pass_table_full", Pass, "A new connection, and the table of connections has no room.";
     Overdue = "pass_overdue", Pass, "A new connection, and nobody has kept the tables for minutes.";
+    Closed = "pass_closed", Pass, "A new connection, and its frontend is going, or has only just come; it begins on the kernel's path.";
     KernelPath = "pass_kernel_path", Pass, "Of a connection that began on the kernel's path and stays there.";
     DropNoHop = "drop_no_hop", Drop, "In mid-connection, and the MAC address of its node is not known; TCP repeats it.";
     DropLoopGuard = "drop_loop_guard", Drop, "In mid-connection, and the nodes' tables differ for a moment; TCP repeats it.";
-    DropUnsettled = "drop_unsettled", Drop, "In mid-connection and unknown here, and its slot has just forgotten a backend that may have it; TCP repeats it.";
+    DropUnsettled = "drop_unsettled", Drop, "In mid-connection and unknown here, and another node may still say that it has it; TCP repeats it.";
     DropCollision = "drop_collision", Drop, "In mid-connection, and its client's port reaches its pod by another frontend.";
     ReplyRewritten = "reply_rewritten", Pass, "A tracked connection's reply, given its VIP as source.";
     ReplyUntracked = "reply_untracked", Pass, "Leaving packet of no tracked connection.";
@@ -117,6 +118,7 @@ impl Verdict {
                 | Self::Collision
                 | Self::TableFull
                 | Self::Overdue
+                | Self::Closed
         )
     }
 }

@@ -12,22 +12,20 @@
 //! it as challenged; only the acknowledgement of the pod's own SYN-ACK replaces it. Only a SYN may
 //! take over a client's port from another frontend, and only once that connection is over.
 
-use aya_ebpf::helpers::bpf_jiffies64;
 use landfall_bpf_lb_common::Verdict;
 use landfall_bpf_lb_common::headers::{ACK, FIN, RST, TCP_ACKNOWLEDGEMENT, UDP};
 use landfall_bpf_lb_common::records::{ConnectionState, Direction};
 
 use crate::family::Family;
-use crate::maps::{self, JIFFIES_PER_SECOND};
 use crate::packet::{Packet, Pod};
+use crate::shared::{self, has_kernels, is_fresh, note_stray, now, second, short};
 
 /// A half-open connection is one for so many seconds; a SYN repeated within them follows it.
 const HALF_OPEN_SECONDS: u32 = 10;
-/// After a table had no room, new connections take the kernel's path for so many seconds.
-const FULL_SECONDS: u64 = 1;
-/// Without a sign of life from user space for so many seconds, new connections take the kernel's
-/// path.
-const WATCHDOG_SECONDS: u64 = 300;
+
+/// What nobody knows is taken in when it is repeated after so many seconds, for a node with newer
+/// tables may have sent it here.
+const STRANGER_SECONDS: u32 = 1;
 
 /// What is known of a packet's connection.
 pub(crate) enum Known<F: Family> {
@@ -37,28 +35,12 @@ pub(crate) enum Known<F: Family> {
     Contested(Pod<F>),
     /// The node of this hop id has it.
     Node(u16),
+    /// The same, but a third node was sent a SYN of the same ports and may have the next one.
+    ContestedNode(u16),
     /// The kernel has it.
     Kernel,
     /// Nothing.
     No,
-}
-
-/// Jiffies since boot: an inlined load, unlike reading a clock.
-#[inline(always)]
-pub(crate) fn now() -> u64 {
-    // SAFETY: a plain helper call.
-    unsafe { bpf_jiffies64() }
-}
-
-/// The jiffies that entries hold.
-#[inline(always)]
-pub(crate) fn short(now: u64) -> u32 {
-    now as u32
-}
-
-#[inline(always)]
-fn second() -> u32 {
-    JIFFIES_PER_SECOND.load()
 }
 
 #[inline(always)]
@@ -138,6 +120,9 @@ pub(crate) fn look_up<F: Family>(packet: &Packet<F>) -> Known<F> {
     let connection = state::<F>(entry);
     touch(connection, now);
     if connection.challenged == ConnectionState::ELSEWHERE {
+        if connection.kind == ConnectionState::KIND_NODE {
+            return Known::ContestedNode(connection.port);
+        }
         return Known::Contested(pod_of::<F>(entry));
     }
     if packet.transport.flags & (FIN | RST) != 0 {
@@ -183,6 +168,9 @@ fn look_up_half_open<F: Family>(packet: &Packet<F>, key: &F::Key, now: u32) -> K
         return Known::No;
     };
     let connection = state::<F>(entry);
+    if connection.kind == ConnectionState::KIND_STRANGER {
+        return Known::No;
+    }
     if connection.kind == ConnectionState::KIND_KERNEL {
         // It goes on there: more than a forged SYN, and worth a place that is not taken away.
         if F::insert(
@@ -264,10 +252,7 @@ pub(crate) fn promote<F: Family>(
         }
     }
     note_stray();
-    if let Some(shared) = maps::state() {
-        // SAFETY: the one element; a word is written at once.
-        unsafe { (*shared).full = self::now() };
-    }
+    shared::note_full();
 }
 
 #[inline(always)]
@@ -291,74 +276,6 @@ const EMPTY: ConnectionState = ConnectionState {
     reset: 0,
     challenged: 0,
 };
-
-/// Writes the jiffies of now into a word that was zero until there was something to look for. Later
-/// ones are noted too, or user space might clear it under them; but rarely, because every CPU reads
-/// this line.
-///
-/// # Safety
-/// `word` is one of the shared state's.
-#[inline(always)]
-unsafe fn note(word: *mut u64) {
-    let now = now();
-    // SAFETY: as the caller says; a word is read and written at once.
-    unsafe {
-        if *word != now {
-            *word = now;
-        }
-    }
-}
-
-/// Plain replies must be looked up among the half-open connections from now on.
-#[inline(always)]
-fn note_stray() {
-    if let Some(shared) = maps::state() {
-        // SAFETY: as above.
-        unsafe { note(&raw mut (*shared).strays) };
-    }
-}
-
-/// Whether plain replies must be looked up among the half-open connections.
-#[inline(always)]
-pub(crate) fn has_strays() -> bool {
-    // SAFETY: as above.
-    maps::state().is_some_and(|shared| unsafe { (*shared).strays } != 0)
-}
-
-/// Whether a director must look for connections of the kernel's path.
-#[inline(always)]
-pub(crate) fn has_kernels() -> bool {
-    // SAFETY: as above.
-    maps::state().is_some_and(|shared| unsafe { (*shared).kernels } != 0)
-}
-
-/// Notes that user space lives; returns the jiffies that entries hold.
-#[must_use]
-pub fn feed() -> u32 {
-    let now = now();
-    if let Some(shared) = maps::state() {
-        // SAFETY: as above.
-        unsafe { (*shared).fed = now };
-    }
-    short(now)
-}
-
-/// Whether new connections may be opened here: somebody keeps the tables, and they have room.
-#[inline(always)]
-pub(crate) fn may_open() -> Result<(), Verdict> {
-    let shared = maps::state().ok_or(Verdict::TableFull)?;
-    let now = now();
-    let second = u64::from(second());
-    // SAFETY: as above.
-    let (fed, full) = unsafe { ((*shared).fed, (*shared).full) };
-    if now.wrapping_sub(fed) > second * WATCHDOG_SECONDS {
-        return Err(Verdict::Overdue);
-    }
-    if now.wrapping_sub(full) < second * FULL_SECONDS {
-        return Err(Verdict::TableFull);
-    }
-    Ok(())
-}
 
 /// Whether the client's port reaches `pod` by another frontend already.
 #[inline(always)]
@@ -384,13 +301,27 @@ fn collides<F: Family>(packet: &Packet<F>, pod: Pod<F>, now: u32) -> bool {
     false
 }
 
-/// The pod that a repeated SYN was given to before.
+/// The pod that a repeated SYN was given to before. What the kernel has is the kernel's to open anew:
+/// it alone knows whether that is over.
 #[inline(always)]
 pub(crate) fn opened_before<F: Family>(packet: &Packet<F>) -> Known<F> {
-    match F::half_open(&forward(packet)) {
-        Some(entry) if is_half_open(state::<F>(entry), short(now())) => known_by(entry),
-        _ => Known::No,
+    let (key, now) = (forward(packet), short(now()));
+    if let Some(entry) = F::half_open(&key)
+        && is_half_open(state::<F>(entry), now)
+    {
+        return known_by(entry);
     }
+    if has_kernels()
+        && let Some(entry) = F::connection(&key)
+        && state::<F>(entry).kind == ConnectionState::KIND_KERNEL
+    {
+        let connection = state::<F>(entry);
+        touch(connection, now);
+        connection.client_fin = 0;
+        connection.reset = 0;
+        return Known::Kernel;
+    }
+    Known::No
 }
 
 /// Notes that the client's next connection, or a lie, has begun at `challenger`: the
@@ -406,7 +337,7 @@ pub(crate) fn challenge<F: Family>(packet: &Packet<F>, challenger: u8) {
         F::remove(&reverse(packet, pod_of::<F>(entry)));
         F::remove(&key);
     } else if connection.kind == ConnectionState::KIND_POD
-        || (connection.kind == ConnectionState::KIND_NODE && challenger == ConnectionState::HERE)
+        || connection.kind == ConnectionState::KIND_NODE
     {
         connection.challenged = challenger;
     }
@@ -428,19 +359,42 @@ pub(crate) fn open<F: Family>(packet: &Packet<F>, pod: Pod<F>) -> Result<(), Ver
 }
 
 /// Takes in a connection that nobody knows, at `pod`; the pod's answer confirms it. One that is
-/// just being opened is left as it is.
+/// just being opened is left as it is. One of TCP has to be repeated first, where tables are kept:
+/// until then another node may say that it has it.
 #[inline(always)]
-pub(crate) fn adopt<F: Family>(packet: &Packet<F>, pod: Pod<F>) -> Result<Pod<F>, Verdict> {
-    if packet.transport.protocol != UDP
-        && let Some(entry) = F::half_open(&forward(packet))
-        && is_half_open(state::<F>(entry), short(now()))
-    {
-        return Ok(pod_of::<F>(entry));
+pub(crate) fn adopt<F: Family>(
+    packet: &Packet<F>,
+    pod: Pod<F>,
+    is_settled: bool,
+) -> Result<Pod<F>, Verdict> {
+    if packet.transport.protocol == UDP {
+        half_open(packet, pod, ConnectionState::BY_ANSWER)?;
+        return Ok(pod);
+    }
+    let (key, now) = (forward(packet), now());
+    let is_stranger = match F::half_open(&key) {
+        Some(entry) if state::<F>(entry).kind == ConnectionState::KIND_STRANGER => {
+            let since = short(now).wrapping_sub(state::<F>(entry).seen);
+            if since < second() * STRANGER_SECONDS {
+                return Err(Verdict::DropUnsettled);
+            }
+            true
+        }
+        Some(entry) if is_half_open(state::<F>(entry), short(now)) => {
+            return Ok(pod_of::<F>(entry));
+        }
+        _ => false,
+    };
+    if !is_settled || !is_fresh(now) {
+        return Err(Verdict::DropUnsettled);
+    }
+    if !is_stranger {
+        let first = confirmed(ConnectionState::KIND_STRANGER, 0, short(now));
+        F::insert_half_open(&key, &F::entry(first, packet.vip));
+        return Err(Verdict::DropUnsettled);
     }
     half_open(packet, pod, ConnectionState::BY_ANSWER)?;
-    if packet.transport.protocol != UDP {
-        note_stray();
-    }
+    note_stray();
     Ok(pod)
 }
 
@@ -468,8 +422,5 @@ pub(crate) fn leave_to_kernel<F: Family>(packet: &Packet<F>) {
     let mut end = confirmed(ConnectionState::KIND_KERNEL, 0, short(now()));
     end.confirmed_by = ConnectionState::BY_ANSWER;
     F::insert_half_open(&forward(packet), &F::entry(end, packet.vip));
-    if let Some(shared) = maps::state() {
-        // SAFETY: as above.
-        unsafe { note(&raw mut (*shared).kernels) };
-    }
+    shared::note_kernel();
 }

@@ -11,18 +11,22 @@
 //! A connection that its slot does not remember any more has an entry at the current backend's node,
 //! made by the node that has it: that one is asked, and nobody else.
 //!
+//! A node that does not know it either may have older tables than the director. It sends it back, and
+//! the director asks the previous backends that its own table has.
+//!
 //! The numbers are hop limits. They are the marks by which a node sees how often a packet has been
 //! sent on already: only a frame from another node carries one, each is lower than the one before,
 //! and nothing is sent on below [`LAST_MARK`]. So nodes whose tables differ for a moment cannot
 //! play ping-pong, and no header is needed to say so.
 
 use landfall_bpf_lb_common::Verdict;
-use landfall_bpf_lb_common::records::{BackendEntry, ConnectionState, Slot};
+use landfall_bpf_lb_common::records::{BackendEntry, ConnectionState, FrontendEntry, Slot};
 
 use crate::connections::{self, Known};
 use crate::family::Family;
 use crate::maps;
 use crate::packet::{Course, Packet, Pod};
+use crate::shared;
 
 /// The hop limit of a packet that is sent on for the first time.
 const FIRST_MARK: u8 = 6;
@@ -101,7 +105,8 @@ pub(crate) fn course<F: Family>(packet: &Packet<F>) -> Result<Course<F>, Verdict
     // A packet that bears a mark may be of a connection that no slot remembers any more: whoever sent
     // it was told that it is here.
     let may_be_marked = packet.transport.hop_limit <= FIRST_MARK;
-    if any_here || may_be_marked || connections::has_kernels() {
+    let is_closed = packet.flags & FrontendEntry::CLOSED != 0;
+    if any_here || may_be_marked || is_closed || shared::has_kernels() {
         is_ours(packet)?;
         // The pod's own network would have to tell the client; better the VIP's.
         if packet.transport.hop_limit <= 1 {
@@ -111,6 +116,9 @@ pub(crate) fn course<F: Family>(packet: &Packet<F>) -> Result<Course<F>, Verdict
             if let Some(course) = open_again(packet)? {
                 return Ok(course);
             }
+            if is_closed {
+                return Err(Verdict::Closed);
+            }
             if current.hop == 0 {
                 return open(packet, current);
             }
@@ -118,6 +126,9 @@ pub(crate) fn course<F: Family>(packet: &Packet<F>) -> Result<Course<F>, Verdict
         } else {
             if let Some(course) = follow(packet, current)? {
                 return Ok(course);
+            }
+            if is_closed {
+                may_be_ours(packet, current)?;
             }
             if current.hop == 0 {
                 return unknown_here(packet, slot, current, previous);
@@ -133,7 +144,20 @@ fn open_again<F: Family>(packet: &Packet<F>) -> Result<Option<Course<F>>, Verdic
     match connections::opened_before(packet) {
         Known::Pod(pod) => Ok(Some(Course::Deliver(pod, Verdict::Delivered))),
         Known::Kernel => Err(Verdict::KernelPath),
-        Known::Contested(_) | Known::Node(_) | Known::No => Ok(None),
+        Known::Contested(_) | Known::Node(_) | Known::ContestedNode(_) | Known::No => Ok(None),
+    }
+}
+
+/// A packet of no known connection, to a frontend that takes no new ones, may be the kernel's as well.
+/// Which of them are the kernel's will be known in a moment, if the frontend has just come, and is
+/// known if it is going: there it is one that the programs have, or a datagram.
+#[inline(always)]
+fn may_be_ours<F: Family>(packet: &Packet<F>, current: &BackendEntry) -> Result<(), Verdict> {
+    let is_learning = packet.flags & FrontendEntry::LEARNING != 0;
+    match packet.transport.is_mid_stream() {
+        true if is_learning => Err(Verdict::DropUnsettled),
+        false if is_learning || current.hop == 0 => Err(Verdict::Closed),
+        _ => Ok(()),
     }
 }
 
@@ -141,7 +165,7 @@ fn open_again<F: Family>(packet: &Packet<F>) -> Result<Option<Course<F>>, Verdic
 /// by another frontend already, the next.
 #[inline(always)]
 fn open<F: Family>(packet: &Packet<F>, current: &BackendEntry) -> Result<Course<F>, Verdict> {
-    connections::may_open()?;
+    shared::may_open()?;
     let first = pod::<F>(current);
     match connections::open(packet, first) {
         Err(Verdict::Collision) => {
@@ -194,6 +218,16 @@ fn follow<F: Family>(
             connections::uncontested(packet);
             Ok(Some(Course::Deliver(has_it, Verdict::DeliveredPrevious)))
         }
+        Known::ContestedNode(hop) => {
+            let sender = Sender::of(packet)?;
+            if sender.mark == 0 && current.hop != 0 && maps::hop(current.hop).is_some() {
+                return Ok(None);
+            }
+            // As above.
+            connections::uncontested(packet);
+            let mark = sender.next_mark().ok_or(Verdict::LoopGuard)?;
+            Ok(Some(Course::Direct(hop, mark, Verdict::Moved)))
+        }
         Known::Node(hop) => {
             let mark = Sender::of(packet)?.next_mark().ok_or(Verdict::LoopGuard)?;
             Ok(Some(Course::Direct(hop, mark, Verdict::Moved)))
@@ -227,10 +261,18 @@ fn unknown_here<F: Family>(
             return Ok(Course::Direct(next, mark, Verdict::SecondChance));
         }
     }
-    if slot.unsettled != 0 && packet.transport.is_mid_stream() {
-        return Err(Verdict::DropUnsettled);
-    }
-    let pod = connections::adopt(packet, pod::<F>(current))?;
+    let adopted = connections::adopt(packet, pod::<F>(current), slot.unsettled == 0);
+    let pod = match adopted {
+        Err(Verdict::DropUnsettled) => {
+            // Another director may have newer tables than this node, and know whom to ask.
+            let sender = Sender::of(packet)?;
+            if sender.is_node && sender.mark == 0 {
+                return Ok(Course::Return(FIRST_MARK, Verdict::SecondChance));
+            }
+            return Err(Verdict::DropUnsettled);
+        }
+        other => other?,
+    };
     // Of a datagram nothing else was to be expected.
     let verdict = if packet.transport.is_mid_stream() {
         Verdict::Adopted
@@ -276,18 +318,30 @@ fn sent_on<F: Family>(
     let Some(mark) = sender.next_mark() else {
         return disputed(packet, current);
     };
-    // The last previous one, if the sender was told to ask this node as the first.
-    if !packet.transport.opens()
-        && mark > LAST_MARK
-        && previous[0].is_some_and(|backend| backend.hop == 0)
-        && let Some(before) = previous[1]
-        && before.hop != 0
-        && maps::hop(before.hop).is_some()
-        && !sender.is_at(before)
-    {
-        return Ok(Course::Direct(before.hop, mark, Verdict::SecondChance));
+    // The last previous one, if the sender was told to ask this node as the first; either, if the
+    // current's node does not know it and asks who sent it there.
+    if !packet.transport.opens() && mark > LAST_MARK {
+        let asked_first = previous[0].is_some_and(|backend| backend.hop == 0);
+        if !asked_first && sender.is_at(current) {
+            if let Some(hop) = other_than(sender, previous[0]) {
+                return Ok(Course::Direct(hop, mark, Verdict::SecondChance));
+            }
+        }
+        if (asked_first || sender.is_at(current))
+            && let Some(hop) = other_than(sender, previous[1])
+        {
+            return Ok(Course::Direct(hop, mark, Verdict::SecondChance));
+        }
     }
     Ok(Course::Direct(current.hop, mark, Verdict::ExtraHop))
+}
+
+/// The hop of a backend on a third node.
+#[inline(always)]
+fn other_than(sender: Sender, backend: Option<&BackendEntry>) -> Option<u16> {
+    let hop = backend?.hop;
+    let is_other = hop != 0 && maps::hop(hop).is_some() && !sender.is_at(backend?);
+    is_other.then_some(hop)
 }
 
 /// Nodes disagree about a packet that must not be sent on any more. A new connection is opened here,
@@ -305,7 +359,7 @@ fn disputed<F: Family>(packet: &Packet<F>, current: &BackendEntry) -> Result<Cou
         return Ok(course);
     }
     if packet.transport.opens()
-        && connections::may_open().is_ok()
+        && shared::may_open().is_ok()
         && let Some(pod) = neighbour(packet, None)
     {
         connections::open(packet, pod)?;

@@ -55,3 +55,18 @@ pub(crate) fn direct<F: Family>(
         ifindex: hop.ifindex,
     })
 }
+
+/// Sends `packet` back to the node it came from.
+#[inline(always)]
+pub(crate) fn send_back<F: Family>(
+    packet: &Packet<F>,
+    limit: u8,
+    verdict: Verdict,
+) -> Result<Outcome, Verdict> {
+    let frame = &packet.frame;
+    let ethernet = frame.bytes::<12>(0).ok_or(Verdict::Malformed)?;
+    let [a, b, c, d, e, f, g, h, i, j, k, l] = *ethernet;
+    F::set_hop_limit(frame, packet.network, limit).ok_or(Verdict::Malformed)?;
+    *ethernet = [g, h, i, j, k, l, a, b, c, d, e, f];
+    Ok(verdict.into())
+}

@@ -10,7 +10,7 @@ use landfall_bpf_lb_common::{Action, Verdict};
 use crate::connections;
 use crate::course::course;
 use crate::deliver::deliver;
-use crate::direct::direct;
+use crate::direct::{direct, send_back};
 use crate::family::{Family, V4, V6};
 use crate::frame::Frame;
 use crate::maps;
@@ -77,6 +77,7 @@ fn balance<F: Family>(
         transport,
         client,
         vip,
+        flags: frontend.flags,
         table: frontend.table,
         slot: maps::slot_number(F::hash(client, port, vip, &transport)),
     };
@@ -99,5 +100,6 @@ fn carry_out<F: Family>(packet: &Packet<F>) -> Result<Outcome, Verdict> {
             Ok(verdict.into())
         }
         Course::Direct(hop, limit, verdict) => direct(packet, hop, limit, verdict),
+        Course::Return(limit, verdict) => send_back(packet, limit, verdict),
     }
 }

@@ -23,8 +23,9 @@ mod ingress;
 mod maps;
 mod packet;
 mod replies;
+mod shared;
 
-pub use connections::feed;
 pub use egress::reply;
 pub use frame::Frame;
 pub use ingress::{receive, receive_xdp};
+pub use shared::feed_xdp;

@@ -18,10 +18,10 @@ pub fn landfall_empty(_ctx: XdpContext) -> u32 {
     XDP_PASS
 }
 
-/// Tells the jiffies of now, and notes that user space lives.
+/// Tells the jiffies of now, and is told that user space lives.
 #[xdp]
-pub fn landfall_feed(_ctx: XdpContext) -> u32 {
-    landfall_bpf_lb_ebpf::feed()
+pub fn landfall_feed(ctx: XdpContext) -> u32 {
+    landfall_bpf_lb_ebpf::feed_xdp(&ctx)
 }
 
 /// Gives replies of delivered connections their VIP back.

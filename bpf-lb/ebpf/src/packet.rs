@@ -14,6 +14,8 @@ pub(crate) struct Packet<F: Family> {
     pub(crate) transport: Transport,
     pub(crate) client: F::Address,
     pub(crate) vip: F::Address,
+    /// The frontend's flags.
+    pub(crate) flags: u32,
     /// Number of the frontend's table.
     pub(crate) table: u32,
     /// Number of the slot in it.
@@ -39,6 +41,8 @@ pub(crate) enum Course<F: Family> {
     Deliver(Pod<F>, Verdict),
     /// To the node of this hop id, with this hop limit.
     Direct(u16, u8, Verdict),
+    /// Back to whoever sent it, with this hop limit.
+    Return(u8, Verdict),
 }
 
 /// What becomes of a packet; the interface matters for a redirect alone.

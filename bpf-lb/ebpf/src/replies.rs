@@ -3,9 +3,10 @@
 use landfall_bpf_lb_common::headers::{ACK, FIN, RST, SYN, UDP};
 use landfall_bpf_lb_common::records::{ConnectionState, Direction};
 
-use crate::connections::{self, is_half_open, pod_of, promote, short, state, touch};
+use crate::connections::{is_half_open, pod_of, promote, state, touch};
 use crate::family::Family;
 use crate::packet::Pod;
+use crate::shared::{self, short};
 
 /// A packet that a pod sends to a client.
 pub(crate) struct Reply<F: Family> {
@@ -50,12 +51,12 @@ pub(crate) fn frontend<F: Family>(
     sequence: impl Fn() -> Option<u32>,
 ) -> Option<(F::Address, u16)> {
     let key = reply.reverse();
-    let now = short(connections::now());
+    let now = short(shared::now());
     let found = if reply.flags & SYN != 0 {
         opening(reply, &key, sequence, now)?
     } else if let Some(entry) = F::connection(&key) {
         going_on(reply, entry, now)
-    } else if reply.protocol == UDP || reply.flags & RST != 0 || connections::has_strays() {
+    } else if reply.protocol == UDP || reply.flags & RST != 0 || shared::has_strays() {
         answering(reply, &key, now)?
     } else {
         return None;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use landfall_bpf_lb_common::records::{BackendEntry, FrontendEntry, HopEntry, Slot};
 
 use crate::desired::{Backend, Desired, Endpoint, Frontend, Placement, Vip};
-use crate::programmed::{Installed, Programmed, mapped};
+use crate::programmed::{Installed, Programmed, mapped, unmapped};
 use crate::settings::Settings;
 use crate::slots::slots;
 
@@ -81,10 +81,22 @@ pub struct Changes {
     pub refused: BTreeMap<Frontend, Refusal>,
 }
 
-/// Plans the way from `now` to `desired`.
+/// Plans the way from `now` to `desired`. Of the frontends that are not wanted any more, those of
+/// `draining` stay as they are, and take no new connections.
 #[must_use]
-pub fn plan(now: &Programmed, desired: &Desired, settings: &Settings) -> Changes {
+pub fn plan(
+    now: &Programmed,
+    desired: &Desired,
+    draining: &BTreeSet<Frontend>,
+    settings: &Settings,
+) -> Changes {
     let mut ids = Ids::new(now, desired, settings);
+    let going: BTreeMap<Frontend, Installed> = draining
+        .iter()
+        .filter(|frontend| !desired.frontends.contains_key(frontend))
+        .filter_map(|frontend| Some((*frontend, now.frontends.get(frontend)?.clone())))
+        .collect();
+    ids.retain(going.values());
     let mut refused = BTreeMap::new();
     let mut resolved = BTreeMap::new();
     for (frontend, vip) in &desired.frontends {
@@ -105,7 +117,7 @@ pub fn plan(now: &Programmed, desired: &Desired, settings: &Settings) -> Changes
     }
     let mut next = Programmed {
         hops: ids.hops,
-        nodes: nodes(now, desired, settings),
+        nodes: nodes(now, desired, !going.is_empty(), settings),
         backends: ids.backends,
         frontends: BTreeMap::new(),
         free_tables: now.free_tables.clone(),
@@ -113,6 +125,15 @@ pub fn plan(now: &Programmed, desired: &Desired, settings: &Settings) -> Changes
     };
     let mut operations = Vec::new();
     add_what_they_lead_to(now, &next, &mut operations);
+    for (frontend, mut installed) in going {
+        let before = installed.entry;
+        installed.entry.flags |= FrontendEntry::DRAINING;
+        installed.entry.flags &= !FrontendEntry::LEARNING;
+        if installed.entry != before {
+            operations.push(Operation::SetFrontend(frontend, installed.entry));
+        }
+        next.frontends.insert(frontend, installed);
+    }
     for (frontend, ids) in resolved {
         let vip = &desired.frontends[&frontend];
         let before = now.frontends.get(&frontend);
@@ -135,11 +156,17 @@ pub fn plan(now: &Programmed, desired: &Desired, settings: &Settings) -> Changes
     }
 }
 
-/// The MAC addresses of the other nodes. As long as some are not known yet, none is forgotten.
-fn nodes(now: &Programmed, desired: &Desired, settings: &Settings) -> BTreeSet<[u8; 6]> {
+/// The MAC addresses of the other nodes. As long as some are not known yet, or some frontend is going,
+/// none is forgotten.
+fn nodes(
+    now: &Programmed,
+    desired: &Desired,
+    is_going: bool,
+    settings: &Settings,
+) -> BTreeSet<[u8; 6]> {
     let known = desired.hops.values().flatten().map(|hop| hop.mac);
     let mut nodes: BTreeSet<[u8; 6]> = known.take(settings.hops as usize).collect();
-    if desired.hops.values().any(Option::is_none) {
+    if is_going || desired.hops.values().any(Option::is_none) {
         nodes.extend(&now.nodes);
     }
     nodes
@@ -229,14 +256,22 @@ fn install(
     settings: &Settings,
     mut step: impl FnMut(Step),
 ) -> Result<Installed, Refusal> {
-    if let Some(before) = before.filter(|before| before.vip.as_ref() == Some(vip)) {
+    let is_current = |before: &&Installed| {
+        before.vip.as_ref() == Some(vip) && before.entry.flags & FrontendEntry::DRAINING == 0
+    };
+    if let Some(before) = before.filter(is_current) {
         return Ok(before.clone());
     }
-    let flags = if vip.client_ip_affinity {
+    // The kernel has served it until now.
+    let learning = before.map_or(FrontendEntry::LEARNING, |before| {
+        before.entry.flags & FrontendEntry::LEARNING
+    });
+    let affinity = if vip.client_ip_affinity {
         FrontendEntry::CLIENT_IP
     } else {
         0
     };
+    let flags = learning | affinity;
     let old = before.map(|before| &*before.slots);
     let wanted = slots(vip, ids, old, settings.table_slots);
     let table_before = before.map_or(FrontendEntry::NO_TABLE, |before| before.entry.table);
@@ -298,6 +333,21 @@ impl<'a> Ids<'a> {
             backends: BTreeMap::new(),
             hop_from: 1,
             backend_from: 1,
+        }
+    }
+
+    /// Everything that these frontends lead to stays, whether it is wanted or not.
+    fn retain<'i>(&mut self, going: impl Iterator<Item = &'i Installed>) {
+        for id in going.flat_map(|installed| ids_of(&installed.slots)) {
+            let Some(backend) = self.now.backends.get(&id) else {
+                continue;
+            };
+            self.backends.insert(id, *backend);
+            if let Some(hop) = self.now.hops.get(&backend.hop) {
+                let better = self.hop_entry(unmapped(hop.address), hop.address, backend.hop);
+                let known = if better.ifindex == 0 { *hop } else { better };
+                self.hops.insert(backend.hop, known);
+            }
         }
     }
 
@@ -373,7 +423,8 @@ impl<'a> Ids<'a> {
             }
         };
         self.hop_ids.insert(address, id);
-        self.hops.insert(id, self.hop_entry(node, address, id));
+        let entry = self.hop_entry(node, address, id);
+        self.hops.entry(id).or_insert(entry);
         Ok(id)
     }
 
@@ -412,12 +463,16 @@ fn lowest_free<T>(from: u16, size: u32, in_use: &BTreeMap<u16, T>) -> Option<u16
 /// Ids that appear in the tables of `programmed`.
 #[must_use]
 pub fn ids_in_use(programmed: &Programmed) -> BTreeSet<u16> {
-    let slots = programmed
-        .frontends
-        .values()
-        .flat_map(|installed| installed.slots.iter());
-    slots
-        .flat_map(|slot| [slot.current, slot.previous[0], slot.previous[1]])
+    let tables = programmed.frontends.values();
+    tables
+        .flat_map(|installed| ids_of(&installed.slots))
+        .collect()
+}
+
+/// Ids that appear in a table.
+pub(crate) fn ids_of(slots: &[Slot]) -> BTreeSet<u16> {
+    let all = slots.iter();
+    all.flat_map(|slot| [slot.current, slot.previous[0], slot.previous[1]])
         .filter(|id| *id != 0)
         .collect()
 }

@@ -88,7 +88,15 @@ fn wanted(frontends: &[(u8, &[(u8, u8)])]) -> Desired {
 }
 
 fn go(now: &Programmed, desired: &Desired) -> Changes {
-    plan(now, desired, &settings())
+    plan(now, desired, &BTreeSet::new(), &settings())
+}
+
+/// What the kernel has is known.
+fn learned(mut next: Programmed) -> Programmed {
+    for installed in next.frontends.values_mut() {
+        installed.entry.flags &= !FrontendEntry::LEARNING;
+    }
+    next
 }
 
 /// The maps as a packet finds them, checked after every single operation.
@@ -274,7 +282,7 @@ fn a_frontend_without_backends_has_no_table() {
     let plan = go(&empty(), &wanted(&[(10, &[])]));
     let entry = FrontendEntry {
         table: FrontendEntry::NO_TABLE,
-        flags: 0,
+        flags: FrontendEntry::LEARNING,
     };
     assert_eq!(
         plan.operations,
@@ -285,13 +293,13 @@ fn a_frontend_without_backends_has_no_table() {
 #[test]
 fn affinity_changes_a_flag_and_no_table() {
     let mut desired = wanted(&[(10, &[(1, 0), (2, 0)])]);
-    let first = go(&empty(), &desired);
+    let first = learned(go(&empty(), &desired).next);
     desired
         .frontends
         .get_mut(&frontend(10))
         .unwrap()
         .client_ip_affinity = true;
-    let second = go(&first.next, &desired);
+    let second = go(&first, &desired);
     assert!(matches!(
         second.operations[..],
         [Operation::SetFrontend(
@@ -302,6 +310,45 @@ fn affinity_changes_a_flag_and_no_table() {
             }
         )]
     ));
+}
+
+#[test]
+fn a_frontend_that_goes_stays_as_it_was_but_takes_nothing_new() {
+    let both = wanted(&[(10, &[(1, 0), (2, 7)]), (11, &[(3, 8)])]);
+    let first = learned(go(&empty(), &both).next);
+    let going = BTreeSet::from([frontend(10)]);
+    let second = plan(&first, &wanted(&[]), &going, &settings());
+    let (before, after) = (
+        &first.frontends[&frontend(10)],
+        &second.next.frontends[&frontend(10)],
+    );
+    assert_eq!(after.entry.flags, FrontendEntry::DRAINING);
+    assert_eq!(
+        (after.entry.table, &after.slots),
+        (before.entry.table, &before.slots)
+    );
+    assert_eq!(second.next.hops.len(), 1, "that of its other node");
+    assert_eq!(second.next.hops.values().next(), first.hops.values().next());
+    assert_eq!(second.next.nodes, first.nodes);
+    assert!(!second.next.frontends.contains_key(&frontend(11)));
+    let again = plan(&second.next, &wanted(&[]), &going, &settings());
+    assert_eq!(again.operations, []);
+    // Wanted again, it is what it was.
+    let back = plan(&again.next, &both, &BTreeSet::new(), &settings());
+    assert_eq!(back.next.frontends[&frontend(10)], *before);
+    let gone = plan(&again.next, &wanted(&[]), &BTreeSet::new(), &settings());
+    assert_eq!(gone.next.frontends.len() + gone.next.backends.len(), 0);
+}
+
+#[test]
+fn a_frontend_that_is_new_learns_before_it_takes_connections() {
+    let desired = wanted(&[(10, &[(1, 0)])]);
+    let first = go(&empty(), &desired).next;
+    let flags = |next: &Programmed| next.frontends[&frontend(10)].entry.flags;
+    assert_eq!(flags(&first), FrontendEntry::LEARNING);
+    let more = wanted(&[(10, &[(1, 0), (2, 0)])]);
+    assert_eq!(flags(&go(&first, &more).next), FrontendEntry::LEARNING);
+    assert_eq!(flags(&go(&learned(first), &more).next), 0);
 }
 
 #[test]
@@ -394,10 +441,11 @@ fn a_backend_of_the_other_family_is_refused() {
 /// Frontends with their backends, as [`wanted`] takes them.
 type State = Vec<(u8, Vec<(u8, u8)>)>;
 
-fn histories() -> impl Strategy<Value = Vec<State>> {
+/// States, and whether the frontends that are left out stay for their connections.
+fn histories() -> impl Strategy<Value = Vec<(State, bool)>> {
     let backends = proptest::collection::vec((1u8..6, 0u8..3), 0..4);
     let state = proptest::collection::vec((1u8..5, backends), 0..4);
-    proptest::collection::vec(state, 1..8)
+    proptest::collection::vec((state, any::<bool>()), 1..8)
 }
 
 proptest! {
@@ -407,11 +455,14 @@ proptest! {
     fn no_packet_ever_meets_an_id_that_means_nothing(history in histories()) {
         let mut kernel = Kernel::default();
         let mut now = empty();
-        for state in &history {
+        for (state, stay) in &history {
             let frontends: Vec<(u8, &[(u8, u8)])> =
                 state.iter().map(|(number, backends)| (*number, &backends[..])).collect();
             let desired = wanted(&frontends);
-            let plan = go(&now, &desired);
+            let programmed = now.frontends.iter();
+            let with_table = programmed.filter(|(_, one)| *stay && one.entry.table != FrontendEntry::NO_TABLE);
+            let staying: BTreeSet<Frontend> = with_table.map(|(frontend, _)| *frontend).collect();
+            let plan = plan(&now, &desired, &staying, &settings());
             for operation in &plan.operations {
                 kernel.carry_out(operation);
             }

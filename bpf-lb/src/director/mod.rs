@@ -10,23 +10,25 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use aya::maps::MapError;
-use aya::programs::{ProgramError, TestRun, TestRunOptions};
+use aya::programs::ProgramError;
 use aya::{Ebpf, EbpfError, EbpfLoader};
-use landfall_bpf_lb_common::records::{InterfaceEntry, Slot};
+use landfall_bpf_lb_common::records::{FrontendEntry, InterfaceEntry};
 use landfall_bpf_lb_common::{Verdict, flow, names};
 
-use crate::ageing::Clock;
-use crate::collector::Swept;
 use crate::desired::{Desired, Endpoint, Frontend, Interface};
 use crate::diff::{Refusal, plan};
-use crate::duties::{self, Flow};
+use crate::duties::Flow;
+use crate::interface;
 use crate::links::{AttachError, Attached, Links, classifier, feeder, xdp_program};
 use crate::maps::Maps;
 use crate::object;
-use crate::programmed::{Programmed, unmapped};
+use crate::programmed::Programmed;
 use crate::settings::Settings;
+use draining::Draining;
 use pins::{DIRECTIONS, directories, discard_misshapen, make, require_bpffs};
 
+mod connections;
+mod draining;
 mod pins;
 
 /// Why the data path could not be loaded.
@@ -83,6 +85,19 @@ pub struct Applied {
     pub backends: usize,
     /// Frontends that pass to the kernel instead, and why.
     pub refused: Vec<(Frontend, Refusal)>,
+    /// Frontends that are not wanted any more, and kept for the connections they have.
+    pub draining: BTreeMap<Frontend, Leaving>,
+    /// Why the connections that the kernel carries could not be found out: they will be reset.
+    pub unlearned: Option<io::Error>,
+}
+
+/// A frontend that is going.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leaving {
+    /// Connections of this node's pods.
+    pub here: usize,
+    /// Other nodes that have pods of it.
+    pub nodes: BTreeSet<IpAddr>,
 }
 
 /// The data path of this node.
@@ -95,6 +110,11 @@ pub struct Director {
     programmed: Option<Programmed>,
     /// All endpoints that a frontend has; unknown before the first wanted state.
     served: Option<BTreeSet<Endpoint>>,
+    draining: Draining,
+    /// The table of each frontend, and since when it is that one, in jiffies.
+    changed: BTreeMap<Frontend, (u32, u32)>,
+    /// Interfaces that were attached to, or could not be.
+    tried: BTreeSet<u32>,
     /// The connections of other nodes in the tables, by hop id; unknown after a start or a failure.
     moved: Option<BTreeMap<Flow, u16>>,
 }
@@ -113,19 +133,10 @@ impl Director {
         }
         discard_misshapen(&maps_dir, settings)?;
         let mut ebpf = load_object(object::LANDFALL, settings)?;
-        let program = names::XDP;
-        xdp_program(&mut ebpf)
-            .and_then(|xdp| xdp.load())
-            .map_err(|source| LoadError::Program { program, source })?;
-        let program = names::EGRESS;
-        classifier(&mut ebpf)
-            .and_then(|tc| tc.load())
-            .map_err(|source| LoadError::Program { program, source })?;
+        load_program(names::XDP, || xdp_program(&mut ebpf)?.load())?;
+        load_program(names::EGRESS, || classifier(&mut ebpf)?.load())?;
         let mut maps = Maps::open(&maps_dir, settings)?;
-        let program = names::FEED;
-        feeder(&mut ebpf)
-            .and_then(|feed| feed.load())
-            .map_err(|source| LoadError::Program { program, source })?;
+        load_program(names::FEED, || feeder(&mut ebpf)?.load())?;
         let programmed = maps.read(settings)?;
         let links = Links::new(links_dir, settings.tc_links);
         links.adopt(&mut ebpf)?;
@@ -142,6 +153,9 @@ impl Director {
             links,
             programmed: Some(programmed),
             served: None,
+            draining: Draining::default(),
+            changed: BTreeMap::new(),
+            tried: attached,
             moved: None,
         })
     }
@@ -154,19 +168,49 @@ impl Director {
         self.links.interfaces()
     }
 
+    /// Whether an earlier process has left the programs on an interface that there is.
+    #[must_use]
+    pub fn is_attached(settings: &Settings) -> bool {
+        let (_, links_dir) = directories(settings);
+        let attached = Links::new(links_dir, settings.tc_links).interfaces();
+        attached.is_ok_and(|all| all.into_iter().any(|one| interface::name(one).is_ok()))
+    }
+
     /// Brings programs and maps to what `desired` says, by the fewest writes: the programs go from
     /// interfaces that are not wanted any more, then the maps change, and then the programs come to
-    /// the others, so that what is attached anew finds its tables filled.
+    /// the others, so that what is attached anew finds its tables filled. A frontend that is new takes
+    /// connections once it is known which of them the kernel has; as long as one is going, the programs
+    /// stay where they are.
     ///
     /// # Errors
     /// See [`ApplyError`]. An interface that fails does not stand in the way of the others: it is
     /// told in [`Applied::problems`].
     pub fn apply(&mut self, desired: &Desired) -> Result<Applied, ApplyError> {
-        let mut problems = self.detach_others(desired);
-        let mut applied = self.program(desired)?;
+        let mut now = match self.programmed.take() {
+            Some(programmed) => programmed,
+            None => self.maps.read(&self.settings)?,
+        };
+        let here = self.of_unwanted(&now, desired)?;
+        let clock = self.clock()?;
+        let unwanted = unwanted(&now, desired);
+        let stay = self
+            .draining
+            .stay(&unwanted, &here, &desired.carried, clock);
+        let mut problems = Vec::new();
+        if stay.is_empty() {
+            problems = self.detach_others(desired);
+        }
+        let tried = self.tried.len();
+        self.tried.extend(desired.interfaces.keys());
+        if self.tried.len() > tried {
+            self.learn_again(&mut now)?;
+        }
+        let mut applied = self.program(now, desired, &stay)?;
         let backends = desired.frontends.values().map(|vip| &vip.backends);
-        self.served = Some(backends.flat_map(BTreeMap::keys).copied().collect());
-        self.feed()?;
+        let mut served: BTreeSet<Endpoint> = backends.flat_map(BTreeMap::keys).copied().collect();
+        applied.draining = self.leaving(&stay, &here);
+        served.extend(self.still_served(&stay, &desired.pods));
+        self.served = Some(served);
         for (ifindex, interface) in &desired.interfaces {
             match self.attach(*ifindex, interface) {
                 Ok(attached) => {
@@ -176,6 +220,9 @@ impl Director {
             }
         }
         applied.problems = problems;
+        applied.unlearned = self.learn()?;
+        self.settle(clock);
+        self.feed()?;
         Ok(applied)
     }
 
@@ -238,132 +285,18 @@ impl Director {
         Ok(())
     }
 
-    /// Tells the programs that somebody keeps their tables; without a word for five minutes, new
-    /// connections take the kernel's path. [`Director::apply`] does it too.
-    ///
-    /// # Errors
-    /// If the kernel refuses to run the program that notes it.
-    pub fn feed(&mut self) -> Result<(), ApplyError> {
-        self.jiffies().map(drop)
-    }
-
-    /// Takes connections that are over out of the tables, and tells the programs that somebody keeps
-    /// them. To be called every few seconds.
-    ///
-    /// # Errors
-    /// If a table cannot be read.
-    pub fn sweep(&mut self) -> Result<Swept, ApplyError> {
-        let clock = self.clock()?;
-        Ok(self.maps.sweep(clock, self.served.as_ref())?)
-    }
-
-    /// The living connections of this node's pods whose slots are another node's by now, each with
-    /// that node's address: what [`duties::Owed`] shall tell. Nothing, as long as nothing has been
-    /// applied.
-    ///
-    /// # Errors
-    /// If a table cannot be read.
-    pub fn owed(&mut self) -> Result<BTreeMap<Flow, IpAddr>, ApplyError> {
-        let clock = self.clock()?;
-        let seed = flow::seed(self.settings.seed);
-        let mut owed = BTreeMap::new();
-        if let (Some(programmed), Some(_)) = (&self.programmed, &self.served) {
-            self.maps.connections().for_each_living(clock, |flow| {
-                if let Some(node) = duties::gained_by(programmed, &seed, &flow) {
-                    owed.insert(flow, node);
-                }
-            })?;
-        }
-        Ok(owed)
-    }
-
-    /// Sends the segments of just these connections to the nodes that have them, by the addresses of
-    /// [`Desired::hops`]. One of a node that is no hop waits until it is called again; one that a pod
-    /// of this node has meanwhile stays its own. Until something has been applied nothing changes.
-    ///
-    /// # Errors
-    /// If a table cannot be read, or has no room.
-    pub fn keep(&mut self, kept: &BTreeMap<Flow, IpAddr>) -> Result<(), ApplyError> {
-        let now = self.jiffies()?;
-        let (Some(programmed), Some(_)) = (&self.programmed, &self.served) else {
-            return Ok(());
-        };
-        let ids: BTreeMap<IpAddr, u16> = programmed
-            .hops
-            .iter()
-            .map(|(id, hop)| (unmapped(hop.address), *id))
-            .collect();
-        let wanted: BTreeMap<Flow, u16> = kept
-            .iter()
-            .filter_map(|(flow, node)| Some((*flow, *ids.get(node)?)))
-            .collect();
-        let connections = self.maps.connections();
-        let moved = match self.moved.take() {
-            Some(moved) => moved,
-            None => connections.moved()?,
-        };
-        for flow in moved.keys().filter(|flow| !wanted.contains_key(flow)) {
-            connections.forget_moved(flow);
-        }
-        for (flow, hop) in &wanted {
-            if moved.get(flow) != Some(hop) {
-                connections.set_moved(flow, *hop, now)?;
-            }
-        }
-        self.moved = Some(wanted);
-        Ok(())
-    }
-
-    /// Lets slots take in again what nobody knows, although they have forgotten backends: whoever has
-    /// connections of those has told by now. To be called some seconds after the last change.
-    pub fn settle(&mut self) {
-        let Some(programmed) = &mut self.programmed else {
-            return;
-        };
-        for installed in programmed.frontends.values_mut() {
-            if installed.slots.iter().any(|slot| slot.unsettled != 0) {
-                let settled = installed.slots.iter().map(|slot| Slot {
-                    unsettled: 0,
-                    ..*slot
-                });
-                installed.slots = settled.collect();
-                self.maps
-                    .rewrite_table(installed.entry.table, &installed.slots);
-            }
-        }
-    }
-
-    fn clock(&mut self) -> Result<Clock, ApplyError> {
-        Ok(Clock {
-            now: self.jiffies()?,
-            second: jiffies_per_second(),
-        })
-    }
-
-    /// Jiffies of now, as entries hold them.
-    fn jiffies(&mut self) -> Result<u32, ApplyError> {
-        let feed = |ebpf| -> Result<u32, ProgramError> {
-            let frame = [0; 64];
-            let run = feeder(ebpf)?.test_run(TestRunOptions {
-                data_in: Some(&frame),
-                ..TestRunOptions::new()
-            })?;
-            Ok(run.return_value)
-        };
-        feed(&mut self.ebpf).map_err(ApplyError::Feed)
-    }
-
-    /// Brings the maps to what `desired` says.
-    fn program(&mut self, desired: &Desired) -> Result<Applied, ApplyError> {
-        let now = match self.programmed.take() {
-            Some(programmed) => programmed,
-            None => self.maps.read(&self.settings)?,
-        };
-        let (mut applied, mut next) = self.carry_out(&now, desired)?;
+    /// Brings the maps from what they hold `now` to what `desired` says.
+    fn program(
+        &mut self,
+        now: Programmed,
+        desired: &Desired,
+        draining: &BTreeSet<Frontend>,
+    ) -> Result<Applied, ApplyError> {
+        let (mut applied, mut next) = self.carry_out(&now, desired, draining)?;
         if !applied.refused.is_empty() && applied.operations > 0 {
             // What was removed has made room.
             let before = applied.operations;
-            (applied, next) = self.carry_out(&next, desired)?;
+            (applied, next) = self.carry_out(&next, desired, draining)?;
             applied.operations += before;
         }
         self.programmed = Some(next);
@@ -374,8 +307,9 @@ impl Director {
         &mut self,
         now: &Programmed,
         desired: &Desired,
+        draining: &BTreeSet<Frontend>,
     ) -> Result<(Applied, Programmed), ApplyError> {
-        let changes = plan(now, desired, &self.settings);
+        let changes = plan(now, desired, draining, &self.settings);
         for operation in &changes.operations {
             self.maps.carry_out(operation)?;
         }
@@ -417,6 +351,40 @@ impl Director {
             _ => Ok(()),
         }
     }
+}
+
+/// Has the kernel take a program in. A signal makes it give up half-way and say so.
+fn load_program(
+    program: &'static str,
+    mut load: impl FnMut() -> Result<(), ProgramError>,
+) -> Result<(), LoadError> {
+    let was_interrupted = |error: &ProgramError| match error {
+        ProgramError::LoadError { io_error, .. } => io_error.raw_os_error() == Some(libc::EAGAIN),
+        _ => false,
+    };
+    let mut loaded = load();
+    for _ in 1..ATTEMPTS {
+        if !loaded.as_ref().is_err_and(was_interrupted) {
+            break;
+        }
+        loaded = load();
+    }
+    loaded.map_err(|source| LoadError::Program { program, source })
+}
+
+/// So often as libbpf does.
+const ATTEMPTS: usize = 5;
+
+/// The frontends that are not wanted any more, and may have connections.
+fn unwanted(now: &Programmed, desired: &Desired) -> BTreeSet<Frontend> {
+    let programmed = now.frontends.iter();
+    programmed
+        .filter(|(frontend, installed)| {
+            installed.entry.table != FrontendEntry::NO_TABLE
+                && !desired.frontends.contains_key(frontend)
+        })
+        .map(|(frontend, _)| *frontend)
+        .collect()
 }
 
 /// Loads an object against the maps pinned for `settings`.

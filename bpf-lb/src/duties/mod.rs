@@ -227,10 +227,9 @@ impl Owed {
         }
     }
 
-    /// Whether every other node has acknowledged all it shall have: previous backends of this node
-    /// may be released.
-    #[must_use]
-    pub fn has_told_all(&self) -> bool {
+    /// Whether every other node has acknowledged all it shall have.
+    #[cfg(test)]
+    fn has_told_all(&self) -> bool {
         self.nodes.values().all(|told| {
             told.wanted
                 .values()
@@ -373,6 +372,18 @@ impl Kept {
             boot: message.boot,
             body: answer,
         })
+    }
+
+    /// Has been told these by nodes whose word is not known any more: they stay until those nodes have
+    /// said all again, or have been silent for long.
+    pub fn restore(&mut self, entries: &BTreeMap<Flow, IpAddr>, now: Duration) {
+        for (flow, node) in entries {
+            let teller = self.nodes.entry(*node).or_default();
+            teller.heard = teller.heard.max(now);
+            if !teller.flows.contains(flow) {
+                teller.unsure.insert(*flow);
+            }
+        }
     }
 
     /// Forgets the nodes that have fallen silent.

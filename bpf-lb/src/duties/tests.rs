@@ -103,6 +103,26 @@ fn what_comes_back_after_everything_was_withdrawn_is_kept_again() {
 }
 
 #[test]
+fn what_an_earlier_process_was_told_stays_until_its_node_has_told_all_again() {
+    let before: BTreeMap<Flow, IpAddr> = (0..100).map(|n| (flow(n), ME)).collect();
+    let mut theirs = Kept::default();
+    theirs.restore(&before, seconds(1));
+    assert_eq!(has(&theirs).len(), 100);
+    // One of them is over.
+    let mut mine = Owed::new(1);
+    mine.set(&owed(1..100));
+    exchange(&mut mine, &mut theirs, seconds(2));
+    assert_eq!(has(&theirs).len(), 100, "not all has been compared");
+    exchange(&mut mine, &mut theirs, seconds(2) + REFRESH);
+    assert_eq!(has(&theirs), (1..100).map(flow).collect());
+    // Of a node that says nothing any more it goes as everything does.
+    let mut theirs = Kept::default();
+    theirs.restore(&before, seconds(1));
+    theirs.expire(seconds(1) + FORGOTTEN);
+    assert_eq!(has(&theirs).len(), 0);
+}
+
+#[test]
 fn the_entries_of_a_silent_node_are_forgotten() {
     let (mut mine, mut theirs) = (Owed::new(1), Kept::default());
     mine.set(&owed(0..3));

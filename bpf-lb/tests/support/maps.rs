@@ -7,7 +7,7 @@ use landfall_bpf_lb::Settings;
 use landfall_bpf_lb_common::names;
 use landfall_bpf_lb_common::records::{
     ConnectionEntry4, ConnectionEntry6, ConnectionKey4, ConnectionKey6, ConnectionState, Direction,
-    InterfaceEntry, StateEntry,
+    InterfaceEntry, Slot, StateEntry,
 };
 
 use super::frames::Flow;
@@ -78,6 +78,27 @@ pub(crate) fn change_state(settings: &Settings, change: impl FnOnce(&mut StateEn
     let mut state = map.get(&0, 0).unwrap();
     change(&mut state);
     map.set(0, state, 0).unwrap();
+}
+
+/// Nobody has more to say of the slots: they have been as they are for long.
+pub(crate) fn settle(settings: &Settings) {
+    let mut map: Array<_, Slot> = Map::Array(open(settings, names::TABLES))
+        .try_into()
+        .unwrap();
+    for index in 0..map.len() {
+        let slot = map.get(&index, 0).unwrap();
+        if slot.unsettled != 0 {
+            map.set(
+                index,
+                Slot {
+                    unsettled: 0,
+                    ..slot
+                },
+                0,
+            )
+            .unwrap();
+        }
+    }
 }
 
 /// Makes every connection older.

@@ -7,6 +7,7 @@ use landfall_bpf_lb::{Director, Verdict};
 
 use super::frames::{Flow, SEGMENT, SYN, SYN_ACK, Shape, Tcp, see, shaped};
 use super::run::{PASS, Ran, receive, send};
+use super::{Node, maps};
 
 /// What the client says on `flow`.
 pub(crate) fn says(
@@ -39,6 +40,26 @@ pub(crate) fn reached(ran: &Ran) -> SocketAddr {
     ];
     assert!(delivered.contains(&ran.verdict()), "{:?}", ran.counted);
     see(&ran.frame).to
+}
+
+/// The pod that takes in a connection which nobody knows, when its client repeats what it says.
+#[track_caller]
+pub(crate) fn adopted(
+    node: &Node,
+    director: &mut Director,
+    flow: Flow,
+    shape: impl Into<Shape>,
+) -> SocketAddr {
+    let shape = shape.into();
+    maps::settle(&node.settings);
+    director.feed().unwrap();
+    let first = receive(director, node.ifindex, &shaped(flow, &shape));
+    assert_eq!(first.verdict(), Verdict::DropUnsettled);
+    maps::age(&node.settings, 2);
+    director.feed().unwrap();
+    let ran = receive(director, node.ifindex, &shaped(flow, &shape));
+    assert_eq!(ran.verdict(), Verdict::Adopted);
+    reached(&ran)
 }
 
 /// Opens a connection, or has a datagram answered; returns the pod that has it.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 /// One answer takes no longer, or the connection has died without a word.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// Between the two questions of a connection that is closed after them.
+const BETWEEN: Duration = Duration::from_millis(50);
 
 /// What became of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +50,8 @@ pub struct Grip {
     pub ports: Option<u16>,
     /// The time between two questions of one connection.
     pub every: Duration,
+    /// After two answers it is closed, and the next one opened from its port.
+    pub anew: bool,
 }
 
 /// By connection, its fate and when it last was seen.
@@ -56,6 +61,7 @@ type Fates = BTreeMap<u16, (Fate, Instant)>;
 #[derive(Debug)]
 pub struct Holding {
     fates: Arc<Mutex<Fates>>,
+    opened: Arc<AtomicU64>,
     connections: u16,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
@@ -69,6 +75,8 @@ impl Holding {
     pub fn start(grip: Grip) -> Result<Self> {
         let fates = Arc::<Mutex<Fates>>::default();
         let (theirs, stop) = (Arc::clone(&fates), CancellationToken::new());
+        let opened = Arc::<AtomicU64>::default();
+        let count = Arc::clone(&opened);
         let (halt, connections) = (stop.clone(), grip.connections);
         let (ready, started) = std::sync::mpsc::channel();
         let thread = std::thread::Builder::new()
@@ -83,7 +91,7 @@ impl Holding {
                 match runtime {
                     Ok(runtime) => {
                         let _ = ready.send(Ok(()));
-                        runtime.block_on(hold_all(grip, theirs, halt));
+                        runtime.block_on(hold_all(grip, theirs, count, halt));
                     }
                     Err(error) => {
                         let _ = ready.send(Err(error));
@@ -96,6 +104,7 @@ impl Holding {
             .context("the thread that holds connections ended")??;
         Ok(Self {
             fates,
+            opened,
             connections,
             stop,
             thread: Some(thread),
@@ -113,7 +122,8 @@ impl Holding {
     /// How many there are of each fate, in words for a transcript.
     #[must_use]
     pub fn said(&self) -> String {
-        said(&self.fates.lock())
+        let opened = self.opened.load(Ordering::Relaxed);
+        format!("{}{opened} opened in all\n", said(&self.fates.lock()))
     }
 }
 
@@ -151,40 +161,67 @@ fn said(fates: &Fates) -> String {
     text
 }
 
-async fn hold_all(grip: Grip, fates: Arc<Mutex<Fates>>, stop: CancellationToken) {
+async fn hold_all(
+    grip: Grip,
+    fates: Arc<Mutex<Fates>>,
+    opened: Arc<AtomicU64>,
+    stop: CancellationToken,
+) {
     let mut tasks = tokio::task::JoinSet::new();
     for number in 0..grip.connections {
-        let (grip, fates) = (grip.clone(), Arc::clone(&fates));
+        let (grip, fates, opened) = (grip.clone(), Arc::clone(&fates), Arc::clone(&opened));
         tasks.spawn(async move {
             let note = |fate| drop(fates.lock().insert(number, (fate, Instant::now())));
             let port = grip.ports.and_then(|first| first.checked_add(number));
-            note(hold(&grip, port, note).await);
+            let mut round = 0_u32;
+            loop {
+                opened.fetch_add(1, Ordering::Relaxed);
+                if let Some(fate) = hold(&grip, port, round, &note).await {
+                    return note(fate);
+                }
+                round = round.wrapping_add(1);
+            }
         });
     }
     stop.cancelled().await;
     tasks.shutdown().await;
 }
 
-/// Asks until it breaks; how it broke.
-async fn hold(grip: &Grip, port: Option<u16>, note: impl Fn(Fate)) -> Fate {
+/// Asks until it breaks; how it broke, unless it was closed to be opened anew.
+async fn hold(grip: &Grip, port: Option<u16>, round: u32, note: impl Fn(Fate)) -> Option<Fate> {
     let opened = tokio::time::timeout(PATIENCE, open(grip.address, port)).await;
     let Ok(Ok(stream)) = opened else {
-        return Fate::Refused;
+        return Some(Fate::Refused);
     };
     let mut stream = BufReader::new(stream);
     let mut first: Option<String> = None;
     loop {
-        let answer = tokio::time::timeout(PATIENCE, ask(&mut stream, grip.address)).await;
-        match (answer, &first) {
-            (Err(_), _) => return Fate::Silent,
-            (Ok(Err(error)), _) => return broken(&error),
-            (Ok(Ok(pod)), Some(known)) if pod != *known => return Fate::Moved,
+        // Every second one is finished by the server, the others are torn down.
+        let is_last = grip.anew && first.is_some();
+        let close = is_last && round % 2 == 1;
+        let asked = ask(&mut stream, grip.address, close);
+        match (tokio::time::timeout(PATIENCE, asked).await, &first) {
+            (Err(_), _) => return Some(Fate::Silent),
+            (Ok(Err(error)), _) => return Some(broken(&error)),
+            (Ok(Ok(pod)), Some(known)) if pod != *known => return Some(Fate::Moved),
             (Ok(Ok(pod)), _) => {
                 note(Fate::Open(pod.clone()));
                 first = Some(pod);
             }
         }
-        tokio::time::sleep(grip.every).await;
+        if close {
+            let rest = &mut [0; 1];
+            let ended = tokio::time::timeout(PATIENCE, stream.read(rest)).await;
+            if !matches!(ended, Ok(Ok(0))) {
+                return Some(Fate::Silent);
+            }
+        }
+        if is_last {
+            drop(stream);
+            tokio::time::sleep(grip.every).await;
+            return None;
+        }
+        tokio::time::sleep(if grip.anew { BETWEEN } else { grip.every }).await;
     }
 }
 
@@ -212,8 +249,13 @@ async fn open(address: SocketAddr, port: Option<u16>) -> std::io::Result<TcpStre
 }
 
 /// One question over an open connection; the name of the Pod that answered.
-async fn ask(stream: &mut BufReader<TcpStream>, address: SocketAddr) -> std::io::Result<String> {
-    let question = format!("GET / HTTP/1.1\r\nHost: {address}\r\n\r\n");
+async fn ask(
+    stream: &mut BufReader<TcpStream>,
+    address: SocketAddr,
+    close: bool,
+) -> std::io::Result<String> {
+    let close = if close { "Connection: close\r\n" } else { "" };
+    let question = format!("GET / HTTP/1.1\r\nHost: {address}\r\n{close}\r\n");
     stream.get_mut().write_all(question.as_bytes()).await?;
     let mut length = 0;
     loop {

@@ -262,6 +262,9 @@ pub struct Hold {
     /// Each asks so often.
     #[serde(deserialize_with = "duration")]
     pub every: Duration,
+    /// Each is closed after two answers, and the next opened from its port.
+    #[serde(default)]
+    pub anew: bool,
 }
 
 /// Processes to kill.

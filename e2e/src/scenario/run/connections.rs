@@ -21,8 +21,9 @@ impl Runner<'_> {
         self.transcript.command(
             &format!("{from}#"),
             &format!(
-                "(in the background: {} connections to {url}, each asks every {})",
+                "(in the background: {} connections to {url}, each {} every {})",
                 hold.connections,
+                if hold.anew { "opened anew" } else { "asks" },
                 in_words(hold.every)
             ),
         );
@@ -35,6 +36,7 @@ impl Runner<'_> {
             connections: hold.connections,
             ports: hold.ports,
             every: hold.every,
+            anew: hold.anew,
         })?;
         let until = Instant::now() + PATIENCE;
         while !holding.settled_since(begun) {
