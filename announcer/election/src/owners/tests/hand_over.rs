@@ -1,0 +1,209 @@
+//! Planned moves: from the word of the owner to the voice of the successor.
+
+use super::*;
+
+#[test]
+fn a_leaving_owner_answers_until_its_successor_is_heard() {
+    let mut trio = Trio::new(Some(owner("a1", Some("b"), 4))).heard();
+    trio.tell(Event::Leaving);
+    let decision = trio.decide();
+    assert!(decision.answering.contains(&VIP), "make before break");
+    let [Write::Amend { owner: written, .. }] = decision.writes.as_slice() else {
+        panic!("one hand-over: {:?}", decision.writes);
+    };
+    let to = written.handover_to.clone().unwrap();
+    trio.record(11, Some(written.clone()));
+    trio.tell(Event::Settled(VIP, Outcome::Done));
+    let told = trio.decide().say;
+    assert!(
+        told.iter()
+            .any(|(whom, body)| *whom == To::Node(to.clone()) && matches!(body, Body::Moves(_)))
+    );
+    let title = Title {
+        address: VIP,
+        transitions: 5,
+        written: true,
+    };
+    trio.report(Report::Claims(
+        to.clone(),
+        session(&format!("{to}1")),
+        vec![title],
+    ));
+    let decision = trio.decide();
+    assert!(decision.answering.is_empty());
+}
+
+/// `a` leaves, and has asked another: its name, and what that one writes.
+fn handing_over(heard: bool) -> (Trio, NodeName, Owner) {
+    let mut trio = Trio::new(Some(owner("a1", Some("b"), 4)));
+    if heard {
+        trio = trio.heard();
+    }
+    trio.tell(Event::Leaving);
+    let decision = trio.decide();
+    let [Write::Amend { owner: written, .. }] = decision.writes.as_slice() else {
+        panic!("one hand-over: {:?}", decision.writes);
+    };
+    let to = written.handover_to.clone().unwrap();
+    trio.record(11, Some(written.clone()));
+    trio.tell(Event::Settled(VIP, Outcome::Done));
+    trio.decide();
+    let claimed = owner(&format!("{to}1"), None, 5);
+    (trio, to, claimed)
+}
+
+fn has_left(trio: &Trio) -> bool {
+    trio.owners.has_left(&World {
+        records: &trio.records,
+        candidates: &trio.candidates,
+    })
+}
+
+#[test]
+fn an_owner_that_reads_of_the_claim_before_it_hears_it_answers_on() {
+    let (mut trio, to, claimed) = handing_over(true);
+    trio.record(12, Some(claimed.clone()));
+    let decision = trio.decide();
+    assert!(
+        decision.answering.contains(&VIP),
+        "the successor may not know yet that its claim was written"
+    );
+    assert!(!has_left(&trio));
+    let title = Title {
+        address: VIP,
+        transitions: 5,
+        written: true,
+    };
+    trio.report(Report::Claims(to, claimed.session, vec![title]));
+    assert!(trio.decide().answering.is_empty());
+    assert!(has_left(&trio));
+}
+
+#[test]
+fn a_claim_that_is_heard_and_read_in_the_same_moment_counts_as_heard() {
+    let (mut trio, to, claimed) = handing_over(true);
+    let title = Title {
+        address: VIP,
+        transitions: 5,
+        written: true,
+    };
+    trio.report(Report::Claims(to, claimed.session.clone(), vec![title]));
+    trio.record(12, Some(claimed));
+    assert!(trio.decide().answering.is_empty());
+}
+
+#[test]
+fn a_claim_that_is_not_heard_is_believed_in_time_and_sooner_where_nothing_is() {
+    for (heard, overlap) in [(false, Duration::from_millis(250)), (true, secs(2))] {
+        let (mut trio, _, claimed) = handing_over(heard);
+        trio.record(12, Some(claimed));
+        assert!(trio.decide().answering.contains(&VIP));
+        trio.now += overlap - Duration::from_millis(1);
+        let decision = trio.decide();
+        assert!(decision.answering.contains(&VIP));
+        assert!(decision.wake_at <= trio.now + Duration::from_millis(1));
+        trio.now += Duration::from_millis(1);
+        assert!(trio.decide().answering.is_empty());
+        assert!(has_left(&trio));
+    }
+}
+
+#[test]
+fn an_address_that_another_took_unasked_is_not_answered_for_a_moment_longer() {
+    let (mut trio, to, _) = handing_over(true);
+    let other = if to.as_str() == "b" { "c1" } else { "b1" };
+    trio.record(12, Some(owner(other, None, 5)));
+    assert!(trio.decide().answering.is_empty());
+}
+
+#[test]
+fn a_draining_owner_gives_to_whom_is_not_cordoned_and_keeps_what_nobody_else_can_have() {
+    let mut trio = Trio::new(Some(owner("a1", Some("b"), 4))).heard();
+    for candidate in trio.candidates.get_mut(&VIP).unwrap() {
+        candidate.cordoned = true;
+    }
+    trio.tell(Event::Draining(true));
+    let decision = trio.decide();
+    assert!(decision.answering.contains(&VIP) && decision.writes.is_empty());
+    trio.candidates.get_mut(&VIP).unwrap()[2].cordoned = false;
+    let decision = trio.decide();
+    let [Write::Amend { owner: written, .. }] = decision.writes.as_slice() else {
+        panic!("one hand-over: {:?}", decision.writes);
+    };
+    assert_eq!(written.handover_to, Some(node("c")));
+}
+
+#[test]
+fn a_leaving_owner_asks_again_rather_than_leave_an_address_to_nobody() {
+    let (mut trio, _, _) = handing_over(true);
+    let mut asked = std::collections::BTreeSet::new();
+    for version in 12..16 {
+        trio.now += secs(2);
+        trio.tell(Event::Renewed(session("a1"), trio.now));
+        let decision = trio.decide();
+        assert!(decision.answering.contains(&VIP));
+        let [Write::Amend { owner: written, .. }] = decision.writes.as_slice() else {
+            panic!("another hand-over: {:?}", decision.writes);
+        };
+        asked.insert(written.handover_to.clone());
+        trio.record(version, Some(written.clone()));
+        trio.tell(Event::Settled(VIP, Outcome::Done));
+        trio.decide();
+    }
+    assert_eq!(asked.len(), 2, "both, in turn");
+}
+
+#[test]
+fn a_successor_that_does_not_come_is_passed_over() {
+    let mut trio = Trio::new(Some(owner("a1", Some("b"), 4))).heard();
+    trio.tell(Event::Draining(true));
+    let asked = |decision: &Decision| match decision.writes.as_slice() {
+        [Write::Amend { owner, .. }] => owner.handover_to.clone(),
+        _ => None,
+    };
+    let decision = trio.decide();
+    let first = asked(&decision).unwrap();
+    trio.record(
+        11,
+        Some(Owner {
+            handover_to: Some(first.clone()),
+            ..owner("a1", Some("b"), 4)
+        }),
+    );
+    trio.tell(Event::Settled(VIP, Outcome::Done));
+    trio.now += secs(2);
+    let decision = trio.decide();
+    assert!(decision.answering.contains(&VIP));
+    assert!(asked(&decision).is_some_and(|second| second != first));
+}
+
+#[test]
+fn a_claim_that_is_read_before_its_write_is_answered_is_told_at_once() {
+    let mut trio = Trio::new(Some(owner("b1", Some("c"), 4))).heard();
+    let moves = vec![Move {
+        address: VIP,
+        transitions: 4,
+    }];
+    trio.report(Report::Moves(node("b"), session("b1"), moves));
+    let [Write::Claim { owner: written, .. }] = &trio.decide().writes[..] else {
+        panic!("a claim");
+    };
+    trio.record(11, Some(written.clone()));
+    let decision = trio.decide();
+    assert!(decision.answering.contains(&VIP));
+    let told = |(to, body): &(To, Body)| *to == To::All && matches!(body, Body::Claims(_));
+    assert!(decision.say.iter().any(told), "{:?}", decision.say);
+}
+
+#[test]
+fn an_invited_node_claims_and_a_stranger_is_not_believed() {
+    let mut trio = Trio::new(Some(owner("b1", Some("c"), 4))).heard();
+    let moves = vec![Move {
+        address: VIP,
+        transitions: 4,
+    }];
+    trio.report(Report::Moves(node("c"), session("c1"), moves.clone()));
+    assert_eq!(claims(&trio.decide()), 0, "it is not the owner's to give");
+    trio.report(Report::Moves(node("b"), session("b1"), moves));
+    assert_eq!(claims(&trio.decide()), 1);
+}
