@@ -2,14 +2,12 @@
 //! Lease again is not believed for a minute. Others may end it, and so may they afterwards.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+
+use landfall_election::peers::DISTRUST;
 
 use crate::election::Now;
 use crate::model::Peer;
 use crate::names::NodeName;
-
-/// For so long.
-const DISTRUST: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
 pub(super) struct Wrongs {
@@ -46,8 +44,10 @@ impl Wrongs {
             let until = now + DISTRUST;
             self.others.insert(node.clone(), (by.clone(), until));
         }
-        let ignored = self.others.get(node).map(|(by, _)| by);
-        if peer.lease.session.is_none() && peer.fenced_by.as_ref() == ignored {
+        if let Some((by, _)) = self.others.get(node)
+            && peer.lease.session.is_none()
+            && peer.fenced_by.as_ref() == Some(by)
+        {
             peer.lease.session = known.and_then(|known| known.lease.session.clone());
         }
         news
@@ -101,6 +101,18 @@ mod tests {
         assert!(goes_on(&mut wrongs, emptied("n3", Some("n3")), 110));
         assert!(!goes_on(&mut wrongs, emptied("n4", Some("n3")), 110));
         assert!(!goes_on(&mut wrongs, emptied("n3", Some("n3")), 160));
+    }
+
+    #[test]
+    fn a_session_that_its_own_node_gave_up_is_over() {
+        let mut wrongs = Wrongs::default();
+        for wronged_by in [None, Some("n3")] {
+            let mut given_up = emptied("n3", wronged_by);
+            given_up.fenced_by = None;
+            assert!(!goes_on(&mut wrongs, given_up, 90));
+            let told = held(Some("n3"));
+            wrongs.read(&node("n2"), &mut told.clone(), Some(&held(None)), secs(89));
+        }
     }
 
     #[test]

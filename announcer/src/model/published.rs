@@ -4,12 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use landfall_election::NodeName;
 use landfall_wire::Mac;
 use landfall_wire::link::{Link, Refusal};
 use landfall_wire::peers::KeyId;
 use serde::{Deserialize, Serialize};
-
-use crate::names::NodeName;
 
 /// Session Leases are called this, followed by the node's name.
 pub const LEASE_PREFIX: &str = "announcer-";

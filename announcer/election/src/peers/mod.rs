@@ -53,6 +53,9 @@ use self::wrongs::Wrongs;
 use crate::Now;
 use crate::names::{NodeName, SessionId};
 
+/// How long a node that wrongly ended a session is not believed about that session's node.
+pub const DISTRUST: Duration = Duration::from_secs(60);
+
 /// The times the fast half goes by.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -103,7 +106,7 @@ impl Default for Settings {
             everybody: 10,
             watches: 9,
             few_after: Duration::from_secs(1),
-            distrust: Duration::from_secs(60),
+            distrust: DISTRUST,
             progress: Duration::from_secs(1),
             confirmation: Duration::from_secs(1),
         }
