@@ -43,6 +43,12 @@ pub struct Connection {
 
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
+    /// Put Landfall into the cluster
+    Install(Install),
+    /// Bring what is installed to this program's version, with the settings it has
+    Upgrade(Install),
+    /// Take Landfall off the cluster and its nodes, in the order that leaves nothing behind
+    Uninstall(Uninstall),
     /// Show on one screen whether all is well
     Status(Status),
     /// Show the pools and how full they are
@@ -52,6 +58,8 @@ pub enum Command {
     /// Tell why a Service or an address is as it is
     #[command(subcommand)]
     Explain(Explain),
+    /// Find the mistakes in manifests before the cluster does
+    Validate(Validate),
     /// Show the version of this program and of what is installed
     Version(Version),
     /// Print the completion of a shell

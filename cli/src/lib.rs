@@ -16,13 +16,18 @@
 pub mod args;
 mod cluster;
 mod explain;
+mod files;
+mod install;
 mod ips;
+mod manifests;
 mod out;
 mod picture;
 mod pools;
 mod run;
 mod settings;
 mod status;
+mod try_out;
+mod validate;
 mod words;
 
 pub use run::main;

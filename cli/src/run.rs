@@ -13,9 +13,10 @@ use serde_json::json;
 use crate::args::{self, Args, Command};
 use crate::cluster::{Cluster, Wants, connect, list};
 use crate::explain::{self, Asked};
+use crate::install::{install, uninstall};
 use crate::out::{End, failed, form, print};
 use crate::picture::{CONTROLLER, Hidden, Picture};
-use crate::{ips, pools, settings, status};
+use crate::{files, ips, pools, settings, status, try_out, validate};
 
 /// How often `--wait` looks again.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -52,6 +53,10 @@ async fn run(args: Args) -> anyhow::Result<End> {
             ips(&cluster, namespace.filter(|_| !flags.all_namespaces), flags).await
         }
         Command::Explain(what) => explain(&connect(connection).await?, what).await,
+        Command::Install(flags) => install(&connect(connection).await?, flags, false).await,
+        Command::Upgrade(flags) => install(&connect(connection).await?, flags, true).await,
+        Command::Uninstall(flags) => uninstall(&connect(connection).await?, flags).await,
+        Command::Validate(flags) => validate(connection, flags).await,
         Command::Version(flags) => version(connection, flags).await,
         Command::Completion { shell } => {
             let mut command = Args::command();
@@ -213,6 +218,27 @@ async fn events(
         }
         hidden => hidden,
     })
+}
+
+async fn validate(connection: &args::Connection, flags: &args::Validate) -> anyhow::Result<End> {
+    let (documents, unreadable) = files::documents(&flags.filenames, flags.recursive)?;
+    let found = if flags.cluster {
+        let cluster = connect(connection).await?;
+        let wants = Wants {
+            workloads: true,
+            planning: true,
+        };
+        let picture = cluster.picture(wants).await?;
+        let mut found = validate::check(&documents, Some(&picture))?;
+        try_out::all(&cluster, &documents, &mut found).await?;
+        found
+    } else {
+        validate::check(&documents, None)?
+    };
+    let mut found = found;
+    found.findings.splice(0..0, unreadable);
+    print(&form(&found, flags.output.output, validate::draw)?);
+    Ok(End::of(found.well()))
 }
 
 async fn version(connection: &args::Connection, flags: &args::Version) -> anyhow::Result<End> {
