@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Container;
 use serde_json::{Value, json};
 
 use crate::picture::{ANNOUNCER, CONTROLLER};
+use crate::settings::container;
 
 const MANIFESTS: &str = include_str!("../../config/install.yaml");
 
@@ -31,10 +32,7 @@ pub(crate) struct Choice {
 impl Choice {
     /// What an installation has chosen before. The tag is not among it: that is what an upgrade changes.
     pub(crate) fn of(controller: Option<&Deployment>, announcer: Option<&DaemonSet>) -> Self {
-        let controller = controller.and_then(|found| {
-            let pod = found.spec.as_ref()?.template.spec.as_ref()?;
-            pod.containers.first()
-        });
+        let controller = controller.and_then(container);
         let announcer = announcer.and_then(|found| {
             let pod = found.spec.as_ref()?.template.spec.as_ref()?;
             pod.containers.first()

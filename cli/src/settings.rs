@@ -13,7 +13,7 @@ const DECIDING: [(&str, &str); 2] = [
 ];
 
 /// The container that runs the program.
-pub(crate) fn container<'a>(deployment: &'a Deployment) -> Option<&'a Container> {
+pub(crate) fn container(deployment: &Deployment) -> Option<&Container> {
     let pod = deployment.spec.as_ref()?.template.spec.as_ref()?;
     pod.containers.first()
 }

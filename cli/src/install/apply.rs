@@ -33,6 +33,16 @@ pub(super) struct Named {
     pub(super) name: String,
 }
 
+impl Named {
+    /// Whether the manifest is of this object, as the cluster has it. Kustomize writes a namespace into manifests of some
+    /// kinds that have none; the cluster does not keep it.
+    pub(super) fn is_of(&self, manifest: &Self) -> bool {
+        let of = (&self.api_version, &self.kind, &self.name);
+        of == (&manifest.api_version, &manifest.kind, &manifest.name)
+            && (self.namespace.is_none() || self.namespace == manifest.namespace)
+    }
+}
+
 impl From<&Manifest> for Named {
     fn from(manifest: &Manifest) -> Self {
         Self {
@@ -199,7 +209,7 @@ impl Applier {
         let wanted: Vec<Named> = manifests.iter().map(Named::from).collect();
         let all = self.labelled(manifests).await?.into_iter();
         let strays = all.filter(|found| {
-            !wanted.contains(found)
+            !wanted.iter().any(|wanted| found.is_of(wanted))
                 && !matches!(
                     found.kind.as_str(),
                     "CustomResourceDefinition" | "Namespace"
