@@ -20,6 +20,7 @@ mod files;
 mod install;
 mod ips;
 mod manifests;
+mod migrate;
 mod out;
 mod picture;
 mod pools;
