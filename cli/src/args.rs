@@ -62,6 +62,8 @@ pub enum Command {
     Validate(Validate),
     /// Move over from another balancer: its objects in, Landfall's out, and no address in use changes
     Migrate(Migrate),
+    /// Collect what somebody needs who looks at the cluster from afar, without any Secret
+    Sysdump(Sysdump),
     /// Show the version of this program and of what is installed
     Version(Version),
     /// Print the completion of a shell
@@ -262,4 +264,11 @@ pub struct Version {
 
     #[command(flatten)]
     pub output: OutputArg,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct Sysdump {
+    /// The folder to make; without, one with the time in its name
+    #[arg(long, value_name = "DIR")]
+    pub output_dir: Option<PathBuf>,
 }

@@ -27,6 +27,7 @@ mod pools;
 mod run;
 mod settings;
 mod status;
+mod sysdump;
 mod try_out;
 mod validate;
 mod words;

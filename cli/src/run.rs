@@ -17,6 +17,7 @@ use crate::install::{install, uninstall};
 use crate::migrate::migrate;
 use crate::out::{End, failed, form, print};
 use crate::picture::{CONTROLLER, Hidden, Picture};
+use crate::sysdump::sysdump;
 use crate::{files, ips, pools, settings, status, try_out, validate};
 
 /// How often `--wait` looks again.
@@ -59,6 +60,7 @@ async fn run(args: Args) -> anyhow::Result<End> {
         Command::Uninstall(flags) => uninstall(&connect(connection).await?, flags).await,
         Command::Validate(flags) => validate(connection, flags).await,
         Command::Migrate(flags) => migrate(connection, flags).await,
+        Command::Sysdump(flags) => sysdump(&connect(connection).await?, flags).await,
         Command::Version(flags) => version(connection, flags).await,
         Command::Completion { shell } => {
             let mut command = Args::command();

@@ -239,7 +239,9 @@ async fn what_is_installed_is_seen_explained_checked_and_taken_away_without_a_tr
         &["registry.example.org/lf/landfall-controller:9", "unchanged"],
     );
     assert!(
-        !again.out.contains("created") && !again.out.contains("removed"),
+        ["created", "configured", "removed"]
+            .iter()
+            .all(|done| !again.out.contains(done)),
         "{again:#?}"
     );
     cluster.run(&["upgrade", "--timeout=1s", "--tag=10"]).has(
@@ -294,6 +296,14 @@ async fn what_is_installed_is_seen_explained_checked_and_taken_away_without_a_tr
     cluster
         .run(&["validate", "-f", bad.to_str().unwrap()])
         .has(1, &["spec.blocks[0].cidr: host bits are set"]);
+
+    // Collected for who looks from afar.
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("dump");
+    let said = cluster.run(&["sysdump", "--output-dir", folder.to_str().unwrap()]);
+    said.has(0, &["files in"]);
+    let records = std::fs::read_to_string(folder.join("objects/loadbalancerips.yaml")).unwrap();
+    assert!(records.contains("192.0.2.0") && folder.join("status.txt").is_file());
 
     // Taken away.
     cluster
