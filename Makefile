@@ -23,6 +23,7 @@ demo: setup ## Show the main job without a cluster: pool, Service, XDP, Envoy, a
 
 .PHONY: test
 test: setup lint check-generated ## Set up what is needed and pass every test this machine can run
+	@hack/setup.sh cni
 	$(CARGO) build --workspace --bins
 	$(ASSETS) $(CARGO) test --workspace --no-fail-fast
 

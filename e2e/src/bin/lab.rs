@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use landfall_e2e::lab::cluster::{self, Lab, Size};
+use landfall_e2e::lab::plan::{Cni, Network, ProxyMode};
 use landfall_e2e::lab::{forward, node};
 use landfall_e2e::scenario::run::{Outcome, Runner};
 use landfall_e2e::scenario::spec::LabSpec;
@@ -35,6 +36,8 @@ enum Command {
         /// Clients on the data segment
         #[arg(long, default_value_t = 1)]
         clients: u8,
+        #[command(flatten)]
+        network: NetworkArgs,
     },
     /// Run scenarios, each in a lab of its own unless --id names one that is up
     Run {
@@ -53,6 +56,8 @@ enum Command {
         /// Also write what is shown to this file, without colours
         #[arg(long)]
         transcript: Option<PathBuf>,
+        #[command(flatten)]
+        network: NetworkArgs,
     },
     /// Read scenario files and say what is wrong with them, without running anything
     Check {
@@ -101,6 +106,22 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
+struct NetworkArgs {
+    /// What connects the Pods of a new lab
+    #[arg(long, value_enum, default_value_t)]
+    cni: Cni,
+    /// The mode of its kube-proxies
+    #[arg(long, value_enum, default_value_t)]
+    proxy: ProxyMode,
+}
+
+impl From<NetworkArgs> for Network {
+    fn from(NetworkArgs { cni, proxy }: NetworkArgs) -> Self {
+        Self { cni, proxy }
+    }
+}
+
+#[derive(Debug, Args)]
 struct Which {
     /// The lab's identifier, when there are several
     #[arg(long)]
@@ -119,10 +140,15 @@ fn main() -> ExitCode {
 
 fn dispatch(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Up { nodes, clients } => {
+        Command::Up {
+            nodes,
+            clients,
+            network,
+        } => {
             let size = Size {
                 nodes,
                 clients,
+                network: network.into(),
                 labels: std::collections::BTreeMap::new(),
             };
             until_signalled(up(size))
@@ -133,13 +159,14 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             together,
             keep,
             transcript,
+            network,
         } => {
             let scenarios = load(&scenarios)?;
             let transcript = Transcript::to(transcript.as_deref())?;
             let place = match (id, together) {
                 (Some(id), _) => Place::Attached(Box::new(cluster::find(Some(&id))?.1)),
-                (None, true) => Place::Shared,
-                (None, false) => Place::Own,
+                (None, true) => Place::Shared(network.into()),
+                (None, false) => Place::Own(network.into()),
             };
             until_signalled(run(scenarios, place, keep, transcript))
         }
@@ -214,10 +241,10 @@ async fn up(size: Size) -> Result<ExitCode> {
 
 /// Where scenarios run.
 enum Place {
-    /// Each in a lab of its own.
-    Own,
+    /// Each in a lab of its own, with this network.
+    Own(Network),
     /// All in one new lab.
-    Shared,
+    Shared(Network),
     /// In a lab that is up.
     Attached(Box<state::State>),
 }
@@ -230,18 +257,18 @@ async fn run(
 ) -> Result<ExitCode> {
     let outside = Outside::remember()?;
     let groups: Vec<&[Scenario]> = match place {
-        Place::Own => scenarios.chunks(1).collect(),
-        Place::Shared | Place::Attached(_) => vec![&scenarios],
+        Place::Own(_) => scenarios.chunks(1).collect(),
+        Place::Shared(_) | Place::Attached(_) => vec![&scenarios],
     };
     let mut all_held = true;
     for group in groups {
         let mut lab = match &place {
             Place::Attached(state) => Lab::attach(state)?,
-            Place::Own | Place::Shared => {
+            Place::Own(network) | Place::Shared(network) => {
                 if let [only] = group {
                     transcript.opening(only);
                 }
-                let size = size_for(group)?;
+                let size = size_for(group, *network)?;
                 Lab::up(&size, &mut |stage| transcript.stage(stage)).await?
             }
         };
@@ -286,7 +313,7 @@ async fn run_in(
     Ok(all_held)
 }
 
-fn size_for(scenarios: &[Scenario]) -> Result<Size> {
+fn size_for(scenarios: &[Scenario], network: Network) -> Result<Size> {
     let mut wanted = LabSpec {
         nodes: 1,
         clients: 0,
@@ -295,7 +322,7 @@ fn size_for(scenarios: &[Scenario]) -> Result<Size> {
     for scenario in scenarios {
         wanted = wanted.with(&scenario.lab).map_err(anyhow::Error::msg)?;
     }
-    Ok(wanted.size())
+    Ok(wanted.size(network))
 }
 
 fn leave_up(lab: &mut Lab, outside: &Outside) -> Result<String> {

@@ -17,7 +17,7 @@ use landfall_testbed::netns;
 
 use super::case::kubectl;
 use crate::lab::cluster::{Lab, Size};
-use crate::lab::plan::Machine;
+use crate::lab::plan::{Machine, Network};
 
 /// How long the cluster may take to come to rest.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -42,6 +42,7 @@ impl Bed {
             nodes: nodes + 1,
             clients: 1,
             labels: names.chain([serves]).collect(),
+            network: Network::default(),
         };
         let lab = Box::pin(Lab::up(&size, &mut |stage| eprintln!("failover: {stage}"))).await?;
         let records = Api::all(lab.client().await?);

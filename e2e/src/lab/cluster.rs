@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use super::plan::{API_PORT, API_SERVER, Plan, Script};
+use super::plan::{API_PORT, API_SERVER, Network, Plan, Script};
 use super::{evidence, preflight, sibling};
 use anyhow::{Context, Result, bail, ensure};
 use futures::TryStreamExt as _;
@@ -35,6 +35,8 @@ pub struct Size {
     pub clients: u8,
     /// Labels of nodes, beside those a kubelet gives.
     pub labels: BTreeMap<String, BTreeMap<String, String>>,
+    /// What carries Pods' packets and serves ClusterIPs.
+    pub network: Network,
 }
 
 /// A lab that is up. Dropping it takes it down, unless it was kept or belongs to somebody else.
@@ -53,21 +55,24 @@ impl Lab {
     pub async fn up(size: &Size, say: &mut dyn FnMut(&str)) -> Result<Self> {
         preflight::check()?;
         let programs = assets::ensure()?;
+        // Here, where what they are made of can be fetched: a lab leads nowhere.
+        let images = boot::images(size.network)?;
         let scratch = Scratch::create("lab")?;
-        let plan = Plan::new(
+        let mut plan = Plan::new(
             scratch.id(),
             scratch.dir().to_owned(),
             programs,
             size.nodes,
             size.clients,
         )?;
+        plan.network = size.network;
         let mut lab = Self {
             plan,
             processes: Vec::new(),
             control_plane: None,
             scratch: Some(scratch),
         };
-        match Box::pin(lab.build(size, say)).await {
+        match Box::pin(lab.build(size, &images, say)).await {
             Ok(()) => Ok(lab),
             Err(error) => {
                 let logs = evidence::keep(&lab.plan, "up").map_or_else(
@@ -79,7 +84,7 @@ impl Lab {
         }
     }
 
-    async fn build(&mut self, size: &Size, say: &mut dyn FnMut(&str)) -> Result<()> {
+    async fn build(&mut self, size: &Size, images: &Path, say: &mut dyn FnMut(&str)) -> Result<()> {
         self.note()?;
         say(&format!(
             "lab {}: {} nodes and {} clients as network namespaces",
@@ -90,7 +95,7 @@ impl Lab {
         say("etcd, kube-apiserver, kube-controller-manager, kube-scheduler");
         self.start_control_plane().await?;
         say("containerd, a kubelet and a kube-proxy on every node");
-        self.boot(size).await?;
+        self.boot(size, images).await?;
         tokio::time::timeout(REGISTRATION, self.await_ready_nodes())
             .await
             .map_err(|_| anyhow::anyhow!("not every node became ready in time"))?

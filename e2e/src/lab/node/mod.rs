@@ -68,7 +68,7 @@ pub(super) fn prepare(
     )?;
     write(
         cni.join("10-lab.conflist"),
-        format!("{:#}", config::network(ranges)),
+        format!("{:#}", config::network(plan.network.cni, ranges)),
     )
 }
 
@@ -116,6 +116,7 @@ pub(super) fn program(
             kubeconfig("kube-proxy").display().to_string(),
         ),
         ("POD_CIDRS", POD_CIDRS.to_owned()),
+        ("PROXY_MODE", plan.network.proxy.flag().to_owned()),
     ];
     Program {
         name: node.name.clone(),
