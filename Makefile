@@ -27,6 +27,11 @@ test: setup lint check-generated ## Set up what is needed and pass every test th
 	$(CARGO) build --workspace --bins
 	$(ASSETS) $(CARGO) test --workspace --no-fail-fast
 
+.PHONY: e2e-kind
+e2e-kind: ## The main scenarios in a kind cluster (root, Docker with the internet, kind; SCENARIOS=files for others)
+	$(CARGO) build --workspace --bins
+	hack/kind.sh $(SCENARIOS)
+
 .PHONY: setup
 setup: ## Install what Landfall is built and tried with, by name from the package registries
 	@hack/setup.sh
@@ -37,8 +42,9 @@ build: ## Build the binaries for use
 	LANDFALL_REVISION=$(REVISION) $(CARGO) build --release -p landfall-controller -p landfall-announcer
 
 .PHONY: lint
-lint: ## Format check and clippy, warnings refused
+lint: ## Format check, clippy and shellcheck, warnings refused
 	@hack/setup.sh build
+	shellcheck --external-sources --severity warning hack/*.sh e2e/node/*.sh .ci/run
 	$(CARGO) fmt --all -- --check
 	for project in bpf-lb/ebpf bpf-lb/fuzz announcer/fuzz; do (cd $$project && $(CARGO) fmt -- --check); done
 	$(CARGO) clippy --workspace --all-targets -- -D warnings

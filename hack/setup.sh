@@ -2,7 +2,7 @@
 # Installs what Landfall is built and tried with, by name from the package registries.
 # Says what it does, does nothing when there is nothing to do, and refuses with a remedy.
 #
-#   hack/setup.sh build   Rust components, bpf-linker
+#   hack/setup.sh build   Rust components, bpf-linker, shellcheck
 #   hack/setup.sh lab     network tools, containerd, buildah, the Kubernetes control plane, Envoy, scapy
 #   hack/setup.sh         both
 #   hack/setup.sh cni     what only the tests on other networks need: flannel, iptables
@@ -47,6 +47,7 @@ debian() {
 setup_build() {
   command -v cargo >/dev/null || refuse "cargo is missing" "install Rust by rustup; rust-toolchain.toml names the version"
   command -v c++ >/dev/null || debian g++ libc6-dev
+  command -v shellcheck >/dev/null || debian shellcheck
 
   local sysroot
   sysroot=$(rustc --print sysroot)

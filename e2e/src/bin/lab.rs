@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use landfall_e2e::lab::cluster::{self, Lab, Size};
-use landfall_e2e::lab::plan::{Cni, Network, ProxyMode};
+use landfall_e2e::lab::plan::{Cni, Network, Plan, ProxyMode};
 use landfall_e2e::lab::{forward, node};
 use landfall_e2e::scenario::run::{Outcome, Runner};
 use landfall_e2e::scenario::spec::LabSpec;
@@ -47,8 +47,11 @@ enum Command {
         /// Run in this lab, which stays up
         #[arg(long)]
         id: Option<String>,
+        /// Run in the cluster that this file describes, as a lab's plan does: a kind cluster (hack/kind.sh)
+        #[arg(long = "in", value_name = "FILE", conflicts_with = "id")]
+        plan: Option<PathBuf>,
         /// Run all in one lab that is large enough for each, one after the other
-        #[arg(long, conflicts_with = "id")]
+        #[arg(long, conflicts_with_all = ["id", "plan"])]
         together: bool,
         /// Leave the lab up afterwards (also: KEEP=1)
         #[arg(long, env = "KEEP", value_parser = clap::builder::FalseyValueParser::new())]
@@ -156,6 +159,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Run {
             scenarios,
             id,
+            plan,
             together,
             keep,
             transcript,
@@ -163,10 +167,13 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         } => {
             let scenarios = load(&scenarios)?;
             let transcript = Transcript::to(transcript.as_deref())?;
-            let place = match (id, together) {
-                (Some(id), _) => Place::Attached(Box::new(cluster::find(Some(&id))?.1)),
-                (None, true) => Place::Shared(network.into()),
-                (None, false) => Place::Own(network.into()),
+            let place = match (id, plan, together) {
+                (Some(id), ..) => {
+                    Place::Attached(Box::new(cluster::plan_of(&cluster::find(Some(&id))?.1)?))
+                }
+                (None, Some(file), _) => Place::Attached(Box::new(cluster::plan_in(&file)?)),
+                (None, None, true) => Place::Shared(network.into()),
+                (None, None, false) => Place::Own(network.into()),
             };
             until_signalled(run(scenarios, place, keep, transcript))
         }
@@ -246,7 +253,7 @@ enum Place {
     /// All in one new lab.
     Shared(Network),
     /// In a lab that is up.
-    Attached(Box<state::State>),
+    Attached(Box<Plan>),
 }
 
 async fn run(
@@ -263,7 +270,7 @@ async fn run(
     let mut all_held = true;
     for group in groups {
         let mut lab = match &place {
-            Place::Attached(state) => Lab::attach(state)?,
+            Place::Attached(plan) => Lab::attach((**plan).clone())?,
             Place::Own(network) | Place::Shared(network) => {
                 if let [only] = group {
                     transcript.opening(only);
@@ -303,6 +310,9 @@ async fn run_in(
     for (index, scenario) in scenarios.iter().enumerate() {
         if scenarios.len() > 1 || lab_stays {
             transcript.opening(scenario);
+        }
+        if lab_stays {
+            lab.label(&scenario.lab.labels).await?;
         }
         let mut runner = Runner::new(lab, scenario, transcript)?;
         all_held &= runner.run().await? == Outcome::Held;

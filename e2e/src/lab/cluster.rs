@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use futures::TryStreamExt as _;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
+use kube::api::{Patch, PatchParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use landfall_testbed::control_plane::identity::User;
 use landfall_testbed::control_plane::{ControlPlane, Options, assets};
@@ -101,9 +102,8 @@ impl Lab {
             .map_err(|_| anyhow::anyhow!("not every node became ready in time"))?
     }
 
-    /// A lab that somebody left up; dropping this value changes nothing.
-    pub fn attach(state: &State) -> Result<Self> {
-        let plan = plan_of(state)?;
+    /// A lab that somebody left up, or a cluster that is no lab of ours; dropping this value changes nothing.
+    pub fn attach(plan: Plan) -> Result<Self> {
         netns::enter(&plan.hub)?;
         Ok(Self {
             plan,
@@ -111,6 +111,19 @@ impl Lab {
             control_plane: None,
             scratch: None,
         })
+    }
+
+    /// Gives nodes labels, node by node.
+    pub async fn label(&self, labels: &BTreeMap<String, BTreeMap<String, String>>) -> Result<()> {
+        let nodes: Api<Node> = Api::all(self.client().await?);
+        for (name, labels) in labels {
+            let patch = serde_json::json!({"metadata": {"labels": labels}});
+            let labelled = nodes
+                .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+                .await;
+            labelled.with_context(|| format!("labelling the Node {name}"))?;
+        }
+        Ok(())
     }
 
     /// Names and addresses.
@@ -287,6 +300,12 @@ pub fn plan_of(state: &State) -> Result<Plan> {
     );
     serde_json::from_value(state.plan.clone())
         .with_context(|| format!("reading the plan of lab {}", state.id))
+}
+
+/// The plan in a file: of a cluster that is no lab of ours, but is made up like one.
+pub fn plan_in(file: &Path) -> Result<Plan> {
+    let text = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("{} is no plan of a lab", file.display()))
 }
 
 /// The lab that is meant: the named one, or the only one.

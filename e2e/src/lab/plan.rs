@@ -44,6 +44,9 @@ pub struct Machine {
     pub mac: String,
     /// Its management address; clients have none.
     pub mgmt: Option<Ipv4Addr>,
+    /// The first process of a node that somebody else started: a container of kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<i32>,
 }
 
 impl Machine {
@@ -55,6 +58,7 @@ impl Machine {
             ipv6: data_v6(0x10, number),
             mac: format!("02:00:00:00:10:{number:02x}"),
             mgmt: Some(Ipv4Addr::new(198, 51, 100, 10 + number)),
+            init: None,
         }
     }
 
@@ -66,6 +70,16 @@ impl Machine {
             ipv6: data_v6(0xc0, number),
             mac: format!("02:00:00:00:c0:{number:02x}"),
             mgmt: None,
+            init: None,
+        }
+    }
+
+    /// Its interfaces that a cable is plugged into.
+    pub fn interfaces(&self) -> &'static [&'static str] {
+        if self.mgmt.is_some() {
+            &["eth0", "mgmt0"]
+        } else {
+            &["eth0"]
         }
     }
 
@@ -140,6 +154,7 @@ pub struct Plan {
     /// The programs of the control plane.
     pub assets: PathBuf,
     /// What carries Pods' packets and serves ClusterIPs.
+    #[serde(default)]
     pub network: Network,
     /// The port of the host's loopback that leads to the API server, when there is one.
     pub forwarded: Option<u16>,

@@ -95,7 +95,7 @@ impl Lab {
 
     /// Gives a node that failed its power back: its cables and what runs on it, as after a boot.
     pub fn revive_node(&mut self, node: &Machine) -> Result<()> {
-        for interface in ["eth0", "mgmt0"] {
+        for interface in node.interfaces() {
             power::link(&self.plan, node, interface, true)?;
         }
         self.start_node(node)

@@ -157,6 +157,9 @@ fn init_below(parent: Stamp) -> Option<Stamp> {
 
 /// The process that a node hangs on, and its init, as long as it has power.
 fn powered(plan: &Plan, node: &Machine) -> Option<(Stamp, Stamp)> {
+    if let Some(init) = node.init.and_then(Stamp::of) {
+        return Some((init, init));
+    }
     let (_, state) = landfall_testbed::state::list()
         .into_iter()
         .find(|(_, state)| state.id == plan.id)?;
