@@ -56,9 +56,9 @@ transcript: setup ## Run the demo and write its transcript (docs/demo.txt, and t
 	$(ASSETS) hack/transcript.sh
 
 .PHONY: nightly
-nightly: setup ## The long forms: 10,000 random histories, 1,000 simulated elections, ten minutes of fuzzing a parser
+nightly: setup ## The long forms: 10,000 random histories, 10,000 of every simulated fault, ten minutes of fuzzing a parser
 	LANDFALL_HISTORIES=10000 $(CARGO) test --release -p landfall-ipam --test histories
-	LANDFALL_SIMULATIONS=1000 $(CARGO) test --release -p landfall-election -- --nocapture
+	LANDFALL_SIMULATIONS=10000 $(CARGO) test --release -p landfall-election -- --nocapture
 	hack/fuzz.sh 600
 
 .PHONY: fuzz-smoke
