@@ -74,6 +74,8 @@ impl Brain {
                     node = %fenced.node, session = %fenced.session, by = %fenced.by, written = fenced.written,
                     "a silent session is over"
                 );
+                self.world.ended.insert(fenced.node, fenced.session);
+                self.path_due = true;
             }
             Report::OwnEnded(end) => {
                 self.count("own");
