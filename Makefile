@@ -88,7 +88,7 @@ bench-ipam: ## What an address costs, in process and on a real API server (targe
 # What bench-failover measures: addresses on 3 nodes, how often each case, who forwards, and which cases (all of them).
 ADDRESSES ?= 10
 MODE ?= Kernel
-CASES ?= kill,link-down,freeze,terminate,node-dead
+CASES ?= kill,link-down,freeze,terminate,drain,rollout,api-away,api-away-node-dead,node-dead,backend-dead
 
 .PHONY: bench-failover
 bench-failover: ## How long a client goes without an address whose owner fails (target/figures/bench-failover.json; REPEAT=n)
