@@ -110,6 +110,8 @@ pub(super) struct World {
     pub(super) router: bool,
     pub(super) check: Check,
     pub(super) fences: u64,
+    /// What the API server told watchers, each to each.
+    pub(super) watched: u64,
 }
 
 impl World {
@@ -166,6 +168,7 @@ impl World {
             server_down: false,
             router: true,
             fences: 0,
+            watched: 0,
         };
         for address in world.addresses.clone() {
             world.server.put_record(address, None);
@@ -514,6 +517,7 @@ impl World {
         self.watching[n] = false;
         let changes: Vec<Change> = self.server.log[self.seen[n]..].to_vec();
         self.seen[n] = self.server.log.len();
+        self.watched += u64::try_from(changes.len()).unwrap();
         for change in changes {
             self.input(n, Input::Change(change));
         }

@@ -329,7 +329,7 @@ impl Owners {
             Report::Down { .. }
             | Report::Unwatched { .. }
             | Report::Flags(..)
-            | Report::Ended(_)
+            | Report::Ended(..)
             | Report::EndedThoughHeard(_)
             | Report::Vetoed { .. }
             | Report::SameName(_) => self.view.take(report, now),

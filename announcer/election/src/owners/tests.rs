@@ -120,7 +120,7 @@ impl Trio {
             by: node("c"),
             written,
         };
-        self.report(Report::Ended(fenced));
+        self.report(Report::Ended(fenced, None));
     }
 
     fn decide(&mut self) -> Decision {

@@ -96,7 +96,7 @@ impl View {
                 }
             }
             Report::EndedThoughHeard(_) => self.doubts_until = now + DOUBT,
-            Report::Ended(Fenced { node, session, .. }) => {
+            Report::Ended(Fenced { node, session, .. }, _) => {
                 if self
                     .heard
                     .get(&node)
