@@ -63,9 +63,9 @@ transcript: setup ## Run the demo and write its transcript (docs/demo.txt, and t
 	$(ASSETS) hack/transcript.sh
 
 .PHONY: nightly
-nightly: setup ## The long forms: 10,000 random histories, 1,000 simulated elections, ten minutes of fuzzing a parser
+nightly: setup ## The long forms: 10,000 random histories, 10,000 of every simulated fault, ten minutes of fuzzing a parser
 	LANDFALL_HISTORIES=10000 $(CARGO) test --release -p landfall-ipam --test histories
-	LANDFALL_SIMULATIONS=1000 $(CARGO) test --release -p landfall-election -- --nocapture
+	LANDFALL_SIMULATIONS=10000 $(CARGO) test --release -p landfall-election -- --nocapture
 	hack/fuzz.sh 600
 
 .PHONY: fuzz-smoke
@@ -95,7 +95,7 @@ bench-ipam: ## What an address costs, in process and on a real API server (targe
 # What bench-failover measures: addresses on 3 nodes, how often each case, who forwards, and which cases (all of them).
 ADDRESSES ?= 10
 MODE ?= Kernel
-CASES ?= kill,link-down,freeze,terminate,node-dead
+CASES ?= kill,link-down,freeze,terminate,drain,rollout,api-away,api-away-node-dead,node-dead,backend-dead
 
 .PHONY: bench-failover
 bench-failover: ## How long a client goes without an address whose owner fails (target/figures/bench-failover.json; REPEAT=n)

@@ -21,7 +21,7 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use landfall_testbed::control_plane::identity::User;
 use landfall_testbed::control_plane::{ControlPlane, Options, assets};
 use landfall_testbed::netns;
-use landfall_testbed::process::{Process, Program, in_netns};
+use landfall_testbed::process::{Process, Program, Stamp, in_netns};
 use landfall_testbed::state::{Scratch, State};
 
 /// A node that has not registered or become ready by then never will.
@@ -134,6 +134,17 @@ impl Lab {
     /// A kubeconfig for use inside the hub.
     pub fn kubeconfig(&self, user: &str) -> PathBuf {
         kubeconfig(&self.plan, user)
+    }
+
+    /// The API server's process, of a lab that this value built.
+    pub fn api_server(&self) -> Result<Stamp> {
+        let processes = self.control_plane.iter().flat_map(ControlPlane::processes);
+        let mut stamps = processes
+            .filter(|process| process.name == "kube-apiserver")
+            .map(Process::stamp);
+        stamps
+            .next()
+            .context("a lab that somebody else built, or without an API server")
     }
 
     /// A client with the administrator's rights.
