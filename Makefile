@@ -39,7 +39,7 @@ setup: ## Install what Landfall is built and tried with, by name from the packag
 .PHONY: build
 build: ## Build the binaries for use
 	@hack/setup.sh build
-	LANDFALL_REVISION=$(REVISION) $(CARGO) build --release -p landfall-controller -p landfall-announcer
+	LANDFALL_REVISION=$(REVISION) $(CARGO) build --release -p landfall-controller -p landfall-announcer -p landfall-cli
 
 .PHONY: lint
 lint: ## Format check, clippy and shellcheck, warnings refused
