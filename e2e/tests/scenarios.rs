@@ -174,3 +174,8 @@ fn every_scenario_file_is_understood() {
         }
     }
 }
+
+#[test]
+fn new_connections_pass_a_silent_node_by() {
+    hold_with_landfall("new_connections_pass_a_silent_node_by", "silent-node.yaml");
+}

@@ -35,7 +35,10 @@ fn no_node_sends_or_hears_more_than_two_hundred_frames_a_second() {
         );
         // A renewal every five seconds, by clocks that differ by a tenth.
         let most = nodes as f64 / 5.0 * 1.12 + 1.0;
-        assert!(a_second(u64::try_from(writes).unwrap()) <= most, "{writes} writes");
+        assert!(
+            a_second(u64::try_from(writes).unwrap()) <= most,
+            "{writes} writes"
+        );
         assert!(
             sent <= 200 && heard <= 200,
             "{nodes} nodes: {sent} sent, {heard} heard"

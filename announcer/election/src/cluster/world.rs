@@ -298,6 +298,7 @@ impl World {
             for input in std::mem::take(&mut node.waiting) {
                 node.take(input, now, &mut wants);
             }
+            node.tell_known(now, &mut wants);
             self.carry_out(n, wants);
         }
         let node = &mut self.nodes[n];
@@ -521,6 +522,9 @@ impl World {
         for change in changes {
             self.input(n, Input::Change(change));
         }
+        let mut wants = Wants::default();
+        self.nodes[n].tell_known(self.now, &mut wants);
+        self.carry_out(n, wants);
     }
 
     pub(super) fn restart(&mut self, n: usize) {
