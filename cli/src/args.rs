@@ -60,6 +60,10 @@ pub enum Command {
     Explain(Explain),
     /// Find the mistakes in manifests before the cluster does
     Validate(Validate),
+    /// Move over from another balancer: its objects in, Landfall's out, and no address in use changes
+    Migrate(Migrate),
+    /// Collect what somebody needs who looks at the cluster from afar, without any Secret
+    Sysdump(Sysdump),
     /// Show the version of this program and of what is installed
     Version(Version),
     /// Print the completion of a shell
@@ -240,11 +244,14 @@ pub struct Migrate {
     #[arg(short, long = "filename", value_name = "FILE|DIR")]
     pub filenames: Vec<PathBuf>,
 
-    /// Write what the plan says; without, it is only printed
+    /// Write the pools of the plan; without, it is only printed
     #[arg(long)]
     pub apply: bool,
 
-    /// How to print: `yaml` and `json` print the objects that would be written
+    /// Write the policies too: once nobody else announces the addresses any more
+    #[arg(long, requires = "apply")]
+    pub announce: bool,
+
     #[command(flatten)]
     pub output: OutputArg,
 }
@@ -257,4 +264,11 @@ pub struct Version {
 
     #[command(flatten)]
     pub output: OutputArg,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct Sysdump {
+    /// The folder to make; without, one with the time in its name
+    #[arg(long, value_name = "DIR")]
+    pub output_dir: Option<PathBuf>,
 }

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::args::Connection;
 use crate::picture::{Hidden, NAMESPACE, Picture, Sight};
+use crate::words::plain;
 
 /// A cluster, and the namespace of whoever asks.
 #[derive(Clone)]
@@ -149,9 +150,10 @@ where
                 Ok(object) => Some(object),
                 Err(error) => {
                     eprintln!(
-                        "{} {} cannot be read, and is left out: {error}",
+                        "{} {} cannot be read, and is left out: {}",
                         K::kind(&()),
-                        error.metadata.name.as_deref().unwrap_or_default()
+                        error.metadata.name.as_deref().unwrap_or_default(),
+                        plain(&error.error)
                     );
                     None
                 }

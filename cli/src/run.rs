@@ -14,8 +14,10 @@ use crate::args::{self, Args, Command};
 use crate::cluster::{Cluster, Wants, connect, list};
 use crate::explain::{self, Asked};
 use crate::install::{install, uninstall};
+use crate::migrate::migrate;
 use crate::out::{End, failed, form, print};
 use crate::picture::{CONTROLLER, Hidden, Picture};
+use crate::sysdump::sysdump;
 use crate::{files, ips, pools, settings, status, try_out, validate};
 
 /// How often `--wait` looks again.
@@ -57,6 +59,8 @@ async fn run(args: Args) -> anyhow::Result<End> {
         Command::Upgrade(flags) => install(&connect(connection).await?, flags, true).await,
         Command::Uninstall(flags) => uninstall(&connect(connection).await?, flags).await,
         Command::Validate(flags) => validate(connection, flags).await,
+        Command::Migrate(flags) => migrate(connection, flags).await,
+        Command::Sysdump(flags) => sysdump(&connect(connection).await?, flags).await,
         Command::Version(flags) => version(connection, flags).await,
         Command::Completion { shell } => {
             let mut command = Args::command();

@@ -13,13 +13,14 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client};
-use landfall_controller::run::run_with;
+use landfall_controller::run::{End, run_with};
 use landfall_controller::settings::Settings;
 use landfall_controller::state::State;
 use landfall_crds::LoadBalancerIPPool;
 use landfall_testbed::control_plane::identity::User;
 use landfall_testbed::control_plane::{ControlPlane, Options};
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -93,8 +94,8 @@ impl Cluster {
         api.get("web").await.unwrap()
     }
 
-    /// The controller itself, in this process, until the Service has what it wants.
-    async fn controller_has_served(&self) {
+    /// The controller itself, in this process, until it is cancelled.
+    fn controller(&self) -> (CancellationToken, JoinHandle<anyhow::Result<End>>) {
         let settings = Settings {
             default_class: true,
             gateway_namespaces: [].into(),
@@ -112,7 +113,12 @@ impl Cluster {
             token.clone(),
             Arc::new(State::default()),
         );
-        let running = tokio::spawn(run);
+        (token, tokio::spawn(run))
+    }
+
+    /// The controller runs until the Service has what it wants.
+    async fn controller_has_served(&self) {
+        let (token, running) = self.controller();
         let end = Instant::now() + PATIENCE;
         while addresses(&self.web().await).is_empty() {
             assert!(Instant::now() < end, "the Service was not served");
@@ -233,7 +239,9 @@ async fn what_is_installed_is_seen_explained_checked_and_taken_away_without_a_tr
         &["registry.example.org/lf/landfall-controller:9", "unchanged"],
     );
     assert!(
-        !again.out.contains("created") && !again.out.contains("removed"),
+        ["created", "configured", "removed"]
+            .iter()
+            .all(|done| !again.out.contains(done)),
         "{again:#?}"
     );
     cluster.run(&["upgrade", "--timeout=1s", "--tag=10"]).has(
@@ -288,6 +296,14 @@ async fn what_is_installed_is_seen_explained_checked_and_taken_away_without_a_tr
     cluster
         .run(&["validate", "-f", bad.to_str().unwrap()])
         .has(1, &["spec.blocks[0].cidr: host bits are set"]);
+
+    // Collected for who looks from afar.
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("dump");
+    let said = cluster.run(&["sysdump", "--output-dir", folder.to_str().unwrap()]);
+    said.has(0, &["files in"]);
+    let records = std::fs::read_to_string(folder.join("objects/loadbalancerips.yaml")).unwrap();
+    assert!(records.contains("192.0.2.0") && folder.join("status.txt").is_file());
 
     // Taken away.
     cluster
@@ -389,4 +405,105 @@ async fn a_developer_whose_role_ends_at_a_namespace_is_told_of_own_services() {
         refused.code == 2 && refused.err.contains("you may not list"),
         "{refused:#?}"
     );
+}
+
+/// A definition that takes whatever its objects say, as far as this program reads another balancer's.
+fn definition(group: &str, version: &str, kind: &str, plural: &str) -> Value {
+    json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.{group}")},
+        "spec": {"group": group, "scope": "Namespaced",
+            "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase()},
+            "versions": [{"name": version, "served": true, "storage": true, "schema": {"openAPIV3Schema":
+                {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]}})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn moving_over_from_another_balancer_takes_every_address_in_use_over_and_changes_none() {
+    let Some(cluster) = Cluster::start("moving over").await else {
+        return;
+    };
+    cluster.blue().await;
+    for (kind, plural) in [
+        ("IPAddressPool", "ipaddresspools"),
+        ("L2Advertisement", "l2advertisements"),
+    ] {
+        cluster
+            .apply(None, definition("metallb.io", "v1beta1", kind, plural))
+            .await;
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/theirs/metallb.yaml");
+    let namespace =
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "metallb-system"}});
+    cluster.apply(None, namespace).await;
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let output = cluster
+            .plane
+            .kubectl()
+            .args(["apply", "-f"])
+            .arg(&file)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        // A definition is served a moment after it is there; one kind of the file has none here.
+        if said.contains("first-pool") && said.contains("example") {
+            break;
+        }
+        assert!(Instant::now() < end, "{said}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let services: Api<Service> = Api::namespaced(cluster.client.clone(), "blue");
+    let taken = json!({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.17"}]}}});
+    services
+        .patch_status("web", &PatchParams::default(), &Patch::Merge(&taken))
+        .await
+        .unwrap();
+    cluster
+        .run(&["install", "--no-wait", "--default-class=true"])
+        .has(0, &["Applied"]);
+
+    cluster.run(&["migrate", "--from=metallb"]).has(
+        0,
+        &[
+            "first-pool",
+            "192.0.2.17",
+            "blue/web",
+            "kept",
+            "Nothing was written",
+        ],
+    );
+    let pools: Api<LoadBalancerIPPool> = Api::all(cluster.client.clone());
+    assert!(
+        pools
+            .list(&ListParams::default())
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
+
+    let (token, running) = cluster.controller();
+    let said =
+        tokio::task::block_in_place(|| cluster.run(&["migrate", "--from=metallb", "--apply"]));
+    said.has(
+        0,
+        &[
+            "LoadBalancerIPPool first-pool created",
+            "1 addresses in use are recorded; not one changed",
+        ],
+    );
+    let again = tokio::task::block_in_place(|| {
+        cluster.run(&["migrate", "--from=metallb", "--apply", "--announce"])
+    });
+    again.has(
+        0,
+        &[
+            "LoadBalancerIPPool first-pool unchanged",
+            "L2AnnouncementPolicy example created",
+            "not one changed",
+        ],
+    );
+    assert_eq!(addresses(&cluster.web().await), ["192.0.2.17"]);
+    token.cancel();
+    running.await.unwrap().unwrap();
 }

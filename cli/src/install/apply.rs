@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 
 use anyhow::Context as _;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind, TypeMeta};
 use kube::discovery::{Scope, oneshot::pinned_kind};
 use kube::{Api, Client, ResourceExt as _};
+use serde_json::Value;
 
 use crate::manifests::{LABEL, Manifest};
 use crate::picture::NAMESPACE;
@@ -126,14 +128,7 @@ impl Applier {
         };
         Ok(match before {
             None => Done::Created,
-            Some(before) if self.dry_run => {
-                // The version of what is only tried does not move; its generation does where the spec would change.
-                match before.metadata.generation == after.metadata.generation {
-                    true => Done::Unchanged,
-                    false => Done::Configured,
-                }
-            }
-            Some(before) if before.resource_version() == after.resource_version() => {
+            Some(before) if is_same(&manifest.value, &before.metadata, &after.metadata) => {
                 Done::Unchanged
             }
             Some(_) => Done::Configured,
@@ -217,4 +212,26 @@ impl Applier {
         });
         Ok(strays.collect())
     }
+}
+
+/// Whether an object says what it said before of what is applied. Where there is one, its generation counts and not its
+/// version: that moves with its status and with the notes of controllers too, and does not move at all in a dry run.
+fn is_same(applied: &Value, before: &ObjectMeta, after: &ObjectMeta) -> bool {
+    let spec = match (before.generation, after.generation) {
+        (Some(before), Some(after)) => before == after,
+        _ => before.resource_version == after.resource_version,
+    };
+    let of = |notes: &str, name: &String, metadata: &ObjectMeta| {
+        let all = match notes {
+            "labels" => &metadata.labels,
+            _ => &metadata.annotations,
+        };
+        all.as_ref().and_then(|all| all.get(name)).cloned()
+    };
+    let mut notes = ["labels", "annotations"].into_iter().flat_map(|notes| {
+        let applied = applied["metadata"][notes].as_object();
+        let names = applied.into_iter().flat_map(serde_json::Map::keys);
+        names.map(move |name| (notes, name))
+    });
+    spec && notes.all(|(notes, name)| of(notes, name, before) == of(notes, name, after))
 }

@@ -11,7 +11,10 @@ use landfall_crds::conditions::{ADDRESS_ASSIGNED, SERVICE_ANNOUNCED};
 use landfall_crds::{DRAIN_FINALIZER, LoadBalancerIP, ServiceKey};
 use serde_json::{Value, json};
 
+use crate::manifests::{Choice, manifests};
 use crate::picture::{ANNOUNCER, NAMESPACE, Picture};
+use crate::settings::container;
+use crate::status::tag;
 
 /// The conditions that Landfall writes on Services.
 const CONDITIONS: [&str; 2] = [ADDRESS_ASSIGNED, SERVICE_ANNOUNCED];
@@ -30,8 +33,6 @@ pub(super) struct Plan {
     /// Services that carry conditions of ours.
     pub(super) marked: usize,
     pub(super) nodes: Vec<String>,
-    /// Whether anything runs.
-    pub(super) runs: bool,
 }
 
 pub(super) fn plan(picture: &Picture) -> Plan {
@@ -44,7 +45,7 @@ pub(super) fn plan(picture: &Picture) -> Plan {
         .iter()
         .filter(|record| !record.spec.holders.is_empty());
     let held = held.count();
-    let nodes = match picture.announcer() {
+    let nodes = match announcer(picture) {
         Some(_) => picture.nodes.all().iter().map(Node::name_any).collect(),
         None => Vec::new(),
     };
@@ -60,7 +61,6 @@ pub(super) fn plan(picture: &Picture) -> Plan {
             .filter(|service| is_marked(service))
             .count(),
         nodes,
-        runs: picture.controller().is_some() || picture.announcer().is_some(),
     }
 }
 
@@ -161,6 +161,23 @@ pub(super) fn still_answered(records: &[LoadBalancerIP]) -> Option<String> {
     }
 }
 
+/// The announcers as they ran. Where a removal was interrupted after they went, as they must have run: beside the
+/// controller that is still there.
+pub(super) fn announcer(picture: &Picture) -> Option<DaemonSet> {
+    if let Some(found) = picture.announcer() {
+        return Some(found.clone());
+    }
+    let controller = picture.controller()?;
+    let image = container(controller)?.image.as_deref()?;
+    let choice = Choice {
+        tag: tag(image).map(str::to_owned),
+        ..Choice::of(Some(controller), None)
+    };
+    let all = manifests(&choice).ok()?;
+    let found = all.iter().find(|manifest| manifest.kind() == "DaemonSet")?;
+    serde_json::from_value(found.value.clone()).ok()
+}
+
 /// The Pod that takes the programs off one node: the announcer's own, told to do that alone.
 pub(super) fn sweeper(announcer: &DaemonSet, node: &str) -> Option<Value> {
     let spec = announcer.spec.as_ref()?.template.spec.as_ref()?;
@@ -209,23 +226,43 @@ pub(super) fn by_hand(nodes: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::manifests::{Choice, manifests};
     use crate::picture::Sight;
 
     use super::*;
 
-    fn announcer() -> DaemonSet {
-        let all = manifests(&Choice::default()).unwrap();
-        let found = all
-            .iter()
-            .find(|manifest| manifest.kind() == "DaemonSet")
-            .unwrap();
-        serde_json::from_value(found.value.clone()).unwrap()
+    fn of_the_manifests(kind: &str) -> Value {
+        let choice = Choice {
+            registry: Some("registry.example.org/lf".to_owned()),
+            tag: Some("7".to_owned()),
+            ..Choice::default()
+        };
+        let all = manifests(&choice).unwrap();
+        let found = all.iter().find(|manifest| manifest.kind() == kind);
+        found.unwrap().value.clone()
+    }
+
+    fn daemon_set() -> DaemonSet {
+        serde_json::from_value(of_the_manifests("DaemonSet")).unwrap()
+    }
+
+    #[test]
+    fn where_the_announcers_went_already_they_are_known_by_the_controller_beside_them() {
+        let deployment = serde_json::from_value(of_the_manifests("Deployment")).unwrap();
+        let picture = Picture {
+            deployments: Sight::Seen(vec![deployment]),
+            ..Picture::default()
+        };
+        let found = announcer(&picture).unwrap();
+        assert_eq!(
+            serde_json::to_value(&found).unwrap(),
+            serde_json::to_value(daemon_set()).unwrap()
+        );
+        assert_eq!(announcer(&Picture::default()), None);
     }
 
     #[test]
     fn what_sweeps_a_node_is_the_announcer_told_to_do_that_alone() {
-        let pod = sweeper(&announcer(), "node-1").unwrap();
+        let pod = sweeper(&daemon_set(), "node-1").unwrap();
         insta::assert_yaml_snapshot!(pod);
     }
 
@@ -242,7 +279,7 @@ mod tests {
         };
         let holder = json!([{"kind": "Service", "namespace": "blue", "name": "web", "uid": "u"}]);
         let picture = Picture {
-            daemon_sets: Sight::Seen(vec![announcer()]),
+            daemon_sets: Sight::Seen(vec![daemon_set()]),
             nodes: Sight::Seen(vec![
                 serde_json::from_value(json!({"metadata": {"name": "node-1"}})).unwrap(),
             ]),

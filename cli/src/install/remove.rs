@@ -68,11 +68,11 @@ struct Removal {
 
 impl Removal {
     async fn carry_out(&self, picture: &Picture) -> anyhow::Result<End> {
-        let announcer = picture.announcer();
+        let announcer = removal::announcer(picture);
         let mut missed = Vec::new();
         self.silence(announcer.is_some()).await?;
         self.workload::<DaemonSet>(ANNOUNCER).await?;
-        if let Some(announcer) = announcer {
+        if let Some(announcer) = &announcer {
             missed = self.sweep(announcer, picture.nodes.all()).await?;
         }
         self.workload::<Deployment>(CONTROLLER).await?;

@@ -238,6 +238,14 @@ fn nodes(picture: &Picture, ips: &[Ip], now: Timestamp, findings: &mut Findings)
                 node.name
             ));
         }
+        // Where another policy lets the kernel forward, a director that is off may be meant.
+        if node.owns > 0 && node.xdp == "off" && all_xdp(picture) {
+            findings.wrong.push(format!(
+                "node {}: its XDP director does not run yet, traffic takes the kernel's path; its announcer's log says why \
+                 if that lasts",
+                node.name
+            ));
+        }
         found.push(node);
     }
     let able = found
@@ -250,7 +258,12 @@ fn nodes(picture: &Picture, ips: &[Ip], now: Timestamp, findings: &mut Findings)
         .filter(|node| node.owns == 0)
         .map(|node| node.name.as_str())
         .collect();
-    if !idle.is_empty() && announced >= able.len() {
+    // Where a policy prefers nodes, others are idle because that is meant.
+    let policies = picture.policies.all();
+    let chosen = policies.iter().any(|policy| {
+        policy.spec.node_selector.is_some() || !policy.spec.preferred_nodes.is_empty()
+    });
+    if !idle.is_empty() && announced >= able.len() && !chosen {
         findings.notes.push(format!(
             "{} answers for no address while others have several: addresses stay where they are, and move when their node \
              goes, is drained or restarted",
@@ -258,6 +271,12 @@ fn nodes(picture: &Picture, ips: &[Ip], now: Timestamp, findings: &mut Findings)
         ));
     }
     found
+}
+
+fn all_xdp(picture: &Picture) -> bool {
+    let policies = picture.policies.all();
+    let mut forwarding = policies.iter().map(|policy| policy.spec.load_balancing);
+    !policies.is_empty() && forwarding.all(|by| by == LoadBalancing::Xdp)
 }
 
 fn policies(picture: &Picture, findings: &mut Findings) -> Vec<Policy> {

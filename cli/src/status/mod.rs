@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 pub(crate) use draw::draw;
-pub(crate) use judge::judge;
+pub(crate) use judge::{judge, tag};
 
 use crate::pools::Pool;
 

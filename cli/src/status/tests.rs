@@ -182,11 +182,22 @@ fn a_node_without_an_address_beside_others_with_several_is_told_of_and_is_not_wr
 
 #[test]
 fn an_image_has_a_tag_or_a_digest() {
-    use super::judge::tag;
     assert_eq!(
         tag("host:5000/landfall/landfall-controller:0.1.0"),
         Some("0.1.0")
     );
     assert_eq!(tag("host:5000/landfall/landfall-controller"), None);
     assert_eq!(tag("a/b@sha256:00"), None);
+}
+
+#[test]
+fn programs_read_the_same_in_json_and_in_yaml() {
+    use crate::args::Output;
+    use crate::out::form;
+    let status = judge(&well(), at());
+    let json: Value = serde_json::from_str(&form(&status, Output::Json, draw).unwrap()).unwrap();
+    let yaml: Value = serde_saphyr::from_str(&form(&status, Output::Yaml, draw).unwrap()).unwrap();
+    assert_eq!(json, yaml);
+    assert_eq!(json["pools"][0]["families"][0]["available"], "29");
+    assert_eq!(json["nodes"][1]["standsBy"], 1);
 }
