@@ -84,11 +84,13 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
         Responder::start(settings.responder, links.clone(), end.clone())
     };
 
+    let silences = metrics::silences();
     let sources = Sources {
         summary: summary.clone(),
         responder: responder.clone(),
         director: view.clone(),
         heartbeats: heartbeats.clone(),
+        silences: silences.clone(),
         watch_errors: watch_errors.clone(),
     };
     let admin = Admin {
@@ -221,6 +223,7 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
         over,
         published,
         data_path,
+        silences,
         summary,
         inputs,
     };
