@@ -10,10 +10,10 @@ use kube::Api;
 use landfall_crds::ServiceKey;
 use serde_json::json;
 
-use crate::args::{self, Args, Command};
+use crate::args::{self, Args, Command, DryRun};
 use crate::cluster::{Cluster, Wants, connect, list};
 use crate::explain::{self, Asked};
-use crate::install::{install, uninstall};
+use crate::install::{install, print_only, uninstall};
 use crate::migrate::migrate;
 use crate::out::{End, failed, form, print};
 use crate::picture::{CONTROLLER, Hidden, Picture};
@@ -55,6 +55,9 @@ async fn run(args: Args) -> anyhow::Result<End> {
             ips(&cluster, namespace.filter(|_| !flags.all_namespaces), flags).await
         }
         Command::Explain(what) => explain(&connect(connection).await?, what).await,
+        Command::Install(flags) | Command::Upgrade(flags) if flags.dry_run == DryRun::Client => {
+            print_only(connect(connection).await.ok().as_ref(), flags).await
+        }
         Command::Install(flags) => install(&connect(connection).await?, flags, false).await,
         Command::Upgrade(flags) => install(&connect(connection).await?, flags, true).await,
         Command::Uninstall(flags) => uninstall(&connect(connection).await?, flags).await,

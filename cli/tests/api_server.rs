@@ -507,3 +507,29 @@ async fn moving_over_from_another_balancer_takes_every_address_in_use_over_and_c
     token.cancel();
     running.await.unwrap().unwrap();
 }
+
+#[test]
+fn what_would_be_applied_is_printed_without_a_cluster() {
+    let nowhere = Path::new("/nonexistent/kubeconfig");
+    let said = Said::of(
+        nowhere,
+        &[
+            "install",
+            "--dry-run=client",
+            "--registry=registry.example.org/lf",
+            "--default-class=false",
+        ],
+    );
+    said.has(
+        0,
+        &[
+            "registry.example.org/lf/landfall-controller:",
+            "--default-class=false",
+            "kind: CustomResourceDefinition",
+        ],
+    );
+    // Looking at manifests needs none either.
+    let bad = broken("05-backwards.yaml");
+    Said::of(nowhere, &["validate", "-f", bad.to_str().unwrap()]).has(1, &["swap the two"]);
+    assert_eq!(Said::of(nowhere, &["status"]).code, 2);
+}

@@ -20,7 +20,7 @@ use crate::args::{DryRun, Install};
 use crate::cluster::{Cluster, Wants};
 use crate::manifests::{Choice, Manifest, Phase, images, manifests};
 use crate::out::{End, print};
-use crate::picture::NAMESPACE;
+use crate::picture::{NAMESPACE, Picture};
 use apply::{Applier, Done};
 
 /// The Kubernetes that the rules of the CRDs need: it knows addresses.
@@ -54,23 +54,8 @@ pub(crate) async fn install(
             "nothing is installed in {NAMESPACE} that could be upgraded: `landfall install` installs it"
         );
     }
-    let typed = Choice {
-        registry: flags.registry.clone(),
-        tag: flags.tag.clone(),
-        default_class: flags.default_class,
-        gateway_namespaces: flags.gateway_namespaces.clone(),
-    };
-    let choice = typed.or(Choice::of(before.controller(), before.announcer()));
+    let choice = chosen(flags, &before);
     let all = manifests(&choice)?;
-    if flags.dry_run == DryRun::Client {
-        for manifest in &all {
-            print(&format!(
-                "---\n{}",
-                serde_saphyr::to_string(&manifest.value)?
-            ));
-        }
-        return Ok(End::Well);
-    }
     preflight(cluster, &choice).await?;
     for (workload, image) in images(&all) {
         println!("{workload} will run {image}");
@@ -113,6 +98,39 @@ pub(crate) async fn install(
         return Ok(End::NotWell);
     }
     print(&next(is_there));
+    Ok(End::Well)
+}
+
+/// What is typed, and where nothing is, what the installation has chosen before.
+fn chosen(flags: &Install, before: &Picture) -> Choice {
+    let typed = Choice {
+        registry: flags.registry.clone(),
+        tag: flags.tag.clone(),
+        default_class: flags.default_class,
+        gateway_namespaces: flags.gateway_namespaces.clone(),
+    };
+    typed.or(Choice::of(before.controller(), before.announcer()))
+}
+
+/// Prints what would be applied. Without a cluster nothing was chosen before.
+///
+/// # Errors
+/// Never as long as the manifests that this program carries are those it was tested with.
+pub(crate) async fn print_only(cluster: Option<&Cluster>, flags: &Install) -> anyhow::Result<End> {
+    let wants = Wants {
+        workloads: true,
+        planning: false,
+    };
+    let before = match cluster {
+        Some(cluster) => cluster.picture(wants).await.unwrap_or_default(),
+        None => Picture::default(),
+    };
+    for manifest in manifests(&chosen(flags, &before))? {
+        print(&format!(
+            "---\n{}",
+            serde_saphyr::to_string(&manifest.value)?
+        ));
+    }
     Ok(End::Well)
 }
 
