@@ -43,9 +43,16 @@ for program in lab lab-echo; do
   [[ -x target/debug/$program ]] || refuse "target/debug has no $program" "cargo build --workspace --bins"
 done
 
+for taken in "$(kind get clusters 2>/dev/null | grep -x "$CLUSTER")" "$(docker ps -aqf "name=^$CLIENT\$")" \
+  "$(docker network ls -qf "name=^$NETWORK\$")"; do
+  [[ -z $taken ]] || refuse "a cluster $CLUSTER, or something of it, is there already" \
+    "kind delete cluster --name $CLUSTER; docker rm -f $CLIENT; docker network rm $NETWORK"
+done
+
 work=$(mktemp -d)
+up=
 cleanup() {
-  if [[ -n ${KEEP:-} ]]; then
+  if [[ -n ${KEEP:-} && -n $up ]]; then
     say "left up: KUBECONFIG=$work/control-plane/identities/admin.kubeconfig"
     return
   fi
@@ -68,9 +75,8 @@ docker build --quiet --target lab-echo --build-arg ROOT=landfall-root --build-co
   -t docker.io/landfall/lab-echo:0.1.0 -f e2e/images/Dockerfile . >&2
 
 say "a segment with the lab's addresses: nodes and clients at its beginning, and none above .63"
-docker network inspect "$NETWORK" >/dev/null 2>&1 ||
-  docker network create --driver bridge --subnet 192.0.2.0/24 --ip-range 192.0.2.0/26 --gateway 192.0.2.1 \
-    --ipv6 --subnet 2001:db8::/64 --opt com.docker.network.bridge.enable_ip_masquerade=true "$NETWORK" >&2
+docker network create --driver bridge --subnet 192.0.2.0/24 --ip-range 192.0.2.0/26 --gateway 192.0.2.1 \
+  --ipv6 --subnet 2001:db8::/64 --opt com.docker.network.bridge.enable_ip_masquerade=true "$NETWORK" >&2
 
 say "a cluster"
 mkdir -p "$work"/nodes/node-{1,2,3}/log/pods "$work/control-plane/identities"
@@ -103,5 +109,6 @@ machine client-1 "$CLIENT" | jq -s '[.[] | del(.init)]' >"$work/clients.json"
 jq -n --arg dir "$work" --slurpfile nodes "$work/nodes.json" --slurpfile clients "$work/clients.json" '{
   id: "kind", dir: $dir, hub: "/proc/self/ns/net", nodes: $nodes[0], clients: $clients[0], assets: $dir, forwarded: null
 }' >"$work/plan.json"
+up=yes
 
 target/debug/lab run --in "$work/plan.json" "${scenarios[@]}"

@@ -135,7 +135,7 @@ mkdir -p "$images_cache/nodes"
 rm -rf "$target"
 mv "$work/root" "$target"
 # A lab that runs has links to the files it needs: what is not the newest may go.
-find "$images_cache/nodes" -mindepth 1 -maxdepth 1 -printf '%T@ %p\n' | sort -rn | tail -n +4 | cut -d' ' -f2- |
-  xargs -r rm -rf
+find "$images_cache/nodes" -mindepth 1 -maxdepth 1 -printf '%T@ %p\0' | sort -zrn | tail -zn +4 | cut -zd' ' -f2- |
+  xargs -0r rm -rf --
 say "ready after $((SECONDS - start)) s: $target"
 echo "$target"

@@ -160,6 +160,15 @@ fn a_stolen_token_is_worth_one_nodes_word() {
 }
 
 #[test]
+fn the_command_line_installs_and_leaves_nothing() {
+    hold_with_landfall(
+        "the_command_line_installs_and_leaves_nothing",
+        &[],
+        &["operating.yaml"],
+    );
+}
+
+#[test]
 fn every_scenario_file_is_understood() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
     let files: Vec<_> = std::fs::read_dir(dir)
@@ -177,5 +186,9 @@ fn every_scenario_file_is_understood() {
 
 #[test]
 fn new_connections_pass_a_silent_node_by() {
-    hold_with_landfall("new_connections_pass_a_silent_node_by", "silent-node.yaml");
+    hold_with_landfall(
+        "new_connections_pass_a_silent_node_by",
+        &[],
+        &["silent-node.yaml"],
+    );
 }
