@@ -277,6 +277,10 @@ impl Collector {
     }
 }
 
+fn is_over_at_its_pod(state: &ConnectionState) -> bool {
+    state.kind == ConnectionState::KIND_POD && state.is_over()
+}
+
 impl<F: Table> Tables<F> {
     fn sweep(
         &mut self,
@@ -349,6 +353,18 @@ impl<F: Table> Tables<F> {
         twin.is_some() || F::direction(key) == Direction::Forward as u8
     }
 
+    /// Removes an entry, and that of the other direction if it is of the same connection.
+    fn remove_both(&mut self, key: &F::Key, value: &F::Value) {
+        let twin_key = F::twin(key, value);
+        // What is gone already was to go.
+        let _ = self.connections.one.remove(key);
+        if let Ok(twin) = self.connections.one.get(&twin_key, 0)
+            && F::twin(&twin_key, &twin) == *key
+        {
+            let _ = self.connections.one.remove(&twin_key);
+        }
+    }
+
     fn for_each_living(
         &self,
         clock: Clock,
@@ -389,9 +405,13 @@ impl<F: Table> Tables<F> {
         let Some(key) = F::key(flow) else {
             return Ok(());
         };
-        let kind = |value: F::Value| F::state(&value).kind;
-        let flags = match self.connections.one.get(&key, 0).map(kind) {
-            Ok(ConnectionState::KIND_NODE) => BPF_EXIST,
+        let flags = match self.connections.one.get(&key, 0) {
+            Ok(value) if F::state(&value).kind == ConnectionState::KIND_NODE => BPF_EXIST,
+            Ok(value) if is_over_at_its_pod(F::state(&value)) => {
+                // The client's next one is elsewhere.
+                self.remove_both(&key, &value);
+                BPF_NOEXIST
+            }
             Ok(_) => return Ok(()),
             Err(_) => BPF_NOEXIST,
         };

@@ -4,6 +4,7 @@
 //! carries it out by diff. Every node that runs the director programs the same frontends, whoever
 //! owns the address at layer 2: that is what lets a connection survive its owner.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -104,6 +105,33 @@ pub struct Vip {
     pub client_ip_affinity: bool,
 }
 
+impl Vip {
+    /// As it is served while these nodes are away: nobody can tell them of connections, so that their
+    /// pods keep what they have and get nothing new. Where more than half of the pods would get nothing,
+    /// that is worse.
+    pub(crate) fn sparing(&self, away: &BTreeSet<IpAddr>) -> Cow<'_, Self> {
+        let is_active = |backend: &&Backend| backend.state == BackendState::Active;
+        let is_away = |backend: &Backend| match backend.placement {
+            Placement::Remote(node) => away.contains(&node),
+            Placement::Local | Placement::Unknown => false,
+        };
+        let active = self.backends.values().filter(is_active);
+        let (all, gone) = active.fold((0, 0), |(all, gone), backend| {
+            (all + 1, gone + usize::from(is_away(backend)))
+        });
+        if gone == 0 || gone * 2 > all {
+            return Cow::Borrowed(self);
+        }
+        let mut spared = self.clone();
+        for backend in spared.backends.values_mut() {
+            if is_away(backend) && backend.state == BackendState::Active {
+                backend.state = BackendState::Draining;
+            }
+        }
+        Cow::Owned(spared)
+    }
+}
+
 /// How frames reach another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hop {
@@ -139,4 +167,50 @@ pub struct Desired {
     /// Next hops by node address, each behind one of the interfaces. `None` is not known *yet*: what
     /// the maps have is kept, and a node that they do not have either cannot be directed to.
     pub hops: BTreeMap<IpAddr, Option<Hop>>,
+    /// Those of the nodes where no announcer runs just now: nobody can tell them of connections, so that
+    /// their pods get no new ones, and they can tell nobody, so that they are asked for what nobody knows.
+    pub away: BTreeSet<IpAddr>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vip(nodes: &[(u8, BackendState)]) -> Vip {
+        let backend = |(index, (node, state)): (usize, &(u8, BackendState))| {
+            let endpoint = Endpoint {
+                address: [10, 244, *node, u8::try_from(index).unwrap()].into(),
+                port: 80,
+            };
+            let placement = match node {
+                0 => Placement::Local,
+                node => Placement::Remote([192, 0, 2, *node].into()),
+            };
+            let backend = Backend {
+                pod: PodId::default(),
+                placement,
+                weight: 1,
+                state: *state,
+            };
+            (endpoint, backend)
+        };
+        Vip {
+            backends: nodes.iter().enumerate().map(backend).collect(),
+            ..Vip::default()
+        }
+    }
+
+    use BackendState::{Active, Draining, Unready};
+
+    #[test]
+    fn the_pods_of_a_node_that_is_away_get_nothing_new_unless_they_are_most_of_them() {
+        let all = [(0, Active), (1, Active), (1, Unready), (2, Active)];
+        let spared = [(0, Active), (1, Draining), (1, Unready), (2, Active)];
+        let away = BTreeSet::from([[192, 0, 2, 1].into()]);
+        assert_eq!(*vip(&all).sparing(&away), vip(&spared));
+        assert_eq!(*vip(&all).sparing(&BTreeSet::new()), vip(&all));
+        for most in [&[(1, Active)][..], &[(0, Active), (1, Active), (1, Active)]] {
+            assert_eq!(*vip(most).sparing(&away), vip(most));
+        }
+    }
 }

@@ -222,6 +222,16 @@ impl Maps {
         self.tables.write(table, slots);
     }
 
+    /// Has these hops asked for what nobody knows: the first of them, if there are more than the programs
+    /// can be told.
+    pub(crate) fn set_away(&self, hops: impl Iterator<Item = u16>) {
+        let first = hops.take(4).collect::<Vec<_>>();
+        let word = first
+            .iter()
+            .fold(0, |word, hop| (word << u16::BITS) | u64::from(*hop));
+        self.shared.note(Word::Away, word);
+    }
+
     /// The connections of this node's pods, and those of other nodes.
     pub(crate) fn connections(&mut self) -> &mut Collector {
         &mut self.collector
@@ -386,6 +396,7 @@ pub(crate) struct SharedState(Words);
 pub(crate) enum Word {
     Kernels = offset_of!(StateEntry, kernels) as isize,
     Strays = offset_of!(StateEntry, strays) as isize,
+    Away = offset_of!(StateEntry, away) as isize,
 }
 
 impl SharedState {

@@ -3,14 +3,15 @@
 //!
 //! Pure. The current part is the same on every node. The previous part is this node's help for
 //! connections that began before the backends changed, and depends on what it had before: a backend
-//! leaves it when it is gone, or when two later ones stand before it. A slot that has changed is unsettled
-//! until every node has had the time to tell.
+//! leaves it when it is gone, or when two later ones stand before it. It is nodes that are asked, not
+//! backends: two of one node are not remembered as long as there is another node to remember. A slot that
+//! has changed is unsettled until every node has had the time to tell.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use landfall_bpf_lb_common::records::Slot;
 
-use crate::desired::{Backend, BackendState, Endpoint, Vip};
+use crate::desired::{Backend, BackendState, Endpoint, Placement, Vip};
 use crate::maglev;
 
 /// The slots of a frontend: `ids` are its backends' ids, `old` what the frontend has now.
@@ -32,7 +33,11 @@ pub(crate) fn slots(
     let all = select(vip, ids, |_| true);
     let table = if all.is_empty() { 0 } else { count };
     let current = named(&chosen, ids, table);
-    let living: HashSet<u16> = ids.values().copied().collect();
+    let living: Living = vip
+        .backends
+        .iter()
+        .filter_map(|(endpoint, backend)| Some((*ids.get(endpoint)?, backend.placement)))
+        .collect();
     match old.filter(|old| old.len() == current.len()) {
         Some(old) => current
             .into_iter()
@@ -51,8 +56,11 @@ pub(crate) fn slots(
     }
 }
 
+/// The backends that there are, and their nodes.
+type Living = HashMap<u16, Placement>;
+
 /// A slot that was `old` and now is `current`'s.
-fn remember(current: u16, old: &Slot, living: &HashSet<u16>) -> Slot {
+fn remember(current: u16, old: &Slot, living: &Living) -> Slot {
     let [first, second] = old.previous;
     if old.current == current {
         let same = slot(current, [first, second], living);
@@ -68,20 +76,28 @@ fn remember(current: u16, old: &Slot, living: &HashSet<u16>) -> Slot {
     }
 }
 
-/// A slot of `current` and the first two of `before` that live and are others.
-fn slot(current: u16, before: impl IntoIterator<Item = u16>, living: &HashSet<u16>) -> Slot {
+/// A slot of `current` and two of `before` that live: the first of each other node, and then the others.
+fn slot<const N: usize>(current: u16, before: [u16; N], living: &Living) -> Slot {
     let mut slot = Slot {
         current,
         ..Slot::default()
     };
     let mut length = 0;
-    for id in before {
-        if id == current || !living.contains(&id) || slot.previous.contains(&id) {
-            continue;
-        }
-        if let Some(previous) = slot.previous.get_mut(length) {
-            *previous = id;
-            length += 1;
+    for must_be_elsewhere in [true, false] {
+        for id in before {
+            let Some(node) = living.get(&id).filter(|_| id != current) else {
+                continue;
+            };
+            let chosen = &slot.previous[..length];
+            let is_known = |other: &u16| living.get(other) == Some(node);
+            let is_elsewhere = !is_known(&current) && !chosen.iter().any(is_known);
+            if length < slot.previous.len()
+                && !chosen.contains(&id)
+                && is_elsewhere == must_be_elsewhere
+            {
+                slot.previous[length] = id;
+                length += 1;
+            }
         }
     }
     slot
@@ -227,6 +243,32 @@ mod tests {
         );
         let fourth = after(&third, &[(2, Draining), (3, Active)]);
         assert!(fourth.iter().all(|slot| slot.previous == [2, 0]));
+    }
+
+    #[test]
+    fn it_is_nodes_that_are_remembered_and_not_two_backends_of_one() {
+        // Tens are nodes.
+        let mut slots: Option<Vec<Slot>> = None;
+        let mut backends = Vec::new();
+        for next in [11, 21, 22, 31] {
+            for (_, state) in &mut backends {
+                *state = Draining;
+            }
+            backends.push((next, Active));
+            let (mut vip, ids) = vip(&backends);
+            for (endpoint, backend) in &mut vip.backends {
+                let node = ids[endpoint] / 10;
+                let address = [192, 0, 2, u8::try_from(node).unwrap()];
+                backend.placement = Placement::Remote(address.into());
+            }
+            slots = Some(super::slots(&vip, &ids, slots.as_deref(), COUNT));
+        }
+        let slots = slots.unwrap();
+        assert!(
+            slots
+                .iter()
+                .all(|slot| (slot.current, slot.previous) == (31, [22, 11]))
+        );
     }
 
     #[test]

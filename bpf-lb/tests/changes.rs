@@ -12,7 +12,7 @@ mod support;
 
 use landfall_bpf_lb::desired::{BackendState, Protocol};
 use landfall_bpf_lb::{Director, Verdict};
-use support::frames::{SEGMENT, SYN, SYN_ACK, Shape, Tcp, see, shaped};
+use support::frames::{FIN, LAST, RST, SEGMENT, SYN, SYN_ACK, Shape, Tcp, see, shaped};
 use support::run::{DROP, PASS, TX, receive};
 use support::scene::{Family, HOPS, families};
 use support::talk::{adopted, answers, close, establish, reached, says};
@@ -508,6 +508,55 @@ fn readiness_decides_over_new_connections_alone() {
                 }
                 _ => {}
             }
+        }
+    });
+}
+
+#[test]
+fn a_client_port_used_again_elsewhere_is_not_taken_by_the_connection_that_is_over_here() {
+    needs_root!(
+        "a_client_port_used_again_elsewhere_is_not_taken_by_the_connection_that_is_over_here"
+    );
+    // The old one ended here; the next one began while the slot was another node's, by another director.
+    every_family(|node, director, family| {
+        apply(node, director, family, &[(0, None, Active)]);
+        let (torn, finished) = (family.from(TCP, 51_000), family.from(TCP, 51_001));
+        for (flow, last) in [(torn, RST), (finished, FIN)] {
+            let pod = establish(director, node.ifindex, flow);
+            says(director, node.ifindex, flow, last);
+            if last.fin {
+                answers(director, flow, pod, FIN);
+            }
+        }
+        let elsewhere = [(0, None, Draining), (1, Some(1), Active)];
+        apply(node, director, family, &elsewhere);
+        for flow in [torn, finished] {
+            let ran = says(director, node.ifindex, flow, SEGMENT);
+            assert_eq!((ran.action, ran.verdict()), (TX, Verdict::Directed));
+            // Asked for by that node, it is looked for at the others first.
+            let ran = says(director, node.ifindex, flow, from_node(1, 6, SEGMENT));
+            assert_eq!((ran.action, ran.verdict()), (TX, Verdict::ExtraHop));
+            assert_eq!(see(&ran.frame).hop_limit, 5);
+        }
+        // The last word of the one that was finished in order is told from the next one's.
+        let ran = says(director, node.ifindex, finished, LAST);
+        assert_eq!(reached(&ran), family.pods[0]);
+        // The slot comes back.
+        let back = [(0, None, Active), (1, Some(1), Draining)];
+        apply(node, director, family, &back);
+        for flow in [torn, finished] {
+            let ran = says(director, node.ifindex, flow, SEGMENT);
+            assert_eq!((ran.action, ran.verdict()), (TX, Verdict::SecondChance));
+            assert_eq!(see(&ran.frame).destination_mac, HOPS[1]);
+            // Nobody there has a next one, and nobody will say so any more.
+            let ran = says(director, node.ifindex, flow, from_node(1, 5, SEGMENT));
+            assert_eq!(ran.verdict(), Verdict::DropUnsettled);
+        }
+        support::maps::settle(&node.settings);
+        director.feed().unwrap();
+        for flow in [torn, finished] {
+            let ran = says(director, node.ifindex, flow, from_node(1, 5, SEGMENT));
+            assert_eq!(reached(&ran), family.pods[0]);
         }
     });
 }

@@ -124,6 +124,15 @@ fn rolling_updates_lose_no_connection() {
 }
 
 #[test]
+fn rolling_updates_lose_no_connection_while_announcers_die() {
+    hold_with_landfall(
+        "rolling_updates_lose_no_connection_while_announcers_die",
+        &[],
+        &["connections-churn.yaml"],
+    );
+}
+
+#[test]
 fn turning_xdp_on_and_off_loses_no_connection() {
     hold_with_landfall(
         "turning_xdp_on_and_off_loses_no_connection",

@@ -101,6 +101,10 @@ pub fn assemble(
                 out.path.own = addresses.iter().map(|(address, _)| *address).collect();
             } else {
                 out.path.nodes.extend(placed(addresses));
+                if is_away(world, node) {
+                    let addresses = addresses.iter().map(|(address, _)| *address);
+                    out.path.desired.away.extend(addresses);
+                }
             }
         }
     }
@@ -167,6 +171,12 @@ fn nodes_on<'w>(
         .iter()
         .map(|(name, node)| (name, node.addresses.iter().filter_map(behind).collect()))
         .collect()
+}
+
+/// Whether no announcer runs on a node that had one: it has given its session up, or peers have ended it.
+fn is_away(world: &World, node: &NodeName) -> bool {
+    let peer = world.peers.get(node);
+    peer.is_some_and(|peer| peer.lease.session.is_none())
 }
 
 /// Every address of a node, and the first of its family.

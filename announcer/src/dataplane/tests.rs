@@ -319,6 +319,19 @@ fn a_node_whose_director_does_not_run_is_sent_nothing() {
 }
 
 #[test]
+fn a_node_whose_announcer_has_gone_is_known_to_be_away() {
+    let (mut world, plan) = world();
+    let neighbours = NeighbourTable::new();
+    let away = |world: &World| assembled(world, &plan, &neighbours).path.desired.away;
+    assert_eq!(away(&world), BTreeSet::new());
+    for node in ["n1", "n2", "far"] {
+        let peer = world.peers.get_mut(&NodeName::new(node)).unwrap();
+        peer.lease.session = None;
+    }
+    assert_eq!(away(&world), [ip("192.0.2.2"), ip("2001:db8::2")].into());
+}
+
+#[test]
 fn while_frontends_drain_the_nodes_of_the_segment_stay_known() {
     let (mut world, mut plan) = world();
     plan.director.clear();

@@ -55,6 +55,8 @@ pub const IPV6: usize = 40;
 pub const TCP_MINIMUM: usize = 20;
 /// Offset of the sequence number in a TCP header.
 pub const TCP_SEQUENCE: usize = 4;
+/// Offset of the length of a TCP header, in words, in the upper half of a byte.
+pub const TCP_LENGTH: usize = 12;
 /// Offset of the acknowledgement number in a TCP header.
 pub const TCP_ACKNOWLEDGEMENT: usize = 8;
 /// Offset of the flags in a TCP header.

@@ -47,7 +47,7 @@ pub mod names {
     /// IPv6 connections that are not confirmed yet.
     pub const HALF_OPEN6: &str = "LF_HALFOPEN6_1";
     /// The one [`crate::records::StateEntry`].
-    pub const STATE: &str = "LF_STATE_1";
+    pub const STATE: &str = "LF_STATE_2";
     /// Packets by [`crate::Verdict`], per CPU.
     pub const COUNTERS: &str = "LF_COUNTERS_4";
 

@@ -215,7 +215,8 @@ record! {
         kind: u8,
         /// What may confirm it: one of the `BY` constants. Zero in the table of connections.
         confirmed_by: u8,
-        /// With [`ConnectionState::BY_ACK`]: the acknowledgement that confirms it.
+        /// With [`ConnectionState::BY_ACK`]: the acknowledgement that confirms it. Once the pod has finished:
+        /// the one of its last word, by which the client's last ones are told from its next connection.
         acknowledgement: u32,
         /// Jiffies, of 32 bits, when a packet of it was last seen, to about a second; of a half-open
         /// one, when it was made.
@@ -289,7 +290,7 @@ record! {
 
 record! {
     /// What programs and user space tell each other. Every field is written by itself.
-    StateEntry: 32 align 8 {
+    StateEntry: 40 align 8 {
         /// Jiffies of the last sign of life of user space.
         fed: u64,
         /// Jiffies when the table of connections last had no room.
@@ -300,5 +301,8 @@ record! {
         /// Jiffies when the table of half-open connections last got one that is no longer, so that even
         /// a plain reply must be looked up there; zero if there is none.
         strays: u64,
+        /// Four hop ids of nodes that cannot tell just now which connections they have: those are asked
+        /// for what nobody knows. Zero for none.
+        away: u64,
     }
 }

@@ -31,12 +31,12 @@ const STRANGER_SECONDS: u32 = 1;
 pub(crate) enum Known<F: Family> {
     /// This pod has it.
     Pod(Pod<F>),
+    /// This pod had it, and it is over: what comes now may be of the client's next one, elsewhere.
+    Over(Pod<F>),
     /// This pod has it, but another node was sent a SYN of the same ports and may have the next one.
     Contested(Pod<F>),
     /// The node of this hop id has it.
     Node(u16),
-    /// The same, but a third node was sent a SYN of the same ports and may have the next one.
-    ContestedNode(u16),
     /// The kernel has it.
     Kernel,
     /// Nothing.
@@ -118,11 +118,14 @@ pub(crate) fn look_up<F: Family>(packet: &Packet<F>) -> Known<F> {
         return look_up_half_open(packet, &key, now);
     };
     let connection = state::<F>(entry);
-    touch(connection, now);
-    if connection.challenged == ConnectionState::ELSEWHERE {
-        if connection.kind == ConnectionState::KIND_NODE {
-            return Known::ContestedNode(connection.port);
-        }
+    let was_over = connection.kind == ConnectionState::KIND_POD && connection.is_over();
+    // What is over grows old, whatever is said from its port.
+    if !was_over {
+        touch(connection, now);
+    }
+    if connection.challenged == ConnectionState::ELSEWHERE
+        && connection.kind == ConnectionState::KIND_POD
+    {
         return Known::Contested(pod_of::<F>(entry));
     }
     if packet.transport.flags & (FIN | RST) != 0 {
@@ -136,6 +139,14 @@ pub(crate) fn look_up<F: Family>(packet: &Packet<F>) -> Known<F> {
             }
             _ => connection.challenged = 0,
         }
+    }
+    if was_over {
+        let pod = pod_of::<F>(entry);
+        return if connection.pod_fin != 0 && acknowledges(packet, connection) {
+            Known::Pod(pod)
+        } else {
+            Known::Over(pod)
+        };
     }
     known_by(entry)
 }
@@ -202,14 +213,7 @@ fn confirm<F: Family>(
     now: u32,
 ) -> Known<F> {
     let connection = state::<F>(entry);
-    let offset = packet.transport.offset + TCP_ACKNOWLEDGEMENT;
-    let Some([acknowledgement]) = packet.frame.words::<u32, 1, 4>(offset) else {
-        return Known::No;
-    };
-    if connection.confirmed_by != ConnectionState::BY_ACK
-        || packet.transport.flags & ACK == 0
-        || u32::from_be(acknowledgement) != connection.acknowledgement
-    {
+    if connection.confirmed_by != ConnectionState::BY_ACK || !acknowledges(packet, connection) {
         return Known::No;
     }
     let pod = pod_of::<F>(entry);
@@ -223,6 +227,15 @@ fn confirm<F: Family>(
         now,
     );
     Known::Pod(pod)
+}
+
+/// Whether `packet` acknowledges what the pod said last, as far as it was noted.
+#[inline(always)]
+fn acknowledges<F: Family>(packet: &Packet<F>, connection: &ConnectionState) -> bool {
+    let offset = packet.transport.offset + TCP_ACKNOWLEDGEMENT;
+    let said = packet.frame.words::<u32, 1, 4>(offset);
+    packet.transport.flags & ACK != 0
+        && said.is_some_and(|[number]| u32::from_be(number) == connection.acknowledgement)
 }
 
 /// Moves a connection from the half-open to the confirmed ones. Without room it stays where it is,
@@ -337,7 +350,7 @@ pub(crate) fn challenge<F: Family>(packet: &Packet<F>, challenger: u8) {
         F::remove(&reverse(packet, pod_of::<F>(entry)));
         F::remove(&key);
     } else if connection.kind == ConnectionState::KIND_POD
-        || connection.kind == ConnectionState::KIND_NODE
+        || (connection.kind == ConnectionState::KIND_NODE && challenger == ConnectionState::HERE)
     {
         connection.challenged = challenger;
     }

@@ -6,13 +6,18 @@
 //!
 //! ```text
 //!   director ──► current's node ──6──► previous' node ──5──► the one before ──4──► current's node
-//!                knows it: deliver     knows it: deliver     knows it: deliver     adopts it
+//!                knows it: deliver     knows it: deliver     knows it: deliver     asks whoever is
+//!                                                                                  away, or adopts it
 //! ```
 //! A connection that its slot does not remember any more has an entry at the current backend's node,
 //! made by the node that has it: that one is asked, and nobody else.
 //!
 //! A node that does not know it either may have older tables than the director. It sends it back, and
-//! the director asks the previous backends that its own table has.
+//! the director asks the previous backends that its own table has. And a node whose announcer is away
+//! has told nobody of late: it is asked for what nobody knows, as the last one.
+//!
+//! A connection that is over has an entry for a while, for the last words of both ends. Its client's next
+//! one from the same port may be elsewhere: so whoever else can have it is asked first.
 //!
 //! The numbers are hop limits. They are the marks by which a node sees how often a packet has been
 //! sent on already: only a frame from another node carries one, each is lower than the one before,
@@ -33,6 +38,8 @@ const FIRST_MARK: u8 = 6;
 /// A packet with this mark is not sent on any more. It is enough for the node's own forwarding to
 /// the pod.
 const LAST_MARK: u8 = 4;
+/// But for this one, with which a node is asked whose announcer is away.
+const AWAY_MARK: u8 = 3;
 /// So many slots are looked through for another pod of this node.
 const SEARCH: u32 = 16;
 
@@ -74,6 +81,15 @@ impl Sender {
         } else {
             (self.mark > LAST_MARK).then_some(self.mark - 1)
         }
+    }
+
+    /// The mark with which a node may be asked that is away.
+    #[inline(always)]
+    fn mark_for_away(&self) -> Option<u8> {
+        if self.mark == LAST_MARK {
+            return Some(AWAY_MARK);
+        }
+        self.next_mark()
     }
 
     /// Whether it is the node of `backend`.
@@ -124,18 +140,20 @@ pub(crate) fn course<F: Family>(packet: &Packet<F>) -> Result<Course<F>, Verdict
             }
             connections::challenge(packet, ConnectionState::ELSEWHERE);
         } else {
-            if let Some(course) = follow(packet, current)? {
-                return Ok(course);
-            }
-            if is_closed {
+            let over = match follow(packet, slot, current)? {
+                Followed::There(course) => return Ok(course),
+                Followed::Over(had_it) => Some(had_it),
+                Followed::Lost => None,
+            };
+            if is_closed && over.is_none() {
                 may_be_ours(packet, current)?;
             }
             if current.hop == 0 {
-                return unknown_here(packet, slot, current, previous);
+                return unknown_here(packet, slot, current, previous, over);
             }
         }
     }
-    elsewhere(packet, current, previous)
+    elsewhere(packet, slot, current, previous)
 }
 
 /// A SYN that has been here before keeps its course.
@@ -144,7 +162,7 @@ fn open_again<F: Family>(packet: &Packet<F>) -> Result<Option<Course<F>>, Verdic
     match connections::opened_before(packet) {
         Known::Pod(pod) => Ok(Some(Course::Deliver(pod, Verdict::Delivered))),
         Known::Kernel => Err(Verdict::KernelPath),
-        Known::Contested(_) | Known::Node(_) | Known::ContestedNode(_) | Known::No => Ok(None),
+        Known::Over(_) | Known::Contested(_) | Known::Node(_) | Known::No => Ok(None),
     }
 }
 
@@ -193,12 +211,23 @@ fn neighbour<F: Family>(packet: &Packet<F>, but: Option<Pod<F>>) -> Option<Pod<F
     None
 }
 
+/// What became of looking for a segment's connection.
+enum Followed<F: Family> {
+    /// It is there.
+    There(Course<F>),
+    /// It was at this pod, unless it is the next one's.
+    Over(Pod<F>),
+    /// Nobody knows, here.
+    Lost,
+}
+
 /// A segment of a known connection goes where that is.
 #[inline(always)]
 fn follow<F: Family>(
     packet: &Packet<F>,
+    slot: &Slot,
     current: &BackendEntry,
-) -> Result<Option<Course<F>>, Verdict> {
+) -> Result<Followed<F>, Verdict> {
     match connections::look_up(packet) {
         Known::Pod(has_it) => {
             let verdict = if current.hop == 0 && has_it == pod::<F>(current) {
@@ -206,35 +235,51 @@ fn follow<F: Family>(
             } else {
                 Verdict::DeliveredPrevious
             };
-            Ok(Some(Course::Deliver(has_it, verdict)))
+            Ok(Followed::There(Course::Deliver(has_it, verdict)))
+        }
+        Known::Over(had_it) => {
+            let sender = Sender::of(packet)?;
+            let can_ask = current.hop == 0 || maps::hop(current.hop).is_some();
+            if can_ask && (sender.mark == 0 || sender.mark > LAST_MARK) {
+                return Ok(Followed::Over(had_it));
+            }
+            may_be_a_last_word(slot)?;
+            let last = Course::Deliver(had_it, Verdict::DeliveredPrevious);
+            Ok(Followed::There(last))
         }
         Known::Contested(has_it) => {
             let sender = Sender::of(packet)?;
             if sender.mark == 0 && current.hop != 0 && maps::hop(current.hop).is_some() {
                 let mark = sender.next_mark().ok_or(Verdict::LoopGuard)?;
-                return Ok(Some(Course::Direct(current.hop, mark, Verdict::ExtraHop)));
+                let asked = Course::Direct(current.hop, mark, Verdict::ExtraHop);
+                return Ok(Followed::There(asked));
             }
             // The other node has sent it back, or cannot be asked.
             connections::uncontested(packet);
-            Ok(Some(Course::Deliver(has_it, Verdict::DeliveredPrevious)))
-        }
-        Known::ContestedNode(hop) => {
-            let sender = Sender::of(packet)?;
-            if sender.mark == 0 && current.hop != 0 && maps::hop(current.hop).is_some() {
-                return Ok(None);
-            }
-            // As above.
-            connections::uncontested(packet);
-            let mark = sender.next_mark().ok_or(Verdict::LoopGuard)?;
-            Ok(Some(Course::Direct(hop, mark, Verdict::Moved)))
+            let course = Course::Deliver(has_it, Verdict::DeliveredPrevious);
+            Ok(Followed::There(course))
         }
         Known::Node(hop) => {
-            let mark = Sender::of(packet)?.next_mark().ok_or(Verdict::LoopGuard)?;
-            Ok(Some(Course::Direct(hop, mark, Verdict::Moved)))
+            let sender = Sender::of(packet)?;
+            // The slot has gone on to a third node, which knows better, or asks here.
+            if sender.mark == 0 && current.hop != 0 && maps::hop(current.hop).is_some() {
+                return Ok(Followed::Lost);
+            }
+            let mark = sender.next_mark().ok_or(Verdict::LoopGuard)?;
+            Ok(Followed::There(Course::Direct(hop, mark, Verdict::Moved)))
         }
         Known::Kernel => Err(Verdict::KernelPath),
-        Known::No => Ok(None),
+        Known::No => Ok(Followed::Lost),
     }
+}
+
+/// Nobody has said that the client has a next connection. Who has it may be about to.
+#[inline(always)]
+fn may_be_a_last_word(slot: &Slot) -> Result<(), Verdict> {
+    if slot.unsettled != 0 || !shared::is_fresh(shared::now()) {
+        return Err(Verdict::DropUnsettled);
+    }
+    Ok(())
 }
 
 /// The current backend is on this node, and the connection is not known.
@@ -244,10 +289,13 @@ fn unknown_here<F: Family>(
     slot: &Slot,
     current: &BackendEntry,
     previous: [Option<&BackendEntry>; 2],
+    over: Option<Pod<F>>,
 ) -> Result<Course<F>, Verdict> {
     if slot.previous[0] != 0 {
         let sender = Sender::of(packet)?;
-        let mut came_back = false;
+        // Nodes remember different ones, if they heard of changes at different times: a low mark alone
+        // says that both were asked.
+        let mut came_back = sender.mark != 0 && sender.mark <= LAST_MARK;
         let mut next = 0;
         for backend in previous.into_iter().rev().flatten() {
             if backend.hop != 0 && maps::hop(backend.hop).is_some() {
@@ -261,9 +309,21 @@ fn unknown_here<F: Family>(
             return Ok(Course::Direct(next, mark, Verdict::SecondChance));
         }
     }
-    let adopted = connections::adopt(packet, pod::<F>(current), slot.unsettled == 0);
-    let pod = match adopted {
+    if let Some(had_it) = over {
+        let sender = Sender::of(packet)?;
+        if slot.unsettled != 0 && sender.is_node && sender.mark == 0 {
+            return Ok(Course::Return(FIRST_MARK, Verdict::SecondChance));
+        }
+        may_be_a_last_word(slot)?;
+        return Ok(Course::Deliver(had_it, Verdict::DeliveredPrevious));
+    }
+    let away = away(packet)?;
+    let is_settled = slot.unsettled == 0 && away.is_none();
+    let pod = match connections::adopt(packet, pod::<F>(current), is_settled) {
         Err(Verdict::DropUnsettled) => {
+            if let Some((hop, mark)) = away {
+                return Ok(Course::Direct(hop, mark, Verdict::SecondChance));
+            }
             // Another director may have newer tables than this node, and know whom to ask.
             let sender = Sender::of(packet)?;
             if sender.is_node && sender.mark == 0 {
@@ -282,10 +342,23 @@ fn unknown_here<F: Family>(
     Ok(Course::Deliver(pod, verdict))
 }
 
+/// A node that may have this connection and cannot say so, and the mark with which to ask it. Only where
+/// this node's own tables are those of now.
+#[inline(always)]
+fn away<F: Family>(packet: &Packet<F>) -> Result<Option<(u16, u8)>, Verdict> {
+    if !packet.transport.is_mid_stream() || !shared::is_fresh(shared::now()) {
+        return Ok(None);
+    }
+    let sender = Sender::of(packet)?;
+    let asked = shared::away(sender.mac);
+    Ok(asked.and_then(|hop| Some((hop, sender.mark_for_away()?))))
+}
+
 /// The current backend is on another node, and the connection is not known here.
 #[inline(always)]
 fn elsewhere<F: Family>(
     packet: &Packet<F>,
+    slot: &Slot,
     current: &BackendEntry,
     previous: [Option<&BackendEntry>; 2],
 ) -> Result<Course<F>, Verdict> {
@@ -294,7 +367,7 @@ fn elsewhere<F: Family>(
     }
     let sender = Sender::of(packet)?;
     if sender.mark != 0 {
-        return sent_on(packet, current, previous, sender);
+        return sent_on(packet, slot, current, previous, sender);
     }
     if sender.is_node {
         return Ok(Course::Direct(current.hop, FIRST_MARK, Verdict::ExtraHop));
@@ -311,12 +384,13 @@ fn elsewhere<F: Family>(
 #[inline(always)]
 fn sent_on<F: Family>(
     packet: &Packet<F>,
+    slot: &Slot,
     current: &BackendEntry,
     previous: [Option<&BackendEntry>; 2],
     sender: Sender,
 ) -> Result<Course<F>, Verdict> {
     let Some(mark) = sender.next_mark() else {
-        return disputed(packet, current);
+        return disputed(packet, slot, current);
     };
     // The last previous one, if the sender was told to ask this node as the first; either, if the
     // current's node does not know it and asks who sent it there.
@@ -348,14 +422,17 @@ fn other_than(sender: Sender, backend: Option<&BackendEntry>) -> Option<u16> {
 /// rather than on the kernel's path, if a pod of its frontend is here; and its segments come by the
 /// same way.
 #[inline(always)]
-fn disputed<F: Family>(packet: &Packet<F>, current: &BackendEntry) -> Result<Course<F>, Verdict> {
+fn disputed<F: Family>(
+    packet: &Packet<F>,
+    slot: &Slot,
+    current: &BackendEntry,
+) -> Result<Course<F>, Verdict> {
     is_ours(packet)?;
-    let known = if packet.transport.opens() {
-        open_again(packet)?
-    } else {
-        follow(packet, current)?
-    };
-    if let Some(course) = known {
+    if packet.transport.opens() {
+        if let Some(course) = open_again(packet)? {
+            return Ok(course);
+        }
+    } else if let Followed::There(course) = follow(packet, slot, current)? {
         return Ok(course);
     }
     if packet.transport.opens()

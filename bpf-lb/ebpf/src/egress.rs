@@ -9,7 +9,7 @@ use aya_ebpf::helpers::bpf_csum_diff;
 use aya_ebpf::programs::TcContext;
 use landfall_bpf_lb_common::headers::{
     self, ETHERNET, IPV4_CHECKSUM, IPV4_SOURCE, IPV6, IPV6_SOURCE, Lengths, Network, TCP,
-    TCP_CHECKSUM, TCP_MINIMUM, TCP_SEQUENCE, Transport, UDP_CHECKSUM,
+    TCP_CHECKSUM, TCP_LENGTH, TCP_MINIMUM, TCP_SEQUENCE, Transport, UDP_CHECKSUM, Window,
 };
 use landfall_bpf_lb_common::{Action, Verdict};
 
@@ -17,7 +17,7 @@ use crate::family::{Family, V4, V6};
 use crate::frame::Frame;
 use crate::maps;
 use crate::packet::Pod;
-use crate::replies::{self, Reply};
+use crate::replies::{self, Numbers, Reply};
 
 /// What must be visible to find the ports of any ordinary packet.
 const HEADERS: usize = ETHERNET + 8 + IPV6 + TCP_MINIMUM;
@@ -86,10 +86,13 @@ fn tracked<F: Family>(
         flags: transport.flags,
     };
     replies::frontend(&reply, || {
-        let offset = transport.offset + TCP_SEQUENCE;
-        frame
-            .words::<u32, 1, 4>(offset)
-            .map(|[sequence]| u32::from_be(sequence))
+        let [sequence] = frame.words::<u32, 1, 4>(transport.offset + TCP_SEQUENCE)?;
+        let length = frame.bytes::<1>(transport.offset + TCP_LENGTH)?[0] >> 4;
+        let payload = transport.offset + usize::from(length) * 4;
+        Some(Numbers {
+            sequence: u32::from_be(sequence),
+            payload: (frame.length() as u32).wrapping_sub(payload as u32),
+        })
     })
     .ok_or(Verdict::ReplyUntracked)
 }

@@ -18,6 +18,13 @@ pub(crate) struct Reply<F: Family> {
     pub(crate) flags: u8,
 }
 
+/// Where a TCP segment stands in its connection.
+pub(crate) struct Numbers {
+    pub(crate) sequence: u32,
+    /// Bytes of data.
+    pub(crate) payload: u32,
+}
+
 impl<F: Family> Reply<F> {
     #[inline(always)]
     fn reverse(&self) -> F::Key {
@@ -48,14 +55,14 @@ impl<F: Family> Reply<F> {
 #[inline(always)]
 pub(crate) fn frontend<F: Family>(
     reply: &Reply<F>,
-    sequence: impl Fn() -> Option<u32>,
+    numbers: impl Fn() -> Option<Numbers>,
 ) -> Option<(F::Address, u16)> {
     let key = reply.reverse();
     let now = short(shared::now());
     let found = if reply.flags & SYN != 0 {
-        opening(reply, &key, sequence, now)?
+        opening(reply, &key, numbers, now)?
     } else if let Some(entry) = F::connection(&key) {
-        going_on(reply, entry, now)
+        going_on(reply, entry, numbers, now)
     } else if reply.protocol == UDP || reply.flags & RST != 0 || shared::has_strays() {
         answering(reply, &key, now)?
     } else {
@@ -71,7 +78,7 @@ pub(crate) fn frontend<F: Family>(
 fn opening<F: Family>(
     reply: &Reply<F>,
     key: &F::Key,
-    sequence: impl Fn() -> Option<u32>,
+    numbers: impl Fn() -> Option<Numbers>,
     now: u32,
 ) -> Option<Pod<F>> {
     let Some(entry) = F::half_open(key) else {
@@ -90,7 +97,7 @@ fn opening<F: Family>(
     if pod_of::<F>(forward) == reply.pod && is_half_open(state::<F>(entry), now) {
         let connection = state::<F>(forward);
         if connection.confirmed_by <= ConnectionState::BY_ACK {
-            connection.acknowledgement = sequence()?.wrapping_add(1);
+            connection.acknowledgement = numbers()?.sequence.wrapping_add(1);
             connection.confirmed_by = ConnectionState::BY_ACK;
         }
     }
@@ -99,7 +106,12 @@ fn opening<F: Family>(
 
 /// A reply of a confirmed connection.
 #[inline(always)]
-fn going_on<F: Family>(reply: &Reply<F>, entry: *mut F::Entry, now: u32) -> Pod<F> {
+fn going_on<F: Family>(
+    reply: &Reply<F>,
+    entry: *mut F::Entry,
+    numbers: impl Fn() -> Option<Numbers>,
+    now: u32,
+) -> Pod<F> {
     let connection = state::<F>(entry);
     let frontend = pod_of::<F>(entry);
     touch(connection, now);
@@ -108,7 +120,11 @@ fn going_on<F: Family>(reply: &Reply<F>, entry: *mut F::Entry, now: u32) -> Pod<
         if reply.flags & FIN != 0 {
             connection.pod_fin = 1;
             if let Some(twin) = twin {
-                state::<F>(twin).pod_fin = 1;
+                let twin = state::<F>(twin);
+                twin.pod_fin = 1;
+                if let Some(Numbers { sequence, payload }) = numbers() {
+                    twin.acknowledgement = sequence.wrapping_add(payload).wrapping_add(1);
+                }
             }
         }
         // A pod that goes on has not been torn down, whatever somebody sent.

@@ -15,6 +15,9 @@ const WATCHDOG_SECONDS: u64 = 300;
 /// And only if user space has said within so many seconds that the tables are those of now.
 const FRESH_SECONDS: u64 = 1;
 
+/// A moment is so many bits of jiffies: no longer than TCP waits before it repeats itself.
+const MOMENT: u32 = 4;
+
 /// Jiffies since boot: an inlined load, unlike reading a clock.
 #[inline(always)]
 pub(crate) fn now() -> u64 {
@@ -72,6 +75,26 @@ pub(crate) fn has_strays() -> bool {
 pub(crate) fn has_kernels() -> bool {
     // SAFETY: as above.
     maps::state().is_some_and(|shared| unsafe { (*shared).kernels } != 0)
+}
+
+/// The hop id of a node that cannot tell just now what it has, other than the one with this MAC
+/// address. Of several another one from moment to moment, so that what a client repeats reaches each.
+#[inline(always)]
+pub(crate) fn away(but: [u8; 6]) -> Option<u16> {
+    // SAFETY: as above; a word is read at once.
+    let all = maps::state().map(|shared| unsafe { (*shared).away })?;
+    if all == 0 {
+        return None;
+    }
+    let mut ids = all.rotate_right(((now() >> MOMENT) as u32 & 3) * u16::BITS);
+    for _ in 0..4 {
+        let id = ids as u16;
+        if id != 0 && maps::hop(id).is_some_and(|hop| hop.mac != but) {
+            return Some(id);
+        }
+        ids >>= u16::BITS;
+    }
+    None
 }
 
 /// Returns the jiffies that entries hold. If the first byte is not zero, user space lives, and the

@@ -135,7 +135,7 @@ pub fn plan(
         next.frontends.insert(frontend, installed);
     }
     for (frontend, ids) in resolved {
-        let vip = &desired.frontends[&frontend];
+        let vip = &*desired.frontends[&frontend].sparing(&desired.away);
         let before = now.frontends.get(&frontend);
         match install(vip, &ids, before, &mut next, settings, |step| {
             operations.push(step.of(frontend))

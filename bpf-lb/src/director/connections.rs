@@ -140,6 +140,16 @@ impl Director {
         }
     }
 
+    /// Has the programs ask nodes whose announcers are away for what nobody knows.
+    pub(super) fn ask_those_away(&mut self, away: &BTreeSet<IpAddr>, clock: Clock) {
+        let asked = self.away.asked(away, clock);
+        let hops = self.programmed.iter().flat_map(|now| &now.hops);
+        let ids: BTreeMap<IpAddr, u16> =
+            hops.map(|(id, hop)| (unmapped(hop.address), *id)).collect();
+        let asked = asked.iter().filter_map(|node| ids.get(node).copied());
+        self.maps.set_away(asked);
+    }
+
     pub(super) fn clock(&mut self) -> Result<Clock, ApplyError> {
         Ok(Clock {
             now: self.jiffies()?,

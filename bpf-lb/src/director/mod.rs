@@ -24,9 +24,11 @@ use crate::maps::Maps;
 use crate::object;
 use crate::programmed::Programmed;
 use crate::settings::Settings;
+use away::Away;
 use draining::Draining;
 use pins::{DIRECTIONS, directories, discard_misshapen, make, require_bpffs};
 
+mod away;
 mod connections;
 mod draining;
 mod pins;
@@ -111,6 +113,7 @@ pub struct Director {
     /// All endpoints that a frontend has; unknown before the first wanted state.
     served: Option<BTreeSet<Endpoint>>,
     draining: Draining,
+    away: Away,
     /// The table of each frontend, and since when it is that one, in jiffies.
     changed: BTreeMap<Frontend, (u32, u32)>,
     /// Interfaces that were attached to, or could not be.
@@ -154,6 +157,7 @@ impl Director {
             programmed: Some(programmed),
             served: None,
             draining: Draining::default(),
+            away: Away::default(),
             changed: BTreeMap::new(),
             tried: attached,
             moved: None,
@@ -206,6 +210,7 @@ impl Director {
             self.learn_again(&mut now)?;
         }
         let mut applied = self.program(now, desired, &stay)?;
+        self.ask_those_away(&desired.away, clock);
         let backends = desired.frontends.values().map(|vip| &vip.backends);
         let mut served: BTreeSet<Endpoint> = backends.flat_map(BTreeMap::keys).copied().collect();
         applied.draining = self.leaving(&stay, &here);

@@ -18,17 +18,15 @@
 //! two disagreed, is there until its digest says that all has been told again; a node is believed only
 //! about connections of its own pods.
 
+mod gained;
 pub mod message;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use landfall_bpf_lb_common::flow::{self, Seed};
-use landfall_bpf_lb_common::records::{BackendEntry, FrontendEntry};
-
 use crate::desired::Frontend;
-use crate::programmed::{Programmed, unmapped};
+pub(crate) use gained::gained_by;
 use message::{Body, Digest, Message};
 
 /// What is kept is told again so often, by its digest.
@@ -48,50 +46,6 @@ pub struct Flow {
     pub client: SocketAddr,
     /// Where it connected to.
     pub frontend: Frontend,
-}
-
-/// The other node that has the slot of a connection now, by its address.
-pub(crate) fn gained_by(programmed: &Programmed, seed: &Seed, connection: &Flow) -> Option<IpAddr> {
-    let installed = programmed.frontends.get(&connection.frontend)?;
-    let affinity = installed.entry.flags & FrontendEntry::CLIENT_IP != 0;
-    let client_port = if affinity {
-        0
-    } else {
-        connection.client.port()
-    };
-    let client_port = client_port.to_be_bytes();
-    let port = connection.frontend.port.to_be_bytes();
-    let protocol = connection.frontend.protocol as u8;
-    let hash = match (connection.client.ip(), connection.frontend.address) {
-        (IpAddr::V4(client), IpAddr::V4(vip)) => flow::hash4(
-            seed,
-            client.octets(),
-            client_port,
-            vip.octets(),
-            port,
-            protocol,
-        ),
-        (IpAddr::V6(client), IpAddr::V6(vip)) => flow::hash6(
-            seed,
-            client.octets(),
-            client_port,
-            vip.octets(),
-            port,
-            protocol,
-        ),
-        _ => return None,
-    };
-    let slots = u32::try_from(installed.slots.len()).ok()?;
-    let slot = installed.slots.get(flow::slot(hash, slots) as usize)?;
-    // As the programs see it: where nothing takes new connections, the last to have taken some.
-    let backend = [slot.current, slot.previous[0]]
-        .into_iter()
-        .find_map(|id| programmed.backends.get(&id))?;
-    if backend.hop == 0 || backend.hop == BackendEntry::UNPLACED {
-        return None;
-    }
-    let hop = programmed.hops.get(&backend.hop)?;
-    Some(unmapped(hop.address))
 }
 
 /// What this node owes to others.
@@ -326,6 +280,8 @@ impl Told {
 #[derive(Clone, Debug, Default)]
 pub struct Kept {
     nodes: BTreeMap<IpAddr, Teller>,
+    /// Of the connections that several nodes claim: who was the last to come.
+    last: BTreeMap<Flow, IpAddr>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -367,7 +323,15 @@ impl Kept {
             };
         }
         teller.heard = now;
-        let answer = teller.take(&message.body, is_its_own)?;
+        let mut news = Vec::new();
+        let answer = teller.take(&message.body, is_its_own, &mut news);
+        for flow in news {
+            let has_it = |(other, teller): (&IpAddr, &Teller)| *other != node && teller.has(&flow);
+            if self.nodes.iter().any(has_it) {
+                self.last.insert(flow, node);
+            }
+        }
+        let answer = answer?;
         Some(Message {
             boot: message.boot,
             body: answer,
@@ -390,10 +354,15 @@ impl Kept {
     pub fn expire(&mut self, now: Duration) {
         self.nodes
             .retain(|_, teller| now < teller.heard + FORGOTTEN);
+        let nodes = &self.nodes;
+        self.last.retain(|flow, node| {
+            let teller = nodes.get(node);
+            teller.is_some_and(|teller| teller.has(flow))
+        });
     }
 
-    /// Every connection that another node has, and which. Two that claim one are not believed: the
-    /// later one in the order of addresses is, like on every other node.
+    /// Every connection that another node has, and which. Of two that claim one the last to come is
+    /// believed: a client's port was used again, and whoever had it before cannot have said so yet.
     #[must_use]
     pub fn entries(&self) -> BTreeMap<Flow, IpAddr> {
         let of = |(node, teller): (&IpAddr, &Teller)| {
@@ -404,7 +373,14 @@ impl Kept {
                 .map(move |flow| (*flow, node))
                 .collect::<Vec<_>>()
         };
-        self.nodes.iter().flat_map(of).collect()
+        let mut entries: BTreeMap<Flow, IpAddr> = self.nodes.iter().flat_map(of).collect();
+        for (flow, node) in &self.last {
+            let teller = self.nodes.get(node);
+            if teller.is_some_and(|teller| teller.has(flow)) {
+                entries.insert(*flow, *node);
+            }
+        }
+        entries
     }
 }
 
@@ -414,7 +390,17 @@ impl Teller {
         self.flows
     }
 
-    fn take(&mut self, body: &Body, is_its_own: impl Fn(&Flow) -> bool) -> Option<Body> {
+    fn has(&self, flow: &Flow) -> bool {
+        self.flows.contains(flow) || self.unsure.contains(flow)
+    }
+
+    /// Takes what is said, and returns what to answer; `news` are connections that it did not have.
+    fn take(
+        &mut self,
+        body: &Body,
+        is_its_own: impl Fn(&Flow) -> bool,
+        news: &mut Vec<Flow>,
+    ) -> Option<Body> {
         match body {
             Body::Keep { sequence, flows } => {
                 let own: Vec<&Flow> = flows.iter().filter(|flow| is_its_own(flow)).collect();
@@ -424,6 +410,9 @@ impl Teller {
                 }
                 for flow in own {
                     if self.is_news(*flow, *sequence) {
+                        if !self.has(flow) {
+                            news.push(*flow);
+                        }
                         self.flows.insert(*flow);
                         self.unsure.remove(flow);
                     }

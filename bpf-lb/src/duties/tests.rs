@@ -218,6 +218,31 @@ fn an_answer_says_nothing_of_the_process_it_comes_from() {
 }
 
 #[test]
+fn of_two_nodes_that_claim_a_connection_the_last_to_come_is_believed() {
+    const FIRST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 9));
+    let tell = |kept: &mut Kept, from: IpAddr, mine: &mut Owed, now: Duration| {
+        for (_, message) in mine.due(now) {
+            if let Some(answer) = kept.receive(from, &message, now, |_| true) {
+                mine.answered(OTHER, &answer);
+            }
+        }
+    };
+    let (mut before, mut after, mut kept) = (Owed::new(1), Owed::new(1), Kept::default());
+    before.set(&owed(0..1));
+    tell(&mut kept, FIRST, &mut before, seconds(1));
+    after.set(&owed(0..1));
+    tell(&mut kept, ME, &mut after, seconds(2));
+    assert_eq!(kept.entries(), [(flow(0), ME)].into());
+    // What was known before is said again, and is no news.
+    kept.expire(seconds(3));
+    tell(&mut kept, FIRST, &mut before, seconds(2) + REFRESH);
+    assert_eq!(kept.entries(), [(flow(0), ME)].into());
+    after.set(&owed(0..0));
+    tell(&mut kept, ME, &mut after, seconds(30));
+    assert_eq!(kept.entries(), [(flow(0), FIRST)].into());
+}
+
+#[test]
 fn what_has_no_room_is_not_acknowledged() {
     let (mut mine, mut theirs) = (Owed::new(1), Kept::default());
     let many = |count: usize| {

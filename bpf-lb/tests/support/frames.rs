@@ -10,6 +10,10 @@ use super::OWN;
 /// MAC address of the client, or of the router it is behind.
 pub(crate) const CLIENT_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0xc1];
 
+/// What an ordinary frame carries.
+const PAYLOAD: &[u8; LENGTH as usize] = b"odd";
+const LENGTH: u32 = 3;
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Flow {
     pub(crate) client: SocketAddr,
@@ -61,6 +65,12 @@ pub(crate) const FIN: Tcp = Tcp {
     ..SEGMENT
 };
 
+/// The client has heard that the pod has finished, too.
+pub(crate) const LAST: Tcp = Tcp {
+    ack: Some(FIN.sequence + LENGTH + 1),
+    ..SEGMENT
+};
+
 pub(crate) const RST: Tcp = Tcp {
     rst: true,
     ack: None,
@@ -98,7 +108,7 @@ impl Default for Shape {
             source: CLIENT_MAC,
             destination: OWN,
             hop_limit: 64,
-            payload: b"odd".to_vec(),
+            payload: PAYLOAD.to_vec(),
             tcp: SYN,
             tags: Vec::new(),
             options: Vec::new(),

@@ -2,6 +2,7 @@
 //! which vanish with the thread that made them, however the test ends.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod cluster;
 pub(crate) mod frames;
 pub(crate) mod hosts;
 pub(crate) mod maps;

@@ -84,5 +84,6 @@ pub(crate) fn close(director: &mut Director, ifindex: u32, flow: Flow, pod: Sock
     );
     let reply = answers(director, flow, pod, super::frames::FIN);
     assert_eq!(reply.verdict(), Verdict::ReplyRewritten);
-    assert_eq!(reached(&says(director, ifindex, flow, SEGMENT)), pod);
+    let last = says(director, ifindex, flow, super::frames::LAST);
+    assert_eq!(reached(&last), pod);
 }
