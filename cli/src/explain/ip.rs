@@ -8,7 +8,7 @@ use landfall_crds::{LoadBalancerIP, ReclaimPolicy, ip_name, parse_ip_name};
 use landfall_ipam::Index;
 use landfall_ipam::address::{Point, unusable};
 
-use super::service::answers;
+use super::announcing::answers;
 use super::{Asked, Told, said, unread};
 use crate::ips::{Ip, State, of_record};
 use crate::words::{Tree, age};

@@ -3,6 +3,7 @@
 //! It decides nothing itself: the controller's planner does, over the controller's reading of what whoever asks may read.
 //! Who may read own Services alone is told what the controller and the announcers wrote there, and what is missing.
 
+mod announcing;
 mod ip;
 mod service;
 #[cfg(test)]

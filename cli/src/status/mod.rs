@@ -7,13 +7,15 @@ mod draw;
 mod judge;
 #[cfg(test)]
 mod tests;
+mod workloads;
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 pub(crate) use draw::draw;
-pub(crate) use judge::{judge, tag};
+pub(crate) use judge::judge;
+pub(crate) use workloads::tag;
 
 use crate::pools::Pool;
 
