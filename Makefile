@@ -23,8 +23,14 @@ demo: setup ## Show the main job without a cluster: pool, Service, XDP, Envoy, a
 
 .PHONY: test
 test: setup lint check-generated ## Set up what is needed and pass every test this machine can run
+	@hack/setup.sh cni
 	$(CARGO) build --workspace --bins
 	$(ASSETS) $(CARGO) test --workspace --no-fail-fast
+
+.PHONY: e2e-kind
+e2e-kind: ## The main scenarios in a kind cluster (root, Docker with the internet, kind; SCENARIOS=files for others)
+	$(CARGO) build --workspace --bins
+	hack/kind.sh $(SCENARIOS)
 
 .PHONY: setup
 setup: ## Install what Landfall is built and tried with, by name from the package registries
@@ -33,11 +39,12 @@ setup: ## Install what Landfall is built and tried with, by name from the packag
 .PHONY: build
 build: ## Build the binaries for use
 	@hack/setup.sh build
-	LANDFALL_REVISION=$(REVISION) $(CARGO) build --release -p landfall-controller -p landfall-announcer
+	LANDFALL_REVISION=$(REVISION) $(CARGO) build --release -p landfall-controller -p landfall-announcer -p landfall-cli
 
 .PHONY: lint
-lint: ## Format check and clippy, warnings refused
+lint: ## Format check, clippy and shellcheck, warnings refused
 	@hack/setup.sh build
+	shellcheck --external-sources --severity warning hack/*.sh e2e/node/*.sh .ci/run
 	$(CARGO) fmt --all -- --check
 	for project in bpf-lb/ebpf bpf-lb/fuzz announcer/fuzz; do (cd $$project && $(CARGO) fmt -- --check); done
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
@@ -56,10 +63,10 @@ transcript: setup ## Run the demo and write its transcript (docs/demo.txt, and t
 	$(ASSETS) hack/transcript.sh
 
 .PHONY: nightly
-nightly: setup ## The long forms: 10,000 random histories, 1,000 simulated elections, ten minutes of fuzzing a parser
+nightly: setup ## The long forms: 10,000 random histories, 10,000 of every simulated fault, ten minutes of fuzzing a parser
 	LANDFALL_HISTORIES=10000 $(CARGO) test --release -p landfall-ipam --test histories
 	LANDFALL_HISTORIES=20 $(CARGO) test --release -p landfall-bpf-lb --test histories
-	LANDFALL_SIMULATIONS=1000 $(CARGO) test --release -p landfall-election -- --nocapture
+	LANDFALL_SIMULATIONS=10000 $(CARGO) test --release -p landfall-election -- --nocapture
 	hack/fuzz.sh 600
 
 .PHONY: fuzz-smoke
@@ -89,7 +96,7 @@ bench-ipam: ## What an address costs, in process and on a real API server (targe
 # What bench-failover measures: addresses on 3 nodes, how often each case, who forwards, and which cases (all of them).
 ADDRESSES ?= 10
 MODE ?= Kernel
-CASES ?= kill,link-down,freeze,terminate,node-dead
+CASES ?= kill,link-down,freeze,terminate,drain,rollout,api-away,api-away-node-dead,node-dead,backend-dead
 
 .PHONY: bench-failover
 bench-failover: ## How long a client goes without an address whose owner fails (target/figures/bench-failover.json; REPEAT=n)

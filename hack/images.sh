@@ -57,6 +57,11 @@ fi
 
 mkdir -p "$out"
 if [[ $tool = buildah && -z $programs ]]; then
+  # cargo compiles for this machine; an image that says otherwise would not run.
+  host=linux/$(dpkg --print-architecture 2>/dev/null || uname -m)
+  [[ ${PLATFORM:-$host} = "$host" ]] ||
+    refuse "buildah takes what cargo compiles here, for $host, and $PLATFORM is wanted" \
+      "docker or podman, which compile in a container; or --programs with a directory of programs for $PLATFORM"
   LANDFALL_REVISION=$revision cargo build --release -p landfall-controller -p landfall-announcer
   programs=$(realpath "${CARGO_TARGET_DIR:-target}/release")
 fi

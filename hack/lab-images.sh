@@ -3,9 +3,11 @@
 # directory of containerd, from which every node of a lab begins. Both live in a cache outside the tree; a program that
 # did not change costs nothing. The last line on stdout is that directory; everything else goes to stderr.
 #
-#   hack/lab-images.sh DIR      the directory with landfall-controller, landfall-announcer and lab-echo
+#   hack/lab-images.sh DIR [flannel]    the directory with landfall-controller, landfall-announcer and lab-echo; with
+#                                       the image of that CNI
 set -euo pipefail
-built=$(realpath "${1:?usage: hack/lab-images.sh DIR}")
+built=$(realpath "${1:?usage: hack/lab-images.sh DIR [flannel]}")
+cni=${2:-}
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 say() { printf 'images: %s\n' "$*" >&2; }
@@ -14,7 +16,7 @@ refuse() { say "$1"; say "remedy: $2"; exit 1; }
 . hack/buildah.sh
 
 # image → Dockerfile, target, program
-readonly IMAGES=(
+images=(
   "docker.io/landfall/landfall-controller:0.1.0 Dockerfile controller landfall-controller"
   "docker.io/landfall/landfall-announcer:0.1.0 Dockerfile announcer landfall-announcer"
   "docker.io/landfall/lab-echo:0.1.0 e2e/images/Dockerfile lab-echo lab-echo"
@@ -23,20 +25,30 @@ readonly IMAGES=(
   "docker.io/landfall/lab-pause:0.1.0 e2e/images/Dockerfile pause pause"
 )
 
-for tool in buildah containerd ctr strip; do
+for tool in buildah busybox containerd ctr strip; do
   command -v "$tool" >/dev/null || refuse "no $tool on the PATH" "hack/setup.sh lab"
 done
 for program in landfall-controller landfall-announcer lab-echo; do
   [[ -x $built/$program ]] || refuse "$built has no $program" "cargo build --workspace --bins"
 done
-envoy=$(hack/envoy.sh)
-coredns=$(hack/cluster-dns.sh)
+declare -A others
+others[envoy]=$(hack/envoy.sh)
+others[coredns]=$(hack/go-program.sh coredns)
+others[busybox]=$(command -v busybox)
+case $cni in
+'') ;;
+flannel)
+  others[flannel]=$(hack/go-program.sh flannel)
+  images+=("docker.io/landfall/lab-flannel:0.28.0 e2e/images/Dockerfile flannel flannel")
+  ;;
+*) refuse "the lab knows no CNI '$cni'" "flannel, or none for plain routes" ;;
+esac
 mkdir -p "$images_cache"/{programs,archives}
 exec 9>"$images_cache/.lock"
 flock 9
 
 recipes=$(recipes)
-sources=("$built"/{landfall-controller,landfall-announcer,lab-echo} "$envoy" "$coredns")
+sources=("$built"/{landfall-controller,landfall-announcer,lab-echo} "${others[@]}")
 key=$({ echo "$recipes"; containerd --version; stat -c '%n %s %y %i' "${sources[@]}"; } | sha256sum | cut -c1-16)
 target=$images_cache/nodes/$key
 if [[ -d $target ]]; then
@@ -68,15 +80,16 @@ for program in landfall-controller landfall-announcer lab-echo; do
   strip --strip-debug -o "$work/$program" "$built/$program"
   stage "$work/$program" "$program"
 done
-stage "$envoy" envoy
-stage "$coredns" coredns
+for program in "${!others[@]}"; do
+  stage "${others[$program]}" "$program"
+done
 # Kubernetes' own pause, from the module that the kubelet is built from.
 pause=$(cd e2e/control-plane && go list -m -f '{{.Dir}}' k8s.io/kubernetes)/build/pause/linux/pause.c
 cc -Os -static -DVERSION=lab -o "$work/pause" "$pause"
 stage "$work/pause" pause
 
 archives=()
-for image in "${IMAGES[@]}"; do
+for image in "${images[@]}"; do
   read -r name file stage program <<<"$image"
   id=$({ echo "$recipes"; cat "$images_cache/programs/$program"; } | sha256sum | cut -c1-16)
   archive=$images_cache/archives/$program-$id.tar
@@ -122,7 +135,7 @@ mkdir -p "$images_cache/nodes"
 rm -rf "$target"
 mv "$work/root" "$target"
 # A lab that runs has links to the files it needs: what is not the newest may go.
-find "$images_cache/nodes" -mindepth 1 -maxdepth 1 -printf '%T@ %p\n' | sort -rn | tail -n +4 | cut -d' ' -f2- |
-  xargs -r rm -rf
+find "$images_cache/nodes" -mindepth 1 -maxdepth 1 -printf '%T@ %p\0' | sort -zrn | tail -zn +4 | cut -zd' ' -f2- |
+  xargs -0r rm -rf --
 say "ready after $((SECONDS - start)) s: $target"
 echo "$target"

@@ -2,9 +2,10 @@
 # Installs what Landfall is built and tried with, by name from the package registries.
 # Says what it does, does nothing when there is nothing to do, and refuses with a remedy.
 #
-#   hack/setup.sh build   Rust components, bpf-linker
+#   hack/setup.sh build   Rust components, bpf-linker, shellcheck
 #   hack/setup.sh lab     network tools, containerd, buildah, the Kubernetes control plane, Envoy, scapy
 #   hack/setup.sh         both
+#   hack/setup.sh cni     what only the tests on other networks need: flannel, iptables
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,9 +13,9 @@ readonly BPF_LINKER=0.13.0
 readonly LLVM=22
 # command → Debian package that brings it
 readonly LAB_TOOLS=(
-  arping:iputils-arping buildah:buildah catatonit:catatonit containerd:containerd curl:curl debootstrap:debootstrap
+  arping:iputils-arping buildah:buildah busybox:busybox-static catatonit:catatonit containerd:containerd curl:curl debootstrap:debootstrap
   ethtool:ethtool ip:iproute2 ndisc6:ndisc6 nft:nftables nsenter:util-linux openssl:openssl ping:iputils-ping
-  runc:runc strip:binutils sysctl:procps
+  runc:runc strace:strace strip:binutils sysctl:procps
 )
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -46,6 +47,7 @@ debian() {
 setup_build() {
   command -v cargo >/dev/null || refuse "cargo is missing" "install Rust by rustup; rust-toolchain.toml names the version"
   command -v c++ >/dev/null || debian g++ libc6-dev
+  command -v shellcheck >/dev/null || debian shellcheck
 
   local sysroot
   sysroot=$(rustc --print sysroot)
@@ -82,17 +84,23 @@ setup_lab() {
   [ ${#missing[@]} -eq 0 ] || debian "${missing[@]}"
   hack/control-plane.sh >/dev/null
   hack/envoy.sh >/dev/null
-  hack/cluster-dns.sh >/dev/null
+  hack/go-program.sh coredns >/dev/null
   hack/scapy.sh >/dev/null
+}
+
+setup_cni() {
+  command -v iptables >/dev/null || debian iptables
+  hack/go-program.sh flannel >/dev/null
 }
 
 case "${1:-all}" in
   build) setup_build ;;
   lab) setup_lab ;;
+  cni) setup_cni ;;
   all)
     setup_build
     setup_lab
     ;;
-  *) refuse "unknown part: $1" "hack/setup.sh [build|lab]" ;;
+  *) refuse "unknown part: $1" "hack/setup.sh [build|lab|cni]" ;;
 esac
 say "ready"

@@ -21,6 +21,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use landfall_election::peers::{Body, Event};
 use parking_lot::Mutex;
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -44,6 +45,10 @@ const REST: u32 = 4;
 /// How long peers may have to wait for the word that this node answers, because its kernel is not ready for the questions.
 const UNTOLD: Duration = Duration::from_millis(100);
 
+/// So many inputs are taken in before the next decision, however many more there are: while lists come in, as after an
+/// outage, peers must not have to wait for the word that this node is at work.
+const MOST_AT_ONCE: usize = 1_024;
+
 /// How long handing everything over may take.
 const FAREWELL: Duration = Duration::from_secs(10);
 
@@ -63,6 +68,8 @@ pub struct Parts {
     pub over: watch::Sender<Option<SessionId>>,
     pub published: watch::Sender<Option<Published>>,
     pub data_path: watch::Sender<Option<Arc<DataPath>>>,
+    /// From the last heartbeat of silent nodes to the first answer of this one.
+    pub silences: Histogram,
     /// For metrics and `/debug/state`.
     pub summary: Arc<Mutex<Summary>>,
     /// The queue's other end, for what the shell itself begins.
@@ -113,7 +120,10 @@ pub async fn run(
         // Together with what comes right behind; but never later than that.
         tokio::time::sleep_until(rested).await;
         brain.take_all(None, &mut inputs, clock::now());
-        while let Ok(report) = parts.reports.try_recv() {
+        for _ in 0..MOST_AT_ONCE {
+            let Ok(report) = parts.reports.try_recv() else {
+                break;
+            };
             brain.take(report, clock::now());
         }
         let began = Instant::now();
@@ -121,7 +131,7 @@ pub async fn run(
         let effects = brain.step(now, &Time(Timestamp::now()));
         let (woken, has_left, in_vain) = (effects.wake_at, effects.has_left, effects.in_vain);
         parts.carry_out(effects);
-        *parts.summary.lock() = brain.summary(now);
+        show(&parts.summary, brain.summary(now));
         let took = began.elapsed();
         rested = Instant::now() + (took * REST).min(TOGETHER.max(took));
         wake_at = woken.map(clock::timer);
@@ -139,9 +149,19 @@ impl Brain {
         if let Some(input) = first {
             self.take(input, now);
         }
-        while let Ok(input) = inputs.try_recv() {
+        for _ in 0..MOST_AT_ONCE {
+            let Ok(input) = inputs.try_recv() else {
+                break;
+            };
             self.take(input, now);
         }
+    }
+}
+
+/// Where somebody is just looking, who may have to wait for a processor meanwhile, the next turn shows it.
+fn show(shown: &Mutex<Summary>, summary: Summary) {
+    if let Some(mut shown) = shown.try_lock() {
+        *shown = summary;
     }
 }
 
@@ -160,6 +180,7 @@ impl Parts {
         if effects.session_over.is_some() {
             self.over.send_replace(effects.session_over);
         }
+        self.measure(effects.taken_over);
         self.responder.set_periods(effects.periods);
         if let Some(published) = effects.published {
             self.published.send_if_modified(|known| {
@@ -216,6 +237,21 @@ impl Parts {
         commands.extend(events.into_iter().map(Command::Learn));
         commands.push(deadline);
         self.peers.tell(commands);
+    }
+
+    /// What was taken over is answered for once the kernel hands the questions over.
+    fn measure(&self, heard_at: Vec<Now>) {
+        if heard_at.is_empty() {
+            return;
+        }
+        let (responder, silences) = (self.responder.clone(), self.silences.clone());
+        tokio::spawn(async move {
+            responder.in_force().await;
+            let now = clock::now();
+            for at in heard_at {
+                silences.observe(now.saturating_sub(at).as_secs_f64());
+            }
+        });
     }
 
     fn probe(&self, address: IpAddr, interfaces: BTreeSet<IfIndex>) {
@@ -294,5 +330,39 @@ async fn until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::election::owners::Settings;
+    use crate::names::NodeName;
+    use crate::testing::secs;
+
+    #[test]
+    fn who_looks_at_the_state_holds_nobody_up() {
+        let shown = Mutex::new(Summary::default());
+        let of = |conflicts_seen| Summary {
+            conflicts_seen,
+            ..Summary::default()
+        };
+        let looking = shown.lock();
+        show(&shown, of(1));
+        drop(looking);
+        assert_eq!(shown.lock().conflicts_seen, 0);
+        show(&shown, of(2));
+        assert_eq!(shown.lock().conflicts_seen, 2, "the next turn shows it");
+    }
+
+    #[test]
+    fn however_much_comes_in_there_is_a_decision_in_between() {
+        let mut brain = Brain::new(NodeName::new("n1"), Settings::for_duration(secs(15)));
+        let (sender, mut inputs) = mpsc::channel(3 * MOST_AT_ONCE);
+        for _ in 0..2 * MOST_AT_ONCE {
+            sender.try_send(Input::HeardFrom(None)).unwrap();
+        }
+        brain.take_all(None, &mut inputs, secs(1));
+        assert_eq!(inputs.len(), MOST_AT_ONCE);
     }
 }

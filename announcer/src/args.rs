@@ -88,6 +88,10 @@ pub struct Args {
         value_name = "MODE"
     )]
     pub xdp_mode: XdpMode,
+
+    /// Take the director's programs, links and maps off this node, also those of an earlier process, and end
+    #[arg(long, env = "LANDFALL_REMOVE_PROGRAMS")]
+    pub remove_programs: bool,
 }
 
 /// How to attach the director.

@@ -44,6 +44,18 @@ const HEARTBEATS: &str = "heartbeats";
 /// A timer of the heartbeats that rings so late is worth a word: half of what a peer forgives.
 const LATE: Duration = Duration::from_millis(75);
 
+/// Takes what the director left pinned off this node. No announcer may run on it: it would put it back.
+///
+/// # Errors
+/// What cannot be taken off, and why.
+pub fn remove_programs(settings: &Settings) -> anyhow::Result<()> {
+    let load = &settings.director.load;
+    landfall_bpf_lb::Director::remove(load)
+        .with_context(|| format!("removing what is pinned below {}", load.pin_dir.display()))?;
+    tracing::info!(pins = %load.pin_dir.display(), "XDP director removed from this node");
+    Ok(())
+}
+
 /// Runs until the token is cancelled and everything is handed over.
 ///
 /// # Errors
@@ -72,11 +84,13 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
         Responder::start(settings.responder, links.clone(), end.clone())
     };
 
+    let silences = metrics::silences();
     let sources = Sources {
         summary: summary.clone(),
         responder: responder.clone(),
         director: view.clone(),
         heartbeats: heartbeats.clone(),
+        silences: silences.clone(),
         watch_errors: watch_errors.clone(),
     };
     let admin = Admin {
@@ -209,6 +223,7 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
         over,
         published,
         data_path,
+        silences,
         summary,
         inputs,
     };

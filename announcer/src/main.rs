@@ -15,6 +15,9 @@ fn main() -> anyhow::Result<()> {
         env!("CARGO_PKG_VERSION"),
     )?;
     let settings = Settings::try_from(&args)?;
+    if args.remove_programs {
+        return daemon::remove_programs(&settings);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -6,6 +6,7 @@ use landfall_runtime::metrics::{Writer, count, flag};
 use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::brain::Summary;
@@ -22,6 +23,8 @@ pub struct Sources {
     pub responder: Responder,
     pub director: DirectorView,
     pub heartbeats: peers::View,
+    /// See [`silences`].
+    pub silences: Histogram,
     /// Troubles of the watches.
     pub watch_errors: WatchErrors,
 }
@@ -30,6 +33,15 @@ impl std::fmt::Debug for Sources {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Sources")
     }
+}
+
+/// Of addresses taken over from silent nodes, the seconds from the last heartbeat to the moment from which they are
+/// answered for: what is wanted is below 0.3, what a session takes that runs out is 15.
+#[must_use]
+pub fn silences() -> Histogram {
+    Histogram::new([
+        0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0,
+    ])
 }
 
 /// A registry that shows them.
@@ -230,6 +242,11 @@ impl Sources {
                 ([("interface", interface.as_str())], count(sessions.len()))
             }),
         )?;
+        out.histogram(
+            "takeover_seconds",
+            "From the last heartbeat of a silent node until this one answers, for each address taken over",
+            &self.silences,
+        )?;
         let counts = self.summary.lock().silences.clone();
         out.counters(
             "silences",
@@ -303,6 +320,11 @@ mod tests {
             responder: Responder::start(Default::default(), links, token),
             director: DirectorView::default(),
             heartbeats: peers::View::default(),
+            silences: {
+                let silences = silences();
+                silences.observe(0.22);
+                silences
+            },
             watch_errors: Arc::new(Mutex::new(
                 [((crate::model::Kind::Node, "request"), 1)].into(),
             )),

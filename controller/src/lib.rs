@@ -23,6 +23,7 @@ pub mod run;
 pub mod service;
 pub mod settings;
 pub mod state;
+pub mod survey;
 mod tell;
 pub mod undecodable;
 pub mod validate;

@@ -36,6 +36,11 @@ use crate::schema;
         json_path = ".status.summary.assigned"
     ),
     printcolumn(
+        name = "Reserved",
+        type_ = "string",
+        json_path = ".status.summary.reserved"
+    ),
+    printcolumn(
         name = "Free",
         type_ = "string",
         json_path = ".status.summary.available"
@@ -258,6 +263,10 @@ pub struct PoolSummary {
     /// Addresses that have a holder.
     #[schemars(length(max = 96))]
     pub assigned: String,
+    /// Addresses kept for a holder to come.
+    #[serde(default)]
+    #[schemars(length(max = 96))]
+    pub reserved: String,
     /// Addresses that a new Service could be given.
     #[schemars(length(max = 96))]
     pub available: String,

@@ -3,7 +3,7 @@
 # kube-proxy running, as a service manager does, and then only buries the dead.
 #
 # NODE, its name; NODE_IPS; NODE_DIR, its disk; ASSETS, the programs of Kubernetes; KUBELET_CONFIG, PROXY_CONFIG, the
-# kubeconfigs; POD_CIDRS, of the cluster.
+# kubeconfigs; POD_CIDRS, of the cluster; PROXY_MODE, of kube-proxy.
 set -eu
 hostname "$NODE"
 
@@ -55,6 +55,6 @@ keep "$NODE_DIR/containerd.log" containerd --config "$NODE_DIR/containerd.toml" 
 until grep -q 'successfully booted' "$NODE_DIR/containerd.log"; do sleep 0.05; done
 keep "$NODE_DIR/kubelet.log" "$ASSETS/kubelet" --config "$NODE_DIR/kubelet.yaml" --kubeconfig "$KUBELET_CONFIG" \
   --hostname-override "$NODE" --node-ip "$NODE_IPS" &
-keep "$NODE_DIR/kube-proxy.log" "$ASSETS/kube-proxy" --kubeconfig "$PROXY_CONFIG" --proxy-mode nftables \
+keep "$NODE_DIR/kube-proxy.log" "$ASSETS/kube-proxy" --kubeconfig "$PROXY_CONFIG" --proxy-mode "$PROXY_MODE" \
   --hostname-override "$NODE" --cluster-cidr "$POD_CIDRS" --conntrack-max-per-core 0 &
 exec catatonit -P

@@ -53,46 +53,74 @@ fn the_scenarios_of_the_lab_hold() {
 }
 
 /// The same with Landfall, whose programs are other crates'.
-fn hold_with_landfall(test: &str, scenario: &str) {
+fn hold_with_landfall(test: &str, arguments: &[&str], scenarios: &[&str]) {
     let built = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("landfall-announcer");
     if !built.exists() {
         landfall_testbed::skipped(test, "cargo build --workspace --bins");
         return;
     }
-    hold(test, &[], &[scenario]);
+    hold(test, arguments, scenarios);
 }
 
 #[test]
 fn the_demo_holds() {
-    hold_with_landfall("the_demo_holds", "demo.yaml");
+    hold_with_landfall("the_demo_holds", &[], &["demo.yaml"]);
 }
 
 #[test]
 fn landfall_runs_from_its_images_on_real_nodes() {
     hold_with_landfall(
         "landfall_runs_from_its_images_on_real_nodes",
-        "real-nodes.yaml",
+        &[],
+        &["real-nodes.yaml"],
+    );
+}
+
+/// VXLAN, a bridge and iptables, where the other tests have routes and nftables.
+#[test]
+fn the_main_scenarios_hold_over_flannel_and_iptables() {
+    let test = "the_main_scenarios_hold_over_flannel_and_iptables";
+    if landfall_testbed::missing(&["iptables"]).is_some() {
+        landfall_testbed::skipped(test, "iptables: hack/setup.sh cni");
+        return;
+    }
+    hold_with_landfall(
+        test,
+        &["--cni=flannel", "--proxy=iptables"],
+        &["demo.yaml", "connections.yaml", "planned-moves.yaml"],
     );
 }
 
 #[test]
 fn answering_to_foreign_peers_holds() {
-    hold_with_landfall("answering_to_foreign_peers_holds", "answering.yaml");
+    hold_with_landfall("answering_to_foreign_peers_holds", &[], &["answering.yaml"]);
 }
 
 #[test]
 fn a_planned_move_loses_no_question() {
-    hold_with_landfall("a_planned_move_loses_no_question", "planned-moves.yaml");
+    hold_with_landfall(
+        "a_planned_move_loses_no_question",
+        &[],
+        &["planned-moves.yaml"],
+    );
 }
 
 #[test]
 fn connections_live_as_long_as_their_pod() {
-    hold_with_landfall("connections_live_as_long_as_their_pod", "connections.yaml");
+    hold_with_landfall(
+        "connections_live_as_long_as_their_pod",
+        &[],
+        &["connections.yaml"],
+    );
 }
 
 #[test]
 fn rolling_updates_lose_no_connection() {
-    hold_with_landfall("rolling_updates_lose_no_connection", "rolling-update.yaml");
+    hold_with_landfall(
+        "rolling_updates_lose_no_connection",
+        &[],
+        &["rolling-update.yaml"],
+    );
 }
 
 #[test]
@@ -107,23 +135,45 @@ fn rolling_updates_lose_no_connection_while_announcers_die() {
 fn turning_xdp_on_and_off_loses_no_connection() {
     hold_with_landfall(
         "turning_xdp_on_and_off_loses_no_connection",
-        "switch-path.yaml",
+        &[],
+        &["switch-path.yaml"],
     );
 }
 
 #[test]
 fn a_stranger_on_the_segment_stops_nothing() {
-    hold_with_landfall("a_stranger_on_the_segment_stops_nothing", "stranger.yaml");
+    hold_with_landfall(
+        "a_stranger_on_the_segment_stops_nothing",
+        &[],
+        &["stranger.yaml"],
+    );
 }
 
 #[test]
 fn a_tenant_gets_nothing_that_is_not_theirs() {
-    hold_with_landfall("a_tenant_gets_nothing_that_is_not_theirs", "tenant.yaml");
+    hold_with_landfall(
+        "a_tenant_gets_nothing_that_is_not_theirs",
+        &[],
+        &["tenant.yaml"],
+    );
 }
 
 #[test]
 fn a_stolen_token_is_worth_one_nodes_word() {
-    hold_with_landfall("a_stolen_token_is_worth_one_nodes_word", "token.yaml");
+    hold_with_landfall(
+        "a_stolen_token_is_worth_one_nodes_word",
+        &[],
+        &["token.yaml"],
+    );
+}
+
+#[test]
+fn the_command_line_installs_and_leaves_nothing() {
+    hold_with_landfall(
+        "the_command_line_installs_and_leaves_nothing",
+        &[],
+        &["operating.yaml"],
+    );
 }
 
 #[test]
@@ -140,4 +190,13 @@ fn every_scenario_file_is_understood() {
             panic!("{error}");
         }
     }
+}
+
+#[test]
+fn new_connections_pass_a_silent_node_by() {
+    hold_with_landfall(
+        "new_connections_pass_a_silent_node_by",
+        &[],
+        &["silent-node.yaml"],
+    );
 }

@@ -9,6 +9,7 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::Histogram;
 
 /// Writes metrics, one call a name.
 #[derive(Debug)]
@@ -72,6 +73,22 @@ impl Writer<'_> {
             .encoder
             .encode_descriptor(name, help, None, MetricType::Counter)?;
         ConstCounter::new(value).encode(encoder)
+    }
+
+    /// A distribution.
+    ///
+    /// # Errors
+    /// When the text cannot be written.
+    pub fn histogram(
+        &mut self,
+        name: &str,
+        help: &str,
+        histogram: &Histogram,
+    ) -> Result<(), Error> {
+        let encoder = self
+            .encoder
+            .encode_descriptor(name, help, None, MetricType::Histogram)?;
+        histogram.encode(encoder)
     }
 
     /// Values that only grow, each under its labels; `_total` is added to the name.

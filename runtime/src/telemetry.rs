@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::io::{self, IsTerminal as _};
 
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -35,18 +36,26 @@ const REVISION: &str = match option_env!("LANDFALL_REVISION") {
 
 /// Starts logging to standard error and writes the first line: program, version, revision and kernel.
 ///
+/// A thread of its own writes: what decides or answers waits for no reader of the log, and for nobody who is just writing
+/// to it. What it has not written yet is written when the [`Level`] is dropped; more than 128,000 records behind, it leaves
+/// records out.
+///
 /// # Errors
 /// When the level cannot be read, or logging was started before.
 pub fn init(args: &LogArgs, program: &str, version: &str) -> Result<Level, TelemetryError> {
     let (filter, handle) = reload::Layer::new(filter(&args.log_level)?);
     let is_terminal = io::stderr().is_terminal();
+    let (out, writing) = tracing_appender::non_blocking(io::stderr());
     let layer = tracing_subscriber::fmt::layer()
         .with_ansi(is_terminal)
-        .with_writer(io::stderr);
+        .with_writer(out.clone());
     let registry = tracing_subscriber::registry().with(filter);
     match args.log_format {
         LogFormat::Text => {
-            let layer = layer.with_writer(move || OneLine { is_terminal });
+            let layer = layer.with_writer(move || OneLine {
+                out: out.clone(),
+                is_terminal,
+            });
             registry.with(layer).try_init()
         }
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
@@ -56,6 +65,7 @@ pub fn init(args: &LogArgs, program: &str, version: &str) -> Result<Level, Telem
     Ok(Level {
         handle,
         configured: args.log_level.clone(),
+        _writing: writing,
     })
 }
 
@@ -66,8 +76,9 @@ fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
     })
 }
 
-/// Standard error, one line a record: whatever a record quotes begins no line that looks like another.
+/// The log, one line a record: whatever a record quotes begins no line that looks like another.
 struct OneLine {
+    out: NonBlocking,
     is_terminal: bool,
 }
 
@@ -75,12 +86,12 @@ impl io::Write for OneLine {
     fn write(&mut self, record: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(record);
         let line = one_line(&text, self.is_terminal);
-        io::Write::write_all(&mut io::stderr().lock(), line.as_bytes())?;
+        io::Write::write_all(&mut self.out, line.as_bytes())?;
         Ok(record.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::Write::flush(&mut io::stderr())
+        io::Write::flush(&mut self.out)
     }
 }
 
@@ -113,6 +124,7 @@ fn one_line(record: &str, is_terminal: bool) -> Cow<'_, str> {
 pub struct Level {
     handle: reload::Handle<EnvFilter, Registry>,
     configured: String,
+    _writing: WorkerGuard,
 }
 
 impl Level {
@@ -188,6 +200,7 @@ mod tests {
         let level = Level {
             handle: handle.clone(),
             configured: "warn".into(),
+            _writing: tracing_appender::non_blocking(io::sink()).1,
         };
         level.follow_signals().unwrap();
         let reads = async |wanted: &str| {

@@ -85,6 +85,8 @@ impl Seen {
 pub(super) struct Sessions {
     nodes: BTreeMap<NodeName, Seen>,
     default_duration: Duration,
+    /// Until then no Lease is too old: what this node would have seen, had it had the API server, it does not know.
+    blind_until: Now,
 }
 
 impl Sessions {
@@ -92,7 +94,13 @@ impl Sessions {
         Self {
             nodes: BTreeMap::new(),
             default_duration,
+            blind_until: Now::ZERO,
         }
+    }
+
+    /// This node itself has no API server, or has it again since just now: others get until then to be seen renewing.
+    pub(super) fn be_blind(&mut self, until: Now) {
+        self.blind_until = self.blind_until.max(until);
     }
 
     /// Takes in a Lease. The same version again is no renewal; an older one is old news.
@@ -191,7 +199,7 @@ impl Sessions {
         else {
             return Standing::Unknown;
         };
-        let expires = seen.at + lease.duration;
+        let expires = (seen.at + lease.duration).max(self.blind_until);
         if now < expires {
             Standing::Live { until: expires }
         } else {
@@ -207,7 +215,7 @@ impl Sessions {
         self.nodes.iter().filter_map(move |(node, seen)| {
             let session = seen.holder()?;
             seen.expires()
-                .is_some_and(|expires| now < expires)
+                .is_some_and(|expires| now < expires.max(self.blind_until))
                 .then_some((node, session))
         })
     }

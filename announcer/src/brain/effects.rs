@@ -20,6 +20,8 @@ use crate::names::{NodeName, PolicyName, ServiceKey, SessionId, Version};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Effects {
     pub owned: BTreeMap<IpAddr, BTreeSet<IfIndex>>,
+    /// Of what it answers for from now on, when the silent nodes were last heard that did before.
+    pub taken_over: Vec<Now>,
     /// Interfaces on which it may have to answer at any time.
     pub ready: BTreeSet<IfIndex>,
     /// What of it is announced anew: others were told something else.

@@ -16,6 +16,7 @@ mod input;
 mod peers;
 mod places;
 mod reporting;
+mod silences;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ pub use input::{Input, ProbeNews, SwapOutcome};
 use peers::ToPeers;
 pub use peers::{Heartbeats, Whereabouts};
 use reporting::Reporting;
+use silences::Silences;
 pub use summary::Summary;
 use writes::record;
 use wrongs::Wrongs;
@@ -98,6 +100,9 @@ pub struct Brain {
     denied: BTreeSet<IpAddr>,
     to_peers: ToPeers,
     wrongs: Wrongs,
+    silences: Silences,
+    /// What is told of addresses that are not announced any more, once that is written.
+    ends: BTreeMap<IpAddr, String>,
 }
 
 impl Brain {
@@ -138,6 +143,8 @@ impl Brain {
             denied: BTreeSet::new(),
             to_peers: ToPeers::default(),
             wrongs: Wrongs::default(),
+            silences: Silences::default(),
+            ends: BTreeMap::new(),
         }
     }
 
@@ -333,6 +340,7 @@ impl Brain {
         effects.peers = self.peers();
         effects.ready = self.may_answer_on();
         if self.ready() {
+            self.silences.look(&self.me, &self.records);
             let shown = owners::World {
                 records: &self.records,
                 candidates: &self.candidates,
@@ -364,7 +372,10 @@ impl Brain {
             for write in decision.writes {
                 self.write(write, wall, now, &mut effects);
             }
-            self.answered_on.clone_from(&effects.owned);
+            let before = std::mem::replace(&mut self.answered_on, effects.owned.clone());
+            let new = effects.owned.keys().filter(|a| !before.contains_key(a));
+            effects.taken_over = self.silences.answered(new.copied());
+            self.say_what_ended(&before, &effects.owned);
             self.report(now, wall, &mut effects);
         }
         // What was said of the addresses given away is part of the farewell, unless nobody may hear it any more.

@@ -16,7 +16,7 @@ use crate::link::IfIndex;
 use crate::names::{NodeName, SessionId};
 
 /// At least so often the thread hears of this half, and so that it is at work.
-const AGAIN: Duration = Duration::from_millis(500);
+const AGAIN: Duration = Duration::from_millis(250);
 
 /// Of so many of its addresses a node says on the object itself that its session was taken.
 const TOLD_OF_A_WRONG: usize = 8;
@@ -68,12 +68,15 @@ impl Brain {
         }
         self.owners.observe(Event::Report(report.clone()), now);
         match report {
-            Report::Ended(fenced) => {
+            Report::Ended(fenced, heard_at) => {
                 self.count(if fenced.written { "fenced" } else { "agreed" });
                 tracing::info!(
                     node = %fenced.node, session = %fenced.session, by = %fenced.by, written = fenced.written,
                     "a silent session is over"
                 );
+                self.silences.over(fenced.session.clone(), heard_at);
+                self.world.ended.insert(fenced.node, fenced.session);
+                self.path_due = true;
             }
             Report::OwnEnded(end) => {
                 self.count("own");
@@ -267,7 +270,7 @@ mod tests {
     use landfall_election::peers::Fenced;
 
     use super::super::tests::{brain, owning, record, session, swaps, wall};
-    use super::super::{Input, Object};
+    use super::super::{Input, Object, SwapOutcome};
     use super::*;
     use crate::testing::{VIP, ip, mac, secs};
 
@@ -298,13 +301,20 @@ mod tests {
             by: NodeName::new("n1"),
             written: true,
         };
-        brain.take(Input::Peers(Report::Ended(fenced)), secs(102));
+        let ended = Report::Ended(fenced, Some(secs(101)));
+        brain.take(Input::Peers(ended), secs(102));
         let effects = brain.step(secs(102), &wall());
         let [swap] = swaps(&effects)[..] else {
             panic!("{effects:?}")
         };
         assert_eq!(swap.status.owner.as_ref().unwrap().node, "n1");
         assert_eq!(brain.summary(secs(102)).silences["fenced"], 1);
+        assert!(effects.taken_over.is_empty(), "it is claimed first");
+        let done = SwapOutcome::Done(Box::new(record(7, swap.status.clone())));
+        brain.take(Input::Swapped(VIP, done), secs(103));
+        let effects = brain.step(secs(103), &wall());
+        assert_eq!(effects.taken_over, [secs(101)], "it was heard then");
+        assert!(brain.step(secs(103), &wall()).taken_over.is_empty(), "once");
     }
 
     #[test]

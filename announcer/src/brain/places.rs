@@ -9,6 +9,9 @@ use crate::election::owners::Event;
 use crate::link::{IfIndex, Link};
 use crate::model::{Endpoint, Readiness};
 
+/// Addresses that a line of the log names.
+const NAMED: usize = 8;
+
 impl Brain {
     /// Where it may come to answer for any address.
     pub(super) fn may_answer_on(&self) -> BTreeSet<IfIndex> {
@@ -35,6 +38,43 @@ impl Brain {
             .filter(usable)
             .copied()
             .collect()
+    }
+
+    /// The log says what this node answers for no more, and why: a line a reason, however many they are.
+    pub(super) fn say_what_ended(
+        &self,
+        before: &BTreeMap<IpAddr, BTreeSet<IfIndex>>,
+        now: &BTreeMap<IpAddr, BTreeSet<IfIndex>>,
+    ) {
+        let mut ended: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
+        for address in before.keys().filter(|address| !now.contains_key(address)) {
+            ended
+                .entry(self.why_not(*address))
+                .or_default()
+                .push(*address);
+        }
+        for (why, addresses) in ended {
+            let some = &addresses[..addresses.len().min(NAMED)];
+            tracing::info!(count = addresses.len(), addresses = ?some, why, "answers no more");
+        }
+    }
+
+    fn why_not(&self, address: IpAddr) -> String {
+        if self.owners.session().is_none() {
+            return "this node's session is over".to_owned();
+        }
+        let record = self.records.get(&address);
+        match record.map(|record| record.owner.as_ref()) {
+            None => "it is nobody's address any more".to_owned(),
+            Some(None) => "it was given up: no node may announce it".to_owned(),
+            Some(Some(owner)) if owner.node != self.me => format!("{} owns it now", owner.node),
+            Some(Some(_)) if self.indexes(address).is_empty() => {
+                "no interface of this node may answer for it".to_owned()
+            }
+            Some(Some(_)) => {
+                "a peer has the higher title, or this node may not answer now".to_owned()
+            }
+        }
     }
 
     /// A node is being drained from when, cordoned, an endpoint on it ends, until it is not cordoned any more. A cordon alone

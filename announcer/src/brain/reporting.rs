@@ -30,6 +30,9 @@ impl Brain {
         match outcome {
             Ok(object) => {
                 self.reporting.remove(&key);
+                if let ReportKey::Address(address) = key {
+                    self.say_end(address);
+                }
                 if let Some(object) = object {
                     self.apply(object, now);
                 }
@@ -95,6 +98,9 @@ impl Brain {
             reporting.in_flight = true;
             reporting.retry_at = None;
             reporting.refused = false;
+            if let Report::Address(address, status) = &report {
+                self.note_end(*address, status);
+            }
             effects.jobs.extend(job(report, &self.world));
         }
         self.reporting

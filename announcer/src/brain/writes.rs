@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use landfall_crds::LoadBalancerIPStatus;
+use landfall_crds::conditions::{ADDRESS_CONFLICT, ANNOUNCED, find};
 
 use super::Brain;
 use super::effects::{Effects, Job, Swap};
@@ -41,6 +42,7 @@ impl Brain {
                 if let Some((reason, before)) = claim {
                     self.claimed(&lbip, reason, before);
                 }
+                self.say_end(address);
                 self.plan_due |= self.world.apply(Object::Address(*lbip));
                 Outcome::Done
             }
@@ -162,13 +164,38 @@ impl Brain {
             },
             owner => status_of(lbip, owner, interfaces, conflict, wall),
         };
-        effects.jobs.push(Job::Swap(Box::new(Swap {
+        let swap = Swap {
             address,
             name: lbip.name.clone(),
             version: version.clone(),
             status,
             report: false,
-        })));
+        };
+        self.note_end(address, &swap.status);
+        effects.jobs.push(Job::Swap(Box::new(swap)));
+    }
+
+    /// A status is about to be written after which the address is not announced: what is to be told of it then.
+    pub(super) fn note_end(&mut self, address: IpAddr, status: &LoadBalancerIPStatus) {
+        let known = self.world.lbips.get(&address);
+        let before = known.and_then(|lbip| find(&lbip.status.conditions, ANNOUNCED));
+        let after = find(&status.conditions, ANNOUNCED);
+        let is_off = |condition: &&Condition| condition.status == "False";
+        let same = |after: &Condition| before.is_some_and(|before| before.reason == after.reason);
+        match after.filter(is_off) {
+            // Of a foreign host's address its finder tells.
+            Some(after) if after.reason != ADDRESS_CONFLICT && !same(after) => {
+                self.ends.insert(address, after.message.clone());
+            }
+            _ => drop(self.ends.remove(&address)),
+        }
+    }
+
+    /// It is written.
+    pub(super) fn say_end(&mut self, address: IpAddr) {
+        if let Some(note) = self.ends.remove(&address) {
+            self.notify(address, true, "NotAnnounced", note);
+        }
     }
 }
 

@@ -249,6 +249,7 @@ fn vip(
         client_ip_affinity: service.client_ip_affinity,
         ..Vip::default()
     };
+    let mut silenced = BTreeSet::new();
     for slice in world.slices.get(key).into_iter().flat_map(BTreeMap::values) {
         let targets = slice.ports.iter();
         let targets = targets.filter(|p| p.name == port.name && p.protocol == port.protocol);
@@ -271,6 +272,13 @@ fn vip(
                     address: endpoint.address,
                     port: target.port,
                 };
+                if endpoint
+                    .node
+                    .as_ref()
+                    .is_some_and(|node| world.is_silenced(node))
+                {
+                    silenced.insert(at);
+                }
                 // A pod may appear in two slices while it moves between them: what is better wins.
                 let known = vip.backends.entry(at).or_insert(backend);
                 if backend.state < known.state {
@@ -279,7 +287,31 @@ fn vip(
             }
         }
     }
+    spare(&mut vip, &silenced);
     vip
+}
+
+/// What is on a silent node gets no new connections, long before Kubernetes finds it out, and keeps those it has: it may be
+/// its announcer alone that is dead. Where that would hit more than half of what serves, it is more likely that something
+/// is wrong with the silence, and the others could not carry it.
+fn spare(vip: &mut Vip, silenced: &BTreeSet<Endpoint>) {
+    let serves = |backend: &Backend| backend.state != BackendState::Unready;
+    let all = vip
+        .backends
+        .values()
+        .filter(|backend| serves(backend))
+        .count();
+    let mut hit: Vec<&mut Backend> = vip
+        .backends
+        .iter_mut()
+        .filter(|(at, backend)| silenced.contains(at) && serves(backend))
+        .map(|(_, backend)| backend)
+        .collect();
+    if hit.len() * 2 <= all {
+        for backend in &mut hit {
+            backend.state = BackendState::Unready;
+        }
+    }
 }
 
 fn state(endpoint: &model::Endpoint, vip: IpAddr) -> Option<BackendState> {

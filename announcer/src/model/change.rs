@@ -115,11 +115,9 @@ impl World {
         if !supersedes(&peer, known) {
             return false;
         }
-        let renewed_only = known.lease.session == peer.lease.session
-            && known.interfaces == peer.interfaces
-            && known.xdp == peer.xdp
-            && known.leaving == peer.leaving
-            && known.keys == peer.keys;
+        // A renewal is a new version of the Lease, and nothing else.
+        known.lease.version = peer.lease.version.clone();
+        let renewed_only = *known == peer;
         *known = peer;
         !renewed_only
     }
@@ -197,5 +195,35 @@ fn replace<K: Ord, V: PartialEq>(
             map.insert(key, value);
             true
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::peer;
+
+    fn seen(world: &mut World, version: u64, change: impl FnOnce(&mut Peer)) -> bool {
+        let mut peer = peer("n2", version, Vec::new());
+        change(&mut peer);
+        world.apply(Object::Session(NodeName::new("n2"), peer))
+    }
+
+    #[test]
+    fn a_renewal_alone_changes_nothing() {
+        let mut world = World::default();
+        assert!(seen(&mut world, 1, |_| ()));
+        assert!(!seen(&mut world, 2, |_| ()));
+    }
+
+    #[test]
+    fn whatever_a_peer_publishes_anew_is_a_change() {
+        let carries: BTreeSet<IpAddr> = ["192.0.2.10".parse().unwrap()].into();
+        let mut world = World::default();
+        seen(&mut world, 1, |_| ());
+        assert!(seen(&mut world, 2, |peer| peer.carries = carries));
+        assert!(seen(&mut world, 3, |peer| peer.fenced_by =
+            Some(NodeName::new("n3"))));
+        assert!(seen(&mut world, 4, |peer| peer.leaving = true));
     }
 }

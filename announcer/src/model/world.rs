@@ -14,7 +14,7 @@ use landfall_wire::peers::KeyId;
 
 use super::{Interface, InterfacePatterns, PatternError, XdpState};
 use crate::election::SeenLease;
-use crate::names::{NodeName, PolicyName, ServiceKey, Version};
+use crate::names::{NodeName, PolicyName, ServiceKey, SessionId, Version};
 
 /// All objects by their keys.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +29,22 @@ pub struct World {
     pub namespaces: BTreeMap<String, Namespace>,
     /// What the announcers publish with their sessions.
     pub peers: BTreeMap<NodeName, Peer>,
+    /// Sessions that the peers ended last, by node; a Lease says so only later.
+    pub ended: BTreeMap<NodeName, SessionId>,
+}
+
+impl World {
+    /// Whether others have ended the session of this node for its silence, and it has not begun another. One that gave it
+    /// up by its own word is not silenced: its pods serve on.
+    #[must_use]
+    pub fn is_silenced(&self, node: &NodeName) -> bool {
+        self.peers
+            .get(node)
+            .is_some_and(|peer| match &peer.lease.session {
+                Some(session) => self.ended.get(node) == Some(session),
+                None => peer.fenced_by.is_some(),
+            })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -78,6 +78,7 @@ fn said_beat(beat: &machine::Beat) -> wire::Beat<'_> {
     let machine::Flags {
         has_api,
         alone,
+        renewals,
         draining,
         leaving,
         programmed,
@@ -97,6 +98,7 @@ fn said_beat(beat: &machine::Beat) -> wire::Beat<'_> {
         flags: wire::Flags {
             has_api,
             alone,
+            renewals,
             draining,
             leaving,
             programmed,
@@ -202,6 +204,7 @@ fn heard_beat(beat: wire::Beat<'_>) -> machine::Beat {
     let wire::Flags {
         has_api,
         alone,
+        renewals,
         draining,
         leaving,
         programmed,
@@ -221,6 +224,7 @@ fn heard_beat(beat: wire::Beat<'_>) -> machine::Beat {
         flags: machine::Flags {
             has_api,
             alone,
+            renewals,
             draining,
             leaving,
             programmed,
@@ -277,6 +281,7 @@ mod tests {
                 flags: machine::Flags {
                     has_api: true,
                     alone: Duration::from_secs(3),
+                    renewals: 200,
                     draining: true,
                     leaving: false,
                     programmed: true,

@@ -31,9 +31,8 @@ const LONGEST_TURN: Duration = Duration::from_millis(50);
 const BATCH: usize = 64;
 /// How long a socket rests on which too much came.
 const REST: Duration = Duration::from_millis(1);
-/// The brain speaks at least every half second. One that does not for so long makes no progress. It is long because the
-/// responder answers on without it: all that waits is what this node would give away or take.
-const STUCK: Duration = Duration::from_secs(10);
+/// The brain speaks at least every quarter of a second. One that does not for so long makes no progress.
+const STUCK: Duration = Duration::from_secs(1);
 /// Between two looks from outside.
 const SHOWN: Duration = Duration::from_millis(500);
 /// Before a socket that could not be opened is tried again.

@@ -202,6 +202,7 @@ fn summary(blocks: &[Block], counts: &[Option<Counts>; 2]) -> PoolSummary {
         },
         total: join(|counts| counts.total),
         assigned: join(|counts| counts.assigned),
+        reserved: join(|counts| counts.reserved),
         available: join(|counts| counts.available),
     }
 }

@@ -51,7 +51,7 @@ const OPTIONAL: [(&str, &str); 2] = [
 ];
 
 /// How one kind of object changes the cache.
-trait Follow<K> {
+pub(crate) trait Follow<K> {
     /// What tells one object of the kind from another.
     type Key: Ord;
     fn key(object: &K) -> Option<Self::Key>;

@@ -110,7 +110,8 @@ impl Cluster {
                 log_level: level.to_string_lossy().into_owned(),
                 log_format: landfall_runtime::args::LogFormat::Text,
             };
-            let _ = landfall_runtime::telemetry::init(&args, "test", "0");
+            // What it returns writes the log, to the end of the process.
+            std::mem::forget(landfall_runtime::telemetry::init(&args, "test", "0"));
         }
         let name = test.to_owned();
         let server = tokio::task::spawn_blocking(move || server(&name))

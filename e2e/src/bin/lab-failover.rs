@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 #[derive(Debug, Parser)]
 #[command(version, about)]
 struct Flags {
-    /// Nodes that announce; one more has the backends
+    /// Nodes that announce; two more have the backends
     #[arg(long, default_value_t = 3)]
     nodes: u8,
     /// Addresses, one Service each

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use landfall_e2e::lab::cluster::{self, Lab, Size};
+use landfall_e2e::lab::plan::{Cni, Network, Plan, ProxyMode};
 use landfall_e2e::lab::{forward, node};
 use landfall_e2e::scenario::run::{Outcome, Runner};
 use landfall_e2e::scenario::spec::LabSpec;
@@ -35,6 +36,8 @@ enum Command {
         /// Clients on the data segment
         #[arg(long, default_value_t = 1)]
         clients: u8,
+        #[command(flatten)]
+        network: NetworkArgs,
     },
     /// Run scenarios, each in a lab of its own unless --id names one that is up
     Run {
@@ -44,8 +47,11 @@ enum Command {
         /// Run in this lab, which stays up
         #[arg(long)]
         id: Option<String>,
+        /// Run in the cluster that this file describes, as a lab's plan does: a kind cluster (hack/kind.sh)
+        #[arg(long = "in", value_name = "FILE", conflicts_with = "id")]
+        plan: Option<PathBuf>,
         /// Run all in one lab that is large enough for each, one after the other
-        #[arg(long, conflicts_with = "id")]
+        #[arg(long, conflicts_with_all = ["id", "plan"])]
         together: bool,
         /// Leave the lab up afterwards (also: KEEP=1)
         #[arg(long, env = "KEEP", value_parser = clap::builder::FalseyValueParser::new())]
@@ -53,6 +59,8 @@ enum Command {
         /// Also write what is shown to this file, without colours
         #[arg(long)]
         transcript: Option<PathBuf>,
+        #[command(flatten)]
+        network: NetworkArgs,
     },
     /// Read scenario files and say what is wrong with them, without running anything
     Check {
@@ -101,6 +109,22 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
+struct NetworkArgs {
+    /// What connects the Pods of a new lab
+    #[arg(long, value_enum, default_value_t)]
+    cni: Cni,
+    /// The mode of its kube-proxies
+    #[arg(long, value_enum, default_value_t)]
+    proxy: ProxyMode,
+}
+
+impl From<NetworkArgs> for Network {
+    fn from(NetworkArgs { cni, proxy }: NetworkArgs) -> Self {
+        Self { cni, proxy }
+    }
+}
+
+#[derive(Debug, Args)]
 struct Which {
     /// The lab's identifier, when there are several
     #[arg(long)]
@@ -119,10 +143,15 @@ fn main() -> ExitCode {
 
 fn dispatch(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Up { nodes, clients } => {
+        Command::Up {
+            nodes,
+            clients,
+            network,
+        } => {
             let size = Size {
                 nodes,
                 clients,
+                network: network.into(),
                 labels: std::collections::BTreeMap::new(),
             };
             until_signalled(up(size))
@@ -130,16 +159,21 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Run {
             scenarios,
             id,
+            plan,
             together,
             keep,
             transcript,
+            network,
         } => {
             let scenarios = load(&scenarios)?;
             let transcript = Transcript::to(transcript.as_deref())?;
-            let place = match (id, together) {
-                (Some(id), _) => Place::Attached(Box::new(cluster::find(Some(&id))?.1)),
-                (None, true) => Place::Shared,
-                (None, false) => Place::Own,
+            let place = match (id, plan, together) {
+                (Some(id), ..) => {
+                    Place::Attached(Box::new(cluster::plan_of(&cluster::find(Some(&id))?.1)?))
+                }
+                (None, Some(file), _) => Place::Attached(Box::new(cluster::plan_in(&file)?)),
+                (None, None, true) => Place::Shared(network.into()),
+                (None, None, false) => Place::Own(network.into()),
             };
             until_signalled(run(scenarios, place, keep, transcript))
         }
@@ -214,12 +248,12 @@ async fn up(size: Size) -> Result<ExitCode> {
 
 /// Where scenarios run.
 enum Place {
-    /// Each in a lab of its own.
-    Own,
+    /// Each in a lab of its own, with this network.
+    Own(Network),
     /// All in one new lab.
-    Shared,
+    Shared(Network),
     /// In a lab that is up.
-    Attached(Box<state::State>),
+    Attached(Box<Plan>),
 }
 
 async fn run(
@@ -230,18 +264,18 @@ async fn run(
 ) -> Result<ExitCode> {
     let outside = Outside::remember()?;
     let groups: Vec<&[Scenario]> = match place {
-        Place::Own => scenarios.chunks(1).collect(),
-        Place::Shared | Place::Attached(_) => vec![&scenarios],
+        Place::Own(_) => scenarios.chunks(1).collect(),
+        Place::Shared(_) | Place::Attached(_) => vec![&scenarios],
     };
     let mut all_held = true;
     for group in groups {
         let mut lab = match &place {
-            Place::Attached(state) => Lab::attach(state)?,
-            Place::Own | Place::Shared => {
+            Place::Attached(plan) => Lab::attach((**plan).clone())?,
+            Place::Own(network) | Place::Shared(network) => {
                 if let [only] = group {
                     transcript.opening(only);
                 }
-                let size = size_for(group)?;
+                let size = size_for(group, *network)?;
                 Lab::up(&size, &mut |stage| transcript.stage(stage)).await?
             }
         };
@@ -277,6 +311,9 @@ async fn run_in(
         if scenarios.len() > 1 || lab_stays {
             transcript.opening(scenario);
         }
+        if lab_stays {
+            lab.label(&scenario.lab.labels).await?;
+        }
         let mut runner = Runner::new(lab, scenario, transcript)?;
         all_held &= runner.run().await? == Outcome::Held;
         if index + 1 < scenarios.len() || lab_stays {
@@ -286,7 +323,7 @@ async fn run_in(
     Ok(all_held)
 }
 
-fn size_for(scenarios: &[Scenario]) -> Result<Size> {
+fn size_for(scenarios: &[Scenario], network: Network) -> Result<Size> {
     let mut wanted = LabSpec {
         nodes: 1,
         clients: 0,
@@ -295,7 +332,7 @@ fn size_for(scenarios: &[Scenario]) -> Result<Size> {
     for scenario in scenarios {
         wanted = wanted.with(&scenario.lab).map_err(anyhow::Error::msg)?;
     }
-    Ok(wanted.size())
+    Ok(wanted.size(network))
 }
 
 fn leave_up(lab: &mut Lab, outside: &Outside) -> Result<String> {

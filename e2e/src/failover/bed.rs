@@ -1,11 +1,11 @@
-//! A lab with Landfall in it, addresses to lose, and backends on a node that announces nothing, so that what is lost is
-//! an owner and never a backend.
+//! A lab with Landfall in it, addresses to lose, and backends on two nodes that announce nothing, so that what is lost is
+//! either an owner or a backend.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -17,8 +17,10 @@ use landfall_testbed::netns;
 
 use super::case::kubectl;
 use crate::lab::cluster::{Lab, Size};
-use crate::lab::plan::Machine;
+use crate::lab::plan::{Machine, Network};
 
+/// Nodes with backends.
+const SERVING: u8 = 2;
 /// How long the cluster may take to come to rest.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -32,16 +34,18 @@ pub(super) struct Bed {
 }
 
 impl Bed {
-    /// Builds it: so many announcing nodes, one with the backends, one client; so many Services.
+    /// Builds it: so many announcing nodes, two with the backends, one client; so many Services.
     pub(super) async fn up(nodes: u8, addresses: u8, mode: &str) -> Result<Self> {
         ensure!(nodes >= 2, "with fewer than 2 nodes nobody can take over");
         let role = |role: &str| BTreeMap::from([("failover/role".to_owned(), role.to_owned())]);
         let names = (1..=nodes).map(|number| (format!("node-{number}"), role("announces")));
-        let serves = (format!("node-{}", nodes + 1), role("serves"));
+        let serve =
+            (1..=SERVING).map(|number| (format!("node-{}", nodes + number), role("serves")));
         let size = Size {
-            nodes: nodes + 1,
+            nodes: nodes + SERVING,
             clients: 1,
-            labels: names.chain([serves]).collect(),
+            labels: names.chain(serve).collect(),
+            network: Network::default(),
         };
         let lab = Box::pin(Lab::up(&size, &mut |stage| eprintln!("failover: {stage}"))).await?;
         let records = Api::all(lab.client().await?);
@@ -51,17 +55,20 @@ impl Bed {
             tree: source_tree(),
             records,
         };
-        bed.install(addresses, mode).await
+        bed.install(nodes, addresses, mode).await
     }
 
-    async fn install(mut self, addresses: u8, mode: &str) -> Result<Self> {
+    async fn install(mut self, nodes: u8, addresses: u8, mode: &str) -> Result<Self> {
         eprintln!("failover: Landfall, {addresses} Services, backends");
         self.kubectl("apply -k config/default")?;
         let manifest = self.lab.plan().dir.join("failover.yaml");
         std::fs::write(&manifest, services(addresses, mode)).context("writing the Services")?;
         self.kubectl("apply -f e2e/manifests/failover/backends.yaml")?;
         self.kubectl(&format!("apply -f {}", manifest.display()))?;
-        self.kubectl("rollout status -n failover deployment/backend --timeout=60s")?;
+        self.kubectl(&format!(
+            "scale -n failover deployment/passenger --replicas={nodes}"
+        ))?;
+        self.pods_run()?;
         let until = Instant::now() + PATIENCE;
         while self.addresses.len() < usize::from(addresses) {
             ensure!(
@@ -77,6 +84,27 @@ impl Bed {
     /// Runs kubectl as the administrator.
     pub(super) fn kubectl(&self, words: &str) -> Result<String> {
         kubectl(&self.lab, &self.tree, words)
+    }
+
+    /// Waits until every pod beside Landfall's is where it should be.
+    fn pods_run(&self) -> Result<()> {
+        for deployment in ["backend", "passenger"] {
+            self.kubectl(&format!(
+                "rollout status -n failover deployment/{deployment} --timeout=180s"
+            ))?;
+        }
+        Ok(())
+    }
+
+    /// A node that serves and owns nothing.
+    pub(super) fn backend(&self) -> Result<Machine> {
+        let last = self.lab.plan().nodes.last();
+        last.cloned().context("a lab without nodes")
+    }
+
+    /// The root of the source tree.
+    pub(super) fn tree(&self) -> &Path {
+        &self.tree
     }
 
     /// The machine of the client.
@@ -118,6 +146,7 @@ impl Bed {
 
     /// Waits until every node is ready, every announcer runs again, and each hears all others.
     pub(super) async fn rest(&self) -> Result<()> {
+        self.pods_run()?;
         let until = Instant::now() + PATIENCE;
         self.run(until).await?;
         let others = self.lab.plan().nodes.len() - 1;

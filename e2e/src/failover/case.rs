@@ -1,7 +1,8 @@
-//! What befalls the owner, and how it is undone.
+//! What befalls a node, and how it is undone.
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use landfall_testbed::process::run;
@@ -13,30 +14,60 @@ use crate::lab::power;
 
 /// The announcer's program.
 const ANNOUNCER: &str = "landfall-announcer";
+/// How long the API server is away.
+const AWAY: Duration = Duration::from_secs(60);
+/// How long it has been away when the owner dies: every Lease is too old by then.
+const AWAY_BEFORE: Duration = Duration::from_secs(20);
+/// What its return could move has moved by then.
+const BACK: Duration = Duration::from_secs(15);
 
 /// A disturbance of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Case {
     /// kill -9 of the announcer
     Kill,
-    /// The node's data link loses its carrier; management stays
+    /// The node's data link loses its carrier, and has it again; management stays
     LinkDown,
     /// SIGSTOP of the announcer, and SIGCONT once another node has taken over
     Freeze,
     /// SIGTERM of the announcer
     Terminate,
+    /// Cordon and drain
+    Drain,
+    /// Restart of the `DaemonSet`, node after node
+    Rollout,
+    /// The API server stands still for a minute
+    ApiAway,
+    /// The API server stands still, and 20 s later everything on the node is killed and both its links are cut
+    ApiAwayNodeDead,
     /// Everything on the node is killed and both its links are cut
     NodeDead,
+    /// The same of a node that has half of the backends and owns nothing
+    BackendDead,
+}
+
+/// Whom it befalls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Victim {
+    /// The node that owns most addresses.
+    Owner,
+    /// A node that serves.
+    Backend,
 }
 
 impl Case {
-    /// All, in an order in which the last one may leave the node behind.
-    pub const ALL: [Self; 5] = [
+    /// All, in an order in which the last ones may leave nodes behind.
+    pub const ALL: [Self; 10] = [
         Self::Kill,
         Self::LinkDown,
         Self::Freeze,
         Self::Terminate,
+        Self::Drain,
+        Self::Rollout,
+        Self::ApiAway,
+        Self::ApiAwayNodeDead,
         Self::NodeDead,
+        Self::BackendDead,
     ];
 
     /// Its name in figures.
@@ -47,7 +78,21 @@ impl Case {
             Self::LinkDown => "link-down",
             Self::Freeze => "freeze",
             Self::Terminate => "terminate",
+            Self::Drain => "drain",
+            Self::Rollout => "rollout",
+            Self::ApiAway => "api-away",
+            Self::ApiAwayNodeDead => "api-away-node-dead",
             Self::NodeDead => "node-dead",
+            Self::BackendDead => "backend-dead",
+        }
+    }
+
+    /// The name of its undoing, where that is looked at as well.
+    pub(super) fn undoing(self) -> Option<&'static str> {
+        match self {
+            Self::LinkDown => Some("link-up"),
+            Self::Freeze => Some("thaw"),
+            _ => None,
         }
     }
 
@@ -58,28 +103,81 @@ impl Case {
             Self::LinkDown => "the owner's data link down",
             Self::Freeze => "SIGSTOP of the owner's announcer",
             Self::Terminate => "SIGTERM of the owner's announcer",
+            Self::Drain => "cordon and drain of the owner",
+            Self::Rollout => "restart of the DaemonSet, until all of it is new",
+            Self::ApiAway => "API server stopped for 60 s, and 15 s after that",
+            Self::ApiAwayNodeDead => {
+                "API server stopped; 20 s later everything on the owner killed, both links down"
+            }
             Self::NodeDead => "everything on the owner killed, both links down",
+            Self::BackendDead => {
+                "everything on one of two nodes with backends killed, both links down"
+            }
         }
     }
 
-    /// Does it to a node.
-    pub(super) fn disturb(self, lab: &Lab, node: &Machine) -> Result<()> {
+    pub(super) fn victim(self) -> Victim {
+        match self {
+            Self::BackendDead => Victim::Backend,
+            _ => Victim::Owner,
+        }
+    }
+
+    /// What has to be so before.
+    pub(super) async fn prepare(self, lab: &Lab) -> Result<()> {
+        if self == Self::ApiAwayNodeDead {
+            lab.api_server()?.signal(Signal::SIGSTOP);
+            tokio::time::sleep(AWAY_BEFORE).await;
+        }
+        Ok(())
+    }
+
+    /// Does it to a node, and waits until all of it is done.
+    pub(super) async fn disturb(self, lab: &Lab, tree: &Path, node: &Machine) -> Result<()> {
         match self {
             Self::Kill => signal(lab, node, Signal::SIGKILL),
             Self::LinkDown => power::link(lab.plan(), node, "eth0", false),
             Self::Freeze => signal(lab, node, Signal::SIGSTOP),
             Self::Terminate => signal(lab, node, Signal::SIGTERM),
-            Self::NodeDead => power::cut(lab.plan(), node),
+            Self::Drain => {
+                let drain = format!(
+                    "drain {} --ignore-daemonsets --delete-emptydir-data --force --timeout=60s",
+                    node.name
+                );
+                kubectl(lab, tree, &drain).map(drop)
+            }
+            Self::Rollout => {
+                let announcers = "-n landfall-system daemonset/landfall-announcer";
+                kubectl(lab, tree, &format!("rollout restart {announcers}"))?;
+                let status = format!("rollout status {announcers} --timeout=180s");
+                kubectl(lab, tree, &status).map(drop)
+            }
+            Self::ApiAway => {
+                let server = lab.api_server()?;
+                server.signal(Signal::SIGSTOP);
+                tokio::time::sleep(AWAY).await;
+                server.signal(Signal::SIGCONT);
+                tokio::time::sleep(BACK).await;
+                Ok(())
+            }
+            Self::ApiAwayNodeDead | Self::NodeDead | Self::BackendDead => {
+                power::cut(lab.plan(), node)
+            }
         }
     }
 
     /// What can be undone of it; the rest is up to the cluster.
-    pub(super) fn undo(self, lab: &mut Lab, node: &Machine) -> Result<()> {
+    pub(super) fn undo(self, lab: &mut Lab, tree: &Path, node: &Machine) -> Result<()> {
         match self {
-            Self::Kill | Self::Terminate => Ok(()),
+            Self::Kill | Self::Terminate | Self::Rollout | Self::ApiAway => Ok(()),
             Self::LinkDown => power::link(lab.plan(), node, "eth0", true),
             Self::Freeze => signal(lab, node, Signal::SIGCONT),
-            Self::NodeDead => lab.revive_node(node),
+            Self::Drain => kubectl(lab, tree, &format!("uncordon {}", node.name)).map(drop),
+            Self::ApiAwayNodeDead => {
+                lab.api_server()?.signal(Signal::SIGCONT);
+                lab.revive_node(node)
+            }
+            Self::NodeDead | Self::BackendDead => lab.revive_node(node),
         }
     }
 

@@ -24,4 +24,4 @@ mod silence;
 pub(crate) use self::arp::{Asking, PATIENCE};
 pub use self::case::Case;
 pub use self::rounds::{Options, run};
-pub(crate) use self::silence::both;
+pub(crate) use self::silence::{Sample, both};

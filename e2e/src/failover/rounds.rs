@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::arp::Asking;
 use super::bed::Bed;
-use super::case::Case;
+use super::case::{Case, Victim};
 use super::connect::Connecting;
 use super::figures::{Figure, print, write};
 use super::silence::{Silence, both, silence};
@@ -46,6 +46,8 @@ struct Seen {
     arp_lost: Vec<usize>,
     both: Vec<Duration>,
     thawed: Vec<usize>,
+    undone: Vec<Duration>,
+    undone_both: Vec<Duration>,
     connect: Vec<Duration>,
     connect_lost: Vec<usize>,
 }
@@ -86,7 +88,11 @@ pub async fn run(options: &Options) -> Result<()> {
 async fn one(bed: &mut Bed, case: Case, options: &Options, seen: &mut Seen) -> Result<()> {
     bed.rest().await?;
     let client = bed.client()?.clone();
-    let (victim, lost) = bed.victim().await?;
+    let (owner, lost) = bed.victim().await?;
+    let victim = match case.victim() {
+        Victim::Owner => owner,
+        Victim::Backend => bed.backend()?,
+    };
     let first = *lost
         .first()
         .context("the node that owns most addresses owns none")?;
@@ -99,8 +105,9 @@ async fn one(bed: &mut Bed, case: Case, options: &Options, seen: &mut Seen) -> R
     })
     .await?;
 
+    case.prepare(&bed.lab).await?;
     let disturbed = Instant::now();
-    case.disturb(&bed.lab, &victim)?;
+    case.disturb(&bed.lab, bed.tree(), &victim).await?;
     let silent = |address: &Ipv4Addr| silence(&asking.series(*address).samples, disturbed, STEADY);
     eventually("every address is answered again", || {
         lost.iter().all(|address| silent(address).is_some())
@@ -121,9 +128,22 @@ async fn one(bed: &mut Bed, case: Case, options: &Options, seen: &mut Seen) -> R
     }
 
     let undone = Instant::now();
-    case.undo(&mut bed.lab, &victim)?;
+    let tree = bed.tree().to_owned();
+    case.undo(&mut bed.lab, &tree, &victim)?;
+    if case.undoing().is_some() {
+        let silent = |address: &Ipv4Addr| silence(&asking.series(*address).samples, undone, STEADY);
+        eventually("every address is answered when it is undone", || {
+            lost.iter().all(|address| silent(address).is_some())
+        })
+        .await?;
+        for address in &lost {
+            seen.undone
+                .extend(silent(address).map(|silence| silence.lasted));
+            seen.undone_both
+                .push(both(&asking.series(*address).answers, undone));
+        }
+    }
     if case == Case::Freeze {
-        tokio::time::sleep(STEADY).await;
         seen.thawed
             .push(answers_of(&asking, &lost, &victim, undone));
     }
@@ -192,6 +212,8 @@ fn figures(case: Case, seen: &Seen, options: &Options) -> Vec<Figure> {
     );
     let both = method("from the first answer of the new owner to the last of the old one");
     let thawed = method("ARP answers of the thawed node in the 2 s after SIGCONT");
+    let undoing = case.undoing().unwrap_or("undone");
+    let undone = method("ARP for each address, from the moment when it is undone");
     [
         Figure::milliseconds(format!("{name}/{mode}/arp-silence"), &seen.arp, &arp),
         Figure::counts(format!("{name}/{mode}/arp-lost"), &seen.arp_lost, &arp),
@@ -200,6 +222,16 @@ fn figures(case: Case, seen: &Seen, options: &Options) -> Vec<Figure> {
             format!("{name}/{mode}/thawed-answers"),
             &seen.thawed,
             &thawed,
+        ),
+        Figure::milliseconds(
+            format!("{undoing}/{mode}/arp-silence"),
+            &seen.undone,
+            &undone,
+        ),
+        Figure::milliseconds(
+            format!("{undoing}/{mode}/two-answering"),
+            &seen.undone_both,
+            &undone,
         ),
         Figure::milliseconds(
             format!("{name}/{mode}/connect-silence"),

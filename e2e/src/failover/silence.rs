@@ -49,18 +49,33 @@ pub(super) fn silence(samples: &[Sample], disturbed: Instant, steady: Duration) 
     })
 }
 
-/// How long two machines answered for one address: from the first answer of a later one to the last of an earlier one.
+/// A machine that has not answered for so long, while it was asked all the time, does not answer any more: what it
+/// answers later is another turn of its.
+const TURN: Duration = Duration::from_millis(500);
+
+/// How long two machines answered for one address: in the turn of both. One that comes back later is not counted for
+/// the time in between.
 pub(crate) fn both(answers: &[(Instant, Mac)], disturbed: Instant) -> Duration {
-    let since: Vec<&(Instant, Mac)> = answers.iter().filter(|(at, _)| *at >= disturbed).collect();
-    let Some((_, old)) = since.first() else {
-        return Duration::ZERO;
-    };
-    let first_other = since.iter().find(|(_, mac)| mac != old);
-    let last_old = since.iter().rev().find(|(_, mac)| mac == old);
-    match (first_other, last_old) {
-        (Some((other, _)), Some((old, _))) => old.saturating_duration_since(*other),
-        _ => Duration::ZERO,
+    let mut turns: Vec<(Mac, Instant, Instant)> = Vec::new();
+    for &(at, mac) in answers.iter().filter(|(at, _)| *at >= disturbed) {
+        let own = turns.iter_mut().rev().find(|(of, ..)| *of == mac);
+        match own.filter(|(.., end)| at.saturating_duration_since(*end) <= TURN) {
+            Some((.., end)) => *end = at.max(*end),
+            None => turns.push((mac, at, at)),
+        }
     }
+    let mut total = Duration::ZERO;
+    // Up to where an earlier turn lasts, and up to where two were counted.
+    let (mut reach, mut counted) = (disturbed, disturbed);
+    for (_, begin, end) in turns {
+        let (from, until) = (begin.max(counted), end.min(reach));
+        if until > from {
+            total += until - from;
+            counted = until;
+        }
+        reach = reach.max(end);
+    }
+    total
 }
 
 #[cfg(test)]
@@ -125,5 +140,22 @@ mod tests {
         assert_eq!(both(&answers, at(start, 15)), Duration::from_millis(10));
         assert_eq!(both(&answers[..3], at(start, 15)), Duration::ZERO);
         assert_eq!(both(&[], start), Duration::ZERO);
+    }
+
+    #[test]
+    fn who_comes_back_after_another_had_its_turn_did_not_answer_beside_it() {
+        let start = Instant::now();
+        let (old, new) = ([2, 0, 0, 0, 16, 1], [2, 0, 0, 0, 16, 2]);
+        let turn = |mac, from: u64, to: u64| {
+            (from..=to)
+                .step_by(10)
+                .map(move |milliseconds| (at(start, milliseconds), mac))
+        };
+        let mut answers: Vec<_> = turn(old, 0, 1000)
+            .chain(turn(new, 980, 3000))
+            .chain(turn(old, 2970, 4000))
+            .collect();
+        answers.sort_unstable_by_key(|(at, _)| *at);
+        assert_eq!(both(&answers, start), Duration::from_millis(20 + 30));
     }
 }

@@ -10,17 +10,18 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use super::plan::{API_PORT, API_SERVER, Plan, Script};
+use super::plan::{API_PORT, API_SERVER, Network, Plan, Script};
 use super::{evidence, preflight, sibling};
 use anyhow::{Context, Result, bail, ensure};
 use futures::TryStreamExt as _;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
+use kube::api::{Patch, PatchParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use landfall_testbed::control_plane::identity::User;
 use landfall_testbed::control_plane::{ControlPlane, Options, assets};
 use landfall_testbed::netns;
-use landfall_testbed::process::{Process, Program, in_netns};
+use landfall_testbed::process::{Process, Program, Stamp, in_netns};
 use landfall_testbed::state::{Scratch, State};
 
 /// A node that has not registered or become ready by then never will.
@@ -35,6 +36,8 @@ pub struct Size {
     pub clients: u8,
     /// Labels of nodes, beside those a kubelet gives.
     pub labels: BTreeMap<String, BTreeMap<String, String>>,
+    /// What carries Pods' packets and serves ClusterIPs.
+    pub network: Network,
 }
 
 /// A lab that is up. Dropping it takes it down, unless it was kept or belongs to somebody else.
@@ -53,21 +56,24 @@ impl Lab {
     pub async fn up(size: &Size, say: &mut dyn FnMut(&str)) -> Result<Self> {
         preflight::check()?;
         let programs = assets::ensure()?;
+        // Here, where what they are made of can be fetched: a lab leads nowhere.
+        let images = boot::images(size.network)?;
         let scratch = Scratch::create("lab")?;
-        let plan = Plan::new(
+        let mut plan = Plan::new(
             scratch.id(),
             scratch.dir().to_owned(),
             programs,
             size.nodes,
             size.clients,
         )?;
+        plan.network = size.network;
         let mut lab = Self {
             plan,
             processes: Vec::new(),
             control_plane: None,
             scratch: Some(scratch),
         };
-        match Box::pin(lab.build(size, say)).await {
+        match Box::pin(lab.build(size, &images, say)).await {
             Ok(()) => Ok(lab),
             Err(error) => {
                 let logs = evidence::keep(&lab.plan, "up").map_or_else(
@@ -79,7 +85,7 @@ impl Lab {
         }
     }
 
-    async fn build(&mut self, size: &Size, say: &mut dyn FnMut(&str)) -> Result<()> {
+    async fn build(&mut self, size: &Size, images: &Path, say: &mut dyn FnMut(&str)) -> Result<()> {
         self.note()?;
         say(&format!(
             "lab {}: {} nodes and {} clients as network namespaces",
@@ -90,15 +96,14 @@ impl Lab {
         say("etcd, kube-apiserver, kube-controller-manager, kube-scheduler");
         self.start_control_plane().await?;
         say("containerd, a kubelet and a kube-proxy on every node");
-        self.boot(size).await?;
+        self.boot(size, images).await?;
         tokio::time::timeout(REGISTRATION, self.await_ready_nodes())
             .await
             .map_err(|_| anyhow::anyhow!("not every node became ready in time"))?
     }
 
-    /// A lab that somebody left up; dropping this value changes nothing.
-    pub fn attach(state: &State) -> Result<Self> {
-        let plan = plan_of(state)?;
+    /// A lab that somebody left up, or a cluster that is no lab of ours; dropping this value changes nothing.
+    pub fn attach(plan: Plan) -> Result<Self> {
         netns::enter(&plan.hub)?;
         Ok(Self {
             plan,
@@ -106,6 +111,19 @@ impl Lab {
             control_plane: None,
             scratch: None,
         })
+    }
+
+    /// Gives nodes labels, node by node.
+    pub async fn label(&self, labels: &BTreeMap<String, BTreeMap<String, String>>) -> Result<()> {
+        let nodes: Api<Node> = Api::all(self.client().await?);
+        for (name, labels) in labels {
+            let patch = serde_json::json!({"metadata": {"labels": labels}});
+            let labelled = nodes
+                .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+                .await;
+            labelled.with_context(|| format!("labelling the Node {name}"))?;
+        }
+        Ok(())
     }
 
     /// Names and addresses.
@@ -116,6 +134,17 @@ impl Lab {
     /// A kubeconfig for use inside the hub.
     pub fn kubeconfig(&self, user: &str) -> PathBuf {
         kubeconfig(&self.plan, user)
+    }
+
+    /// The API server's process, of a lab that this value built.
+    pub fn api_server(&self) -> Result<Stamp> {
+        let processes = self.control_plane.iter().flat_map(ControlPlane::processes);
+        let mut stamps = processes
+            .filter(|process| process.name == "kube-apiserver")
+            .map(Process::stamp);
+        stamps
+            .next()
+            .context("a lab that somebody else built, or without an API server")
     }
 
     /// A client with the administrator's rights.
@@ -282,6 +311,12 @@ pub fn plan_of(state: &State) -> Result<Plan> {
     );
     serde_json::from_value(state.plan.clone())
         .with_context(|| format!("reading the plan of lab {}", state.id))
+}
+
+/// The plan in a file: of a cluster that is no lab of ours, but is made up like one.
+pub fn plan_in(file: &Path) -> Result<Plan> {
+    let text = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("{} is no plan of a lab", file.display()))
 }
 
 /// The lab that is meant: the named one, or the only one.

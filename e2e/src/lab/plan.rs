@@ -44,6 +44,9 @@ pub struct Machine {
     pub mac: String,
     /// Its management address; clients have none.
     pub mgmt: Option<Ipv4Addr>,
+    /// The first process of a node that somebody else started: a container of kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<i32>,
 }
 
 impl Machine {
@@ -55,6 +58,7 @@ impl Machine {
             ipv6: data_v6(0x10, number),
             mac: format!("02:00:00:00:10:{number:02x}"),
             mgmt: Some(Ipv4Addr::new(198, 51, 100, 10 + number)),
+            init: None,
         }
     }
 
@@ -66,6 +70,16 @@ impl Machine {
             ipv6: data_v6(0xc0, number),
             mac: format!("02:00:00:00:c0:{number:02x}"),
             mgmt: None,
+            init: None,
+        }
+    }
+
+    /// Its interfaces that a cable is plugged into.
+    pub fn interfaces(&self) -> &'static [&'static str] {
+        if self.mgmt.is_some() {
+            &["eth0", "mgmt0"]
+        } else {
+            &["eth0"]
         }
     }
 
@@ -83,6 +97,47 @@ fn data_v6(kind: u16, number: u8) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, kind, u16::from(number))
 }
 
+/// How Pods of one node reach those of another, and what serves ClusterIPs: what is a user's choice, and not ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// The CNI.
+    pub cni: Cni,
+    /// kube-proxy's mode.
+    pub proxy: ProxyMode,
+}
+
+/// What connects Pods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cni {
+    /// Routes between the nodes, a veth pair a Pod: as Calico does without an overlay, or kindnet.
+    #[default]
+    Routes,
+    /// flannel's DaemonSet with VXLAN, a bridge on every node.
+    Flannel,
+}
+
+/// How kube-proxy serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProxyMode {
+    /// By nftables.
+    #[default]
+    Nftables,
+    /// By iptables, kube-proxy's default.
+    Iptables,
+}
+
+impl ProxyMode {
+    /// As kube-proxy's flag has it.
+    pub fn flag(self) -> &'static str {
+        match self {
+            Self::Nftables => "nftables",
+            Self::Iptables => "iptables",
+        }
+    }
+}
+
 /// Everything with a name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -98,6 +153,9 @@ pub struct Plan {
     pub clients: Vec<Machine>,
     /// The programs of the control plane.
     pub assets: PathBuf,
+    /// What carries Pods' packets and serves ClusterIPs.
+    #[serde(default)]
+    pub network: Network,
     /// The port of the host's loopback that leads to the API server, when there is one.
     pub forwarded: Option<u16>,
 }
@@ -133,6 +191,7 @@ impl Plan {
                 .map(|number| Machine::client(id, number))
                 .collect(),
             assets,
+            network: Network::default(),
             forwarded: None,
         })
     }
@@ -218,11 +277,15 @@ impl Plan {
         }
     }
 
-    /// Routes to the pods of the other nodes over the data segment, as a CNI without an overlay makes them, and from the
-    /// control plane to all pods over management.
+    /// Routes to the pods of the other nodes over the data segment, as a CNI without an overlay makes them; and from the
+    /// control plane to all pods over management, whatever the CNI.
     pub fn route_scripts(&self, pods: &[(String, Vec<String>)]) -> Vec<Script> {
         let mut scripts = Vec::new();
-        for node in &self.nodes {
+        let routed = match self.network.cni {
+            Cni::Routes => &self.nodes[..],
+            Cni::Flannel => &[],
+        };
+        for node in routed {
             let mut text = String::from("set -e\n");
             for other in self.nodes.iter().filter(|other| other.name != node.name) {
                 for range in ranges_of(pods, &other.name) {

@@ -37,7 +37,7 @@ fn program_of(pid: i32) -> Option<String> {
 /// Pulls a node's cables and ends everything on it, without a word to anybody.
 pub fn cut(plan: &Plan, node: &Machine) -> Result<()> {
     // The cables first: what is about to be killed would say goodbye on them, as no power cut lets it.
-    for interface in ["eth0", "mgmt0"] {
+    for interface in node.interfaces() {
         link(plan, node, interface, false)?;
     }
     node::power_off(plan, node)

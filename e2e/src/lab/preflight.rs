@@ -20,6 +20,7 @@ const TOOLS: &[(&str, &str)] = &[
     ("containerd", "containerd"),
     ("catatonit", "catatonit"),
     ("buildah", "buildah"),
+    ("busybox", "busybox-static"),
     ("curl", "curl"),
     ("arping", "iputils-arping"),
     ("ndisc6", "ndisc6"),

@@ -7,6 +7,7 @@ use regex::Regex;
 use super::spec::{Action, LabSpec, Scenario, Step};
 use super::vars;
 use crate::lab::cluster::Size;
+use crate::lab::plan::Network;
 
 /// Why a scenario cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -66,8 +67,9 @@ impl LabSpec {
     }
 
     /// What the machine room is asked for.
-    pub fn size(&self) -> Size {
+    pub fn size(&self, network: Network) -> Size {
         Size {
+            network,
             nodes: self.nodes,
             clients: self.clients,
             labels: self.labels.clone(),

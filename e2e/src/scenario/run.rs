@@ -58,6 +58,8 @@ pub struct Runner<'a> {
     questions: BTreeMap<String, (Ipv4Addr, Asking, Instant)>,
     /// The first disturbance since the last outage was measured.
     disturbed: Option<Instant>,
+    /// What came of that was looked at: the next disturbance is another.
+    measured: bool,
 }
 
 /// A command line, and where it runs.
@@ -102,6 +104,7 @@ impl<'a> Runner<'a> {
             holds: BTreeMap::new(),
             questions: BTreeMap::new(),
             disturbed: None,
+            measured: false,
         })
     }
 
@@ -166,6 +169,9 @@ impl<'a> Runner<'a> {
         }
         let action = step.action().map_err(anyhow::Error::msg)?;
         if action.disturbs() {
+            if std::mem::take(&mut self.measured) {
+                self.disturbed = None;
+            }
             self.disturbed.get_or_insert_with(Instant::now);
         }
         let at = Instant::now();

@@ -52,9 +52,7 @@ impl Check {
                 continue;
             }
             for address in &node.answering {
-                if let Ok(n) = world.addresses.binary_search(address) {
-                    answering[n] += 1;
-                }
+                answering[World::place(address)] += 1;
             }
         }
         for (n, count) in answering.into_iter().enumerate() {

@@ -18,12 +18,27 @@ fn no_node_sends_or_hears_more_than_two_hundred_frames_a_second() {
         for node in &mut world.nodes {
             (node.sent, node.heard) = (0, 0);
         }
+        let writes = world.server.log.len();
+        world.watched = 0;
         world.run(secs(time));
         let most = |of: fn(&super::node::Node) -> u64| {
             world.nodes.iter().map(of).max().unwrap_or(0) / time
         };
         let (sent, heard) = (most(|node| node.sent), most(|node| node.heard));
-        println!("{nodes} nodes: {sent} frames sent and {heard} heard a second by the busiest");
+        let writes = world.server.log.len() - writes;
+        let a_second = |count: u64| count as f64 / time as f64;
+        println!(
+            "{nodes} nodes: {sent} frames sent and {heard} heard a second by the busiest; at the API server {:.1} \
+             writes and {:.0} watch events a second",
+            a_second(u64::try_from(writes).unwrap()),
+            a_second(world.watched),
+        );
+        // A renewal every five seconds, by clocks that differ by a tenth.
+        let most = nodes as f64 / 5.0 * 1.12 + 1.0;
+        assert!(
+            a_second(u64::try_from(writes).unwrap()) <= most,
+            "{writes} writes"
+        );
         assert!(
             sent <= 200 && heard <= 200,
             "{nodes} nodes: {sent} sent, {heard} heard"

@@ -39,6 +39,7 @@ pub(super) struct Node {
     pub(super) dead: bool,
     pub(super) waiting: VecDeque<Input>,
     pub(super) sessions: BTreeMap<NodeName, SessionId>,
+    known_due: bool,
     pub(super) reports: Vec<(Now, Report)>,
     pub(super) sent: u64,
     pub(super) heard: u64,
@@ -80,6 +81,7 @@ impl Node {
             dead: false,
             waiting: VecDeque::new(),
             sessions: BTreeMap::new(),
+            known_due: false,
             reports: Vec::new(),
             sent: 0,
             heard: 0,
@@ -161,15 +163,7 @@ impl Node {
                         Some(session) => self.sessions.insert(node.clone(), session.clone()),
                         None => self.sessions.remove(&node),
                     };
-                    if before.as_ref() != lease.session.as_ref() {
-                        let known = self.sessions.iter();
-                        let known = known.map(|(node, session)| Known {
-                            node: node.clone(),
-                            session: session.clone(),
-                        });
-                        let known = known.collect();
-                        self.tell_peers(peers::Event::Known(known), now, wants);
-                    }
+                    self.known_due |= before.as_ref() != lease.session.as_ref();
                 }
                 self.owners
                     .observe(owners::Event::LeaseSeen(node, lease), local);
@@ -178,6 +172,19 @@ impl Node {
                 }
                 self.decide_at = self.decide_at.min(now + Duration::from_millis(1));
             }
+        }
+    }
+
+    /// Sessions began or ended by what a watch has delivered.
+    pub(super) fn tell_known(&mut self, now: Now, wants: &mut Wants) {
+        if std::mem::take(&mut self.known_due) {
+            let known = self.sessions.iter();
+            let known = known.map(|(node, session)| Known {
+                node: node.clone(),
+                session: session.clone(),
+            });
+            let known = known.collect();
+            self.tell_peers(peers::Event::Known(known), now, wants);
         }
     }
 

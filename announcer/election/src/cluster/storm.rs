@@ -10,6 +10,11 @@ pub(super) fn histories(default: u64) -> u64 {
     nightly().unwrap_or(default)
 }
 
+/// The same, of which each history is of one of these cases, in turn.
+pub(super) fn cases<T: Copy>(default: u64, cases: &[T]) -> impl Iterator<Item = (u64, T)> {
+    (0..histories(default)).zip(cases.iter().copied().cycle())
+}
+
 /// How many the nightly form asks for, if this is it.
 pub(super) fn nightly() -> Option<u64> {
     std::env::var("LANDFALL_SIMULATIONS").ok()?.parse().ok()
@@ -41,7 +46,7 @@ impl World {
 
 #[test]
 fn a_rollout_in_bad_weather_loses_no_address() {
-    for seed in 0..histories(150) {
+    for seed in 0..histories(200) {
         let mut world = World::new(seed, 4, 12, STORM);
         world.settle();
         world.run(Duration::from_secs(6));

@@ -1,6 +1,7 @@
 //! What lies between nodes and server, and when things happen.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use crate::peers::{self, Action, Frame, SegmentId, To};
 use crate::{NodeName, Now, Probed, SessionId, owners};
 
 pub(super) const SEGMENT: SegmentId = 7;
+/// Addresses that differ in their last byte alone.
+const ROW: usize = 250;
 
 /// How bad the network is.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +44,39 @@ pub(super) const STORM: Weather = Weather {
     watch_delay: Duration::from_millis(500),
 };
 
+/// Something that will happen, before what was planned later for the same moment.
+struct Planned {
+    at: Now,
+    count: u64,
+    what: Box<Happening>,
+}
+
+impl Planned {
+    const fn key(&self) -> (Now, u64) {
+        (self.at, self.count)
+    }
+}
+
+impl PartialEq for Planned {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Planned {}
+
+impl PartialOrd for Planned {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Planned {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
 enum Happening {
     Input(usize, Input),
     Serve(usize, Request),
@@ -57,7 +93,7 @@ pub(super) struct World {
     pub(super) nodes: Vec<Node>,
     pub(super) addresses: Vec<IpAddr>,
     pub(super) index: BTreeMap<NodeName, usize>,
-    queue: BTreeMap<(Now, u64), Box<Happening>>,
+    queue: BinaryHeap<Reverse<Planned>>,
     count: u64,
     due: Vec<Now>,
     seen: Vec<usize>,
@@ -74,6 +110,8 @@ pub(super) struct World {
     pub(super) router: bool,
     pub(super) check: Check,
     pub(super) fences: u64,
+    /// What the API server told watchers, each to each.
+    pub(super) watched: u64,
 }
 
 impl World {
@@ -85,12 +123,8 @@ impl World {
         let candidates: Vec<Candidate> = names.iter().cloned().map(Candidate::plain).collect();
         let addresses: Vec<IpAddr> = (0..addresses)
             .map(|n| {
-                IpAddr::from([
-                    10,
-                    0,
-                    u8::try_from(n / 250).unwrap(),
-                    u8::try_from(n % 250).unwrap(),
-                ])
+                let [third, last] = [n / ROW, n % ROW].map(|n| u8::try_from(n).unwrap());
+                IpAddr::from([10, 0, third, last])
             })
             .collect();
         let nodes: Vec<Node> = names
@@ -120,7 +154,7 @@ impl World {
                 .collect(),
             check: Check::new(addresses.len()),
             addresses,
-            queue: BTreeMap::new(),
+            queue: BinaryHeap::new(),
             count: 0,
             due: vec![Duration::MAX; count],
             seen: vec![0; count],
@@ -134,6 +168,7 @@ impl World {
             server_down: false,
             router: true,
             fences: 0,
+            watched: 0,
         };
         for address in world.addresses.clone() {
             world.server.put_record(address, None);
@@ -143,6 +178,7 @@ impl World {
                 + world
                     .dice
                     .between(Duration::ZERO, Duration::from_millis(200));
+            world.due[n] = start;
             world.at(start, Happening::Due(n));
             world.at(start, Happening::Watch(n));
             world.watching[n] = true;
@@ -172,21 +208,34 @@ impl World {
         }
     }
 
+    /// Which of the addresses it is.
+    pub(super) fn place(address: &IpAddr) -> usize {
+        let IpAddr::V4(address) = address else {
+            unreachable!("{address} is none of them");
+        };
+        let [.., third, last] = address.octets();
+        usize::from(third) * ROW + usize::from(last)
+    }
+
     fn at(&mut self, at: Now, happening: Happening) {
         self.count += 1;
-        self.queue
-            .insert((at.max(self.now), self.count), Box::new(happening));
+        self.queue.push(Reverse(Planned {
+            at: at.max(self.now),
+            count: self.count,
+            what: Box::new(happening),
+        }));
     }
 
     pub(super) fn run(&mut self, time: Duration) {
         let end = self.now + time;
-        while let Some(entry) = self.queue.first_entry() {
-            if entry.key().0 > end {
-                break;
-            }
-            let ((at, _), happening) = entry.remove_entry();
+        while self
+            .queue
+            .peek()
+            .is_some_and(|Reverse(next)| next.at <= end)
+            && let Some(Reverse(Planned { at, what, .. })) = self.queue.pop()
+        {
             self.now = at;
-            self.happen(*happening);
+            self.happen(*what);
         }
         self.now = end;
     }
@@ -195,6 +244,8 @@ impl World {
         match happening {
             Happening::Input(n, input) => self.input(n, input),
             Happening::Serve(n, request) => self.serve(n, request),
+            // It was put off, or came sooner.
+            Happening::Due(n) if self.due[n] != self.now => {}
             Happening::Due(n) => {
                 self.due[n] = Duration::MAX;
                 self.turn(n);
@@ -247,6 +298,7 @@ impl World {
             for input in std::mem::take(&mut node.waiting) {
                 node.take(input, now, &mut wants);
             }
+            node.tell_known(now, &mut wants);
             self.carry_out(n, wants);
         }
         let node = &mut self.nodes[n];
@@ -466,9 +518,13 @@ impl World {
         self.watching[n] = false;
         let changes: Vec<Change> = self.server.log[self.seen[n]..].to_vec();
         self.seen[n] = self.server.log.len();
+        self.watched += u64::try_from(changes.len()).unwrap();
         for change in changes {
             self.input(n, Input::Change(change));
         }
+        let mut wants = Wants::default();
+        self.nodes[n].tell_known(self.now, &mut wants);
+        self.carry_out(n, wants);
     }
 
     pub(super) fn restart(&mut self, n: usize) {

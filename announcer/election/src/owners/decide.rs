@@ -25,6 +25,7 @@ impl Owners {
     /// Says what to do now. Writes and probes it returns count as under way from here on.
     pub fn decide(&mut self, world: &World<'_>, now: Now) -> Decision {
         self.look_whether_alone(now);
+        self.look_whether_blind(now);
         let mut out = Decision {
             flags: self.flags(now),
             wake_at: now + TURN,
@@ -250,7 +251,7 @@ impl Owners {
         };
         memory.vacant_since = None;
         let must = self.own.leaving || !eligible;
-        if must || self.own.draining || self.own.few_hear || self.is_losing(round.now) {
+        if must || self.own.draining || self.own.few_hear || self.is_losing() {
             self.give_away(address, memory, record, must, round, out);
             if memory.yielding.is_some() || must {
                 return;

@@ -68,7 +68,11 @@ pub struct Settings {
     pub unheard: Duration,
     /// Between two nodes that would expire the same silent session.
     pub expire_stagger: Duration,
-    /// How long a node that alone lost the API server keeps a session that is heard both ways.
+    /// How much longer than this node a peer must have had the API server before this node is the one that lost it: longer
+    /// than renewals lie apart, whatever the clocks, so that an outage for all is not taken for it.
+    pub apart: Duration,
+    /// How long a node that alone lost the API server keeps a session that is heard both ways; time enough to find it out
+    /// and to give everything away.
     pub alone: Duration,
     /// How long a title heard from a peer counts if no record says so; it is said four times as often.
     pub title: Duration,
@@ -97,7 +101,8 @@ impl Settings {
             handover: Duration::from_secs(2),
             unheard: Duration::from_millis(250),
             expire_stagger: Duration::from_millis(300),
-            alone: Duration::from_secs(10),
+            apart: duration * 2 / 5,
+            alone: duration,
             title: Duration::from_secs(10),
             probe_validity: Duration::from_secs(5),
             retry_min: Duration::from_secs(1),
@@ -236,7 +241,7 @@ impl Owners {
             me,
             settings,
             own: Own::default(),
-            view: View::new(settings.duration),
+            view: View::new(settings.duration, settings.alone),
             memory: BTreeMap::new(),
             inquiries: BTreeMap::new(),
             rebalance_at: Duration::ZERO,
@@ -247,7 +252,10 @@ impl Owners {
     /// Takes one event in. Decides nothing.
     pub fn observe(&mut self, event: Event, now: Now) {
         match event {
-            Event::SessionStarted(session, at) => self.own.begin(session, at),
+            Event::SessionStarted(session, at) => {
+                self.own.begin(session, at);
+                self.be_blind(now);
+            }
             Event::WasFenced => self.own.was_fenced = true,
             Event::Renewed(session, at) => self.own.renewed(&session, at),
             Event::SessionLost => self.own.lose(),
@@ -321,7 +329,7 @@ impl Owners {
             Report::Down { .. }
             | Report::Unwatched { .. }
             | Report::Flags(..)
-            | Report::Ended(_)
+            | Report::Ended(..)
             | Report::EndedThoughHeard(_)
             | Report::Vetoed { .. }
             | Report::SameName(_) => self.view.take(report, now),

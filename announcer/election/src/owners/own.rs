@@ -20,6 +20,10 @@ pub(super) struct Own {
     pub(super) draining: bool,
     pub(super) programmed: bool,
     pub(super) few_hear: bool,
+    /// Renewals acknowledged, as the peers are told.
+    renewals: u8,
+    /// Peers have had the API server since.
+    others_since: Option<Now>,
     /// Without the API server since, while a peer had it.
     alone_since: Option<Now>,
 }
@@ -27,6 +31,7 @@ pub(super) struct Own {
 impl Own {
     pub(super) fn begin(&mut self, session: SessionId, at: Now) {
         self.session = Some((session, at));
+        self.renewals = self.renewals.wrapping_add(1);
         self.alone_since = None;
     }
 
@@ -35,6 +40,7 @@ impl Own {
             && own == session
         {
             *last = (*last).max(at);
+            self.renewals = self.renewals.wrapping_add(1);
         }
     }
 
@@ -57,22 +63,41 @@ impl Owners {
         renewed.is_some_and(|at| now < at + self.settings.duration * 2 / 3)
     }
 
-    /// Whether this node alone lost the API server: a peer has had it for longer than renewals lie apart, so that its
-    /// word is not one of before an outage of all.
-    pub(super) fn is_losing(&self, now: Now) -> bool {
-        let apart = self.settings.duration * 2 / 5;
-        self.own
-            .alone_since
-            .is_some_and(|since| now >= since + apart)
+    /// Whether this node alone lost the API server.
+    pub(super) const fn is_losing(&self) -> bool {
+        self.own.alone_since.is_some()
     }
 
+    /// A peer was heard to renew its Lease when this node's own had been due for longer than renewals lie apart. That a
+    /// peer *had* the API server proves nothing: everybody had it two periods ago, and in an outage of all they notice
+    /// it one after the other, each by its own clock.
     pub(super) fn look_whether_alone(&mut self, now: Now) {
-        let alone = self.session().is_some() && !self.has_api(now) && self.view.somebody_has_api();
-        self.own.alone_since = if alone {
-            Some(self.own.alone_since.unwrap_or(now))
+        let renewed = self.own.session.as_ref().map(|(_, at)| *at);
+        self.own.others_since = if self.view.somebody_has_api() {
+            self.own.others_since.or(Some(now))
         } else {
             None
         };
+        self.own.alone_since = self.own.others_since.zip(renewed).and_then(|(since, at)| {
+            let since = since.max(at + self.settings.duration / 3);
+            let proof = self.view.renewed_at()?;
+            (proof >= since + self.settings.apart).then_some(since)
+        });
+    }
+
+    /// A Lease that is not renewed in an outage is no sign of its node. Whoever is heard is known to live; of the others a
+    /// node knows nothing before it has the API server itself, and they have had time to renew.
+    pub(super) fn look_whether_blind(&mut self, now: Now) {
+        if let Some((_, renewed)) = &self.own.session
+            && now >= *renewed + self.settings.duration / 2
+        {
+            self.be_blind(now);
+        }
+    }
+
+    pub(super) fn be_blind(&mut self, now: Now) {
+        let grace = self.settings.duration * 2 / 3;
+        self.view.leases.be_blind(now + grace);
     }
 
     /// The end of this node's session unless it is renewed, by this node's reckoning.
@@ -114,6 +139,7 @@ impl Owners {
                 .own
                 .alone_since
                 .map_or(Duration::ZERO, |since| now.saturating_sub(since)),
+            renewals: self.own.renewals,
             draining: self.own.draining,
             leaving: self.own.leaving,
             programmed: self.own.programmed,

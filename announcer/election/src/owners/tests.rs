@@ -1,6 +1,7 @@
 //! What the record half does in single situations.
 
 mod hand_over;
+mod outages;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -119,7 +120,7 @@ impl Trio {
             by: node("c"),
             written,
         };
-        self.report(Report::Ended(fenced));
+        self.report(Report::Ended(fenced, None));
     }
 
     fn decide(&mut self) -> Decision {
@@ -216,53 +217,6 @@ fn a_lower_title_is_answered_with_the_higher_and_the_network_is_told_again() {
         written: true,
     };
     assert!(decision.say.contains(&(To::All, Body::Claims(vec![mine]))));
-}
-
-#[test]
-fn a_session_heard_both_ways_is_not_ended_for_its_leases_age() {
-    let mut trio = Trio::new(Some(owner("b1", Some("a"), 4))).heard();
-    for _ in 0..10 {
-        trio.now += secs(5);
-        trio.tell(Event::Renewed(session("a1"), trio.now));
-        let decision = trio.decide();
-        assert!(decision.writes.is_empty(), "{:?}", decision.writes);
-    }
-    let alone = Flags {
-        alone: secs(10),
-        programmed: true,
-        ..Flags::default()
-    };
-    trio.report(Report::Flags(node("b"), alone));
-    trio.now += secs(1);
-    let ends = |write: &Write| matches!(write, Write::Expire { .. });
-    assert!(
-        trio.decide().writes.iter().any(ends),
-        "it says that it alone lost the API server for too long"
-    );
-}
-
-#[test]
-fn with_nobody_to_yield_to_an_owner_goes_on_past_the_end_of_its_session() {
-    let mut owners = Owners::new(node("a"), Settings::for_duration(secs(15)));
-    owners.observe(Event::SessionStarted(session("a1"), secs(1)), secs(1));
-    owners.observe(Event::LeaseSeen(node("a"), lease("a1", 1)), secs(1));
-    let record = Record {
-        version: Version::new("5"),
-        uid: "u".into(),
-        owner: Some(owner("a1", None, 1)),
-    };
-    let records = BTreeMap::from([(VIP, record)]);
-    let candidates = BTreeMap::from([(VIP, vec![Candidate::plain(node("a"))])]);
-    let world = World {
-        records: &records,
-        candidates: &candidates,
-    };
-    assert!(owners.decide(&world, secs(60)).answering.contains(&VIP));
-    owners.observe(Event::LeaseSeen(node("b"), lease("b1", 2)), secs(61));
-    assert!(
-        owners.decide(&world, secs(62)).answering.is_empty(),
-        "somebody may have taken it"
-    );
 }
 
 #[test]

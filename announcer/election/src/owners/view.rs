@@ -33,24 +33,36 @@ pub(super) enum Fate {
 #[derive(Clone, Debug)]
 pub(super) struct View {
     pub(super) leases: Sessions,
-    heard: BTreeMap<NodeName, (SessionId, Flags)>,
+    heard: BTreeMap<NodeName, Heard>,
     /// Sessions that were heard both ways and are not now.
     down: BTreeMap<NodeName, SessionId>,
     ended: BTreeMap<SessionId, Now>,
     /// Others ended what this node hears: one of the two is on the wrong side of a split.
     doubts_until: Now,
     alone: Duration,
+    /// When a peer was last heard to have renewed its Lease.
+    renewed_at: Option<Now>,
+}
+
+/// What is heard of a peer.
+#[derive(Clone, Debug)]
+struct Heard {
+    session: SessionId,
+    /// Until it has said how it does it is trusted with nothing.
+    flags: Flags,
+    said: bool,
 }
 
 impl View {
-    pub(super) fn new(duration: Duration) -> Self {
+    pub(super) fn new(duration: Duration, alone: Duration) -> Self {
         Self {
             leases: Sessions::new(duration),
             heard: BTreeMap::new(),
             down: BTreeMap::new(),
             ended: BTreeMap::new(),
             doubts_until: Now::ZERO,
-            alone: Duration::from_secs(10),
+            alone,
+            renewed_at: None,
         }
     }
 
@@ -58,12 +70,13 @@ impl View {
         match report {
             Report::Up { node, session, .. } => {
                 self.down.remove(&node);
-                let flags = self
-                    .heard
-                    .get(&node)
-                    .map(|(_, flags)| *flags)
-                    .unwrap_or_default();
-                self.heard.insert(node, (session, flags));
+                let before = self.heard.get(&node);
+                let heard = Heard {
+                    said: before.is_some_and(|heard| heard.said && heard.session == session),
+                    flags: before.map(|heard| heard.flags).unwrap_or_default(),
+                    session,
+                };
+                self.heard.insert(node, heard);
             }
             Report::Down { node, session } if self.heard.remove(&node).is_some() => {
                 self.down.insert(node, session);
@@ -73,17 +86,21 @@ impl View {
                 self.down.remove(&node);
             }
             Report::Flags(node, new) => {
-                // Flags come before the session is up, too: they are kept for it.
-                if let Some((_, flags)) = self.heard.get_mut(&node) {
-                    *flags = new;
+                if let Some(heard) = self.heard.get_mut(&node) {
+                    // What it counted before it was heard may be of long ago.
+                    if heard.said && heard.flags.renewals != new.renewals {
+                        self.renewed_at = Some(now);
+                    }
+                    heard.flags = new;
+                    heard.said = true;
                 }
             }
             Report::EndedThoughHeard(_) => self.doubts_until = now + DOUBT,
-            Report::Ended(Fenced { node, session, .. }) => {
+            Report::Ended(Fenced { node, session, .. }, _) => {
                 if self
                     .heard
                     .get(&node)
-                    .is_some_and(|(heard, _)| *heard == session)
+                    .is_some_and(|heard| heard.session == session)
                 {
                     self.heard.remove(&node);
                 }
@@ -111,7 +128,7 @@ impl View {
     pub(super) fn hears(&self, node: &NodeName, session: &SessionId) -> bool {
         self.heard
             .get(node)
-            .is_some_and(|(heard, _)| heard == session)
+            .is_some_and(|heard| heard.session == *session)
     }
 
     pub(super) fn hears_any(&self) -> bool {
@@ -119,11 +136,17 @@ impl View {
     }
 
     pub(super) fn flags(&self, node: &NodeName) -> Option<&Flags> {
-        self.heard.get(node).map(|(_, flags)| flags)
+        self.heard.get(node).map(|heard| &heard.flags)
     }
 
+    /// Whether a peer says that it had the API server lately.
     pub(super) fn somebody_has_api(&self) -> bool {
-        self.heard.values().any(|(_, flags)| flags.has_api)
+        self.heard.values().any(|heard| heard.flags.has_api)
+    }
+
+    /// When a peer was last heard to have renewed its Lease.
+    pub(super) const fn renewed_at(&self) -> Option<Now> {
+        self.renewed_at
     }
 
     /// Whether the peers ended this session.
@@ -182,9 +205,9 @@ impl View {
         if let Some(at) = self.ended.get(session) {
             return Fate::Ended { at: *at };
         }
-        if let Some((heard, flags)) = self.heard.get(node)
-            && heard == session
-            && flags.alone < self.alone
+        if let Some(heard) = self.heard.get(node)
+            && heard.session == *session
+            && heard.flags.alone < self.alone
         {
             return Fate::Live {
                 until: now + Duration::from_millis(500),

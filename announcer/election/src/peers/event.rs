@@ -130,8 +130,8 @@ pub enum Report {
     Flags(NodeName, Flags),
     /// Others say that a session is over which this node hears, both ways and until now: one of the two is cut off.
     EndedThoughHeard(NodeName),
-    /// A session is over. Its standbys answer now.
-    Ended(Fenced),
+    /// A session is over. Its standbys answer now. With it, when this node last heard it, if it did.
+    Ended(Fenced, Option<Now>),
     /// A suspect lives: somebody heard it, or it answered, or a frame of it was refused.
     Vetoed {
         /// Who lives.

@@ -92,6 +92,9 @@ pub struct Flags {
     pub has_api: bool,
     /// For how long it has been without the API server while a peer had it; zero if it is not.
     pub alone: Duration,
+    /// Counts the renewals that the API server acknowledged, and begins again after 255: who was heard to count still has
+    /// it, whatever was true some seconds ago.
+    pub renewals: u8,
     /// Its node is being drained: give it nothing new.
     pub draining: bool,
     /// It gives everything away and ends.

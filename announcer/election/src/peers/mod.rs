@@ -364,12 +364,13 @@ impl Peers {
         {
             return;
         }
-        let lives = |segment: &Segment| {
-            segment.links.get(&fenced.node).is_some_and(|link| {
-                link.session == fenced.session && link.is_up() && link.is_fresh(now)
-            })
-        };
-        if self.segments.values().any(lives) {
+        let links = self.segments.values().filter_map(|segment| {
+            let link = segment.links.get(&fenced.node)?;
+            (link.session == fenced.session).then_some(link)
+        });
+        let heard_at = links.clone().map(|link| link.heard_at).max();
+        let lives = links.clone().any(|link| link.is_up() && link.is_fresh(now));
+        if lives {
             out.push(Action::Report(Report::EndedThoughHeard(
                 fenced.node.clone(),
             )));
@@ -396,7 +397,7 @@ impl Peers {
         if self.known.get(&fenced.node) == Some(&fenced.session) {
             self.known.remove(&fenced.node);
         }
-        out.push(Action::Report(Report::Ended(fenced.clone())));
+        out.push(Action::Report(Report::Ended(fenced.clone(), heard_at)));
         self.say(&To::All, &Body::Fenced(fenced.clone()), out);
         for again in 1..TOLD {
             self.repeats

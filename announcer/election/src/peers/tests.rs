@@ -217,7 +217,7 @@ fn a_fence_that_takes_too_long_is_agreed_and_said_three_times() {
     }
     lone.hears("c1", sequence + 1);
     lone.wait(millis(60));
-    let ended = |report: &Report| matches!(report, Report::Ended(Fenced { written: false, .. }));
+    let ended = |report: &Report| matches!(report, Report::Ended(Fenced { written: false, .. }, _));
     assert!(lone.reported(ended));
     lone.wait(millis(120));
     let said = |action: &&Action| {
@@ -452,7 +452,7 @@ proptest! {
                     Action::Fence { node: suspect, session } => {
                         prop_assert!(*suspect != node("a") && !over.contains(session));
                     }
-                    Action::Report(Report::Ended(fenced)) => { over.insert(fenced.session.clone()); }
+                    Action::Report(Report::Ended(fenced, _)) => { over.insert(fenced.session.clone()); }
                     _ => {}
                 }
             }
@@ -585,7 +585,7 @@ fn what_a_node_said_that_was_wrong_about_another_is_not_believed_about_that_one(
         by: node(by),
         written: false,
     };
-    let ended = |report: &Report| matches!(report, Report::Ended(_));
+    let ended = |report: &Report| matches!(report, Report::Ended(..));
     lone.hear("c1", Body::Fenced(fenced("c")));
     assert!(!lone.reported(ended));
     lone.hear("d1", Body::Fenced(fenced("d")));

@@ -73,6 +73,8 @@ pub struct Flags {
     pub has_api: bool,
     /// For how long it has been without the API server while a peer had it; in whole milliseconds on the wire.
     pub alone: Duration,
+    /// Counts the renewals that the API server acknowledged, and begins again after 255.
+    pub renewals: u8,
     /// Its node is being drained.
     pub draining: bool,
     /// It gives everything away and ends.
@@ -213,6 +215,7 @@ impl<'a> Beat<'a> {
         out.byte(self.kind as u8)?;
         out.byte(self.flags.bits())?;
         out.millis(self.flags.alone)?;
+        out.byte(self.flags.renewals)?;
         list(out, &self.heard, LONGEST_LIST, |out, heard| {
             out.name(heard.session)?;
             out.long(heard.sequence)
@@ -228,7 +231,7 @@ impl<'a> Beat<'a> {
             interval: reader.micros()?,
             window: reader.micros()?,
             kind: Kind::of(reader.byte()?)?,
-            flags: Flags::of(reader.byte()?, reader.millis()?),
+            flags: Flags::of(reader.byte()?, reader.millis()?, reader.byte()?),
             heard: items(reader, LONGEST_LIST, |reader| {
                 Some(Heard {
                     session: reader.name(LONGEST_SESSION)?,
@@ -264,11 +267,12 @@ impl Flags {
             | bit(self.few_hear, FEW_HEAR)
     }
 
-    fn of(bits: u8, alone: Duration) -> Self {
+    fn of(bits: u8, alone: Duration, renewals: u8) -> Self {
         let set = |bit| bits & bit != 0;
         Self {
             has_api: set(HAS_API),
             alone,
+            renewals,
             draining: set(DRAINING),
             leaving: set(LEAVING),
             programmed: set(PROGRAMMED),

@@ -6,6 +6,7 @@ use super::Plan;
 use super::planner::plan;
 use crate::address::{Family, Point};
 use crate::counts::Counts;
+use crate::pools::Rejection;
 use crate::service::Service;
 use crate::world::World;
 use crate::{PoolName, ServiceKey};
@@ -17,6 +18,8 @@ pub struct PoolAnswer {
     pub pool: PoolName,
     /// Why it gives nothing; `None`: it would.
     pub rejection: Option<String>,
+    /// What would help against that.
+    pub remedy: Option<&'static str>,
     /// Free addresses of the Service's families.
     pub free: Vec<(Family, u128)>,
 }
@@ -50,13 +53,17 @@ pub(crate) fn explain(world: &World, service: &Service) -> Explanation {
                     .any(|a| pool.usable.contains(Point::from(*a)))
         });
         let families = service.families.iter();
+        let chosen = request.is_none_or(|request| request.accepts(&pool.name));
+        let rejection = match world.offers(pool, service, named) {
+            Ok(()) if !chosen => Some(Rejection::OtherPool),
+            offered => offered
+                .and_then(|()| world.within_limits(pool, service, None, 0))
+                .err(),
+        };
         PoolAnswer {
             pool: pool.name.clone(),
-            rejection: world
-                .offers(pool, service, named)
-                .and_then(|()| world.within_limits(pool, service, None, 0))
-                .err()
-                .map(|why| why.to_string()),
+            rejection: rejection.map(|why| why.to_string()),
+            remedy: rejection.map(Rejection::remedy),
             free: families
                 .map(|family| (*family, Counts::of(&world.book, pool, *family).available))
                 .collect(),

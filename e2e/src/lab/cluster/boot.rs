@@ -9,18 +9,19 @@ use kube::api::{ObjectMeta, PostParams};
 use landfall_testbed::control_plane::assets;
 use landfall_testbed::process::run;
 
-use super::super::plan::Machine;
+use super::super::plan::{Cni, Machine, Network};
 use super::super::{node, power, sibling};
 use super::{Lab, REGISTRATION, Size, kubeconfig, run_script};
 
 /// The cluster's name server, which kubelets tell their Pods of.
 const DNS: &str = "e2e/manifests/cluster/dns.yaml";
+/// The CNI with an overlay.
+const FLANNEL: &str = "e2e/manifests/cluster/flannel.yaml";
 
 impl Lab {
     /// Starts the nodes. Their Node objects are there first, as when a machine's operator makes them: so the CNI knows
     /// the pod ranges before a kubelet looks for it, and the node is ready at once.
-    pub(super) async fn boot(&mut self, size: &Size) -> Result<()> {
-        let images = assets::images(&programs()?)?;
+    pub(super) async fn boot(&mut self, size: &Size, images: &Path) -> Result<()> {
         let authority = self.authority()?;
         let nodes: Api<Node> = Api::all(self.client().await?);
         for machine in &self.plan.nodes {
@@ -39,8 +40,11 @@ impl Lab {
         for machine in self.plan.nodes.clone() {
             let own = ranges.iter().find(|(name, _)| *name == machine.name);
             let own = own.map_or(&[][..], |(_, ranges)| ranges);
-            node::prepare(&self.plan, &machine, &images, &authority, own)?;
+            node::prepare(&self.plan, &machine, images, &authority, own)?;
             self.start_node(&machine)?;
+        }
+        if self.plan.network.cni == Cni::Flannel {
+            self.apply(FLANNEL)?;
         }
         self.apply(DNS)
     }
@@ -91,11 +95,17 @@ impl Lab {
 
     /// Gives a node that failed its power back: its cables and what runs on it, as after a boot.
     pub fn revive_node(&mut self, node: &Machine) -> Result<()> {
-        for interface in ["eth0", "mgmt0"] {
+        for interface in node.interfaces() {
             power::link(&self.plan, node, interface, true)?;
         }
         self.start_node(node)
     }
+}
+
+/// The images of the lab's nodes.
+pub(super) fn images(network: Network) -> Result<PathBuf> {
+    let cni = (network.cni == Cni::Flannel).then_some("flannel");
+    assets::images(&programs()?, cni)
 }
 
 /// Where the programs of this workspace are, which go into images.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::super::plan::{CLUSTER_DNS, CLUSTER_DOMAIN};
+use super::super::plan::{CLUSTER_DNS, CLUSTER_DOMAIN, Cni};
 
 /// The image that holds a Pod's namespaces.
 const PAUSE: &str = "docker.io/landfall/lab-pause:0.1.0";
@@ -68,29 +68,41 @@ pub(super) fn kubelet(authority: &Path) -> Value {
     })
 }
 
-/// The CNI's: a veth pair a Pod, addresses out of the node's ranges.
-pub(super) fn network(ranges: &[String]) -> Value {
+/// The CNI's: addresses out of the node's ranges.
+pub(super) fn network(cni: Cni, ranges: &[String]) -> Value {
     let ranges: Vec<Value> = ranges
         .iter()
         .map(|range| json!([{"subnet": range}]))
         .collect();
+    let mut addresses = json!({
+        "type": "host-local",
+        "dataDir": "/var/lib/cni/networks",
+        "ranges": ranges,
+    });
+    let first = match cni {
+        Cni::Routes => {
+            addresses["routes"] = json!([{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]);
+            json!({"type": "ptp", "ipam": addresses})
+        }
+        // What flannel's own plugin makes of its subnet file, which it delegates to.
+        Cni::Flannel => json!({
+            "type": "bridge",
+            "bridge": "cni0",
+            "isDefaultGateway": true,
+            "hairpinMode": true,
+            "mtu": 1500 - VXLAN_HEADERS,
+            "ipam": addresses,
+        }),
+    };
     json!({
         "cniVersion": "0.4.0",
         "name": "lab",
-        "plugins": [
-            {
-                "type": "ptp",
-                "ipam": {
-                    "type": "host-local",
-                    "dataDir": "/var/lib/cni/networks",
-                    "ranges": ranges,
-                    "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
-                },
-            },
-            {"type": "portmap", "capabilities": {"portMappings": true}},
-        ],
+        "plugins": [first, {"type": "portmap", "capabilities": {"portMappings": true}}],
     })
 }
+
+/// Bytes of what VXLAN puts before a packet: Ethernet, IPv6, UDP, VXLAN; flannel leaves room for IPv6 in dual stack.
+const VXLAN_HEADERS: u32 = 14 + 40 + 8 + 8;
 
 #[cfg(test)]
 mod tests {
@@ -98,7 +110,10 @@ mod tests {
 
     #[test]
     fn pods_get_an_address_of_each_range_and_a_route_in_each_family() {
-        let network = network(&["10.244.1.0/24".into(), "fd00:10:244:1::/64".into()]);
+        let network = network(
+            Cni::Routes,
+            &["10.244.1.0/24".into(), "fd00:10:244:1::/64".into()],
+        );
         let ipam = &network["plugins"][0]["ipam"];
         assert_eq!(ipam["ranges"][0][0]["subnet"], "10.244.1.0/24");
         assert_eq!(ipam["ranges"][1][0]["subnet"], "fd00:10:244:1::/64");

@@ -68,7 +68,7 @@ pub(super) fn prepare(
     )?;
     write(
         cni.join("10-lab.conflist"),
-        format!("{:#}", config::network(ranges)),
+        format!("{:#}", config::network(plan.network.cni, ranges)),
     )
 }
 
@@ -116,6 +116,7 @@ pub(super) fn program(
             kubeconfig("kube-proxy").display().to_string(),
         ),
         ("POD_CIDRS", POD_CIDRS.to_owned()),
+        ("PROXY_MODE", plan.network.proxy.flag().to_owned()),
     ];
     Program {
         name: node.name.clone(),
@@ -156,6 +157,9 @@ fn init_below(parent: Stamp) -> Option<Stamp> {
 
 /// The process that a node hangs on, and its init, as long as it has power.
 fn powered(plan: &Plan, node: &Machine) -> Option<(Stamp, Stamp)> {
+    if let Some(init) = node.init.and_then(Stamp::of) {
+        return Some((init, init));
+    }
     let (_, state) = landfall_testbed::state::list()
         .into_iter()
         .find(|(_, state)| state.id == plan.id)?;

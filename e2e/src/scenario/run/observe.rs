@@ -54,7 +54,7 @@ impl Runner<'_> {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         };
-        self.disturbed = None;
+        self.measured = true;
         let text = format!(
             "unanswered for {} ms ({} of {} probes lost); answered again {} ms after the disturbance",
             silence.lasted.as_millis(),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::{PATIENCE as LONGEST, Runner};
-use crate::failover::{Asking, PATIENCE, both};
+use crate::failover::{Asking, PATIENCE, Sample, both};
 use crate::scenario::expect::{Expectations, Output};
 use crate::scenario::spec::{Ask, Step};
 use crate::scenario::transcript::in_words;
@@ -55,23 +55,30 @@ impl Runner<'_> {
             asking.with_context(|| format!("nothing is asked as {name}"))?;
         let series = asking.series(*address);
         let of_then = |at: Instant| *since <= at && at < until;
-        let asked: Vec<bool> = series
+        let asked: Vec<Sample> = series
             .samples
             .iter()
+            .copied()
             .filter(|sample| of_then(sample.sent))
-            .map(|sample| sample.answered)
             .collect();
+        // From the first question in vain to the last of the same row.
+        let silences = asked
+            .chunk_by(|one, next| !one.answered && !next.answered)
+            .filter(|row| !row[0].answered)
+            .map(|row| row[row.len() - 1].sent - row[0].sent);
+        let longest = silences.max().unwrap_or_default();
         let mut answers = series.answers;
         answers.retain(|(at, _)| of_then(*at));
         let answerers: BTreeSet<_> = answers.iter().map(|(_, mac)| *mac).collect();
         let twice = both(&answers, *since);
         *since = until;
         let text = format!(
-            "asked={} unanswered={} answerers={} two-answering={} ms",
+            "asked={} unanswered={} answerers={} two-answering={} ms longest-silence={} ms",
             asked.len(),
-            asked.iter().filter(|answered| !**answered).count(),
+            asked.iter().filter(|sample| !sample.answered).count(),
             answerers.len(),
-            twice.as_millis()
+            twice.as_millis(),
+            longest.as_millis()
         );
         self.transcript.output(&text, None);
         let captured = Expectations::of(step, &self.vars)?.hold(&Output {

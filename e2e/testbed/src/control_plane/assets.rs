@@ -60,9 +60,13 @@ pub fn envoy() -> Result<PathBuf> {
     script("hack/envoy.sh", &[])
 }
 
-/// A root directory of containerd with the lab's images in it, made of the programs in a directory, now if it has to be.
-pub fn images(programs: &Path) -> Result<PathBuf> {
-    script("hack/lab-images.sh", &[programs])
+/// A root directory of containerd with the lab's images in it, made of the programs in a directory, now if it has to be;
+/// with the image of a CNI that runs in Pods.
+pub fn images(programs: &Path, cni: Option<&str>) -> Result<PathBuf> {
+    let args: Vec<&Path> = std::iter::once(programs)
+        .chain(cni.map(Path::new))
+        .collect();
+    script("hack/lab-images.sh", &args)
 }
 
 fn script(name: &str, args: &[&Path]) -> Result<PathBuf> {

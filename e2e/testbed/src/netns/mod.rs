@@ -22,7 +22,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 pub use self::host::Host;
 pub use self::net::Net;
-use crate::process::{Stamp, run};
+use crate::process::{Stamp, in_netns, run};
 
 /// Where the kernel's tools keep the names of namespaces.
 const NAMES: &str = "/run/netns";
@@ -68,9 +68,7 @@ pub fn inside<T: Send>(netns: &str, work: impl FnOnce() -> T + Send) -> Result<T
 
 /// Runs `ip` with these words in a namespace.
 pub fn ip(netns: &str, words: &str) -> Result<String> {
-    let mut command = Command::new("ip");
-    command.args(["-n", netns]).args(words.split_whitespace());
-    run(&mut command)
+    run(in_netns(Some(netns), Path::new("ip")).args(words.split_whitespace()))
 }
 
 /// Sets a kernel parameter below `net` in a namespace: `ipv4/ip_forward`.

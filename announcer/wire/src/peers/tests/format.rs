@@ -50,6 +50,7 @@ impl Spoken {
                 flags: Flags {
                     has_api: bit(0),
                     alone: Duration::from_millis(self.numbers.3.into()),
+                    renewals: self.bits,
                     draining: bit(1),
                     leaving: bit(2),
                     programmed: bit(3),

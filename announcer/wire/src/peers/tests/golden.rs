@@ -21,6 +21,7 @@ fn examples() -> Vec<(u64, Mac, Body<'static>)> {
         kind: Kind::Watch,
         flags: Flags {
             has_api: true,
+            renewals: 77,
             programmed: true,
             ..Flags::default()
         },

@@ -1,0 +1,274 @@
+//! Flags as they are typed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use landfall_runtime::args::duration;
+
+/// Install, see, explain and migrate to Landfall.
+///
+/// Exit codes: 0, all is well; 1, what was asked about is not as it should be; 2, it could not be asked.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "landfall", version, max_term_width = 100)]
+pub struct Args {
+    #[command(flatten)]
+    pub connection: Connection,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Which cluster, as kubectl has it.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Connection {
+    /// The kubeconfig file; without, $KUBECONFIG or ~/.kube/config
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Cluster")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// The context of the kubeconfig; without, its current one
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Cluster")]
+    pub context: Option<String>,
+
+    /// The namespace of Services; without, that of the context
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "NAME",
+        help_heading = "Cluster"
+    )]
+    pub namespace: Option<String>,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Put Landfall into the cluster
+    Install(Install),
+    /// Bring what is installed to this program's version, with the settings it has
+    Upgrade(Install),
+    /// Take Landfall off the cluster and its nodes, in the order that leaves nothing behind
+    Uninstall(Uninstall),
+    /// Show on one screen whether all is well
+    Status(Status),
+    /// Show the pools and how full they are
+    Pools(Pools),
+    /// Show the addresses: who holds each, which node answers for it, since when
+    Ips(Ips),
+    /// Tell why a Service or an address is as it is
+    #[command(subcommand)]
+    Explain(Explain),
+    /// Find the mistakes in manifests before the cluster does
+    Validate(Validate),
+    /// Move over from another balancer: its objects in, Landfall's out, and no address in use changes
+    Migrate(Migrate),
+    /// Collect what somebody needs who looks at the cluster from afar, without any Secret
+    Sysdump(Sysdump),
+    /// Show the version of this program and of what is installed
+    Version(Version),
+    /// Print the completion of a shell
+    Completion {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people
+    #[default]
+    Table,
+    /// For programs
+    Json,
+    /// For programs and people
+    Yaml,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct OutputArg {
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: Output,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct Status {
+    /// Wait until all is well
+    #[arg(long)]
+    pub wait: bool,
+
+    /// How long to wait
+    #[arg(long, default_value = "5m", value_parser = duration, value_name = "DURATION")]
+    pub timeout: Duration,
+
+    #[command(flatten)]
+    pub output: OutputArg,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct Pools {
+    /// Only these
+    pub names: Vec<String>,
+
+    #[command(flatten)]
+    pub output: OutputArg,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct Ips {
+    /// Of all namespaces, also where the context names one
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+
+    #[command(flatten)]
+    pub output: OutputArg,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum Explain {
+    /// Why a Service has its addresses or has none: what it asks for, what every pool says, who answers
+    #[command(visible_aliases = ["svc", "services"])]
+    Service {
+        /// Name of the Service
+        name: String,
+        #[command(flatten)]
+        output: OutputArg,
+    },
+    /// Who has an address, who could have it, and who answers for it
+    #[command(visible_aliases = ["lbip", "address"])]
+    Ip {
+        /// The address, or the name of a LoadBalancerIP
+        address: String,
+        #[command(flatten)]
+        output: OutputArg,
+    },
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct Validate {
+    /// Files, folders of files, or `-` for what comes in
+    #[arg(short, long = "filename", required = true, value_name = "FILE|DIR")]
+    pub filenames: Vec<PathBuf>,
+
+    /// Take the folders below a folder too
+    #[arg(short = 'R', long)]
+    pub recursive: bool,
+
+    /// Try them against the cluster too: its pools, nodes and API server
+    #[arg(long)]
+    pub cluster: bool,
+
+    #[command(flatten)]
+    pub output: OutputArg,
+}
+
+/// How much is only tried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum DryRun {
+    /// It is done
+    #[default]
+    None,
+    /// Print what would be sent
+    Client,
+    /// Send it, and have the API server do everything but keep it
+    Server,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct Install {
+    /// Where the images are, such as registry.example.org/landfall
+    #[arg(long, value_name = "REGISTRY")]
+    pub registry: Option<String>,
+
+    /// The tag of the images; without, this program's version
+    #[arg(long, value_name = "TAG")]
+    pub tag: Option<String>,
+
+    /// Serve Services without a loadBalancerClass too; false where another balancer serves them
+    #[arg(long, value_name = "BOOL")]
+    pub default_class: Option<bool>,
+
+    /// Namespaces whose Services are believed to be made for Gateways of other namespaces
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub gateway_namespaces: Option<Vec<String>>,
+
+    /// Only try it
+    #[arg(long, value_enum, default_value_t, num_args = 0..=1, default_missing_value = "server", value_name = "WHERE")]
+    pub dry_run: DryRun,
+
+    /// Do not wait until everything runs
+    #[arg(long)]
+    pub no_wait: bool,
+
+    /// How long to wait
+    #[arg(long, default_value = "5m", value_parser = duration, value_name = "DURATION")]
+    pub timeout: Duration,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct Uninstall {
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+
+    /// Empty status.loadBalancer of the Services too; without, they keep their addresses for who serves them next
+    #[arg(long)]
+    pub release_addresses: bool,
+
+    /// Only say what would go
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// How long to wait for each step
+    #[arg(long, default_value = "3m", value_parser = duration, value_name = "DURATION")]
+    pub timeout: Duration,
+}
+
+/// Whose objects are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum From {
+    Metallb,
+    Cilium,
+    KubeVip,
+    Purelb,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct Migrate {
+    /// The balancer to move over from
+    #[arg(long, value_enum, value_name = "BALANCER")]
+    pub from: From,
+
+    /// Its objects, from files or folders; without, from the cluster
+    #[arg(short, long = "filename", value_name = "FILE|DIR")]
+    pub filenames: Vec<PathBuf>,
+
+    /// Write the pools of the plan; without, it is only printed
+    #[arg(long)]
+    pub apply: bool,
+
+    /// Write the policies too: once nobody else announces the addresses any more
+    #[arg(long, requires = "apply")]
+    pub announce: bool,
+
+    #[command(flatten)]
+    pub output: OutputArg,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct Version {
+    /// Only of this program
+    #[arg(long)]
+    pub client: bool,
+
+    #[command(flatten)]
+    pub output: OutputArg,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct Sysdump {
+    /// The folder to make; without, one with the time in its name
+    #[arg(long, value_name = "DIR")]
+    pub output_dir: Option<PathBuf>,
+}

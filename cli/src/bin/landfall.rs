@@ -1,0 +1,5 @@
+//! `landfall`.
+
+fn main() -> std::process::ExitCode {
+    landfall_cli::main()
+}

@@ -1,0 +1,167 @@
+//! Reading a cluster as kubectl would: its configuration, and every kind that is asked for, or why it cannot be read.
+
+use std::fmt::Debug;
+
+use anyhow::Context as _;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::ListParams;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::{DeserializeGuard, PartialObjectMetaExt as _};
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
+
+use crate::args::Connection;
+use crate::picture::{Hidden, NAMESPACE, Picture, Sight};
+use crate::words::plain;
+
+/// A cluster, and the namespace of whoever asks.
+#[derive(Clone)]
+pub(crate) struct Cluster {
+    pub(crate) client: Client,
+    /// `-n`, else that of the context.
+    pub(crate) namespace: String,
+}
+
+/// Connects as kubectl would.
+///
+/// # Errors
+/// When there is no kubeconfig, or it names no such context.
+pub(crate) async fn connect(connection: &Connection) -> anyhow::Result<Cluster> {
+    let options = KubeConfigOptions {
+        context: connection.context.clone(),
+        ..KubeConfigOptions::default()
+    };
+    let config = match &connection.kubeconfig {
+        Some(path) => {
+            let read = Kubeconfig::read_from(path)
+                .with_context(|| format!("reading {}", path.display()))?;
+            kube::Config::from_custom_kubeconfig(read, &options).await
+        }
+        None => match kube::Config::from_kubeconfig(&options).await {
+            // In a Pod there is no kubeconfig, and none is needed.
+            Err(_) if connection.context.is_none() && in_a_pod() => {
+                return from(kube::Config::incluster()?, connection);
+            }
+            found => found,
+        },
+    };
+    let config = config.context(
+        "no cluster to ask: name one by --kubeconfig, $KUBECONFIG or ~/.kube/config, and --context",
+    )?;
+    from(config, connection)
+}
+
+fn in_a_pod() -> bool {
+    std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
+}
+
+fn from(config: kube::Config, connection: &Connection) -> anyhow::Result<Cluster> {
+    let of_context = config.default_namespace.clone();
+    Ok(Cluster {
+        client: Client::try_from(config).context("making a client")?,
+        namespace: connection.namespace.clone().unwrap_or(of_context),
+    })
+}
+
+/// What a command needs to see besides pools, records and Services.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wants {
+    /// Landfall's own workloads, Pods and Leases.
+    pub(crate) workloads: bool,
+    /// Namespaces, nodes, ServiceCIDRs, Gateways: what the planner goes by.
+    pub(crate) planning: bool,
+}
+
+impl Cluster {
+    /// Reads what is wanted, as far as it may be read.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked at all.
+    pub(crate) async fn picture(&self, wants: Wants) -> anyhow::Result<Picture> {
+        let all = || self.client.clone();
+        let (pools, records, policies, services) = tokio::try_join!(
+            list(Api::all(all())),
+            list(Api::all(all())),
+            list(Api::all(all())),
+            list(Api::all(all())),
+        )?;
+        let mut picture = Picture {
+            pools,
+            records,
+            policies,
+            services,
+            ..Picture::default()
+        };
+        if picture.services.hidden() == Some(Hidden::Forbidden) {
+            picture.services = list(Api::namespaced(all(), &self.namespace)).await?;
+            picture.services_of = Some(self.namespace.clone());
+        }
+        if wants.workloads {
+            (
+                picture.deployments,
+                picture.daemon_sets,
+                picture.pods,
+                picture.leases,
+            ) = tokio::try_join!(
+                list(Api::namespaced(all(), NAMESPACE)),
+                list(Api::namespaced(all(), NAMESPACE)),
+                list(Api::namespaced(all(), NAMESPACE)),
+                list(Api::namespaced(all(), NAMESPACE)),
+            )?;
+        }
+        if wants.planning {
+            let namespaces: Sight<Namespace>;
+            (
+                namespaces,
+                picture.nodes,
+                picture.service_cidrs,
+                picture.gateways,
+            ) = tokio::try_join!(
+                list(Api::all(all())),
+                list(Api::all(all())),
+                list(Api::all(all())),
+                list(Api::all(all())),
+            )?;
+            picture.namespaces = match namespaces {
+                Sight::Seen(all) => Sight::Seen(
+                    all.into_iter()
+                        .map(|namespace| namespace.metadata.into_response_partial())
+                        .collect(),
+                ),
+                Sight::Hidden(why) => Sight::Hidden(why),
+            };
+        }
+        Ok(picture)
+    }
+}
+
+/// All objects of a kind, or why they cannot be seen. One that cannot be decoded is left out and named: it hides no
+/// other.
+///
+/// # Errors
+/// Anything but a refusal.
+pub(crate) async fn list<K>(api: Api<DeserializeGuard<K>>) -> anyhow::Result<Sight<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    match api.list(&ListParams::default()).await {
+        Ok(list) => {
+            let objects = list.items.into_iter().filter_map(|object| match object.0 {
+                Ok(object) => Some(object),
+                Err(error) => {
+                    eprintln!(
+                        "{} {} cannot be read, and is left out: {}",
+                        K::kind(&()),
+                        error.metadata.name.as_deref().unwrap_or_default(),
+                        plain(&error.error)
+                    );
+                    None
+                }
+            });
+            Ok(Sight::Seen(objects.collect()))
+        }
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(Sight::Hidden(Hidden::Forbidden)),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Sight::Hidden(Hidden::Absent)),
+        Err(error) => Err(error).with_context(|| format!("listing {}", K::plural(&()))),
+    }
+}

@@ -1,0 +1,237 @@
+//! Objects of any kind, applied and deleted.
+
+use std::collections::HashMap;
+
+use anyhow::Context as _;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind, TypeMeta};
+use kube::discovery::{Scope, oneshot::pinned_kind};
+use kube::{Api, Client, ResourceExt as _};
+use serde_json::Value;
+
+use crate::manifests::{LABEL, Manifest};
+use crate::picture::NAMESPACE;
+
+/// Who applies: what it applied before and leaves out now goes.
+const MANAGER: &str = "landfall-cli";
+
+/// What became of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Done {
+    Created,
+    Configured,
+    Unchanged,
+    /// In a dry run: its namespace is not there yet.
+    Untried,
+}
+
+/// An object by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Named {
+    pub(super) api_version: String,
+    pub(super) kind: String,
+    pub(super) namespace: Option<String>,
+    pub(super) name: String,
+}
+
+impl Named {
+    /// Whether the manifest is of this object, as the cluster has it. Kustomize writes a namespace into manifests of some
+    /// kinds that have none; the cluster does not keep it.
+    pub(super) fn is_of(&self, manifest: &Self) -> bool {
+        let of = (&self.api_version, &self.kind, &self.name);
+        of == (&manifest.api_version, &manifest.kind, &manifest.name)
+            && (self.namespace.is_none() || self.namespace == manifest.namespace)
+    }
+}
+
+impl From<&Manifest> for Named {
+    fn from(manifest: &Manifest) -> Self {
+        Self {
+            api_version: manifest.api_version().to_owned(),
+            kind: manifest.kind().to_owned(),
+            namespace: manifest.namespace().map(str::to_owned),
+            name: manifest.name().to_owned(),
+        }
+    }
+}
+
+/// Applies and deletes; asks for each kind only once how it is served.
+pub(super) struct Applier {
+    client: Client,
+    kinds: HashMap<(String, String), (ApiResource, Scope)>,
+    dry_run: bool,
+}
+
+impl Applier {
+    pub(super) fn new(client: Client, dry_run: bool) -> Self {
+        Self {
+            client,
+            kinds: HashMap::new(),
+            dry_run,
+        }
+    }
+
+    async fn served(
+        &mut self,
+        api_version: &str,
+        kind: &str,
+    ) -> anyhow::Result<(ApiResource, Scope)> {
+        let key = (api_version.to_owned(), kind.to_owned());
+        if let Some(known) = self.kinds.get(&key) {
+            return Ok(known.clone());
+        }
+        let types = TypeMeta {
+            api_version: key.0.clone(),
+            kind: key.1.clone(),
+        };
+        let wanted = GroupVersionKind::try_from(&types)
+            .with_context(|| format!("{api_version} {kind} is no kind"))?;
+        let (resource, capabilities) = pinned_kind(&self.client, &wanted)
+            .await
+            .with_context(|| format!("the cluster does not serve {api_version} {kind}"))?;
+        let served = (resource, capabilities.scope);
+        self.kinds.insert(key, served.clone());
+        Ok(served)
+    }
+
+    async fn api(&mut self, named: &Named) -> anyhow::Result<Api<DynamicObject>> {
+        let (resource, scope) = self.served(&named.api_version, &named.kind).await?;
+        Ok(match (scope, &named.namespace) {
+            (Scope::Namespaced, Some(namespace)) => {
+                Api::namespaced_with(self.client.clone(), namespace, &resource)
+            }
+            _ => Api::all_with(self.client.clone(), &resource),
+        })
+    }
+
+    /// Applies an object.
+    pub(super) async fn apply(&mut self, manifest: &Manifest) -> anyhow::Result<Done> {
+        let named = Named::from(manifest);
+        let what = || format!("{} {}", named.kind, named.name);
+        let api = self.api(&named).await?;
+        let before = api
+            .get_metadata_opt(&named.name)
+            .await
+            .with_context(|| format!("reading {}", what()))?;
+        let mut params = PatchParams::apply(MANAGER).force();
+        params.dry_run = self.dry_run;
+        let answer = api
+            .patch(&named.name, &params, &Patch::Apply(&manifest.value))
+            .await;
+        let after = match answer {
+            // The namespace itself was only tried.
+            Err(kube::Error::Api(status)) if self.dry_run && status.code == 404 => {
+                return Ok(Done::Untried);
+            }
+            answer => answer.with_context(|| format!("applying {}", what()))?,
+        };
+        Ok(match before {
+            None => Done::Created,
+            Some(before) if is_same(&manifest.value, &before.metadata, &after.metadata) => {
+                Done::Unchanged
+            }
+            Some(_) => Done::Configured,
+        })
+    }
+
+    /// Deletes an object, if it is there; its dependents go with it.
+    pub(super) async fn delete(&mut self, named: &Named) -> anyhow::Result<bool> {
+        let api = match self.api(named).await {
+            Ok(api) => api,
+            // A kind that is not served has no objects.
+            Err(_) => return Ok(false),
+        };
+        let mut params = DeleteParams::background();
+        params.dry_run = self.dry_run;
+        match api.delete(&named.name, &params).await {
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
+            Err(error) => {
+                Err(error).with_context(|| format!("deleting {} {}", named.kind, named.name))
+            }
+        }
+    }
+
+    /// Whether an object is there.
+    pub(super) async fn exists(&mut self, named: &Named) -> anyhow::Result<bool> {
+        let Ok(api) = self.api(named).await else {
+            return Ok(false);
+        };
+        let found = api.get_metadata_opt(&named.name).await;
+        Ok(found
+            .with_context(|| format!("reading {} {}", named.kind, named.name))?
+            .is_some())
+    }
+
+    /// Everything that carries our label, of the kinds of the manifests.
+    pub(super) async fn labelled(&mut self, manifests: &[Manifest]) -> anyhow::Result<Vec<Named>> {
+        let mut kinds: Vec<(&str, &str)> = manifests
+            .iter()
+            .map(|manifest| (manifest.api_version(), manifest.kind()))
+            .collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        let label = format!("{}={}", LABEL.0, LABEL.1);
+        let mut found = Vec::new();
+        for (api_version, kind) in kinds {
+            let Ok((resource, scope)) = self.served(api_version, kind).await else {
+                continue;
+            };
+            let api: Api<DynamicObject> = match scope {
+                Scope::Namespaced => {
+                    Api::namespaced_with(self.client.clone(), NAMESPACE, &resource)
+                }
+                Scope::Cluster => Api::all_with(self.client.clone(), &resource),
+            };
+            let list = api
+                .list_metadata(&ListParams::default().labels(&label))
+                .await;
+            for object in list.with_context(|| format!("listing {kind}s"))? {
+                found.push(Named {
+                    api_version: api_version.to_owned(),
+                    kind: kind.to_owned(),
+                    namespace: object.metadata.namespace.clone(),
+                    name: object.name_any(),
+                });
+            }
+        }
+        Ok(found)
+    }
+
+    /// What an older version installed and this one has not. Definitions and namespaces hold what people made, and stay.
+    pub(super) async fn strays(&mut self, manifests: &[Manifest]) -> anyhow::Result<Vec<Named>> {
+        let wanted: Vec<Named> = manifests.iter().map(Named::from).collect();
+        let all = self.labelled(manifests).await?.into_iter();
+        let strays = all.filter(|found| {
+            !wanted.iter().any(|wanted| found.is_of(wanted))
+                && !matches!(
+                    found.kind.as_str(),
+                    "CustomResourceDefinition" | "Namespace"
+                )
+        });
+        Ok(strays.collect())
+    }
+}
+
+/// Whether an object says what it said before of what is applied. Where there is one, its generation counts and not its
+/// version: that moves with its status and with the notes of controllers too, and does not move at all in a dry run.
+fn is_same(applied: &Value, before: &ObjectMeta, after: &ObjectMeta) -> bool {
+    let spec = match (before.generation, after.generation) {
+        (Some(before), Some(after)) => before == after,
+        _ => before.resource_version == after.resource_version,
+    };
+    let of = |notes: &str, name: &String, metadata: &ObjectMeta| {
+        let all = match notes {
+            "labels" => &metadata.labels,
+            _ => &metadata.annotations,
+        };
+        all.as_ref().and_then(|all| all.get(name)).cloned()
+    };
+    let mut notes = ["labels", "annotations"].into_iter().flat_map(|notes| {
+        let applied = applied["metadata"][notes].as_object();
+        let names = applied.into_iter().flat_map(serde_json::Map::keys);
+        names.map(move |name| (notes, name))
+    });
+    spec && notes.all(|(notes, name)| of(notes, name, before) == of(notes, name, after))
+}

@@ -1,0 +1,222 @@
+//! Putting Landfall into a cluster, bringing it to another version, and taking it off again.
+//!
+//! [`removal`] says what goes, in which order and why; the rest carries out. Whatever was done in part is done in full by
+//! the same command again.
+
+mod apply;
+mod removal;
+mod remove;
+mod wait;
+
+use std::io::{IsTerminal as _, Write as _};
+
+use anyhow::Context as _;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Api;
+
+pub(crate) use remove::uninstall;
+
+use crate::args::{DryRun, Install};
+use crate::cluster::{Cluster, Wants};
+use crate::manifests::{Choice, Manifest, Phase, images, manifests};
+use crate::out::{End, print};
+use crate::picture::{NAMESPACE, Picture};
+use apply::{Applier, Done};
+
+/// The Kubernetes that the rules of the CRDs need: it knows addresses.
+const LEAST_MINOR: u32 = 31;
+
+/// Balancers that would serve the same Services, by a definition that each brings.
+const OTHERS: [(&str, &str, &str); 3] = [
+    ("ipaddresspools.metallb.io", "MetalLB", "metallb"),
+    (
+        "ciliumloadbalancerippools.cilium.io",
+        "Cilium LB IPAM",
+        "cilium",
+    ),
+    ("servicegroups.purelb.io", "PureLB", "purelb"),
+];
+
+/// Installs, or with `only_over` brings what is installed to this version.
+pub(crate) async fn install(
+    cluster: &Cluster,
+    flags: &Install,
+    only_over: bool,
+) -> anyhow::Result<End> {
+    let wants = Wants {
+        workloads: true,
+        planning: false,
+    };
+    let before = cluster.picture(wants).await?;
+    let is_there = before.controller().is_some() || before.announcer().is_some();
+    if only_over && !is_there {
+        anyhow::bail!(
+            "nothing is installed in {NAMESPACE} that could be upgraded: `landfall install` installs it"
+        );
+    }
+    let choice = chosen(flags, &before);
+    let all = manifests(&choice)?;
+    preflight(cluster, &choice).await?;
+    for (workload, image) in images(&all) {
+        println!("{workload} will run {image}");
+    }
+    let dry = flags.dry_run == DryRun::Server;
+    let mut applier = Applier::new(cluster.client.clone(), dry);
+    let mut phase = Phase::Namespace;
+    let mut untried = 0;
+    for manifest in &all {
+        // What is defined must be served before anybody asks for it.
+        if phase == Phase::Definitions && manifest.phase > phase && !dry {
+            wait::established(&cluster.client, flags.timeout).await?;
+        }
+        phase = manifest.phase;
+        let done = applier.apply(manifest).await?;
+        untried += usize::from(done == Done::Untried);
+        println!("{}", line(manifest, done, dry));
+    }
+    for old in applier.strays(&all).await? {
+        applier.delete(&old).await?;
+        println!(
+            "{:<34} {:<40} removed: no part of this version",
+            old.kind, old.name
+        );
+    }
+    if dry {
+        if untried > 0 {
+            println!(
+                "{untried} objects of namespace {NAMESPACE} were not tried: it is not there yet."
+            );
+        }
+        println!("Nothing was changed: this was a dry run.");
+        return Ok(End::Well);
+    }
+    if flags.no_wait {
+        println!("Applied. `landfall status --wait` waits until it runs.");
+        return Ok(End::Well);
+    }
+    if !wait::running(cluster, flags.timeout).await? {
+        return Ok(End::NotWell);
+    }
+    print(&next(is_there));
+    Ok(End::Well)
+}
+
+/// What is typed, and where nothing is, what the installation has chosen before.
+fn chosen(flags: &Install, before: &Picture) -> Choice {
+    let typed = Choice {
+        registry: flags.registry.clone(),
+        tag: flags.tag.clone(),
+        default_class: flags.default_class,
+        gateway_namespaces: flags.gateway_namespaces.clone(),
+    };
+    typed.or(Choice::of(before.controller(), before.announcer()))
+}
+
+/// Prints what would be applied. Without a cluster nothing was chosen before.
+///
+/// # Errors
+/// Never as long as the manifests that this program carries are those it was tested with.
+pub(crate) async fn print_only(cluster: Option<&Cluster>, flags: &Install) -> anyhow::Result<End> {
+    let wants = Wants {
+        workloads: true,
+        planning: false,
+    };
+    let before = match cluster {
+        Some(cluster) => cluster.picture(wants).await.unwrap_or_default(),
+        None => Picture::default(),
+    };
+    for manifest in manifests(&chosen(flags, &before))? {
+        print(&format!(
+            "---\n{}",
+            serde_saphyr::to_string(&manifest.value)?
+        ));
+    }
+    Ok(End::Well)
+}
+
+fn line(manifest: &Manifest, done: Done, dry: bool) -> String {
+    let done = match done {
+        Done::Created => "created",
+        Done::Configured => "configured",
+        Done::Unchanged => "unchanged",
+        Done::Untried => "not tried",
+    };
+    let dry = if dry { " (dry run)" } else { "" };
+    format!(
+        "{:<34} {:<40} {done}{dry}",
+        manifest.kind(),
+        manifest.name()
+    )
+}
+
+/// What must hold before anything is applied, and what people should know.
+async fn preflight(cluster: &Cluster, choice: &Choice) -> anyhow::Result<()> {
+    let version = cluster
+        .client
+        .apiserver_version()
+        .await
+        .context("asking the API server for its version")?;
+    let digits = version
+        .minor
+        .trim_end_matches(|c: char| !c.is_ascii_digit());
+    if digits.parse().is_ok_and(|minor: u32| minor < LEAST_MINOR) && version.major == "1" {
+        anyhow::bail!(
+            "this is Kubernetes {}: Landfall needs 1.{LEAST_MINOR} or newer",
+            version.git_version
+        );
+    }
+    let definitions: Api<CustomResourceDefinition> = Api::all(cluster.client.clone());
+    for (name, title, from) in OTHERS {
+        let found = definitions.get_metadata_opt(name).await;
+        if matches!(found, Ok(Some(_))) && choice.default_class != Some(false) {
+            println!(
+                "note: {title} is in this cluster. With --default-class=false Landfall serves Services of \
+                 loadBalancerClass landfall.dev/l2 alone; `landfall migrate --from {from}` moves all over."
+            );
+        }
+    }
+    Ok(())
+}
+
+fn next(was_there: bool) -> String {
+    if was_there {
+        return "All of it runs. `landfall status` shows it.\n".to_owned();
+    }
+    "All of it runs. Two objects make it work; edit the addresses, which must be of the nodes' own segment and free, and
+the interfaces:
+
+    cat <<EOF | kubectl apply -f -
+    apiVersion: landfall.dev/v1alpha1
+    kind: LoadBalancerIPPool
+    metadata:
+      name: public
+    spec:
+      blocks:
+        - start: 192.0.2.200
+          stop: 192.0.2.220
+    ---
+    apiVersion: landfall.dev/v1alpha1
+    kind: L2AnnouncementPolicy
+    metadata:
+      name: default
+    spec:
+      interfaces:
+        - eth[0-9]+
+    EOF
+
+Then `landfall status` shows it, and `landfall explain service NAME` tells why a Service has its address, or none.
+"
+    .to_owned()
+}
+
+/// Whether whoever sits there agrees. Where nobody sits, `--yes` must have been said.
+fn agreed() -> anyhow::Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        anyhow::bail!("nobody is there to be asked: say --yes, or --dry-run to see what would go");
+    }
+    print!("Go on? Type yes: ");
+    std::io::stdout().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(answer.trim() == "yes")
+}

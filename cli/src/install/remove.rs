@@ -1,0 +1,319 @@
+//! Carrying a removal out.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use landfall_crds::{L2AnnouncementPolicy, LoadBalancerIP, LoadBalancerIPPool, ServiceKey};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use super::apply::{Applier, Named};
+use super::removal::{
+    self, SWEEPER, by_hand, is_marked, others_finalizers, still_answered, sweeper, unmark,
+};
+use super::wait::until;
+use crate::args::Uninstall;
+use crate::cluster::{Cluster, Wants, list};
+use crate::manifests::{Choice, manifests};
+use crate::out::{End, print};
+use crate::picture::{ANNOUNCER, CONTROLLER, NAMESPACE, Picture, Sight};
+
+/// How long programs may take to be taken off the nodes.
+const SWEEP: Duration = Duration::from_secs(90);
+
+/// Takes Landfall off the cluster and its nodes.
+///
+/// # Errors
+/// What cannot be read or deleted; the same command again goes on from there.
+pub(crate) async fn uninstall(cluster: &Cluster, flags: &Uninstall) -> anyhow::Result<End> {
+    let wants = Wants {
+        workloads: true,
+        planning: true,
+    };
+    let picture = cluster.picture(wants).await?;
+    let forbidden = picture.forbidden();
+    anyhow::ensure!(
+        forbidden.is_empty(),
+        "a removal must see all of it, and you may not list {}",
+        forbidden.join(", ")
+    );
+    let plan = removal::plan(&picture);
+    print(&plan.draw(flags.release_addresses));
+    if flags.dry_run {
+        println!("Nothing was changed: this was a dry run.");
+        return Ok(End::Well);
+    }
+    if !flags.yes && !super::agreed()? {
+        println!("Nothing was changed.");
+        return Ok(End::NotWell);
+    }
+    Removal {
+        client: cluster.client.clone(),
+        timeout: flags.timeout,
+        release: flags.release_addresses,
+    }
+    .carry_out(&picture)
+    .await
+}
+
+struct Removal {
+    client: Client,
+    timeout: Duration,
+    release: bool,
+}
+
+impl Removal {
+    async fn carry_out(&self, picture: &Picture) -> anyhow::Result<End> {
+        let announcer = removal::announcer(picture);
+        let mut missed = Vec::new();
+        self.silence(announcer.is_some()).await?;
+        self.workload::<DaemonSet>(ANNOUNCER).await?;
+        if let Some(announcer) = &announcer {
+            missed = self.sweep(announcer, picture.nodes.all()).await?;
+        }
+        self.workload::<Deployment>(CONTROLLER).await?;
+        self.services().await?;
+        self.pools().await?;
+        let left = self.rest().await?;
+        if !missed.is_empty() {
+            println!("{}", by_hand(&missed));
+        }
+        if left.is_empty() {
+            println!("Landfall is gone from the cluster.");
+        } else {
+            println!(
+                "Still there after {:?}: {}. The same command again goes on.",
+                self.timeout,
+                left.join(", ")
+            );
+        }
+        Ok(End::of(left.is_empty() && missed.is_empty()))
+    }
+
+    fn all<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        Api::all(self.client.clone())
+    }
+
+    /// Policies go, and with them the answers.
+    async fn silence(&self, running: bool) -> anyhow::Result<()> {
+        let policies: Api<L2AnnouncementPolicy> = self.all();
+        let found: Sight<L2AnnouncementPolicy> = list(self.all()).await?;
+        for policy in found.all() {
+            gone(
+                policies
+                    .delete(&policy.name_any(), &DeleteParams::default())
+                    .await,
+            )?;
+        }
+        println!("policies deleted: {}", found.all().len());
+        if !running {
+            return Ok(());
+        }
+        let silent = until(self.timeout, async || {
+            let records: Sight<LoadBalancerIP> = list(self.all()).await?;
+            Ok(still_answered(records.all()))
+        });
+        if !silent.await? {
+            // A node that is gone for good answers nobody, and its name stays on the record.
+            println!("going on all the same: what still answers ends with its announcer");
+        }
+        Ok(())
+    }
+
+    /// Deletes a workload and waits for the last of its Pods.
+    async fn workload<K>(&self, name: &str) -> anyhow::Result<()>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
+    {
+        let api: Api<K> = Api::namespaced(self.client.clone(), NAMESPACE);
+        gone(api.delete(name, &DeleteParams::background()).await)?;
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let label = format!("app.kubernetes.io/name={name}");
+        let ended = until(self.timeout, async || {
+            let left = pods.list(&ListParams::default().labels(&label)).await?;
+            let left: Vec<String> = left.iter().map(Pod::name_any).collect();
+            Ok((!left.is_empty()).then(|| format!("waiting for {}", left.join(", "))))
+        });
+        if !ended.await? {
+            println!(
+                "going on without waiting any longer: a node that does not answer keeps its Pod"
+            );
+        }
+        println!("{name} deleted");
+        Ok(())
+    }
+
+    /// Takes programs and pins off the nodes; returns those that could not be reached.
+    async fn sweep(&self, announcer: &DaemonSet, nodes: &[Node]) -> anyhow::Result<Vec<String>> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let (ready, away): (Vec<&Node>, Vec<&Node>) = nodes.iter().partition(|node| is_ready(node));
+        let mut missed: Vec<String> = away.iter().map(|node| node.name_any()).collect();
+        let mut sweeping = Vec::new();
+        for node in ready.iter().map(|node| node.name_any()) {
+            let Some(pod) = sweeper(announcer, &node) else {
+                continue;
+            };
+            let pod: Pod = serde_json::from_value(pod)?;
+            match pods.create(&PostParams::default(), &pod).await {
+                Ok(_) => {}
+                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                Err(error) => {
+                    return Err(error).context("making the Pod that takes programs off a node");
+                }
+            }
+            sweeping.push((pod.name_any(), node));
+        }
+        let label = format!("{}={}", SWEEPER.0, SWEEPER.1);
+        let mut open: Vec<String> = Vec::new();
+        until(SWEEP.min(self.timeout), async || {
+            let found = pods.list(&ListParams::default().labels(&label)).await?;
+            let done = |name: &str| {
+                let mut found = found.iter();
+                found.any(|pod| {
+                    let phase = pod
+                        .status
+                        .as_ref()
+                        .and_then(|status| status.phase.as_deref());
+                    pod.name_any() == name && phase == Some("Succeeded")
+                })
+            };
+            let left = sweeping.iter().filter(|(pod, _)| !done(pod));
+            open = left.map(|(_, node)| node.clone()).collect();
+            Ok((!open.is_empty()).then(|| format!("programs are taken off {}", open.join(", "))))
+        })
+        .await?;
+        let swept = sweeping.len() - open.len();
+        missed.extend(open);
+        gone(
+            pods.delete_collection(
+                &DeleteParams::default(),
+                &ListParams::default().labels(&label),
+            )
+            .await,
+        )?;
+        println!("XDP programs and pins taken off {swept} nodes");
+        Ok(missed)
+    }
+
+    /// Takes our conditions off the Services.
+    async fn services(&self) -> anyhow::Result<()> {
+        let records: Sight<LoadBalancerIP> = list(self.all()).await?;
+        let holders = removal::holders(records.all());
+        let services: Sight<Service> = list(self.all()).await?;
+        let mut unmarked = 0;
+        for service in services.all() {
+            let key = ServiceKey::new(service.namespace().unwrap_or_default(), service.name_any());
+            let release = self.release && holders.contains(&key);
+            if !is_marked(service) && !release {
+                continue;
+            }
+            let api: Api<Service> = Api::namespaced(self.client.clone(), &key.namespace);
+            let patch = Patch::Strategic(unmark(release));
+            let answer = api
+                .patch_status(&key.name, &PatchParams::default(), &patch)
+                .await;
+            match answer {
+                // It went in the meantime.
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                answer => {
+                    answer.with_context(|| format!("taking the conditions off Service {key}"))?;
+                    unmarked += 1;
+                }
+            }
+        }
+        println!("conditions taken off {unmarked} Services");
+        Ok(())
+    }
+
+    /// Takes our finalizer off the pools, and deletes them.
+    async fn pools(&self) -> anyhow::Result<()> {
+        let api: Api<LoadBalancerIPPool> = self.all();
+        let pools: Sight<LoadBalancerIPPool> = list(self.all()).await?;
+        for pool in pools.all() {
+            let name = pool.name_any();
+            let keeps = others_finalizers(pool.finalizers());
+            let patch = json!({"metadata": {
+                "finalizers": keeps,
+                "resourceVersion": pool.resource_version(),
+            }});
+            let answer = api
+                .patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
+                .await;
+            gone(answer.map(drop))
+                .with_context(|| format!("taking the finalizer off pool {name}"))?;
+            gone(api.delete(&name, &DeleteParams::default()).await)?;
+        }
+        println!("pools deleted: {}", pools.all().len());
+        Ok(())
+    }
+
+    /// Everything else, what stands on others first; returns what is left.
+    async fn rest(&self) -> anyhow::Result<Vec<String>> {
+        let all = manifests(&Choice::default())?;
+        let mut applier = Applier::new(self.client.clone(), false);
+        let mut named: Vec<Named> = applier.labelled(&all).await?;
+        let known = all.iter().map(Named::from);
+        named.extend(
+            known
+                .filter(|known| !named.contains(known))
+                .collect::<Vec<_>>(),
+        );
+        // Definitions take the records with them; the namespace takes Leases and the key.
+        let place = |named: &Named| match named.kind.as_str() {
+            "CustomResourceDefinition" => 0,
+            "Namespace" => 2,
+            _ => 1,
+        };
+        named.sort_by_key(place);
+        let mut deleted = Vec::new();
+        for one in named {
+            if applier.delete(&one).await? {
+                deleted.push(one);
+            }
+        }
+        let mut left = Vec::new();
+        until(self.timeout, async || {
+            left.clear();
+            for one in &deleted {
+                if applier.exists(one).await? {
+                    left.push(format!("{} {}", one.kind, one.name));
+                }
+            }
+            Ok((!left.is_empty()).then(|| format!("waiting for {}", left.join(", "))))
+        })
+        .await?;
+        println!(
+            "definitions, rights and namespace deleted: {} objects",
+            deleted.len() - left.len()
+        );
+        Ok(left)
+    }
+}
+
+fn is_ready(node: &Node) -> bool {
+    let conditions = node
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_ref());
+    let mut conditions = conditions.into_iter().flatten();
+    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// Gone is what is wanted, whoever did it.
+fn gone<T>(answer: Result<T, kube::Error>) -> anyhow::Result<()> {
+    match answer {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

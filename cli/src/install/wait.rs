@@ -1,0 +1,133 @@
+//! Waiting for what was applied, with a word about each change.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::jiff::Timestamp;
+use kube::{Api, Client};
+use tokio::time::{Instant, sleep};
+
+use crate::cluster::{Cluster, Wants};
+use crate::picture::{ANNOUNCER, CONTROLLER, Picture};
+use crate::status;
+
+/// How often it is looked.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// Looks again and again until nothing is open any more, and says each time what is when that has changed. False: it was
+/// still open when the time was over.
+pub(super) async fn until(
+    timeout: Duration,
+    mut open: impl AsyncFnMut() -> anyhow::Result<Option<String>>,
+) -> anyhow::Result<bool> {
+    let end = Instant::now() + timeout;
+    let mut said = None;
+    loop {
+        let now = open().await?;
+        let Some(words) = now else {
+            return Ok(true);
+        };
+        if said.as_ref() != Some(&words) {
+            println!("  … {}", crate::words::plain(&words));
+            said = Some(words);
+        }
+        if Instant::now() >= end {
+            return Ok(false);
+        }
+        sleep(AGAIN).await;
+    }
+}
+
+/// Waits until the API server serves our kinds.
+pub(super) async fn established(client: &Client, timeout: Duration) -> anyhow::Result<()> {
+    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let all = landfall_crds::all();
+    let names: Vec<String> = all
+        .into_iter()
+        .filter_map(|crd| crd.metadata.name)
+        .collect();
+    let served = until(timeout, async || {
+        for name in &names {
+            let crd = api
+                .get(name)
+                .await
+                .with_context(|| format!("reading {name}"))?;
+            let conditions = crd.status.and_then(|status| status.conditions);
+            let mut conditions = conditions.into_iter().flatten();
+            if !conditions
+                .any(|condition| condition.type_ == "Established" && condition.status == "True")
+            {
+                return Ok(Some(format!("{name} is not served yet")));
+            }
+        }
+        Ok(None)
+    });
+    anyhow::ensure!(
+        served.await?,
+        "the definitions were not served within {timeout:?}: kubectl describe crd says why"
+    );
+    Ok(())
+}
+
+/// Waits until both workloads run as they were applied; says why not otherwise.
+pub(super) async fn running(cluster: &Cluster, timeout: Duration) -> anyhow::Result<bool> {
+    let wants = Wants {
+        workloads: true,
+        planning: false,
+    };
+    let runs = until(timeout, async || {
+        let picture = cluster.picture(wants).await?;
+        Ok(lacking(&picture))
+    });
+    if runs.await? {
+        return Ok(true);
+    }
+    let picture = cluster.picture(wants).await?;
+    println!("It does not run after {timeout:?}:");
+    let wrong = status::judge(&picture, Timestamp::now()).wrong;
+    for word in wrong
+        .iter()
+        .filter(|word| word.starts_with("landfall-") || word.contains("leads"))
+    {
+        println!("✗ {}", crate::words::plain(word));
+    }
+    Ok(false)
+}
+
+/// What does not run yet, in words.
+fn lacking(picture: &Picture) -> Option<String> {
+    let unseen = |observed: Option<i64>, generation: Option<i64>| observed < generation;
+    let mut words = Vec::new();
+    let controller = picture.controller();
+    let late = controller.is_none_or(|found| {
+        let observed = found
+            .status
+            .as_ref()
+            .and_then(|status| status.observed_generation);
+        unseen(observed, found.metadata.generation)
+    });
+    if late {
+        words.push(format!("{CONTROLLER}: not looked at yet"));
+    }
+    let announcer = picture.announcer();
+    let late = announcer.is_none_or(|found| {
+        let observed = found
+            .status
+            .as_ref()
+            .and_then(|status| status.observed_generation);
+        unseen(observed, found.metadata.generation)
+    });
+    if late {
+        words.push(format!("{ANNOUNCER}: not looked at yet"));
+    }
+    let judged = status::judge(picture, Timestamp::now());
+    if words.is_empty() {
+        let wrong = judged.wrong.into_iter();
+        words.extend(wrong.filter(|word| word.starts_with("landfall-")));
+    }
+    if words.is_empty() && judged.leader.is_none() && picture.leases.is_seen() {
+        words.push("no replica of the controller leads yet".to_owned());
+    }
+    (!words.is_empty()).then(|| words.join("; "))
+}

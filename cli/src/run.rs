@@ -1,0 +1,294 @@
+//! From flags to a command, and from what it says to how the program ends.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{CommandFactory as _, Parser as _};
+use k8s_openapi::jiff::Timestamp;
+use kube::Api;
+use landfall_crds::ServiceKey;
+use serde_json::json;
+
+use crate::args::{self, Args, Command, DryRun};
+use crate::cluster::{Cluster, Wants, connect, list};
+use crate::explain::{self, Asked};
+use crate::install::{install, print_only, uninstall};
+use crate::migrate::migrate;
+use crate::out::{End, failed, form, print};
+use crate::picture::{CONTROLLER, Hidden, Picture};
+use crate::sysdump::sysdump;
+use crate::{files, ips, pools, settings, status, try_out, validate};
+
+/// How often `--wait` looks again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// The program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    let ended = match runtime {
+        Ok(runtime) => runtime.block_on(Box::pin(run(args))),
+        Err(error) => Err(error.into()),
+    };
+    match ended {
+        Ok(end) => end.into(),
+        Err(error) => {
+            eprintln!("error: {}", crate::words::plain(&format!("{error:#}")));
+            failed()
+        }
+    }
+}
+
+async fn run(args: Args) -> anyhow::Result<End> {
+    let connection = &args.connection;
+    match &args.command {
+        Command::Status(flags) => status(&connect(connection).await?, flags).await,
+        Command::Pools(flags) => pools(&connect(connection).await?, flags).await,
+        Command::Ips(flags) => {
+            let cluster = connect(connection).await?;
+            let namespace = connection.namespace.as_deref();
+            ips(&cluster, namespace.filter(|_| !flags.all_namespaces), flags).await
+        }
+        Command::Explain(what) => explain(&connect(connection).await?, what).await,
+        Command::Install(flags) | Command::Upgrade(flags) if flags.dry_run == DryRun::Client => {
+            print_only(connect(connection).await.ok().as_ref(), flags).await
+        }
+        Command::Install(flags) => install(&connect(connection).await?, flags, false).await,
+        Command::Upgrade(flags) => install(&connect(connection).await?, flags, true).await,
+        Command::Uninstall(flags) => uninstall(&connect(connection).await?, flags).await,
+        Command::Validate(flags) => validate(connection, flags).await,
+        Command::Migrate(flags) => migrate(connection, flags).await,
+        Command::Sysdump(flags) => sysdump(&connect(connection).await?, flags).await,
+        Command::Version(flags) => version(connection, flags).await,
+        Command::Completion { shell } => {
+            let mut command = Args::command();
+            let name = called().unwrap_or_else(|| "landfall".to_owned());
+            clap_complete::generate(*shell, &mut command, name, &mut std::io::stdout());
+            Ok(End::Well)
+        }
+    }
+}
+
+/// The name this program was called by: `landfall` or `kubectl-landfall`.
+fn called() -> Option<String> {
+    let path = std::env::args_os().next()?;
+    let name = std::path::Path::new(&path).file_name()?;
+    Some(name.to_string_lossy().into_owned())
+}
+
+async fn status(cluster: &Cluster, flags: &args::Status) -> anyhow::Result<End> {
+    let wants = Wants {
+        workloads: true,
+        planning: true,
+    };
+    let deadline = tokio::time::Instant::now() + flags.timeout;
+    loop {
+        let picture = cluster.picture(wants).await;
+        let is_last = !flags.wait || tokio::time::Instant::now() >= deadline;
+        let picture = match picture {
+            Ok(picture) => picture,
+            Err(error) if is_last => return Err(error),
+            // A cluster that is coming up refuses before it answers.
+            Err(_) => {
+                tokio::time::sleep(AGAIN).await;
+                continue;
+            }
+        };
+        let status = status::judge(&picture, Timestamp::now());
+        if status.well || is_last {
+            print(&form(&status, flags.output.output, status::draw)?);
+            return Ok(End::of(status.well));
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+async fn pools(cluster: &Cluster, flags: &args::Pools) -> anyhow::Result<End> {
+    let picture = cluster.picture(Wants::default()).await?;
+    if let Some(why) = picture.pools.hidden() {
+        anyhow::bail!("LoadBalancerIPPools cannot be read: {}", remedy(why));
+    }
+    let pools = pools::pools(picture.pools.all(), &flags.names);
+    if let Some(missing) = flags
+        .names
+        .iter()
+        .find(|name| !pools.iter().any(|pool| pool.name == **name))
+    {
+        anyhow::bail!(
+            "there is no LoadBalancerIPPool {missing:?}; `landfall pools` lists those there are"
+        );
+    }
+    print(&form(&pools, flags.output.output, |pools| {
+        pools::draw(pools)
+    })?);
+    Ok(End::of(pools.iter().all(|pool| pool.problems.is_empty())))
+}
+
+fn remedy(why: Hidden) -> &'static str {
+    match why {
+        Hidden::Forbidden => "you may not list them; the ClusterRole landfall-view permits it",
+        Hidden::Absent => "the cluster does not know the kind; `landfall install` brings it",
+    }
+}
+
+async fn ips(cluster: &Cluster, namespace: Option<&str>, flags: &args::Ips) -> anyhow::Result<End> {
+    let picture = cluster.picture(Wants::default()).await?;
+    match picture.records.hidden() {
+        Some(why) if !picture.services.is_seen() => {
+            anyhow::bail!(
+                "neither LoadBalancerIPs nor Services can be read: {}",
+                remedy(why)
+            );
+        }
+        Some(why) => eprintln!(
+            "LoadBalancerIPs cannot be read ({why}): this is what the Services{} say of themselves.",
+            of_namespace(&picture)
+        ),
+        None => {}
+    }
+    let ips = ips::ips(&picture, namespace, Timestamp::now());
+    print(&form(&ips, flags.output.output, |ips| ips::draw(ips))?);
+    let silent = |ip: &ips::Ip| matches!(ip.state, ips::State::Silent | ips::State::Conflict);
+    Ok(End::of(!ips.iter().any(silent)))
+}
+
+fn of_namespace(picture: &Picture) -> String {
+    let of = picture.services_of.as_ref();
+    of.map_or_else(String::new, |namespace| {
+        format!(" of namespace {namespace}")
+    })
+}
+
+async fn explain(cluster: &Cluster, what: &args::Explain) -> anyhow::Result<End> {
+    let mut picture = cluster
+        .picture(Wants {
+            workloads: true,
+            planning: true,
+        })
+        .await?;
+    if let args::Explain::Service { name, .. } = what {
+        picture.events = events(cluster, name).await?;
+    }
+    let (settings, guessed) = settings::of(picture.controller())?;
+    let asked = Asked {
+        picture: &picture,
+        settings: &settings,
+        guessed: guessed.as_deref(),
+        now: Timestamp::now(),
+    };
+    let (told, output) = match what {
+        args::Explain::Service { name, output } => {
+            let key = ServiceKey::new(&*cluster.namespace, name);
+            let told = explain::service(&asked, &key).with_context(|| {
+                match picture.services.hidden() {
+                    Some(why) => format!(
+                        "Services of namespace {} cannot be read: {why}",
+                        cluster.namespace
+                    ),
+                    None => format!("there is no Service {key}; -n names another namespace"),
+                }
+            })?;
+            (told, output)
+        }
+        args::Explain::Ip { address, output } => {
+            let parsed = explain::parse(address).with_context(|| {
+                format!("{address:?} is neither an address nor the name of a LoadBalancerIP; write it like 192.0.2.10, 2001:db8::10 or 192-0-2-10")
+            })?;
+            (explain::ip(&asked, parsed), output)
+        }
+    };
+    print(&form(&told, output.output, |told| told.tree.draw())?);
+    Ok(End::of(told.well))
+}
+
+/// The Events about a Service of the namespace.
+async fn events(
+    cluster: &Cluster,
+    service: &str,
+) -> anyhow::Result<crate::picture::Sight<k8s_openapi::api::events::v1::Event>> {
+    let sight = list(Api::namespaced(cluster.client.clone(), &cluster.namespace)).await?;
+    Ok(match sight {
+        crate::picture::Sight::Seen(all) => {
+            let about = |event: &k8s_openapi::api::events::v1::Event| {
+                let regarding = event.regarding.as_ref();
+                regarding.is_some_and(|object| {
+                    object.kind.as_deref() == Some("Service")
+                        && object.name.as_deref() == Some(service)
+                })
+            };
+            crate::picture::Sight::Seen(all.into_iter().filter(about).collect())
+        }
+        hidden => hidden,
+    })
+}
+
+async fn validate(connection: &args::Connection, flags: &args::Validate) -> anyhow::Result<End> {
+    let (documents, unreadable) = files::documents(&flags.filenames, flags.recursive)?;
+    let found = if flags.cluster {
+        let cluster = connect(connection).await?;
+        let wants = Wants {
+            workloads: true,
+            planning: true,
+        };
+        let picture = cluster.picture(wants).await?;
+        let mut found = validate::check(&documents, Some(&picture))?;
+        try_out::all(&cluster, &documents, &mut found).await?;
+        found
+    } else {
+        validate::check(&documents, None)?
+    };
+    let mut found = found;
+    found.findings.splice(0..0, unreadable);
+    print(&form(&found, flags.output.output, validate::draw)?);
+    Ok(End::of(found.well()))
+}
+
+async fn version(connection: &args::Connection, flags: &args::Version) -> anyhow::Result<End> {
+    let own = env!("CARGO_PKG_VERSION");
+    let mut model = json!({"client": own});
+    if !flags.client {
+        let cluster = connect(connection).await?;
+        let server = cluster.client.apiserver_version().await?;
+        let picture = cluster
+            .picture(Wants {
+                workloads: true,
+                planning: false,
+            })
+            .await?;
+        let judged = status::judge(&picture, Timestamp::now());
+        let installed: serde_json::Map<_, _> = judged
+            .workloads
+            .into_iter()
+            .map(|workload| (workload.name, workload.image.into()))
+            .collect();
+        model["kubernetes"] = server.git_version.into();
+        model["installed"] = installed.into();
+    }
+    let text = form(&model, flags.output.output, |model| {
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        let mut lines = vec![format!("landfall {own}")];
+        if !flags.client {
+            lines.push(format!("Kubernetes {}", text(&model["kubernetes"])));
+            let installed = model["installed"].as_object();
+            match installed.filter(|installed| installed.contains_key(CONTROLLER)) {
+                Some(installed) => lines.extend(
+                    installed
+                        .iter()
+                        .map(|(name, image)| format!("{name} {}", text(image))),
+                ),
+                None => lines.push("not installed, as far as you may see".to_owned()),
+            }
+        }
+        lines
+            .iter()
+            .map(|line| format!("{}\n", crate::words::plain(line)))
+            .collect()
+    })?;
+    print(&text);
+    Ok(End::Well)
+}

@@ -1,0 +1,430 @@
+//! From what was read to what is well, wrong or worth knowing. Pure.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::jiff::Timestamp;
+use landfall_crds::conditions::{ACCEPTED, ADDRESS_ASSIGNED, DIRECTOR_READY, find};
+use landfall_crds::{L2AnnouncementPolicy, LoadBalancing};
+
+use super::{Addresses, Node, Policy, Status, Workload};
+use crate::ips::{Ip, State, ips, is_balanced};
+use crate::picture::{ANNOUNCER, CONTROLLER, NAMESPACE, Picture, Session, sessions};
+use crate::pools::{Pool, pools};
+use crate::words::about;
+
+/// How long a Service, an address or a policy may be new before its state counts.
+const SETTLING: i64 = 10;
+
+/// Judges the picture at this moment.
+pub(crate) fn judge(picture: &Picture, now: Timestamp) -> Status {
+    let mut findings = Findings::default();
+    let workloads = workloads(picture, &mut findings);
+    let leader = leader(picture, now, &mut findings);
+    let addresses = ips(picture, None, now);
+    let nodes = nodes(picture, &addresses, now, &mut findings);
+    let pools = pools(picture.pools.all(), &[]);
+    findings.pools(&pools);
+    let policies = policies(picture, &mut findings);
+    for ip in &addresses {
+        findings.address(ip);
+    }
+    let waiting = findings.services(picture, now);
+    findings.hidden(picture);
+    let mut by_state = BTreeMap::new();
+    for ip in &addresses {
+        *by_state.entry(format!("{:?}", ip.state)).or_default() += 1;
+    }
+    let Findings { wrong, notes } = findings;
+    Status {
+        well: wrong.is_empty(),
+        workloads,
+        leader,
+        nodes,
+        pools,
+        policies,
+        addresses: Addresses {
+            total: addresses.len(),
+            by_state,
+            waiting,
+        },
+        wrong,
+        notes,
+    }
+}
+
+#[derive(Default)]
+struct Findings {
+    wrong: Vec<String>,
+    notes: Vec<String>,
+}
+
+fn workloads(picture: &Picture, findings: &mut Findings) -> Vec<Workload> {
+    let mut found = Vec::new();
+    let image = |template: &k8s_openapi::api::core::v1::PodTemplateSpec| {
+        let containers = template.spec.as_ref().map(|spec| &spec.containers);
+        let image = containers.and_then(|all| all.first()?.image.clone());
+        image.unwrap_or_default()
+    };
+    if let Some(controller) = picture.controller() {
+        let spec = controller.spec.clone().unwrap_or_default();
+        let status = controller.status.clone().unwrap_or_default();
+        found.push(Workload {
+            name: CONTROLLER.to_owned(),
+            // Those of the template that is in force: in the middle of a roll-out it is not over.
+            ready: status
+                .ready_replicas
+                .unwrap_or_default()
+                .min(status.updated_replicas.unwrap_or_default()),
+            wanted: spec.replicas.unwrap_or(1),
+            image: image(&spec.template),
+        });
+    } else if picture.deployments.is_seen() {
+        findings.wrong.push(format!(
+            "there is no Deployment {CONTROLLER} in {NAMESPACE}: `landfall install` makes it"
+        ));
+    }
+    if let Some(announcer) = picture.announcer() {
+        let spec = announcer.spec.clone().unwrap_or_default();
+        let status = announcer.status.clone().unwrap_or_default();
+        found.push(Workload {
+            name: ANNOUNCER.to_owned(),
+            ready: status
+                .number_ready
+                .min(status.updated_number_scheduled.unwrap_or_default()),
+            wanted: status.desired_number_scheduled,
+            image: image(&spec.template),
+        });
+    } else if picture.daemon_sets.is_seen() {
+        findings.wrong.push(format!(
+            "there is no DaemonSet {ANNOUNCER} in {NAMESPACE}: `landfall install` makes it"
+        ));
+    }
+    for workload in &found {
+        if workload.ready < workload.wanted {
+            let why = waiting(picture.pods.all(), &workload.name);
+            let why = why.map_or_else(
+                || format!("kubectl -n {NAMESPACE} get pods says more"),
+                |why| format!("a container waits: {why}"),
+            );
+            findings.wrong.push(format!(
+                "{}: {} of {} ready; {why}",
+                workload.name, workload.ready, workload.wanted
+            ));
+        }
+    }
+    let tags: Vec<&str> = found.iter().filter_map(|one| tag(&one.image)).collect();
+    if let [one, other] = tags.as_slice()
+        && one != other
+    {
+        findings.notes.push(format!(
+            "controller {one} and announcers {other} are of different versions; `landfall upgrade` brings both to one"
+        ));
+    }
+    found
+}
+
+/// The tag of an image; none where it has a digest alone.
+pub(crate) fn tag(image: &str) -> Option<&str> {
+    let name = image.rsplit('/').next()?;
+    let name = name.split('@').next()?;
+    name.split_once(':').map(|(_, tag)| tag)
+}
+
+/// Why a container of the workload does not run, in the kubelet's own words.
+fn waiting(pods: &[Pod], workload: &str) -> Option<String> {
+    const LABEL: &str = "app.kubernetes.io/name";
+    let mut of = pods.iter().filter(|pod| {
+        let labels = pod.metadata.labels.as_ref();
+        labels
+            .and_then(|labels| labels.get(LABEL))
+            .map(String::as_str)
+            == Some(workload)
+    });
+    of.find_map(|pod| {
+        let status = pod.status.as_ref()?;
+        let mut containers = status.container_statuses.iter().flatten();
+        let state = containers.find_map(|container| container.state.as_ref()?.waiting.clone());
+        if let Some(waiting) = state {
+            let reason = waiting.reason.unwrap_or_default();
+            let image = matches!(
+                reason.as_str(),
+                "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName"
+            );
+            let remedy = if image {
+                "; name your registry: landfall upgrade --registry REGISTRY"
+            } else {
+                ""
+            };
+            let message = waiting.message.map(|message| format!(" ({message})"));
+            return Some(format!("{reason}{}{remedy}", message.unwrap_or_default()));
+        }
+        let conditions = status.conditions.iter().flatten();
+        let mut unscheduled =
+            conditions.filter(|c| c.type_ == "PodScheduled" && c.status == "False");
+        unscheduled.find_map(|condition| condition.message.clone())
+    })
+}
+
+fn leader(picture: &Picture, now: Timestamp, findings: &mut Findings) -> Option<String> {
+    let mut leases = picture.leases.all().iter();
+    let lease = leases.find(|lease| lease.metadata.name.as_deref() == Some(CONTROLLER));
+    let spec = lease
+        .and_then(|lease| lease.spec.clone())
+        .unwrap_or_default();
+    let holder = spec.holder_identity.filter(|who| !who.is_empty());
+    let session = Session {
+        held: holder.is_some(),
+        expires: spec
+            .renew_time
+            .map(|at| at.0.as_second() + i64::from(spec.lease_duration_seconds.unwrap_or(15))),
+        published: crate::picture::Published::default(),
+    };
+    if session.lives(now.as_second()) {
+        // The name of the Pod, and when it started.
+        return holder.map(|who| {
+            let pod = who.rsplit_once('_').map(|(pod, _)| pod.to_owned());
+            pod.unwrap_or(who)
+        });
+    }
+    if picture.leases.is_seen() && picture.controller().is_some() {
+        findings.wrong.push(format!(
+            "no replica of the controller leads: nobody gets an address; kubectl -n {NAMESPACE} logs deploy/{CONTROLLER} says why"
+        ));
+    }
+    None
+}
+
+fn nodes(picture: &Picture, ips: &[Ip], now: Timestamp, findings: &mut Findings) -> Vec<Node> {
+    let mut sessions = sessions(picture.leases.all());
+    if picture.nodes.is_seen() {
+        // A Lease may outlive its node by a moment.
+        let exists = |name: &String| {
+            let mut nodes = picture.nodes.all().iter();
+            nodes.any(|node| node.metadata.name.as_ref() == Some(name))
+        };
+        sessions.retain(|name, session| exists(name) || session.lives(now.as_second()));
+    }
+    let mut found = Vec::new();
+    for (name, session) in sessions {
+        let lives = session.lives(now.as_second());
+        let owns = ips.iter().filter(|ip| ip.node.as_ref() == Some(&name));
+        let stands_by = ips.iter().filter(|ip| ip.standby.as_ref() == Some(&name));
+        let published = session.published;
+        let interfaces = published.interfaces.into_iter();
+        let node = Node {
+            announcing: lives && !published.leaving,
+            interfaces: interfaces.map(|interface| interface.name).collect(),
+            xdp: published.xdp,
+            owns: owns.count(),
+            stands_by: stands_by.count(),
+            name,
+        };
+        if !lives {
+            findings.wrong.push(format!(
+                "node {}: its announcer has no session; its Pod's log says why",
+                node.name
+            ));
+        } else if node.interfaces.is_empty() {
+            findings.wrong.push(format!(
+                "node {}: no interface is up that could announce",
+                node.name
+            ));
+        }
+        if node.xdp == "failed" {
+            findings.wrong.push(format!(
+                "node {}: its XDP director cannot run, traffic takes the kernel's path; its announcer's log says why",
+                node.name
+            ));
+        }
+        // Where another policy lets the kernel forward, a director that is off may be meant.
+        if node.owns > 0 && node.xdp == "off" && all_xdp(picture) {
+            findings.wrong.push(format!(
+                "node {}: its XDP director does not run yet, traffic takes the kernel's path; its announcer's log says why \
+                 if that lasts",
+                node.name
+            ));
+        }
+        found.push(node);
+    }
+    let able = found
+        .iter()
+        .filter(|node| node.announcing && !node.interfaces.is_empty());
+    let able: Vec<&Node> = able.collect();
+    let announced: usize = able.iter().map(|node| node.owns).sum();
+    let idle: Vec<&str> = able
+        .iter()
+        .filter(|node| node.owns == 0)
+        .map(|node| node.name.as_str())
+        .collect();
+    // Where a policy prefers nodes, others are idle because that is meant.
+    let policies = picture.policies.all();
+    let chosen = policies.iter().any(|policy| {
+        policy.spec.node_selector.is_some() || !policy.spec.preferred_nodes.is_empty()
+    });
+    if !idle.is_empty() && announced >= able.len() && !chosen {
+        findings.notes.push(format!(
+            "{} answers for no address while others have several: addresses stay where they are, and move when their node \
+             goes, is drained or restarted",
+            idle.join(", ")
+        ));
+    }
+    found
+}
+
+fn all_xdp(picture: &Picture) -> bool {
+    let policies = picture.policies.all();
+    let mut forwarding = policies.iter().map(|policy| policy.spec.load_balancing);
+    !policies.is_empty() && forwarding.all(|by| by == LoadBalancing::Xdp)
+}
+
+fn policies(picture: &Picture, findings: &mut Findings) -> Vec<Policy> {
+    let all = picture.policies.all().iter();
+    let policies: Vec<Policy> = all.map(|object| policy(object, findings)).collect();
+    if policies.is_empty() && picture.policies.is_seen() {
+        findings.notes.push(
+            "no policy: no address is announced before there is one; apply an L2AnnouncementPolicy"
+                .to_owned(),
+        );
+    }
+    policies
+}
+
+fn policy(object: &L2AnnouncementPolicy, findings: &mut Findings) -> Policy {
+    let name = object.metadata.name.clone().unwrap_or_default();
+    let status = object.status.clone().unwrap_or_default();
+    let current = status.observed_generation == object.metadata.generation;
+    let accepted = find(&status.conditions, ACCEPTED).filter(|_| current);
+    let director = find(&status.conditions, DIRECTOR_READY);
+    let bad = |condition: &&Condition| condition.status != "True";
+    for condition in accepted.filter(bad).into_iter().chain(director.filter(bad)) {
+        findings
+            .wrong
+            .push(format!("policy {name}: {}", condition.message));
+    }
+    if accepted.is_some() && status.nodes == 0 {
+        let spec = &object.spec;
+        let mut means = Vec::new();
+        if !spec.interfaces.is_empty() {
+            means.push(format!("its interfaces {:?}", spec.interfaces));
+        }
+        if spec.node_selector.is_some() {
+            means.push("its nodeSelector".to_owned());
+        }
+        let means = match means.is_empty() {
+            true => "no announcer runs on a node with an interface that is up".to_owned(),
+            false => format!(
+                "look at {}; the table of nodes says which interfaces there are",
+                means.join(" and ")
+            ),
+        };
+        findings.wrong.push(format!(
+            "policy {name}: no node can announce under it; {means}"
+        ));
+    }
+    Policy {
+        accepted: accepted.map(|condition| condition.status == "True"),
+        forwarding: match object.spec.load_balancing {
+            LoadBalancing::Kernel => "Kernel".to_owned(),
+            LoadBalancing::Xdp => "XDP".to_owned(),
+        },
+        addresses: status.addresses,
+        nodes: status.nodes,
+        name,
+    }
+}
+
+impl Findings {
+    fn pools(&mut self, pools: &[Pool]) {
+        for pool in pools {
+            let problems = pool.problems.iter();
+            self.wrong
+                .extend(problems.map(|word| format!("pool {}: {word}", pool.name)));
+            let notes = pool.notes.iter();
+            self.notes
+                .extend(notes.map(|word| format!("pool {}: {word}", pool.name)));
+        }
+    }
+
+    fn address(&mut self, ip: &Ip) {
+        let why = ip
+            .why
+            .clone()
+            .unwrap_or_else(|| "nobody says why".to_owned());
+        match ip.state {
+            State::Silent => self.wrong.push(format!(
+                "address {} of {} is not announced: {why}",
+                ip.address,
+                ip.holders.join(", ")
+            )),
+            State::Conflict => self.wrong.push(about(&ip.address, &why)),
+            _ if ip.why.is_some() => self.notes.push(about(&ip.address, &why)),
+            _ => {}
+        }
+    }
+
+    /// Says who has not what it wants; returns how many.
+    fn services(&mut self, picture: &Picture, now: Timestamp) -> usize {
+        let mut waiting = 0;
+        let services = picture.services.all().iter();
+        for service in services.filter(|service| is_balanced(service)) {
+            let Some((what, settled)) = unserved(service, now) else {
+                continue;
+            };
+            waiting += 1;
+            let name = format!(
+                "{}/{}",
+                service.metadata.namespace.as_deref().unwrap_or_default(),
+                service.metadata.name.as_deref().unwrap_or_default()
+            );
+            if settled {
+                self.wrong.push(format!("Service {name}: {what}"));
+            }
+        }
+        waiting
+    }
+
+    fn hidden(&mut self, picture: &Picture) {
+        let forbidden = picture.forbidden();
+        if !forbidden.is_empty() {
+            self.notes.push(format!(
+                "you may not list {}: what they would say is missing here (ClusterRoles view and landfall-view permit it)",
+                forbidden.join(", ")
+            ));
+        }
+        if let Some(namespace) = &picture.services_of {
+            self.notes.push(format!(
+                "only Services of namespace {namespace} are looked at: you may not list others"
+            ));
+        }
+    }
+}
+
+/// What a Service lacks, and whether that has been so for a moment.
+fn unserved(service: &Service, now: Timestamp) -> Option<(String, bool)> {
+    let conditions = service
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_ref());
+    let said = conditions.and_then(|all| find(all, ADDRESS_ASSIGNED));
+    let old = |since: Option<i64>| since.is_none_or(|since| now.as_second() - since >= SETTLING);
+    match said {
+        Some(condition) if condition.status == "True" => None,
+        Some(condition) => Some((format!("{}: {}", condition.reason, condition.message), true)),
+        None => {
+            let has = service.status.as_ref().and_then(|status| {
+                let balancer = status.load_balancer.as_ref()?;
+                balancer.ingress.as_ref()?.first()
+            });
+            let ours = service.spec.as_ref()?.load_balancer_class.is_some();
+            let created = service.metadata.creation_timestamp.as_ref();
+            let created = created.map(|at| at.0.as_second());
+            // Another balancer may serve those without a class.
+            (has.is_none() || ours).then(|| {
+                let what = "the controller has not said anything of it yet".to_owned();
+                (what, ours && old(created))
+            })
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Objects beside each other: pools that share addresses, and what the controller would say to a Service.
+//!
+//! Offline the world is what stands in the documents; with a cluster it is the cluster's, with the documents applied.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Service;
+use kube::ResourceExt as _;
+use landfall_controller::survey;
+use landfall_crds::{LoadBalancerIPPool, ServiceKey};
+use landfall_ipam::{Network, PoolName, Reason};
+
+use super::meaning::typed;
+use super::{Document, Finding};
+use crate::picture::Picture;
+use crate::settings;
+
+/// Looks at the good documents together.
+pub(super) fn check(
+    documents: &[&Document],
+    picture: Option<&Picture>,
+    findings: &mut Vec<Finding>,
+) -> anyhow::Result<()> {
+    let of = |kind: &str| {
+        let of = documents
+            .iter()
+            .filter(move |document| document.text("/kind") == kind);
+        of.copied().collect::<Vec<_>>()
+    };
+    let (pool_documents, service_documents) = (of("LoadBalancerIPPool"), of("Service"));
+    let mut objects = picture.map(Picture::objects).unwrap_or_default();
+    let (settings, _) = settings::of(picture.and_then(Picture::controller))?;
+
+    let new: BTreeMap<String, LoadBalancerIPPool> = pool_documents
+        .iter()
+        .filter_map(|document| Some((document.name().to_owned(), typed(document)?)))
+        .collect();
+    objects
+        .pools
+        .retain(|pool| !new.contains_key(&pool.name_any()));
+    objects.pools.extend(new.into_values());
+    let services: Vec<(&Document, Service)> = service_documents
+        .iter()
+        .filter_map(|document| {
+            let mut service: Service = typed(document)?;
+            service
+                .metadata
+                .namespace
+                .get_or_insert_with(|| "default".to_owned());
+            Some((*document, service))
+        })
+        .collect();
+    for (_, service) in &services {
+        let same = |other: &Service| {
+            other.metadata.namespace == service.metadata.namespace
+                && other.metadata.name == service.metadata.name
+        };
+        match objects.services.iter_mut().find(|other| same(other)) {
+            // What the cluster wrote into it stays.
+            Some(known) => {
+                known.spec.clone_from(&service.spec);
+                known
+                    .metadata
+                    .annotations
+                    .clone_from(&service.metadata.annotations);
+                known.metadata.labels.clone_from(&service.metadata.labels);
+            }
+            None => objects.services.push(service.clone()),
+        }
+    }
+    let knows_pools = !objects.pools.is_empty();
+    let index = survey::cache(objects, &settings).index;
+
+    for document in &pool_documents {
+        let Some(Ok(pool)) = index.pool(&PoolName::from(document.name())) else {
+            continue;
+        };
+        let others: Vec<String> = index
+            .overlapping(pool)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        if !others.is_empty() {
+            let says = format!(
+                "share addresses with pool {}; each address is given once, by the pool that comes first: take them out of one of the two if that is not meant",
+                others.join(", ")
+            );
+            findings.push(Finding::new(document, "spec.blocks", says).doubt());
+        }
+        for (range, network) in index.networks_in(pool) {
+            let whose = match network {
+                Network::Services(name) => format!("ServiceCIDR {name}"),
+                Network::Pods(node) => format!("the Pods of node {node}"),
+            };
+            let says = format!(
+                "have addresses of {range}, which the cluster uses itself ({whose}); take them out"
+            );
+            findings.push(Finding::new(document, "spec.blocks", says));
+        }
+        for (at, nodes) in index.nodes_in(pool) {
+            let says = format!(
+                "hold {}, the address of node {}: it is never handed out; exclude it, so that the counts say what there is",
+                at.address(),
+                nodes.join(", ")
+            );
+            findings.push(Finding::new(document, "spec.blocks", says).doubt());
+        }
+    }
+    for (document, service) in services.iter().filter(|_| knows_pools) {
+        let key = ServiceKey::new(service.namespace().unwrap_or_default(), service.name_any());
+        let Some(known) = index
+            .service(&key)
+            .filter(|known| known.wanted && known.request.is_ok())
+        else {
+            continue;
+        };
+        let outcome = index.preview(known).outcome;
+        let Some(outcome) = outcome.filter(|outcome| !outcome.assigned) else {
+            continue;
+        };
+        let finding = Finding::new(
+            document,
+            "",
+            format!("{}: {}", outcome.reason.as_str(), outcome.message),
+        );
+        // Without the cluster a namespace's labels and other pools are not known.
+        let sure = picture.is_some() || outcome.reason == Reason::InvalidRequest;
+        findings.push(if sure { finding } else { finding.doubt() });
+    }
+    Ok(())
+}

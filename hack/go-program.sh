@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Builds a program of the lab from the Go module that pins it, once, into a cache outside the tree. The last line on
+# stdout is its path; everything else goes to stderr.
+#
+#   hack/go-program.sh coredns    the cluster's name server (e2e/cluster-dns); LANDFALL_COREDNS=/path uses another one
+#   hack/go-program.sh flannel    a CNI with an overlay (e2e/flannel); LANDFALL_FLANNEL=/path uses another one
+set -euo pipefail
+
+say() { printf '%s: %s\n' "${name:-go-program}" "$*" >&2; }
+refuse() { say "$1"; say "remedy: $2"; exit 1; }
+
+name=${1:-}
+case $name in
+coredns) module=cluster-dns package=github.com/coredns/coredns cgo=0 linking='-s -w' ;;
+# One of its back ends is written in C. Static, because it is built here and runs in an image.
+flannel) module=flannel package=github.com/flannel-io/flannel cgo=1 linking='-s -w -extldflags "-static"' ;;
+*) refuse "unknown program '$name'" "see the head of hack/go-program.sh" ;;
+esac
+module=$(cd "$(dirname "${BASH_SOURCE[0]}")/../e2e/$module" && pwd)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/landfall
+flags=(-mod=readonly -trimpath -ldflags "$linking")
+target=$cache/$name-$({ cat "$module/go.mod" "$module/go.sum"; printf '%s\n' "${flags[@]}" "$(uname -m)"; } | sha256sum | cut -c1-16)
+
+own=LANDFALL_${name^^}
+if [[ -n ${!own:-} ]]; then
+  [[ -x ${!own} ]] || refuse "$own=${!own} is no program" "unset it, or name the executable of $name"
+  echo "${!own}"
+  exit 0
+fi
+mkdir -p "$cache"
+exec 9>"$cache/.$name-lock"
+flock 9
+if [[ ! -x $target/$name ]]; then
+  command -v go >/dev/null ||
+    refuse "no 'go' on the PATH; it is needed once, to build $name" "install Go (https://go.dev/dl), or set $own"
+  say "building $name from source, once (cold: about 4 minutes on two cores)"
+  work=$(mktemp -d "$cache/.$name-XXXXXX")
+  trap 'rm -rf "$work"' EXIT
+  (cd "$module" && CGO_ENABLED=$cgo go build "${flags[@]}" -o "$work/$name" "$package") >&2 ||
+    refuse "the build failed" "the lines above say why"
+  mkdir -p "$target"
+  mv "$work/$name" "$target/$name"
+  say "ready: $target/$name"
+fi
+echo "$target/$name"
