@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 /// Who answered: the last byte of a lab's hardware addresses tells its machines apart, so all of it is kept.
 pub(crate) type Mac = [u8; 6];
 
+/// Between two moves of an address there is at least so much time in which one machine alone answers.
+const APART: Duration = Duration::from_secs(1);
+
 /// A probe and its fate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sample {
@@ -49,18 +52,26 @@ pub(super) fn silence(samples: &[Sample], disturbed: Instant, steady: Duration) 
     })
 }
 
-/// How long two machines answered for one address: from the first answer of a later one to the last of an earlier one.
+/// How long two machines answered for one address: from the first answer of a later one to the last of an earlier one. Of
+/// several moves, one after the other as in a roll-out, the longest.
 pub(crate) fn both(answers: &[(Instant, Mac)], disturbed: Instant) -> Duration {
     let since: Vec<&(Instant, Mac)> = answers.iter().filter(|(at, _)| *at >= disturbed).collect();
-    let Some((_, old)) = since.first() else {
-        return Duration::ZERO;
-    };
-    let first_other = since.iter().find(|(_, mac)| mac != old);
-    let last_old = since.iter().rev().find(|(_, mac)| mac == old);
-    match (first_other, last_old) {
-        (Some((other, _)), Some((old, _))) => old.saturating_duration_since(*other),
-        _ => Duration::ZERO,
+    // Where another answers than just before: from when the one did, to when the other does.
+    let switches = since
+        .windows(2)
+        .filter(|pair| pair[0].1 != pair[1].1)
+        .map(|pair| (pair[0].0, pair[1].0));
+    let mut longest = Duration::ZERO;
+    let mut under_way: Option<(Instant, Instant)> = None;
+    for (last, other) in switches {
+        let first = match under_way {
+            Some((first, before)) if other < before + APART => first,
+            _ => other,
+        };
+        under_way = Some((first, other));
+        longest = longest.max(last.saturating_duration_since(first));
     }
+    longest
 }
 
 #[cfg(test)]
@@ -125,5 +136,21 @@ mod tests {
         assert_eq!(both(&answers, at(start, 15)), Duration::from_millis(10));
         assert_eq!(both(&answers[..3], at(start, 15)), Duration::ZERO);
         assert_eq!(both(&[], start), Duration::ZERO);
+    }
+
+    #[test]
+    fn an_address_that_comes_back_was_not_answered_by_two_all_the_while() {
+        let start = Instant::now();
+        let (one, two) = ([2, 0, 0, 0, 16, 1], [2, 0, 0, 0, 16, 2]);
+        let answers = [
+            (0, one),
+            (10, two),
+            (13, one),
+            (20, two),
+            (3_000, two),
+            (3_010, one),
+        ];
+        let answers = answers.map(|(milliseconds, mac)| (at(start, milliseconds), mac));
+        assert_eq!(both(&answers, start), Duration::from_millis(3));
     }
 }
