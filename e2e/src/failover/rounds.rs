@@ -77,9 +77,10 @@ pub async fn run(options: &Options) -> Result<()> {
             );
         }
     }
+    let circumstances = circumstances();
     let figures: Vec<Figure> = seen
         .into_values()
-        .flat_map(|(case, seen)| figures(case, &seen, options))
+        .flat_map(|(case, seen)| figures(case, &seen, options, &circumstances))
         .collect();
     print(&figures);
     write(&figures, &options.file)
@@ -193,11 +194,24 @@ async fn eventually(what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
     Ok(())
 }
 
-fn figures(case: Case, seen: &Seen, options: &Options) -> Vec<Figure> {
+/// What else a reader of the figures must know: how the programs were built, and how busy the machine is.
+fn circumstances() -> String {
+    let build = if cfg!(debug_assertions) {
+        "unoptimized build"
+    } else {
+        "optimized build"
+    };
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    // Of the last fifteen minutes: the lab's own part of it is small.
+    let load = load.split_whitespace().nth(2).unwrap_or("unknown");
+    format!("{build}, load of the machine {load}")
+}
+
+fn figures(case: Case, seen: &Seen, options: &Options, circumstances: &str) -> Vec<Figure> {
     let (name, mode) = (case.name(), &options.mode);
     let method = |asked: &str| {
         format!(
-            "{}; {} nodes, {} addresses, {mode}; {asked}",
+            "{}; {} nodes, {} addresses, {mode}; {asked}; {circumstances}",
             case.what(),
             options.nodes,
             options.addresses

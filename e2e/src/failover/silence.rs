@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 /// Who answered: the last byte of a lab's hardware addresses tells its machines apart, so all of it is kept.
 pub(crate) type Mac = [u8; 6];
 
+/// Between two moves of an address there is at least so much time in which one machine alone answers.
+const APART: Duration = Duration::from_secs(1);
+
 /// A probe and its fate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sample {
@@ -49,33 +52,26 @@ pub(super) fn silence(samples: &[Sample], disturbed: Instant, steady: Duration) 
     })
 }
 
-/// A machine that has not answered for so long, while it was asked all the time, does not answer any more: what it
-/// answers later is another turn of its.
-const TURN: Duration = Duration::from_millis(500);
-
-/// How long two machines answered for one address: in the turn of both. One that comes back later is not counted for
-/// the time in between.
+/// How long two machines answered for one address: from the first answer of a later one to the last of an earlier one. Of
+/// several moves, one after the other as in a roll-out, the longest.
 pub(crate) fn both(answers: &[(Instant, Mac)], disturbed: Instant) -> Duration {
-    let mut turns: Vec<(Mac, Instant, Instant)> = Vec::new();
-    for &(at, mac) in answers.iter().filter(|(at, _)| *at >= disturbed) {
-        let own = turns.iter_mut().rev().find(|(of, ..)| *of == mac);
-        match own.filter(|(.., end)| at.saturating_duration_since(*end) <= TURN) {
-            Some((.., end)) => *end = at.max(*end),
-            None => turns.push((mac, at, at)),
-        }
+    let since: Vec<&(Instant, Mac)> = answers.iter().filter(|(at, _)| *at >= disturbed).collect();
+    // Where another answers than just before: from when the one did, to when the other does.
+    let switches = since
+        .windows(2)
+        .filter(|pair| pair[0].1 != pair[1].1)
+        .map(|pair| (pair[0].0, pair[1].0));
+    let mut longest = Duration::ZERO;
+    let mut under_way: Option<(Instant, Instant)> = None;
+    for (last, other) in switches {
+        let first = match under_way {
+            Some((first, before)) if other < before + APART => first,
+            _ => other,
+        };
+        under_way = Some((first, other));
+        longest = longest.max(last.saturating_duration_since(first));
     }
-    let mut total = Duration::ZERO;
-    // Up to where an earlier turn lasts, and up to where two were counted.
-    let (mut reach, mut counted) = (disturbed, disturbed);
-    for (_, begin, end) in turns {
-        let (from, until) = (begin.max(counted), end.min(reach));
-        if until > from {
-            total += until - from;
-            counted = until;
-        }
-        reach = reach.max(end);
-    }
-    total
+    longest
 }
 
 #[cfg(test)]
@@ -143,19 +139,18 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_back_after_another_had_its_turn_did_not_answer_beside_it() {
+    fn an_address_that_comes_back_was_not_answered_by_two_all_the_while() {
         let start = Instant::now();
-        let (old, new) = ([2, 0, 0, 0, 16, 1], [2, 0, 0, 0, 16, 2]);
-        let turn = |mac, from: u64, to: u64| {
-            (from..=to)
-                .step_by(10)
-                .map(move |milliseconds| (at(start, milliseconds), mac))
-        };
-        let mut answers: Vec<_> = turn(old, 0, 1000)
-            .chain(turn(new, 980, 3000))
-            .chain(turn(old, 2970, 4000))
-            .collect();
-        answers.sort_unstable_by_key(|(at, _)| *at);
-        assert_eq!(both(&answers, start), Duration::from_millis(20 + 30));
+        let (one, two) = ([2, 0, 0, 0, 16, 1], [2, 0, 0, 0, 16, 2]);
+        let answers = [
+            (0, one),
+            (10, two),
+            (13, one),
+            (20, two),
+            (3_000, two),
+            (3_010, one),
+        ];
+        let answers = answers.map(|(milliseconds, mac)| (at(start, milliseconds), mac));
+        assert_eq!(both(&answers, start), Duration::from_millis(3));
     }
 }
