@@ -222,13 +222,8 @@ impl Maps {
         self.tables.write(table, slots);
     }
 
-    /// Has these hops asked for what nobody knows: the first of them, if there are more than the programs
-    /// can be told.
-    pub(crate) fn set_away(&self, hops: impl Iterator<Item = u16>) {
-        let first = hops.take(4).collect::<Vec<_>>();
-        let word = first
-            .iter()
-            .fold(0, |word, hop| (word << u16::BITS) | u64::from(*hop));
+    /// Has the hops of this word asked for what nobody knows.
+    pub(crate) fn set_away(&self, word: u64) {
         self.shared.note(Word::Away, word);
     }
 

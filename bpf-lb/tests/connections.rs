@@ -161,6 +161,27 @@ fn a_direct_connection_from_a_port_that_once_used_the_vip_is_left_alone() {
     });
 }
 
+/// A pod whose queue is full drops the acknowledgement that was seen here, and answers the SYN once more.
+#[test]
+fn a_pod_that_says_its_syn_ack_again_keeps_the_connection() {
+    needs_root!("a_pod_that_says_its_syn_ack_again_keeps_the_connection");
+    with_two_pods(|node, director, family| {
+        let flow = family.flow(TCP);
+        let pod = establish(director, node.ifindex, flow);
+        let reply = answers(director, flow, pod, SYN_ACK);
+        assert_eq!(reply.verdict(), Verdict::ReplyRewritten);
+        assert_eq!(see(&reply.frame).from, flow.to);
+        assert_eq!(reached(&says(director, node.ifindex, flow, SEGMENT)), pod);
+        // Of another connection, which the client has with the pod itself, it is another one.
+        let other = Tcp {
+            sequence: 77_000,
+            ..SYN_ACK
+        };
+        let reply = answers(director, flow, pod, other);
+        assert_eq!(reply.verdict(), Verdict::ReplyUntracked);
+    });
+}
+
 #[test]
 fn two_frontends_over_the_same_pods_serve_one_client_port() {
     needs_root!("two_frontends_over_the_same_pods_serve_one_client_port");

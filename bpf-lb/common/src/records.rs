@@ -215,8 +215,9 @@ record! {
         kind: u8,
         /// What may confirm it: one of the `BY` constants. Zero in the table of connections.
         confirmed_by: u8,
-        /// With [`ConnectionState::BY_ACK`]: the acknowledgement that confirms it. Once the pod has finished:
-        /// the one of its last word, by which the client's last ones are told from its next connection.
+        /// With [`ConnectionState::BY_ACK`]: the acknowledgement that confirms it, and a confirmed one keeps it.
+        /// Once the pod has finished, in the client's direction: the one of its last word, by which the client's
+        /// last ones are told from its next connection.
         acknowledgement: u32,
         /// Jiffies, of 32 bits, when a packet of it was last seen, to about a second; of a half-open
         /// one, when it was made.
@@ -301,8 +302,8 @@ record! {
         /// Jiffies when the table of half-open connections last got one that is no longer, so that even
         /// a plain reply must be looked up there; zero if there is none.
         strays: u64,
-        /// Four hop ids of nodes that cannot tell just now which connections they have: those are asked
-        /// for what nobody knows. Zero for none.
+        /// Four hop ids of nodes that cannot tell just now which connections they have, one of them several
+        /// times if there are fewer: those are asked for what nobody knows. Zero for none.
         away: u64,
     }
 }

@@ -218,14 +218,12 @@ fn confirm<F: Family>(
     }
     let pod = pod_of::<F>(entry);
     let reverse_key = reverse(packet, pod);
-    promote::<F>(
-        key,
-        pod,
-        &reverse_key,
-        packet.vip,
-        packet.transport.destination,
-        now,
-    );
+    let frontend = Pod {
+        address: packet.vip,
+        port: packet.transport.destination,
+    };
+    let acknowledgement = connection.acknowledgement;
+    promote::<F>(key, pod, &reverse_key, frontend, acknowledgement, now);
     Known::Pod(pod)
 }
 
@@ -245,14 +243,16 @@ pub(crate) fn promote<F: Family>(
     forward_key: &F::Key,
     pod: Pod<F>,
     reverse_key: &F::Key,
-    vip: F::Address,
-    port: u16,
+    frontend: Pod<F>,
+    acknowledgement: u32,
     now: u32,
 ) {
     let mut end = confirmed(ConnectionState::KIND_POD, pod.port, now);
+    // By which the pod's SYN-ACK is known, should the pod say it once more.
+    end.acknowledgement = acknowledgement;
     if F::insert(forward_key, &F::entry(end, pod.address)) {
-        end.port = port;
-        if F::insert(reverse_key, &F::entry(end, vip)) {
+        end.port = frontend.port;
+        if F::insert(reverse_key, &F::entry(end, frontend.address)) {
             F::remove_half_open(forward_key);
             F::remove_half_open(reverse_key);
             return;

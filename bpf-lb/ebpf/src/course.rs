@@ -83,6 +83,12 @@ impl Sender {
         }
     }
 
+    /// Whether the packet has been sent on as often as it may be.
+    #[inline(always)]
+    fn must_not_send_on(&self) -> bool {
+        self.mark != 0 && self.mark <= LAST_MARK
+    }
+
     /// The mark with which a node may be asked that is away.
     #[inline(always)]
     fn mark_for_away(&self) -> Option<u8> {
@@ -135,7 +141,9 @@ pub(crate) fn course<F: Family>(packet: &Packet<F>) -> Result<Course<F>, Verdict
             if is_closed {
                 return Err(Verdict::Closed);
             }
-            if current.hop == 0 {
+            // Where nodes disagree, and it must not be sent on, it is opened here rather than on the kernel's
+            // path, if a pod of its frontend is here; and its segments come by the same way.
+            if current.hop == 0 || Sender::of(packet)?.must_not_send_on() {
                 return open(packet, current);
             }
             connections::challenge(packet, ConnectionState::ELSEWHERE);
@@ -153,7 +161,7 @@ pub(crate) fn course<F: Family>(packet: &Packet<F>) -> Result<Course<F>, Verdict
             }
         }
     }
-    elsewhere(packet, slot, current, previous)
+    elsewhere(packet, current, previous)
 }
 
 /// A SYN that has been here before keeps its course.
@@ -179,31 +187,33 @@ fn may_be_ours<F: Family>(packet: &Packet<F>, current: &BackendEntry) -> Result<
     }
 }
 
-/// A new connection to a pod of this node: its slot's, or, where the client's port reaches that one
-/// by another frontend already, the next.
+/// A new connection to a pod of this node: its slot's, or, where that is another node's, or where the
+/// client's port reaches that one by another frontend already, the next.
 #[inline(always)]
 fn open<F: Family>(packet: &Packet<F>, current: &BackendEntry) -> Result<Course<F>, Verdict> {
     shared::may_open()?;
     let first = pod::<F>(current);
-    match connections::open(packet, first) {
-        Err(Verdict::Collision) => {
-            let next = neighbour(packet, Some(first)).ok_or(Verdict::Collision)?;
-            connections::open(packet, next)?;
-            Ok(Course::Deliver(next, Verdict::Delivered))
+    let mut none = Verdict::LoopGuard;
+    if current.hop == 0 {
+        match connections::open(packet, first) {
+            Err(Verdict::Collision) => none = Verdict::Collision,
+            Err(verdict) => return Err(verdict),
+            Ok(()) => return Ok(Course::Deliver(first, Verdict::Delivered)),
         }
-        Err(verdict) => Err(verdict),
-        Ok(()) => Ok(Course::Deliver(first, Verdict::Delivered)),
     }
+    let next = neighbour(packet, first).ok_or(none)?;
+    connections::open(packet, next)?;
+    Ok(Course::Deliver(next, Verdict::Delivered))
 }
 
 /// The pod of this node in the nearest following slot, other than `but`.
 #[inline(always)]
-fn neighbour<F: Family>(packet: &Packet<F>, but: Option<Pod<F>>) -> Option<Pod<F>> {
+fn neighbour<F: Family>(packet: &Packet<F>, but: Pod<F>) -> Option<Pod<F>> {
     for distance in 1..=SEARCH {
         let slot = maps::slot(packet.table, maps::slot_behind(packet.slot, distance))?;
         if let Some(backend) = maps::backend(slot.current)
             && backend.hop == 0
-            && but.is_none_or(|but| but != pod::<F>(backend))
+            && but != pod::<F>(backend)
         {
             return Some(pod::<F>(backend));
         }
@@ -298,8 +308,10 @@ fn unknown_here<F: Family>(
         let mut came_back = sender.mark != 0 && sender.mark <= LAST_MARK;
         let mut next = 0;
         for backend in previous.into_iter().rev().flatten() {
-            if backend.hop != 0 && maps::hop(backend.hop).is_some() {
-                came_back |= sender.mark != 0 && sender.is_at(backend);
+            if backend.hop != 0
+                && let Some(hop) = maps::hop(backend.hop)
+            {
+                came_back |= sender.mark != 0 && hop.mac == sender.mac;
                 next = backend.hop;
             }
         }
@@ -358,7 +370,6 @@ fn away<F: Family>(packet: &Packet<F>) -> Result<Option<(u16, u8)>, Verdict> {
 #[inline(always)]
 fn elsewhere<F: Family>(
     packet: &Packet<F>,
-    slot: &Slot,
     current: &BackendEntry,
     previous: [Option<&BackendEntry>; 2],
 ) -> Result<Course<F>, Verdict> {
@@ -367,7 +378,7 @@ fn elsewhere<F: Family>(
     }
     let sender = Sender::of(packet)?;
     if sender.mark != 0 {
-        return sent_on(packet, slot, current, previous, sender);
+        return sent_on(packet, current, previous, sender);
     }
     if sender.is_node {
         return Ok(Course::Direct(current.hop, FIRST_MARK, Verdict::ExtraHop));
@@ -384,14 +395,12 @@ fn elsewhere<F: Family>(
 #[inline(always)]
 fn sent_on<F: Family>(
     packet: &Packet<F>,
-    slot: &Slot,
     current: &BackendEntry,
     previous: [Option<&BackendEntry>; 2],
     sender: Sender,
 ) -> Result<Course<F>, Verdict> {
-    let Some(mark) = sender.next_mark() else {
-        return disputed(packet, slot, current);
-    };
+    // Nodes disagree, and nobody knows it here: whatever bears a mark has been looked up.
+    let mark = sender.next_mark().ok_or(Verdict::LoopGuard)?;
     // The last previous one, if the sender was told to ask this node as the first; either, if the
     // current's node does not know it and asks who sent it there.
     if !packet.transport.opens() && mark > LAST_MARK {
@@ -413,36 +422,9 @@ fn sent_on<F: Family>(
 /// The hop of a backend on a third node.
 #[inline(always)]
 fn other_than(sender: Sender, backend: Option<&BackendEntry>) -> Option<u16> {
-    let hop = backend?.hop;
-    let is_other = hop != 0 && maps::hop(hop).is_some() && !sender.is_at(backend?);
-    is_other.then_some(hop)
-}
-
-/// Nodes disagree about a packet that must not be sent on any more. A new connection is opened here,
-/// rather than on the kernel's path, if a pod of its frontend is here; and its segments come by the
-/// same way.
-#[inline(always)]
-fn disputed<F: Family>(
-    packet: &Packet<F>,
-    slot: &Slot,
-    current: &BackendEntry,
-) -> Result<Course<F>, Verdict> {
-    is_ours(packet)?;
-    if packet.transport.opens() {
-        if let Some(course) = open_again(packet)? {
-            return Ok(course);
-        }
-    } else if let Followed::There(course) = follow(packet, slot, current)? {
-        return Ok(course);
-    }
-    if packet.transport.opens()
-        && shared::may_open().is_ok()
-        && let Some(pod) = neighbour(packet, None)
-    {
-        connections::open(packet, pod)?;
-        return Ok(Course::Deliver(pod, Verdict::Delivered));
-    }
-    Err(Verdict::LoopGuard)
+    let id = backend?.hop;
+    let is_other = id != 0 && maps::hop(id)?.mac != sender.mac;
+    is_other.then_some(id)
 }
 
 /// Refuses frames that were not sent to this node: a port of a bridge or a promiscuous interface

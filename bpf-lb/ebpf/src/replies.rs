@@ -72,8 +72,9 @@ pub(crate) fn frontend<F: Family>(
 }
 
 /// The pod answers a SYN: the acknowledgement of its sequence number will confirm the connection.
-/// Where none is being opened, this one came to the pod without us, and what we know by these
-/// ports is over.
+/// Where none is being opened, it says again what it has said (it lost the acknowledgement, or had no
+/// room for the connection), or this one came to the pod without us, and what we know by these ports
+/// is over.
 #[inline(always)]
 fn opening<F: Family>(
     reply: &Reply<F>,
@@ -82,11 +83,16 @@ fn opening<F: Family>(
     now: u32,
 ) -> Option<Pod<F>> {
     let Some(entry) = F::half_open(key) else {
-        if let Some(entry) = F::connection(key) {
-            let frontend = pod_of::<F>(entry);
-            F::remove(&reply.forward(frontend));
-            F::remove(key);
+        let entry = F::connection(key)?;
+        let frontend = pod_of::<F>(entry);
+        let connection = state::<F>(entry);
+        let confirms = numbers()?.sequence.wrapping_add(1);
+        if reply.flags & ACK != 0 && connection.acknowledgement == confirms && !connection.is_over()
+        {
+            return Some(frontend);
         }
+        F::remove(&reply.forward(frontend));
+        F::remove(key);
         return None;
     };
     let frontend = pod_of::<F>(entry);
@@ -145,14 +151,7 @@ fn answering<F: Family>(reply: &Reply<F>, key: &F::Key, now: u32) -> Option<Pod<
     let frontend = pod_of::<F>(entry);
     if connection.confirmed_by == ConnectionState::BY_ANSWER && reply.flags & RST == 0 {
         let forward = reply.forward(frontend);
-        promote::<F>(
-            &forward,
-            reply.pod,
-            key,
-            frontend.address,
-            frontend.port,
-            now,
-        );
+        promote::<F>(&forward, reply.pod, key, frontend, 0, now);
     } else if connection.confirmed_by == ConnectionState::BY_ROOM {
         touch(connection, now);
     }

@@ -86,10 +86,11 @@ pub(crate) fn away(but: [u8; 6]) -> Option<u16> {
     if all == 0 {
         return None;
     }
+    // All four are some node's: where there are two, of any two neighbours one is not the asked one.
     let mut ids = all.rotate_right(((now() >> MOMENT) as u32 & 3) * u16::BITS);
-    for _ in 0..4 {
+    for _ in 0..2 {
         let id = ids as u16;
-        if id != 0 && maps::hop(id).is_some_and(|hop| hop.mac != but) {
+        if maps::hop(id).is_some_and(|hop| hop.mac != but) {
             return Some(id);
         }
         ids >>= u16::BITS;

@@ -62,6 +62,25 @@ impl Away {
     }
 }
 
+/// The first four of these hop ids as the programs read them. Fewer are there several times, and of two
+/// or more never one beside itself, all the way round.
+pub(super) fn word_of(hops: impl Iterator<Item = u16>) -> u64 {
+    let first: Vec<u16> = hops.take(4).collect();
+    let Some(last) = first.len().checked_sub(1) else {
+        return 0;
+    };
+    let at = |index: usize| {
+        if index > last {
+            (index % 2).min(last)
+        } else {
+            index
+        }
+    };
+    (0..4).fold(0, |word, index| {
+        (word << u16::BITS) | u64::from(first[at(index)])
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,5 +130,19 @@ mod tests {
         assert_eq!(away.asked(&both, at(55)), [node(1), node(2)]);
         assert_eq!(away.asked(&both, at(109)), [node(1), node(2)]);
         assert_eq!(away.asked(&both, at(112)), [node(1)]);
+    }
+
+    #[test]
+    fn the_programs_find_another_node_beside_the_one_that_asked() {
+        let word = |count: u16| word_of(1..=count);
+        assert_eq!(word(0), 0);
+        assert_eq!(word(1), 0x0001_0001_0001_0001);
+        for count in 2..9 {
+            let word = word(count);
+            let words = [0, 16, 32, 48].map(|by| word.rotate_right(by) as u16);
+            assert!((0..4).all(|at| words[at] != words[(at + 1) % 4] && words[at] != 0));
+            let some: BTreeSet<u16> = words.into();
+            assert_eq!(some.len(), usize::from(count.min(4)), "{word:x}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use aya::programs::{ProgramError, TestRun, TestRunOptions};
 use landfall_bpf_lb_common::flow;
 use landfall_bpf_lb_common::records::{BackendEntry, ConnectionState, FrontendEntry, Slot};
 
-use super::{ApplyError, Director, Leaving, jiffies_per_second, unwanted};
+use super::{ApplyError, Director, Leaving, away, jiffies_per_second, unwanted};
 use crate::ageing::Clock;
 use crate::collector::Swept;
 use crate::conntrack;
@@ -147,7 +147,7 @@ impl Director {
         let ids: BTreeMap<IpAddr, u16> =
             hops.map(|(id, hop)| (unmapped(hop.address), *id)).collect();
         let asked = asked.iter().filter_map(|node| ids.get(node).copied());
-        self.maps.set_away(asked);
+        self.maps.set_away(away::word_of(asked));
     }
 
     pub(super) fn clock(&mut self) -> Result<Clock, ApplyError> {
