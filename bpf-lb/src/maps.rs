@@ -206,15 +206,17 @@ impl Maps {
         Ok(swept)
     }
 
-    /// Knows that the kernel has these connections, unless a pod of this node has them.
+    /// Knows that the kernel has these connections, unless a pod of this node has them: as many of them as
+    /// there is room for.
     pub(crate) fn leave_to_kernel(&mut self, flows: &[Flow], now: u32) -> Result<(), MapError> {
-        for flow in flows {
-            self.collector.set_kernels(flow, now)?;
-        }
         if !flows.is_empty() {
             self.shared.note(Word::Kernels, u64::from(now).max(1));
         }
-        Ok(())
+        let tried = flows
+            .iter()
+            .map(|flow| self.collector.set_kernels(flow, now));
+        // One that finds no room says nothing of the next, whose table may be the other family's.
+        tried.fold(Ok(()), Result::and)
     }
 
     /// Writes the slots of a table anew that a frontend is using: each is one word.

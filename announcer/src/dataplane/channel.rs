@@ -11,7 +11,7 @@
 //!
 //! Invariant: what another node is told to have been taken in, the programs know already.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -123,7 +123,7 @@ pub async fn run(mut ends: Ends, token: CancellationToken) {
     let (letters, mut inbox) = mpsc::channel(MOST_LETTERS);
     let mut dialogue = Dialogue::new(boot());
     let mut sockets = Sockets::new(letters);
-    let mut answers = Answers::default();
+    let mut answers = Answers::<Answer>::default();
     let mut turn = tokio::time::interval(TURN);
     turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -214,22 +214,27 @@ fn tell(kept: &watch::Sender<Numbered>, entries: Entries) -> u64 {
     kept.borrow().number
 }
 
-/// Answers that wait until the programs know what they confirm.
-#[derive(Default)]
-struct Answers(Vec<(u64, Answer)>);
+/// Answers that wait until the programs know what they confirm, by rising numbers. As long as the programs have no room
+/// for it their letters come again and again, so only so many are kept: an answer that is forgotten is asked for anew.
+struct Answers<A>(VecDeque<(u64, A)>);
 
-impl Answers {
-    fn wait(&mut self, number: u64, answers: Vec<Answer>) {
+impl<A> Default for Answers<A> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<A> Answers<A> {
+    fn wait(&mut self, number: u64, answers: Vec<A>) {
         self.0
             .extend(answers.into_iter().map(|answer| (number, answer)));
+        let forgotten = self.0.len().saturating_sub(MOST_LETTERS);
+        self.0.drain(..forgotten);
     }
 
-    fn ready(&mut self, known: u64) -> Vec<Answer> {
-        let (ready, waiting) = std::mem::take(&mut self.0)
-            .into_iter()
-            .partition(|(number, _)| *number <= known);
-        self.0 = waiting;
-        ready.into_iter().map(|(_, answer)| answer).collect()
+    fn ready(&mut self, known: u64) -> Vec<A> {
+        let waiting = self.0.partition_point(|(number, _)| *number <= known);
+        self.0.drain(..waiting).map(|(_, answer)| answer).collect()
     }
 }
 
@@ -313,6 +318,17 @@ mod tests {
 
     use super::*;
     use crate::testing::ip;
+
+    #[test]
+    fn answers_wait_for_the_programs_and_only_so_many_of_them() {
+        let mut answers = Answers::default();
+        for number in 0..2 * MOST_LETTERS {
+            answers.wait(number as u64, vec![number]);
+        }
+        assert!(answers.ready(MOST_LETTERS as u64 - 1).is_empty());
+        assert_eq!(answers.ready(MOST_LETTERS as u64), [MOST_LETTERS]);
+        assert_eq!(answers.ready(u64::MAX).len(), MOST_LETTERS - 1);
+    }
 
     fn keys(byte: u8) -> Arc<Keys> {
         let ring = KeyRing::new([[byte; 32].as_slice()]).unwrap();

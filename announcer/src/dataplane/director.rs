@@ -291,10 +291,12 @@ impl Work {
         let mut outcome = Outcome::default();
         let is_wanted = !path.desired.interfaces.is_empty();
         match settings.mode {
-            Some(mode) if is_wanted => self.put_up(settings, mode, path, &mut outcome),
+            Some(mode) if is_wanted => {
+                self.put_up(settings, mode, path, before, &mut outcome);
+            }
             Some(mode) if self.director.is_some() || Director::is_attached(&settings.load) => {
-                self.put_up(settings, mode, path, &mut outcome);
-                if outcome.leaving.is_empty() {
+                let is_told = self.put_up(settings, mode, path, before, &mut outcome);
+                if is_told && outcome.leaving.is_empty() {
                     self.take_down(settings, &mut outcome.status);
                     outcome.owed.clear();
                 }
@@ -340,13 +342,15 @@ impl Work {
         }
     }
 
+    /// Whether the programs know what is wanted now.
     fn put_up(
         &mut self,
         settings: &DirectorSettings,
         mode: AttachMode,
         path: &DataPath,
+        before: &DirectorStatus,
         outcome: &mut Outcome,
-    ) {
+    ) -> bool {
         let status = &mut outcome.status;
         if self.director.is_none() {
             let load = Settings {
@@ -368,14 +372,16 @@ impl Work {
                     status
                         .problems
                         .push(format!("cannot be loaded on this node: {chain}"));
-                    return;
+                    return false;
                 }
             }
         }
         let Some(director) = &mut self.director else {
-            return;
+            return false;
         };
-        match director.apply(&path.desired) {
+        let applied = director.apply(&path.desired);
+        let is_told = applied.is_ok();
+        match applied {
             Ok(applied) => {
                 status.frontends = applied.frontends;
                 status.backends = applied.backends;
@@ -391,7 +397,7 @@ impl Work {
                     status.problems.push(with_causes(error));
                 }
                 if let Some(error) = &applied.unlearned {
-                    let problem = "what the kernel carries cannot be asked, and its connections to what is served from now on break";
+                    let problem = "what the kernel carries is not known in full, and such connections to what is served from now on break";
                     status.problems.push(format!("{problem}: {error}"));
                 }
                 if !applied.draining.is_empty() {
@@ -400,7 +406,17 @@ impl Work {
                 }
                 outcome.leaving = applied.draining;
             }
-            Err(error) => status.problems.push(with_causes(&error)),
+            Err(error) => {
+                status.problems.push(with_causes(&error));
+                // What is attached serves on as it did: it is the news that could not be told.
+                let attached = director.interfaces().unwrap_or_default();
+                let still = path.desired.interfaces.iter();
+                let still = still.filter(|(ifindex, _)| attached.contains(ifindex));
+                status.interfaces.extend(still.filter_map(|(_, interface)| {
+                    let name = &interface.name;
+                    Some((name.clone(), before.interfaces.get(name)?.clone()))
+                }));
+            }
         }
         // Before the sweep, which takes its time: other nodes have their new tables too.
         match director.owed() {
@@ -417,6 +433,7 @@ impl Work {
         } else {
             XdpState::Ready
         };
+        is_told
     }
 }
 

@@ -105,13 +105,20 @@ impl Director {
         for flow in moved.keys().filter(|flow| !wanted.contains_key(flow)) {
             connections.forget_moved(flow);
         }
-        for (flow, hop) in &wanted {
-            if moved.get(flow) != Some(hop) {
-                connections.set_moved(flow, *hop, now)?;
+        let mut result = Ok(());
+        let mut told = BTreeMap::new();
+        for (flow, hop) in wanted {
+            if moved.get(&flow) != Some(&hop)
+                && let Err(error) = connections.set_moved(&flow, hop, now)
+            {
+                // For want of room; the others are told all the same, and this one at the next call.
+                result = Err(error.into());
+                continue;
             }
+            told.insert(flow, hop);
         }
-        self.moved = Some(wanted);
-        Ok(())
+        self.moved = Some(told);
+        result
     }
 
     /// Notes which tables have changed, and lets slots of the others take in again what nobody knows:
@@ -270,11 +277,13 @@ impl Director {
         if learning.is_empty() {
             return Ok(None);
         }
-        let (found, problem) = match conntrack::flows(&learning) {
+        let (found, mut problem) = match conntrack::flows(&learning) {
             Ok(found) => (found, None),
             Err(error) => (Vec::new(), Some(error)),
         };
-        self.maps.leave_to_kernel(&found, now)?;
+        if let Err(error) = self.maps.leave_to_kernel(&found, now) {
+            problem = Some(io::Error::other(error));
+        }
         for (frontend, installed) in &mut programmed.frontends {
             if learning.contains(frontend) {
                 installed.entry.flags &= !is_learning;
