@@ -91,6 +91,8 @@ pub struct Brain {
     plan_due: bool,
     /// Something that only the data path depends on has changed.
     path_due: bool,
+    /// It is to be assembled in the step after: first those who answer are told.
+    path_next: bool,
     report_due: bool,
     transitions: BTreeMap<&'static str, u64>,
     conflicts_seen: u64,
@@ -136,6 +138,7 @@ impl Brain {
             unplaced: 0,
             plan_due: true,
             path_due: true,
+            path_next: false,
             report_due: true,
             transitions: BTreeMap::new(),
             conflicts_seen: 0,
@@ -388,6 +391,10 @@ impl Brain {
         effects.has_left = self.leaving && (!self.ready() || self.owners.has_left(&shown) && said);
         if let Some(until) = self.unavailable.values().min() {
             effects.wake_at = Some(effects.wake_at.map_or(*until, |at| at.min(*until)));
+        }
+        if std::mem::take(&mut self.path_next) {
+            self.path_due = true;
+            effects.wake_at = Some(now);
         }
         self.tell_peers(now, &mut effects);
         effects.notices = std::mem::take(&mut self.notices);

@@ -76,7 +76,7 @@ impl Brain {
                 );
                 self.silences.over(fenced.session.clone(), heard_at);
                 self.world.ended.insert(fenced.node, fenced.session);
-                self.path_due = true;
+                self.path_next = true;
             }
             Report::OwnEnded(end) => {
                 self.count("own");
@@ -309,6 +309,9 @@ mod tests {
         };
         assert_eq!(swap.status.owner.as_ref().unwrap().node, "n1");
         assert_eq!(brain.summary(secs(102)).silences["fenced"], 1);
+        // The claim does not wait until it is known what the end means to the data path; that is next.
+        assert!(brain.path_due);
+        assert_eq!(effects.wake_at, Some(secs(102)));
         assert!(effects.taken_over.is_empty(), "it is claimed first");
         let done = SwapOutcome::Done(Box::new(record(7, swap.status.clone())));
         brain.take(Input::Swapped(VIP, done), secs(103));

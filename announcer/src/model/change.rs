@@ -149,7 +149,10 @@ impl World {
             }
             Key::Node(name) => self.nodes.remove(name).is_some(),
             Key::Namespace(name) => self.namespaces.remove(name).is_some(),
-            Key::Session(node) => self.peers.remove(node).is_some(),
+            Key::Session(node) => {
+                self.ended.remove(node);
+                self.peers.remove(node).is_some()
+            }
         }
     }
 
