@@ -5,13 +5,25 @@ use super::*;
 impl Trio {
     /// `b` says that it has the API server, or not, and how often it has renewed its Lease.
     fn b_says(&mut self, has_api: bool, renewals: u8) {
+        self.says("b", has_api, renewals);
+    }
+
+    fn says(&mut self, who: &str, has_api: bool, renewals: u8) {
         let flags = Flags {
             has_api,
             renewals,
             programmed: true,
             ..Flags::default()
         };
-        self.report(Report::Flags(node("b"), flags));
+        self.report(Report::Flags(node(who), flags));
+    }
+
+    fn is_up(&mut self, who: &str, its: &str) {
+        self.report(Report::Up {
+            node: node(who),
+            session: session(its),
+            merged: false,
+        });
     }
 
     /// Decides every second, and says when `a` first gave the address away, and whether it answered all the time.
@@ -108,20 +120,23 @@ fn a_peer_that_goes_on_renewing_proves_that_this_node_is_alone() {
 #[test]
 fn a_renewal_that_was_counted_before_the_peer_was_heard_proves_nothing() {
     let mut trio = Trio::new(Some(owner("a1", Some("b"), 4)));
-    trio.live(12);
-    let mut trio = trio.heard();
+    // Another has the API server all the while, and has renewed nothing since.
+    trio.is_up("c", "c1");
+    trio.says("c", true, 0);
+    assert_eq!(trio.live(12).0, None);
+    trio.is_up("b", "b1");
     trio.b_says(true, 90);
-    assert_eq!(trio.live(1).0, None);
+    trio.live(1);
+    assert!(!trio.owners.is_losing());
+    trio.b_says(true, 91);
+    trio.live(1);
+    assert!(trio.owners.is_losing(), "now it was heard to renew");
 }
 
 /// `b` is not heard, as in a crowd; its session's Lease was last renewed before an outage of a minute.
 fn after_an_outage() -> Trio {
     let mut trio = Trio::new(Some(owner("b1", Some("a"), 4)));
-    trio.report(Report::Up {
-        node: node("c"),
-        session: session("c1"),
-        merged: false,
-    });
+    trio.is_up("c", "c1");
     for _ in 0..60 {
         trio.now += secs(1);
         assert_eq!(ends(&trio.decide()), 0);
