@@ -11,6 +11,7 @@ use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 
 use crate::args::Connection;
+use crate::out::complain;
 use crate::picture::{Hidden, NAMESPACE, Picture, Sight};
 use crate::words::plain;
 
@@ -149,7 +150,7 @@ where
             let objects = list.items.into_iter().filter_map(|object| match object.0 {
                 Ok(object) => Some(object),
                 Err(error) => {
-                    eprintln!(
+                    complain!(
                         "{} {} cannot be read, and is left out: {}",
                         K::kind(&()),
                         error.metadata.name.as_deref().unwrap_or_default(),

@@ -15,7 +15,7 @@ use crate::cluster::{Cluster, Wants, connect, list};
 use crate::explain::{self, Asked};
 use crate::install::{install, print_only, uninstall};
 use crate::migrate::migrate;
-use crate::out::{End, failed, form, print};
+use crate::out::{End, complain, failed, form, print};
 use crate::picture::{CONTROLLER, Hidden, Picture};
 use crate::sysdump::sysdump;
 use crate::{files, ips, pools, settings, status, try_out, validate};
@@ -38,7 +38,7 @@ pub fn main() -> ExitCode {
     match ended {
         Ok(end) => end.into(),
         Err(error) => {
-            eprintln!("error: {}", crate::words::plain(&format!("{error:#}")));
+            complain!("error: {}", crate::words::plain(&format!("{error:#}")));
             failed()
         }
     }
@@ -68,7 +68,9 @@ async fn run(args: Args) -> anyhow::Result<End> {
         Command::Completion { shell } => {
             let mut command = Args::command();
             let name = called().unwrap_or_else(|| "landfall".to_owned());
-            clap_complete::generate(*shell, &mut command, name, &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut command, name, &mut script);
+            print(&String::from_utf8_lossy(&script));
             Ok(End::Well)
         }
     }
@@ -145,7 +147,7 @@ async fn ips(cluster: &Cluster, namespace: Option<&str>, flags: &args::Ips) -> a
                 remedy(why)
             );
         }
-        Some(why) => eprintln!(
+        Some(why) => complain!(
             "LoadBalancerIPs cannot be read ({why}): this is what the Services{} say of themselves.",
             of_namespace(&picture)
         ),

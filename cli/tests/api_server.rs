@@ -331,6 +331,23 @@ async fn what_is_installed_is_seen_explained_checked_and_taken_away_without_a_tr
         .has(0, &["Landfall is gone"]);
 }
 
+/// How the program ends that says everything to nobody.
+fn deaf(kubeconfig: &Path, args: &[&str]) -> Option<i32> {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
+    command.arg("--kubeconfig").arg(kubeconfig).args(args);
+    command.stdout(writer.try_clone().unwrap()).stderr(writer);
+    command.status().unwrap().code()
+}
+
+#[test]
+fn whoever_stops_reading_stops_no_command() {
+    let nowhere = Path::new("/nonexistent/kubeconfig");
+    assert_eq!(deaf(nowhere, &["completion", "bash"]), Some(0));
+    assert_eq!(deaf(nowhere, &["status"]), Some(2));
+}
+
 async fn nothing_is_left(cluster: &Cluster) {
     let conditions = cluster
         .web()
@@ -405,6 +422,13 @@ async fn a_developer_whose_role_ends_at_a_namespace_is_told_of_own_services() {
         refused.code == 2 && refused.err.contains("you may not list"),
         "{refused:#?}"
     );
+
+    // A removal of which nobody reads the rest is carried out all the same.
+    assert_eq!(
+        deaf(&cluster.plane.kubeconfig("admin"), &["uninstall", "--yes"]),
+        Some(0)
+    );
+    nothing_is_left(&cluster).await;
 }
 
 /// A definition that takes whatever its objects say, as far as this program reads another balancer's.

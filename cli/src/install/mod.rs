@@ -8,7 +8,7 @@ mod removal;
 mod remove;
 mod wait;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 
 use anyhow::Context as _;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -19,7 +19,7 @@ pub(crate) use remove::uninstall;
 use crate::args::{DryRun, Install};
 use crate::cluster::{Cluster, Wants};
 use crate::manifests::{Choice, Manifest, Phase, images, manifests};
-use crate::out::{End, print};
+use crate::out::{End, print, say};
 use crate::picture::{NAMESPACE, Picture};
 use apply::{Applier, Done};
 
@@ -58,7 +58,7 @@ pub(crate) async fn install(
     let all = manifests(&choice)?;
     preflight(cluster, &choice).await?;
     for (workload, image) in images(&all) {
-        println!("{workload} will run {image}");
+        say!("{workload} will run {image}");
     }
     let dry = flags.dry_run == DryRun::Server;
     let mut applier = Applier::new(cluster.client.clone(), dry);
@@ -72,26 +72,25 @@ pub(crate) async fn install(
         phase = manifest.phase;
         let done = applier.apply(manifest).await?;
         untried += usize::from(done == Done::Untried);
-        println!("{}", line(manifest, done, dry));
+        say!("{}", line(manifest, done, dry));
     }
     for old in applier.strays(&all).await? {
         applier.delete(&old).await?;
-        println!(
+        say!(
             "{:<34} {:<40} removed: no part of this version",
-            old.kind, old.name
+            old.kind,
+            old.name
         );
     }
     if dry {
         if untried > 0 {
-            println!(
-                "{untried} objects of namespace {NAMESPACE} were not tried: it is not there yet."
-            );
+            say!("{untried} objects of namespace {NAMESPACE} were not tried: it is not there yet.");
         }
-        println!("Nothing was changed: this was a dry run.");
+        say!("Nothing was changed: this was a dry run.");
         return Ok(End::Well);
     }
     if flags.no_wait {
-        println!("Applied. `landfall status --wait` waits until it runs.");
+        say!("Applied. `landfall status --wait` waits until it runs.");
         return Ok(End::Well);
     }
     if !wait::running(cluster, flags.timeout).await? {
@@ -169,7 +168,7 @@ async fn preflight(cluster: &Cluster, choice: &Choice) -> anyhow::Result<()> {
     for (name, title, from) in OTHERS {
         let found = definitions.get_metadata_opt(name).await;
         if matches!(found, Ok(Some(_))) && choice.default_class != Some(false) {
-            println!(
+            say!(
                 "note: {title} is in this cluster. With --default-class=false Landfall serves Services of \
                  loadBalancerClass landfall.dev/l2 alone; `landfall migrate --from {from}` moves all over."
             );
@@ -214,8 +213,7 @@ fn agreed() -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() {
         anyhow::bail!("nobody is there to be asked: say --yes, or --dry-run to see what would go");
     }
-    print!("Go on? Type yes: ");
-    std::io::stdout().flush()?;
+    print("Go on? Type yes: ");
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     Ok(answer.trim() == "yes")

@@ -19,7 +19,7 @@ use super::wait::until;
 use crate::args::Uninstall;
 use crate::cluster::{Cluster, Wants, list};
 use crate::manifests::{Choice, manifests};
-use crate::out::{End, print};
+use crate::out::{End, print, say};
 use crate::picture::{ANNOUNCER, CONTROLLER, NAMESPACE, Picture, Sight};
 
 /// How long programs may take to be taken off the nodes.
@@ -44,11 +44,11 @@ pub(crate) async fn uninstall(cluster: &Cluster, flags: &Uninstall) -> anyhow::R
     let plan = removal::plan(&picture);
     print(&plan.draw(flags.release_addresses));
     if flags.dry_run {
-        println!("Nothing was changed: this was a dry run.");
+        say!("Nothing was changed: this was a dry run.");
         return Ok(End::Well);
     }
     if !flags.yes && !super::agreed()? {
-        println!("Nothing was changed.");
+        say!("Nothing was changed.");
         return Ok(End::NotWell);
     }
     Removal {
@@ -80,12 +80,12 @@ impl Removal {
         self.pools().await?;
         let left = self.rest().await?;
         if !missed.is_empty() {
-            println!("{}", by_hand(&missed));
+            say!("{}", by_hand(&missed));
         }
         if left.is_empty() {
-            println!("Landfall is gone from the cluster.");
+            say!("Landfall is gone from the cluster.");
         } else {
-            println!(
+            say!(
                 "Still there after {:?}: {}. The same command again goes on.",
                 self.timeout,
                 left.join(", ")
@@ -112,7 +112,7 @@ impl Removal {
                     .await,
             )?;
         }
-        println!("policies deleted: {}", found.all().len());
+        say!("policies deleted: {}", found.all().len());
         if !running {
             return Ok(());
         }
@@ -122,7 +122,7 @@ impl Removal {
         });
         if !silent.await? {
             // A node that is gone for good answers nobody, and its name stays on the record.
-            println!("going on all the same: what still answers ends with its announcer");
+            say!("going on all the same: what still answers ends with its announcer");
         }
         Ok(())
     }
@@ -145,11 +145,9 @@ impl Removal {
             Ok((!left.is_empty()).then(|| format!("waiting for {}", left.join(", "))))
         });
         if !ended.await? {
-            println!(
-                "going on without waiting any longer: a node that does not answer keeps its Pod"
-            );
+            say!("going on without waiting any longer: a node that does not answer keeps its Pod");
         }
-        println!("{name} deleted");
+        say!("{name} deleted");
         Ok(())
     }
 
@@ -201,7 +199,7 @@ impl Removal {
             )
             .await,
         )?;
-        println!("XDP programs and pins taken off {swept} nodes");
+        say!("XDP programs and pins taken off {swept} nodes");
         Ok(missed)
     }
 
@@ -231,7 +229,7 @@ impl Removal {
                 }
             }
         }
-        println!("conditions taken off {unmarked} Services");
+        say!("conditions taken off {unmarked} Services");
         Ok(())
     }
 
@@ -253,7 +251,7 @@ impl Removal {
                 .with_context(|| format!("taking the finalizer off pool {name}"))?;
             gone(api.delete(&name, &DeleteParams::default()).await)?;
         }
-        println!("pools deleted: {}", pools.all().len());
+        say!("pools deleted: {}", pools.all().len());
         Ok(())
     }
 
@@ -292,7 +290,7 @@ impl Removal {
             Ok((!left.is_empty()).then(|| format!("waiting for {}", left.join(", "))))
         })
         .await?;
-        println!(
+        say!(
             "definitions, rights and namespace deleted: {} objects",
             deleted.len() - left.len()
         );

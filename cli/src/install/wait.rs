@@ -9,6 +9,7 @@ use kube::{Api, Client};
 use tokio::time::{Instant, sleep};
 
 use crate::cluster::{Cluster, Wants};
+use crate::out::say;
 use crate::picture::{ANNOUNCER, CONTROLLER, Picture};
 use crate::status;
 
@@ -29,7 +30,7 @@ pub(super) async fn until(
             return Ok(true);
         };
         if said.as_ref() != Some(&words) {
-            println!("  … {}", crate::words::plain(&words));
+            say!("  … {}", crate::words::plain(&words));
             said = Some(words);
         }
         if Instant::now() >= end {
@@ -84,13 +85,13 @@ pub(super) async fn running(cluster: &Cluster, timeout: Duration) -> anyhow::Res
         return Ok(true);
     }
     let picture = cluster.picture(wants).await?;
-    println!("It does not run after {timeout:?}:");
+    say!("It does not run after {timeout:?}:");
     let wrong = status::judge(&picture, Timestamp::now()).wrong;
     for word in wrong
         .iter()
         .filter(|word| word.starts_with("landfall-") || word.contains("leads"))
     {
-        println!("✗ {}", crate::words::plain(word));
+        say!("✗ {}", crate::words::plain(word));
     }
     Ok(false)
 }

@@ -16,7 +16,7 @@ use super::fate::{Becomes, Fate, fates};
 use super::{Plan, draft, draw, unheard};
 use crate::args::{From, Migrate, Output};
 use crate::cluster::{Cluster, Wants, list};
-use crate::out::{End, form, print};
+use crate::out::{End, form, print, say};
 use crate::picture::Sight;
 use crate::{files, settings};
 
@@ -164,14 +164,14 @@ pub(crate) async fn migrate(
     }
     let Some(cluster) = cluster.filter(|_| flags.apply) else {
         if flags.output.output == Output::Table {
-            println!(
+            say!(
                 "\nNothing was written. --apply writes the pools; --apply --announce the policies too."
             );
         }
         return Ok(End::of(plan.changes_nothing()));
     };
     if !plan.changes_nothing() {
-        println!(
+        say!(
             "\nNothing was written: an address in use would change. The table says which, and why."
         );
         return Ok(End::NotWell);
@@ -180,13 +180,13 @@ pub(crate) async fn migrate(
 }
 
 async fn carry_out(cluster: &Cluster, flags: &Migrate, plan: &Plan) -> anyhow::Result<End> {
-    println!();
+    say!();
     for pool in &plan.pools {
         write(cluster, pool).await?;
     }
     if flags.announce {
         if let Some(name) = announces(cluster, flags.from).await? {
-            println!(
+            say!(
                 "The policies were not written: {name} runs, and two that answer for one address are a conflict. \
                  Take it off, then say the same again."
             );
@@ -209,7 +209,7 @@ async fn carry_out(cluster: &Cluster, flags: &Migrate, plan: &Plan) -> anyhow::R
         cluster.picture(wants).await?.controller().is_some()
     };
     if !runs {
-        println!(
+        say!(
             "Landfall is not installed yet: `landfall install` now takes over the {} addresses in use.",
             kept.len()
         );
@@ -239,14 +239,14 @@ async fn adopted(cluster: &Cluster, kept: &[&Fate]) -> anyhow::Result<End> {
             .map(|fate| &*fate.address)
             .collect();
         if open.is_empty() {
-            println!(
+            say!(
                 "{} addresses in use are recorded; not one changed.",
                 kept.len()
             );
             return Ok(End::Well);
         }
         if tokio::time::Instant::now() >= end {
-            println!(
+            say!(
                 "Not recorded after {ADOPTION:?}: {}. `landfall explain ip ADDRESS` tells why.",
                 open.join(", ")
             );
@@ -277,7 +277,7 @@ where
         Some(before) if before.resource_version() == after.resource_version() => "unchanged",
         Some(_) => "configured",
     };
-    println!("{kind} {name} {done}");
+    say!("{kind} {name} {done}");
     Ok(())
 }
 
