@@ -8,9 +8,9 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{Namespace, Service};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Service, ServiceAccount};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client};
 use landfall_controller::run::{End, run_with};
@@ -87,6 +87,16 @@ impl Cluster {
         let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
             "spec": {"type": "LoadBalancer", "selector": {"app": "web"}, "ports": [{"port": 80}]}});
         self.apply(Some("blue"), service).await;
+    }
+
+    /// Waits for the account that Pods of a namespace need.
+    async fn account(&self, namespace: &str) {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
+        let end = Instant::now() + PATIENCE;
+        while accounts.get_opt("default").await.unwrap().is_none() {
+            assert!(Instant::now() < end, "no account");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     async fn web(&self) -> Service {
@@ -482,10 +492,8 @@ async fn moving_over_from_another_balancer_takes_every_address_in_use_over_and_c
         .patch_status("web", &PatchParams::default(), &Patch::Merge(&taken))
         .await
         .unwrap();
-    cluster
-        .run(&["install", "--no-wait", "--default-class=true"])
-        .has(0, &["Applied"]);
 
+    // In the order of docs/how-to/move.md: the pools before Landfall itself.
     cluster.run(&["migrate", "--from=metallb"]).has(
         0,
         &[
@@ -496,35 +504,46 @@ async fn moving_over_from_another_balancer_takes_every_address_in_use_over_and_c
             "Nothing was written",
         ],
     );
-    let pools: Api<LoadBalancerIPPool> = Api::all(cluster.client.clone());
-    assert!(
-        pools
-            .list(&ListParams::default())
-            .await
-            .unwrap()
-            .items
-            .is_empty()
-    );
-
-    let (token, running) = cluster.controller();
-    let said =
-        tokio::task::block_in_place(|| cluster.run(&["migrate", "--from=metallb", "--apply"]));
-    said.has(
+    let definitions: Api<CustomResourceDefinition> = Api::all(cluster.client.clone());
+    let ours = definitions
+        .get_opt("loadbalancerippools.landfall.dev")
+        .await;
+    assert!(ours.unwrap().is_none());
+    cluster.run(&["migrate", "--from=metallb", "--apply"]).has(
         0,
         &[
+            "loadbalancerippools.landfall.dev",
             "LoadBalancerIPPool first-pool created",
-            "1 addresses in use are recorded; not one changed",
+            "Landfall is not installed yet",
         ],
     );
-    let again = tokio::task::block_in_place(|| {
-        cluster.run(&["migrate", "--from=metallb", "--apply", "--announce"])
-    });
-    again.has(
+    cluster
+        .run(&["install", "--no-wait", "--default-class=true"])
+        .has(0, &["Applied"]);
+
+    let (token, running) = cluster.controller();
+    let announce = ["migrate", "--from=metallb", "--apply", "--announce"];
+    // Whoever still announces is known by its labels and its image, in whatever registry that is.
+    let speaker = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "speaker-x"},
+        "spec": {"automountServiceAccountToken": false, "containers": [{"name": "speaker", "image": "registry.example.org/bitnami/metallb-speaker:0.14"}]}});
+    cluster.account("metallb-system").await;
+    cluster.apply(Some("metallb-system"), speaker).await;
+    tokio::task::block_in_place(|| cluster.run(&announce)).has(
+        1,
+        &[
+            "LoadBalancerIPPool first-pool unchanged",
+            "Pod metallb-system/speaker-x is there",
+        ],
+    );
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), "metallb-system");
+    let at_once = DeleteParams::default().grace_period(0);
+    pods.delete("speaker-x", &at_once).await.unwrap();
+    tokio::task::block_in_place(|| cluster.run(&announce)).has(
         0,
         &[
             "LoadBalancerIPPool first-pool unchanged",
             "L2AnnouncementPolicy example created",
-            "not one changed",
+            "1 addresses in use are recorded; not one changed",
         ],
     );
     assert_eq!(addresses(&cluster.web().await), ["192.0.2.17"]);

@@ -9,6 +9,7 @@ mod remove;
 mod wait;
 
 use std::io::IsTerminal as _;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -21,7 +22,7 @@ use crate::cluster::{Cluster, Wants};
 use crate::manifests::{Choice, Manifest, Phase, images, manifests};
 use crate::out::{End, print, say};
 use crate::picture::{NAMESPACE, Picture};
-use apply::{Applier, Done};
+use apply::{Applier, Done, Named};
 
 /// The Kubernetes that the rules of the CRDs need: it knows addresses.
 const LEAST_MINOR: u32 = 31;
@@ -98,6 +99,33 @@ pub(crate) async fn install(
     }
     print(&next(is_there));
     Ok(End::Well)
+}
+
+/// Brings the definitions that are not there yet, and waits until they are served: for who writes objects of ours before
+/// the rest is installed.
+///
+/// # Errors
+/// What the API server has against it.
+pub(crate) async fn define(cluster: &Cluster) -> anyhow::Result<()> {
+    /// How long they may take to be served.
+    const SERVED: Duration = Duration::from_secs(30);
+    let mut applier = Applier::new(cluster.client.clone(), false);
+    let all = manifests(&Choice::default())?;
+    let mut made = false;
+    for manifest in all
+        .iter()
+        .filter(|manifest| manifest.phase == Phase::Definitions)
+    {
+        if !applier.exists(&Named::from(manifest)).await? {
+            let done = applier.apply(manifest).await?;
+            say!("{}", line(manifest, done, false));
+            made = true;
+        }
+    }
+    if made {
+        wait::established(&cluster.client, SERVED).await?;
+    }
+    Ok(())
 }
 
 /// What is typed, and where nothing is, what the installation has chosen before.

@@ -6,8 +6,9 @@
 //!      Services, records, pools of the cluster ──► fate ◄──────┘   what the controller would do with each address
 //! ```
 //!
-//! Pure but for [`carry`]. Nothing is written of which the planner says that an address in use would change.
+//! Pure but for [`theirs`], which reads, and [`carry`], which writes. Nothing is written of which the planner says that an address in use would change.
 
+mod announcers;
 mod blocks;
 mod carry;
 mod cilium;
@@ -17,6 +18,7 @@ mod metallb;
 mod purelb;
 #[cfg(test)]
 mod tests;
+mod theirs;
 
 use landfall_crds::{L2AnnouncementPolicy, LoadBalancerIPPool};
 use serde::Serialize;
