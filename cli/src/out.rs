@@ -13,6 +13,8 @@ pub(crate) enum End {
     Well,
     /// What was asked about is not as it should be.
     NotWell,
+    /// Too little could be seen to say which of the two.
+    Unknown,
 }
 
 impl End {
@@ -26,6 +28,7 @@ impl From<End> for ExitCode {
         match end {
             End::Well => Self::SUCCESS,
             End::NotWell => Self::from(1),
+            End::Unknown => failed(),
         }
     }
 }
