@@ -89,14 +89,30 @@ async fn status(cluster: &Cluster, flags: &args::Status) -> anyhow::Result<End> 
         planning: true,
     };
     let deadline = tokio::time::Instant::now() + flags.timeout;
+    let mut said = None;
     loop {
-        let picture = cluster.picture(wants).await;
-        let is_last = !flags.wait || tokio::time::Instant::now() >= deadline;
+        let picture = match flags.wait {
+            false => cluster.picture(wants).await,
+            // An API server that says nothing must not make the waiting longer than was asked.
+            true => match tokio::time::timeout_at(deadline, cluster.picture(wants)).await {
+                Ok(answer) => answer,
+                Err(_) => anyhow::bail!(
+                    "the API server did not answer within {:?}",
+                    flags.timeout
+                ),
+            },
+        };
+        let is_last = !flags.wait || tokio::time::Instant::now() + AGAIN >= deadline;
         let picture = match picture {
             Ok(picture) => picture,
             Err(error) if is_last => return Err(error),
             // A cluster that is coming up refuses before it answers.
-            Err(_) => {
+            Err(error) => {
+                let words = format!("{error:#}");
+                if said.as_ref() != Some(&words) {
+                    complain!("  … {}", crate::words::plain(&words));
+                    said = Some(words);
+                }
                 tokio::time::sleep(AGAIN).await;
                 continue;
             }
@@ -104,7 +120,7 @@ async fn status(cluster: &Cluster, flags: &args::Status) -> anyhow::Result<End> 
         let status = status::judge(&picture, Timestamp::now());
         if status.well || is_last {
             print(&form(&status, flags.output.output, status::draw)?);
-            return Ok(End::of(status.well));
+            return Ok(status.end());
         }
         tokio::time::sleep(AGAIN).await;
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service, ServiceAccount};
+use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::core::{ApiResource, DynamicObject};
@@ -34,7 +35,9 @@ struct Cluster {
 impl Cluster {
     async fn start(test: &str) -> Option<Self> {
         let mut options = Options::for_test(test)?.with_controllers()?;
-        options.users.push(User::new("dev", "dev", &[]));
+        for user in ["dev", "reader"] {
+            options.users.push(User::new(user, user, &[]));
+        }
         let plane = ControlPlane::start(options).await.unwrap();
         let client = plane.client().await.unwrap();
         Some(Self { plane, client })
@@ -418,6 +421,11 @@ async fn a_developer_whose_role_ends_at_a_namespace_is_told_of_own_services() {
         "{ips:#?}"
     );
 
+    // Whether all is well cannot be told by who sees nothing of it.
+    cluster
+        .run_as("dev", &["status", "-n", "blue"])
+        .has(2, &["whether all is well cannot be told"]);
+
     // What is not theirs stays hidden, and is said so.
     let other = cluster.run_as(
         "dev",
@@ -433,11 +441,51 @@ async fn a_developer_whose_role_ends_at_a_namespace_is_told_of_own_services() {
         "{refused:#?}"
     );
 
+    // Whoever sees all and may take away nothing is told so before anything is gone.
+    let rbac = "rbac.authorization.k8s.io/v1";
+    let role = json!({"apiVersion": rbac, "kind": "ClusterRole", "metadata": {"name": "see-all"},
+        "rules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list"]}]});
+    let binding = json!({"apiVersion": rbac, "kind": "ClusterRoleBinding", "metadata": {"name": "see-all"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "see-all"},
+        "subjects": [{"kind": "User", "name": "reader", "apiGroup": "rbac.authorization.k8s.io"}]});
+    cluster.apply(None, role).await;
+    cluster.apply(None, binding).await;
+    let refused = cluster.run_as("reader", &["uninstall", "--yes"]);
+    refused.has(2, &["Cluster: https://", "This goes, in this order"]);
+    assert!(
+        refused.err.contains("nothing was changed")
+            && refused
+                .err
+                .contains("delete deployments.apps landfall-controller in landfall-system"),
+        "{refused:#?}"
+    );
+    assert!(!refused.out.contains("deleted"), "{refused:#?}");
+
+    // What only carries the label is somebody else's.
+    let dashboard = json!({"apiVersion": rbac, "kind": "ClusterRole", "rules": [],
+        "metadata": {"name": "dashboard", "labels": {"app.kubernetes.io/part-of": "landfall"}}});
+    cluster.apply(None, dashboard).await;
+    cluster.run(&["uninstall", "--dry-run"]).has(
+        0,
+        &[
+            "ClusterRole dashboard carries the label",
+            "- ClusterRole landfall-controller",
+        ],
+    );
+    cluster
+        .run(&["upgrade", "--no-wait"])
+        .has(0, &["ClusterRole dashboard carries the label"]);
+
     // A removal of which nobody reads the rest is carried out all the same.
     assert_eq!(
         deaf(&cluster.plane.kubeconfig("admin"), &["uninstall", "--yes"]),
         Some(0)
     );
+    let roles: Api<ClusterRole> = Api::all(cluster.client.clone());
+    roles
+        .delete("dashboard", &DeleteParams::default())
+        .await
+        .unwrap();
     nothing_is_left(&cluster).await;
 }
 

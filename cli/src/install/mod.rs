@@ -6,6 +6,7 @@
 mod apply;
 mod removal;
 mod remove;
+mod rights;
 mod wait;
 
 use std::io::IsTerminal as _;
@@ -75,13 +76,19 @@ pub(crate) async fn install(
         untried += usize::from(done == Done::Untried);
         say!("{}", line(manifest, done, dry));
     }
-    for old in applier.strays(&all).await? {
-        applier.delete(&old).await?;
+    let strays = applier.strays(&all).await?;
+    for old in &strays.ours {
+        applier.delete(old).await?;
+        let done = if dry { "would be removed" } else { "removed" };
         say!(
-            "{:<34} {:<40} removed: no part of this version",
+            "{:<34} {:<40} {done}: no part of this version{}",
             old.kind,
-            old.name
+            old.name,
+            if dry { " (dry run)" } else { "" }
         );
+    }
+    for other in &strays.others {
+        say!("note: {}", apply::left_alone(other));
     }
     if dry {
         if untried > 0 {

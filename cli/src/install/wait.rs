@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::jiff::Timestamp;
 use kube::{Api, Client};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::cluster::{Cluster, Wants};
 use crate::out::say;
@@ -15,6 +15,8 @@ use crate::status;
 
 /// How often it is looked.
 const AGAIN: Duration = Duration::from_millis(500);
+/// How long one look may take, though the time is over.
+const LEAST: Duration = Duration::from_secs(5);
 
 /// Looks again and again until nothing is open any more, and says each time what is when that has changed. False: it was
 /// still open when the time was over.
@@ -25,8 +27,11 @@ pub(super) async fn until(
     let end = Instant::now() + timeout;
     let mut said = None;
     loop {
-        let now = open().await?;
-        let Some(words) = now else {
+        // An API server that says nothing must not make the waiting longer than was asked.
+        let Ok(now) = timeout_at(end.max(Instant::now() + LEAST), open()).await else {
+            return Ok(false);
+        };
+        let Some(words) = now? else {
             return Ok(true);
         };
         if said.as_ref() != Some(&words) {
@@ -131,4 +136,17 @@ fn lacking(picture: &Picture) -> Option<String> {
         words.push("no replica of the controller leads yet".to_owned());
     }
     (!words.is_empty()).then(|| words.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_never_ends_ends_the_waiting_in_time() {
+        let began = Instant::now();
+        let never = async || std::future::pending::<anyhow::Result<Option<String>>>().await;
+        assert!(!until(Duration::from_secs(60), never).await.unwrap());
+        assert_eq!(began.elapsed(), Duration::from_secs(60));
+    }
 }
