@@ -20,7 +20,7 @@ pub struct Args {
 }
 
 /// Which cluster, as kubectl has it.
-#[derive(Clone, Debug, Default, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Connection {
     /// The kubeconfig file; without, $KUBECONFIG or ~/.kube/config
     #[arg(long, global = true, value_name = "FILE", help_heading = "Cluster")]
@@ -39,6 +39,17 @@ pub struct Connection {
         help_heading = "Cluster"
     )]
     pub namespace: Option<String>,
+
+    /// How long the API server may keep silent before a request is given up
+    #[arg(
+        long,
+        global = true,
+        default_value = "15s",
+        value_parser = duration,
+        value_name = "DURATION",
+        help_heading = "Cluster"
+    )]
+    pub request_timeout: Duration,
 }
 
 #[derive(Clone, Debug, Subcommand)]

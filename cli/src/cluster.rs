@@ -11,6 +11,7 @@ use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 
 use crate::args::Connection;
+use crate::out::complain;
 use crate::picture::{Hidden, NAMESPACE, Picture, Sight};
 use crate::words::plain;
 
@@ -20,6 +21,8 @@ pub(crate) struct Cluster {
     pub(crate) client: Client,
     /// `-n`, else that of the context.
     pub(crate) namespace: String,
+    /// Where it is and by which name it is known, for who has to agree to a change.
+    pub(crate) place: String,
 }
 
 /// Connects as kubectl would.
@@ -31,35 +34,51 @@ pub(crate) async fn connect(connection: &Connection) -> anyhow::Result<Cluster> 
         context: connection.context.clone(),
         ..KubeConfigOptions::default()
     };
-    let config = match &connection.kubeconfig {
+    let read = match &connection.kubeconfig {
         Some(path) => {
-            let read = Kubeconfig::read_from(path)
-                .with_context(|| format!("reading {}", path.display()))?;
-            kube::Config::from_custom_kubeconfig(read, &options).await
+            Kubeconfig::read_from(path).with_context(|| format!("reading {}", path.display()))?
         }
-        None => match kube::Config::from_kubeconfig(&options).await {
+        None => match Kubeconfig::read() {
             // In a Pod there is no kubeconfig, and none is needed.
             Err(_) if connection.context.is_none() && in_a_pod() => {
-                return from(kube::Config::incluster()?, connection);
+                return from(kube::Config::incluster()?, None, connection);
             }
-            found => found,
+            found => found.context(NOWHERE)?,
         },
     };
-    let config = config.context(
-        "no cluster to ask: name one by --kubeconfig, $KUBECONFIG or ~/.kube/config, and --context",
-    )?;
-    from(config, connection)
+    let context = connection.context.clone().or(read.current_context.clone());
+    let config = match kube::Config::from_custom_kubeconfig(read, &options).await {
+        Err(_) if connection.kubeconfig.is_none() && connection.context.is_none() && in_a_pod() => {
+            return from(kube::Config::incluster()?, None, connection);
+        }
+        found => found.context(NOWHERE)?,
+    };
+    from(config, context, connection)
 }
+
+const NOWHERE: &str =
+    "no cluster to ask: name one by --kubeconfig, $KUBECONFIG or ~/.kube/config, and --context";
 
 fn in_a_pod() -> bool {
     std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
 }
 
-fn from(config: kube::Config, connection: &Connection) -> anyhow::Result<Cluster> {
+fn from(
+    mut config: kube::Config,
+    context: Option<String>,
+    connection: &Connection,
+) -> anyhow::Result<Cluster> {
     let of_context = config.default_namespace.clone();
+    // Nobody waits for ever for an API server that took the question and says nothing.
+    config.read_timeout = Some(connection.request_timeout);
+    let place = match context {
+        Some(context) => format!("{} (context {context})", config.cluster_url),
+        None => config.cluster_url.to_string(),
+    };
     Ok(Cluster {
         client: Client::try_from(config).context("making a client")?,
         namespace: connection.namespace.clone().unwrap_or(of_context),
+        place,
     })
 }
 
@@ -149,7 +168,7 @@ where
             let objects = list.items.into_iter().filter_map(|object| match object.0 {
                 Ok(object) => Some(object),
                 Err(error) => {
-                    eprintln!(
+                    complain!(
                         "{} {} cannot be read, and is left out: {}",
                         K::kind(&()),
                         error.metadata.name.as_deref().unwrap_or_default(),

@@ -13,6 +13,9 @@
 //! Invariants: what cannot be read is said and stops nothing else; what is printed follows from what was read alone, so
 //! that every table is tried without a cluster; nothing that others wrote reaches the terminal unescaped.
 
+// They panic where nobody reads any more: `out` does not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod args;
 mod cluster;
 mod explain;

@@ -13,6 +13,8 @@ pub(crate) enum End {
     Well,
     /// What was asked about is not as it should be.
     NotWell,
+    /// Too little could be seen to say which of the two.
+    Unknown,
 }
 
 impl End {
@@ -26,6 +28,7 @@ impl From<End> for ExitCode {
         match end {
             End::Well => Self::SUCCESS,
             End::NotWell => Self::from(1),
+            End::Unknown => failed(),
         }
     }
 }
@@ -55,10 +58,29 @@ pub(crate) fn form<T: Serialize>(
     })
 }
 
-/// Prints text as it is. A reader that went away (`| head`) ends nothing.
+/// Prints text as it is. A reader that went away (`| head`) ends nothing: a removal that stopped there would be half done.
 pub(crate) fn print(text: &str) {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes());
     let _ = out.flush();
 }
+
+/// The same for what is no part of the answer.
+pub(crate) fn print_aside(text: &str) {
+    use std::io::Write as _;
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// A line of the answer, as `println!`, which panics where nobody reads any more.
+macro_rules! say {
+    () => { $crate::out::print("\n") };
+    ($($words:tt)+) => { $crate::out::print(&format!("{}\n", format_args!($($words)+))) };
+}
+
+/// A line that is no part of the answer, as `eprintln!`, which panics too.
+macro_rules! complain {
+    ($($words:tt)+) => { $crate::out::print_aside(&format!("{}\n", format_args!($($words)+))) };
+}
+
+pub(crate) use {complain, say};

@@ -15,7 +15,7 @@ use crate::cluster::{Cluster, Wants, connect, list};
 use crate::explain::{self, Asked};
 use crate::install::{install, print_only, uninstall};
 use crate::migrate::migrate;
-use crate::out::{End, failed, form, print};
+use crate::out::{End, complain, failed, form, print};
 use crate::picture::{CONTROLLER, Hidden, Picture};
 use crate::sysdump::sysdump;
 use crate::{files, ips, pools, settings, status, try_out, validate};
@@ -38,7 +38,7 @@ pub fn main() -> ExitCode {
     match ended {
         Ok(end) => end.into(),
         Err(error) => {
-            eprintln!("error: {}", crate::words::plain(&format!("{error:#}")));
+            complain!("error: {}", crate::words::plain(&format!("{error:#}")));
             failed()
         }
     }
@@ -68,7 +68,9 @@ async fn run(args: Args) -> anyhow::Result<End> {
         Command::Completion { shell } => {
             let mut command = Args::command();
             let name = called().unwrap_or_else(|| "landfall".to_owned());
-            clap_complete::generate(*shell, &mut command, name, &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut command, name, &mut script);
+            print(&String::from_utf8_lossy(&script));
             Ok(End::Well)
         }
     }
@@ -87,14 +89,30 @@ async fn status(cluster: &Cluster, flags: &args::Status) -> anyhow::Result<End> 
         planning: true,
     };
     let deadline = tokio::time::Instant::now() + flags.timeout;
+    let mut said = None;
     loop {
-        let picture = cluster.picture(wants).await;
-        let is_last = !flags.wait || tokio::time::Instant::now() >= deadline;
+        let picture = match flags.wait {
+            false => cluster.picture(wants).await,
+            // An API server that says nothing must not make the waiting longer than was asked.
+            true => match tokio::time::timeout_at(deadline, cluster.picture(wants)).await {
+                Ok(answer) => answer,
+                Err(_) => anyhow::bail!(
+                    "the API server did not answer within {:?}",
+                    flags.timeout
+                ),
+            },
+        };
+        let is_last = !flags.wait || tokio::time::Instant::now() + AGAIN >= deadline;
         let picture = match picture {
             Ok(picture) => picture,
             Err(error) if is_last => return Err(error),
             // A cluster that is coming up refuses before it answers.
-            Err(_) => {
+            Err(error) => {
+                let words = format!("{error:#}");
+                if said.as_ref() != Some(&words) {
+                    complain!("  … {}", crate::words::plain(&words));
+                    said = Some(words);
+                }
                 tokio::time::sleep(AGAIN).await;
                 continue;
             }
@@ -102,7 +120,7 @@ async fn status(cluster: &Cluster, flags: &args::Status) -> anyhow::Result<End> 
         let status = status::judge(&picture, Timestamp::now());
         if status.well || is_last {
             print(&form(&status, flags.output.output, status::draw)?);
-            return Ok(End::of(status.well));
+            return Ok(status.end());
         }
         tokio::time::sleep(AGAIN).await;
     }
@@ -145,7 +163,7 @@ async fn ips(cluster: &Cluster, namespace: Option<&str>, flags: &args::Ips) -> a
                 remedy(why)
             );
         }
-        Some(why) => eprintln!(
+        Some(why) => complain!(
             "LoadBalancerIPs cannot be read ({why}): this is what the Services{} say of themselves.",
             of_namespace(&picture)
         ),

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::args::Sysdump;
 use crate::cluster::{Cluster, Wants, list};
 use crate::ips::is_balanced;
-use crate::out::End;
+use crate::out::{End, say};
 use crate::picture::{NAMESPACE, Picture, Sight};
 use crate::{ips, pools, status};
 
@@ -57,9 +57,9 @@ pub(crate) async fn sysdump(cluster: &Cluster, flags: &Sysdump) -> anyhow::Resul
     let events: Vec<&Event> = events.all().iter().filter(ours).collect();
     dump.kind("events", events.into_iter())?;
     logs(cluster, &picture, &mut dump).await?;
-    println!("{} files in {}", dump.files, folder.display());
+    say!("{} files in {}", dump.files, folder.display());
     for missing in &dump.missing {
-        println!("· missing: {}", crate::words::plain(missing));
+        say!("· missing: {}", crate::words::plain(missing));
     }
     Ok(End::of(dump.missing.is_empty()))
 }

@@ -8,9 +8,10 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{Namespace, Service};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Service, ServiceAccount};
+use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client};
 use landfall_controller::run::{End, run_with};
@@ -34,7 +35,9 @@ struct Cluster {
 impl Cluster {
     async fn start(test: &str) -> Option<Self> {
         let mut options = Options::for_test(test)?.with_controllers()?;
-        options.users.push(User::new("dev", "dev", &[]));
+        for user in ["dev", "reader"] {
+            options.users.push(User::new(user, user, &[]));
+        }
         let plane = ControlPlane::start(options).await.unwrap();
         let client = plane.client().await.unwrap();
         Some(Self { plane, client })
@@ -87,6 +90,16 @@ impl Cluster {
         let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
             "spec": {"type": "LoadBalancer", "selector": {"app": "web"}, "ports": [{"port": 80}]}});
         self.apply(Some("blue"), service).await;
+    }
+
+    /// Waits for the account that Pods of a namespace need.
+    async fn account(&self, namespace: &str) {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
+        let end = Instant::now() + PATIENCE;
+        while accounts.get_opt("default").await.unwrap().is_none() {
+            assert!(Instant::now() < end, "no account");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     async fn web(&self) -> Service {
@@ -331,6 +344,23 @@ async fn what_is_installed_is_seen_explained_checked_and_taken_away_without_a_tr
         .has(0, &["Landfall is gone"]);
 }
 
+/// How the program ends that says everything to nobody.
+fn deaf(kubeconfig: &Path, args: &[&str]) -> Option<i32> {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
+    command.arg("--kubeconfig").arg(kubeconfig).args(args);
+    command.stdout(writer.try_clone().unwrap()).stderr(writer);
+    command.status().unwrap().code()
+}
+
+#[test]
+fn whoever_stops_reading_stops_no_command() {
+    let nowhere = Path::new("/nonexistent/kubeconfig");
+    assert_eq!(deaf(nowhere, &["completion", "bash"]), Some(0));
+    assert_eq!(deaf(nowhere, &["status"]), Some(2));
+}
+
 async fn nothing_is_left(cluster: &Cluster) {
     let conditions = cluster
         .web()
@@ -391,6 +421,11 @@ async fn a_developer_whose_role_ends_at_a_namespace_is_told_of_own_services() {
         "{ips:#?}"
     );
 
+    // Whether all is well cannot be told by who sees nothing of it.
+    cluster
+        .run_as("dev", &["status", "-n", "blue"])
+        .has(2, &["whether all is well cannot be told"]);
+
     // What is not theirs stays hidden, and is said so.
     let other = cluster.run_as(
         "dev",
@@ -405,6 +440,53 @@ async fn a_developer_whose_role_ends_at_a_namespace_is_told_of_own_services() {
         refused.code == 2 && refused.err.contains("you may not list"),
         "{refused:#?}"
     );
+
+    // Whoever sees all and may take away nothing is told so before anything is gone.
+    let rbac = "rbac.authorization.k8s.io/v1";
+    let role = json!({"apiVersion": rbac, "kind": "ClusterRole", "metadata": {"name": "see-all"},
+        "rules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list"]}]});
+    let binding = json!({"apiVersion": rbac, "kind": "ClusterRoleBinding", "metadata": {"name": "see-all"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "see-all"},
+        "subjects": [{"kind": "User", "name": "reader", "apiGroup": "rbac.authorization.k8s.io"}]});
+    cluster.apply(None, role).await;
+    cluster.apply(None, binding).await;
+    let refused = cluster.run_as("reader", &["uninstall", "--yes"]);
+    refused.has(2, &["Cluster: https://", "This goes, in this order"]);
+    assert!(
+        refused.err.contains("nothing was changed")
+            && refused
+                .err
+                .contains("delete deployments.apps landfall-controller in landfall-system"),
+        "{refused:#?}"
+    );
+    assert!(!refused.out.contains("deleted"), "{refused:#?}");
+
+    // What only carries the label is somebody else's.
+    let dashboard = json!({"apiVersion": rbac, "kind": "ClusterRole", "rules": [],
+        "metadata": {"name": "dashboard", "labels": {"app.kubernetes.io/part-of": "landfall"}}});
+    cluster.apply(None, dashboard).await;
+    cluster.run(&["uninstall", "--dry-run"]).has(
+        0,
+        &[
+            "ClusterRole dashboard carries the label",
+            "- ClusterRole landfall-controller",
+        ],
+    );
+    cluster
+        .run(&["upgrade", "--no-wait"])
+        .has(0, &["ClusterRole dashboard carries the label"]);
+
+    // A removal of which nobody reads the rest is carried out all the same.
+    assert_eq!(
+        deaf(&cluster.plane.kubeconfig("admin"), &["uninstall", "--yes"]),
+        Some(0)
+    );
+    let roles: Api<ClusterRole> = Api::all(cluster.client.clone());
+    roles
+        .delete("dashboard", &DeleteParams::default())
+        .await
+        .unwrap();
+    nothing_is_left(&cluster).await;
 }
 
 /// A definition that takes whatever its objects say, as far as this program reads another balancer's.
@@ -458,10 +540,8 @@ async fn moving_over_from_another_balancer_takes_every_address_in_use_over_and_c
         .patch_status("web", &PatchParams::default(), &Patch::Merge(&taken))
         .await
         .unwrap();
-    cluster
-        .run(&["install", "--no-wait", "--default-class=true"])
-        .has(0, &["Applied"]);
 
+    // In the order of docs/how-to/move.md: the pools before Landfall itself.
     cluster.run(&["migrate", "--from=metallb"]).has(
         0,
         &[
@@ -472,35 +552,46 @@ async fn moving_over_from_another_balancer_takes_every_address_in_use_over_and_c
             "Nothing was written",
         ],
     );
-    let pools: Api<LoadBalancerIPPool> = Api::all(cluster.client.clone());
-    assert!(
-        pools
-            .list(&ListParams::default())
-            .await
-            .unwrap()
-            .items
-            .is_empty()
-    );
-
-    let (token, running) = cluster.controller();
-    let said =
-        tokio::task::block_in_place(|| cluster.run(&["migrate", "--from=metallb", "--apply"]));
-    said.has(
+    let definitions: Api<CustomResourceDefinition> = Api::all(cluster.client.clone());
+    let ours = definitions
+        .get_opt("loadbalancerippools.landfall.dev")
+        .await;
+    assert!(ours.unwrap().is_none());
+    cluster.run(&["migrate", "--from=metallb", "--apply"]).has(
         0,
         &[
+            "loadbalancerippools.landfall.dev",
             "LoadBalancerIPPool first-pool created",
-            "1 addresses in use are recorded; not one changed",
+            "Landfall is not installed yet",
         ],
     );
-    let again = tokio::task::block_in_place(|| {
-        cluster.run(&["migrate", "--from=metallb", "--apply", "--announce"])
-    });
-    again.has(
+    cluster
+        .run(&["install", "--no-wait", "--default-class=true"])
+        .has(0, &["Applied"]);
+
+    let (token, running) = cluster.controller();
+    let announce = ["migrate", "--from=metallb", "--apply", "--announce"];
+    // Whoever still announces is known by its labels and its image, in whatever registry that is.
+    let speaker = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "speaker-x"},
+        "spec": {"automountServiceAccountToken": false, "containers": [{"name": "speaker", "image": "registry.example.org/bitnami/metallb-speaker:0.14"}]}});
+    cluster.account("metallb-system").await;
+    cluster.apply(Some("metallb-system"), speaker).await;
+    tokio::task::block_in_place(|| cluster.run(&announce)).has(
+        1,
+        &[
+            "LoadBalancerIPPool first-pool unchanged",
+            "Pod metallb-system/speaker-x is there",
+        ],
+    );
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), "metallb-system");
+    let at_once = DeleteParams::default().grace_period(0);
+    pods.delete("speaker-x", &at_once).await.unwrap();
+    tokio::task::block_in_place(|| cluster.run(&announce)).has(
         0,
         &[
             "LoadBalancerIPPool first-pool unchanged",
             "L2AnnouncementPolicy example created",
-            "not one changed",
+            "1 addresses in use are recorded; not one changed",
         ],
     );
     assert_eq!(addresses(&cluster.web().await), ["192.0.2.17"]);

@@ -6,9 +6,11 @@
 mod apply;
 mod removal;
 mod remove;
+mod rights;
 mod wait;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -19,9 +21,9 @@ pub(crate) use remove::uninstall;
 use crate::args::{DryRun, Install};
 use crate::cluster::{Cluster, Wants};
 use crate::manifests::{Choice, Manifest, Phase, images, manifests};
-use crate::out::{End, print};
+use crate::out::{End, print, say};
 use crate::picture::{NAMESPACE, Picture};
-use apply::{Applier, Done};
+use apply::{Applier, Done, Named};
 
 /// The Kubernetes that the rules of the CRDs need: it knows addresses.
 const LEAST_MINOR: u32 = 31;
@@ -58,7 +60,7 @@ pub(crate) async fn install(
     let all = manifests(&choice)?;
     preflight(cluster, &choice).await?;
     for (workload, image) in images(&all) {
-        println!("{workload} will run {image}");
+        say!("{workload} will run {image}");
     }
     let dry = flags.dry_run == DryRun::Server;
     let mut applier = Applier::new(cluster.client.clone(), dry);
@@ -72,26 +74,31 @@ pub(crate) async fn install(
         phase = manifest.phase;
         let done = applier.apply(manifest).await?;
         untried += usize::from(done == Done::Untried);
-        println!("{}", line(manifest, done, dry));
+        say!("{}", line(manifest, done, dry));
     }
-    for old in applier.strays(&all).await? {
-        applier.delete(&old).await?;
-        println!(
-            "{:<34} {:<40} removed: no part of this version",
-            old.kind, old.name
+    let strays = applier.strays(&all).await?;
+    for old in &strays.ours {
+        applier.delete(old).await?;
+        let done = if dry { "would be removed" } else { "removed" };
+        say!(
+            "{:<34} {:<40} {done}: no part of this version{}",
+            old.kind,
+            old.name,
+            if dry { " (dry run)" } else { "" }
         );
+    }
+    for other in &strays.others {
+        say!("note: {}", apply::left_alone(other));
     }
     if dry {
         if untried > 0 {
-            println!(
-                "{untried} objects of namespace {NAMESPACE} were not tried: it is not there yet."
-            );
+            say!("{untried} objects of namespace {NAMESPACE} were not tried: it is not there yet.");
         }
-        println!("Nothing was changed: this was a dry run.");
+        say!("Nothing was changed: this was a dry run.");
         return Ok(End::Well);
     }
     if flags.no_wait {
-        println!("Applied. `landfall status --wait` waits until it runs.");
+        say!("Applied. `landfall status --wait` waits until it runs.");
         return Ok(End::Well);
     }
     if !wait::running(cluster, flags.timeout).await? {
@@ -99,6 +106,33 @@ pub(crate) async fn install(
     }
     print(&next(is_there));
     Ok(End::Well)
+}
+
+/// Brings the definitions that are not there yet, and waits until they are served: for who writes objects of ours before
+/// the rest is installed.
+///
+/// # Errors
+/// What the API server has against it.
+pub(crate) async fn define(cluster: &Cluster) -> anyhow::Result<()> {
+    /// How long they may take to be served.
+    const SERVED: Duration = Duration::from_secs(30);
+    let mut applier = Applier::new(cluster.client.clone(), false);
+    let all = manifests(&Choice::default())?;
+    let mut made = false;
+    for manifest in all
+        .iter()
+        .filter(|manifest| manifest.phase == Phase::Definitions)
+    {
+        if !applier.exists(&Named::from(manifest)).await? {
+            let done = applier.apply(manifest).await?;
+            say!("{}", line(manifest, done, false));
+            made = true;
+        }
+    }
+    if made {
+        wait::established(&cluster.client, SERVED).await?;
+    }
+    Ok(())
 }
 
 /// What is typed, and where nothing is, what the installation has chosen before.
@@ -169,7 +203,7 @@ async fn preflight(cluster: &Cluster, choice: &Choice) -> anyhow::Result<()> {
     for (name, title, from) in OTHERS {
         let found = definitions.get_metadata_opt(name).await;
         if matches!(found, Ok(Some(_))) && choice.default_class != Some(false) {
-            println!(
+            say!(
                 "note: {title} is in this cluster. With --default-class=false Landfall serves Services of \
                  loadBalancerClass landfall.dev/l2 alone; `landfall migrate --from {from}` moves all over."
             );
@@ -214,8 +248,7 @@ fn agreed() -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() {
         anyhow::bail!("nobody is there to be asked: say --yes, or --dry-run to see what would go");
     }
-    print!("Go on? Type yes: ");
-    std::io::stdout().flush()?;
+    print("Go on? Type yes: ");
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     Ok(answer.trim() == "yes")

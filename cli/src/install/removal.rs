@@ -4,17 +4,20 @@
 //! their programs, which they would put back; the controller before the finalizers and conditions, which it would write
 //! again; definitions last, because they take the records with them.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use kube::ResourceExt as _;
 use landfall_crds::conditions::{ADDRESS_ASSIGNED, SERVICE_ANNOUNCED};
 use landfall_crds::{DRAIN_FINALIZER, LoadBalancerIP, ServiceKey};
 use serde_json::{Value, json};
 
 use crate::manifests::{Choice, manifests};
-use crate::picture::{ANNOUNCER, NAMESPACE, Picture};
+use crate::picture::{ANNOUNCER, NAMESPACE, Picture, sessions};
 use crate::settings::container;
 use crate::status::tag;
+use crate::words::plain;
 
 /// The conditions that Landfall writes on Services.
 const CONDITIONS: [&str; 2] = [ADDRESS_ASSIGNED, SERVICE_ANNOUNCED];
@@ -32,7 +35,12 @@ pub(super) struct Plan {
     pub(super) kept: usize,
     /// Services that carry conditions of ours.
     pub(super) marked: usize,
+    /// Where announcers ran.
     pub(super) nodes: Vec<String>,
+    /// What goes last, by kind and name.
+    pub(super) objects: Vec<String>,
+    /// What carries our label and is not ours.
+    pub(super) left_alone: Vec<String>,
 }
 
 pub(super) fn plan(picture: &Picture) -> Plan {
@@ -45,10 +53,7 @@ pub(super) fn plan(picture: &Picture) -> Plan {
         .iter()
         .filter(|record| !record.spec.holders.is_empty());
     let held = held.count();
-    let nodes = match announcer(picture) {
-        Some(_) => picture.nodes.all().iter().map(Node::name_any).collect(),
-        None => Vec::new(),
-    };
+    let nodes = ran_on(picture).into_iter().map(Node::name_any).collect();
     Plan {
         policies: names(picture.policies.all()),
         pools: picture.pools.all().len(),
@@ -61,7 +66,34 @@ pub(super) fn plan(picture: &Picture) -> Plan {
             .filter(|service| is_marked(service))
             .count(),
         nodes,
+        ..Plan::default()
     }
+}
+
+/// The nodes on which announcers ran, as their Pods and their sessions say. Where neither is left, it may have been any.
+pub(super) fn ran_on(picture: &Picture) -> Vec<&Node> {
+    if announcer(picture).is_none() {
+        return Vec::new();
+    }
+    let label = |pod: &&Pod| {
+        let labels = pod.metadata.labels.as_ref();
+        labels
+            .and_then(|labels| labels.get(SWEEPER.0))
+            .map(String::as_str)
+            == Some(ANNOUNCER)
+    };
+    let pods = picture.pods.all().iter().filter(label);
+    let mut names: BTreeSet<String> = pods
+        .filter_map(|pod| pod.spec.as_ref()?.node_name.clone())
+        .collect();
+    names.extend(sessions(picture.leases.all()).into_keys());
+    let nodes = picture.nodes.all().iter();
+    if names.is_empty() && picture.announcer().is_none() {
+        return nodes.collect();
+    }
+    nodes
+        .filter(|node| names.contains(&node.name_any()))
+        .collect()
 }
 
 impl Plan {
@@ -101,6 +133,15 @@ impl Plan {
         let mut out = "This goes, in this order:\n".to_owned();
         for (at, step) in steps.iter().enumerate() {
             out.push_str(&format!("  {}. {step}\n", at + 1));
+        }
+        if !self.objects.is_empty() {
+            out.push_str("The last steps take these objects:\n");
+        }
+        for object in &self.objects {
+            out.push_str(&format!("  - {}\n", plain(object)));
+        }
+        for other in &self.left_alone {
+            out.push_str(&format!("note: {}\n", plain(other)));
         }
         if !release {
             out.push_str("Services keep the address in their status, for who serves them next; --release-addresses empties it.\n");
@@ -183,6 +224,11 @@ pub(super) fn sweeper(announcer: &DaemonSet, node: &str) -> Option<Value> {
     let spec = announcer.spec.as_ref()?.template.spec.as_ref()?;
     let mut spec = serde_json::to_value(spec).ok()?;
     spec["nodeName"] = node.into();
+    // It is told its node. A kubelet turns away what would not have been scheduled there, and the announcers' own choice of
+    // nodes may have been another when this one ran.
+    for field in ["nodeSelector", "affinity", "topologySpreadConstraints"] {
+        spec.as_object_mut()?.remove(field);
+    }
     spec["restartPolicy"] = "OnFailure".into();
     spec["automountServiceAccountToken"] = false.into();
     spec["tolerations"] = json!([{"operator": "Exists"}]);
@@ -267,6 +313,41 @@ mod tests {
     }
 
     #[test]
+    fn a_node_is_swept_whatever_nodes_the_announcers_would_choose_now() {
+        let mut chosen = of_the_manifests("DaemonSet");
+        chosen["spec"]["template"]["spec"]["nodeSelector"] = json!({"edge": "true"});
+        chosen["spec"]["template"]["spec"]["affinity"] = json!({"nodeAffinity": {}});
+        let pod = sweeper(&serde_json::from_value(chosen).unwrap(), "node-1").unwrap();
+        assert!(pod["spec"].get("nodeSelector").is_none() && pod["spec"].get("affinity").is_none());
+        assert_eq!(pod["spec"]["nodeName"], "node-1");
+    }
+
+    #[test]
+    fn only_nodes_on_which_an_announcer_ran_are_swept() {
+        let node =
+            |name: &str| serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+        let pod = json!({"metadata": {"name": "p", "labels": {"app.kubernetes.io/name": "landfall-announcer"}},
+            "spec": {"nodeName": "node-1", "containers": []}});
+        let lease =
+            json!({"metadata": {"name": "announcer-node-2"}, "spec": {"holderIdentity": ""}});
+        let mut picture = Picture {
+            daemon_sets: Sight::Seen(vec![daemon_set()]),
+            nodes: Sight::Seen(["node-1", "node-2", "node-3"].map(node).to_vec()),
+            pods: Sight::Seen(vec![serde_json::from_value(pod).unwrap()]),
+            leases: Sight::Seen(vec![serde_json::from_value(lease).unwrap()]),
+            ..Picture::default()
+        };
+        assert_eq!(plan(&picture).nodes, ["node-1", "node-2"]);
+        (picture.pods, picture.leases) = Default::default();
+        assert!(plan(&picture).nodes.is_empty());
+        // Interrupted after they went: it may have been any.
+        picture.daemon_sets = Sight::default();
+        let deployment = serde_json::from_value(of_the_manifests("Deployment")).unwrap();
+        picture.deployments = Sight::Seen(vec![deployment]);
+        assert_eq!(plan(&picture).nodes.len(), 3);
+    }
+
+    #[test]
     fn the_plan_says_what_goes_in_which_order() {
         let service = json!({"metadata": {"name": "web", "namespace": "blue"}, "status": {"conditions": [
             {"type": "landfall.dev/Announced", "status": "True", "reason": "A", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
@@ -288,9 +369,17 @@ mod tests {
                 record("192.0.2.1", holder),
                 record("192.0.2.2", json!([])),
             ]),
+            leases: Sight::Seen(vec![
+                serde_json::from_value(json!({"metadata": {"name": "announcer-node-1"}})).unwrap(),
+            ]),
             ..Picture::default()
         };
-        insta::assert_snapshot!(plan(&picture).draw(false));
+        let plan = Plan {
+            objects: vec!["ClusterRole landfall-controller".to_owned()],
+            left_alone: vec!["ClusterRole dashboard carries the label: it stays".to_owned()],
+            ..plan(&picture)
+        };
+        insta::assert_snapshot!(plan.draw(false));
     }
 
     #[test]

@@ -6,20 +6,22 @@ use anyhow::Context as _;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::core::ApiResource;
 use kube::{Api, Client, Resource, ResourceExt as _};
 use landfall_crds::{L2AnnouncementPolicy, LoadBalancerIP, LoadBalancerIPPool, ServiceKey};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::apply::{Applier, Named};
+use super::apply::{Applier, Labelled, Named, left_alone};
 use super::removal::{
     self, SWEEPER, by_hand, is_marked, others_finalizers, still_answered, sweeper, unmark,
 };
+use super::rights;
 use super::wait::until;
 use crate::args::Uninstall;
 use crate::cluster::{Cluster, Wants, list};
 use crate::manifests::{Choice, manifests};
-use crate::out::{End, print};
+use crate::out::{End, print, say};
 use crate::picture::{ANNOUNCER, CONTROLLER, NAMESPACE, Picture, Sight};
 
 /// How long programs may take to be taken off the nodes.
@@ -41,51 +43,89 @@ pub(crate) async fn uninstall(cluster: &Cluster, flags: &Uninstall) -> anyhow::R
         "a removal must see all of it, and you may not list {}",
         forbidden.join(", ")
     );
-    let plan = removal::plan(&picture);
+    let mut applier = Applier::new(cluster.client.clone(), false);
+    let (objects, others) = last(&mut applier).await?;
+    let mut plan = removal::plan(&picture);
+    plan.objects = objects
+        .iter()
+        .map(|(named, _)| format!("{} {}", named.kind, named.name))
+        .collect();
+    plan.left_alone = others.iter().map(left_alone).collect();
+    say!("Cluster: {}", crate::words::plain(&cluster.place));
     print(&plan.draw(flags.release_addresses));
+    let rights = rights::needed(&objects, !plan.nodes.is_empty());
+    rights::ensure(&cluster.client, &rights).await?;
     if flags.dry_run {
-        println!("Nothing was changed: this was a dry run.");
+        say!("Nothing was changed: this was a dry run.");
         return Ok(End::Well);
     }
     if !flags.yes && !super::agreed()? {
-        println!("Nothing was changed.");
+        say!("Nothing was changed.");
         return Ok(End::NotWell);
     }
     Removal {
         client: cluster.client.clone(),
         timeout: flags.timeout,
         release: flags.release_addresses,
+        objects: objects.into_iter().map(|(named, _)| named).collect(),
     }
-    .carry_out(&picture)
+    .carry_out(&picture, &mut applier)
     .await
+}
+
+/// What goes last, with its resource, what stands on others first; and what carries our label and is not ours.
+async fn last(applier: &mut Applier) -> anyhow::Result<(Vec<(Named, ApiResource)>, Vec<Named>)> {
+    let all = manifests(&Choice::default())?;
+    let Labelled { mut ours, others } = applier.labelled(&all).await?;
+    // Somebody may have taken the label off.
+    for known in all.iter().map(Named::from) {
+        if !ours.iter().any(|one| one.is_of(&known)) && applier.exists(&known).await? {
+            ours.push(known);
+        }
+    }
+    // Definitions take the records with them; the namespace takes Leases and the key.
+    ours.sort_by_key(|named| match named.kind.as_str() {
+        "CustomResourceDefinition" => 0,
+        "Namespace" => 2,
+        _ => 1,
+    });
+    let mut objects = Vec::new();
+    for named in ours {
+        if let Some(resource) = applier.resource(&named).await? {
+            objects.push((named, resource));
+        }
+    }
+    Ok((objects, others))
 }
 
 struct Removal {
     client: Client,
     timeout: Duration,
     release: bool,
+    /// What goes last.
+    objects: Vec<Named>,
 }
 
 impl Removal {
-    async fn carry_out(&self, picture: &Picture) -> anyhow::Result<End> {
+    async fn carry_out(&self, picture: &Picture, applier: &mut Applier) -> anyhow::Result<End> {
         let announcer = removal::announcer(picture);
         let mut missed = Vec::new();
         self.silence(announcer.is_some()).await?;
         self.workload::<DaemonSet>(ANNOUNCER).await?;
         if let Some(announcer) = &announcer {
-            missed = self.sweep(announcer, picture.nodes.all()).await?;
+            missed = self.sweep(announcer, &removal::ran_on(picture)).await?;
         }
         self.workload::<Deployment>(CONTROLLER).await?;
         self.services().await?;
         self.pools().await?;
-        let left = self.rest().await?;
+        let left = self.rest(applier).await?;
         if !missed.is_empty() {
-            println!("{}", by_hand(&missed));
+            say!("{}", by_hand(&missed));
         }
         if left.is_empty() {
-            println!("Landfall is gone from the cluster.");
+            say!("Landfall is gone from the cluster.");
         } else {
-            println!(
+            say!(
                 "Still there after {:?}: {}. The same command again goes on.",
                 self.timeout,
                 left.join(", ")
@@ -112,7 +152,7 @@ impl Removal {
                     .await,
             )?;
         }
-        println!("policies deleted: {}", found.all().len());
+        say!("policies deleted: {}", found.all().len());
         if !running {
             return Ok(());
         }
@@ -122,7 +162,7 @@ impl Removal {
         });
         if !silent.await? {
             // A node that is gone for good answers nobody, and its name stays on the record.
-            println!("going on all the same: what still answers ends with its announcer");
+            say!("going on all the same: what still answers ends with its announcer");
         }
         Ok(())
     }
@@ -145,16 +185,14 @@ impl Removal {
             Ok((!left.is_empty()).then(|| format!("waiting for {}", left.join(", "))))
         });
         if !ended.await? {
-            println!(
-                "going on without waiting any longer: a node that does not answer keeps its Pod"
-            );
+            say!("going on without waiting any longer: a node that does not answer keeps its Pod");
         }
-        println!("{name} deleted");
+        say!("{name} deleted");
         Ok(())
     }
 
     /// Takes programs and pins off the nodes; returns those that could not be reached.
-    async fn sweep(&self, announcer: &DaemonSet, nodes: &[Node]) -> anyhow::Result<Vec<String>> {
+    async fn sweep(&self, announcer: &DaemonSet, nodes: &[&Node]) -> anyhow::Result<Vec<String>> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
         let (ready, away): (Vec<&Node>, Vec<&Node>) = nodes.iter().partition(|node| is_ready(node));
         let mut missed: Vec<String> = away.iter().map(|node| node.name_any()).collect();
@@ -167,6 +205,13 @@ impl Removal {
             match pods.create(&PostParams::default(), &pod).await {
                 Ok(_) => {}
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
+                // By a quota or an admission policy: that node is left to a hand, and the removal goes on.
+                Err(kube::Error::Api(status)) => {
+                    let why = crate::words::plain(&status.message);
+                    say!("the Pod that takes programs off {node} was refused: {why}");
+                    missed.push(node);
+                    continue;
+                }
                 Err(error) => {
                     return Err(error).context("making the Pod that takes programs off a node");
                 }
@@ -174,24 +219,26 @@ impl Removal {
             sweeping.push((pod.name_any(), node));
         }
         let label = format!("{}={}", SWEEPER.0, SWEEPER.1);
-        let mut open: Vec<String> = Vec::new();
+        let (mut open, mut failed): (Vec<String>, Vec<String>) = Default::default();
         until(SWEEP.min(self.timeout), async || {
             let found = pods.list(&ListParams::default().labels(&label)).await?;
-            let done = |name: &str| {
-                let mut found = found.iter();
-                found.any(|pod| {
-                    let phase = pod
-                        .status
-                        .as_ref()
-                        .and_then(|status| status.phase.as_deref());
-                    pod.name_any() == name && phase == Some("Succeeded")
-                })
+            let phase = |name: &str| {
+                let pod = found.iter().find(|pod| pod.name_any() == name)?;
+                pod.status.as_ref()?.phase.as_deref()
             };
-            let left = sweeping.iter().filter(|(pod, _)| !done(pod));
-            open = left.map(|(_, node)| node.clone()).collect();
+            (open, failed) = Default::default();
+            for (pod, node) in &sweeping {
+                match phase(pod) {
+                    Some("Succeeded") => {}
+                    // Its kubelet turned it away, and will not think again.
+                    Some("Failed") => failed.push(node.clone()),
+                    _ => open.push(node.clone()),
+                }
+            }
             Ok((!open.is_empty()).then(|| format!("programs are taken off {}", open.join(", "))))
         })
         .await?;
+        open.append(&mut failed);
         let swept = sweeping.len() - open.len();
         missed.extend(open);
         gone(
@@ -201,7 +248,7 @@ impl Removal {
             )
             .await,
         )?;
-        println!("XDP programs and pins taken off {swept} nodes");
+        say!("XDP programs and pins taken off {swept} nodes");
         Ok(missed)
     }
 
@@ -231,7 +278,7 @@ impl Removal {
                 }
             }
         }
-        println!("conditions taken off {unmarked} Services");
+        say!("conditions taken off {unmarked} Services");
         Ok(())
     }
 
@@ -253,38 +300,23 @@ impl Removal {
                 .with_context(|| format!("taking the finalizer off pool {name}"))?;
             gone(api.delete(&name, &DeleteParams::default()).await)?;
         }
-        println!("pools deleted: {}", pools.all().len());
+        say!("pools deleted: {}", pools.all().len());
         Ok(())
     }
 
-    /// Everything else, what stands on others first; returns what is left.
-    async fn rest(&self) -> anyhow::Result<Vec<String>> {
-        let all = manifests(&Choice::default())?;
-        let mut applier = Applier::new(self.client.clone(), false);
-        let mut named: Vec<Named> = applier.labelled(&all).await?;
-        let known = all.iter().map(Named::from);
-        named.extend(
-            known
-                .filter(|known| !named.contains(known))
-                .collect::<Vec<_>>(),
-        );
-        // Definitions take the records with them; the namespace takes Leases and the key.
-        let place = |named: &Named| match named.kind.as_str() {
-            "CustomResourceDefinition" => 0,
-            "Namespace" => 2,
-            _ => 1,
-        };
-        named.sort_by_key(place);
+    /// Everything else; returns what is left.
+    async fn rest(&self, applier: &mut Applier) -> anyhow::Result<Vec<String>> {
         let mut deleted = Vec::new();
-        for one in named {
-            if applier.delete(&one).await? {
+        for one in &self.objects {
+            // Those that went before are among them, and their absence is what is wanted.
+            if applier.delete(one).await? {
                 deleted.push(one);
             }
         }
         let mut left = Vec::new();
         until(self.timeout, async || {
             left.clear();
-            for one in &deleted {
+            for one in deleted.iter().copied() {
                 if applier.exists(one).await? {
                     left.push(format!("{} {}", one.kind, one.name));
                 }
@@ -292,7 +324,7 @@ impl Removal {
             Ok((!left.is_empty()).then(|| format!("waiting for {}", left.join(", "))))
         })
         .await?;
-        println!(
+        say!(
             "definitions, rights and namespace deleted: {} objects",
             deleted.len() - left.len()
         );

@@ -6,14 +6,17 @@ use anyhow::Context as _;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::jiff::Timestamp;
 use kube::{Api, Client};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::cluster::{Cluster, Wants};
+use crate::out::say;
 use crate::picture::{ANNOUNCER, CONTROLLER, Picture};
 use crate::status;
 
 /// How often it is looked.
 const AGAIN: Duration = Duration::from_millis(500);
+/// How long one look may take, though the time is over.
+const LEAST: Duration = Duration::from_secs(5);
 
 /// Looks again and again until nothing is open any more, and says each time what is when that has changed. False: it was
 /// still open when the time was over.
@@ -24,12 +27,15 @@ pub(super) async fn until(
     let end = Instant::now() + timeout;
     let mut said = None;
     loop {
-        let now = open().await?;
-        let Some(words) = now else {
+        // An API server that says nothing must not make the waiting longer than was asked.
+        let Ok(now) = timeout_at(end.max(Instant::now() + LEAST), open()).await else {
+            return Ok(false);
+        };
+        let Some(words) = now? else {
             return Ok(true);
         };
         if said.as_ref() != Some(&words) {
-            println!("  … {}", crate::words::plain(&words));
+            say!("  … {}", crate::words::plain(&words));
             said = Some(words);
         }
         if Instant::now() >= end {
@@ -84,13 +90,13 @@ pub(super) async fn running(cluster: &Cluster, timeout: Duration) -> anyhow::Res
         return Ok(true);
     }
     let picture = cluster.picture(wants).await?;
-    println!("It does not run after {timeout:?}:");
+    say!("It does not run after {timeout:?}:");
     let wrong = status::judge(&picture, Timestamp::now()).wrong;
     for word in wrong
         .iter()
         .filter(|word| word.starts_with("landfall-") || word.contains("leads"))
     {
-        println!("✗ {}", crate::words::plain(word));
+        say!("✗ {}", crate::words::plain(word));
     }
     Ok(false)
 }
@@ -130,4 +136,17 @@ fn lacking(picture: &Picture) -> Option<String> {
         words.push("no replica of the controller leads yet".to_owned());
     }
     (!words.is_empty()).then(|| words.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_never_ends_ends_the_waiting_in_time() {
+        let began = Instant::now();
+        let never = async || std::future::pending::<anyhow::Result<Option<String>>>().await;
+        assert!(!until(Duration::from_secs(60), never).await.unwrap());
+        assert_eq!(began.elapsed(), Duration::from_secs(60));
+    }
 }

@@ -1,4 +1,4 @@
-//! Ranges as others write them.
+//! Ranges and names of interfaces as others write them.
 
 use std::net::IpAddr;
 
@@ -58,9 +58,60 @@ pub(super) fn exactly(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| regex::escape(name)).collect()
 }
 
+/// A pattern that others hold against a part of a name, as one for the whole of it.
+pub(super) fn whole(pattern: &str) -> String {
+    if pattern.contains('|') {
+        // Each side has ends of its own.
+        return format!(".*(?:{pattern}).*");
+    }
+    let (before, rest) = match pattern.strip_prefix('^') {
+        Some(rest) => ("", rest),
+        None => (".*", pattern),
+    };
+    let escaped = rest.ends_with("\\$");
+    let (rest, after) = match rest.strip_suffix('$').filter(|_| !escaped) {
+        Some(rest) => (rest, ""),
+        None => (rest, ".*"),
+    };
+    format!("{before}{rest}{after}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pattern_of_a_part_becomes_one_of_the_whole() {
+        let all = ["^eth[0-9]+$", "^eth[0-9]+", "eth", "bond0$"].map(whole);
+        assert_eq!(all, ["eth[0-9]+", "eth[0-9]+.*", ".*eth.*", ".*bond0"]);
+    }
+
+    #[test]
+    fn a_pattern_of_the_whole_matches_what_the_pattern_of_a_part_did() {
+        let patterns = [
+            "^eth0|^bond0$",
+            "eth|bond",
+            "^eth0$|ens",
+            "eth",
+            "^ens.*$",
+            r"a\$",
+            "x|",
+        ];
+        let names = [
+            "eth0", "eth01", "xeth0", "bond0", "bond01", "ens160", "lo", "a$",
+        ];
+        for pattern in patterns {
+            let (part, all) = (regex::Regex::new(pattern).unwrap(), whole(pattern));
+            let all = regex::Regex::new(&format!("^(?:{all})$")).unwrap();
+            for name in names {
+                assert_eq!(
+                    part.is_match(name),
+                    all.is_match(name),
+                    "{pattern} and {name}"
+                );
+            }
+        }
+    }
 
     #[test]
     fn ranges_are_read_as_others_write_them() {

@@ -4,14 +4,14 @@ use ipnetwork::IpNetwork;
 use landfall_crds::{Block, FirstLastIPs, L2AnnouncementPolicySpec, LoadBalancerIPPoolSpec};
 use serde_json::Value;
 
-use super::{Draft, blocks, selector, texts};
+use super::{Draft, Skipped, blocks, texts};
 
 pub(super) fn draft(objects: &[Value]) -> Draft {
     let mut draft = Draft::default();
     for object in objects {
         match object["kind"].as_str().unwrap_or_default() {
-            "CiliumLoadBalancerIPPool" => pool(object, &mut draft),
-            "CiliumL2AnnouncementPolicy" => policy(object, &mut draft),
+            "CiliumLoadBalancerIPPool" => _ = pool(object, &mut draft),
+            "CiliumL2AnnouncementPolicy" => _ = policy(object, &mut draft),
             kind if kind.starts_with("CiliumBGP") => {
                 draft.note(object, "no equivalent: Landfall announces at layer 2 only");
             }
@@ -21,7 +21,7 @@ pub(super) fn draft(objects: &[Value]) -> Draft {
     draft
 }
 
-fn pool(object: &Value, draft: &mut Draft) {
+fn pool(object: &Value, draft: &mut Draft) -> Result<(), Skipped> {
     let spec = &object["spec"];
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     let mut found = Vec::new();
@@ -42,7 +42,7 @@ fn pool(object: &Value, draft: &mut Draft) {
             object,
             "has no block that can be read, and comes to no pool",
         );
-        return;
+        return Err(Skipped);
     }
     let first_last = match &spec["allowFirstLastIPs"] {
         Value::String(word) if word == "No" => FirstLastIPs::No,
@@ -52,10 +52,11 @@ fn pool(object: &Value, draft: &mut Draft) {
     let spec = LoadBalancerIPPoolSpec {
         allow_first_last_ips: first_last,
         disabled: spec["disabled"] == true,
-        service_selector: selector(&spec["serviceSelector"]),
+        service_selector: draft.selector(object, "spec.serviceSelector")?,
         ..LoadBalancerIPPoolSpec::of(found)
     };
     draft.pool(name, spec, object);
+    Ok(())
 }
 
 fn one(block: &Value) -> Result<Block, String> {
@@ -76,7 +77,7 @@ fn one(block: &Value) -> Result<Block, String> {
     }
 }
 
-fn policy(object: &Value, draft: &mut Draft) {
+fn policy(object: &Value, draft: &mut Draft) -> Result<(), Skipped> {
     let spec = &object["spec"];
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     let (balanced, external) = (spec["loadBalancerIPs"] == true, spec["externalIPs"] == true);
@@ -85,43 +86,19 @@ fn policy(object: &Value, draft: &mut Draft) {
             object,
             "announces neither loadBalancerIPs nor externalIPs, and comes to no policy",
         );
-        return;
+        return Err(Skipped);
     }
     let spec = L2AnnouncementPolicySpec {
-        service_selector: selector(&spec["serviceSelector"]),
-        node_selector: selector(&spec["nodeSelector"]),
+        service_selector: draft.selector(object, "spec.serviceSelector")?,
+        node_selector: draft.selector(object, "spec.nodeSelector")?,
         interfaces: texts(&spec["interfaces"])
             .iter()
-            .map(|pattern| whole(pattern))
+            .map(|pattern| blocks::whole(pattern))
             .collect(),
         load_balancer_ips: balanced,
         external_ips: external,
         ..L2AnnouncementPolicySpec::default()
     };
     draft.policy(name, spec, object);
-}
-
-/// Their patterns match a part of a name, ours the whole of it.
-fn whole(pattern: &str) -> String {
-    let (before, rest) = match pattern.strip_prefix('^') {
-        Some(rest) => ("", rest),
-        None => (".*", pattern),
-    };
-    let escaped = rest.ends_with("\\$");
-    let (rest, after) = match rest.strip_suffix('$').filter(|_| !escaped) {
-        Some(rest) => (rest, ""),
-        None => (rest, ".*"),
-    };
-    format!("{before}{rest}{after}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pattern_of_a_part_becomes_one_of_the_whole() {
-        let all = ["^eth[0-9]+$", "^eth[0-9]+", "eth", "bond0$"].map(whole);
-        assert_eq!(all, ["eth[0-9]+", "eth[0-9]+.*", ".*eth.*", ".*bond0"]);
-    }
+    Ok(())
 }

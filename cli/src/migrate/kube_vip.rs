@@ -1,8 +1,10 @@
 //! kube-vip: the ConfigMap of its cloud provider, and the interface its DaemonSet was given.
 
+use k8s_openapi::api::core::v1::Container;
 use landfall_crds::{L2AnnouncementPolicySpec, LoadBalancerIPPoolSpec};
 use serde_json::Value;
 
+use super::announcers::{is_vip, serves};
 use super::{Draft, blocks, namespaces, texts};
 
 /// What a namespace has of its own comes before what is for all.
@@ -13,7 +15,8 @@ pub(super) fn draft(objects: &[Value]) -> Draft {
     for object in objects {
         match object["kind"].as_str().unwrap_or_default() {
             "ConfigMap" => config(object, &mut draft),
-            "DaemonSet" => daemon(object, &mut draft),
+            "DaemonSet" => runs(object, &object["spec"]["template"]["spec"], &mut draft),
+            "Pod" => runs(object, &object["spec"], &mut draft),
             _ => {}
         }
     }
@@ -70,15 +73,14 @@ fn is_any(block: &landfall_crds::Block) -> bool {
     any(&block.cidr) || any(&block.start)
 }
 
-fn daemon(object: &Value, draft: &mut Draft) {
-    let container = &object["spec"]["template"]["spec"]["containers"][0];
-    if !container["image"]
-        .as_str()
-        .unwrap_or_default()
-        .contains("kube-vip")
-    {
+/// What runs kube-vip: a DaemonSet, or a Pod that a node runs by itself.
+fn runs(object: &Value, pod: &Value, draft: &mut Draft) {
+    let read = |container: &Value| serde_json::from_value::<Container>(container.clone()).ok();
+    let containers = pod["containers"].as_array().into_iter().flatten();
+    let mut containers = containers.filter_map(|container| Some((container, read(container)?)));
+    let Some((container, parsed)) = containers.find(|(_, parsed)| is_vip(parsed)) else {
         return;
-    }
+    };
     let variable = |name: &str| {
         let mut all = container["env"].as_array().into_iter().flatten();
         all.find(|variable| variable["name"] == name)
@@ -94,7 +96,7 @@ fn daemon(object: &Value, draft: &mut Draft) {
             "bgp_enable: no equivalent; Landfall announces at layer 2 only",
         );
     }
-    if variable("svc_enable") == Some("false") {
+    if !serves(&parsed) {
         return;
     }
     let interface = variable("vip_servicesinterface").or_else(|| variable("vip_interface"));
@@ -106,5 +108,8 @@ fn daemon(object: &Value, draft: &mut Draft) {
         interfaces: blocks::exactly(&interfaces),
         ..L2AnnouncementPolicySpec::default()
     };
-    draft.policy("kube-vip", spec, object);
+    // Each node of a control plane runs a Pod of its own that says the same.
+    if !draft.policies.iter().any(|(policy, _)| policy.spec == spec) {
+        draft.policy("kube-vip", spec, object);
+    }
 }

@@ -1,9 +1,10 @@
 //! MetalLB: IPAddressPools and L2Advertisements.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use landfall_crds::{FirstLastIPs, L2AnnouncementPolicySpec, LoadBalancerIPPoolSpec};
 use serde_json::Value;
 
-use super::{Draft, blocks, namespaces, selector, texts};
+use super::{Draft, Skipped, blocks, namespaces, texts};
 
 /// Theirs count from the lowest number up, and those without one come last; ours from the highest down.
 const HIGHEST: i64 = 1000;
@@ -12,8 +13,8 @@ pub(super) fn draft(objects: &[Value]) -> Draft {
     let mut draft = Draft::default();
     for object in objects {
         match object["kind"].as_str().unwrap_or_default() {
-            "IPAddressPool" => pool(object, &mut draft),
-            "L2Advertisement" => advertisement(object, objects, &mut draft),
+            "IPAddressPool" => _ = pool(object, &mut draft),
+            "L2Advertisement" => _ = advertisement(object, objects, &mut draft),
             "BGPPeer" | "BGPAdvertisement" | "BFDProfile" | "Community" => {
                 draft.note(object, "no equivalent: Landfall announces at layer 2 only");
             }
@@ -27,7 +28,7 @@ pub(super) fn draft(objects: &[Value]) -> Draft {
     draft
 }
 
-fn pool(object: &Value, draft: &mut Draft) {
+fn pool(object: &Value, draft: &mut Draft) -> Result<(), Skipped> {
     let spec = &object["spec"];
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     let mut found = Vec::new();
@@ -45,7 +46,7 @@ fn pool(object: &Value, draft: &mut Draft) {
             object,
             "has no address that can be read, and comes to no pool",
         );
-        return;
+        return Err(Skipped);
     }
     let allocation = &spec["serviceAllocation"];
     let priority = match allocation["priority"].as_i64().unwrap_or_default() {
@@ -53,9 +54,15 @@ fn pool(object: &Value, draft: &mut Draft) {
         _ => 0,
     };
     // Any of theirs suffices; of ours both must match. So each pair is a pool of its own over the same addresses.
-    let mut of_namespaces: Vec<_> = texts_of(&allocation["namespaces"]).into_iter().collect();
-    of_namespaces.extend(selectors(&allocation["namespaceSelectors"]));
-    let of_services = selectors(&allocation["serviceSelectors"]);
+    let field = "spec.serviceAllocation.namespaceSelectors";
+    let by_label = draft.selectors(object, field)?;
+    let everywhere = is_given(&allocation["namespaceSelectors"]) && by_label.is_empty();
+    let mut of_namespaces = Vec::new();
+    if !everywhere {
+        of_namespaces.extend(texts_of(&allocation["namespaces"]));
+        of_namespaces.extend(by_label);
+    }
+    let of_services = draft.selectors(object, "spec.serviceAllocation.serviceSelectors")?;
     let any = |all: Vec<_>| {
         if all.is_empty() {
             vec![None]
@@ -86,27 +93,23 @@ fn pool(object: &Value, draft: &mut Draft) {
     if spec["avoidBuggyIPs"] == true {
         draft.note(object, "avoidBuggyIPs keeps every .0 and .255; allowFirstLastIPs: \"No\" keeps the first and last address of each CIDR");
     }
+    Ok(())
 }
 
-type Selector = k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-
-fn selectors(list: &Value) -> Vec<Selector> {
-    let all = list.as_array().into_iter().flatten();
-    all.filter_map(selector).collect()
+fn is_given(list: &Value) -> bool {
+    list.as_array().is_some_and(|all| !all.is_empty())
 }
 
-fn texts_of(list: &Value) -> Option<Selector> {
+fn texts_of(list: &Value) -> Option<LabelSelector> {
     let names = texts(list);
     (!names.is_empty()).then(|| namespaces(&names))
 }
 
-fn advertisement(object: &Value, objects: &[Value], draft: &mut Draft) {
+fn advertisement(object: &Value, objects: &[Value], draft: &mut Draft) -> Result<(), Skipped> {
     let spec = &object["spec"];
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     let pools = texts(&spec["ipAddressPools"]);
-    let by_label = spec["ipAddressPoolSelectors"]
-        .as_array()
-        .is_some_and(|all| !all.is_empty());
+    let by_label = is_given(&spec["ipAddressPoolSelectors"]);
     let all = objects
         .iter()
         .filter(|object| object["kind"] == "IPAddressPool");
@@ -120,7 +123,7 @@ fn advertisement(object: &Value, objects: &[Value], draft: &mut Draft) {
         );
     }
     // Any of theirs suffices, as with pools.
-    let nodes = selectors(&spec["nodeSelectors"]);
+    let nodes = draft.selectors(object, "spec.nodeSelectors")?;
     let nodes = if nodes.is_empty() {
         vec![None]
     } else {
@@ -134,4 +137,5 @@ fn advertisement(object: &Value, objects: &[Value], draft: &mut Draft) {
         };
         draft.policy(name, spec, object);
     }
+    Ok(())
 }

@@ -6,8 +6,9 @@
 //!      Services, records, pools of the cluster ──► fate ◄──────┘   what the controller would do with each address
 //! ```
 //!
-//! Pure but for [`carry`]. Nothing is written of which the planner says that an address in use would change.
+//! Pure but for [`theirs`], which reads, and [`carry`], which writes. Nothing is written of which the planner says that an address in use would change.
 
+mod announcers;
 mod blocks;
 mod carry;
 mod cilium;
@@ -17,8 +18,11 @@ mod metallb;
 mod purelb;
 #[cfg(test)]
 mod tests;
+mod theirs;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use landfall_crds::{L2AnnouncementPolicy, LoadBalancerIPPool};
+use landfall_ipam::selection::Selector;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -37,9 +41,53 @@ pub(crate) struct Draft {
     pub(crate) notes: Vec<String>,
 }
 
+/// An object that comes to nothing, which was noted.
+struct Skipped;
+
 impl Draft {
     fn note(&mut self, object: &Value, says: &str) {
         self.notes.push(format!("{}: {says}", named(object)));
+    }
+
+    /// A selector of theirs; where it cannot be read, that is noted, and the object comes to nothing.
+    fn selector(&mut self, object: &Value, field: &str) -> Result<Option<LabelSelector>, Skipped> {
+        let pointer = format!("/{}", field.replace('.', "/"));
+        let value = object.pointer(&pointer).unwrap_or(&Value::Null);
+        self.read(object, field, value)
+    }
+
+    /// Selectors of which one suffices: none where everything is selected.
+    fn selectors(&mut self, object: &Value, field: &str) -> Result<Vec<LabelSelector>, Skipped> {
+        let pointer = format!("/{}", field.replace('.', "/"));
+        let list = object.pointer(&pointer).and_then(Value::as_array);
+        let (mut all, mut everything) = (Vec::new(), false);
+        for (at, value) in list.into_iter().flatten().enumerate() {
+            match self.read(object, &format!("{field}[{at}]"), value)? {
+                Some(one) => all.push(one),
+                None => everything = true,
+            }
+        }
+        if everything {
+            all.clear();
+        }
+        Ok(all)
+    }
+
+    fn read(
+        &mut self,
+        object: &Value,
+        field: &str,
+        value: &Value,
+    ) -> Result<Option<LabelSelector>, Skipped> {
+        selector(value).map_err(|problem| {
+            self.note(
+                object,
+                &format!(
+                    "{field} cannot be read ({problem}), and it comes to nothing: mend it first"
+                ),
+            );
+            Skipped
+        })
     }
 
     /// A pool; a second one of a name gets a number.
@@ -102,22 +150,31 @@ fn texts(value: &Value) -> Vec<&str> {
 }
 
 /// A selector as it stands; `None` where there is none, or an empty one that selects everything.
-fn selector(
-    value: &Value,
-) -> Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector> {
-    let found: k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector =
-        serde_json::from_value(value.clone()).ok()?;
+///
+/// # Errors
+/// What cannot be read: it must not come to one that selects everybody.
+fn selector(value: &Value) -> Result<Option<LabelSelector>, String> {
+    if value.is_null() {
+        return Ok(None);
+    }
+    let fields = value.as_object().ok_or("is no selector")?;
+    let known = ["matchLabels", "matchExpressions"];
+    if let Some(field) = fields.keys().find(|field| !known.contains(&field.as_str())) {
+        return Err(format!("has the field {field}, which no selector has"));
+    }
+    let found: LabelSelector =
+        serde_json::from_value(value.clone()).map_err(|error| error.to_string())?;
+    Selector::compile(&found)?;
     let empty = found
         .match_labels
         .as_ref()
         .is_none_or(|labels| labels.is_empty())
         && found.match_expressions.as_ref().is_none_or(Vec::is_empty);
-    (!empty).then_some(found)
+    Ok((!empty).then_some(found))
 }
 
 /// Namespaces by name.
-fn namespaces(names: &[&str]) -> k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector {
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
+fn namespaces(names: &[&str]) -> LabelSelector {
     LabelSelector {
         match_expressions: Some(vec![LabelSelectorRequirement {
             key: "kubernetes.io/metadata.name".to_owned(),

@@ -82,8 +82,7 @@ fn agent(object: &Value, draft: &mut Draft) {
     }
     let interfaces = match interface {
         DEFAULT => Vec::new(),
-        // A pattern there as well as here.
-        interface => vec![interface.to_owned()],
+        interface => vec![blocks::whole(interface)],
     };
     let spec = L2AnnouncementPolicySpec {
         interfaces,

@@ -183,3 +183,72 @@ fn a_plan_made_twice_is_the_same() {
         );
     }
 }
+
+#[test]
+fn a_selector_that_cannot_be_read_comes_to_nothing_and_not_to_everybody() {
+    let of = |kind: &str, field: &str, value: Value| {
+        let mut object = json!({"kind": kind, "metadata": {"name": "p"},
+            "spec": {"addresses": ["192.0.2.0/28"], "blocks": [{"cidr": "192.0.2.0/28"}], "loadBalancerIPs": true}});
+        match field.split_once('.') {
+            Some((field, below)) => object["spec"][field][below] = value,
+            None => object["spec"][field] = value,
+        }
+        object
+    };
+    let bad = || json!({"matchLabel": {"tier": "gold"}});
+    let operator = json!({"matchExpressions": [{"key": "a", "operator": "Is", "values": ["b"]}]});
+    let all = [
+        (
+            From::Metallb,
+            of(
+                "IPAddressPool",
+                "serviceAllocation.serviceSelectors",
+                json!([bad()]),
+            ),
+        ),
+        (
+            From::Metallb,
+            of(
+                "IPAddressPool",
+                "serviceAllocation.namespaceSelectors",
+                json!([operator]),
+            ),
+        ),
+        (
+            From::Metallb,
+            of("L2Advertisement", "nodeSelectors", json!([bad()])),
+        ),
+        (
+            From::Cilium,
+            of("CiliumLoadBalancerIPPool", "serviceSelector", json!("gold")),
+        ),
+        (
+            From::Cilium,
+            of("CiliumL2AnnouncementPolicy", "nodeSelector", bad()),
+        ),
+    ];
+    for (from, object) in all {
+        let draft = draft(from, &[object]);
+        assert!(
+            draft.pools.is_empty() && draft.policies.is_empty(),
+            "{draft:?}"
+        );
+        assert!(
+            draft.notes[0].contains("cannot be read"),
+            "{:?}",
+            draft.notes
+        );
+    }
+}
+
+#[test]
+fn an_empty_selector_among_those_of_which_one_suffices_selects_everything() {
+    let some = json!({"matchLabels": {"tier": "gold"}});
+    let object = json!({"kind": "IPAddressPool", "metadata": {"name": "p"}, "spec": {"addresses": ["192.0.2.0/28"],
+        "serviceAllocation": {"namespaces": ["blue"], "namespaceSelectors": [some, {}], "serviceSelectors": [{}, some]}}});
+    let draft = draft(From::Metallb, &[object]);
+    let [(pool, _)] = draft.pools.as_slice() else {
+        panic!("{draft:?}");
+    };
+    assert!(pool.spec.namespace_selector.is_none() && pool.spec.service_selector.is_none());
+}

@@ -9,6 +9,10 @@ use crate::words::{or_none, plain, table};
 pub(crate) fn draw(status: &Status) -> String {
     let mut out = String::new();
     let verdict = match status.wrong.len() {
+        0 if !status.unseen.is_empty() => format!(
+            "whether all is well cannot be told without seeing {}",
+            status.unseen.join(", ")
+        ),
         0 => "all is well".to_owned(),
         1 => "1 thing is wrong".to_owned(),
         many => format!("{many} things are wrong"),

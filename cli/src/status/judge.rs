@@ -11,7 +11,7 @@ use landfall_crds::{L2AnnouncementPolicy, LoadBalancing};
 use super::workloads::{leader, workloads};
 use super::{Addresses, Node, Policy, Status};
 use crate::ips::{Ip, State, ips, is_balanced};
-use crate::picture::{Picture, sessions};
+use crate::picture::{Hidden, Picture, sessions};
 use crate::pools::{Pool, pools};
 use crate::words::about;
 
@@ -37,9 +37,10 @@ pub(crate) fn judge(picture: &Picture, now: Timestamp) -> Status {
     for ip in &addresses {
         *by_state.entry(format!("{:?}", ip.state)).or_default() += 1;
     }
+    let unseen = unseen(picture);
     let Findings { wrong, notes } = findings;
     Status {
-        well: wrong.is_empty(),
+        well: wrong.is_empty() && unseen.is_empty(),
         workloads,
         leader,
         nodes,
@@ -51,8 +52,29 @@ pub(crate) fn judge(picture: &Picture, now: Timestamp) -> Status {
             waiting,
         },
         wrong,
+        unseen,
         notes,
     }
+}
+
+/// What must be seen before anybody can say that all is well.
+fn unseen(picture: &Picture) -> Vec<String> {
+    let all = [
+        (
+            "Deployments of landfall-system",
+            picture.deployments.hidden(),
+        ),
+        (
+            "DaemonSets of landfall-system",
+            picture.daemon_sets.hidden(),
+        ),
+        ("Leases of landfall-system", picture.leases.hidden()),
+        ("LoadBalancerIPs", picture.records.hidden()),
+    ];
+    let forbidden = all
+        .into_iter()
+        .filter(|(_, why)| *why == Some(Hidden::Forbidden));
+    forbidden.map(|(kind, _)| kind.to_owned()).collect()
 }
 
 /// What is wrong, and what people should know.
@@ -252,6 +274,21 @@ impl Findings {
     }
 
     fn hidden(&mut self, picture: &Picture) {
+        let ours = [
+            ("LoadBalancerIPPool", picture.pools.hidden()),
+            ("LoadBalancerIP", picture.records.hidden()),
+            ("L2AnnouncementPolicy", picture.policies.hidden()),
+        ];
+        let absent = ours
+            .into_iter()
+            .filter(|(_, why)| *why == Some(Hidden::Absent));
+        let absent: Vec<&str> = absent.map(|(kind, _)| kind).collect();
+        if !absent.is_empty() {
+            self.wrong.push(format!(
+                "the cluster does not know {}: `landfall install` brings the definitions",
+                absent.join(", ")
+            ));
+        }
         let forbidden = picture.forbidden();
         if !forbidden.is_empty() {
             self.notes.push(format!(

@@ -17,13 +17,14 @@ pub(crate) use draw::draw;
 pub(crate) use judge::judge;
 pub(crate) use workloads::tag;
 
+use crate::out::End;
 use crate::pools::Pool;
 
 /// The whole screen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Status {
-    /// Nothing is wrong.
+    /// Nothing is wrong, and enough was seen to say so.
     pub(crate) well: bool,
     pub(crate) workloads: Vec<Workload>,
     /// The replica of the controller that is active.
@@ -34,8 +35,20 @@ pub(crate) struct Status {
     pub(crate) addresses: Addresses,
     /// What is not as it should be, and what would help.
     pub(crate) wrong: Vec<String>,
+    /// What could not be seen without which nobody can say that all is well.
+    pub(crate) unseen: Vec<String>,
     /// What people should know.
     pub(crate) notes: Vec<String>,
+}
+
+impl Status {
+    pub(crate) fn end(&self) -> End {
+        match (self.wrong.is_empty(), self.unseen.is_empty()) {
+            (false, _) => End::NotWell,
+            (true, false) => End::Unknown,
+            (true, true) => End::Well,
+        }
+    }
 }
 
 /// A Deployment or DaemonSet of ours.

@@ -89,6 +89,39 @@ fn where_all_is_well_one_screen_says_so() {
 }
 
 #[test]
+fn who_sees_too_little_is_not_told_that_all_is_well() {
+    assert_eq!(judge(&well(), at()).end(), End::Well);
+    let hide: [fn(&mut Picture); 4] = [
+        |picture| picture.deployments = Sight::Hidden(Hidden::Forbidden),
+        |picture| picture.daemon_sets = Sight::Hidden(Hidden::Forbidden),
+        |picture| picture.leases = Sight::Hidden(Hidden::Forbidden),
+        |picture| picture.records = Sight::Hidden(Hidden::Forbidden),
+    ];
+    for hide in hide {
+        let mut picture = well();
+        hide(&mut picture);
+        let status = judge(&picture, at());
+        assert!(!status.well && status.end() == End::Unknown, "{status:?}");
+        assert!(draw(&status).contains("cannot be told without seeing"));
+    }
+}
+
+#[test]
+fn a_cluster_that_does_not_know_the_kinds_is_not_well() {
+    let mut picture = well();
+    picture.records = Sight::Hidden(Hidden::Absent);
+    picture.policies = Sight::Hidden(Hidden::Absent);
+    let status = judge(&picture, at());
+    assert_eq!(status.end(), End::NotWell);
+    let says = "does not know LoadBalancerIP, L2AnnouncementPolicy";
+    assert!(
+        status.wrong.iter().any(|word| word.contains(says)),
+        "{:?}",
+        status.wrong
+    );
+}
+
+#[test]
 fn everything_that_is_wrong_is_named_with_its_remedy() {
     let mut picture = well();
     picture.daemon_sets = objects(json!([{"metadata": {"name": "landfall-announcer"},
@@ -147,7 +180,7 @@ fn what_may_not_be_read_is_said_and_is_not_wrong() {
     picture.leases = Sight::Hidden(Hidden::Forbidden);
     picture.services_of = Some("blue".to_owned());
     let status = judge(&picture, at());
-    assert!(status.well, "{:?}", status.wrong);
+    assert!(status.wrong.is_empty(), "{:?}", status.wrong);
     assert!(
         status
             .notes
