@@ -96,10 +96,7 @@ async fn status(cluster: &Cluster, flags: &args::Status) -> anyhow::Result<End> 
             // An API server that says nothing must not make the waiting longer than was asked.
             true => match tokio::time::timeout_at(deadline, cluster.picture(wants)).await {
                 Ok(answer) => answer,
-                Err(_) => anyhow::bail!(
-                    "the API server did not answer within {:?}",
-                    flags.timeout
-                ),
+                Err(_) => anyhow::bail!("the API server did not answer within {:?}", flags.timeout),
             },
         };
         let is_last = !flags.wait || tokio::time::Instant::now() + AGAIN >= deadline;

@@ -139,9 +139,9 @@ mod tests {
         assert_eq!(word(1), 0x0001_0001_0001_0001);
         for count in 2..9 {
             let word = word(count);
-            let words = [0, 16, 32, 48].map(|by| word.rotate_right(by) as u16);
+            let words = [0, 16, 32, 48].map(|by| word >> by & 0xffff);
             assert!((0..4).all(|at| words[at] != words[(at + 1) % 4] && words[at] != 0));
-            let some: BTreeSet<u16> = words.into();
+            let some: BTreeSet<u64> = words.into();
             assert_eq!(some.len(), usize::from(count.min(4)), "{word:x}");
         }
     }
