@@ -96,10 +96,7 @@ async fn status(cluster: &Cluster, flags: &args::Status) -> anyhow::Result<End> 
             // An API server that says nothing must not make the waiting longer than was asked.
             true => match tokio::time::timeout_at(deadline, cluster.picture(wants)).await {
                 Ok(answer) => answer,
-                Err(_) => anyhow::bail!(
-                    "the API server did not answer within {:?}",
-                    flags.timeout
-                ),
+                Err(_) => anyhow::bail!("the API server did not answer within {:?}", flags.timeout),
             },
         };
         let is_last = !flags.wait || tokio::time::Instant::now() + AGAIN >= deadline;
@@ -269,29 +266,15 @@ async fn validate(connection: &args::Connection, flags: &args::Validate) -> anyh
 async fn version(connection: &args::Connection, flags: &args::Version) -> anyhow::Result<End> {
     let own = env!("CARGO_PKG_VERSION");
     let mut model = json!({"client": own});
-    if !flags.client {
-        let cluster = connect(connection).await?;
-        let server = cluster.client.apiserver_version().await?;
-        let picture = cluster
-            .picture(Wants {
-                workloads: true,
-                planning: false,
-            })
-            .await?;
-        let judged = status::judge(&picture, Timestamp::now());
-        let installed: serde_json::Map<_, _> = judged
-            .workloads
-            .into_iter()
-            .map(|workload| (workload.name, workload.image.into()))
-            .collect();
-        model["kubernetes"] = server.git_version.into();
-        model["installed"] = installed.into();
-    }
+    let asked = match flags.client {
+        true => Ok(()),
+        false => installed(connection, &mut model).await,
+    };
     let text = form(&model, flags.output.output, |model| {
         let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
         let mut lines = vec![format!("landfall {own}")];
-        if !flags.client {
-            lines.push(format!("Kubernetes {}", text(&model["kubernetes"])));
+        if let Some(server) = model.get("kubernetes") {
+            lines.push(format!("Kubernetes {}", text(server)));
             let installed = model["installed"].as_object();
             match installed.filter(|installed| installed.contains_key(CONTROLLER)) {
                 Some(installed) => lines.extend(
@@ -307,6 +290,30 @@ async fn version(connection: &args::Connection, flags: &args::Version) -> anyhow
             .map(|line| format!("{}\n", crate::words::plain(line)))
             .collect()
     })?;
+    // What this program is, it knows without a cluster.
     print(&text);
-    Ok(End::Well)
+    asked.map(|()| End::Well)
+}
+
+/// Asks the cluster what it is and what is installed in it.
+async fn installed(
+    connection: &args::Connection,
+    model: &mut serde_json::Value,
+) -> anyhow::Result<()> {
+    let cluster = connect(connection).await?;
+    let server = cluster.client.apiserver_version().await?;
+    let wants = Wants {
+        workloads: true,
+        planning: false,
+    };
+    let picture = cluster.picture(wants).await?;
+    let judged = status::judge(&picture, Timestamp::now());
+    let installed: serde_json::Map<_, _> = judged
+        .workloads
+        .into_iter()
+        .map(|workload| (workload.name, workload.image.into()))
+        .collect();
+    model["kubernetes"] = server.git_version.into();
+    model["installed"] = installed.into();
+    Ok(())
 }

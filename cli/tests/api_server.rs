@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service, ServiceAccount};
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -257,6 +258,64 @@ async fn what_is_installed_is_seen_explained_checked_and_taken_away_without_a_tr
             .all(|done| !again.out.contains(done)),
         "{again:#?}"
     );
+    // What people gave to a workload stays, a tag stays with its version, and nothing goes back unasked.
+    let sets: Api<DaemonSet> = Api::namespaced(cluster.client.clone(), "landfall-system");
+    let mut args = sets
+        .get("landfall-announcer")
+        .await
+        .unwrap()
+        .spec
+        .unwrap()
+        .template
+        .spec
+        .unwrap()
+        .containers[0]
+        .args
+        .clone()
+        .unwrap();
+    args.extend(["--xdp-mode".to_owned(), "off".to_owned()]);
+    let patch =
+        json!([{"op": "replace", "path": "/spec/template/spec/containers/0/args", "value": args}]);
+    let patch: Patch<()> = Patch::Json(serde_json::from_value(patch).unwrap());
+    sets.patch("landfall-announcer", &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+    cluster
+        .run(&[
+            "upgrade",
+            "--no-wait",
+            "--registry=registry.example.org/other",
+        ])
+        .has(
+            0,
+            &[
+                "registry.example.org/other/landfall-controller:9",
+                "landfall-announcer: --xdp-mode=off stays",
+            ],
+        );
+    let set = serde_json::to_string(&sets.get("landfall-announcer").await.unwrap()).unwrap();
+    assert!(set.contains("--xdp-mode=off"), "{set}");
+    let newer = json!({"metadata": {"annotations": {"landfall.dev/version": "99.0.0"}}});
+    sets.patch(
+        "landfall-announcer",
+        &PatchParams::default(),
+        &Patch::Merge(newer),
+    )
+    .await
+    .unwrap();
+    let refused = cluster.run(&["upgrade", "--no-wait"]);
+    assert!(
+        refused.code == 2 && refused.err.contains("version 99.0.0 is installed"),
+        "{refused:#?}"
+    );
+    cluster
+        .run(&[
+            "upgrade",
+            "--no-wait",
+            "--allow-downgrade",
+            "--registry=registry.example.org/lf",
+        ])
+        .has(0, &["Applied"]);
     cluster.run(&["upgrade", "--timeout=1s", "--tag=10"]).has(
         1,
         &[
@@ -623,4 +682,5 @@ fn what_would_be_applied_is_printed_without_a_cluster() {
     let bad = broken("05-backwards.yaml");
     Said::of(nowhere, &["validate", "-f", bad.to_str().unwrap()]).has(1, &["swap the two"]);
     assert_eq!(Said::of(nowhere, &["status"]).code, 2);
+    Said::of(nowhere, &["version"]).has(2, &["landfall "]);
 }
