@@ -267,6 +267,10 @@ pub struct Migrate {
     #[arg(long, requires = "apply")]
     pub announce: bool,
 
+    /// Accept that addresses which no pool of the plan covers become nobody's
+    #[arg(long)]
+    pub leave_alone: bool,
+
     #[command(flatten)]
     pub output: OutputArg,
 }

@@ -59,6 +59,25 @@ pub(crate) async fn connect(connection: &Connection) -> anyhow::Result<Cluster> 
 const NOWHERE: &str =
     "no cluster to ask: name one by --kubeconfig, $KUBECONFIG or ~/.kube/config, and --context";
 
+/// The namespace of whoever asks, without asking a cluster: `-n`, else that of the context, else `default`.
+pub(crate) fn namespace(connection: &Connection) -> String {
+    let of_context = || {
+        let read = match &connection.kubeconfig {
+            Some(path) => Kubeconfig::read_from(path),
+            None => Kubeconfig::read(),
+        };
+        let read = read.ok()?;
+        let name = connection.context.clone().or(read.current_context)?;
+        let mut contexts = read.contexts.into_iter();
+        let context = contexts.find(|context| context.name == name)?.context?;
+        context.namespace.filter(|namespace| !namespace.is_empty())
+    };
+    let typed = connection.namespace.clone();
+    typed
+        .or_else(of_context)
+        .unwrap_or_else(|| "default".to_owned())
+}
+
 fn in_a_pod() -> bool {
     std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
 }

@@ -11,7 +11,7 @@ use landfall_crds::ServiceKey;
 use serde_json::json;
 
 use crate::args::{self, Args, Command, DryRun};
-use crate::cluster::{Cluster, Wants, connect, list};
+use crate::cluster::{Cluster, Wants, connect, list, namespace};
 use crate::explain::{self, Asked};
 use crate::install::{install, print_only, uninstall};
 use crate::migrate::migrate;
@@ -243,7 +243,8 @@ async fn events(
 }
 
 async fn validate(connection: &args::Connection, flags: &args::Validate) -> anyhow::Result<End> {
-    let (documents, unreadable) = files::documents(&flags.filenames, flags.recursive)?;
+    let (mut documents, unreadable) = files::documents(&flags.filenames, flags.recursive)?;
+    validate::place(&mut documents, &namespace(connection));
     let found = if flags.cluster {
         let cluster = connect(connection).await?;
         let wants = Wants {

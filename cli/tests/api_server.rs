@@ -351,6 +351,9 @@ async fn what_is_installed_is_seen_explained_checked_and_taken_away_without_a_tr
             ],
         );
     cluster
+        .run(&["explain", "ip", "::1"])
+        .has(1, &["no Service can have it"]);
+    cluster
         .run(&["explain", "ip", "192.0.2.0"])
         .has(1, &["is held by blue/web"]);
     cluster.run(&["version"]).has(
@@ -364,6 +367,10 @@ async fn what_is_installed_is_seen_explained_checked_and_taken_away_without_a_tr
     cluster
         .run(&["validate", "--cluster", "-f", bad])
         .has(0, &["share addresses with pool public, two"]);
+    let request = broken("10-request.yaml");
+    cluster
+        .run(&["validate", "-n", "blue", "-f", request.to_str().unwrap()])
+        .has(1, &["Service blue/request"]);
     let bad = broken("02-host-bits.yaml");
     cluster
         .run(&["validate", "-f", bad.to_str().unwrap()])
@@ -628,6 +635,12 @@ async fn moving_over_from_another_balancer_takes_every_address_in_use_over_and_c
         .run(&["install", "--no-wait", "--default-class=true"])
         .has(0, &["Applied"]);
 
+    // For programs the answer is the plan alone; what is said besides goes beside it.
+    let json = cluster.run(&["migrate", "--from=metallb", "-o", "json"]);
+    let plan: Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(plan["addresses"][0]["becomes"], "Kept", "{json:#?}");
+    assert!(json.err.contains("Nothing was written"), "{json:#?}");
+
     let (token, running) = cluster.controller();
     let announce = ["migrate", "--from=metallb", "--apply", "--announce"];
     // Whoever still announces is known by its labels and its image, in whatever registry that is.
@@ -677,6 +690,15 @@ fn what_would_be_applied_is_printed_without_a_cluster() {
             "--default-class=false",
             "kind: CustomResourceDefinition",
         ],
+    );
+    let theirs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/theirs/metallb.yaml");
+    let said = Said::of(
+        nowhere,
+        &["migrate", "--from=cilium", "-f", theirs.to_str().unwrap()],
+    );
+    assert!(
+        said.code == 2 && said.err.contains("no object of that balancer"),
+        "{said:#?}"
     );
     // Looking at manifests needs none either.
     let bad = broken("05-backwards.yaml");
