@@ -38,10 +38,30 @@ pub fn main() -> ExitCode {
     match ended {
         Ok(end) => end.into(),
         Err(error) => {
-            complain!("error: {}", crate::words::plain(&format!("{error:#}")));
+            complain!("error: {}", crate::words::plain(&told(&error)));
             failed()
         }
     }
+}
+
+/// An error with what caused it. Of what the API server answers its own sentence is told, and not the whole object that
+/// carries it.
+fn told(error: &anyhow::Error) -> String {
+    let mut words: Vec<String> = Vec::new();
+    for cause in error.chain() {
+        let said = match cause.downcast_ref::<kube::Error>() {
+            Some(kube::Error::Api(status)) if !status.message.is_empty() => {
+                words.push(status.message.clone());
+                break;
+            }
+            _ => cause.to_string(),
+        };
+        // A sentence that carries its cause within says it once.
+        if !words.last().is_some_and(|last| last.ends_with(&said)) {
+            words.push(said);
+        }
+    }
+    words.join(": ")
 }
 
 async fn run(args: Args) -> anyhow::Result<End> {
@@ -51,8 +71,8 @@ async fn run(args: Args) -> anyhow::Result<End> {
         Command::Pools(flags) => pools(&connect(connection).await?, flags).await,
         Command::Ips(flags) => {
             let cluster = connect(connection).await?;
-            let namespace = connection.namespace.as_deref();
-            ips(&cluster, namespace.filter(|_| !flags.all_namespaces), flags).await
+            let named = namespace(connection).filter(|_| !flags.all_namespaces);
+            ips(&cluster, named.as_deref(), flags).await
         }
         Command::Explain(what) => explain(&connect(connection).await?, what).await,
         Command::Install(flags) | Command::Upgrade(flags) if flags.dry_run == DryRun::Client => {
@@ -105,7 +125,7 @@ async fn status(cluster: &Cluster, flags: &args::Status) -> anyhow::Result<End> 
             Err(error) if is_last => return Err(error),
             // A cluster that is coming up refuses before it answers.
             Err(error) => {
-                let words = format!("{error:#}");
+                let words = told(&error);
                 if said.as_ref() != Some(&words) {
                     complain!("  … {}", crate::words::plain(&words));
                     said = Some(words);
@@ -244,7 +264,8 @@ async fn events(
 
 async fn validate(connection: &args::Connection, flags: &args::Validate) -> anyhow::Result<End> {
     let (mut documents, unreadable) = files::documents(&flags.filenames, flags.recursive)?;
-    validate::place(&mut documents, &namespace(connection));
+    let placed = namespace(connection).unwrap_or_else(|| "default".to_owned());
+    validate::place(&mut documents, &placed);
     let found = if flags.cluster {
         let cluster = connect(connection).await?;
         let wants = Wants {
@@ -317,4 +338,19 @@ async fn installed(
     model["kubernetes"] = server.git_version.into();
     model["installed"] = installed.into();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn what_the_api_server_refuses_is_told_in_its_own_sentence_once() {
+        let status = Status::failure("pods is forbidden", "Forbidden").with_code(403);
+        let error = kube::Error::Api(Box::new(status));
+        let error = anyhow::Error::from(error).context("listing pods");
+        assert_eq!(told(&error), "listing pods: pods is forbidden");
+    }
 }
