@@ -189,11 +189,11 @@ pub enum DryRun {
 #[derive(Clone, Debug, clap::Args)]
 pub struct Install {
     /// Where the images are, such as registry.example.org/landfall
-    #[arg(long, value_name = "REGISTRY")]
+    #[arg(long, value_name = "REGISTRY", value_parser = registry)]
     pub registry: Option<String>,
 
-    /// The tag of the images; without, this program's version
-    #[arg(long, value_name = "TAG")]
+    /// The tag of the images; without, the installed one, or where that is of another version this program's
+    #[arg(long, value_name = "TAG", value_parser = tag)]
     pub tag: Option<String>,
 
     /// Serve Services without a loadBalancerClass too; false where another balancer serves them
@@ -201,12 +201,16 @@ pub struct Install {
     pub default_class: Option<bool>,
 
     /// Namespaces whose Services are believed to be made for Gateways of other namespaces
-    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    #[arg(long, value_delimiter = ',', value_name = "NAMES", value_parser = namespace)]
     pub gateway_namespaces: Option<Vec<String>>,
 
     /// Only try it
     #[arg(long, value_enum, default_value_t, num_args = 0..=1, default_missing_value = "server", value_name = "WHERE")]
     pub dry_run: DryRun,
+
+    /// Go on where a newer version is installed
+    #[arg(long)]
+    pub allow_downgrade: bool,
 
     /// Do not wait until everything runs
     #[arg(long)]
@@ -263,6 +267,10 @@ pub struct Migrate {
     #[arg(long, requires = "apply")]
     pub announce: bool,
 
+    /// Accept that addresses which no pool of the plan covers become nobody's
+    #[arg(long)]
+    pub leave_alone: bool,
+
     #[command(flatten)]
     pub output: OutputArg,
 }
@@ -282,4 +290,78 @@ pub struct Sysdump {
     /// The folder to make; without, one with the time in its name
     #[arg(long, value_name = "DIR")]
     pub output_dir: Option<PathBuf>,
+}
+
+/// Where images are, as it stands before their names.
+fn registry(text: &str) -> Result<String, String> {
+    let text = text.trim_end_matches('/');
+    let (host, path) = text.split_once('/').unwrap_or((text, ""));
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-._/:[]".contains(c);
+    if text.contains("://") {
+        Err("has a scheme: write it without, as in registry.example.org/landfall".to_owned())
+    } else if host.is_empty() || !text.chars().all(fits) || path.contains(':') {
+        Err(
+            "is no registry: write it like registry.example.org:5000/landfall, without tag"
+                .to_owned(),
+        )
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+fn tag(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    let begins = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    match begins && text.len() <= 128 && text.chars().all(fits) {
+        true => Ok(text.to_owned()),
+        false => Err("is no tag of an image: write it like 1.2.3".to_owned()),
+    }
+}
+
+/// The name of a namespace, or nothing.
+fn namespace(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let ends = |c: char| c != '-';
+    match text.len() <= 63
+        && text.chars().all(fits)
+        && text.chars().next().is_none_or(ends)
+        && text.chars().last().is_none_or(ends)
+    {
+        true => Ok(text.to_owned()),
+        false => Err(
+            "is no name of a namespace: those have lower-case letters, digits and dashes"
+                .to_owned(),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_stand_in_an_image_or_a_flag_is_refused_where_it_is_typed() {
+        let read = |flag: &str| Args::try_parse_from(["landfall", "install", flag]).is_ok();
+        for good in [
+            "--registry=registry.example.org:5000/lf/",
+            "--registry=[2001:db8::1]:5000/lf",
+            "--tag=1.2.3-rc_1",
+            "--gateway-namespaces=a,b-c",
+            "--gateway-namespaces=",
+        ] {
+            assert!(read(good), "{good}");
+        }
+        for bad in [
+            "--registry=",
+            "--registry=https://registry.example.org/lf",
+            "--registry=registry.example.org/lf:7",
+            "--registry=a b",
+            "--tag=",
+            "--tag=a/b",
+            "--gateway-namespaces=A_B,",
+            "--gateway-namespaces=-a",
+        ] {
+            assert!(!read(bad), "{bad}");
+        }
+    }
 }

@@ -59,6 +59,22 @@ pub(crate) async fn connect(connection: &Connection) -> anyhow::Result<Cluster> 
 const NOWHERE: &str =
     "no cluster to ask: name one by --kubeconfig, $KUBECONFIG or ~/.kube/config, and --context";
 
+/// The namespace that whoever asks has named, without asking a cluster: `-n`, else that of the context.
+pub(crate) fn namespace(connection: &Connection) -> Option<String> {
+    let of_context = || {
+        let read = match &connection.kubeconfig {
+            Some(path) => Kubeconfig::read_from(path),
+            None => Kubeconfig::read(),
+        };
+        let read = read.ok()?;
+        let name = connection.context.clone().or(read.current_context)?;
+        let mut contexts = read.contexts.into_iter();
+        let context = contexts.find(|context| context.name == name)?.context?;
+        context.namespace.filter(|namespace| !namespace.is_empty())
+    };
+    connection.namespace.clone().or_else(of_context)
+}
+
 fn in_a_pod() -> bool {
     std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
 }
@@ -182,5 +198,38 @@ where
         Err(kube::Error::Api(status)) if status.code == 403 => Ok(Sight::Hidden(Hidden::Forbidden)),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(Sight::Hidden(Hidden::Absent)),
         Err(error) => Err(error).with_context(|| format!("listing {}", K::plural(&()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_namespace_is_named_by_its_flag_or_by_the_context() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config");
+        let text = "
+apiVersion: v1
+kind: Config
+current-context: one
+contexts:
+  - {name: one, context: {cluster: c, user: u, namespace: blue}}
+  - {name: two, context: {cluster: c, user: u}}
+";
+        std::fs::write(&path, text).unwrap();
+        let of = |context: Option<&str>, typed: Option<&str>| {
+            namespace(&Connection {
+                kubeconfig: Some(path.clone()),
+                context: context.map(str::to_owned),
+                namespace: typed.map(str::to_owned),
+                request_timeout: Duration::from_secs(15),
+            })
+        };
+        assert_eq!(of(None, None).as_deref(), Some("blue"));
+        assert_eq!(of(None, Some("green")).as_deref(), Some("green"));
+        assert_eq!(of(Some("two"), None), None);
     }
 }

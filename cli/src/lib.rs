@@ -20,6 +20,7 @@ pub mod args;
 mod cluster;
 mod explain;
 mod files;
+mod flags;
 mod install;
 mod ips;
 mod manifests;

@@ -8,6 +8,7 @@ use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::Container;
 use serde_json::{Value, json};
 
+use crate::flags::{Flag, flags, value};
 use crate::picture::{ANNOUNCER, CONTROLLER};
 use crate::settings::container;
 
@@ -16,8 +17,11 @@ const MANIFESTS: &str = include_str!("../../config/install.yaml");
 /// The label of everything that is installed.
 pub(crate) const LABEL: (&str, &str) = ("app.kubernetes.io/part-of", "landfall");
 
-const DEFAULT_CLASS: &str = "--default-class=";
-const GATEWAY_NAMESPACES: &str = "--gateway-namespaces=";
+/// On definitions and workloads: the version of the program that applied them.
+pub(crate) const VERSION: &str = "landfall.dev/version";
+
+const DEFAULT_CLASS: &str = "--default-class";
+const GATEWAY_NAMESPACES: &str = "--gateway-namespaces";
 
 /// What a cluster chooses. What it does not choose is as the manifests have it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +31,8 @@ pub(crate) struct Choice {
     pub(crate) tag: Option<String>,
     pub(crate) default_class: Option<bool>,
     pub(crate) gateway_namespaces: Option<Vec<String>>,
+    /// The other flags that each workload was found with. What the manifests do not set stays.
+    pub(crate) flags: BTreeMap<String, Vec<Flag>>,
 }
 
 impl Choice {
@@ -41,19 +47,29 @@ impl Choice {
         let image = controller
             .and_then(image)
             .or_else(|| announcer.and_then(image));
-        let arg = |name: &str| {
-            let args = controller.and_then(|container| container.args.as_ref());
-            let mut args = args.into_iter().flatten();
-            args.find_map(|arg| arg.strip_prefix(name).map(str::to_owned))
+        let read = |container: Option<&Container>| {
+            let args = container.and_then(|container| container.args.as_deref());
+            flags(args.unwrap_or_default())
         };
+        let (mut of_controller, of_announcer) = (read(controller), read(announcer));
+        let default_class = value(&of_controller, DEFAULT_CLASS).and_then(|text| text.parse().ok());
+        let gateway_namespaces = value(&of_controller, GATEWAY_NAMESPACES)
+            .map(|text| text.split(',').map(str::to_owned).collect());
+        of_controller
+            .retain(|flag| ![DEFAULT_CLASS, GATEWAY_NAMESPACES].contains(&flag.name.as_str()));
+        let found = [(CONTROLLER, of_controller), (ANNOUNCER, of_announcer)];
         Self {
             registry: image
                 .as_deref()
                 .and_then(|image| Some(image.rsplit_once('/')?.0.to_owned())),
             tag: None,
-            default_class: arg(DEFAULT_CLASS).and_then(|text| text.parse().ok()),
-            gateway_namespaces: arg(GATEWAY_NAMESPACES)
-                .map(|text| text.split(',').map(str::to_owned).collect()),
+            default_class,
+            gateway_namespaces,
+            flags: found
+                .into_iter()
+                .filter(|(_, flags)| !flags.is_empty())
+                .map(|(program, flags)| (program.to_owned(), flags))
+                .collect(),
         }
     }
 
@@ -64,6 +80,11 @@ impl Choice {
             tag: self.tag.or(other.tag),
             default_class: self.default_class.or(other.default_class),
             gateway_namespaces: self.gateway_namespaces.or(other.gateway_namespaces),
+            flags: if self.flags.is_empty() {
+                other.flags
+            } else {
+                self.flags
+            },
         }
     }
 }
@@ -147,23 +168,76 @@ fn choose(workload: &mut Value, choice: &Choice) {
         .trim_end_matches('/');
     let tag = choice.tag.as_deref().unwrap_or(tag);
     container["image"] = format!("{registry}/{program}:{tag}").into();
-    if program != CONTROLLER {
-        return;
-    }
-    let mut more = Vec::new();
-    if let Some(class) = choice.default_class {
-        more.push(format!("{DEFAULT_CLASS}{class}"));
+    let mut more: Vec<String> = carried(container, &program, choice)
+        .map(Flag::to_string)
+        .collect();
+    let is_controller = program == CONTROLLER;
+    if let Some(class) = choice.default_class.filter(|_| is_controller) {
+        more.push(format!("{DEFAULT_CLASS}={class}"));
     }
     if let Some(namespaces) = choice
         .gateway_namespaces
         .as_ref()
-        .filter(|all| !all.is_empty())
+        .filter(|all| is_controller && !all.is_empty())
     {
-        more.push(format!("{GATEWAY_NAMESPACES}{}", namespaces.join(",")));
+        more.push(format!("{GATEWAY_NAMESPACES}={}", namespaces.join(",")));
     }
     if let Some(args) = container["args"].as_array_mut() {
         args.extend(more.into_iter().map(|arg| json!(arg)));
     }
+}
+
+/// The flags that a workload was found with and that its manifest does not set.
+fn carried<'a>(
+    container: &Value,
+    program: &str,
+    choice: &'a Choice,
+) -> impl Iterator<Item = &'a Flag> {
+    let set = flags(&texts(&container["args"]));
+    let found = choice.flags.get(program).into_iter().flatten();
+    found.filter(move |flag| !set.iter().any(|set| set.name == flag.name))
+}
+
+fn texts(list: &Value) -> Vec<String> {
+    let words = list.as_array().into_iter().flatten();
+    words.filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// What becomes of the flags that the workloads were found with: those that stay though no manifest has them, and those
+/// that the manifests set otherwise.
+///
+/// # Errors
+/// As `manifests`.
+pub(crate) fn kept_and_replaced(choice: &Choice) -> anyhow::Result<Vec<String>> {
+    let mut words = Vec::new();
+    for manifest in manifests(&Choice::default())? {
+        let name = manifest.name();
+        let Some(container) = manifest.value.pointer("/spec/template/spec/containers/0") else {
+            continue;
+        };
+        let set = flags(&texts(&container["args"]));
+        for flag in choice.flags.get(name).into_iter().flatten() {
+            match set.iter().find(|set| set.name == flag.name) {
+                Some(now) if now == flag => {}
+                Some(now) => words.push(format!("{name}: {flag} becomes {now}")),
+                None => words.push(format!("{name}: {flag} stays")),
+            }
+        }
+    }
+    Ok(words)
+}
+
+/// The manifests with the version of this program on what a later or an earlier one must tell apart.
+pub(crate) fn stamped(mut manifests: Vec<Manifest>) -> Vec<Manifest> {
+    for manifest in &mut manifests {
+        if matches!(
+            manifest.kind(),
+            "CustomResourceDefinition" | "Deployment" | "DaemonSet"
+        ) {
+            manifest.value["metadata"]["annotations"][VERSION] = env!("CARGO_PKG_VERSION").into();
+        }
+    }
+    manifests
 }
 
 /// The images that will run, by workload.
@@ -235,6 +309,7 @@ mod tests {
             tag: Some("1.2.3".to_owned()),
             default_class: Some(false),
             gateway_namespaces: Some(vec!["a".to_owned(), "b".to_owned()]),
+            ..Choice::default()
         };
         let all = all(&choice);
         let images: Vec<String> = images(&all).into_values().collect();
@@ -252,14 +327,80 @@ mod tests {
         let deployment = serde_json::from_value(deployment.value.clone()).unwrap();
         let read = Choice::of(Some(&deployment), None);
         assert_eq!(
-            read,
+            Choice {
+                flags: BTreeMap::new(),
+                ..read.clone()
+            },
             Choice {
                 registry: Some("registry.example.org:5000/landfall".to_owned()),
                 tag: None,
                 ..choice
             }
         );
+        assert!(kept_and_replaced(&read).unwrap().is_empty());
         let again = manifests(&Choice::default().or(read)).unwrap();
         assert_eq!(again.len(), all.len());
+    }
+
+    #[test]
+    fn flags_that_people_gave_stay_in_whichever_form_and_what_changes_is_said() {
+        let find = |all: &[Manifest], kind: &str| {
+            let found = all.iter().find(|manifest| manifest.kind() == kind);
+            found.unwrap().value.clone()
+        };
+        let tree = all(&Choice::default());
+        let (mut deployment, mut daemon_set) =
+            (find(&tree, "Deployment"), find(&tree, "DaemonSet"));
+        let args = "/spec/template/spec/containers/0/args";
+        *deployment.pointer_mut(args).unwrap() = json!([
+            "--admin-address=[::]:9999",
+            "--default-class",
+            "false",
+            "--metrics-address=[::]:8443"
+        ]);
+        let of_daemon_set = daemon_set
+            .pointer_mut(args)
+            .unwrap()
+            .as_array_mut()
+            .unwrap();
+        of_daemon_set.extend([
+            json!("--xdp-mode=off"),
+            json!("--plain-interfaces"),
+            json!("eth9"),
+        ]);
+        let choice = Choice::of(
+            Some(&serde_json::from_value(deployment).unwrap()),
+            Some(&serde_json::from_value(daemon_set).unwrap()),
+        );
+        assert_eq!(choice.default_class, Some(false));
+        assert_eq!(
+            kept_and_replaced(&choice).unwrap(),
+            [
+                "landfall-controller: --admin-address=[::]:9999 becomes --admin-address=[::]:8080",
+                "landfall-announcer: --xdp-mode=off stays",
+                "landfall-announcer: --plain-interfaces=eth9 stays",
+            ]
+        );
+        let upgraded = all(&choice);
+        let args = |kind: &str| texts(find(&upgraded, kind).pointer(args).unwrap());
+        assert!(args("Deployment").contains(&"--default-class=false".to_owned()));
+        assert!(!args("Deployment").contains(&"--admin-address=[::]:9999".to_owned()));
+        let announcer = args("DaemonSet");
+        assert!(
+            announcer.ends_with(&[
+                "--xdp-mode=off".to_owned(),
+                "--plain-interfaces=eth9".to_owned()
+            ]),
+            "{announcer:?}"
+        );
+    }
+
+    #[test]
+    fn what_must_be_told_apart_by_version_says_its_own() {
+        let stamped = stamped(all(&Choice::default()));
+        let with = stamped
+            .iter()
+            .filter(|manifest| manifest.value["metadata"]["annotations"][VERSION].is_string());
+        assert_eq!(with.count(), landfall_crds::all().len() + 2);
     }
 }

@@ -1,6 +1,7 @@
 //! What a command says, in the form that was asked for, and how it ends.
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
@@ -72,10 +73,26 @@ pub(crate) fn print_aside(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// A line of the answer, as `println!`, which panics where nobody reads any more.
+/// The answer is for programs: what is said in words goes beside it.
+static BESIDE: AtomicBool = AtomicBool::new(false);
+
+/// From now on only `print` writes the answer, and `say!` goes beside it, to standard error.
+pub(crate) fn words_beside() {
+    BESIDE.store(true, Ordering::Relaxed);
+}
+
+/// What `say!` says.
+pub(crate) fn words(text: &str) {
+    match BESIDE.load(Ordering::Relaxed) {
+        true => print_aside(text),
+        false => print(text),
+    }
+}
+
+/// A line in words, as `println!`, which panics where nobody reads any more.
 macro_rules! say {
-    () => { $crate::out::print("\n") };
-    ($($words:tt)+) => { $crate::out::print(&format!("{}\n", format_args!($($words)+))) };
+    () => { $crate::out::words("\n") };
+    ($($words:tt)+) => { $crate::out::words(&format!("{}\n", format_args!($($words)+))) };
 }
 
 /// A line that is no part of the answer, as `eprintln!`, which panics too.

@@ -11,7 +11,7 @@ use landfall_crds::ServiceKey;
 use serde_json::json;
 
 use crate::args::{self, Args, Command, DryRun};
-use crate::cluster::{Cluster, Wants, connect, list};
+use crate::cluster::{Cluster, Wants, connect, list, namespace};
 use crate::explain::{self, Asked};
 use crate::install::{install, print_only, uninstall};
 use crate::migrate::migrate;
@@ -38,10 +38,30 @@ pub fn main() -> ExitCode {
     match ended {
         Ok(end) => end.into(),
         Err(error) => {
-            complain!("error: {}", crate::words::plain(&format!("{error:#}")));
+            complain!("error: {}", crate::words::plain(&told(&error)));
             failed()
         }
     }
+}
+
+/// An error with what caused it. Of what the API server answers its own sentence is told, and not the whole object that
+/// carries it.
+fn told(error: &anyhow::Error) -> String {
+    let mut words: Vec<String> = Vec::new();
+    for cause in error.chain() {
+        let said = match cause.downcast_ref::<kube::Error>() {
+            Some(kube::Error::Api(status)) if !status.message.is_empty() => {
+                words.push(status.message.clone());
+                break;
+            }
+            _ => cause.to_string(),
+        };
+        // A sentence that carries its cause within says it once.
+        if !words.last().is_some_and(|last| last.ends_with(&said)) {
+            words.push(said);
+        }
+    }
+    words.join(": ")
 }
 
 async fn run(args: Args) -> anyhow::Result<End> {
@@ -51,8 +71,8 @@ async fn run(args: Args) -> anyhow::Result<End> {
         Command::Pools(flags) => pools(&connect(connection).await?, flags).await,
         Command::Ips(flags) => {
             let cluster = connect(connection).await?;
-            let namespace = connection.namespace.as_deref();
-            ips(&cluster, namespace.filter(|_| !flags.all_namespaces), flags).await
+            let named = namespace(connection).filter(|_| !flags.all_namespaces);
+            ips(&cluster, named.as_deref(), flags).await
         }
         Command::Explain(what) => explain(&connect(connection).await?, what).await,
         Command::Install(flags) | Command::Upgrade(flags) if flags.dry_run == DryRun::Client => {
@@ -105,7 +125,7 @@ async fn status(cluster: &Cluster, flags: &args::Status) -> anyhow::Result<End> 
             Err(error) if is_last => return Err(error),
             // A cluster that is coming up refuses before it answers.
             Err(error) => {
-                let words = format!("{error:#}");
+                let words = told(&error);
                 if said.as_ref() != Some(&words) {
                     complain!("  … {}", crate::words::plain(&words));
                     said = Some(words);
@@ -243,7 +263,9 @@ async fn events(
 }
 
 async fn validate(connection: &args::Connection, flags: &args::Validate) -> anyhow::Result<End> {
-    let (documents, unreadable) = files::documents(&flags.filenames, flags.recursive)?;
+    let (mut documents, unreadable) = files::documents(&flags.filenames, flags.recursive)?;
+    let placed = namespace(connection).unwrap_or_else(|| "default".to_owned());
+    validate::place(&mut documents, &placed);
     let found = if flags.cluster {
         let cluster = connect(connection).await?;
         let wants = Wants {
@@ -266,29 +288,15 @@ async fn validate(connection: &args::Connection, flags: &args::Validate) -> anyh
 async fn version(connection: &args::Connection, flags: &args::Version) -> anyhow::Result<End> {
     let own = env!("CARGO_PKG_VERSION");
     let mut model = json!({"client": own});
-    if !flags.client {
-        let cluster = connect(connection).await?;
-        let server = cluster.client.apiserver_version().await?;
-        let picture = cluster
-            .picture(Wants {
-                workloads: true,
-                planning: false,
-            })
-            .await?;
-        let judged = status::judge(&picture, Timestamp::now());
-        let installed: serde_json::Map<_, _> = judged
-            .workloads
-            .into_iter()
-            .map(|workload| (workload.name, workload.image.into()))
-            .collect();
-        model["kubernetes"] = server.git_version.into();
-        model["installed"] = installed.into();
-    }
+    let asked = match flags.client {
+        true => Ok(()),
+        false => installed(connection, &mut model).await,
+    };
     let text = form(&model, flags.output.output, |model| {
         let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
         let mut lines = vec![format!("landfall {own}")];
-        if !flags.client {
-            lines.push(format!("Kubernetes {}", text(&model["kubernetes"])));
+        if let Some(server) = model.get("kubernetes") {
+            lines.push(format!("Kubernetes {}", text(server)));
             let installed = model["installed"].as_object();
             match installed.filter(|installed| installed.contains_key(CONTROLLER)) {
                 Some(installed) => lines.extend(
@@ -304,6 +312,45 @@ async fn version(connection: &args::Connection, flags: &args::Version) -> anyhow
             .map(|line| format!("{}\n", crate::words::plain(line)))
             .collect()
     })?;
+    // What this program is, it knows without a cluster.
     print(&text);
-    Ok(End::Well)
+    asked.map(|()| End::Well)
+}
+
+/// Asks the cluster what it is and what is installed in it.
+async fn installed(
+    connection: &args::Connection,
+    model: &mut serde_json::Value,
+) -> anyhow::Result<()> {
+    let cluster = connect(connection).await?;
+    let server = cluster.client.apiserver_version().await?;
+    let wants = Wants {
+        workloads: true,
+        planning: false,
+    };
+    let picture = cluster.picture(wants).await?;
+    let judged = status::judge(&picture, Timestamp::now());
+    let installed: serde_json::Map<_, _> = judged
+        .workloads
+        .into_iter()
+        .map(|workload| (workload.name, workload.image.into()))
+        .collect();
+    model["kubernetes"] = server.git_version.into();
+    model["installed"] = installed.into();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn what_the_api_server_refuses_is_told_in_its_own_sentence_once() {
+        let status = Status::failure("pods is forbidden", "Forbidden").with_code(403);
+        let error = kube::Error::Api(Box::new(status));
+        let error = anyhow::Error::from(error).context("listing pods");
+        assert_eq!(told(&error), "listing pods: pods is forbidden");
+    }
 }

@@ -37,12 +37,14 @@ pub(crate) fn of(deployment: Option<&Deployment>) -> anyhow::Result<(Settings, O
         }
     }
     // What is typed comes after, and counts.
-    let typed = container.args.iter().flatten();
-    let deciding = typed.filter(|arg| DECIDING.iter().any(|(_, flag)| arg.starts_with(flag)));
-    for arg in deciding {
-        let name = arg.split('=').next().unwrap_or_default();
-        flags.retain(|flag| !flag.starts_with(name));
-        flags.push(arg.clone());
+    let typed = crate::flags::flags(container.args.as_deref().unwrap_or_default());
+    let deciding = typed
+        .into_iter()
+        .filter(|typed| DECIDING.iter().any(|(_, flag)| typed.name == *flag));
+    for typed in deciding {
+        let before = format!("{}=", typed.name);
+        flags.retain(|flag| !flag.starts_with(&before));
+        flags.push(typed.to_string());
     }
     match Args::try_parse_from(flags) {
         Ok(args) => Ok((Settings::resolve(&args)?, None)),
@@ -78,6 +80,13 @@ mod tests {
         let (settings, note) = of(Some(&found)).unwrap();
         assert!(!settings.default_class && note.is_none());
         assert_eq!(settings.gateway_namespaces.len(), 2);
+    }
+
+    #[test]
+    fn a_flag_whose_value_stands_apart_is_read_too() {
+        let found = deployment(&["--default-class", "false"], serde_json::json!([]));
+        let (settings, note) = of(Some(&found)).unwrap();
+        assert!(!settings.default_class && note.is_none());
     }
 
     #[test]

@@ -37,9 +37,11 @@ pub(crate) async fn sysdump(cluster: &Cluster, flags: &Sysdump) -> anyhow::Resul
         planning: true,
     };
     let picture = cluster.picture(wants).await?;
+    // Everything that may end it is asked before the folder is there: half a folder looks like a whole one.
+    let version = cluster.client.apiserver_version().await?;
+    let events: Sight<Event> = list(Api::all(cluster.client.clone())).await?;
     let mut dump = Dump::new(&folder)?;
     dump.tables(&picture, now)?;
-    let version = cluster.client.apiserver_version().await?;
     dump.text(
         "version.txt",
         &format!(
@@ -49,7 +51,6 @@ pub(crate) async fn sysdump(cluster: &Cluster, flags: &Sysdump) -> anyhow::Resul
         ),
     )?;
     dump.objects(&picture)?;
-    let events: Sight<Event> = list(Api::all(cluster.client.clone())).await?;
     let ours = |event: &&Event| {
         let controller = event.reporting_controller.as_deref().unwrap_or_default();
         controller.starts_with("landfall.dev/") || event.namespace().as_deref() == Some(NAMESPACE)

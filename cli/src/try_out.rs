@@ -6,7 +6,7 @@ use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use landfall_crds::GROUP;
 
 use crate::cluster::Cluster;
-use crate::validate::{Document, Finding, Findings};
+use crate::validate::{Document, Finding, Findings, Gravity};
 
 /// Tries every object of ours in which no mistake was found yet.
 ///
@@ -25,7 +25,9 @@ pub(crate) async fn all(
             continue;
         };
         let named = |finding: &Finding| {
-            finding.place == document.place && finding.object == document.object()
+            finding.gravity == Gravity::Mistake
+                && finding.place == document.place
+                && finding.object == document.object()
         };
         if found.findings.iter().any(named) || document.name().is_empty() {
             continue;

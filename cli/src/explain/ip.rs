@@ -65,7 +65,7 @@ pub(crate) fn ip(asked: &Asked<'_>, address: IpAddr) -> Told {
         .as_ref()
         .is_none_or(|ip| !matches!(ip.state, State::Silent | State::Conflict));
     Told {
-        well: well && asked.picture.records.is_seen(),
+        well: well && asked.picture.records.is_seen() && unusable(address).is_none(),
         tree: Tree::new(format!("Address {address}: {headline}"), below),
     }
 }

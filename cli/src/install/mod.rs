@@ -7,6 +7,7 @@ mod apply;
 mod removal;
 mod remove;
 mod rights;
+mod version;
 mod wait;
 
 use std::io::IsTerminal as _;
@@ -20,7 +21,7 @@ pub(crate) use remove::uninstall;
 
 use crate::args::{DryRun, Install};
 use crate::cluster::{Cluster, Wants};
-use crate::manifests::{Choice, Manifest, Phase, images, manifests};
+use crate::manifests::{Choice, Manifest, Phase, images, kept_and_replaced, manifests, stamped};
 use crate::out::{End, print, say};
 use crate::picture::{NAMESPACE, Picture};
 use apply::{Applier, Done, Named};
@@ -56,11 +57,17 @@ pub(crate) async fn install(
             "nothing is installed in {NAMESPACE} that could be upgraded: `landfall install` installs it"
         );
     }
-    let choice = chosen(flags, &before);
-    let all = manifests(&choice)?;
+    let choice = chosen(flags, &before)?;
+    let all = stamped(manifests(&choice)?);
     preflight(cluster, &choice).await?;
+    if !flags.allow_downgrade {
+        no_downgrade(cluster, &before).await?;
+    }
     for (workload, image) in images(&all) {
         say!("{workload} will run {image}");
+    }
+    for words in kept_and_replaced(&choice)? {
+        say!("{}", crate::words::plain(&words));
     }
     let dry = flags.dry_run == DryRun::Server;
     let mut applier = Applier::new(cluster.client.clone(), dry);
@@ -117,7 +124,7 @@ pub(crate) async fn define(cluster: &Cluster) -> anyhow::Result<()> {
     /// How long they may take to be served.
     const SERVED: Duration = Duration::from_secs(30);
     let mut applier = Applier::new(cluster.client.clone(), false);
-    let all = manifests(&Choice::default())?;
+    let all = stamped(manifests(&Choice::default())?);
     let mut made = false;
     for manifest in all
         .iter()
@@ -136,14 +143,49 @@ pub(crate) async fn define(cluster: &Cluster) -> anyhow::Result<()> {
 }
 
 /// What is typed, and where nothing is, what the installation has chosen before.
-fn chosen(flags: &Install, before: &Picture) -> Choice {
+fn chosen(flags: &Install, before: &Picture) -> anyhow::Result<Choice> {
+    // Nothing at all takes the list away.
+    let namespaces = flags.gateway_namespaces.clone();
+    let namespaces = namespaces.map(|names| if names == [""] { Vec::new() } else { names });
+    anyhow::ensure!(
+        !namespaces.iter().flatten().any(String::is_empty),
+        "--gateway-namespaces has an empty name between two commas: take one away"
+    );
     let typed = Choice {
         registry: flags.registry.clone(),
         tag: flags.tag.clone(),
         default_class: flags.default_class,
-        gateway_namespaces: flags.gateway_namespaces.clone(),
+        gateway_namespaces: namespaces,
+        ..Choice::default()
     };
-    typed.or(Choice::of(before.controller(), before.announcer()))
+    Ok(typed.or(version::choice(before)))
+}
+
+/// Refuses to bring an installation to an older version.
+async fn no_downgrade(cluster: &Cluster, before: &Picture) -> anyhow::Result<()> {
+    let definitions: Api<CustomResourceDefinition> = Api::all(cluster.client.clone());
+    let mut installed = Vec::new();
+    for crd in landfall_crds::all() {
+        let name = crd.metadata.name.unwrap_or_default();
+        let found = definitions.get_metadata_opt(&name).await;
+        let found = found.with_context(|| format!("reading {name}"))?;
+        installed.extend(found.and_then(|found| version::of(&found.metadata).map(str::to_owned)));
+    }
+    let workloads = [
+        before.controller().map(|found| &found.metadata),
+        before.announcer().map(|found| &found.metadata),
+    ];
+    let workloads = workloads.into_iter().flatten().filter_map(version::of);
+    if let Some(newer) =
+        version::newer_than_this(installed.iter().map(String::as_str).chain(workloads))
+    {
+        anyhow::bail!(
+            "version {newer} is installed, and this is {}: an older definition forgets what newer fields hold. Use \
+             `landfall` {newer}, or say --allow-downgrade",
+            env!("CARGO_PKG_VERSION")
+        );
+    }
+    Ok(())
 }
 
 /// Prints what would be applied. Without a cluster nothing was chosen before.
@@ -159,7 +201,7 @@ pub(crate) async fn print_only(cluster: Option<&Cluster>, flags: &Install) -> an
         Some(cluster) => cluster.picture(wants).await.unwrap_or_default(),
         None => Picture::default(),
     };
-    for manifest in manifests(&chosen(flags, &before))? {
+    for manifest in stamped(manifests(&chosen(flags, &before)?)?) {
         print(&format!(
             "---\n{}",
             serde_saphyr::to_string(&manifest.value)?

@@ -12,8 +12,9 @@ use super::fate::{Becomes, Fate, fates};
 use super::{Plan, draft, draw, theirs, unheard};
 use crate::args::{Migrate, Output};
 use crate::cluster::{Cluster, Wants, list};
-use crate::out::{End, form, print, say};
-use crate::picture::Sight;
+use crate::out::{End, form, print, say, words_beside};
+use crate::picture::{Picture, Sight};
+use crate::validate::{self, Document, Gravity};
 use crate::{files, install, settings};
 
 /// Who applies: the same as installs.
@@ -55,7 +56,7 @@ pub(crate) async fn migrate(
     };
     let picture = match &cluster {
         Some(cluster) => cluster.picture(wants).await?,
-        None => crate::picture::Picture::default(),
+        None => Picture::default(),
     };
     anyhow::ensure!(
         picture.services_of.is_none() && picture.services.is_seen(),
@@ -69,6 +70,10 @@ pub(crate) async fn migrate(
         objects.services.extend(services);
     }
     let mut draft = draft(flags.from, &found);
+    anyhow::ensure!(
+        !draft.is_empty(),
+        "no object of that balancer is in what was given: nothing was looked at"
+    );
     draft.notes.extend(unheard(flags.from, &objects.services));
     let pools: Vec<_> = draft.pools.iter().map(|(pool, _)| pool).collect();
     let fates = fates(objects, &pools, &settings);
@@ -76,25 +81,48 @@ pub(crate) async fn migrate(
     plan.notes
         .extend(guessed.filter(|_| picture.controller().is_some()));
 
-    match flags.output.output {
-        Output::Table => print(&draw(&plan)),
-        _ => print(&form(&plan, flags.output.output, draw)?),
+    plan.mistakes = mistakes(&plan, cluster.as_ref().map(|_| &picture))?;
+
+    if flags.output.output != Output::Table {
+        words_beside();
     }
+    print(&form(&plan, flags.output.output, draw)?);
+    if let Some(words) = plan.unanswered(flags.from) {
+        say!("\n{words}");
+    }
+    let hindered = plan.hindered(flags.leave_alone);
     let Some(cluster) = cluster.filter(|_| flags.apply) else {
-        if flags.output.output == Output::Table {
-            say!(
-                "\nNothing was written. --apply writes the pools; --apply --announce the policies too."
-            );
-        }
-        return Ok(End::of(plan.changes_nothing()));
-    };
-    if !plan.changes_nothing() {
         say!(
-            "\nNothing was written: an address in use would change. The table says which, and why."
+            "\nNothing was written. --apply writes the pools; --apply --announce the policies too."
         );
+        return Ok(End::of(hindered.is_none()));
+    };
+    if let Some(why) = hindered {
+        say!("\nNothing was written: {why}");
         return Ok(End::NotWell);
     }
     carry_out(&cluster, flags, &plan).await
+}
+
+/// What is wrong with what would be written, found before the API server finds it.
+fn mistakes(plan: &Plan, picture: Option<&Picture>) -> anyhow::Result<Vec<String>> {
+    let mut documents = Vec::new();
+    let mut take = |value: serde_json::Value| {
+        documents.push(Document {
+            place: "plan".to_owned(),
+            value,
+        });
+    };
+    for pool in &plan.pools {
+        take(serde_json::to_value(pool)?);
+    }
+    for policy in &plan.policies {
+        take(serde_json::to_value(policy)?);
+    }
+    let found = validate::check(&documents, picture)?;
+    let mistakes = found.findings.into_iter();
+    let mistakes = mistakes.filter(|finding| finding.gravity == Gravity::Mistake);
+    Ok(mistakes.map(|finding| finding.without_place()).collect())
 }
 
 async fn carry_out(cluster: &Cluster, flags: &Migrate, plan: &Plan) -> anyhow::Result<End> {

@@ -36,6 +36,8 @@ pub(crate) struct Fate {
     pub(crate) address: String,
     pub(crate) service: String,
     pub(crate) becomes: Becomes,
+    /// Its Service is one that Landfall serves.
+    pub(crate) served: bool,
     pub(crate) why: String,
 }
 
@@ -97,6 +99,7 @@ pub(crate) fn fates(
                 address,
                 service: key.to_string(),
                 becomes,
+                served: known.is_some(),
                 why,
             });
         }

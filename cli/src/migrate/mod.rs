@@ -45,6 +45,11 @@ pub(crate) struct Draft {
 struct Skipped;
 
 impl Draft {
+    /// Nothing of theirs was there to be read.
+    fn is_empty(&self) -> bool {
+        self.pools.is_empty() && self.policies.is_empty() && self.notes.is_empty()
+    }
+
     fn note(&mut self, object: &Value, says: &str) {
         self.notes.push(format!("{}: {says}", named(object)));
     }
@@ -252,6 +257,8 @@ pub(crate) struct Plan {
     pub(crate) policies: Vec<L2AnnouncementPolicy>,
     pub(crate) addresses: Vec<Fate>,
     pub(crate) notes: Vec<String>,
+    /// Why the API server would refuse some of it.
+    pub(crate) mistakes: Vec<String>,
     #[serde(skip)]
     origins: Vec<String>,
 }
@@ -270,6 +277,44 @@ impl Plan {
                 .collect(),
             addresses,
             notes: draft.notes,
+            mistakes: Vec::new(),
+        }
+    }
+
+    /// Why this must not be carried out, if it must not.
+    fn hindered(&self, leave_alone: bool) -> Option<&'static str> {
+        let alone = |fate: &Fate| fate.becomes == fate::Becomes::LeftAlone && fate.served;
+        if !self.mistakes.is_empty() {
+            Some("what would be written has mistakes, which are told above.")
+        } else if !self.changes_nothing() {
+            Some("an address in use would change. The table says which, and why.")
+        } else if !leave_alone && self.addresses.iter().any(alone) {
+            Some(
+                "an address in use would be nobody's though its Service is one that Landfall serves. The table says which, and why; --leave-alone accepts it.",
+            )
+        } else {
+            None
+        }
+    }
+
+    /// What becomes of addresses that are left alone, once the other is gone.
+    fn unanswered(&self, from: From) -> Option<String> {
+        let alone = self.addresses.iter();
+        let alone = alone.filter(|fate| fate.becomes == fate::Becomes::LeftAlone);
+        let name = match from {
+            From::Metallb => "MetalLB",
+            From::Cilium => "Cilium's announcing",
+            From::KubeVip => "kube-vip",
+            From::Purelb => "PureLB",
+        };
+        match alone.count() {
+            0 => None,
+            1 => Some(format!(
+                "1 address will be answered by nobody once {name} is gone: the table says which."
+            )),
+            many => Some(format!(
+                "{many} addresses will be answered by nobody once {name} is gone: the table says which."
+            )),
         }
     }
 
@@ -338,6 +383,12 @@ pub(crate) fn draw(plan: &Plan) -> String {
         out.push_str("\nWhat has no equivalent, or means something else here:\n");
         for note in &plan.notes {
             out.push_str(&format!("· {}\n", plain(note)));
+        }
+    }
+    if !plan.mistakes.is_empty() {
+        out.push_str("\nWhat the API server would refuse:\n");
+        for mistake in &plan.mistakes {
+            out.push_str(&format!("✗ {}\n", plain(mistake)));
         }
     }
     out

@@ -252,3 +252,39 @@ fn an_empty_selector_among_those_of_which_one_suffices_selects_everything() {
     };
     assert!(pool.spec.namespace_selector.is_none() && pool.spec.service_selector.is_none());
 }
+
+#[test]
+fn an_address_that_would_be_nobodys_hinders_until_that_is_accepted() {
+    let only = json!({"kind": "IPAddressPool", "metadata": {"name": "named-only"},
+        "spec": {"addresses": ["192.0.2.0/28"], "autoAssign": false}});
+    let of = |service: Service| {
+        let draft = draft(From::Metallb, std::slice::from_ref(&only));
+        let (settings, _) = settings::of(None).unwrap();
+        let objects = Objects {
+            services: vec![service],
+            ..Objects::default()
+        };
+        let pools: Vec<&LoadBalancerIPPool> = draft.pools.iter().map(|(pool, _)| pool).collect();
+        let fates = fates(objects, &pools, &settings);
+        Plan::new(draft, fates)
+    };
+    let stray = of(service("stray", "203.0.113.9", json!({}), json!({})));
+    assert!(stray.changes_nothing(), "{}", draw(&stray));
+    assert!(stray.hindered(false).is_some() && stray.hindered(true).is_none());
+    let words = stray.unanswered(From::Metallb).unwrap();
+    assert!(words.starts_with("1 address will be answered by nobody once MetalLB is gone"));
+    let foreign = json!({"loadBalancerClass": "example.org/lb"});
+    let foreign = of(service("foreign", "203.0.113.9", json!({}), foreign));
+    assert!(foreign.hindered(false).is_none() && foreign.unanswered(From::Metallb).is_some());
+    assert!(
+        of(service("web", "192.0.2.5", json!({}), json!({})))
+            .unanswered(From::Metallb)
+            .is_none()
+    );
+}
+
+#[test]
+fn objects_of_somebody_else_are_no_plan() {
+    assert!(draft(From::Cilium, &theirs("metallb")).is_empty());
+    assert!(!draft(From::Metallb, &theirs("metallb")).is_empty());
+}

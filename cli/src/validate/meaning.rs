@@ -6,6 +6,7 @@ use landfall_ipam::pools::Pool;
 use landfall_ipam::selection::Selector;
 use regex::Regex;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::schema::nearest;
 use super::{Document, Finding};
@@ -26,7 +27,11 @@ pub(super) fn kind<'a>(document: &'a Document, findings: &mut Vec<Finding>) -> O
         return Some(kind);
     }
     if group != GROUP {
-        if KINDS.contains(&kind) {
+        // Two slips of a finger away, it is ours that is meant.
+        if strsim::damerau_levenshtein(group, GROUP) <= 2 {
+            let says = format!("is {api:?}; is {GROUP}/{VERSION} meant?");
+            findings.push(Finding::new(document, "apiVersion", says));
+        } else if KINDS.contains(&kind) {
             findings.push(Finding::new(
                 document,
                 "apiVersion",
@@ -66,6 +71,42 @@ pub(super) fn kind<'a>(document: &'a Document, findings: &mut Vec<Finding>) -> O
         ));
     }
     Some(kind)
+}
+
+/// Whether the object has a name, and one that the API server takes.
+pub(super) fn name(document: &Document, kind: &str, findings: &mut Vec<Finding>) {
+    let mut says = |says: String| findings.push(Finding::new(document, "metadata.name", says));
+    let name = match document.value.pointer("/metadata/name") {
+        None | Some(Value::Null) => return says("is missing: name the object".to_owned()),
+        Some(Value::String(name)) if name.is_empty() => {
+            return says("is missing: name the object".to_owned());
+        }
+        Some(Value::String(name)) => name,
+        Some(other @ (Value::Number(_) | Value::Bool(_))) => {
+            return says(format!(
+                "is {other}, and text is wanted; put it in quotes: \"{other}\""
+            ));
+        }
+        Some(_) => return says("is no text: a name is one".to_owned()),
+    };
+    let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let label = |label: &str| {
+        label.starts_with(letters)
+            && label.ends_with(letters)
+            && label.chars().all(|c| letters(c) || c == '-')
+    };
+    if kind == "Service" {
+        let begins = name.starts_with(|c: char| c.is_ascii_lowercase());
+        if !(begins && label(name) && name.len() <= 63) {
+            says(format!(
+                "{name:?} is no name of a Service: at most 63 lower-case letters, digits and dashes, a letter first and no dash last"
+            ));
+        }
+    } else if !(name.len() <= 253 && name.split('.').all(label)) {
+        says(format!(
+            "{name:?} is no name of an object: lower-case letters, digits, dashes and dots, and a letter or digit at both ends"
+        ));
+    }
 }
 
 /// The typed object.
@@ -175,13 +216,31 @@ fn glob(pattern: &str) -> Option<String> {
 }
 
 fn service(document: &Document, findings: &mut Vec<Finding>) {
-    let Some(object) = typed::<k8s_openapi::api::core::v1::Service>(document) else {
-        findings.push(Finding::new(
-            document,
-            "spec",
-            "cannot be read as a Service",
-        ));
+    let mut noted = false;
+    for (at, notes) in [("annotations", "annotation"), ("labels", "label")] {
+        let all = document.value["metadata"][at].as_object();
+        for (key, value) in all.into_iter().flatten() {
+            if !value.is_string() && !value.is_null() {
+                let says = format!(
+                    "the {notes} {key} is {value}, and text is wanted; put it in quotes: \"{value}\""
+                );
+                findings.push(Finding::new(document, format!("metadata.{at}"), says));
+                noted = true;
+            }
+        }
+    }
+    if noted {
         return;
+    }
+    let read: Result<k8s_openapi::api::core::v1::Service, _> =
+        serde_json::from_value(document.value.clone());
+    let object = match read {
+        Ok(object) => object,
+        Err(error) => {
+            let says = format!("cannot be read as a Service: {error}");
+            findings.push(Finding::new(document, "", says));
+            return;
+        }
     };
     let mut object = object;
     // As `kubectl apply` would place it.

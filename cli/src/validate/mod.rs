@@ -22,7 +22,7 @@ use kube::core::cel::Validator;
 use serde::Serialize;
 use serde_json::Value;
 
-pub(crate) use documents::{Document, read};
+pub(crate) use documents::{Document, place, read};
 
 use crate::picture::Picture;
 use crate::words::{about, plain};
@@ -76,6 +76,14 @@ impl Finding {
             "",
             format!("the API server refuses it: {message}"),
         )
+    }
+
+    /// In words, where it is plain from where it comes.
+    pub(crate) fn without_place(&self) -> String {
+        match self.field.as_str() {
+            "" => format!("{}: {}", self.object, self.problem),
+            field => format!("{}: {field}: {}", self.object, self.problem),
+        }
     }
 
     fn doubt(self) -> Self {
@@ -150,6 +158,7 @@ pub(crate) fn check(documents: &[Document], picture: Option<&Picture>) -> anyhow
             ));
         }
         let before = found.findings.len();
+        meaning::name(document, kind, &mut found.findings);
         if let Some(schema) = schemas.get(kind) {
             structure(document, schema, &mut found.findings);
         }
@@ -165,7 +174,7 @@ pub(crate) fn check(documents: &[Document], picture: Option<&Picture>) -> anyhow
             good.push(document);
         }
     }
-    world::check(&good, picture, &mut found.findings)?;
+    world::check(documents, &good, picture, &mut found.findings)?;
     Ok(found)
 }
 

@@ -28,17 +28,6 @@ pub(crate) fn problems(schema: &Value, object: &Value) -> Vec<Problem> {
         .filter(|(name, _)| !matches!(name.as_str(), "apiVersion" | "kind" | "metadata"))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
-    if object
-        .pointer("/metadata/name")
-        .and_then(Value::as_str)
-        .is_none_or(str::is_empty)
-    {
-        let says = "is missing: name the object".to_owned();
-        found.push(Problem {
-            field: "metadata.name".to_owned(),
-            says,
-        });
-    }
     walk(schema, &Value::Object(own), "", &mut found);
     found
 }

@@ -80,7 +80,12 @@ fn whatever_the_api_server_accepts_or_refuses_is_accepted_or_refused_here() {
                 assert!(!found.well(), "{}: accepted", case.name);
                 // The schema speaks before the rules, in words of its own.
                 assert!(
-                    said.contains(&message) || said.contains("wanted") || said.contains("use"),
+                    said.contains(&message)
+                        || said.contains("wanted")
+                        || said.contains("; use ")
+                        || said.contains("is missing")
+                        || said.contains("is empty")
+                        || said.contains("there is no such field"),
                     "{}: {said}",
                     case.name
                 );
@@ -143,4 +148,119 @@ spec: {blocks: [{cidr: 192.0.2.16/28}]}
         ),
         "{said}"
     );
+}
+
+fn in_cluster(text: &str, picture: &Picture) -> String {
+    draw(&check(&read("x.yaml", text).unwrap(), Some(picture)).unwrap())
+}
+
+#[test]
+fn services_are_looked_at_in_the_namespace_that_is_meant_and_with_the_labels_of_the_file() {
+    let text = "
+apiVersion: v1
+kind: Namespace
+metadata: {name: blue, labels: {team: gold}}
+---
+apiVersion: landfall.dev/v1alpha1
+kind: LoadBalancerIPPool
+metadata: {name: p}
+spec: {blocks: [{cidr: 192.0.2.0/28}], namespaceSelector: {matchLabels: {team: gold}}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {type: LoadBalancer, ports: [{port: 80}]}
+";
+    let says = |namespace: &str| {
+        let mut documents = read("x.yaml", text).unwrap();
+        place(&mut documents, namespace);
+        draw(&check(&documents, Some(&Picture::default())).unwrap())
+    };
+    assert!(
+        says("blue").starts_with("2 objects, no mistake"),
+        "{}",
+        says("blue")
+    );
+    assert!(
+        says("green").contains("Service green/web: NoMatchingPool"),
+        "{}",
+        says("green")
+    );
+}
+
+#[test]
+fn a_manifest_is_laid_over_what_the_cluster_has_and_new_ones_have_its_families() {
+    let pool = json!({"apiVersion": "landfall.dev/v1alpha1", "kind": "LoadBalancerIPPool", "metadata": {"name": "six"},
+        "spec": {"blocks": [{"cidr": "2001:db8::/120"}]}});
+    let service = |namespace: &str, name: &str| {
+        json!({"metadata": {"namespace": namespace, "name": name, "uid": "u"},
+            "spec": {"type": "LoadBalancer", "ipFamilies": ["IPv6"], "ports": [{"port": 80}]}})
+    };
+    let picture = Picture {
+        pools: Sight::Seen(vec![serde_json::from_value(pool).unwrap()]),
+        services: Sight::Seen(vec![
+            serde_json::from_value(service("default", "kubernetes")).unwrap(),
+            serde_json::from_value(service("blue", "old")).unwrap(),
+        ]),
+        ..Picture::default()
+    };
+    for name in ["old", "new"] {
+        let text = format!(
+            "{{apiVersion: v1, kind: Service, metadata: {{name: {name}, namespace: blue}}, spec: {{type: LoadBalancer, ports: [{{port: 81}}]}}}}"
+        );
+        let says = in_cluster(&text, &picture);
+        assert!(says.starts_with("1 object, no mistake"), "{name}: {says}");
+    }
+}
+
+#[test]
+fn two_services_of_one_file_are_not_both_promised_one_address() {
+    let service = |name: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: blue}}\nspec: {{type: LoadBalancer, ports: [{{port: 80}}]}}\n"
+        )
+    };
+    let text = format!(
+        "apiVersion: landfall.dev/v1alpha1\nkind: LoadBalancerIPPool\nmetadata: {{name: one}}\nspec: {{blocks: [{{start: 192.0.2.7}}]}}\n{}{}",
+        service("a"),
+        service("b")
+    );
+    let says = in_cluster(&text, &Picture::default());
+    assert!(
+        says.contains("Service blue/b: ") && !says.contains("Service blue/a: "),
+        "{says}"
+    );
+}
+
+#[test]
+fn names_groups_and_notes_that_cannot_be_are_told_with_their_remedy() {
+    for (text, says) in [
+        (
+            "{apiVersion: landfal.dev/v1alpha1, kind: LoadBalancerPool, metadata: {name: p}}",
+            "is landfall.dev/v1alpha1 meant?",
+        ),
+        (
+            "{apiVersion: landfall.dev/v1alpha1, kind: L2AnnouncementPolicy, metadata: {name: My_Policy}, spec: {}}",
+            "is no name of an object",
+        ),
+        (
+            "{apiVersion: landfall.dev/v1alpha1, kind: L2AnnouncementPolicy, metadata: {name: 123}, spec: {}}",
+            "metadata.name: is 123, and text is wanted; put it in quotes",
+        ),
+        (
+            "{apiVersion: v1, kind: Service, metadata: {name: 9web}, spec: {}}",
+            "is no name of a Service",
+        ),
+        (
+            "{apiVersion: v1, kind: Service, metadata: {name: w, annotations: {landfall.dev/x: 5}}, spec: {}}",
+            "metadata.annotations: the annotation landfall.dev/x is 5, and text is wanted; put it in quotes",
+        ),
+        (
+            "{apiVersion: v1, kind: List, items: [{apiVersion: v1, kind: List, items: [{apiVersion: v1, kind: Service, metadata: {name: W}}]}]}",
+            "is no name of a Service",
+        ),
+    ] {
+        let found = of("x.yaml", text);
+        assert!(found.contains(says), "{text}: {found}");
+    }
 }

@@ -4,19 +4,22 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Namespace, Service};
 use kube::ResourceExt as _;
+use kube::core::{PartialObjectMeta, PartialObjectMetaExt as _};
 use landfall_controller::survey;
 use landfall_crds::{LoadBalancerIPPool, ServiceKey};
 use landfall_ipam::{Network, PoolName, Reason};
+use serde_json::Value;
 
 use super::meaning::typed;
 use super::{Document, Finding};
 use crate::picture::Picture;
 use crate::settings;
 
-/// Looks at the good documents together.
+/// Looks at the good documents together; `all` are those of other kinds, too.
 pub(super) fn check(
+    all: &[Document],
     documents: &[&Document],
     picture: Option<&Picture>,
     findings: &mut Vec<Finding>,
@@ -56,20 +59,18 @@ pub(super) fn check(
                 && other.metadata.name == service.metadata.name
         };
         match objects.services.iter_mut().find(|other| same(other)) {
-            // What the cluster wrote into it stays.
-            Some(known) => {
-                known.spec.clone_from(&service.spec);
-                known
-                    .metadata
-                    .annotations
-                    .clone_from(&service.metadata.annotations);
-                known.metadata.labels.clone_from(&service.metadata.labels);
-            }
-            None => objects.services.push(service.clone()),
+            Some(known) => *known = laid_over(known, service)?,
+            None => objects.services.push(new_one(service, picture)),
         }
     }
+    for namespace in all.iter().filter_map(namespace) {
+        let same =
+            |known: &PartialObjectMeta<Namespace>| known.metadata.name == namespace.metadata.name;
+        objects.namespaces.retain(|known| !same(known));
+        objects.namespaces.push(namespace);
+    }
     let knows_pools = !objects.pools.is_empty();
-    let index = survey::cache(objects, &settings).index;
+    let mut index = survey::cache(objects, &settings).index;
 
     for document in &pool_documents {
         let Some(Ok(pool)) = index.pool(&PoolName::from(document.name())) else {
@@ -116,6 +117,8 @@ pub(super) fn check(
         };
         let outcome = index.preview(known).outcome;
         let Some(outcome) = outcome.filter(|outcome| !outcome.assigned) else {
+            // What the first is given, the second cannot have.
+            index.plan(&key);
             continue;
         };
         let finding = Finding::new(
@@ -128,4 +131,60 @@ pub(super) fn check(
         findings.push(if sure { finding } else { finding.doubt() });
     }
     Ok(())
+}
+
+/// A Service of the cluster as it will be when the manifest's fields are laid over it: what the cluster and others wrote
+/// into it stays.
+fn laid_over(known: &Service, manifest: &Service) -> anyhow::Result<Service> {
+    let mut value = serde_json::to_value(known)?;
+    lay_over(&mut value, &serde_json::to_value(manifest)?);
+    Ok(serde_json::from_value(value)?)
+}
+
+fn lay_over(below: &mut Value, above: &Value) {
+    match (below, above) {
+        (Value::Object(below), Value::Object(above)) => {
+            for (field, value) in above {
+                lay_over(below.entry(field.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (below, above) => below.clone_from(above),
+    }
+}
+
+/// A Service that the cluster has not, with the families that its API server would give it.
+fn new_one(service: &Service, picture: Option<&Picture>) -> Service {
+    let mut service = service.clone();
+    let all = picture
+        .map(|picture| picture.services.all())
+        .unwrap_or_default();
+    let first = all.iter().find(|known| {
+        known.name_any() == "kubernetes" && known.namespace().as_deref() == Some("default")
+    });
+    let first = first.and_then(|known| known.spec.as_ref()?.ip_families.as_ref()?.first().cloned());
+    if let (Some(first), Some(spec)) = (first, service.spec.as_mut())
+        && spec.ip_families.as_ref().is_none_or(Vec::is_empty)
+    {
+        let other = if first == "IPv4" { "IPv6" } else { "IPv4" };
+        let both = matches!(
+            spec.ip_family_policy.as_deref(),
+            Some("PreferDualStack" | "RequireDualStack")
+        );
+        let mut families = vec![first];
+        families.extend(both.then(|| other.to_owned()));
+        spec.ip_families = Some(families);
+    }
+    service
+}
+
+/// A namespace, with the label that the API server writes onto each.
+fn namespace(document: &Document) -> Option<PartialObjectMeta<Namespace>> {
+    if document.text("/kind") != "Namespace" || document.text("/apiVersion") != "v1" {
+        return None;
+    }
+    let mut namespace: Namespace = typed(document)?;
+    let name = namespace.metadata.name.clone()?;
+    let labels = namespace.metadata.labels.get_or_insert_default();
+    labels.insert("kubernetes.io/metadata.name".to_owned(), name);
+    Some(namespace.metadata.into_response_partial())
 }
