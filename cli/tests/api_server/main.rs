@@ -6,7 +6,9 @@
 mod cluster;
 mod moving_over;
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use cluster::{Cluster, Said, addresses, deaf};
 use k8s_openapi::api::apps::v1::DaemonSet;
@@ -401,4 +403,31 @@ fn what_would_be_applied_is_printed_without_a_cluster() {
     Said::of(nowhere, &["validate", "-f", bad.to_str().unwrap()]).has(1, &["swap the two"]);
     assert_eq!(Said::of(nowhere, &["status"]).code, 2);
     Said::of(nowhere, &["version"]).has(2, &["landfall "]);
+}
+
+/// A kubeconfig of an API server that takes connections and says nothing.
+fn silent(folder: &Path) -> (TcpListener, PathBuf) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = format!("http://{}", listener.local_addr().unwrap());
+    let config = json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": {"server": server}}], "users": [{"name": "u", "user": {}}]});
+    let path = folder.join("kubeconfig");
+    std::fs::write(&path, config.to_string()).unwrap();
+    (listener, path)
+}
+
+#[test]
+fn an_api_server_that_says_nothing_holds_nobody_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_listener, kubeconfig) = silent(folder.path());
+    let began = Instant::now();
+    for args in [
+        &["status", "--request-timeout=1s"][..],
+        &["status", "--wait", "--timeout=2s", "--request-timeout=1h"],
+        &["uninstall", "--yes", "--request-timeout=1s"],
+    ] {
+        assert_eq!(Said::of(&kubeconfig, args).code, 2, "{args:?}");
+    }
+    assert!(began.elapsed() < Duration::from_secs(30));
 }
