@@ -87,7 +87,7 @@ fn the_main_scenarios_hold_over_flannel_and_iptables() {
     hold_with_landfall(
         test,
         &["--cni=flannel", "--proxy=iptables"],
-        &["demo.yaml", "connections.yaml", "planned-moves.yaml"],
+        &["demo.yaml", "connections.yaml"],
     );
 }
 
