@@ -111,8 +111,10 @@ impl Director {
             if moved.get(&flow) != Some(&hop)
                 && let Err(error) = connections.set_moved(&flow, hop, now)
             {
-                // For want of room; the others are told all the same, and this one at the next call.
+                // For want of room; the others are told all the same, and this one at the next call. What the
+                // table has of it is not forgotten, or it would stay there when nobody wants it any more.
                 result = Err(error.into());
+                told.extend(moved.get(&flow).map(|before| (flow, *before)));
                 continue;
             }
             told.insert(flow, hop);

@@ -103,30 +103,19 @@ pub(super) async fn running(cluster: &Cluster, timeout: Duration) -> anyhow::Res
 
 /// What does not run yet, in words.
 fn lacking(picture: &Picture) -> Option<String> {
-    let unseen = |observed: Option<i64>, generation: Option<i64>| observed < generation;
-    let mut words = Vec::new();
-    let controller = picture.controller();
-    let late = controller.is_none_or(|found| {
-        let observed = found
-            .status
-            .as_ref()
-            .and_then(|status| status.observed_generation);
-        unseen(observed, found.metadata.generation)
+    let controller = picture.controller().is_some_and(|found| {
+        let observed = found.status.as_ref().and_then(|s| s.observed_generation);
+        observed >= found.metadata.generation
     });
-    if late {
-        words.push(format!("{CONTROLLER}: not looked at yet"));
-    }
-    let announcer = picture.announcer();
-    let late = announcer.is_none_or(|found| {
-        let observed = found
-            .status
-            .as_ref()
-            .and_then(|status| status.observed_generation);
-        unseen(observed, found.metadata.generation)
+    let announcer = picture.announcer().is_some_and(|found| {
+        let observed = found.status.as_ref().and_then(|s| s.observed_generation);
+        observed >= found.metadata.generation
     });
-    if late {
-        words.push(format!("{ANNOUNCER}: not looked at yet"));
-    }
+    let mut words: Vec<String> = [(CONTROLLER, controller), (ANNOUNCER, announcer)]
+        .into_iter()
+        .filter(|(_, is_seen)| !is_seen)
+        .map(|(name, _)| format!("{name}: not looked at yet"))
+        .collect();
     let judged = status::judge(picture, Timestamp::now());
     if words.is_empty() {
         let wrong = judged.wrong.into_iter();

@@ -45,10 +45,10 @@ enum Command {
         #[arg(required = true)]
         scenarios: Vec<PathBuf>,
         /// Run in this lab, which stays up
-        #[arg(long)]
+        #[arg(long, conflicts_with_all = ["cni", "proxy"])]
         id: Option<String>,
         /// Run in the cluster that this file describes, as a lab's plan does: a kind cluster (hack/kind.sh)
-        #[arg(long = "in", value_name = "FILE", conflicts_with = "id")]
+        #[arg(long = "in", value_name = "FILE", conflicts_with_all = ["id", "cni", "proxy"])]
         plan: Option<PathBuf>,
         /// Run all in one lab that is large enough for each, one after the other
         #[arg(long, conflicts_with_all = ["id", "plan"])]

@@ -232,12 +232,6 @@ impl Plan {
             .collect()
     }
 
-    /// The machine that has an address on the data segment, if any.
-    pub fn machine_with_mac(&self, mac: &str) -> Option<&Machine> {
-        self.machines()
-            .find(|machine| machine.mac.eq_ignore_ascii_case(mac))
-    }
-
     /// What builds the links: the hub first, because it makes both ends of every cable.
     pub fn scripts(&self) -> Vec<Script> {
         std::iter::once(self.hub_script())

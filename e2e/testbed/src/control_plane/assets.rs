@@ -55,11 +55,6 @@ pub fn ensure() -> Result<PathBuf> {
     script("hack/control-plane.sh", &[])
 }
 
-/// Envoy's executable, fetched now if it has to be.
-pub fn envoy() -> Result<PathBuf> {
-    script("hack/envoy.sh", &[])
-}
-
 /// A root directory of containerd with the lab's images in it, made of the programs in a directory, now if it has to be;
 /// with the image of a CNI that runs in Pods.
 pub fn images(programs: &Path, cni: Option<&str>) -> Result<PathBuf> {
