@@ -59,6 +59,7 @@ impl Collector for Sources {
         self.wire(&mut out)?;
         self.data_path(&mut out)?;
         self.heartbeats(&mut out)?;
+        out.lost_log_records("log_records_lost")?;
         let errors = self.watch_errors.lock().clone();
         out.counters(
             "watch_errors",
@@ -97,6 +98,11 @@ impl Sources {
             "sessions_live",
             "Nodes with a live session",
             count(summary.live.len()),
+        )?;
+        out.gauge(
+            "nodes_silenced",
+            "Nodes whose pods get no new connections by XDP, because others ended their sessions for silence",
+            count(summary.silenced.len()),
         )?;
         out.gauge(
             "conflicts",

@@ -10,6 +10,7 @@
 //! Invariant: whatever is wanted follows from all that was taken in before, and from nothing else; nothing is wanted of
 //! anybody before every kind was listed once.
 
+mod absences;
 mod conflicts;
 mod effects;
 mod input;
@@ -31,6 +32,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use landfall_wire::Mac;
 
+use absences::Absences;
 pub use effects::{Effects, Job, Notice, ReportKey, Subject, Swap};
 pub use input::{Input, ProbeNews, SwapOutcome};
 use peers::ToPeers;
@@ -103,6 +105,7 @@ pub struct Brain {
     to_peers: ToPeers,
     wrongs: Wrongs,
     silences: Silences,
+    absences: Absences,
     /// What is told of addresses that are not announced any more, once that is written.
     ends: BTreeMap<IpAddr, String>,
 }
@@ -147,6 +150,7 @@ impl Brain {
             to_peers: ToPeers::default(),
             wrongs: Wrongs::default(),
             silences: Silences::default(),
+            absences: Absences::default(),
             ends: BTreeMap::new(),
         }
     }
@@ -224,6 +228,7 @@ impl Brain {
                 if let Some(by) = self.wrongs.read(node, peer, known, now) {
                     self.wronged(node.clone(), by);
                 }
+                self.absences.read(node, Some(peer), now);
                 let seen = Event::LeaseSeen(node.clone(), peer.lease.clone());
                 self.owners.observe(seen, now);
                 None
@@ -264,6 +269,7 @@ impl Brain {
 
     fn remove(&mut self, key: &Key, now: Now) {
         if let Key::Session(node) = key {
+            self.absences.read(node, None, now);
             self.owners.observe(Event::LeaseGone(node.clone()), now);
         }
         let slice_of = match key {
@@ -326,6 +332,9 @@ impl Brain {
     pub fn step(&mut self, now: Now, wall: &Time) -> Effects {
         let mut effects = Effects::default();
         self.forget_conflicts(now);
+        for absence in self.absences.due(now) {
+            tracing::warn!("{absence}");
+        }
         let unavailable = self.unavailable.len();
         self.unavailable.retain(|_, until| now < *until);
         self.plan_due |= unavailable != self.unavailable.len();
