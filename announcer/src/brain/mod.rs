@@ -14,6 +14,7 @@ mod absences;
 mod conflicts;
 mod effects;
 mod input;
+mod own_node;
 mod peers;
 mod places;
 mod reporting;
@@ -35,6 +36,7 @@ use landfall_wire::Mac;
 use absences::Absences;
 pub use effects::{Effects, Job, Notice, ReportKey, Subject, Swap};
 pub use input::{Input, ProbeNews, SwapOutcome};
+use own_node::Described;
 use peers::ToPeers;
 pub use peers::{Heartbeats, Whereabouts};
 use reporting::Reporting;
@@ -106,6 +108,7 @@ pub struct Brain {
     wrongs: Wrongs,
     silences: Silences,
     absences: Absences,
+    described: Described,
     /// What is told of addresses that are not announced any more, once that is written.
     ends: BTreeMap<IpAddr, String>,
 }
@@ -151,6 +154,7 @@ impl Brain {
             wrongs: Wrongs::default(),
             silences: Silences::default(),
             absences: Absences::default(),
+            described: Described::default(),
             ends: BTreeMap::new(),
         }
     }
@@ -202,6 +206,7 @@ impl Brain {
                 }
             }
             Input::Reported(key, outcome) => self.reported(key, outcome, now),
+            Input::Described(outcome) => self.described(outcome, now),
             Input::Probed(address, news) => self.probed(address, news, now),
             Input::Conflict(address, conflict) => {
                 self.conflicts_seen += 1;
@@ -389,6 +394,7 @@ impl Brain {
             effects.taken_over = self.silences.answered(new.copied());
             self.say_what_ended(&before, &effects.owned);
             self.report(now, wall, &mut effects);
+            self.describe(now, wall, &mut effects);
         }
         // What was said of the addresses given away is part of the farewell, unless nobody may hear it any more.
         let said = self.reporting.values().all(|reporting| reporting.refused);

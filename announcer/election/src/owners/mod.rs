@@ -421,6 +421,11 @@ impl Owners {
         nodes
     }
 
+    /// Nodes that are heard both ways.
+    pub fn heard(&self) -> impl Iterator<Item = &NodeName> {
+        self.view.heard()
+    }
+
     /// Addresses whose record names this node's present session.
     pub fn owned<'a>(&'a self, world: &World<'a>) -> impl Iterator<Item = IpAddr> + 'a {
         world

@@ -133,6 +133,10 @@ impl View {
             .is_some_and(|heard| heard.session == *session)
     }
 
+    pub(super) fn heard(&self) -> impl Iterator<Item = &NodeName> {
+        self.heard.keys()
+    }
+
     pub(super) fn hears_any(&self) -> bool {
         !self.heard.is_empty()
     }
