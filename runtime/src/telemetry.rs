@@ -30,7 +30,7 @@ pub enum TelemetryError {
 }
 
 /// What this program was built from; `LANDFALL_REVISION` of the build's environment says it.
-const REVISION: &str = match option_env!("LANDFALL_REVISION") {
+pub(crate) const REVISION: &str = match option_env!("LANDFALL_REVISION") {
     Some(revision) => revision,
     None => "unknown",
 };

@@ -41,7 +41,7 @@ use peers::ToPeers;
 pub use peers::{Heartbeats, Whereabouts};
 use reporting::Reporting;
 use silences::Silences;
-pub use summary::Summary;
+pub use summary::{ClusterSummary, Summary};
 use writes::record;
 use wrongs::Wrongs;
 
