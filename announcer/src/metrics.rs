@@ -106,13 +106,17 @@ impl Sources {
             "policy_accepted",
             "Whether a policy is accepted as a whole, by policy; one node of all says it",
             policies().map(|(policy, outcome)| {
-                ([("policy", policy.as_str())], flag(outcome.defects.is_empty()))
+                (
+                    [("policy", policy.as_str())],
+                    flag(outcome.defects.is_empty()),
+                )
             }),
         )?;
         out.gauges(
             "policy_nodes",
             "Nodes that can announce under a policy, by policy; one node of all says it",
-            policies().map(|(policy, outcome)| ([("policy", policy.as_str())], count(outcome.nodes))),
+            policies()
+                .map(|(policy, outcome)| ([("policy", policy.as_str())], count(outcome.nodes))),
         )?;
         out.gauges(
             "policy_addresses",

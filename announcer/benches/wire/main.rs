@@ -237,6 +237,11 @@ async fn floods(segment: &Segment, figures: &mut Figures) {
         let Run { outcome, cpu } = client::run(segment, family.protocol, body).await;
         let name = format!("on the wire, a flood of {}: share of a core", family.name);
         let method = "60,000 questions about an owned address as fast as one client sends them, at most 50,000 a second, the limits as by default: CPU time of all threads of the node, by the time it lasted";
-        figures.one(&name, "x", method, cpu.as_secs_f64() / outcome.as_secs_f64());
+        figures.one(
+            &name,
+            "x",
+            method,
+            cpu.as_secs_f64() / outcome.as_secs_f64(),
+        );
     }
 }

@@ -17,6 +17,7 @@ mod input;
 mod own_node;
 mod peers;
 mod places;
+mod published;
 mod reporting;
 mod silences;
 mod summary;
@@ -31,7 +32,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use landfall_wire::Mac;
 
 use absences::Absences;
 pub use effects::{Effects, Job, Notice, ReportKey, Subject, Swap};
@@ -49,7 +49,7 @@ use crate::dataplane::{DataPath, DirectorNews, assemble};
 use crate::election::owners::{self, Candidate, Event, Owners, Record, Settings};
 use crate::election::{ClaimReason, Now};
 use crate::link::{IfIndex, LinkTable, NeighbourTable};
-use crate::model::{Interface, InterfacePatterns, Key, Kind, Object, Published, World, XdpState};
+use crate::model::{InterfacePatterns, Key, Kind, Object, World, XdpState};
 use crate::names::{NodeName, ServiceKey};
 use crate::policy::{Announcements, plan};
 use crate::report::Conflict;
@@ -466,51 +466,5 @@ impl Brain {
         }
         self.data_path = Some(assembled.path.clone());
         Some(assembled.path)
-    }
-
-    fn own_interfaces(&self) -> Vec<Interface> {
-        let links = self.links.links.values();
-        let available = links.filter(|link| !self.unavailable.contains_key(&link.index));
-        let published = available.filter_map(|link| Interface::of(link).ok());
-        let named = published.map(|interface| Interface {
-            container: interface.container && !self.plain.names(&interface.name),
-            ..interface
-        });
-        named.collect()
-    }
-
-    fn published(&self, now: Now) -> Published {
-        Published {
-            interfaces: self.plan.publish.clone(),
-            xdp: self.director.state,
-            leaving: self.leaving,
-            keys: self.to_peers.keys.clone(),
-            wronged_by: self.wrongs.own(now).cloned(),
-            carries: self.carries(),
-        }
-    }
-
-    /// Until the director has looked, what the process before has said holds.
-    fn carries(&self) -> BTreeSet<IpAddr> {
-        let said = || Some(self.world.peers.get(&self.me)?.carries.clone());
-        let known = self.director.carries.clone();
-        known.or_else(said).unwrap_or_default()
-    }
-
-    /// What is sent from these is no stranger's. Leases say what their nodes wrote; frames under the cluster's key, where
-    /// there are any, know better.
-    fn peers(&self) -> BTreeSet<Mac> {
-        if let Some(heard) = &self.to_peers.heard_from {
-            return heard.clone();
-        }
-        let others = self
-            .world
-            .peers
-            .iter()
-            .filter(|(node, _)| **node != self.me);
-        others
-            .flat_map(|(_, peer)| &peer.interfaces)
-            .map(|interface| interface.mac)
-            .collect()
     }
 }

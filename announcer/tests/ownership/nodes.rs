@@ -1,7 +1,5 @@
 //! The object of each node: what kubectl shows of it, when it is written, and when it is not.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, ResourceExt as _};
