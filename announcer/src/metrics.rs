@@ -61,6 +61,7 @@ impl Collector for Sources {
         self.wire(&mut out)?;
         self.data_path(&mut out)?;
         self.heartbeats(&mut out)?;
+        out.lost_log_records("log_records_lost")?;
         let mut errors = self.watch_errors.lock().clone();
         // Those of which there are none are said too: who counts from nothing to one sees a step.
         for kind in Kind::ALL {
@@ -128,6 +129,11 @@ impl Sources {
             "sessions_live",
             "Nodes with a live session",
             count(summary.live.len()),
+        )?;
+        out.gauge(
+            "nodes_silenced",
+            "Nodes whose pods get no new connections by XDP, because others ended their sessions for silence",
+            count(summary.silenced.len()),
         )?;
         out.gauge(
             "conflicts",

@@ -210,6 +210,7 @@ impl Collector for Snapshot {
             .map(|(reason, number)| ([("reason", *reason)], *number));
         let help = "Services without their addresses, by reason.";
         writer.gauges("landfall_services_pending", help, pending)?;
+        writer.lost_log_records("landfall_log_records_lost")?;
         let help = "Services whose records or status could not be written several times in a row.";
         writer.gauge("landfall_services_failing", help, failing)
     }

@@ -22,6 +22,8 @@ pub struct Summary {
     pub owners: BTreeMap<IpAddr, String>,
     /// Nodes with a live session.
     pub live: BTreeSet<NodeName>,
+    /// Nodes whose pods get no new connections, because others ended their sessions for silence.
+    pub silenced: BTreeSet<NodeName>,
     /// Foreign hosts at our addresses.
     pub conflicts: BTreeMap<IpAddr, Conflict>,
     /// How often a foreign host was found.
@@ -82,6 +84,11 @@ impl Brain {
                 .filter_map(|(address, lbip)| Some((*address, owner(lbip)?)))
                 .collect(),
             live: self.owners.live_nodes(now),
+            silenced: {
+                let nodes = self.world.peers.keys();
+                let silenced = nodes.filter(|node| self.world.is_silenced(node));
+                silenced.cloned().collect()
+            },
             conflicts: self
                 .conflicts
                 .iter()
