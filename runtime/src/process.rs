@@ -64,17 +64,19 @@ fn costs() -> procfs::ProcResult<Costs> {
 impl Collector for This {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         let mut out = Writer::from(encoder);
-        out.gauges(
-            "landfall_build_info",
-            "What this program was built from; always 1",
-            [([("version", self.version), ("revision", REVISION)], 1_i64)],
-        )?;
+        build_info(&mut out, self.version, REVISION)?;
         // Where /proc is not to be read there is nothing to say, and the rest is worth having all the same.
         match costs() {
             Ok(costs) => write(&mut out, &costs),
             Err(_) => Ok(()),
         }
     }
+}
+
+fn build_info(out: &mut Writer<'_>, version: &str, revision: &str) -> Result<(), Error> {
+    let help = "What this program was built from; always 1";
+    let labels = [("version", version), ("revision", revision)];
+    out.gauges("landfall_build_info", help, [(labels, 1_i64)])
 }
 
 fn write(out: &mut Writer<'_>, costs: &Costs) -> Result<(), Error> {
@@ -117,7 +119,9 @@ mod tests {
                 threads: 3,
                 started: 1_750_000_000.25,
             };
-            write(&mut Writer::from(encoder), &costs)
+            let mut out = Writer::from(encoder);
+            build_info(&mut out, "0.1.0", "1a2b3c4")?;
+            write(&mut out, &costs)
         }
     }
 
