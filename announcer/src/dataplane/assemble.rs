@@ -173,10 +173,11 @@ fn nodes_on<'w>(
         .collect()
 }
 
-/// Whether no announcer runs on a node that had one: it has given its session up, or peers have ended it.
+/// Whether no announcer runs on a node that had one: it has given its session up, or peers have ended it, which its
+/// Lease may say later.
 fn is_away(world: &World, node: &NodeName) -> bool {
     let peer = world.peers.get(node);
-    peer.is_some_and(|peer| peer.lease.session.is_none())
+    peer.is_some_and(|peer| peer.lease.session.is_none()) || world.is_silenced(node)
 }
 
 /// Every address of a node, and the first of its family.
@@ -249,7 +250,6 @@ fn vip(
         client_ip_affinity: service.client_ip_affinity,
         ..Vip::default()
     };
-    let mut silenced = BTreeSet::new();
     for slice in world.slices.get(key).into_iter().flat_map(BTreeMap::values) {
         let targets = slice.ports.iter();
         let targets = targets.filter(|p| p.name == port.name && p.protocol == port.protocol);
@@ -277,7 +277,7 @@ fn vip(
                     .as_ref()
                     .is_some_and(|node| world.is_silenced(node))
                 {
-                    silenced.insert(at);
+                    vip.silent.insert(at);
                 }
                 // A pod may appear in two slices while it moves between them: what is better wins.
                 let known = vip.backends.entry(at).or_insert(backend);
@@ -287,31 +287,7 @@ fn vip(
             }
         }
     }
-    spare(&mut vip, &silenced);
     vip
-}
-
-/// What is on a silent node gets no new connections, long before Kubernetes finds it out, and keeps those it has: it may be
-/// its announcer alone that is dead. Where that would hit more than half of what serves, it is more likely that something
-/// is wrong with the silence, and the others could not carry it.
-fn spare(vip: &mut Vip, silenced: &BTreeSet<Endpoint>) {
-    let serves = |backend: &Backend| backend.state != BackendState::Unready;
-    let all = vip
-        .backends
-        .values()
-        .filter(|backend| serves(backend))
-        .count();
-    let mut hit: Vec<&mut Backend> = vip
-        .backends
-        .iter_mut()
-        .filter(|(at, backend)| silenced.contains(at) && serves(backend))
-        .map(|(_, backend)| backend)
-        .collect();
-    if hit.len() * 2 <= all {
-        for backend in &mut hit {
-            backend.state = BackendState::Unready;
-        }
-    }
 }
 
 fn state(endpoint: &model::Endpoint, vip: IpAddr) -> Option<BackendState> {
