@@ -299,6 +299,7 @@ impl Index {
                     pool_ref: pool,
                     holders: vec![holder(service)],
                     sharing_key: key,
+                    frontends: Vec::new(),
                     reserved_for: None,
                     reclaim_policy: ReclaimPolicy::Delete,
                 });
