@@ -208,7 +208,7 @@ mod tests {
     use k8s_openapi::jiff::Timestamp;
     use landfall_crds::{Block, LoadBalancerIPPoolSpec};
     use landfall_ipam::pools::Pool;
-    use landfall_ipam::{PoolName, ServiceKey};
+    use landfall_ipam::{HolderKey, PoolName};
 
     fn text(registry: &Registry) -> String {
         let mut text = String::new();
@@ -273,7 +273,7 @@ mod tests {
             let line = format!("landfall_services_pending{{reason=\"{reason}\"}} {count}\n");
             assert!(all.contains(&line), "{all}");
         }
-        let gone = ["one", "two"].map(|name| ServiceKey::new("blue", name));
+        let gone = ["one", "two"].map(|name| HolderKey::service("blue", name));
         state.change(|cache| gone.iter().for_each(|key| cache.index.service_gone(key)));
         assert!(!text(&registry).contains("NotInAnyPool"));
     }

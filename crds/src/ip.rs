@@ -1,5 +1,7 @@
 //! `LoadBalancerIP`: one object per address in use, the durable record of who holds it.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -103,6 +105,7 @@ pub struct PoolRef {
 #[derive(
     Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema,
 )]
+#[serde(rename_all = "camelCase")]
 pub struct Holder {
     /// `Service` or `Gateway`.
     #[schemars(length(min = 1, max = 63))]
@@ -116,6 +119,13 @@ pub struct Holder {
     /// Uid of the holder: an object of the same name made later is another one.
     #[schemars(length(min = 1, max = 63))]
     pub uid: String,
+    /// Of a Gateway its class, by which policies choose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub gateway_class: Option<String>,
+    /// Of a Gateway its labels, by which policies choose; announcers read a Service's own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A port of an address that is served for a Gateway.

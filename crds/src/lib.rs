@@ -43,7 +43,7 @@ pub use ip::{
     Owner, PoolRef, ReclaimPolicy, SHARED_AS_EXTERNAL,
 };
 pub use ip_name::{NameError, ip_name, parse_ip_name};
-pub use names::{NodeName, PolicyName, PoolName, ServiceKey, SessionId};
+pub use names::{HolderKey, HolderKind, NodeName, PolicyName, PoolName, ServiceKey, SessionId};
 pub use policy::{
     L2AnnouncementPolicy, L2AnnouncementPolicySpec, L2AnnouncementPolicyStatus, LoadBalancing,
     PeriodError, PreferredNode,

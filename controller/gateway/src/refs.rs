@@ -7,6 +7,9 @@ use landfall_crds::{Backend, conditions::NewCondition};
 use crate::condition::{RESOLVED_REFS, is, is_not};
 use crate::world::{NamespacedName, Route, RouteKey, World};
 
+/// The most that one reference may weigh, and so one backend.
+const MAX_WEIGHT: u32 = 1_000_000;
+
 /// Why a reference cannot be followed: the API's reason, and what would help.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unresolved {
@@ -40,7 +43,9 @@ pub fn backends(world: &World, key: &RouteKey, route: &Route) -> Vec<Backend> {
             } == one
         };
         match found.iter_mut().find(same) {
-            Some(before) => before.weight = before.weight.saturating_add(one.weight),
+            Some(before) => {
+                before.weight = before.weight.saturating_add(one.weight).min(MAX_WEIGHT)
+            }
             None => found.push(one),
         }
     }

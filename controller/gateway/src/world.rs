@@ -94,7 +94,9 @@ pub struct Route {
 }
 
 impl Route {
-    fn new(metadata: &ObjectMeta, spec: &RouteSpec) -> Self {
+    /// A route of either kind.
+    #[must_use]
+    pub fn new(metadata: &ObjectMeta, spec: &RouteSpec) -> Self {
         let created = metadata.creation_timestamp.as_ref();
         Self {
             created: created.map_or(0, |time| time.0.as_second()),
