@@ -1,5 +1,7 @@
 //! The assembly itself.
 
+mod gateways;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -197,6 +199,9 @@ fn add_frontends(
     me: &NodeName,
     nodes: &BTreeMap<&NodeName, Vec<(IpAddr, IfIndex)>>,
 ) {
+    for (frontend, vip) in gateways::vips(world, address, plan, me, nodes, &mut out.unplaced) {
+        out.path.desired.frontends.insert(frontend, vip);
+    }
     for key in &plan.holders {
         // Source ranges are the kernel path's to enforce: a frontend here would pass them by.
         let Some(service) = world
@@ -249,6 +254,21 @@ fn vip(
         client_ip_affinity: service.client_ip_affinity,
         ..Vip::default()
     };
+    vip.backends = backends(world, key, port, address, me, nodes, unplaced);
+    vip
+}
+
+/// The endpoints of a port of a Service, each of the same weight.
+fn backends(
+    world: &World,
+    key: &ServiceKey,
+    port: &ServicePort,
+    address: IpAddr,
+    me: &NodeName,
+    nodes: &BTreeMap<&NodeName, Vec<(IpAddr, IfIndex)>>,
+    unplaced: &mut usize,
+) -> BTreeMap<Endpoint, Backend> {
+    let mut vip = Vip::default();
     let mut silenced = BTreeSet::new();
     for slice in world.slices.get(key).into_iter().flat_map(BTreeMap::values) {
         let targets = slice.ports.iter();
@@ -288,7 +308,7 @@ fn vip(
         }
     }
     spare(&mut vip, &silenced);
-    vip
+    vip.backends
 }
 
 /// What is on a silent node gets no new connections, long before Kubernetes finds it out, and keeps those it has: it may be
