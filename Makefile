@@ -5,7 +5,7 @@ SHELL := bash
 CARGO ?= cargo
 
 # The Kubernetes programs of the lab: built once, found again in a moment.
-ASSETS = KUBEBUILDER_ASSETS="$$(hack/control-plane.sh)" LANDFALL_ENVOY="$$(hack/envoy.sh)"
+ASSETS = KUBEBUILDER_ASSETS="$$(hack/control-plane.sh)" LANDFALL_ENVOY="$$(hack/envoy.sh)" LANDFALL_GATEWAY_API="$$(hack/gateway-api.sh)"
 
 # What the binaries say in the first line of their logs.
 REVISION = $$(git describe --always --dirty 2>/dev/null || echo unknown)

@@ -84,6 +84,7 @@ setup_lab() {
   [ ${#missing[@]} -eq 0 ] || debian "${missing[@]}"
   hack/control-plane.sh >/dev/null
   hack/envoy.sh >/dev/null
+  hack/gateway-api.sh >/dev/null
   hack/go-program.sh coredns >/dev/null
   hack/scapy.sh >/dev/null
 }

@@ -47,6 +47,8 @@ pub(crate) fn lbip(address: IpAddr, version: u64, status: LoadBalancerIPStatus) 
         version: Version::new(version.to_string()),
         generation: Some(1),
         holders: vec![(key(), "u".into())],
+        gateways: Vec::new(),
+        frontends: Vec::new(),
         overruled: BTreeSet::new(),
         status,
     }

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
-use landfall_crds::ServiceKey;
+use landfall_crds::HolderKey;
 use serde_json::json;
 
 use crate::args::{self, Args, Command, DryRun};
@@ -218,7 +218,7 @@ async fn explain(cluster: &Cluster, what: &args::Explain) -> anyhow::Result<End>
     };
     let (told, output) = match what {
         args::Explain::Service { name, output } => {
-            let key = ServiceKey::new(&*cluster.namespace, name);
+            let key = HolderKey::service(&*cluster.namespace, name);
             let told = explain::service(&asked, &key).with_context(|| {
                 match picture.services.hidden() {
                     Some(why) => format!(

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-use landfall_ipam::{QueueKey, ServiceKey};
+use landfall_ipam::{HolderKey, QueueKey};
 use landfall_runtime::class::Class;
 use landfall_runtime::later::{Later, Retry};
 use tokio::sync::watch;
@@ -31,9 +31,9 @@ pub struct Dispatcher {
     context: Context,
     parallel: usize,
     tasks: JoinSet<Answer>,
-    running: HashMap<ServiceKey, (Id, QueueKey)>,
-    deferred: BTreeMap<ServiceKey, QueueKey>,
-    later: Later<ServiceKey, QueueKey>,
+    running: HashMap<HolderKey, (Id, QueueKey)>,
+    deferred: BTreeMap<HolderKey, QueueKey>,
+    later: Later<HolderKey, QueueKey>,
 }
 
 impl Dispatcher {
@@ -247,7 +247,7 @@ mod tests {
     fn queued(name: &str) -> QueueKey {
         QueueKey {
             created: 1,
-            key: ServiceKey::new("n", name),
+            key: HolderKey::service("n", name),
         }
     }
 

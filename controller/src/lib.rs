@@ -1,8 +1,9 @@
-//! Landfall's IPAM controller: addresses for LoadBalancer Services.
+//! Landfall's IPAM controller: addresses for LoadBalancer Services and Gateways.
 //!
 //! ```text
 //!  API server ──watch──► state ──► dispatch ──► service ──► LoadBalancerIP, Service status, Event
-//!                          │ index (pure) └───► pool ─────► pool status, finalizer
+//!                          │ index (pure) ├───► pool ─────► pool status, finalizer
+//!                          │ gateway      └───► routes ───► status of GatewayClasses and routes
 //!                          └──────────► metrics, /debug/state
 //! ```
 //!
@@ -19,6 +20,7 @@ pub mod metrics;
 mod orphans;
 mod peer_key;
 pub mod pool;
+mod routes;
 pub mod run;
 pub mod service;
 pub mod settings;

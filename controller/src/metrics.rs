@@ -227,7 +227,7 @@ mod tests {
     use k8s_openapi::jiff::Timestamp;
     use landfall_crds::{Block, LoadBalancerIPPoolSpec};
     use landfall_ipam::pools::Pool;
-    use landfall_ipam::{PoolName, ServiceKey};
+    use landfall_ipam::{HolderKey, PoolName};
 
     fn text(registry: &Registry) -> String {
         let mut text = String::new();
@@ -250,7 +250,9 @@ mod tests {
             cache.open.leads = true;
             cache.index.pool_seen(&name, Some(pool));
             let refused = Pool::compile("empty", &LoadBalancerIPPoolSpec::of(Vec::new()), false);
-            cache.index.pool_seen(&PoolName::from("empty"), Some(refused));
+            cache
+                .index
+                .pool_seen(&PoolName::from("empty"), Some(refused));
         });
         metrics.conflict();
         metrics.adopted(2);
@@ -305,7 +307,7 @@ mod tests {
             let line = format!("landfall_services_pending{{reason=\"{reason}\"}} {count}\n");
             assert!(all.contains(&line), "{all}");
         }
-        let gone = ["one", "two"].map(|name| ServiceKey::new("blue", name));
+        let gone = ["one", "two"].map(|name| HolderKey::service("blue", name));
         state.change(|cache| gone.iter().for_each(|key| cache.index.service_gone(key)));
         let none = "landfall_services_pending{reason=\"NotInAnyPool\"} 0\n";
         assert!(text(&registry).contains(none));

@@ -1,16 +1,15 @@
-//! Records whose Service was deleted while nobody looked: released after a grace time, when the API
-//! server itself says that no Service of that uid exists.
+//! Records whose holder was deleted while nobody looked: released after a grace time, when the API
+//! server itself says that no Service or Gateway of that uid exists.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Service;
-use kube::{Api, ResourceExt as _};
-use landfall_ipam::ServiceKey;
+use landfall_ipam::HolderKey;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
+use crate::service::found;
 
 /// Looks for orphans every `orphan_grace` while we lead; one seen twice in a row is released.
 pub(crate) async fn run(
@@ -19,7 +18,7 @@ pub(crate) async fn run(
     token: CancellationToken,
 ) {
     let work = async {
-        let mut before: BTreeSet<(ServiceKey, String)> = BTreeSet::new();
+        let mut before: BTreeSet<(HolderKey, String)> = BTreeSet::new();
         while leads.wait_for(|leads| *leads).await.is_ok() {
             let now = context.state.lock().index.orphans();
             for (key, uid) in now.intersection(&before) {
@@ -33,20 +32,15 @@ pub(crate) async fn run(
     token.run_until_cancelled(work).await;
 }
 
-async fn release(context: &Context, key: &ServiceKey, uid: &str) {
-    let api: Api<Service> = Api::namespaced(context.client.clone(), &key.namespace);
-    match api.get_opt(&key.name).await {
-        Ok(Some(service)) if service.uid().as_deref() == Some(uid) => {
-            // It is there, but not ours any more: the ordinary way lets go of its addresses.
-            context
-                .state
-                .change(|cache| cache.service_seen(service, &context.settings));
-        }
+async fn release(context: &Context, key: &HolderKey, uid: &str) {
+    match found(context, key).await {
+        // It is there, but not ours any more: the ordinary way lets go of its addresses.
+        Ok(Some(found)) if found.uid() == uid => found.seen(context),
         Ok(_) => {
-            tracing::info!(service = %key, uid, "its Service is gone: releasing");
+            tracing::info!(kind = %key.kind, holder = %key, uid, "its holder is gone: releasing");
             context.state.change(|cache| cache.index.release(key));
         }
-        Err(error) => tracing::warn!(service = %key, %error, "orphan not checked"),
+        Err(error) => tracing::warn!(kind = %key.kind, holder = %key, %error, "orphan not checked"),
     }
 }
 
@@ -168,7 +162,7 @@ mod tests {
         orphan(&state);
         tokio::time::sleep(GRACE * 3).await;
         let cache = state.lock();
-        let key = ServiceKey::new("blue", "web");
+        let key = HolderKey::service("blue", "web");
         assert!(cache.index.service(&key).unwrap().wanted);
         assert_eq!(cache.index.held_by(&key).count(), 1);
     }

@@ -20,7 +20,7 @@ use crate::dispatch::Dispatcher;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::state::State;
-use crate::{orphans, peer_key, pool, tell, watch as watches};
+use crate::{orphans, peer_key, pool, routes, tell, watch as watches};
 
 /// How many Events may wait to be written.
 const EVENTS: usize = 1024;
@@ -130,6 +130,7 @@ pub async fn run_with(
             tokio::join!(
                 Dispatcher::new(context.clone(), settings.parallel)
                     .run(leads.clone(), token.clone()),
+                routes::run(context.clone(), leads.clone(), token.clone()),
                 pool::run(context.clone(), leads.clone(), token.clone()),
                 tell::run(context.clone(), leads.clone(), token.clone()),
                 orphans::run(context.clone(), leads.clone(), token.clone()),
@@ -219,7 +220,7 @@ fn debug(state: &State) -> serde_json::Value {
         .map(|(at, entry)| {
             json!({
                 "address": at.address(),
-                "holders": entry.services().map(|key| key.to_string()).collect::<Vec<_>>(),
+                "holders": entry.holder_keys().map(|key| key.to_string()).collect::<Vec<_>>(),
                 "written": entry.stored.as_ref().map(|stored| &stored.spec) == entry.want.as_ref(),
             })
         })

@@ -14,6 +14,8 @@ pub struct State {
     pub services_changed: Notify,
     /// Rings when a pool's status may be stale.
     pub pools_changed: Notify,
+    /// Rings when something of the Gateway API is to be decided or written.
+    pub gateways_changed: Notify,
     /// Rings when there is an object that cannot be decoded.
     pub undecodable_seen: Notify,
 }
@@ -26,10 +28,18 @@ impl State {
 
     /// Changes the cache and rings.
     pub fn change<T>(&self, change: impl FnOnce(&mut Cache) -> T) -> T {
-        let (result, news) = {
+        let (result, news, gateways) = {
             let mut cache = self.cache.lock();
-            (change(&mut cache), cache.undecodable.news())
+            let result = change(&mut cache);
+            (
+                result,
+                cache.undecodable.news(),
+                cache.gateway_api.has_news(),
+            )
         };
+        if gateways {
+            self.gateways_changed.notify_one();
+        }
         if news {
             self.undecodable_seen.notify_one();
         }

@@ -47,6 +47,7 @@ pub fn cache(objects: Objects, settings: &Settings) -> Cache {
     all(&mut cache, pools.into_iter().map(guarded), settings);
     all(&mut cache, records.into_iter().map(guarded), settings);
     all(&mut cache, services.into_iter().map(guarded), settings);
+    cache.decide_gateways();
     cache
 }
 

@@ -7,42 +7,20 @@
     reason = "the shared support has more than is used here"
 )]
 
+mod definitions;
 mod support;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
-use kube::runtime::wait::{await_condition, conditions};
+use kube::api::{Patch, PatchParams};
 use landfall_controller::gateway::Gateway;
 use serde_json::{Value, json};
 use support::Cluster;
-
-/// The part of the standard's definition that is read here, and everything else unread.
-fn definition() -> CustomResourceDefinition {
-    let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-    serde_json::from_value(json!({
-        "metadata": {
-            "name": "gateways.gateway.networking.k8s.io",
-            "annotations": {"api-approved.kubernetes.io": "unapproved, for a test"},
-        },
-        "spec": {
-            "group": "gateway.networking.k8s.io",
-            "scope": "Namespaced",
-            "names": {"plural": "gateways", "singular": "gateway", "kind": "Gateway", "listKind": "GatewayList"},
-            "versions": [{
-                "name": "v1", "served": true, "storage": true,
-                "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": open}}},
-            }],
-        },
-    }))
-    .unwrap()
-}
 
 async fn apply_gateway(cluster: &Cluster, annotations: Value) {
     let gateway = json!({
         "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
         "metadata": {"name": "edge", "namespace": "green", "annotations": annotations},
-        "spec": {"gatewayClassName": "internet", "listeners": []},
+        "spec": {"gatewayClassName": "internet", "listeners": [{"name": "web", "port": 80, "protocol": "HTTP"}]},
     });
     let api = Api::<Gateway>::namespaced(cluster.client.clone(), "green");
     api.patch(
@@ -57,6 +35,9 @@ async fn apply_gateway(cluster: &Cluster, annotations: Value) {
 #[tokio::test]
 async fn a_service_made_for_a_gateway_is_given_what_the_gateway_asks_for() {
     let test = "a_service_made_for_a_gateway_is_given_what_the_gateway_asks_for";
+    let Some(standard) = definitions::find(test) else {
+        return;
+    };
     let Some(mut cluster) = Cluster::start(test).await else {
         return;
     };
@@ -75,15 +56,7 @@ async fn a_service_made_for_a_gateway_is_given_what_the_gateway_asks_for() {
         .await
         .unwrap();
 
-    let crds = Api::<CustomResourceDefinition>::all(cluster.client.clone());
-    let definition = definition();
-    let name = definition.metadata.name.clone().unwrap();
-    crds.create(&PostParams::default(), &definition)
-        .await
-        .unwrap();
-    await_condition(crds, &name, conditions::is_crd_established())
-        .await
-        .unwrap();
+    definitions::install(&cluster, &standard).await;
     apply_gateway(&cluster, json!({"landfall.dev/ips": "192.0.2.5"})).await;
     let labels = json!({
         "gateway.envoyproxy.io/owning-gateway-namespace": "green",

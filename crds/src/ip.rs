@@ -1,5 +1,7 @@
 //! `LoadBalancerIP`: one object per address in use, the durable record of who holds it.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -9,6 +11,10 @@ use crate::schema;
 
 /// How many holders a record takes.
 pub const MAX_HOLDERS: usize = 128;
+/// How many frontends a record takes.
+pub const MAX_FRONTENDS: usize = 256;
+/// How many backends a frontend takes.
+pub const MAX_BACKENDS: usize = 16;
 /// How many characters a sharing key has at most.
 pub const MAX_SHARING_KEY: usize = 253;
 
@@ -67,6 +73,12 @@ pub struct LoadBalancerIPSpec {
     #[schemars(length(max = MAX_HOLDERS))]
     pub holders: Vec<Holder>,
 
+    /// What is served on the address for Gateways: made of their listeners and routes by the controller, so that the
+    /// announcers need nothing of the Gateway API. Services serve themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MAX_FRONTENDS))]
+    pub frontends: Vec<Frontend>,
+
     /// The key its holders share it by; `spec.externalIPs` where all of them name the address there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = MAX_SHARING_KEY))]
@@ -93,6 +105,7 @@ pub struct PoolRef {
 #[derive(
     Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema,
 )]
+#[serde(rename_all = "camelCase")]
 pub struct Holder {
     /// `Service` or `Gateway`.
     #[schemars(length(min = 1, max = 63))]
@@ -106,6 +119,59 @@ pub struct Holder {
     /// Uid of the holder: an object of the same name made later is another one.
     #[schemars(length(min = 1, max = 63))]
     pub uid: String,
+    /// Of a Gateway its class, by which policies choose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub gateway_class: Option<String>,
+    /// Of a Gateway its labels, by which policies choose; announcers read a Service's own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A port of an address that is served for a Gateway.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
+pub struct Frontend {
+    /// The port clients connect to.
+    #[schemars(range(min = 1, max = 65_535))]
+    pub port: u16,
+    /// `TCP` or `UDP`.
+    pub protocol: FrontendProtocol,
+    /// Where new connections go, by weight; what goes nowhere is refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MAX_BACKENDS))]
+    pub backends: Vec<Backend>,
+}
+
+/// The protocol of a frontend.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema,
+)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum FrontendProtocol {
+    /// Connections.
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
+/// A backend of a frontend: a port of a Service, and its share.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
+pub struct Backend {
+    /// Namespace of the Service.
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: String,
+    /// Name of the Service.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// A port of the Service.
+    #[schemars(range(max = 65_535))]
+    pub port: u16,
+    /// Its share of new connections, against the sum of all.
+    #[schemars(range(max = 1_000_000))]
+    pub weight: u32,
+    /// Its share is refused: what the route refers to is not there, or may not be referred to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refused: bool,
 }
 
 /// An object by kind, namespace and name; it need not exist yet.

@@ -8,6 +8,8 @@
 //! L2Node ────────────── one object per announcing node     (written by its announcer)
 //! ```
 //!
+//! Beside it stands what is read of the Gateway API, in [`gateway_api`].
+//!
 //! This crate holds types, names and pure functions over them: [`names`] and [`version`] are how
 //! objects are told apart and states of one are ordered, [`text`] is how what others wrote gets into
 //! a sentence, [`conditions`] is what is said. It knows no client and no clock. The schemas it prints
@@ -25,6 +27,7 @@
 
 pub mod annotations;
 pub mod conditions;
+pub mod gateway_api;
 mod ip;
 mod ip_name;
 pub mod names;
@@ -37,11 +40,12 @@ pub mod text;
 pub mod version;
 
 pub use ip::{
-    Holder, LoadBalancerIP, LoadBalancerIPSpec, LoadBalancerIPStatus, MAX_HOLDERS, MAX_SHARING_KEY,
-    ObjectRef, Owner, PoolRef, ReclaimPolicy, SHARED_AS_EXTERNAL,
+    Backend, Frontend, FrontendProtocol, Holder, LoadBalancerIP, LoadBalancerIPSpec,
+    LoadBalancerIPStatus, MAX_BACKENDS, MAX_FRONTENDS, MAX_HOLDERS, MAX_SHARING_KEY, ObjectRef,
+    Owner, PoolRef, ReclaimPolicy, SHARED_AS_EXTERNAL,
 };
 pub use ip_name::{NameError, ip_name, parse_ip_name};
-pub use names::{NodeName, PolicyName, PoolName, ServiceKey, SessionId};
+pub use names::{HolderKey, HolderKind, NodeName, PolicyName, PoolName, ServiceKey, SessionId};
 pub use node::{
     L2Node, L2NodeInterface, L2NodeSpec, L2NodeStatus, L2NodeSummary, MAX_NODE_INTERFACES,
     MAX_NODES_HEARD, NodeXdp,

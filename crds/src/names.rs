@@ -119,6 +119,90 @@ impl fmt::Display for ServiceKey {
     }
 }
 
+/// The kinds of objects that hold addresses.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub enum HolderKind {
+    /// A Service of type LoadBalancer.
+    #[default]
+    Service,
+    /// A Gateway of one of our classes.
+    Gateway,
+}
+
+impl HolderKind {
+    /// As records write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Service => "Service",
+            Self::Gateway => "Gateway",
+        }
+    }
+
+    /// The kind that a record means; `None` for one that holds no address here.
+    #[must_use]
+    pub fn parse(kind: &str) -> Option<Self> {
+        [Self::Service, Self::Gateway]
+            .into_iter()
+            .find(|known| known.as_str() == kind)
+    }
+}
+
+impl fmt::Display for HolderKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Kind, namespace and name of an object that holds addresses. Sorted by namespace first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct HolderKey {
+    /// Namespace of the holder.
+    pub namespace: String,
+    /// Name in that namespace.
+    pub name: String,
+    /// What it is.
+    pub kind: HolderKind,
+}
+
+impl HolderKey {
+    /// The key of the holder `name` in `namespace`.
+    #[must_use]
+    pub fn new(kind: HolderKind, namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+            kind,
+        }
+    }
+
+    /// The key of the Service `name` in `namespace`.
+    #[must_use]
+    pub fn service(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self::new(HolderKind::Service, namespace, name)
+    }
+
+    /// The key of the Gateway `name` in `namespace`.
+    #[must_use]
+    pub fn gateway(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self::new(HolderKind::Gateway, namespace, name)
+    }
+
+    /// The holder in words: its kind and its name.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        format!("{} {self}", self.kind)
+    }
+}
+
+impl fmt::Display for HolderKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -137,6 +221,27 @@ mod tests {
     fn a_map_by_name_is_asked_with_plain_text() {
         let pools = BTreeMap::from([(PoolName::from("public"), 1)]);
         assert_eq!(pools.get("public"), Some(&1));
+    }
+
+    #[test]
+    fn the_holders_of_a_namespace_stand_together_and_a_gateway_beside_the_service_of_its_name() {
+        let mut keys = [
+            HolderKey::gateway("a", "web"),
+            HolderKey::service("b", "a"),
+            HolderKey::service("a", "web"),
+            HolderKey::service("a", "x"),
+        ];
+        keys.sort();
+        let words = keys.map(|key| key.in_words());
+        assert_eq!(
+            words,
+            [
+                "Service a/web",
+                "Gateway a/web",
+                "Service a/x",
+                "Service b/a"
+            ]
+        );
     }
 
     #[test]

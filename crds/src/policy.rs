@@ -53,6 +53,18 @@ pub struct L2AnnouncementPolicySpec {
     #[schemars(schema_with = "schema::label_selector")]
     pub namespace_selector: Option<LabelSelector>,
 
+    /// Gateways the policy is for, by label. Absent: all, unless `serviceSelector` is there and `gatewayClasses` is not. A
+    /// Gateway needs a policy with `loadBalancing: XDP`: nothing else serves it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::label_selector")]
+    pub gateway_selector: Option<LabelSelector>,
+
+    /// Classes of the Gateways the policy is for. Empty: all, as for `gatewaySelector`. A policy with one of these two and
+    /// no `serviceSelector` is for no Service.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 253)))]
+    pub gateway_classes: Vec<String>,
+
     /// Nodes that may announce, by label. Absent: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::label_selector")]
@@ -106,6 +118,8 @@ impl Default for L2AnnouncementPolicySpec {
         Self {
             service_selector: None,
             namespace_selector: None,
+            gateway_selector: None,
+            gateway_classes: Vec::new(),
             node_selector: None,
             interfaces: Vec::new(),
             load_balancer_ips: true,
@@ -118,6 +132,24 @@ impl Default for L2AnnouncementPolicySpec {
 }
 
 impl L2AnnouncementPolicySpec {
+    /// Whether it says anything of Gateways.
+    #[must_use]
+    pub fn names_gateways(&self) -> bool {
+        self.gateway_selector.is_some() || !self.gateway_classes.is_empty()
+    }
+
+    /// Whether Services are its business: all, unless it names Gateways alone.
+    #[must_use]
+    pub fn is_for_services(&self) -> bool {
+        self.service_selector.is_some() || !self.names_gateways()
+    }
+
+    /// Whether Gateways are its business: all, unless it names Services alone.
+    #[must_use]
+    pub fn is_for_gateways(&self) -> bool {
+        self.service_selector.is_none() || self.names_gateways()
+    }
+
     /// How often announcements are repeated; `None` is never.
     ///
     /// # Errors

@@ -208,6 +208,8 @@ macro_rules! stamped {
 }
 
 stamped!(
+    crate::gateway_api::Gateway,
+    crate::gateway_api::GatewayClass,
     crate::L2AnnouncementPolicy,
     crate::LoadBalancerIP,
     crate::LoadBalancerIPPool

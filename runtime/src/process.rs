@@ -40,7 +40,10 @@ struct Costs {
     started: f64,
 }
 
-#[expect(clippy::cast_precision_loss, reason = "ticks and seconds of one process")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "ticks and seconds of one process"
+)]
 fn costs() -> procfs::ProcResult<Costs> {
     let this = Process::myself()?;
     let stat = this.stat()?;
@@ -145,6 +148,9 @@ mod tests {
         register(&mut registry, "1.2.3");
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
-        assert!(text.contains("landfall_build_info{version=\"1.2.3\",revision=\""), "{text}");
+        assert!(
+            text.contains("landfall_build_info{version=\"1.2.3\",revision=\""),
+            "{text}"
+        );
     }
 }

@@ -1,5 +1,7 @@
 //! The assembly itself.
 
+mod gateways;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -198,6 +200,9 @@ fn add_frontends(
     me: &NodeName,
     nodes: &BTreeMap<&NodeName, Vec<(IpAddr, IfIndex)>>,
 ) {
+    for (frontend, vip) in gateways::vips(world, address, plan, me, nodes, &mut out.unplaced) {
+        out.path.desired.frontends.insert(frontend, vip);
+    }
     for key in &plan.holders {
         // Source ranges are the kernel path's to enforce: a frontend here would pass them by.
         let Some(service) = world
@@ -246,10 +251,23 @@ fn vip(
     nodes: &BTreeMap<&NodeName, Vec<(IpAddr, IfIndex)>>,
     unplaced: &mut usize,
 ) -> Vip {
-    let mut vip = Vip {
+    Vip {
         client_ip_affinity: service.client_ip_affinity,
-        ..Vip::default()
-    };
+        ..served(world, key, port, address, me, nodes, unplaced)
+    }
+}
+
+/// The endpoints of a port of a Service, each of the same weight.
+fn served(
+    world: &World,
+    key: &ServiceKey,
+    port: &ServicePort,
+    address: IpAddr,
+    me: &NodeName,
+    nodes: &BTreeMap<&NodeName, Vec<(IpAddr, IfIndex)>>,
+    unplaced: &mut usize,
+) -> Vip {
+    let mut vip = Vip::default();
     for slice in world.slices.get(key).into_iter().flat_map(BTreeMap::values) {
         let targets = slice.ports.iter();
         let targets = targets.filter(|p| p.name == port.name && p.protocol == port.protocol);

@@ -10,13 +10,13 @@ use k8s_openapi::api::discovery::v1 as discovery;
 use kube::ResourceExt as _;
 use landfall_bpf_lb::desired::{PodId, Protocol};
 use landfall_crds::annotations;
-use landfall_crds::{L2AnnouncementPolicy, LoadBalancerIP, parse_ip_name};
+use landfall_crds::{HolderKind, L2AnnouncementPolicy, LoadBalancerIP, parse_ip_name};
 use landfall_wire::Mac;
 
 use super::InterfacePatterns;
 use super::published;
 use super::world::{
-    Endpoint, Lbip, Namespace, Node, Peer, Policy, Readiness, Service, ServicePort, Slice,
+    Endpoint, Gateway, Lbip, Namespace, Node, Peer, Policy, Readiness, Service, ServicePort, Slice,
     SlicePort,
 };
 use crate::election::SeenLease;
@@ -56,11 +56,17 @@ pub fn lbip(object: &LoadBalancerIP) -> Result<Lbip, Unreadable> {
             address: object.spec.address.clone(),
         });
     };
-    let holders = object
-        .spec
-        .holders
-        .iter()
-        .filter(|holder| holder.kind == "Service")
+    let of_kind = |kind: HolderKind| {
+        let holders = object.spec.holders.iter();
+        holders.filter(move |holder| HolderKind::parse(&holder.kind) == Some(kind))
+    };
+    let gateways = of_kind(HolderKind::Gateway).map(|holder| Gateway {
+        namespace: holder.namespace.clone(),
+        name: holder.name.clone(),
+        class: holder.gateway_class.clone(),
+        labels: holder.labels.clone(),
+    });
+    let holders = of_kind(HolderKind::Service)
         .map(|holder| {
             let key = ServiceKey::new(&holder.namespace, &holder.name);
             (key, holder.uid.clone())
@@ -73,6 +79,8 @@ pub fn lbip(object: &LoadBalancerIP) -> Result<Lbip, Unreadable> {
         version: Version::new(object.resource_version().unwrap_or_default()),
         generation: object.metadata.generation,
         holders,
+        gateways: gateways.collect(),
+        frontends: object.spec.frontends.clone(),
         overruled: overruled(object),
         status: object.status.clone().unwrap_or_default(),
     })

@@ -67,10 +67,23 @@ pub struct Lbip {
     pub generation: Option<i64>,
     /// Services that hold the address.
     pub holders: Vec<(ServiceKey, String)>,
+    /// Gateways that hold it.
+    pub gateways: Vec<Gateway>,
+    /// What is served on it for them.
+    pub frontends: Vec<landfall_crds::Frontend>,
     /// Hosts whose answers to a probe do not count: an administrator said so.
     pub overruled: BTreeSet<Mac>,
     /// Status as read: the base of every write.
     pub status: LoadBalancerIPStatus,
+}
+
+/// As much of a Gateway as its address's record tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    pub namespace: String,
+    pub name: String,
+    pub class: Option<String>,
+    pub labels: Labels,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::compiled::{CompiledPolicy, compile};
+use landfall_crds::Frontend;
+
+use super::compiled::{CompiledPolicy, Impediment, compile};
 use super::refusal::Unannounced;
 use crate::election::owners::Candidate;
-use crate::model::{Interface, Lbip, Readiness, Service, World, XdpState};
+use crate::model::{Gateway, Interface, Lbip, Readiness, Service, World, XdpState};
 use crate::names::{NodeName, PolicyName, ServiceKey};
 
 /// What is to be announced, and by whom it may be.
@@ -43,6 +45,8 @@ pub struct Announcement {
     pub interfaces: BTreeSet<String>,
     /// Whether the director carries its traffic.
     pub xdp: bool,
+    /// What the director serves on it for Gateways.
+    pub frontends: Vec<Frontend>,
     /// How often the announcements are repeated; the shortest of its policies' times.
     pub period: Option<Duration>,
     /// Why there is no candidate.
@@ -105,20 +109,39 @@ fn plan_address(
         })
         .collect();
     plan.holders = holders.iter().map(|(key, _)| (*key).clone()).collect();
-    if holders.is_empty() {
+    if holders.is_empty() && lbip.gateways.is_empty() {
         plan.refusal = Some(match lbip.holders.first() {
             Some((key, _)) => Unannounced::HolderGone(key.clone()),
             None => Unannounced::Unheld,
         });
         return plan;
     }
-    let matching = matching(world, lbip.address, &holders, policies);
+    let mut matching = matching(world, lbip.address, &holders, policies);
+    let for_gateways = matching_gateways(world, &lbip.gateways, policies);
+    let directed = for_gateways.iter().any(|policy| policy.is_xdp());
+    if directed {
+        plan.frontends.clone_from(&lbip.frontends);
+        // One that forwards by the kernel would announce what nobody there serves.
+        let names: BTreeSet<_> = matching.iter().map(|policy| policy.name).collect();
+        let more = for_gateways.iter().filter(|policy| policy.is_xdp());
+        matching.extend(more.filter(|policy| !names.contains(policy.name)));
+    }
     if matching.is_empty() {
-        let (service, first) = holders[0];
-        plan.refusal = Some(Unannounced::NoPolicy {
-            service: service.clone(),
-            external: first.external_ips.contains(&lbip.address),
-            policies: policies.len(),
+        plan.refusal = Some(match (holders.first(), lbip.gateways.first()) {
+            (Some((service, first)), _) => Unannounced::NoPolicy {
+                service: (*service).clone(),
+                external: first.external_ips.contains(&lbip.address),
+                policies: policies.len(),
+            },
+            (None, Some(gateway)) => Unannounced::NoDirector {
+                gateway: format!("{}/{}", gateway.namespace, gateway.name),
+                kernel: for_gateways
+                    .iter()
+                    .map(|policy| policy.name.to_string())
+                    .collect(),
+                policies: policies.len(),
+            },
+            (None, None) => Unannounced::Unheld,
         });
         return plan;
     }
@@ -162,6 +185,23 @@ fn matching<'p, 'w>(
         .collect()
 }
 
+/// Policies that select a Gateway that holds the address.
+fn matching_gateways<'p, 'w>(
+    world: &World,
+    gateways: &[Gateway],
+    policies: &'p [CompiledPolicy<'w>],
+) -> Vec<&'p CompiledPolicy<'w>> {
+    let empty = landfall_crds::selector::Labels::new();
+    let selects = |policy: &CompiledPolicy<'_>, gateway: &Gateway| {
+        let namespace = world.namespaces.get(&gateway.namespace);
+        policy.selects_gateway(gateway, namespace.map_or(&empty, |one| &one.labels))
+    };
+    policies
+        .iter()
+        .filter(|policy| gateways.iter().any(|gateway| selects(policy, gateway)))
+        .collect()
+}
+
 fn fill_candidates(
     plan: &mut Announcement,
     world: &World,
@@ -194,7 +234,18 @@ fn fill_candidates(
             return;
         }
     }
-    if plan.xdp {
+    if holders.is_empty() {
+        let all = nodes.len();
+        nodes.retain(|node, _| !lacks_director(world, node));
+        if nodes.is_empty() {
+            let policies = matching.iter().map(|policy| policy.name.to_string());
+            plan.refusal = Some(Unannounced::NoNode {
+                policies: policies.collect(),
+                impeded: [(Impediment::NoDirector, all)].into(),
+            });
+            return;
+        }
+    } else if plan.xdp {
         prefer_directors(&mut nodes, world);
     }
     plan.candidates = nodes
@@ -209,13 +260,15 @@ fn fill_candidates(
 
 /// A node whose director cannot or must not run forwards by the kernel, which works; one whose director runs is better.
 fn prefer_directors(nodes: &mut BTreeMap<&NodeName, i64>, world: &World) {
-    let lacks = |node: &NodeName| {
-        let peer = world.peers.get(node);
-        peer.is_some_and(|peer| matches!(peer.xdp, XdpState::Failed | XdpState::Disabled))
-    };
-    if nodes.keys().any(|node| !lacks(node)) {
-        nodes.retain(|node, _| !lacks(node));
+    if nodes.keys().any(|node| !lacks_director(world, node)) {
+        nodes.retain(|node, _| !lacks_director(world, node));
     }
+}
+
+/// Whether the director of a node cannot or must not run.
+fn lacks_director(world: &World, node: &NodeName) -> bool {
+    let peer = world.peers.get(node);
+    peer.is_some_and(|peer| matches!(peer.xdp, XdpState::Failed | XdpState::Disabled))
 }
 
 /// Nodes with a ready endpoint. Where there is none, those with one that terminates and still serves: kube-proxy sends

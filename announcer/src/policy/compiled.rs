@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use landfall_crds::selector::{self, Labels};
 use landfall_crds::{L2AnnouncementPolicySpec, LoadBalancing};
 
-use crate::model::{Interface, InterfacePatterns, Node, Policy, World};
+use crate::model::{Gateway, Interface, InterfacePatterns, Node, Policy, World};
 use crate::names::{NodeName, PolicyName, ServiceKey};
 
 /// The label that keeps a node out of load balancing.
@@ -42,6 +42,8 @@ pub enum Impediment {
     Leaving,
     /// None of its interfaces fits and is up.
     NoInterface,
+    /// The address is a Gateway's, and its director does not run.
+    NoDirector,
 }
 
 impl Impediment {
@@ -54,6 +56,7 @@ impl Impediment {
             Self::NoAnnouncer => "without a running announcer",
             Self::Leaving => "with an announcer that is stopping",
             Self::NoInterface => "without an eligible interface that has carrier",
+            Self::NoDirector => "without an XDP director, which alone serves Gateways",
         }
     }
 }
@@ -104,6 +107,10 @@ impl<'a> CompiledPolicy<'a> {
             (
                 "serviceSelector".to_owned(),
                 self.spec.service_selector.as_ref(),
+            ),
+            (
+                "gatewaySelector".to_owned(),
+                self.spec.gateway_selector.as_ref(),
             ),
             (
                 "namespaceSelector".to_owned(),
@@ -188,7 +195,19 @@ impl<'a> CompiledPolicy<'a> {
     /// Whether the policy is for this Service.
     pub(super) fn selects(&self, key: &ServiceKey, labels: &Labels, namespace: &Labels) -> bool {
         let seen = selector::service_labels(&key.namespace, &key.name, labels);
-        selected(self.spec.service_selector.as_ref(), &seen)
+        self.spec.is_for_services()
+            && selected(self.spec.service_selector.as_ref(), &seen)
+            && selected(self.spec.namespace_selector.as_ref(), namespace)
+    }
+
+    /// Whether the policy is for this Gateway.
+    pub(super) fn selects_gateway(&self, gateway: &Gateway, namespace: &Labels) -> bool {
+        let classes = &self.spec.gateway_classes;
+        let class = gateway.class.as_ref();
+        self.spec.is_for_gateways()
+            && self.announces(false)
+            && (classes.is_empty() || class.is_some_and(|class| classes.contains(class)))
+            && selected(self.spec.gateway_selector.as_ref(), &gateway.labels)
             && selected(self.spec.namespace_selector.as_ref(), namespace)
     }
 

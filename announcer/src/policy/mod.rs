@@ -1,7 +1,7 @@
 //! Which addresses are announced, under which policies, and by which nodes they may be.
 //!
 //! Pure: the [`World`] in, [`Announcements`] out. It does not know who lives or who owns; that is the election's. The
-//! invariant: an address has candidates only if some policy selects a Service that holds it; one that has none carries
+//! invariant: an address has candidates only if some policy selects a Service or Gateway that holds it; one that has none carries
 //! a reason a person can act on.
 
 mod announcements;

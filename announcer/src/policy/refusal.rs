@@ -21,6 +21,14 @@ pub enum Unannounced {
         /// How many policies there are.
         policies: usize,
     },
+    /// A Gateway holds it, and no policy that selects the Gateway forwards by XDP.
+    NoDirector {
+        gateway: String,
+        /// Policies that select it and forward by the kernel.
+        kernel: Vec<String>,
+        /// How many policies there are.
+        policies: usize,
+    },
     /// Policies select it, and none of their nodes can announce.
     NoNode {
         policies: Vec<String>,
@@ -37,7 +45,7 @@ impl Unannounced {
         match self {
             Self::Unheld => "NoHolder",
             Self::HolderGone(_) => "HolderGone",
-            Self::NoPolicy { .. } => "NoMatchingPolicy",
+            Self::NoPolicy { .. } | Self::NoDirector { .. } => "NoMatchingPolicy",
             Self::NoNode { .. } => "NoCandidateNode",
             Self::NoLocalEndpoint(_) => "NoLocalEndpoint",
         }
@@ -65,6 +73,22 @@ impl Unannounced {
             } => format!(
                 "no L2AnnouncementPolicy selects Service {service} for {address} ({policies} \
                  looked at); create one, or widen its serviceSelector or namespaceSelector"
+            ),
+            Self::NoDirector {
+                gateway,
+                kernel,
+                policies,
+            } if kernel.is_empty() => format!(
+                "no L2AnnouncementPolicy selects Gateway {gateway} for {address} ({policies} \
+                 looked at); create one with loadBalancing: XDP, or widen its gatewaySelector, \
+                 gatewayClasses or namespaceSelector"
+            ),
+            Self::NoDirector {
+                gateway, kernel, ..
+            } => format!(
+                "{address} is Gateway {gateway}'s, which the XDP director alone can serve, and policy {} \
+                 forwards by the kernel; set loadBalancing: XDP there, or in another policy for it",
+                kernel.join(", ")
             ),
             Self::NoNode { policies, impeded } if impeded.is_empty() => format!(
                 "{address} is selected by policy {}, whose nodeSelector matches no node",

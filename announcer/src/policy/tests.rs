@@ -268,3 +268,116 @@ fn a_holder_made_again_is_another_holder() {
         Some(Unannounced::HolderGone(key()))
     );
 }
+
+/// The world with the address held by Gateway shop/edge of class `internet` alone, which serves port 80.
+fn world_of_a_gateway() -> World {
+    let mut world = world();
+    let record = world.lbips.get_mut(&VIP).unwrap();
+    record.holders.clear();
+    record.gateways = vec![Gateway {
+        namespace: "shop".to_owned(),
+        name: "edge".to_owned(),
+        class: Some("internet".to_owned()),
+        labels: [("tier".to_owned(), "front".to_owned())].into(),
+    }];
+    record.frontends = vec![landfall_crds::Frontend {
+        port: 80,
+        protocol: landfall_crds::FrontendProtocol::Tcp,
+        backends: Vec::new(),
+    }];
+    world
+}
+
+#[test]
+fn a_gateway_is_announced_by_a_policy_with_the_director_and_by_no_other() {
+    let mut world = world_of_a_gateway();
+    policy_named(&mut world, "kernel", json!({}));
+    let plan = planned(&world);
+    assert!(plan.candidates.is_empty() && plan.frontends.is_empty());
+    insta::assert_snapshot!(plan.refusal.unwrap().message(VIP), @"192.0.2.10 is Gateway shop/edge's, which the XDP director alone can serve, and policy kernel forwards by the kernel; set loadBalancing: XDP there, or in another policy for it");
+    policy_named(&mut world, "fast", json!({"loadBalancing": "XDP"}));
+    let plan = planned(&world);
+    assert_eq!(candidates(&plan), ["n1", "n2"]);
+    assert!(plan.xdp);
+    assert_eq!(plan.frontends.len(), 1);
+}
+
+#[test]
+fn a_policy_for_services_selects_no_gateway_and_one_for_gateways_no_service() {
+    let selects = |world: &mut World, spec: serde_json::Value| {
+        let mut spec = spec;
+        spec["loadBalancing"] = json!("XDP");
+        policy_named(world, "one", spec);
+        !planned(world).candidates.is_empty()
+    };
+    let service = json!({"matchLabels": {"app": "web"}});
+    let front = json!({"matchLabels": {"tier": "front"}});
+    let back = json!({"matchLabels": {"tier": "back"}});
+    for (spec, gateway, of_service) in [
+        (json!({}), true, true),
+        (json!({"serviceSelector": service}), false, true),
+        (json!({"gatewaySelector": front}), true, false),
+        (json!({"gatewaySelector": back}), false, false),
+        (json!({"gatewayClasses": ["internet"]}), true, false),
+        (json!({"gatewayClasses": ["private"]}), false, false),
+        (
+            json!({"gatewayClasses": ["internet"], "gatewaySelector": back}),
+            false,
+            false,
+        ),
+        (
+            json!({"gatewayClasses": ["internet"], "serviceSelector": service}),
+            true,
+            true,
+        ),
+        (json!({"loadBalancerIPs": false}), false, false),
+    ] {
+        assert_eq!(
+            selects(&mut world_of_a_gateway(), spec.clone()),
+            gateway,
+            "{spec}"
+        );
+        assert_eq!(selects(&mut world(), spec.clone()), of_service, "{spec}");
+    }
+}
+
+#[test]
+fn a_gateway_that_no_policy_selects_says_what_would() {
+    let world = world_of_a_gateway();
+    insta::assert_snapshot!(planned(&world).refusal.unwrap().message(VIP), @"no L2AnnouncementPolicy selects Gateway shop/edge for 192.0.2.10 (0 looked at); create one with loadBalancing: XDP, or widen its gatewaySelector, gatewayClasses or namespaceSelector");
+}
+
+#[test]
+fn a_node_without_a_director_never_announces_a_gateway() {
+    let mut world = world_of_a_gateway();
+    policy_named(&mut world, "fast", json!({"loadBalancing": "XDP"}));
+    let lack = |world: &mut World, name: &str| {
+        world.peers.get_mut(&NodeName::new(name)).unwrap().xdp = XdpState::Failed;
+    };
+    lack(&mut world, "n1");
+    assert_eq!(candidates(&planned(&world)), ["n2"]);
+    lack(&mut world, "n2");
+    insta::assert_snapshot!(planned(&world).refusal.unwrap().message(VIP), @"no node can announce 192.0.2.10 under policy fast: 2 nodes without an XDP director, which alone serves Gateways");
+}
+
+#[test]
+fn a_service_beside_a_gateway_is_announced_by_its_own_policy() {
+    let mut world = world_of_a_gateway();
+    let holders = lbip(VIP, 2, Default::default()).holders;
+    world.lbips.get_mut(&VIP).unwrap().holders = holders;
+    policy_named(
+        &mut world,
+        "kernel",
+        json!({"serviceSelector": {"matchLabels": {"app": "web"}}}),
+    );
+    let plan = planned(&world);
+    assert_eq!(candidates(&plan), ["n1", "n2"]);
+    assert!(!plan.xdp && plan.frontends.is_empty());
+    policy_named(
+        &mut world,
+        "fast",
+        json!({"gatewayClasses": ["internet"], "loadBalancing": "XDP"}),
+    );
+    let plan = planned(&world);
+    assert!(plan.xdp && plan.frontends.len() == 1);
+}

@@ -179,7 +179,7 @@ fn unowned(
         return Some(status);
     }
     let refusal = plan?.refusal.as_ref()?;
-    if !view.is_reporter() || lbip.holders.is_empty() {
+    if !view.is_reporter() || (lbip.holders.is_empty() && lbip.gateways.is_empty()) {
         return None;
     }
     let verdict = NewCondition {

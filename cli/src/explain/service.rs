@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use landfall_controller::survey;
 use landfall_crds::conditions::{ADDRESS_ASSIGNED, SERVICE_ANNOUNCED, find};
 use landfall_crds::text::quoted;
-use landfall_crds::{LOAD_BALANCER_CLASS, ServiceKey};
+use landfall_crds::{HolderKey, LOAD_BALANCER_CLASS};
 use landfall_ipam::plan::{Explanation, How};
 use landfall_ipam::request::Request;
 use landfall_ipam::service::FamilyPolicy;
@@ -22,7 +22,7 @@ const EVENTS: usize = 5;
 const NAMED: usize = 4;
 
 /// Explains a Service; `None` where there is none of this name to be read.
-pub(crate) fn service(asked: &Asked<'_>, key: &ServiceKey) -> Option<Told> {
+pub(crate) fn service(asked: &Asked<'_>, key: &HolderKey) -> Option<Told> {
     let object = asked.picture.services.all().iter().find(|service| {
         service.metadata.namespace.as_ref() == Some(&key.namespace)
             && service.metadata.name.as_ref() == Some(&key.name)
@@ -314,7 +314,7 @@ fn plan(explanation: &Explanation, assigned: Option<&Condition>) -> Tree {
 }
 
 /// The records it holds.
-fn records(asked: &Asked<'_>, key: &ServiceKey) -> Vec<Ip> {
+fn records(asked: &Asked<'_>, key: &HolderKey) -> Vec<Ip> {
     let records = asked.picture.records.all().iter();
     let held = records.filter(|record| {
         let mut holders = record.spec.holders.iter();

@@ -1,4 +1,4 @@
-use landfall_crds::ServiceKey;
+use landfall_crds::HolderKey;
 use serde_json::{Value, json};
 
 use super::*;
@@ -118,7 +118,7 @@ fn tell(picture: &Picture, name: &str) -> Told {
         guessed: None,
         now: at(),
     };
-    super::service(&asked, &ServiceKey::new("blue", name)).unwrap()
+    super::service(&asked, &HolderKey::service("blue", name)).unwrap()
 }
 
 fn tell_ip(picture: &Picture, address: &str) -> Told {

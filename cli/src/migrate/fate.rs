@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt as _;
 use landfall_controller::settings::Settings;
 use landfall_controller::survey::{self, Objects};
-use landfall_crds::{LoadBalancerIPPool, ServiceKey};
+use landfall_crds::{HolderKey, LoadBalancerIPPool};
 use landfall_ipam::address::Point;
 use serde::Serialize;
 
@@ -62,7 +62,7 @@ pub(crate) fn fates(
     index.adopt();
     let mut fates = Vec::new();
     for service in &services {
-        let key = ServiceKey::new(service.namespace().unwrap_or_default(), service.name_any());
+        let key = HolderKey::service(service.namespace().unwrap_or_default(), service.name_any());
         for address in addresses(service) {
             let Ok(parsed) = address.parse::<std::net::IpAddr>() else {
                 continue;

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Namespace, Service};
 use kube::ResourceExt as _;
 use kube::core::{PartialObjectMeta, PartialObjectMetaExt as _};
 use landfall_controller::survey;
-use landfall_crds::{LoadBalancerIPPool, ServiceKey};
+use landfall_crds::{HolderKey, LoadBalancerIPPool};
 use landfall_ipam::{Network, PoolName, Reason};
 use serde_json::Value;
 
@@ -108,7 +108,7 @@ pub(super) fn check(
         }
     }
     for (document, service) in services.iter().filter(|_| knows_pools) {
-        let key = ServiceKey::new(service.namespace().unwrap_or_default(), service.name_any());
+        let key = HolderKey::service(service.namespace().unwrap_or_default(), service.name_any());
         let Some(known) = index
             .service(&key)
             .filter(|known| known.wanted && known.request.is_ok())

@@ -79,6 +79,7 @@ impl Bare {
             namespace: NAMESPACE.to_owned(),
             name: name(n),
             uid: "00000000-0000-4000-8000-000000000000".to_owned(),
+            ..Holder::default()
         };
         let spec = LoadBalancerIPSpec {
             address,

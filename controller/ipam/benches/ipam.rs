@@ -14,7 +14,7 @@ use landfall_ipam::pools::Pool;
 use landfall_ipam::request::Request;
 use landfall_ipam::service::{FamilyPolicy, Protocol};
 use landfall_ipam::spans::{Span, Spans};
-use landfall_ipam::{Family, Index, PoolName, Service, ServiceKey};
+use landfall_ipam::{Family, HolderKey, Index, PoolName, Service};
 use serde_json::{Value, json};
 
 fn pool(index: &mut Index, name: &str, cidr: &str) {
@@ -28,12 +28,13 @@ fn pool(index: &mut Index, name: &str, cidr: &str) {
 
 fn service(n: usize) -> Service {
     Service {
-        key: ServiceKey::new("default", format!("service-{n:05}")),
+        key: HolderKey::service("default", format!("service-{n:05}")),
         uid: format!("00000000-0000-4000-8000-{n:012}"),
         created: i64::try_from(n).unwrap(),
         wanted: true,
         labels: BTreeMap::from([("app".to_owned(), "web".to_owned())]),
         gateway_class: None,
+        frontends: Vec::new(),
         request: Ok(Request::default()),
         policy: FamilyPolicy::SingleStack,
         families: vec![Family::V4],
@@ -174,6 +175,7 @@ fn take_and_release() -> Vec<f64> {
         namespace: "other".to_owned(),
         name: format!("service-{}", n % 100),
         uid: String::new(),
+        ..Holder::default()
     };
     let first = u128::from_str_radix("20010db8000000000000000000000000", 16).unwrap();
     for n in 0..1_000_000_u128 {

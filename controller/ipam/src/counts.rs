@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ServiceKey;
+use crate::HolderKey;
 use crate::address::{Family, Point};
 use crate::book::Book;
 use crate::pools::Pool;
@@ -30,8 +30,8 @@ pub struct Counts {
 pub fn standing(book: &Book, pool: &Pool, family: Family) -> Option<String> {
     let occupied = book.occupied();
     let mut nodes: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut cluster: BTreeMap<&ServiceKey, usize> = BTreeMap::new();
-    let mut external: BTreeMap<&ServiceKey, usize> = BTreeMap::new();
+    let mut cluster: BTreeMap<&HolderKey, usize> = BTreeMap::new();
+    let mut external: BTreeMap<&HolderKey, usize> = BTreeMap::new();
     for span in pool.spans(family) {
         for (_, names) in occupied.nodes.within(span) {
             *nodes
@@ -45,7 +45,8 @@ pub fn standing(book: &Book, pool: &Pool, family: Family) -> Option<String> {
         for (at, keys) in occupied.external.within(span) {
             // Where it holds the address itself it is a holder like any other.
             let entry = book.get(at);
-            let holds = |key: &&ServiceKey| entry.is_some_and(|e| e.services().any(|s| s == **key));
+            let holds =
+                |key: &&HolderKey| entry.is_some_and(|e| e.holder_keys().any(|s| s == **key));
             let others = keys.iter().filter(|key| !holds(key));
             others.for_each(|key| *external.entry(key).or_default() += 1);
         }

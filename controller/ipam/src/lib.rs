@@ -4,7 +4,8 @@
 //! plans come out, and the shell carries them out.
 //!
 //! ```text
-//! Services ─┐                    ┌─ plan: keep, take, leave + verdict ──► records, Service status
+//! Services,     
+//! Gateways ─┐                    ┌─ plan: keep, take, leave + verdict ──► records, Service status
 //! pools ────┤► index ──► plan ───┤
 //! records ──┤  (one world)       └─ explain: the same plan in words
 //! nodes ────┘
@@ -34,7 +35,7 @@ mod world;
 pub use address::Family;
 pub use index::Index;
 pub use landfall_crds::conditions::AssignedReason as Reason;
-pub use landfall_crds::{PoolName, ServiceKey};
+pub use landfall_crds::{HolderKey, HolderKind, PoolName};
 pub use service::{QueueKey, Service};
 pub use world::Network;
 

@@ -1,4 +1,7 @@
-//! What the allocator knows of a Service: values alone, already read out of the object.
+//! What the allocator knows of a Service, or of a Gateway of our class: values alone, already read out of the object.
+//!
+//! A Gateway is a Service to the allocator in all but name: it asks, holds, shares and waits by the same rules. What it
+//! says in other fields (addresses in `spec.addresses`, ports in its listeners) is the same wish.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -6,7 +9,9 @@ use std::net::IpAddr;
 
 use crate::address::Family;
 use crate::request::Request;
-use crate::{Refusal, ServiceKey};
+use landfall_crds::Frontend;
+
+use crate::{HolderKey, Refusal};
 
 /// Labels of an object.
 pub type Labels = BTreeMap<String, String>;
@@ -16,8 +21,8 @@ pub type Labels = BTreeMap<String, String>;
 pub struct QueueKey {
     /// Creation, in seconds since the epoch, as the API server wrote it.
     pub created: i64,
-    /// The Service.
-    pub key: ServiceKey,
+    /// The holder.
+    pub key: HolderKey,
 }
 
 /// `spec.ipFamilyPolicy`.
@@ -53,11 +58,11 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// One Service that wants, or has stopped wanting, addresses from us.
+/// One Service or Gateway that wants, or has stopped wanting, addresses from us.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
-    /// Namespace and name.
-    pub key: ServiceKey,
+    /// What it is, its namespace and name.
+    pub key: HolderKey,
     /// Its uid: a Service made anew under the same name is another one.
     pub uid: String,
     /// Creation, in seconds since the epoch.
@@ -66,7 +71,7 @@ pub struct Service {
     pub wanted: bool,
     /// Its labels, and those lent by its Gateway.
     pub labels: Labels,
-    /// The class of the Gateway it was made for.
+    /// The class of the Gateway it was made for, or is.
     pub gateway_class: Option<String>,
     /// What it asks for by annotations and `spec.loadBalancerIP`.
     pub request: Result<Request, Refusal>,
@@ -78,6 +83,8 @@ pub struct Service {
     pub ports: BTreeSet<(Protocol, u16)>,
     /// `externalTrafficPolicy: Local`.
     pub local: bool,
+    /// What is served on its addresses, if it is a Gateway: its records say so.
+    pub frontends: Vec<Frontend>,
     /// Its pod selector.
     pub selector: Labels,
     /// `spec.clusterIPs`: nobody else can have them.

@@ -26,7 +26,7 @@ pub enum Clash {
     Pods,
     /// Both name it as an external address, and are `Local` with different pods.
     ExternalPods,
-    /// The holder is no Service.
+    /// The holder is neither a Service nor a Gateway.
     OtherKind,
     /// The holder is not there any more.
     Gone,
@@ -41,7 +41,7 @@ impl fmt::Display for Clash {
                  or ask for another address",
             ),
             Self::Namespace(false, true) => f.write_str(
-                "it is in another namespace, which this Service does not permit: name it in \
+                "it is in another namespace, which this one does not permit: name it in \
                  landfall.dev/sharing-cross-namespace",
             ),
             Self::Namespace(true, _) => f.write_str(
@@ -67,7 +67,7 @@ impl fmt::Display for Clash {
                  use another address",
             ),
             Self::OtherKind => {
-                f.write_str("only Services share an address: ask for another one")
+                f.write_str("only Services and Gateways share an address: ask for another one")
             }
             Self::Gone => f.write_str("it is gone, and its address is released soon: wait for it"),
         }

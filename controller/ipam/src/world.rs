@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::ServiceKey;
+use crate::HolderKey;
 use crate::address::{Family, Point};
 use crate::book::record::from_pool;
-use crate::book::{Book, service_key};
+use crate::book::{Book, holder_key};
 use crate::pools::{Pool, Pools};
 use crate::pools::{Rejection, admits, offers};
 use crate::service::{FamilyPolicy, Labels, Service};
@@ -30,13 +30,13 @@ pub(crate) struct World {
     /// Who has which address.
     pub(crate) book: Book,
     /// Who may want one.
-    pub(crate) services: BTreeMap<ServiceKey, Arc<Service>>,
+    pub(crate) services: BTreeMap<HolderKey, Arc<Service>>,
     /// Which addresses the status of a Service named last, while it is wanted. It counts for those that
     /// require both families: a half that was never shown is given up, a half that was shown stays,
     /// also when its status is lost. Over a restart the records say it, where it matters.
-    pub(crate) shown: BTreeMap<ServiceKey, BTreeSet<IpAddr>>,
+    pub(crate) shown: BTreeMap<HolderKey, BTreeSet<IpAddr>>,
     /// The Services that name external addresses, whatever their type and class.
-    pub(crate) external: BTreeMap<ServiceKey, Arc<Service>>,
+    pub(crate) external: BTreeMap<HolderKey, Arc<Service>>,
     /// Address ranges that the cluster uses for itself, as they are written.
     pub(crate) networks: BTreeMap<Network, Vec<(String, Span)>>,
     /// Labels of namespaces.
@@ -58,7 +58,7 @@ impl World {
 
     /// Which of its external addresses a Service keeps from everybody else: those of no pool, and
     /// those of a pool that would admit it and respects them. Nobody empties a pool it may not use.
-    pub(crate) fn kept_from_others(&self, key: &ServiceKey) -> BTreeSet<Point> {
+    pub(crate) fn kept_from_others(&self, key: &HolderKey) -> BTreeSet<Point> {
         let Some(service) = self.external.get(key) else {
             return BTreeSet::new();
         };
@@ -82,7 +82,7 @@ impl World {
             let entry = self.book.get(at).into_iter();
             let holders = entry.flat_map(|entry| entry.holders());
             holders
-                .filter(|holder| service_key(holder).as_ref() == Some(&service.key))
+                .filter(|holder| holder_key(holder).as_ref() == Some(&service.key))
                 .filter(|holder| !holder.uid.is_empty() && holder.uid != service.uid)
                 .map(move |holder| (at, holder.uid.clone()))
         });
@@ -90,7 +90,7 @@ impl World {
     }
 
     /// What is kept for a Service by a reservation of ours that has ended.
-    pub(crate) fn ended(&self, key: &ServiceKey) -> impl Iterator<Item = Point> {
+    pub(crate) fn ended(&self, key: &HolderKey) -> impl Iterator<Item = Point> {
         let kept = self.book.reserved_for(key);
         kept.filter(|at| {
             self.book

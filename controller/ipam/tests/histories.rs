@@ -10,10 +10,12 @@ mod model;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use landfall_crds::{Block, LoadBalancerIPPoolSpec, ReclaimPolicy};
+use landfall_crds::{
+    Backend, Block, Frontend, FrontendProtocol, LoadBalancerIPPoolSpec, ReclaimPolicy,
+};
 use landfall_ipam::request::{Namespaces, Request, Sharing};
 use landfall_ipam::service::{FamilyPolicy, Protocol};
-use landfall_ipam::{Family, PoolName, Reason, Refusal, Service, ServiceKey};
+use landfall_ipam::{Family, HolderKey, HolderKind, PoolName, Reason, Refusal, Service};
 use proptest::prelude::*;
 
 use model::{Fault, World};
@@ -23,13 +25,13 @@ enum Event {
     PutPool(u8, LoadBalancerIPPoolSpec),
     DeletePool(u8),
     PutService(Service),
-    DeleteService(ServiceKey),
+    DeleteService(HolderKey),
     /// Deleted and made anew at once.
     Remake(Service),
-    LoseStatus(ServiceKey),
+    LoseStatus(HolderKey),
     LoseEveryStatus,
     /// Another balancer writes a status.
-    Foreign(ServiceKey, Vec<IpAddr>, Vec<String>),
+    Foreign(HolderKey, Vec<IpAddr>, Vec<String>),
     /// A person edits the record of an address.
     Reclaim(usize, ReclaimPolicy),
     Deliver(usize, usize),
@@ -80,9 +82,15 @@ prop_compose! {
     }
 }
 
-fn key() -> impl Strategy<Value = ServiceKey> {
-    (prop::sample::select(vec!["blue", "green"]), 0..4u8)
-        .prop_map(|(namespace, n)| ServiceKey::new(namespace, format!("s{n}")))
+fn key() -> impl Strategy<Value = HolderKey> {
+    // A Gateway may stand beside a Service of its name.
+    let kind = prop::sample::select(vec![
+        HolderKind::Service,
+        HolderKind::Service,
+        HolderKind::Gateway,
+    ]);
+    (kind, prop::sample::select(vec!["blue", "green"]), 0..4u8)
+        .prop_map(|(kind, namespace, n)| HolderKey::new(kind, namespace, format!("s{n}")))
 }
 
 prop_compose! {
@@ -127,7 +135,22 @@ prop_compose! {
         app in prop::sample::select(vec!["a", "b"]),
         external in prop::option::weighted(0.15, prop::sample::select(
             vec!["192.0.2.2", "192.0.2.5", "2001:db8::1", "203.0.113.8"])),
+        weight in 0..3u32,
     ) -> Service {
+        let gateway = key.kind == HolderKind::Gateway;
+        let frontends = ports.iter().filter(|_| gateway).map(|port| Frontend {
+            port: *port,
+            protocol: FrontendProtocol::Tcp,
+            backends: vec![Backend {
+                namespace: key.namespace.clone(),
+                name: "web".to_owned(),
+                port: 80,
+                weight,
+                refused: false,
+            }],
+        });
+        let frontends = frontends.collect();
+        let external = external.filter(|_| !gateway);
         let mut families = vec![Family::V4, Family::V6];
         if six_first {
             families.reverse();
@@ -142,6 +165,7 @@ prop_compose! {
             wanted,
             labels: BTreeMap::from([("tier".to_owned(), tier.to_owned())]),
             gateway_class: None,
+            frontends,
             request,
             policy,
             families,
@@ -224,7 +248,7 @@ fn play(world: &mut World, event: Event) {
 }
 
 /// Who has which addresses.
-fn ends(world: &World) -> BTreeMap<ServiceKey, Vec<IpAddr>> {
+fn ends(world: &World) -> BTreeMap<HolderKey, Vec<IpAddr>> {
     world
         .services
         .values()
@@ -317,7 +341,7 @@ proptest! {
         let (before, records) = (ends(&world), world.records.clone());
         let eight: BTreeMap<_, Vec<IpAddr>> = (0..16u8).map(|n| {
             let address = (n < 8).then(|| IpAddr::from([192, 0, 2, 8 + n]));
-            (ServiceKey::new("blue", format!("s{n:02}")), address.into_iter().collect())
+            (HolderKey::service("blue", format!("s{n:02}")), address.into_iter().collect())
         }).collect();
         prop_assert_eq!(&before, &eight);
         for order in orders {
@@ -335,12 +359,13 @@ proptest! {
 /// A Service that takes what it gets.
 fn waiting(name: &str) -> Service {
     Service {
-        key: ServiceKey::new("blue", name),
+        key: HolderKey::service("blue", name),
         uid: String::new(),
         created: 0,
         wanted: true,
         labels: BTreeMap::new(),
         gateway_class: None,
+        frontends: Vec::new(),
         request: Ok(Request::default()),
         policy: FamilyPolicy::SingleStack,
         families: vec![Family::V4],

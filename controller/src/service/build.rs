@@ -117,6 +117,7 @@ pub fn record_patch(spec: &LoadBalancerIPSpec, uid: &str, version: &str) -> Valu
         "metadata": {"uid": uid, "resourceVersion": version},
         "spec": {
             "poolRef": spec.pool_ref,
+            "frontends": (!spec.frontends.is_empty()).then_some(&spec.frontends),
             "holders": spec.holders,
             "sharingKey": spec.sharing_key,
             "reservedFor": spec.reserved_for,

@@ -2,13 +2,12 @@
 
 use std::net::IpAddr;
 
-use k8s_openapi::api::core::v1::Service;
-use kube::{Api, ResourceExt as _};
-use landfall_ipam::ServiceKey;
+use landfall_ipam::HolderKey;
 use landfall_ipam::book::Write;
 use landfall_ipam::index::Writes;
 
 use super::error::StepError;
+use super::holder::found;
 use super::records;
 use crate::context::Context;
 
@@ -18,7 +17,7 @@ const TRIES: usize = 3;
 /// The Service lets go of these.
 pub(super) async fn write(
     context: &Context,
-    key: &ServiceKey,
+    key: &HolderKey,
     leave: &[IpAddr],
 ) -> Result<(), StepError> {
     let departures = context.state.change(|cache| cache.index.depart(key, leave));
@@ -44,22 +43,14 @@ pub(super) async fn write(
 /// is no more: a watch of Services may lag behind one of records.
 pub(super) async fn former(
     context: &Context,
-    key: &ServiceKey,
+    key: &HolderKey,
     writes: &Writes,
 ) -> Result<(), StepError> {
-    let api: Api<Service> = Api::namespaced(context.client.clone(), &key.namespace);
-    let found = api.get_opt(&key.name).await;
-    let found = found.map_err(StepError::api("get Service", key.to_string()))?;
+    let found = found(context, key).await;
+    let found = found.map_err(StepError::api("get", key.in_words()))?;
     match found {
-        Some(service)
-            if service
-                .uid()
-                .is_some_and(|uid| writes.former.contains(&uid)) =>
-        {
-            let settings = &context.settings;
-            context
-                .state
-                .change(|cache| cache.service_seen(service, settings));
+        Some(found) if writes.former.contains(found.uid()) => {
+            found.seen(context);
             Ok(())
         }
         _ => write(context, key, &writes.plan.leave).await,

@@ -10,6 +10,7 @@
 pub mod build;
 mod departures;
 mod error;
+mod holder;
 mod plan;
 mod records;
 mod status;
@@ -17,6 +18,7 @@ mod status;
 use crate::context::Context;
 
 pub use error::StepError;
+pub(crate) use holder::found;
 pub use plan::{Planned, Work, plan};
 
 /// Carries out what was planned.

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use landfall_crds::conditions::{ADDRESS_ASSIGNED, find};
+use landfall_gateway::NamespacedName;
 use landfall_ipam::index::Writes;
 use landfall_ipam::plan::{How, Outcome};
-use landfall_ipam::{QueueKey, ServiceKey};
+use landfall_ipam::{HolderKey, HolderKind, QueueKey};
 use landfall_runtime::events::Note;
 use serde_json::Value;
 
@@ -16,6 +17,7 @@ use super::{build, status};
 use crate::cache::Cache;
 use crate::contest::Said;
 use crate::context::Context;
+use crate::gateway;
 use crate::validate::LiveService;
 
 /// Planned writes with the status they end in; everything a task needs to carry them out.
@@ -26,6 +28,8 @@ pub struct Work {
     pub(super) writes: Writes,
     pub(super) live: LiveService,
     pub(super) status: Option<Value>,
+    /// What is compared with what was said before: for a Gateway all of its status, which says more than its addresses.
+    said: Option<Outcome>,
     /// The Event of the transition, if it is one.
     pub(super) note: Option<Note>,
 }
@@ -48,11 +52,19 @@ pub fn plan(context: &Context, queued: &QueueKey) -> Planned {
         return Planned::Nothing;
     };
     let live = cache.services.get(&queued.key).cloned().unwrap_or_default();
-    let status = build::status(&writes, &live, Time(Timestamp::now()));
+    let now = Time(Timestamp::now());
+    let status = match queued.key.kind {
+        HolderKind::Service => build::status(&writes, &live, now),
+        HolderKind::Gateway => {
+            let at = NamespacedName::new(&queued.key.namespace, &queued.key.name);
+            gateway::status::gateway(&cache.gateway_api, &at, &writes, now)
+        }
+    };
     let said = cache.said.get(&queued.key);
     let work = Work {
         queued: queued.clone(),
         note: build::note(&writes, &live, said),
+        said: words(&queued.key, &writes, status.as_ref()),
         writes,
         live,
         status,
@@ -67,6 +79,27 @@ pub fn plan(context: &Context, queued: &QueueKey) -> Planned {
     }
 }
 
+/// The words of a status, to know them again: the outcome, and for a Gateway everything else its status says.
+fn words(key: &HolderKey, writes: &Writes, status: Option<&Value>) -> Option<Outcome> {
+    let mut outcome = writes.plan.outcome.clone()?;
+    if let Some(status) = status.filter(|_| key.kind == HolderKind::Gateway) {
+        let mut timeless = status.clone();
+        let listeners = timeless["listeners"].as_array_mut().into_iter().flatten();
+        listeners.for_each(|listener| forget_times(&mut listener["conditions"]));
+        forget_times(&mut timeless["conditions"]);
+        outcome.message = timeless.to_string();
+    }
+    Some(outcome)
+}
+
+fn forget_times(conditions: &mut Value) {
+    for condition in conditions.as_array_mut().into_iter().flatten() {
+        if let Some(condition) = condition.as_object_mut() {
+            condition.remove("lastTransitionTime");
+        }
+    }
+}
+
 /// What the written status means to those who watch us.
 #[derive(Debug, PartialEq, Eq)]
 struct News {
@@ -77,7 +110,7 @@ struct News {
 }
 
 impl Work {
-    pub(super) fn key(&self) -> &ServiceKey {
+    pub(super) fn key(&self) -> &HolderKey {
         &self.queued.key
     }
 
@@ -94,9 +127,8 @@ impl Work {
 
     /// What the status says, if it says something.
     fn words(&self) -> Option<(&Outcome, Vec<IpAddr>)> {
-        let plan = &self.writes.plan;
         let service = self.writes.service.as_ref()?;
-        Some((plan.outcome.as_ref()?, plan.addresses(service)))
+        Some((self.said.as_ref()?, self.writes.plan.addresses(service)))
     }
 
     /// How long to wait before the same is said once more.
@@ -208,6 +240,7 @@ mod tests {
         Work {
             queued,
             note: build::note(&writes, &live, None),
+            said: writes.plan.outcome.clone(),
             writes,
             live,
             status,

@@ -1,9 +1,11 @@
-//! Writing a Service's status.
+//! Writing the status of a holder: of a Service, or of a Gateway of our class.
 
 use k8s_openapi::api::core::v1::{ObjectReference, Service};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
-use landfall_ipam::ServiceKey;
+use landfall_crds::gateway_api::Gateway;
+use landfall_gateway::NamespacedName;
+use landfall_ipam::{HolderKey, HolderKind};
 use landfall_runtime::class::Class;
 use serde_json::{Value, json};
 
@@ -11,11 +13,51 @@ use super::error::StepError;
 use crate::context::{Context, MANAGER};
 use crate::validate;
 
-/// Applies the status of this very Service: one of another uid is left alone. `false`: it was
+/// Applies the status of this very holder: one of another uid is left alone. `false`: it was
 /// deleted meanwhile, and the watch says so too.
 pub(super) async fn write(
     context: &Context,
-    key: &ServiceKey,
+    key: &HolderKey,
+    uid: &str,
+    status: &Value,
+) -> Result<bool, StepError> {
+    match key.kind {
+        HolderKind::Service => write_service(context, key, uid, status).await,
+        HolderKind::Gateway => write_gateway(context, key, uid, status).await,
+    }
+}
+
+async fn write_gateway(
+    context: &Context,
+    key: &HolderKey,
+    uid: &str,
+    status: &Value,
+) -> Result<bool, StepError> {
+    let api: Api<Gateway> = Api::namespaced(context.client.clone(), &key.namespace);
+    let patch = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "Gateway",
+        "metadata": {"name": key.name, "uid": uid},
+        "status": status,
+    });
+    let params = PatchParams::apply(MANAGER).force();
+    let answer = api
+        .patch_status(&key.name, &params, &Patch::Apply(&patch))
+        .await;
+    let gateway = match answer {
+        Err(error) if Class::of(&error) == Class::NotFound => return Ok(false),
+        answer => answer.map_err(StepError::api("apply status of Gateway", key.to_string()))?,
+    };
+    let at = NamespacedName::new(&key.namespace, &key.name);
+    context
+        .state
+        .change(|cache| cache.gateway_object_seen(&at, Some(gateway)));
+    Ok(true)
+}
+
+async fn write_service(
+    context: &Context,
+    key: &HolderKey,
     uid: &str,
     status: &Value,
 ) -> Result<bool, StepError> {
@@ -41,11 +83,17 @@ pub(super) async fn write(
     Ok(true)
 }
 
-/// Names a Service for an Event on it.
-pub(super) fn reference(key: &ServiceKey, uid: &str) -> ObjectReference {
+/// Names a holder for an Event on it.
+pub(super) fn reference(key: &HolderKey, uid: &str) -> ObjectReference {
     ObjectReference {
-        api_version: Some("v1".to_owned()),
-        kind: Some("Service".to_owned()),
+        api_version: Some(
+            match key.kind {
+                HolderKind::Service => "v1",
+                HolderKind::Gateway => "gateway.networking.k8s.io/v1",
+            }
+            .to_owned(),
+        ),
+        kind: Some(key.kind.to_string()),
         namespace: Some(key.namespace.clone()),
         name: Some(key.name.clone()),
         uid: Some(uid.to_owned()),

@@ -14,10 +14,12 @@ use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, Resource, ResourceExt as _};
+use landfall_crds::gateway_api::{Gateway, GatewayClass, ReferenceGrant, TCPRoute, UDPRoute};
 use landfall_crds::{LoadBalancerIP, LoadBalancerIPPool, ip_name, parse_ip_name};
+use landfall_gateway::NamespacedName;
 use landfall_ipam::address::Point;
 use landfall_ipam::pools::Pool;
-use landfall_ipam::{Network, PoolName, ServiceKey};
+use landfall_ipam::{HolderKey, HolderKind, Network, PoolName};
 use landfall_runtime::readiness::Readiness;
 use landfall_runtime::watch::{News, follow};
 use serde::de::DeserializeOwned;
@@ -25,13 +27,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::Cache;
-use crate::gateway::{Gateway, GatewayKey};
 use crate::settings::Settings;
 use crate::state::State;
 use crate::validate;
 
 /// The kinds that are watched; each is a check of `/readyz`.
-pub(crate) const KINDS: [&str; 7] = [
+pub(crate) const KINDS: [&str; 11] = [
     "watch services",
     "watch loadbalancerippools",
     "watch loadbalancerips",
@@ -39,14 +40,33 @@ pub(crate) const KINDS: [&str; 7] = [
     "watch nodes",
     GATEWAYS,
     SERVICE_CIDRS,
+    CLASSES,
+    TCP_ROUTES,
+    UDP_ROUTES,
+    GRANTS,
 ];
 
+const CLASSES: &str = "watch gatewayclasses";
+const TCP_ROUTES: &str = "watch tcproutes";
+const UDP_ROUTES: &str = "watch udproutes";
+const GRANTS: &str = "watch referencegrants";
 const GATEWAYS: &str = "watch gateways";
 const SERVICE_CIDRS: &str = "watch servicecidrs";
 
+const NO_GATEWAY_API: &str = "the Gateway API is not installed";
+
+/// The kinds that nobody need let us read: the rights to them are granted apart from all others.
+const BY_LEAVE: [&str; 4] = [CLASSES, TCP_ROUTES, UDP_ROUTES, GRANTS];
+const NO_LEAVE: &str =
+    "not permitted; config/gateway-api grants it, for who wants Gateways of a class of Landfall";
+
 /// The kinds that a cluster may do without, and why.
-const OPTIONAL: [(&str, &str); 2] = [
-    (GATEWAYS, "the Gateway API is not installed"),
+const OPTIONAL: [(&str, &str); 6] = [
+    (GATEWAYS, NO_GATEWAY_API),
+    (CLASSES, NO_GATEWAY_API),
+    (TCP_ROUTES, NO_GATEWAY_API),
+    (UDP_ROUTES, NO_GATEWAY_API),
+    (GRANTS, NO_GATEWAY_API),
     (SERVICE_CIDRS, "this Kubernetes has no ServiceCIDRs"),
 ];
 
@@ -60,48 +80,26 @@ pub(crate) trait Follow<K> {
     fn known(&self) -> BTreeSet<Self::Key>;
 }
 
-impl Follow<DeserializeGuard<Gateway>> for Cache {
-    type Key = GatewayKey;
-
-    fn key(object: &DeserializeGuard<Gateway>) -> Option<GatewayKey> {
-        Some(GatewayKey {
-            namespace: object.meta().namespace.clone()?,
-            name: object.meta().name.clone()?,
-        })
-    }
-
-    fn seen(&mut self, object: DeserializeGuard<Gateway>, settings: &Settings) {
-        let Some(key) = Self::key(&object) else {
-            return;
-        };
-        if let Some(gateway) = self.decoded(object) {
-            self.gateway_seen(&key, Some(gateway.into()), settings);
-        }
-    }
-
-    fn gone(&mut self, key: &GatewayKey, settings: &Settings) {
-        self.gateway_seen(key, None, settings);
-    }
-
-    fn known(&self) -> BTreeSet<GatewayKey> {
-        self.gateways.keys().cloned().collect()
-    }
-}
-
 impl Follow<DeserializeGuard<Service>> for Cache {
-    type Key = ServiceKey;
+    type Key = HolderKey;
 
-    fn key(object: &DeserializeGuard<Service>) -> Option<ServiceKey> {
+    fn key(object: &DeserializeGuard<Service>) -> Option<HolderKey> {
         validate::key(object.meta())
     }
 
     fn seen(&mut self, object: DeserializeGuard<Service>, settings: &Settings) {
+        let name = NamespacedName::of(object.meta());
         if let Some(object) = self.decoded(object) {
+            if let Some(name) = name {
+                self.gateway_api.service_seen(&name, Some(&object));
+            }
             self.service_seen(object, settings);
         }
     }
 
-    fn gone(&mut self, key: &ServiceKey, _: &Settings) {
+    fn gone(&mut self, key: &HolderKey, _: &Settings) {
+        let name = NamespacedName::new(&key.namespace, &key.name);
+        self.gateway_api.service_seen(&name, None);
         self.index.service_gone(key);
         self.services.gone(key);
         self.made_for.remove(key);
@@ -109,8 +107,13 @@ impl Follow<DeserializeGuard<Service>> for Cache {
         self.since.remove(key);
     }
 
-    fn known(&self) -> BTreeSet<ServiceKey> {
-        self.index.known_services()
+    fn known(&self) -> BTreeSet<HolderKey> {
+        let backings = self.gateway_api.world.services.keys();
+        let backings = backings.map(|name| HolderKey::service(&name.namespace, &name.name));
+        let mut known = self.index.known_services();
+        known.retain(|key| key.kind == HolderKind::Service);
+        known.extend(backings);
+        known
     }
 }
 
@@ -129,12 +132,14 @@ impl Follow<DeserializeGuard<LoadBalancerIPPool>> for Cache {
             let draining = pool.metadata.deletion_timestamp.is_some();
             let compiled = Pool::compile(name.as_str(), &pool.spec, draining);
             self.pools.shown(name.clone(), pool);
+            self.gateway_api.pool_seen(name.as_str(), true);
             self.index.pool_seen(&name, Some(compiled));
         }
     }
 
     fn gone(&mut self, name: &PoolName, _: &Settings) {
         self.pools.gone(name);
+        self.gateway_api.pool_seen(name.as_str(), false);
         self.index.pool_seen(name, None);
     }
 
@@ -157,6 +162,8 @@ impl Follow<DeserializeGuard<LoadBalancerIP>> for Cache {
         let record = self.decoded(object);
         if let Some((at, stored)) = record.as_ref().and_then(validate::stored) {
             self.index.record_seen(at, stored);
+            let status = record.and_then(|record| record.status).unwrap_or_default();
+            self.announcement_seen(at, &status.conditions);
             return;
         }
         if record.is_some() {
@@ -171,6 +178,7 @@ impl Follow<DeserializeGuard<LoadBalancerIP>> for Cache {
     fn gone(&mut self, (name, uid): &(String, String), _: &Settings) {
         if let Ok(address) = parse_ip_name(name) {
             self.index.record_gone(Point::from(address), uid, false);
+            self.announcement_seen(Point::from(address), &[]);
         }
     }
 
@@ -192,11 +200,13 @@ impl Follow<PartialObjectMeta<Namespace>> for Cache {
     fn seen(&mut self, object: PartialObjectMeta<Namespace>, _: &Settings) {
         let labels = object.metadata.labels.unwrap_or_default();
         if let Some(name) = object.metadata.name {
+            self.gateway_api.namespace_seen(&name, Some(&labels));
             self.index.namespace_seen(&name, Some(labels));
         }
     }
 
     fn gone(&mut self, name: &String, _: &Settings) {
+        self.gateway_api.namespace_seen(name, None);
         self.index.namespace_seen(name, None);
     }
 
@@ -284,6 +294,10 @@ impl Follow<DeserializeGuard<ServiceCIDR>> for Cache {
     }
 }
 
+mod gateways;
+
+pub(crate) use gateways::{tcp_route_seen, udp_route_seen};
+
 /// One watch, and whether its first list is complete.
 struct Watch {
     kind: &'static str,
@@ -340,7 +354,9 @@ impl Watch {
     /// Why there is nothing to watch, if the cluster does without the kind.
     fn absent(&self, error: &watcher::Error) -> Option<&'static str> {
         let kind = OPTIONAL.iter().find(|(kind, _)| *kind == self.kind);
-        kind.filter(|_| is_absent(error)).map(|(_, why)| *why)
+        let absent = kind.filter(|_| says(error, 404)).map(|(_, why)| *why);
+        let by_leave = BY_LEAVE.contains(&self.kind) && says(error, 403);
+        absent.or(by_leave.then_some(NO_LEAVE))
     }
 
     fn gone<K>(&self, cache: &mut Cache, key: &<Cache as Follow<K>>::Key)
@@ -358,14 +374,14 @@ impl Watch {
     }
 }
 
-/// Whether the kind is not served at all.
-fn is_absent(error: &watcher::Error) -> bool {
+/// Whether the API server refused a watch with this code.
+fn says(error: &watcher::Error, code: u16) -> bool {
     let (watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error)) =
         error
     else {
         return false;
     };
-    matches!(error, kube::Error::Api(status) if status.code == 404)
+    matches!(error, kube::Error::Api(status) if status.code == code)
 }
 
 /// Starts all watches; the receiver counts those whose first list is complete.
@@ -413,6 +429,14 @@ pub(crate) fn start(
     spawn(Box::pin(watch(5).run(gateways)));
     let networks = watcher::watcher(all::<DeserializeGuard<ServiceCIDR>>(client), config());
     spawn(Box::pin(watch(6).run(networks)));
+    let classes = watcher::watcher(all::<DeserializeGuard<GatewayClass>>(client), config());
+    spawn(Box::pin(watch(7).run(classes)));
+    let routes = watcher::watcher(all::<DeserializeGuard<TCPRoute>>(client), config());
+    spawn(Box::pin(watch(8).run(routes)));
+    let routes = watcher::watcher(all::<DeserializeGuard<UDPRoute>>(client), config());
+    spawn(Box::pin(watch(9).run(routes)));
+    let grants = watcher::watcher(all::<DeserializeGuard<ReferenceGrant>>(client), config());
+    spawn(Box::pin(watch(10).run(grants)));
     receiver
 }
 

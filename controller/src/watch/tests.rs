@@ -68,7 +68,7 @@ fn a_service_is_read_again_when_its_gateway_appears_changes_or_goes() {
     let mut cache = Cache::default();
     cache.seen(service, &settings);
     let asks = |cache: &Cache| {
-        let service = cache.index.service(&ServiceKey::new("n", "s")).unwrap();
+        let service = cache.index.service(&HolderKey::service("n", "s")).unwrap();
         let request = service.readable().unwrap().clone();
         let pool = request.pools.first().map(|pool| pool.to_string());
         (service.gateway_class.clone(), pool)
@@ -79,7 +79,7 @@ fn a_service_is_read_again_when_its_gateway_appears_changes_or_goes() {
         cache.seen(gateway(pool), &settings);
         assert_eq!(asks(&cache), (class(), Some(pool.to_owned())));
     }
-    let key = GatewayKey {
+    let key = NamespacedName {
         namespace: "n".into(),
         name: "edge".into(),
     };
@@ -110,7 +110,7 @@ fn a_service_of_another_namespace_acts_for_a_gateway_only_where_an_administrator
     let mut settings = settings();
     cache.seen(gateway, &settings);
     cache.seen(service(), &settings);
-    let key = ServiceKey::new("evil", "forged");
+    let key = HolderKey::service("evil", "forged");
     let known = cache.index.service(&key).unwrap();
     assert_eq!(known.readable().unwrap().addresses.len(), 0);
     assert_eq!(known.gateway_class, None);
@@ -138,7 +138,7 @@ fn an_annotation_of_ours_that_is_not_known_is_told_of_with_the_one_that_may_be_m
     .unwrap();
     let mut cache = Cache::default();
     cache.seen(service, &settings());
-    let known = cache.index.service(&ServiceKey::new("n", "s")).unwrap();
+    let known = cache.index.service(&HolderKey::service("n", "s")).unwrap();
     assert_eq!(
         known.notes,
         ["\"landfall.dev/ip\" is no annotation that Landfall knows; is landfall.dev/ips meant?"]

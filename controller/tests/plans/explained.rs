@@ -5,13 +5,13 @@ use k8s_openapi::jiff::Timestamp;
 use landfall_controller::pool::status::build;
 use landfall_crds::LoadBalancerIPPool;
 use landfall_ipam::plan::Explanation;
-use landfall_ipam::{PoolName, ServiceKey};
+use landfall_ipam::{HolderKey, PoolName};
 use serde_json::{Value, json};
 
 use crate::situation::Situation;
 
 fn explain(world: &Situation, name: &str) -> Explanation {
-    let service = world.index.service(&ServiceKey::new("blue", name));
+    let service = world.index.service(&HolderKey::service("blue", name));
     world.index.explain(service.unwrap())
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use landfall_ipam::service::{FamilyPolicy, Protocol};
-use landfall_ipam::{PoolName, Service, ServiceKey};
+use landfall_ipam::{HolderKey, PoolName, Service};
 use serde_json::json;
 
 use crate::situation::{Situation, dual};
@@ -106,7 +106,7 @@ fn an_external_address_of_a_service_that_is_not_ours_is_never_handed_out() {
     );
     world
         .index
-        .service_gone(&ServiceKey::new("blue", "cluster"));
+        .service_gone(&HolderKey::service("blue", "cluster"));
     assert_eq!(world.work().has("next"), "192.0.2.0");
 }
 
@@ -159,7 +159,7 @@ fn services_that_name_one_external_address_share_it_on_different_ports() {
             service.ports = BTreeSet::from([(Protocol::Udp, 80)]);
         })
         .service("green", &[("landfall.dev/sharing-key", "k")], |service| {
-            service.key = ServiceKey::new("green", "web");
+            service.key = HolderKey::service("green", "web");
             on(8080)(service);
         })
         .service("late", &[], on(443));

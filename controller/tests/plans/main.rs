@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_ipam::address::Point;
 use landfall_ipam::service::{FamilyPolicy, Protocol};
-use landfall_ipam::{Family, PoolName, Service, ServiceKey};
+use landfall_ipam::{Family, HolderKey, PoolName, Service};
 use serde_json::json;
 use situation::{Situation, dual};
 
@@ -271,7 +271,7 @@ fn an_explanation_says_what_every_pool_has_free() {
         world.service("web", &[], |service| service.families = vec![Family::V6]);
         let service = world
             .index
-            .service(&ServiceKey::new("blue", "web"))
+            .service(&HolderKey::service("blue", "web"))
             .unwrap();
         world.index.explain(service)
     };

@@ -6,7 +6,7 @@ use landfall_crds::annotations::{
     SHARING_PERMIT_DIFFERENT_PODS_ALIASES,
 };
 use landfall_ipam::service::FamilyPolicy;
-use landfall_ipam::{Family, Service, ServiceKey};
+use landfall_ipam::{Family, HolderKey, Service};
 use serde_json::json;
 
 use crate::situation::{Situation, dual};
@@ -146,7 +146,7 @@ fn every_spelling_of_other_projects_asks_for_an_address_or_a_pool() {
 
 /// A Service on other ports and in another namespace than the first one, whose pods are others too.
 fn beside(service: &mut Service) {
-    service.key = ServiceKey::new("green", &service.key.name);
+    service.key = HolderKey::service("green", &service.key.name);
     service.ports = [(landfall_ipam::service::Protocol::Tcp, 443)].into();
 }
 
@@ -161,7 +161,7 @@ fn every_spelling_of_other_projects_shares_an_address() {
                 .work();
             let two = world
                 .index
-                .service(&ServiceKey::new("green", "two"))
+                .service(&HolderKey::service("green", "two"))
                 .unwrap();
             assert_eq!(
                 two.status,
@@ -187,7 +187,7 @@ fn every_spelling_of_the_permission_for_other_pods_is_understood() {
             });
         world
             .index
-            .service(&ServiceKey::new("green", "two"))
+            .service(&HolderKey::service("green", "two"))
             .unwrap()
             .status[0]
             .to_string()

@@ -10,7 +10,7 @@ use landfall_ipam::plan::Outcome;
 use landfall_ipam::pools::{Pool, PoolError};
 use landfall_ipam::request::Request;
 use landfall_ipam::service::{FamilyPolicy, Protocol};
-use landfall_ipam::{Family, Index, PoolName, Service, ServiceKey};
+use landfall_ipam::{Family, HolderKey, Index, PoolName, Service};
 use serde_json::{Value, json};
 
 /// An index whose writes all succeed at once.
@@ -74,7 +74,7 @@ impl Situation {
             .iter()
             .map(|(k, v)| ((*k).into(), (*v).into()))
             .collect();
-        let key = ServiceKey::new("blue", name);
+        let key = HolderKey::service("blue", name);
         let before = self.index.service(&key);
         let mut service = Service {
             uid: name.to_owned(),
@@ -82,6 +82,7 @@ impl Situation {
             wanted: true,
             labels: BTreeMap::new(),
             gateway_class: None,
+            frontends: Vec::new(),
             request: Request::read(&annotations, None),
             policy: FamilyPolicy::SingleStack,
             families: vec![Family::V4],
@@ -106,7 +107,7 @@ impl Situation {
 
     /// Somebody else writes the status of a Service.
     pub(crate) fn foreign(&mut self, name: &str, addresses: &[&str], hosts: &[&str]) -> &mut Self {
-        let known = self.index.service(&ServiceKey::new("blue", name));
+        let known = self.index.service(&HolderKey::service("blue", name));
         let mut service = Service::clone(known.unwrap());
         service.status = addresses.iter().map(|text| text.parse().unwrap()).collect();
         service.hosts = hosts.iter().map(|&host| host.to_owned()).collect();
@@ -126,7 +127,7 @@ impl Situation {
     }
 
     pub(crate) fn delete(&mut self, name: &str) -> &mut Self {
-        self.index.service_gone(&ServiceKey::new("blue", name));
+        self.index.service_gone(&HolderKey::service("blue", name));
         self.work()
     }
 
@@ -193,7 +194,7 @@ impl Situation {
         self
     }
 
-    fn note_shown(&mut self, at: Point, key: &ServiceKey) {
+    fn note_shown(&mut self, at: Point, key: &HolderKey) {
         let uid = self.index.service(key).map(|service| service.uid.clone());
         let entry = self.index.entries().find(|(other, _)| *other == at);
         let mut stored = entry.unwrap().1.stored.clone().unwrap();
@@ -237,7 +238,10 @@ impl Situation {
     }
 
     pub(crate) fn outcome(&self, name: &str) -> Outcome {
-        let service = self.index.service(&ServiceKey::new("blue", name)).unwrap();
+        let service = self
+            .index
+            .service(&HolderKey::service("blue", name))
+            .unwrap();
         self.index.preview(service).outcome.unwrap()
     }
 
@@ -247,7 +251,10 @@ impl Situation {
     }
 
     pub(crate) fn has(&self, name: &str) -> String {
-        let service = self.index.service(&ServiceKey::new("blue", name)).unwrap();
+        let service = self
+            .index
+            .service(&HolderKey::service("blue", name))
+            .unwrap();
         let addresses: Vec<String> = service.status.iter().map(ToString::to_string).collect();
         addresses.join(" ")
     }

@@ -3,7 +3,7 @@
 use landfall_ipam::address::Point;
 use landfall_ipam::book::Stored;
 use landfall_ipam::service::FamilyPolicy;
-use landfall_ipam::{Service, ServiceKey};
+use landfall_ipam::{HolderKey, Service};
 
 use serde_json::json;
 
@@ -50,7 +50,7 @@ fn a_follower_that_takes_over_does_not_bring_back_what_the_leader_released() {
     follower.index.adopt();
     follower.work();
     assert_eq!(follower.has("web"), "192.0.2.3");
-    let key = ServiceKey::new("blue", "web");
+    let key = HolderKey::service("blue", "web");
     assert_eq!(follower.index.held_by(&key).count(), 1);
 }
 

@@ -1,13 +1,13 @@
 //! Nobody takes from a pool what it would not give.
 
-use landfall_ipam::{Family, PoolName, Service, ServiceKey};
+use landfall_ipam::{Family, HolderKey, PoolName, Service};
 use serde_json::json;
 
 use crate::explained::condition;
 use crate::situation::Situation;
 
 fn green(service: &mut Service) {
-    service.key = ServiceKey::new("green", "hog");
+    service.key = HolderKey::service("green", "hog");
 }
 
 /// A ClusterIP Service that names every address of 192.0.2.0/30.
@@ -86,7 +86,7 @@ fn a_namespace_and_a_service_have_as_many_addresses_of_a_pool_as_it_says_and_no_
     world.service("hog", &[], green);
     let hog = world
         .index
-        .service(&ServiceKey::new("green", "hog"))
+        .service(&HolderKey::service("green", "hog"))
         .unwrap();
     assert_eq!(hog.status.len(), 1, "another namespace counts for itself");
 

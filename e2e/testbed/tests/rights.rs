@@ -103,6 +103,36 @@ const CONTROLLER: &[Use] = &[
     ("secrets create", &["Api<Secret>", ".create("]),
 ];
 
+/// What the controller does where Gateways of a class of ours are wanted.
+const GATEWAY_API: &[Use] = &[
+    ("gatewayclasses list", &["<GatewayClass>", WATCH]),
+    ("gatewayclasses watch", &["<GatewayClass>", WATCH]),
+    ("tcproutes list", &["<TCPRoute>", WATCH]),
+    ("tcproutes watch", &["<TCPRoute>", WATCH]),
+    ("udproutes list", &["<UDPRoute>", WATCH]),
+    ("udproutes watch", &["<UDPRoute>", WATCH]),
+    ("referencegrants list", &["<ReferenceGrant>", WATCH]),
+    ("referencegrants watch", &["<ReferenceGrant>", WATCH]),
+    ("gateways get", &["Api<Gateway>", ".get_opt("]),
+    (
+        "gatewayclasses/status patch",
+        &["Api::<GatewayClass>", "apply::status("],
+    ),
+    ("gateways/status patch", &["Api<Gateway>", ".patch_status("]),
+    (
+        "tcproutes/status patch",
+        &["Api::<TCPRoute>", ".patch_status("],
+    ),
+    (
+        "udproutes/status patch",
+        &["Api::<UDPRoute>", ".patch_status("],
+    ),
+    (
+        "customresourcedefinitions get",
+        &["Api::<CustomResourceDefinition>", ".get_metadata_opt("],
+    ),
+];
+
 /// What both do to guard their metrics.
 const BOTH: &[Use] = &[
     ("tokenreviews create", &["Api<TokenReview>", ".create("]),
@@ -116,9 +146,9 @@ fn tree() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Every `resource verb` that a file of `config/rbac` grants. A resource or verb `*` is none that the table knows.
+/// Every `resource verb` that a file of `config` grants. A resource or verb `*` is none that the table knows.
 fn granted(file: &str) -> BTreeSet<String> {
-    let text = fs::read_to_string(tree().join("config/rbac").join(file)).unwrap();
+    let text = fs::read_to_string(tree().join("config").join(file)).unwrap();
     let documents = text
         .split("\n---\n")
         .map(|document| serde_saphyr::from_str::<Value>(document).unwrap());
@@ -194,7 +224,7 @@ fn check(file: &str, table: &[Use], folders: &[&str]) {
 #[test]
 fn the_announcer_has_no_right_that_it_does_not_use() {
     check(
-        "announcer.yaml",
+        "rbac/announcer.yaml",
         ANNOUNCER,
         &["announcer/src", "runtime/src"],
     );
@@ -203,13 +233,22 @@ fn the_announcer_has_no_right_that_it_does_not_use() {
 #[test]
 fn the_controller_has_no_right_that_it_does_not_use() {
     check(
-        "controller.yaml",
+        "rbac/controller.yaml",
         CONTROLLER,
         &["controller/src", "runtime/src"],
     );
 }
 
 #[test]
+fn the_controller_has_no_right_over_gateways_that_it_does_not_use() {
+    check(
+        "gateway-api/rbac.yaml",
+        GATEWAY_API,
+        &["controller/src", "runtime/src"],
+    );
+}
+
+#[test]
 fn the_rights_to_ask_who_reads_metrics_are_used() {
-    check("metrics.yaml", BOTH, &["runtime/src"]);
+    check("rbac/metrics.yaml", BOTH, &["runtime/src"]);
 }

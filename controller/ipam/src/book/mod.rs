@@ -4,7 +4,7 @@
 //! shall say (`want`). Where they differ there is something to write. An address is free when it
 //! has no entry: neither wanted nor stored.
 //!
-//! Invariant: `taken`, `by_service` and `by_key` always follow from the entries (and, for `taken`,
+//! Invariant: `taken`, `by_holder` and `by_key` always follow from the entries (and, for `taken`,
 //! what is occupied otherwise); only [`Book::set`] changes an entry.
 
 mod occupied;
@@ -14,18 +14,15 @@ mod taken;
 use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_crds::version::Stamped;
-use landfall_crds::{Holder, LoadBalancerIPSpec, ReclaimPolicy};
+use landfall_crds::{Holder, HolderKind, LoadBalancerIPSpec, ReclaimPolicy};
 
-use crate::ServiceKey;
+use crate::HolderKey;
 use crate::address::Point;
 use crate::spans::{Span, Spans};
 
 pub use occupied::{Occupied, Owners};
 pub use record::Write;
 pub(crate) use taken::Taken;
-
-/// `kind` of a Service in a record.
-pub const SERVICE: &str = "Service";
 
 /// A record as the API server last showed it.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,7 +79,7 @@ impl Entry {
 
     /// For whom it is still kept although nobody asks for that any more: the reservation is ours,
     /// and the record is to be deleted with its holders again.
-    pub fn ended_for(&self) -> Option<ServiceKey> {
+    pub fn ended_for(&self) -> Option<HolderKey> {
         let by_us = self
             .stored
             .as_ref()
@@ -92,15 +89,16 @@ impl Entry {
         ended.then(|| reservation(want)).flatten()
     }
 
-    /// The Services among the holders.
-    pub fn services(&self) -> impl Iterator<Item = ServiceKey> + '_ {
-        self.holders().iter().filter_map(service_key)
+    /// The holders by their keys, as far as they are of a kind that holds addresses here.
+    pub fn holder_keys(&self) -> impl Iterator<Item = HolderKey> + '_ {
+        self.holders().iter().filter_map(holder_key)
     }
 }
 
-/// The key of a holder that is a Service.
-pub fn service_key(holder: &Holder) -> Option<ServiceKey> {
-    (holder.kind == SERVICE).then(|| ServiceKey::new(&holder.namespace, &holder.name))
+/// The key of a holder of a kind that holds addresses here.
+pub fn holder_key(holder: &Holder) -> Option<HolderKey> {
+    let kind = HolderKind::parse(&holder.kind)?;
+    Some(HolderKey::new(kind, &holder.namespace, &holder.name))
 }
 
 /// All entries, and what follows from them.
@@ -109,9 +107,9 @@ pub struct Book {
     entries: BTreeMap<Point, Entry>,
     occupied: Occupied,
     taken: Taken,
-    by_service: BTreeMap<ServiceKey, BTreeSet<Point>>,
+    by_holder: BTreeMap<HolderKey, BTreeSet<Point>>,
     by_key: BTreeMap<String, BTreeSet<Point>>,
-    reserved: BTreeMap<ServiceKey, BTreeSet<Point>>,
+    reserved: BTreeMap<HolderKey, BTreeSet<Point>>,
 }
 
 impl Book {
@@ -143,14 +141,14 @@ impl Book {
     }
 
     /// The addresses a Service holds.
-    pub fn held_by(&self, service: &ServiceKey) -> impl Iterator<Item = Point> + '_ {
-        self.by_service.get(service).into_iter().flatten().copied()
+    pub fn held_by(&self, service: &HolderKey) -> impl Iterator<Item = Point> + '_ {
+        self.by_holder.get(service).into_iter().flatten().copied()
     }
 
     /// The addresses that Services of a namespace hold; shared ones come several times.
     pub fn held_in(&self, namespace: &str) -> impl Iterator<Item = Point> {
-        let first = ServiceKey::new(namespace, "");
-        let inside = self.by_service.range(first..);
+        let first = HolderKey::service(namespace, "");
+        let inside = self.by_holder.range(first..);
         let inside = inside.take_while(move |(key, _)| key.namespace == namespace);
         inside.flat_map(|(_, points)| points.iter().copied())
     }
@@ -161,7 +159,7 @@ impl Book {
     }
 
     /// The addresses without holders that are kept for a Service.
-    pub fn reserved_for(&self, service: &ServiceKey) -> impl Iterator<Item = Point> + '_ {
+    pub fn reserved_for(&self, service: &HolderKey) -> impl Iterator<Item = Point> + '_ {
         self.reserved.get(service).into_iter().flatten().copied()
     }
 
@@ -200,8 +198,8 @@ impl Book {
             }
             return;
         }
-        for service in entry.services() {
-            self.by_service.entry(service).or_default().insert(at);
+        for service in entry.holder_keys() {
+            self.by_holder.entry(service).or_default().insert(at);
         }
         if let Some(want) = &entry.want {
             if let Some(key) = want.sharing_key.as_deref().filter(|key| !key.is_empty()) {
@@ -216,8 +214,8 @@ impl Book {
     }
 
     fn unlink(&mut self, at: Point, entry: &Entry) {
-        for service in entry.services() {
-            forget(&mut self.by_service, &service, at);
+        for service in entry.holder_keys() {
+            forget(&mut self.by_holder, &service, at);
         }
         if let Some(want) = &entry.want {
             if let Some(key) = &want.sharing_key {
@@ -237,16 +235,12 @@ impl Book {
     }
 
     /// The Service whose cluster IP this is.
-    pub fn cluster_at(&self, at: Point) -> Option<&ServiceKey> {
+    pub fn cluster_at(&self, at: Point) -> Option<&HolderKey> {
         self.occupied.cluster.at(at).next()
     }
 
     /// Replaces the cluster IPs of one Service; returns the points that changed.
-    pub fn set_cluster(
-        &mut self,
-        key: &ServiceKey,
-        addresses: &BTreeSet<Point>,
-    ) -> BTreeSet<Point> {
+    pub fn set_cluster(&mut self, key: &HolderKey, addresses: &BTreeSet<Point>) -> BTreeSet<Point> {
         let changed = self.occupied.cluster.set(key, addresses);
         self.settle(&changed);
         changed
@@ -255,7 +249,7 @@ impl Book {
     /// Replaces the external addresses of one Service; returns the points that changed.
     pub fn set_external(
         &mut self,
-        key: &ServiceKey,
+        key: &HolderKey,
         addresses: &BTreeSet<Point>,
     ) -> BTreeSet<Point> {
         let changed = self.occupied.external.set(key, addresses);
@@ -284,14 +278,12 @@ impl Book {
 }
 
 /// For whom a record without holders keeps its address.
-fn reservation(spec: &LoadBalancerIPSpec) -> Option<ServiceKey> {
-    let kept = spec
-        .reserved_for
-        .as_ref()
-        .filter(|kept| kept.kind == SERVICE)?;
+fn reservation(spec: &LoadBalancerIPSpec) -> Option<HolderKey> {
+    let kept = spec.reserved_for.as_ref()?;
+    let kind = HolderKind::parse(&kept.kind)?;
     spec.holders
         .is_empty()
-        .then(|| ServiceKey::new(&kept.namespace, &kept.name))
+        .then(|| HolderKey::new(kind, &kept.namespace, &kept.name))
 }
 
 fn forget<K: Ord>(map: &mut BTreeMap<K, BTreeSet<Point>>, key: &K, at: Point) {

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ServiceKey;
+use crate::HolderKey;
 use crate::address::Point;
 use crate::spans::Span;
 
@@ -72,9 +72,9 @@ pub struct Occupied {
     /// Nodes, by name.
     pub nodes: Owners<String>,
     /// Services that have cluster IPs: every one but the headless.
-    pub cluster: Owners<ServiceKey>,
+    pub cluster: Owners<HolderKey>,
     /// Services that name external addresses, whatever their type and class.
-    pub external: Owners<ServiceKey>,
+    pub external: Owners<HolderKey>,
     /// Records that cannot be read, with their uids, by the address they are named after.
     pub unreadable: BTreeMap<Point, String>,
 }

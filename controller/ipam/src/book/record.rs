@@ -2,10 +2,10 @@
 
 use landfall_crds::{Holder, LoadBalancerIPSpec, ObjectRef, PoolRef, ReclaimPolicy};
 
-use super::{Entry, SERVICE, Stored, service_key};
+use super::{Entry, Stored, holder_key};
 use crate::address::Point;
 use crate::service::Service;
-use crate::{PoolName, ServiceKey};
+use crate::{HolderKey, HolderKind, PoolName};
 
 /// A write of one record.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,11 +55,11 @@ pub(crate) fn diff(at: Point, entry: &Entry) -> Option<Write> {
 /// keeps it only under `Retain`.
 pub(crate) fn without(
     mut spec: LoadBalancerIPSpec,
-    key: &ServiceKey,
+    key: &HolderKey,
     reserved_by_us: bool,
 ) -> Option<LoadBalancerIPSpec> {
     spec.holders
-        .retain(|holder| service_key(holder).as_ref() != Some(key));
+        .retain(|holder| holder_key(holder).as_ref() != Some(key));
     if !spec.holders.is_empty() {
         return Some(spec);
     }
@@ -69,7 +69,7 @@ pub(crate) fn without(
     }
     if spec.reclaim_policy == ReclaimPolicy::Retain && spec.reserved_for.is_none() {
         spec.reserved_for = Some(ObjectRef {
-            kind: SERVICE.to_owned(),
+            kind: key.kind.to_string(),
             namespace: key.namespace.clone(),
             name: key.name.clone(),
         });
@@ -83,11 +83,17 @@ pub(crate) fn settled(
     service: &Service,
     pool: Option<&PoolName>,
 ) -> LoadBalancerIPSpec {
-    let own = |held: &&mut Holder| service_key(held).as_ref() == Some(&service.key);
-    if let Some(held) = spec.holders.iter_mut().find(own)
-        && held.uid.is_empty()
-    {
-        held.uid.clone_from(&service.uid);
+    let own = |held: &&mut Holder| holder_key(held).as_ref() == Some(&service.key);
+    if let Some(held) = spec.holders.iter_mut().find(own) {
+        if held.uid.is_empty() {
+            held.uid.clone_from(&service.uid);
+        }
+        let Holder {
+            gateway_class,
+            labels,
+            ..
+        } = told(service);
+        (held.gateway_class, held.labels) = (gateway_class, labels);
     }
     if let Some(pool) = pool.filter(|_| first(&spec, &service.key)) {
         spec.pool_ref = Some(PoolRef {
@@ -101,16 +107,29 @@ pub(crate) fn settled(
 }
 
 /// Whether the Service is the first of the holders: it speaks for all of them.
-pub(crate) fn first(spec: &LoadBalancerIPSpec, key: &ServiceKey) -> bool {
-    spec.holders.first().and_then(service_key).as_ref() == Some(key)
+pub(crate) fn first(spec: &LoadBalancerIPSpec, key: &HolderKey) -> bool {
+    spec.holders.first().and_then(holder_key).as_ref() == Some(key)
 }
 
 pub(crate) fn holder(service: &Service) -> Holder {
     Holder {
-        kind: SERVICE.to_owned(),
+        kind: service.key.kind.to_string(),
         namespace: service.key.namespace.clone(),
         name: service.key.name.clone(),
         uid: service.uid.clone(),
+        ..told(service)
+    }
+}
+
+/// What a record tells of a Gateway, so that announcers need not know it: by what policies choose.
+fn told(service: &Service) -> Holder {
+    if service.key.kind != HolderKind::Gateway {
+        return Holder::default();
+    }
+    Holder {
+        gateway_class: service.gateway_class.clone(),
+        labels: service.labels.clone(),
+        ..Holder::default()
     }
 }
 

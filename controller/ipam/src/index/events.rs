@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
-use landfall_crds::LoadBalancerIPSpec;
 use landfall_crds::version::supersedes;
+use landfall_crds::{HolderKind, LoadBalancerIPSpec};
 
 use super::impact::{Edit, affected};
 use super::{Index, release_key};
@@ -17,7 +17,7 @@ use crate::pools::{Pool, PoolError};
 use crate::service::{Labels, Service};
 use crate::spans::{Span, Spans};
 use crate::world::Network;
-use crate::{PoolName, ServiceKey};
+use crate::{HolderKey, PoolName};
 
 impl Index {
     /// A Service was added or changed.
@@ -64,12 +64,12 @@ impl Index {
         }
         let points = service.external.iter().map(|address| Point::from(*address));
         let entries = points.filter_map(|at| self.world.book.get(at));
-        let holders: Vec<ServiceKey> = entries.flat_map(Entry::services).collect();
+        let holders: Vec<HolderKey> = entries.flat_map(Entry::holder_keys).collect();
         self.touch(holders);
     }
 
     /// What a former Service of this name holds is released before anything else.
-    fn release_former(&mut self, key: &ServiceKey) {
+    fn release_former(&mut self, key: &HolderKey) {
         let service = self.world.services.get(key);
         if service.is_some_and(|service| !self.world.former(service).is_empty()) {
             self.dirty.insert(release_key(key));
@@ -93,10 +93,10 @@ impl Index {
     /// Those who share, or would share, with this Service are looked at again.
     fn terms_changed(&mut self, service: &Service) {
         let held: Vec<Point> = self.world.book.held_by(&service.key).collect();
-        let sharers: Vec<ServiceKey> = held
+        let sharers: Vec<HolderKey> = held
             .iter()
             .filter_map(|at| self.world.book.get(*at))
-            .flat_map(Entry::services)
+            .flat_map(Entry::holder_keys)
             .filter(|key| *key != service.key)
             .collect();
         self.touch(sharers);
@@ -104,7 +104,7 @@ impl Index {
     }
 
     /// A Service was deleted.
-    pub fn service_gone(&mut self, key: &ServiceKey) {
+    pub fn service_gone(&mut self, key: &HolderKey) {
         self.cluster_seen(key, &[]);
         self.world.external.remove(key);
         self.external_changed(key);
@@ -118,7 +118,7 @@ impl Index {
     }
 
     /// Nobody of this name exists any more: what it holds is released.
-    pub fn release(&mut self, key: &ServiceKey) {
+    pub fn release(&mut self, key: &HolderKey) {
         if self.world.book.held_by(key).next().is_some() {
             self.gone.insert(key.clone());
             self.dirty.insert(release_key(key));
@@ -140,8 +140,8 @@ impl Index {
         }
         let same = before.is_some_and(|before| before.spec == stored.spec)
             || entry.and_then(|entry| entry.want.as_ref()) == Some(&stored.spec);
-        let mut affected: BTreeSet<ServiceKey> =
-            entry.into_iter().flat_map(Entry::services).collect();
+        let mut affected: BTreeSet<HolderKey> =
+            entry.into_iter().flat_map(Entry::holder_keys).collect();
         self.change(at, |entry| {
             if !same {
                 entry.want = Some(stored.spec.clone());
@@ -153,12 +153,15 @@ impl Index {
             self.dirty.insert(release_key(&kept));
         }
         if !same && let Some(entry) = self.world.book.get(at) {
-            affected.extend(entry.services());
+            affected.extend(entry.holder_keys());
             let kept = entry
                 .want
                 .as_ref()
                 .and_then(|want| want.reserved_for.as_ref());
-            affected.extend(kept.map(|kept| ServiceKey::new(&kept.namespace, &kept.name)));
+            affected.extend(kept.and_then(|kept| {
+                let kind = HolderKind::parse(&kept.kind)?;
+                Some(HolderKey::new(kind, &kept.namespace, &kept.name))
+            }));
             for key in &affected {
                 self.release_former(key);
             }
@@ -183,8 +186,8 @@ impl Index {
         if entry.stored.as_ref().is_none_or(|stored| stored.uid != uid) {
             return;
         }
-        let holders: Vec<ServiceKey> = entry
-            .services()
+        let holders: Vec<HolderKey> = entry
+            .holder_keys()
             .filter(|key| self.world.services.contains_key(key))
             .collect();
         // A holder's record that somebody deletes comes back; one that the leader deleted does not.
@@ -207,12 +210,12 @@ impl Index {
             None => namespaces.remove(name),
         };
         if !same {
-            let first = ServiceKey::new(name, "");
+            let first = HolderKey::service(name, "");
             let inside = self.world.services.range(first..);
             let inside = inside.take_while(|(key, _)| key.namespace == name);
             self.dirty
                 .extend(inside.map(|(_, service)| service.queue_key()));
-            let external = self.world.external.range(ServiceKey::new(name, "")..);
+            let external = self.world.external.range(HolderKey::service(name, "")..);
             let external = external.map(|(key, _)| key.clone());
             let external: Vec<_> = external.take_while(|key| key.namespace == name).collect();
             for key in &external {
@@ -232,7 +235,7 @@ impl Index {
     fn occupation_changed(&mut self, at: Point) {
         self.pools_at(at);
         let entry = self.world.book.get(at);
-        let holders: Vec<ServiceKey> = entry.into_iter().flat_map(Entry::services).collect();
+        let holders: Vec<HolderKey> = entry.into_iter().flat_map(Entry::holder_keys).collect();
         if holders.is_empty() {
             self.freed.insert(at);
         }
@@ -240,7 +243,7 @@ impl Index {
     }
 
     /// Whatever its type and class, the cluster IPs a Service has are its own.
-    fn cluster_seen(&mut self, key: &ServiceKey, addresses: &[IpAddr]) {
+    fn cluster_seen(&mut self, key: &HolderKey, addresses: &[IpAddr]) {
         let points = addresses.iter().map(|address| Point::from(*address));
         for at in self.world.book.set_cluster(key, &points.collect()) {
             self.occupation_changed(at);
@@ -274,7 +277,7 @@ impl Index {
     }
 
     /// Which external addresses a Service keeps from others is looked at anew.
-    fn external_changed(&mut self, key: &ServiceKey) {
+    fn external_changed(&mut self, key: &HolderKey) {
         let points = self.world.kept_from_others(key);
         for at in self.world.book.set_external(key, &points) {
             self.occupation_changed(at);
@@ -320,7 +323,7 @@ impl Index {
         self.world.pools.set(name, pool);
         let after = self.world.pools.accepted(name).cloned();
         overlapping(self, after.as_ref());
-        let external: Vec<ServiceKey> = self.world.external.keys().cloned().collect();
+        let external: Vec<HolderKey> = self.world.external.keys().cloned().collect();
         for key in &external {
             self.external_changed(key);
         }
@@ -372,7 +375,7 @@ impl Index {
         after: Option<&Arc<Pool>>,
     ) -> Vec<Point> {
         let lost = |at: &Point| after.is_none_or(|pool| !pool.usable.contains(*at));
-        let shown = |at: &Point, key: &ServiceKey| {
+        let shown = |at: &Point, key: &HolderKey| {
             let service = self.world.services.get(key);
             service.is_some_and(|service| service.status.contains(&at.address()))
         };
@@ -383,7 +386,7 @@ impl Index {
                 entry.stored.is_none()
                     && from_pool(entry, name)
                     && lost(at)
-                    && !entry.services().any(|key| shown(at, &key))
+                    && !entry.holder_keys().any(|key| shown(at, &key))
             })
             .map(|(at, _)| at)
             .collect()

@@ -12,7 +12,7 @@ use crate::pools::{Pool, Rejection};
 use crate::service::Service;
 use crate::spans::Spans;
 use crate::world::World;
-use crate::{PoolName, QueueKey, ServiceKey};
+use crate::{HolderKey, PoolName, QueueKey};
 
 /// A pool before and after an edit; `None`: not there, or refused.
 pub(super) struct Edit<'a> {
@@ -94,11 +94,11 @@ pub(super) fn affected(
     world: &World,
     waiting: &BTreeSet<QueueKey>,
     edit: &Edit,
-) -> BTreeSet<ServiceKey> {
+) -> BTreeSet<HolderKey> {
     let book = &world.book;
-    let mut affected: BTreeSet<ServiceKey> = BTreeSet::new();
+    let mut affected: BTreeSet<HolderKey> = BTreeSet::new();
     for span in edit.moved.iter() {
-        let holders = book.within(span).flat_map(|(_, entry)| entry.services());
+        let holders = book.within(span).flat_map(|(_, entry)| entry.holder_keys());
         affected.extend(holders);
         let names = |service: &&Arc<Service>| {
             let mut external = service.external.iter();
@@ -109,7 +109,7 @@ pub(super) fn affected(
     }
     if edit.admits_otherwise() {
         for span in edit.versions().flat_map(|pool| pool.usable.iter()) {
-            let holders = book.within(span).flat_map(|(_, entry)| entry.services());
+            let holders = book.within(span).flat_map(|(_, entry)| entry.holder_keys());
             affected.extend(holders.filter(|key| {
                 let service = world.services.get(key);
                 service.is_some_and(|service| keeps_otherwise(world, edit, service))

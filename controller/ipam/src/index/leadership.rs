@@ -9,7 +9,7 @@ use crate::address::{Family, Point};
 use crate::book::record::diff;
 use crate::plan::{adoption, plan};
 use crate::service::Service;
-use crate::{QueueKey, ServiceKey};
+use crate::{HolderKey, QueueKey};
 
 impl Index {
     /// Takes in every address a status names and no record has: before anything is allocated.
@@ -55,7 +55,7 @@ impl Index {
         adopted
     }
 
-    fn adopt_claims(&mut self, key: &ServiceKey) -> usize {
+    fn adopt_claims(&mut self, key: &HolderKey) -> usize {
         let Some(service) = self.world.services.get(key) else {
             return 0;
         };

@@ -27,7 +27,7 @@ use crate::book::record::pools_of;
 use crate::plan::plan;
 use crate::service::Service;
 use crate::world::World;
-use crate::{PoolName, QueueKey, ServiceKey};
+use crate::{HolderKey, PoolName, QueueKey};
 
 pub use writes::{Mark, Writes};
 
@@ -37,7 +37,7 @@ pub struct Index {
     world: World,
     dirty: BTreeSet<QueueKey>,
     waiting: BTreeSet<QueueKey>,
-    gone: BTreeSet<ServiceKey>,
+    gone: BTreeSet<HolderKey>,
     freed: BTreeSet<Point>,
     dirty_pools: BTreeSet<PoolName>,
     buried: BTreeMap<Point, String>,
@@ -146,7 +146,7 @@ impl Index {
         }
     }
 
-    fn touch(&mut self, keys: impl IntoIterator<Item = ServiceKey>) {
+    fn touch(&mut self, keys: impl IntoIterator<Item = HolderKey>) {
         let services = keys
             .into_iter()
             .filter_map(|key| self.world.services.get(&key));
@@ -156,7 +156,7 @@ impl Index {
 }
 
 /// Releases come before everything else.
-fn release_key(key: &ServiceKey) -> QueueKey {
+fn release_key(key: &HolderKey) -> QueueKey {
     QueueKey {
         created: i64::MIN,
         key: key.clone(),

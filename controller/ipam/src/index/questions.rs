@@ -6,18 +6,18 @@ use std::sync::Arc;
 use super::Index;
 use crate::address::{Family, Point};
 use crate::book::record::from_pool;
-use crate::book::{Entry, service_key};
+use crate::book::{Entry, holder_key};
 use crate::counts::{Counts, standing};
 use crate::plan::{Explanation, Plan, explain, plan};
 use crate::pools::{Pool, PoolError};
 use crate::service::{Labels, Service};
 use crate::spans::Spans;
-use crate::{Network, PoolName, ServiceKey};
+use crate::{HolderKey, Network, PoolName};
 
 impl Index {
     /// A Service that may want an address, or has one.
     #[must_use]
-    pub fn service(&self, key: &ServiceKey) -> Option<&Arc<Service>> {
+    pub fn service(&self, key: &HolderKey) -> Option<&Arc<Service>> {
         self.world.services.get(key)
     }
 
@@ -28,7 +28,7 @@ impl Index {
 
     /// The Services of which something is known, be it only their cluster IPs or external addresses.
     #[must_use]
-    pub fn known_services(&self) -> BTreeSet<ServiceKey> {
+    pub fn known_services(&self) -> BTreeSet<HolderKey> {
         let occupied = self.world.book.occupied();
         let elsewhere = occupied.external.all().chain(occupied.cluster.all());
         let services = self.world.services.keys();
@@ -113,6 +113,12 @@ impl Index {
         self.world.book.entries()
     }
 
+    /// The entry of an address.
+    #[must_use]
+    pub fn entry(&self, at: Point) -> Option<&Entry> {
+        self.world.book.get(at)
+    }
+
     /// The records there are, the unreadable ones too, with their uids.
     #[must_use]
     pub fn known_records(&self) -> BTreeSet<(Point, String)> {
@@ -126,7 +132,7 @@ impl Index {
     }
 
     /// The addresses a Service holds.
-    pub fn held_by(&self, key: &ServiceKey) -> impl Iterator<Item = Point> {
+    pub fn held_by(&self, key: &HolderKey) -> impl Iterator<Item = Point> {
         self.world.book.held_by(key)
     }
 
@@ -156,14 +162,14 @@ impl Index {
 
     /// Holders in records that no known Service stands for, with their uids.
     #[must_use]
-    pub fn orphans(&self) -> BTreeSet<(ServiceKey, String)> {
+    pub fn orphans(&self) -> BTreeSet<(HolderKey, String)> {
         let holders = self
             .world
             .book
             .entries()
             .flat_map(|(_, entry)| entry.holders());
         holders
-            .filter_map(|holder| Some((service_key(holder)?, holder.uid.clone())))
+            .filter_map(|holder| Some((holder_key(holder)?, holder.uid.clone())))
             .filter(|(key, _)| !self.world.services.contains_key(key) && !self.gone.contains(key))
             .collect()
     }

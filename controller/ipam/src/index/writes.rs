@@ -7,13 +7,16 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use landfall_crds::{LoadBalancerIPSpec, PoolRef, ReclaimPolicy, SHARED_AS_EXTERNAL};
+use landfall_crds::{
+    Frontend, HolderKind, LoadBalancerIPSpec, MAX_FRONTENDS, PoolRef, ReclaimPolicy,
+    SHARED_AS_EXTERNAL,
+};
 
 use super::Index;
-use crate::ServiceKey;
+use crate::HolderKey;
 use crate::address::{Family, Point};
 use crate::book::record::{diff, first, holder, settled, sharing_key, without};
-use crate::book::{Entry, OutOfPool, Stored, Write, service_key};
+use crate::book::{Entry, OutOfPool, Stored, Write, holder_key};
 use crate::plan::{How, Kept, Plan, Take, plan};
 use crate::service::{FamilyPolicy, Service};
 
@@ -62,7 +65,7 @@ impl Writes {
 
 impl Index {
     /// Plans for a Service and commits the plan to the book.
-    pub fn plan(&mut self, key: &ServiceKey) -> Option<Writes> {
+    pub fn plan(&mut self, key: &HolderKey) -> Option<Writes> {
         let Some(service) = self.world.services.get(key).cloned() else {
             let held = self.world.book.held_by(key);
             let held = held.filter(|_| self.gone.contains(key));
@@ -150,7 +153,7 @@ impl Index {
         before.chain([uid.to_owned()]).collect()
     }
 
-    fn mark(&self, key: &ServiceKey, kept: &Kept) -> Option<Mark> {
+    fn mark(&self, key: &HolderKey, kept: &Kept) -> Option<Mark> {
         let at = Point::from(kept.address);
         let entry = self.world.book.get(at)?;
         let marked = &entry.stored.as_ref()?.out_of_pool;
@@ -166,7 +169,7 @@ impl Index {
     }
 
     /// The Service lets go of addresses that its status no longer names.
-    pub fn depart(&mut self, key: &ServiceKey, leave: &[IpAddr]) -> Vec<Write> {
+    pub fn depart(&mut self, key: &HolderKey, leave: &[IpAddr]) -> Vec<Write> {
         let mut writes = Vec::new();
         for at in leave.iter().map(|address| Point::from(*address)) {
             self.change(at, |entry| {
@@ -177,14 +180,15 @@ impl Index {
                 let want = entry.want.take();
                 entry.want = want.and_then(|want| without(want, key, by_us));
             });
+            self.serve_the_rest(at, key);
             self.freed.insert(at);
             writes.extend(self.world.book.get(at).and_then(|entry| diff(at, entry)));
-            let rest: Vec<ServiceKey> = self
+            let rest: Vec<HolderKey> = self
                 .world
                 .book
                 .get(at)
                 .into_iter()
-                .flat_map(Entry::services)
+                .flat_map(Entry::holder_keys)
                 .collect();
             self.touch(rest);
         }
@@ -198,6 +202,26 @@ impl Index {
         writes
     }
 
+    /// What a record says is served on its address, once a holder has left.
+    fn serve_the_rest(&mut self, at: Point, gone: &HolderKey) {
+        let want = self.world.book.get(at).and_then(|entry| entry.want.clone());
+        let Some(want) = want.filter(|_| gone.kind == HolderKind::Gateway) else {
+            return;
+        };
+        let mut rest = want.holders.iter().filter_map(holder_key);
+        let first = rest.find_map(|key| self.world.services.get(&key));
+        let frontends = match first.cloned() {
+            Some(first) => self.frontends(&want, &first),
+            None if want.holders.is_empty() => Vec::new(),
+            None => return,
+        };
+        self.change(at, |entry| {
+            if let Some(want) = &mut entry.want {
+                want.frontends = frontends;
+            }
+        });
+    }
+
     /// The write an address still needs.
     #[must_use]
     pub fn open(&self, at: Point) -> Option<Write> {
@@ -205,12 +229,12 @@ impl Index {
     }
 
     /// Departures that could not be written: the Service holds these until it leaves again.
-    pub fn undepart(&mut self, key: &ServiceKey, open: &[Point]) {
+    pub fn undepart(&mut self, key: &HolderKey, open: &[Point]) {
         for at in open {
             self.change(*at, |entry| {
                 let held = |stored: &&Stored| {
                     let mut holders = stored.spec.holders.iter();
-                    holders.any(|holder| service_key(holder).as_ref() == Some(key))
+                    holders.any(|holder| holder_key(holder).as_ref() == Some(key))
                 };
                 if let Some(stored) = entry.stored.as_ref().filter(held) {
                     entry.want = Some(stored.spec.clone());
@@ -225,7 +249,7 @@ impl Index {
     }
 
     /// A Service that wants nothing and holds nothing needs not be known.
-    pub fn forget(&mut self, key: &ServiceKey) {
+    pub fn forget(&mut self, key: &HolderKey) {
         let idle = self
             .world
             .services
@@ -251,18 +275,41 @@ impl Index {
             else {
                 continue;
             };
-            let settled = settled(want.clone(), service, kept.pool.as_ref());
+            let mut settled = settled(want.clone(), service, kept.pool.as_ref());
+            settled.frontends = self.frontends(&settled, service);
             if settled != *want {
                 self.change(at, |entry| entry.want = Some(settled));
             }
         }
     }
 
+    /// What a record says is served on its address, for this holder and all others. While one of them is not known it
+    /// goes on saying what it said: what is that one's cannot be told.
+    fn frontends(&self, spec: &LoadBalancerIPSpec, service: &Service) -> Vec<Frontend> {
+        let mut all = Vec::new();
+        for key in spec.holders.iter().filter_map(holder_key) {
+            let served = if key == service.key {
+                Some(&service.frontends)
+            } else {
+                let other = self.world.services.get(&key);
+                other.map(|other| &other.frontends)
+            };
+            match served {
+                Some(served) => all.extend(served.iter().cloned()),
+                None if key.kind == HolderKind::Gateway => return spec.frontends.clone(),
+                None => {}
+            }
+        }
+        all.sort();
+        all.truncate(MAX_FRONTENDS);
+        all
+    }
+
     /// The key that a new member and all holders of an address have; else they share it because all
     /// of them name it as an external address.
     fn key_of_all(&self, at: Point, own: Option<String>) -> Option<String> {
         let entry = self.world.book.get(at);
-        let mut holders = entry.into_iter().flat_map(Entry::services);
+        let mut holders = entry.into_iter().flat_map(Entry::holder_keys);
         let same = |key| {
             self.world
                 .services
@@ -288,10 +335,24 @@ impl Index {
         let pool = take.pool.as_ref().map(|pool| PoolRef {
             name: pool.to_string(),
         });
+        let before = self
+            .world
+            .book
+            .get(at)
+            .and_then(|entry| entry.want.as_ref());
+        let frontends = before.map_or_else(
+            || service.frontends.clone(),
+            |before| {
+                let mut joined = before.clone();
+                joined.holders.push(holder(service));
+                self.frontends(&joined, service)
+            },
+        );
         self.change(at, |entry| match (take.how, &mut entry.want) {
             (How::Join | How::Claim, Some(want)) => {
                 want.holders.push(holder(service));
                 want.sharing_key = key;
+                want.frontends = frontends;
             }
             _ => {
                 entry.want = Some(LoadBalancerIPSpec {
@@ -299,6 +360,7 @@ impl Index {
                     pool_ref: pool,
                     holders: vec![holder(service)],
                     sharing_key: key,
+                    frontends,
                     reserved_for: None,
                     reclaim_policy: ReclaimPolicy::Delete,
                 });

@@ -9,7 +9,7 @@ use crate::counts::Counts;
 use crate::pools::Rejection;
 use crate::service::Service;
 use crate::world::World;
-use crate::{PoolName, ServiceKey};
+use crate::{HolderKey, PoolName};
 
 /// What one pool says to one Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct Explanation {
     /// The addresses it has or gets.
     pub addresses: Vec<IpAddr>,
     /// Those who wait and were there before it.
-    pub ahead: Vec<ServiceKey>,
+    pub ahead: Vec<HolderKey>,
     /// The pools, the preferred one first.
     pub pools: Vec<PoolAnswer>,
     /// Refused pools, with the field and the remedy.

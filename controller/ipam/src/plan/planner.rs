@@ -86,6 +86,7 @@ fn one_more(world: &World, service: &Service, draft: &Draft, take: Take) -> Resu
     match world.within_limits(pool, service, share, pending) {
         Ok(()) => Ok(take),
         Err(rejection) => Err(not_given(
+            service,
             take.address,
             &[],
             &[(pool.name.clone(), rejection)],
@@ -217,9 +218,10 @@ fn foreign(service: &Service, draft: &Draft) -> Option<String> {
     let hosts = service.hosts.iter().map(|host| quoted(host).to_string());
     let all: Vec<String> = addresses.chain(hosts).collect();
     let remedy = if service.status.is_empty() {
-        "empty status.loadBalancer where it is out of use"
+        "empty status.loadBalancer where it is out of use".to_owned()
     } else {
-        "it is ours as soon as a pool that admits this Service covers it"
+        let kind = service.key.kind;
+        format!("it is ours as soon as a pool that admits this {kind} covers it")
     };
     (!all.is_empty()).then(|| {
         let all = list(&all);

@@ -23,8 +23,9 @@ pub(super) fn obtain(world: &World, service: &Service, address: IpAddr) -> Resul
         return Err(Refusal::new(
             Reason::FamilyUnavailable,
             format!(
-                "asks for {address}, but the Service has no {family}; \
-                 set spec.ipFamilies or spec.ipFamilyPolicy, or ask for another address"
+                "asks for {address}, but the {} has no {family}; \
+                 set spec.ipFamilies or spec.ipFamilyPolicy, or ask for another address",
+                service.key.kind
             ),
         ));
     }
@@ -110,11 +111,12 @@ fn pool_for(
         };
         rejections.push((pool.name.clone(), rejection));
     }
-    Err(not_given(address, named, &rejections))
+    Err(not_given(service, address, named, &rejections))
 }
 
 /// The refusal of an address by the pools that have it.
 pub(super) fn not_given(
+    service: &Service,
     address: IpAddr,
     named: &[PoolName],
     rejections: &[(PoolName, Rejection)],
@@ -132,7 +134,8 @@ pub(super) fn not_given(
     Refusal::new(
         Reason::NoMatchingPool,
         format!(
-            "{address} is not given to this Service: {}; {}, or ask for another address",
+            "{address} is not given to this {}: {}; {}, or ask for another address",
+            service.key.kind,
             list(&words),
             remedies(&why)
         ),
@@ -175,7 +178,7 @@ pub(crate) fn adoption(world: &World, service: &Service, address: IpAddr) -> Opt
         return None;
     }
     if let Some(entry) = world.book.get(at) {
-        let held = entry.services().any(|key| key == service.key);
+        let held = entry.holder_keys().any(|key| key == service.key);
         return (!held)
             .then(|| enter(world, service, at, entry).ok())
             .flatten();
@@ -222,7 +225,7 @@ fn by_key(world: &World, service: &Service, family: Family) -> Option<Take> {
         .filter_map(|at| world.book.get(at).map(|entry| (at, entry)))
         .filter(|(_, entry)| !entry.holders().is_empty())
         // It does not come beside itself.
-        .filter(|(_, entry)| entry.services().all(|key| key != service.key))
+        .filter(|(_, entry)| entry.holder_keys().all(|key| key != service.key))
         .find_map(|(at, entry)| enter(world, service, at, entry).ok())
 }
 
@@ -239,7 +242,7 @@ fn kept_out(world: &World, service: &Service, family: Family) -> Option<String> 
 }
 
 fn lowest(world: &World, service: &Service, family: Family) -> Result<Take, Refusal> {
-    let named = those_with(world, named(service), family)?;
+    let named = those_with(world, service, family)?;
     let short = if named.is_empty() {
         short_cut(world, service, family)
     } else {
@@ -321,7 +324,8 @@ fn lowest(world: &World, service: &Service, family: Family) -> Result<Take, Refu
         let why: Vec<Rejection> = rejected.iter().map(|(_, why)| *why).collect();
         let remedies = remedies(&why);
         format!(
-            "no pool takes this Service for {family}: {}; {remedies}",
+            "no pool takes this {} for {family}: {}; {remedies}",
+            service.key.kind,
             list(&words)
         )
     };
@@ -336,7 +340,8 @@ fn named(service: &Service) -> &[PoolName] {
 
 /// The named pool that has this family, or all of them when none has. Every one of them must exist,
 /// and not both of two have the family: which one is meant would have to be guessed.
-fn those_with(world: &World, named: &[PoolName], family: Family) -> Result<Vec<PoolName>, Refusal> {
+fn those_with(world: &World, service: &Service, family: Family) -> Result<Vec<PoolName>, Refusal> {
+    let named = named(service);
     let mut having = Vec::new();
     for name in named {
         let quoted = quoted(name.as_str());
@@ -347,7 +352,8 @@ fn those_with(world: &World, named: &[PoolName], family: Family) -> Result<Vec<P
             }
             Some(Err(error)) => format!("pool {quoted} is not accepted ({error})"),
             None => format!(
-                "pool {quoted}, which the Service asks for, does not exist; create it, or name another one"
+                "pool {quoted}, which the {} asks for, does not exist; create it, or name another one",
+                service.key.kind
             ),
         };
         return Err(Refusal::new(Reason::NoMatchingPool, problem));

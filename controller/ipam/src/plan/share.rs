@@ -6,7 +6,7 @@ use landfall_crds::{Holder, SHARED_AS_EXTERNAL};
 
 use super::{How, Take};
 use crate::address::Point;
-use crate::book::{Entry, SERVICE, service_key};
+use crate::book::{Entry, holder_key};
 use crate::service::Service;
 use crate::sharing::{Clash, compatible, stay_together};
 use crate::world::World;
@@ -92,14 +92,16 @@ fn shares(
 ) -> Result<(), (String, Clash)> {
     for holder in entry.holders() {
         let name = format!("{} {}/{}", holder.kind, holder.namespace, holder.name);
-        let key = service_key(holder);
+        let key = holder_key(holder);
         if key.as_ref() == Some(&service.key) {
             continue;
         }
-        match key.and_then(|key| world.services.get(&key)) {
+        let Some(key) = key else {
+            return Err((name, Clash::OtherKind));
+        };
+        match world.services.get(&key) {
             Some(other) => compatible(service, other, address).map_err(|clash| (name, clash))?,
-            None if holder.kind == SERVICE => return Err((name, Clash::Gone)),
-            None => return Err((name, Clash::OtherKind)),
+            None => return Err((name, Clash::Gone)),
         }
     }
     Ok(())
@@ -132,10 +134,10 @@ pub(super) fn clash_with_seniors(
         return Some(format!("whose other holders share it by {by}"));
     }
     // One made anew under the name of a holder is another Service: it comes after all others.
-    let own = |holder: &&Holder| service_key(holder).as_ref() == Some(&service.key);
+    let own = |holder: &&Holder| holder_key(holder).as_ref() == Some(&service.key);
     let place = |holder: &&Holder| own(holder) && holder.uid == service.uid;
     let known = |holder: &Holder| {
-        let other = world.services.get(&service_key(holder)?)?;
+        let other = world.services.get(&holder_key(holder)?)?;
         (other.uid == holder.uid).then_some(other)
     };
     let senior = entry
@@ -147,7 +149,7 @@ pub(super) fn clash_with_seniors(
         .filter(|other| other.wanted && !left(other));
     for other in senior {
         if let Err(clash) = stay_together(service, other, address) {
-            return Some(format!("held by Service {} first; {clash}", other.key));
+            return Some(format!("held by {} first; {clash}", other.key.in_words()));
         }
     }
     None

@@ -5,17 +5,18 @@ use std::net::IpAddr;
 
 use landfall_crds::{LoadBalancerIPSpec, ReclaimPolicy};
 use landfall_ipam::address::{Family, Point};
+use landfall_ipam::book::holder_key;
 use landfall_ipam::plan::Outcome;
 use landfall_ipam::service::FamilyPolicy;
 use landfall_ipam::sharing::stay_together;
-use landfall_ipam::{PoolName, Service, ServiceKey};
+use landfall_ipam::{HolderKey, PoolName, Service};
 
 use super::world::World;
 
 impl World {
     /// What holds whenever things are quiet.
     pub(super) fn check(&mut self) {
-        let mut shown: BTreeMap<IpAddr, BTreeSet<ServiceKey>> = BTreeMap::new();
+        let mut shown: BTreeMap<IpAddr, BTreeSet<HolderKey>> = BTreeMap::new();
         for service in self.services.values().filter(|service| service.wanted) {
             for address in &service.status {
                 // What somebody else wrote is not ours, unless we gave the very same.
@@ -28,12 +29,11 @@ impl World {
                     .insert(service.key.clone());
             }
         }
-        let mut booked: BTreeMap<IpAddr, BTreeSet<ServiceKey>> = BTreeMap::new();
+        let mut booked: BTreeMap<IpAddr, BTreeSet<HolderKey>> = BTreeMap::new();
         for (at, record) in &self.records {
             let holders = record.spec.holders.iter();
-            let keys = holders
-                .map(|h| ServiceKey::new(&h.namespace, &h.name))
-                .collect();
+            let keys = holders.filter_map(holder_key).collect();
+            self.check_frontends(at.address(), &record.spec);
             if record.spec.holders.is_empty() {
                 let kept = record.spec.reclaim_policy == ReclaimPolicy::Retain;
                 assert!(kept || !record.reserved_by_us, "{at:?} is kept for nobody");
@@ -41,7 +41,7 @@ impl World {
             }
             booked.insert(at.address(), keys);
             for holder in &record.spec.holders {
-                let key = ServiceKey::new(&holder.namespace, &holder.name);
+                let key = holder_key(holder).unwrap();
                 assert_eq!(
                     self.services[&key].uid,
                     holder.uid,
@@ -126,10 +126,20 @@ impl World {
     }
 
     /// Whether a record gives the Service this address.
-    fn holds(&self, key: &ServiceKey, address: IpAddr) -> bool {
+    fn holds(&self, key: &HolderKey, address: IpAddr) -> bool {
         let record = self.records.get(&Point::from(address));
         let mut holders = record.into_iter().flat_map(|record| &record.spec.holders);
-        holders.any(|holder| holder.namespace == key.namespace && holder.name == key.name)
+        holders.any(|holder| holder_key(holder).as_ref() == Some(key))
+    }
+
+    /// A record says what is served for the Gateways among its holders, and nothing else.
+    fn check_frontends(&self, address: IpAddr, spec: &LoadBalancerIPSpec) {
+        let holders = spec.holders.iter().filter_map(holder_key);
+        let served = holders.flat_map(|key| self.services[&key].frontends.clone());
+        let served: BTreeSet<_> = served.collect();
+        let said: BTreeSet<_> = spec.frontends.iter().cloned().collect();
+        assert_eq!(said, served, "{address} says something else");
+        assert_eq!(said.len(), spec.frontends.len(), "{address}");
     }
 
     /// Nothing is left to do for anybody, and whoever misses something waits.
@@ -236,7 +246,7 @@ pub(super) fn assert_spec(spec: &LoadBalancerIPSpec) {
     let unique: BTreeSet<_> = spec
         .holders
         .iter()
-        .map(|h| (&h.namespace, &h.name))
+        .map(|h| (&h.kind, &h.namespace, &h.name))
         .collect();
     assert_eq!(
         unique.len(),

@@ -7,14 +7,14 @@ use landfall_crds::{LoadBalancerIPPoolSpec, LoadBalancerIPSpec, ReclaimPolicy};
 use landfall_ipam::address::Point;
 use landfall_ipam::book::{Stored, Write};
 use landfall_ipam::pools::Pool;
-use landfall_ipam::{Index, PoolName, QueueKey, Service, ServiceKey};
+use landfall_ipam::{HolderKey, Index, PoolName, QueueKey, Service};
 
 use super::check::{assert_spec, assert_word};
 
 /// What a watch says.
 #[derive(Clone, Debug)]
 enum Said {
-    Service(ServiceKey, Option<Service>),
+    Service(HolderKey, Option<Service>),
     Pool(PoolName, Option<(LoadBalancerIPPoolSpec, bool)>),
     Record(Point, String, Option<Stored>),
 }
@@ -79,7 +79,7 @@ pub(crate) enum Fault {
 /// The API server, naively.
 #[derive(Default)]
 pub(crate) struct World {
-    pub(crate) services: BTreeMap<ServiceKey, Service>,
+    pub(crate) services: BTreeMap<HolderKey, Service>,
     pub(crate) pools: BTreeMap<PoolName, (LoadBalancerIPPoolSpec, bool)>,
     /// The pools that have the finalizer: the others go at once when they are deleted.
     held: BTreeSet<PoolName>,
@@ -91,7 +91,7 @@ pub(crate) struct World {
     /// What a status of each Service has ever named, by uid.
     pub(super) shown: BTreeMap<String, BTreeSet<IpAddr>>,
     /// What each Service had when things were last quiet and it did not ask for anything since.
-    pub(super) settled: BTreeMap<ServiceKey, Vec<IpAddr>>,
+    pub(super) settled: BTreeMap<HolderKey, Vec<IpAddr>>,
 }
 
 impl World {
@@ -170,7 +170,7 @@ impl World {
         self.say(0, &Said::Service(key, Some(service)));
     }
 
-    pub(crate) fn delete_service(&mut self, key: &ServiceKey) {
+    pub(crate) fn delete_service(&mut self, key: &HolderKey) {
         if self.services.remove(key).is_some() {
             self.settled.remove(key);
             self.say(0, &Said::Service(key.clone(), None));
@@ -178,7 +178,7 @@ impl World {
     }
 
     /// Somebody wipes a Service's status.
-    pub(crate) fn lose_status(&mut self, key: &ServiceKey) {
+    pub(crate) fn lose_status(&mut self, key: &HolderKey) {
         if let Some(service) = self.services.get_mut(key) {
             service.touched = false;
         }
@@ -188,7 +188,7 @@ impl World {
     /// Another balancer writes a status, as it does by the plain way: all of it is its own then.
     pub(crate) fn foreign_status(
         &mut self,
-        key: &ServiceKey,
+        key: &HolderKey,
         status: Vec<IpAddr>,
         hosts: Vec<String>,
     ) {
@@ -203,7 +203,7 @@ impl World {
 
     /// What the controller says of a Service. Without an address it says nothing of the ingress:
     /// what it wrote goes, and what somebody else wrote stays.
-    fn write_status(&mut self, key: &ServiceKey, status: Vec<IpAddr>, touched: bool) {
+    fn write_status(&mut self, key: &HolderKey, status: Vec<IpAddr>, touched: bool) {
         if let Some(service) = self.services.get_mut(key) {
             if !status.is_empty() || service.ours {
                 let shown = self.shown.entry(service.uid.clone()).or_default();

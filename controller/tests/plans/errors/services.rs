@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use landfall_ipam::request::Request;
 use landfall_ipam::service::FamilyPolicy;
-use landfall_ipam::{Family, Service, ServiceKey};
+use landfall_ipam::{Family, HolderKey, Service};
 use serde_json::{Value, json};
 
 use super::Row;
@@ -61,7 +61,7 @@ fn cluster() -> Situation {
     let broken: IpAddr = "198.51.100.73".parse().unwrap();
     world.index.record_unreadable(broken.into(), "u");
     world.record(json!({"address": "203.0.113.3", "holders": [
-        {"kind": "Gateway", "namespace": "blue", "name": "edge", "uid": "g"}]}));
+        {"kind": "Ingress", "namespace": "blue", "name": "edge", "uid": "g"}]}));
     world.record(json!({"address": "203.0.113.4", "holders": [
         {"kind": "Service", "namespace": "blue", "name": "former", "uid": "f"}]}));
     world
@@ -422,7 +422,7 @@ pub(super) fn unmet() -> Vec<Row> {
         ask("192.0.2.5", "ask for another address, or share it"),
         ask(
             "203.0.113.3",
-            "ask for another address: a Gateway shares with no Service",
+            "ask for another address: other kinds share with nobody",
         ),
         ask(
             "203.0.113.4",
@@ -507,11 +507,11 @@ fn excluded_group() -> Row {
     world.service("holder", &[(KEY, "k")], |_| {});
     let wants = [(KEY, "k"), (NAMESPACES, "blue")];
     world.silent("web", &wants, |service| {
-        service.key = ServiceKey::new("green", "web");
+        service.key = HolderKey::service("green", "web");
         service.ports = [(landfall_ipam::service::Protocol::Tcp, 443)].into();
     });
     world.work();
-    let service = world.index.service(&ServiceKey::new("green", "web"));
+    let service = world.index.service(&HolderKey::service("green", "web"));
     let outcome = world.index.preview(service.unwrap()).outcome.unwrap();
     let shown = "the holder of its key is in another namespace, and every pool full";
     let remedy = "name each other's namespace on both Services, or add a block";
@@ -534,7 +534,7 @@ fn foreign(addresses: &[&str], hosts: &[&str], shows: &str) -> Row {
 fn released() -> Row {
     let mut world = Situation::default();
     world.cidrs("one", &["192.0.2.0/30"]).plain("former");
-    let former = ServiceKey::new("blue", "former");
+    let former = HolderKey::service("blue", "former");
     world.index.service_gone(&former);
     let leave = ["192.0.2.0".parse().unwrap()];
     // The deletion is not answered yet.

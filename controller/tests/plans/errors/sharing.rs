@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use landfall_ipam::request::{Namespaces, Request};
 use landfall_ipam::service::Protocol;
-use landfall_ipam::{Service, ServiceKey};
+use landfall_ipam::{HolderKey, Service};
 use serde_json::json;
 
 use super::Row;
@@ -318,7 +318,7 @@ pub(super) fn clashes() -> Vec<Row> {
             "the holder is in another namespace",
             |_| {},
             |service| {
-                service.key = ServiceKey::new("green", "web");
+                service.key = HolderKey::service("green", "web");
             },
             "name each other's namespace on both Services",
         ),
@@ -326,7 +326,7 @@ pub(super) fn clashes() -> Vec<Row> {
             NAMESPACES,
             "the holder is in another namespace, and permits this one",
             |service| permits(service, "green"),
-            |service| service.key = ServiceKey::new("green", "web"),
+            |service| service.key = HolderKey::service("green", "web"),
             "name the holder's namespace",
         ),
         sharing(
@@ -334,7 +334,7 @@ pub(super) fn clashes() -> Vec<Row> {
             "the holder is in another namespace, and only this one permits it",
             |_| {},
             |service| {
-                service.key = ServiceKey::new("green", "web");
+                service.key = HolderKey::service("green", "web");
                 permits(service, "blue");
             },
             "name this namespace on the holder",

@@ -33,11 +33,7 @@ pub fn find(wanted: &[&str]) -> Option<PathBuf> {
     {
         return Some(dir);
     }
-    let cache = match std::env::var_os("XDG_CACHE_HOME") {
-        Some(dir) => PathBuf::from(dir),
-        None => PathBuf::from(std::env::var_os("HOME")?).join(".cache"),
-    };
-    let builds = std::fs::read_dir(cache.join("landfall/control-plane")).ok()?;
+    let builds = std::fs::read_dir(cache()?.join("control-plane")).ok()?;
     // The newest complete build; the script decides by its key, a test takes what there is.
     builds
         .flatten()
@@ -48,6 +44,33 @@ pub fn find(wanted: &[&str]) -> Option<PathBuf> {
                 && holds(dir)
         })
         .max_by_key(|dir| dir.metadata().and_then(|meta| meta.modified()).ok())
+}
+
+/// Where the scripts of `hack` keep what they fetch and build.
+fn cache() -> Option<PathBuf> {
+    let cache = match std::env::var_os("XDG_CACHE_HOME") {
+        Some(dir) => PathBuf::from(dir),
+        None => PathBuf::from(std::env::var_os("HOME")?).join(".cache"),
+    };
+    Some(cache.join("landfall"))
+}
+
+/// The directory that holds the definitions of the Gateway API, if it is there already: the one that
+/// `LANDFALL_GATEWAY_API` names, or what `hack/gateway-api.sh` fetched of the release that is pinned.
+pub fn gateway_api() -> Option<PathBuf> {
+    if let Some(dir) = std::env::var_os("LANDFALL_GATEWAY_API") {
+        return Some(dir.into());
+    }
+    let pinned = std::fs::read_to_string(source_tree().join("e2e/gateway-api/go.mod")).ok()?;
+    let mut lines = pinned.lines();
+    let version = lines.find_map(|line| line.strip_prefix("require sigs.k8s.io/gateway-api "))?;
+    let dir = cache()?.join(format!("gateway-api-{}", version.trim()));
+    dir.is_dir().then_some(dir)
+}
+
+/// The same, fetched now if it has to be.
+pub fn ensure_gateway_api() -> Result<PathBuf> {
+    script("hack/gateway-api.sh", &[])
 }
 
 /// The directory that holds every program, built now if it has to be (progress goes to standard error).

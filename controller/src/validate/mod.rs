@@ -1,6 +1,8 @@
 //! From objects to the allocator's values. Pure; a Service that cannot be read is refused as a
 //! value, never as an error.
 
+pub(crate) mod gateway;
+
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1 as core;
@@ -16,7 +18,7 @@ use landfall_ipam::address::Point;
 use landfall_ipam::book::{OutOfPool, Stored};
 use landfall_ipam::request::Request;
 use landfall_ipam::service::{FamilyPolicy, Protocol};
-use landfall_ipam::{Family, Refusal, Service, ServiceKey};
+use landfall_ipam::{Family, HolderKey, Refusal, Service};
 
 use crate::gateway::{Lender, owning};
 
@@ -57,8 +59,8 @@ impl Stamped for LiveService {
 
 /// The key of an object; `None` for one without name or namespace.
 #[must_use]
-pub fn key(metadata: &ObjectMeta) -> Option<ServiceKey> {
-    Some(ServiceKey::new(
+pub fn key(metadata: &ObjectMeta) -> Option<HolderKey> {
+    Some(HolderKey::service(
         metadata.namespace.clone()?,
         metadata.name.clone()?,
     ))
@@ -94,6 +96,7 @@ pub fn service(
             .map_or(0, |time| time.0.as_second()),
         wanted: balanced && ours && metadata.deletion_timestamp.is_none(),
         labels,
+        frontends: Vec::new(),
         gateway_class: lender.map(|lender| lender.class.clone()),
         request: request(object, spec.load_balancer_ip.as_deref(), lender),
         policy: match spec.ip_family_policy.as_deref() {

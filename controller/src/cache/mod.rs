@@ -4,6 +4,8 @@
 //! Invariant: what is taken out of a queue is in [`Cache::open`] from that very look on, so that at
 //! any time either the cache is [at rest](Cache::at_rest) or a write may still come.
 
+mod gateways;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
@@ -13,10 +15,11 @@ use kube::Resource;
 use kube::core::DeserializeGuard;
 use landfall_crds::LoadBalancerIPPool;
 use landfall_crds::version::Known;
-use landfall_ipam::{Index, PoolName, ServiceKey};
+use landfall_gateway::NamespacedName;
+use landfall_ipam::{HolderKey, Index, PoolName};
 
 use crate::contest::Said;
-use crate::gateway::{self, GatewayKey, Lender};
+use crate::gateway::{self, Lender};
 use crate::settings::Settings;
 use crate::undecodable::Undecodables;
 use crate::validate::{self, LiveService};
@@ -27,17 +30,19 @@ pub struct Cache {
     /// Who has what, and who has to be looked at.
     pub index: Index,
     /// The Services the index knows.
-    pub services: Known<ServiceKey, LiveService>,
+    pub services: Known<HolderKey, LiveService>,
     /// What Gateways have to lend.
-    pub gateways: BTreeMap<GatewayKey, Lender>,
+    pub gateways: BTreeMap<NamespacedName, Lender>,
     /// The Services that say they were made for a Gateway, as last seen.
-    pub made_for: BTreeMap<ServiceKey, (GatewayKey, Service)>,
+    pub made_for: BTreeMap<HolderKey, (NamespacedName, Service)>,
+    /// The Gateway API: Gateways of our classes, and the routes that are served for them.
+    pub gateway_api: gateway::Known,
     /// What the status of each Service said when it was last written.
-    pub said: HashMap<ServiceKey, Said>,
+    pub said: HashMap<HolderKey, Said>,
     /// The pools as last seen.
     pub pools: Known<PoolName, LoadBalancerIPPool>,
     /// Since when a Service waits to be worked on: the first event since it was last finished.
-    pub since: HashMap<ServiceKey, Instant>,
+    pub since: HashMap<HolderKey, Instant>,
     /// Objects that cannot be decoded.
     pub undecodable: Undecodables,
     /// What is begun and not ended.
@@ -49,10 +54,10 @@ pub struct Cache {
 pub struct Open {
     /// This replica leads, and has taken in what there was.
     pub leads: bool,
-    pub services: BTreeSet<ServiceKey>,
+    pub services: BTreeSet<HolderKey>,
     pub pools: BTreeSet<PoolName>,
     /// Services that could not be written several times in a row.
-    pub failing: BTreeSet<ServiceKey>,
+    pub failing: BTreeSet<HolderKey>,
 }
 
 impl Cache {
@@ -60,6 +65,7 @@ impl Cache {
     /// before. Returns how many addresses were adopted.
     pub fn take_over(&mut self, now: Instant) -> usize {
         self.open.leads = true;
+        self.decide_gateways();
         self.since.values_mut().for_each(|since| *since = now);
         self.index.adopt()
     }
@@ -71,6 +77,7 @@ impl Cache {
         self.open.leads
             && self.open.services.is_empty()
             && self.open.pools.is_empty()
+            && self.gateway_api.at_rest()
             && !self.index.has_work()
             && self.index.orphans().is_empty()
     }
@@ -97,7 +104,7 @@ impl Cache {
     pub(crate) fn service_seen(&mut self, object: Service, settings: &Settings) {
         let gateway = gateway::owning(&object.metadata);
         let trusted = &settings.gateway_namespaces;
-        let believed = |key: &&GatewayKey| gateway::believed(&object.metadata, key, trusted);
+        let believed = |key: &&NamespacedName| gateway::believed(&object.metadata, key, trusted);
         let believed = gateway.as_ref().filter(believed);
         let lender = believed.and_then(|key| self.gateways.get(key));
         let Some(mut service) = validate::service(&object, settings.default_class, lender) else {
@@ -129,7 +136,7 @@ impl Cache {
     /// What a Gateway lends has changed, or is gone with it: only the Services made for it are read again.
     pub(crate) fn gateway_seen(
         &mut self,
-        key: &GatewayKey,
+        key: &NamespacedName,
         lender: Option<Lender>,
         settings: &Settings,
     ) {
@@ -170,7 +177,7 @@ mod tests {
 
     #[test]
     fn what_a_follower_waited_does_not_count_when_it_takes_over() {
-        let key = ServiceKey::new("blue", "web");
+        let key = HolderKey::service("blue", "web");
         let start = Instant::now();
         let later = start + std::time::Duration::from_secs(3_600);
         let mut cache = Cache::default();

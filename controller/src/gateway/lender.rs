@@ -3,50 +3,22 @@
 //! An implementation such as Envoy Gateway makes a LoadBalancer Service for each Gateway and says so in labels. People
 //! write their wishes on the Gateway; the Service asks in its name. What the Service says itself comes first.
 //!
-//! Pure but for the type that is watched. The Gateway must exist, its labels and class are read from the object; the
+//! Pure. The Gateway must exist, its labels and class are read from the object; the
 //! Service's claim to be made for it is believed in the Gateway's own namespace, and in those that a cluster
 //! administrator names, because implementations place it in a namespace of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::CustomResource;
 use landfall_crds::annotations::{
     GATEWAY_NAME, IPS_ALIASES, OWNING_GATEWAY_NAME, OWNING_GATEWAY_NAMESPACE, POOL_ALIASES,
     RENUMBER, SHARING_CROSS_NAMESPACE_ALIASES, SHARING_KEY_ALIASES,
     SHARING_PERMIT_DIFFERENT_PODS_ALIASES,
 };
-use serde::{Deserialize, Serialize};
 
+use landfall_crds::gateway_api::Gateway;
+use landfall_gateway::NamespacedName;
 use landfall_ipam::service::Labels;
-
-/// As much of a Gateway as is read here.
-#[derive(CustomResource, Clone, Debug, Deserialize, Serialize)]
-#[kube(
-    group = "gateway.networking.k8s.io",
-    version = "v1",
-    kind = "Gateway",
-    namespaced,
-    schema = "disabled"
-)]
-#[serde(rename_all = "camelCase")]
-pub struct GatewaySpec {
-    pub gateway_class_name: String,
-}
-
-/// A Gateway by namespace and name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct GatewayKey {
-    pub namespace: String,
-    pub name: String,
-}
-
-impl fmt::Display for GatewayKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
 
 /// What a Gateway has to lend.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,24 +28,21 @@ pub struct Lender {
     pub annotations: BTreeMap<String, String>,
 }
 
-impl From<Gateway> for Lender {
-    fn from(gateway: Gateway) -> Self {
+impl From<&Gateway> for Lender {
+    fn from(gateway: &Gateway) -> Self {
         Self {
-            class: gateway.spec.gateway_class_name,
-            labels: gateway.metadata.labels.unwrap_or_default(),
-            annotations: gateway.metadata.annotations.unwrap_or_default(),
+            class: gateway.spec.gateway_class_name.clone(),
+            labels: gateway.metadata.labels.clone().unwrap_or_default(),
+            annotations: gateway.metadata.annotations.clone().unwrap_or_default(),
         }
     }
 }
 
 /// The Gateway a Service says it was made for.
 #[must_use]
-pub fn owning(service: &ObjectMeta) -> Option<GatewayKey> {
+pub fn owning(service: &ObjectMeta) -> Option<NamespacedName> {
     let labels = service.labels.as_ref()?;
-    let owning = |namespace: &String, name: &String| GatewayKey {
-        namespace: namespace.clone(),
-        name: name.clone(),
-    };
+    let owning = |namespace: &String, name: &String| NamespacedName::new(namespace, name);
     match (
         labels.get(OWNING_GATEWAY_NAMESPACE),
         labels.get(OWNING_GATEWAY_NAME),
@@ -90,7 +59,11 @@ pub fn owning(service: &ObjectMeta) -> Option<GatewayKey> {
 /// Whether a Service is believed to be made for the Gateway: one of its own namespace, or one that
 /// stands where a cluster administrator said that Gateways' Services are.
 #[must_use]
-pub fn believed(service: &ObjectMeta, gateway: &GatewayKey, trusted: &BTreeSet<String>) -> bool {
+pub fn believed(
+    service: &ObjectMeta,
+    gateway: &NamespacedName,
+    trusted: &BTreeSet<String>,
+) -> bool {
     let namespace = service.namespace.as_ref();
     namespace.is_some_and(|own| *own == gateway.namespace || trusted.contains(own))
 }

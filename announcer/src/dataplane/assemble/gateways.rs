@@ -1,0 +1,244 @@
+//! What is served for Gateways: the frontends of an address's record, over the endpoints of the Services they name.
+//!
+//! A Service's share is divided among its endpoints that take new connections. A share that nobody can take (what the
+//! route refers to is not there, may not be referred to, or has no endpoint) keeps its part of the table, and what falls
+//! to it is given to no other: it passes to the kernel, where nobody listens. Every node makes the same of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use landfall_bpf_lb::desired::{
+    Backend, BackendState, Endpoint, Frontend, Placement, PodId, Protocol, Vip,
+};
+use landfall_crds::FrontendProtocol;
+
+use super::served;
+use crate::link::IfIndex;
+use crate::model::World;
+use crate::names::{NodeName, ServiceKey};
+use crate::policy::Announcement;
+
+/// A share among all others, exact enough to be divided.
+type Share = u128;
+
+/// So that a share of 1 in a million can be divided among thousands of endpoints.
+const SCALE: u32 = 40;
+
+/// The frontends of an address that are served for Gateways.
+pub(super) fn vips(
+    world: &World,
+    address: IpAddr,
+    plan: &Announcement,
+    me: &NodeName,
+    nodes: &BTreeMap<&NodeName, Vec<(IpAddr, IfIndex)>>,
+    unplaced: &mut usize,
+) -> Vec<(Frontend, Vip)> {
+    let frontends = plan.frontends.iter().map(|listener| {
+        let protocol = match listener.protocol {
+            FrontendProtocol::Tcp => Protocol::Tcp,
+            FrontendProtocol::Udp => Protocol::Udp,
+        };
+        let frontend = Frontend {
+            address,
+            port: listener.port,
+            protocol,
+        };
+        let mut shares = Shares::new(address);
+        let mut silent = BTreeSet::new();
+        for backend in &listener.backends {
+            let key = ServiceKey::new(&backend.namespace, &backend.name);
+            let port = world.services.get(&key).and_then(|service| {
+                let mut ports = service.ports.iter();
+                ports.find(|port| port.port == backend.port && port.protocol == protocol)
+            });
+            let found = match port {
+                Some(port) if !backend.refused => {
+                    served(world, &key, port, address, me, nodes, unplaced)
+                }
+                _ => Vip::default(),
+            };
+            shares.add(backend.weight, found.backends);
+            silent.extend(found.silent);
+        }
+        let vip = Vip {
+            silent,
+            ..shares.vip()
+        };
+        (frontend, vip)
+    });
+    frontends.collect()
+}
+
+/// The shares of a frontend's endpoints.
+struct Shares {
+    address: IpAddr,
+    endpoints: BTreeMap<Endpoint, (Backend, Share)>,
+    /// What nobody takes.
+    refused: Share,
+}
+
+impl Shares {
+    fn new(address: IpAddr) -> Self {
+        Self {
+            address,
+            endpoints: BTreeMap::new(),
+            refused: 0,
+        }
+    }
+
+    /// Divides the share of a Service among its endpoints; those that take nothing new keep what they have.
+    fn add(&mut self, weight: u32, found: BTreeMap<Endpoint, Backend>) {
+        let active = |backend: &&Backend| backend.state == BackendState::Active;
+        let takers = found.values().filter(active).count();
+        let whole = Share::from(weight) << SCALE;
+        if takers == 0 {
+            self.refused += whole;
+        }
+        for (at, mut backend) in found {
+            let share = if backend.state == BackendState::Active {
+                whole / takers.max(1) as Share
+            } else {
+                0
+            };
+            if weight == 0 {
+                // No new connections, and those it has stay with it.
+                backend.state = backend.state.max(BackendState::Unready);
+            }
+            let known = self.endpoints.entry(at).or_insert((backend, 0));
+            known.1 += share;
+            if backend.state < known.0.state {
+                known.0 = backend;
+            }
+        }
+    }
+
+    /// The frontend with the shares as weights. Where nobody takes anything there is one that refuses all.
+    fn vip(self) -> Vip {
+        let shares = self.endpoints.values().map(|(_, share)| *share);
+        let greatest = shares.chain([self.refused]).max().unwrap_or_default();
+        let weight = |share: Share| {
+            let scaled = (share * Share::from(u16::MAX)).checked_div(greatest);
+            u16::try_from(scaled.unwrap_or_default())
+                .unwrap_or(u16::MAX)
+                .max(1)
+        };
+        let takes = self
+            .endpoints
+            .values()
+            .any(|(backend, _)| backend.state == BackendState::Active);
+        let mut vip = Vip::default();
+        if self.refused > 0 || !takes {
+            vip.backends
+                .insert(nobody(self.address), refusing(weight(self.refused)));
+        }
+        for (at, (backend, share)) in self.endpoints {
+            let weight = weight(share);
+            vip.backends.insert(at, Backend { weight, ..backend });
+        }
+        vip
+    }
+}
+
+/// The endpoint that stands for nobody.
+fn nobody(address: IpAddr) -> Endpoint {
+    let address = if address.is_ipv4() {
+        Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        Ipv6Addr::UNSPECIFIED.into()
+    };
+    Endpoint { address, port: 0 }
+}
+
+fn refusing(weight: u16) -> Backend {
+    Backend {
+        pod: PodId::default(),
+        placement: Placement::Unknown,
+        weight,
+        state: BackendState::Active,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 10));
+
+    fn pods(service: u8, states: &[BackendState]) -> BTreeMap<Endpoint, Backend> {
+        let pods = states.iter().zip(1_u8..).map(|(state, pod)| {
+            let at = Endpoint {
+                address: [10, 244, service, pod].into(),
+                port: 80,
+            };
+            let backend = Backend {
+                pod: PodId::default(),
+                placement: Placement::Local,
+                weight: 1,
+                state: *state,
+            };
+            (at, backend)
+        });
+        pods.collect()
+    }
+
+    /// The part of new connections that each Service gets, in thousandths; the one of nobody is number 0.
+    fn parts(vip: &Vip) -> BTreeMap<u8, u64> {
+        let active = vip.backends.iter();
+        let active: Vec<_> = active
+            .filter(|(_, backend)| backend.state == BackendState::Active)
+            .collect();
+        let sum: u64 = active
+            .iter()
+            .map(|(_, backend)| u64::from(backend.weight))
+            .sum();
+        let mut parts = BTreeMap::new();
+        for (at, backend) in active {
+            let IpAddr::V4(address) = at.address else {
+                unreachable!("a test of IPv4");
+            };
+            *parts.entry(address.octets()[2]).or_default() += u64::from(backend.weight);
+        }
+        parts
+            .values_mut()
+            .for_each(|part| *part = (*part * 1000 + sum / 2) / sum);
+        parts
+    }
+
+    use BackendState::{Active, Draining, Unready};
+
+    #[test]
+    fn a_services_share_is_its_own_however_many_endpoints_it_has() {
+        let mut shares = Shares::new(VIP);
+        shares.add(70, pods(1, &[Active]));
+        shares.add(30, pods(2, &[Active; 7]));
+        shares.add(0, pods(3, &[Active, Active]));
+        assert_eq!(parts(&shares.vip()), [(1, 700), (2, 300)].into());
+    }
+
+    #[test]
+    fn a_share_that_nobody_takes_is_given_to_nobody() {
+        let mut shares = Shares::new(VIP);
+        shares.add(1, pods(1, &[Active, Active]));
+        shares.add(2, BTreeMap::new());
+        shares.add(1, pods(2, &[Unready, Draining]));
+        let vip = shares.vip();
+        assert_eq!(parts(&vip), [(0, 750), (1, 250)].into());
+        // Those that take nothing new keep what they have.
+        assert_eq!(vip.backends.len(), 5);
+    }
+
+    #[test]
+    fn without_any_backend_everything_is_refused() {
+        assert_eq!(parts(&Shares::new(VIP).vip()), [(0, 1000)].into());
+    }
+
+    #[test]
+    fn what_had_a_weight_and_has_none_any_more_keeps_its_connections() {
+        let mut shares = Shares::new(VIP);
+        shares.add(0, pods(1, &[Active]));
+        shares.add(1, pods(2, &[Active]));
+        let vip = shares.vip();
+        assert_eq!(parts(&vip), [(2, 1000)].into());
+        assert_eq!(vip.backends.len(), 2);
+    }
+}

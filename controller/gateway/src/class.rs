@@ -1,0 +1,108 @@
+//! A GatewayClass: whether its parameters can be used, and whether its release of the standard is known.
+
+use landfall_crds::conditions::NewCondition;
+use landfall_crds::gateway_api::{GatewayClass, ParametersRef};
+use landfall_crds::text::quoted;
+
+use crate::condition::{ACCEPTED, SUPPORTED_VERSION, is, is_not};
+use crate::world::World;
+
+/// The kind that a class's `parametersRef` may name.
+const POOL: &str = "LoadBalancerIPPool";
+/// The releases of the standard that this was written for: from the first on in which TCPRoute and UDPRoute are `v1`.
+const MAJOR: u32 = 1;
+const FIRST_MINOR: u32 = 6;
+
+/// The conditions of a class of ours.
+#[must_use]
+pub fn conditions(world: &World, class: &GatewayClass) -> Vec<NewCondition> {
+    vec![accepted(world, class), supported(world.bundle.as_deref())]
+}
+
+/// The only pool that Gateways of the class have addresses of, if it names one.
+///
+/// # Errors
+/// What is wrong with its parameters, and the remedy.
+pub fn pool(world: &World, class: &GatewayClass) -> Result<Option<String>, String> {
+    let Some(ParametersRef {
+        group,
+        kind,
+        name,
+        namespace,
+    }) = &class.spec.parameters_ref
+    else {
+        return Ok(None);
+    };
+    if group != landfall_crds::GROUP || kind != POOL {
+        return Err(format!(
+            "spec.parametersRef names a {} of group {}; name a {POOL} of group {}, or nothing",
+            quoted(kind),
+            quoted(group),
+            landfall_crds::GROUP
+        ));
+    }
+    if namespace.is_some() {
+        return Err(format!(
+            "spec.parametersRef names a namespace, and a {POOL} has none; remove spec.parametersRef.namespace"
+        ));
+    }
+    if !world.pools.contains(name) {
+        return Err(format!(
+            "spec.parametersRef names {POOL} {}, which does not exist; create it, or name another one",
+            quoted(name)
+        ));
+    }
+    Ok(Some(name.clone()))
+}
+
+fn accepted(world: &World, class: &GatewayClass) -> NewCondition {
+    match pool(world, class) {
+        Ok(Some(pool)) => is(
+            ACCEPTED,
+            "Accepted",
+            format!("its Gateways get addresses of pool {pool}"),
+        ),
+        Ok(None) => is(
+            ACCEPTED,
+            "Accepted",
+            "its Gateways get addresses of the pools that admit them",
+        ),
+        Err(why) => is_not(ACCEPTED, "InvalidParameters", why),
+    }
+}
+
+/// Whether this release of the standard is one that we know. Others are served as far as they agree with it.
+fn supported(bundle: Option<&str>) -> NewCondition {
+    let Some(bundle) = bundle else {
+        return is_not(
+            SUPPORTED_VERSION,
+            "UnsupportedVersion",
+            "the installed definitions do not say of which release they are; what can be read is served",
+        );
+    };
+    if known(bundle) {
+        is(
+            SUPPORTED_VERSION,
+            "SupportedVersion",
+            format!("the Gateway API is installed in release {bundle}"),
+        )
+    } else {
+        is_not(
+            SUPPORTED_VERSION,
+            "UnsupportedVersion",
+            format!(
+                "the Gateway API is installed in release {}, and Landfall knows v{MAJOR}.{FIRST_MINOR} and later ones \
+                 of v{MAJOR}; what can be read is served",
+                quoted(bundle)
+            ),
+        )
+    }
+}
+
+/// Whether a release is one that we know.
+#[must_use]
+pub fn known(bundle: &str) -> bool {
+    let mut parts = bundle.trim_start_matches('v').split(['.', '-']);
+    let mut part = || parts.next().and_then(|part| part.parse::<u32>().ok());
+    matches!((part(), part()), (Some(MAJOR), Some(minor)) if minor >= FIRST_MINOR)
+}

@@ -1,0 +1,66 @@
+//! What becomes of Gateways and routes, as values: Landfall's part of the Gateway API.
+//!
+//! It is not a controller and hands out no address: it knows no client, no runtime, no socket and no clock. The whole
+//! world goes in, the whole decision comes out; the controller writes what differs, the allocator finds the addresses.
+//!
+//! ```text
+//! GatewayClasses ─┐
+//! Gateways ───────┤            ┌─ conditions of classes, Gateways, listeners, routes
+//! TCP, UDPRoutes ─┤► decide ──►┤
+//! ReferenceGrants ┤            ├─ frontends: port, protocol, backends by weight ──► LoadBalancerIP
+//! Services ───────┤            └─ what each Gateway asks for ──► the allocator ──┐
+//! Namespaces ─────┘                                programmed ◄── its addresses ─┘
+//! ```
+//!
+//! Invariants: the same world gives the same decision; a reference into another namespace reaches nothing that no grant
+//! of that namespace allows; of several routes on one listener the oldest serves.
+
+#![warn(missing_docs)]
+
+pub mod class;
+mod condition;
+pub mod gateway;
+pub mod listener;
+pub mod programmed;
+pub mod refs;
+pub mod route;
+pub mod world;
+
+use std::collections::BTreeMap;
+
+pub use gateway::GatewayDecision;
+pub use listener::ListenerDecision;
+pub use programmed::{Standing, programmed};
+pub use route::ParentDecision;
+pub use world::{NamespacedName, Route, RouteKey, RouteKind, World};
+
+use landfall_crds::conditions::NewCondition;
+
+/// What becomes of everything that is ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decisions {
+    /// The conditions of our classes.
+    pub classes: BTreeMap<String, Vec<NewCondition>>,
+    /// The Gateways of our classes.
+    pub gateways: BTreeMap<NamespacedName, GatewayDecision>,
+    /// What is said of the parents of routes that are Gateways of ours.
+    pub routes: BTreeMap<RouteKey, Vec<ParentDecision>>,
+}
+
+/// Decides the whole world.
+#[must_use]
+pub fn decide(world: &World) -> Decisions {
+    let attachments = route::attachments(world);
+    let classes = world.our_classes();
+    let classes = classes.map(|(name, class)| (name.clone(), class::conditions(world, class)));
+    let gateways = world.our_gateways();
+    let gateways = gateways.map(|(key, gateway)| {
+        let decision = gateway::decide(world, key, gateway, &attachments);
+        (key.clone(), decision)
+    });
+    Decisions {
+        classes: classes.collect(),
+        gateways: gateways.collect(),
+        routes: attachments.decisions(),
+    }
+}

@@ -1,0 +1,175 @@
+//! Which routes attach to which listeners of our Gateways, and what is said of it.
+
+use std::collections::BTreeMap;
+
+use landfall_crds::conditions::NewCondition;
+use landfall_crds::gateway_api::{self, Gateway, Listener, ParentRef};
+use landfall_crds::text::quoted;
+
+use crate::condition::{ACCEPTED, is, is_not};
+use crate::world::{NamespacedName, Route, RouteKey, World};
+use crate::{listener, refs};
+
+/// What is said of one parent of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParentDecision {
+    /// The parent, as the route has it.
+    pub parent_ref: ParentRef,
+    /// `Accepted`, `ResolvedRefs`.
+    pub conditions: Vec<NewCondition>,
+}
+
+/// Which routes are attached to which listeners.
+#[derive(Clone, Debug, Default)]
+pub struct Attachments {
+    /// By Gateway and listener, in the order of their keys, each once.
+    listeners: BTreeMap<NamespacedName, BTreeMap<String, Vec<RouteKey>>>,
+    routes: BTreeMap<RouteKey, Vec<ParentDecision>>,
+}
+
+impl Attachments {
+    /// The routes of a Gateway's listeners.
+    #[must_use]
+    pub fn of(&self, gateway: &NamespacedName) -> Option<&BTreeMap<String, Vec<RouteKey>>> {
+        self.listeners.get(gateway)
+    }
+
+    pub(crate) fn decisions(self) -> BTreeMap<RouteKey, Vec<ParentDecision>> {
+        self.routes
+    }
+}
+
+/// Attaches every route of the world.
+#[must_use]
+pub fn attachments(world: &World) -> Attachments {
+    let mut all = Attachments::default();
+    for (key, route) in &world.routes {
+        // Asked for once, however many parents a route has, and not at all for those of others.
+        let mut resolved: Option<NewCondition> = None;
+        for parent in &route.spec.parent_refs {
+            let Some((at, gateway)) = ours(world, key, parent) else {
+                continue;
+            };
+            let accepted = match attach(world, key, parent, &at, gateway) {
+                Ok(listeners) => {
+                    let names: Vec<String> = listeners
+                        .iter()
+                        .map(|one| quoted(&one.name).to_string())
+                        .collect();
+                    for listener in listeners {
+                        let of = all.listeners.entry(at.clone()).or_default();
+                        let routes = of.entry(listener.name.clone()).or_default();
+                        if !routes.contains(key) {
+                            routes.push(key.clone());
+                        }
+                    }
+                    is(
+                        ACCEPTED,
+                        "Accepted",
+                        format!("attached to {}", names.join(", ")),
+                    )
+                }
+                Err(refusal) => refusal,
+            };
+            let resolved = resolved.get_or_insert_with(|| refs::condition(world, key, route));
+            all.routes
+                .entry(key.clone())
+                .or_default()
+                .push(ParentDecision {
+                    parent_ref: parent.clone(),
+                    conditions: vec![accepted, resolved.clone()],
+                });
+        }
+    }
+    all
+}
+
+/// The route that serves a listener: the oldest, then the first by name.
+#[must_use]
+pub fn serving<'a>(world: &'a World, attached: &[RouteKey]) -> Option<(&'a RouteKey, &'a Route)> {
+    let routes = attached
+        .iter()
+        .filter_map(|key| world.routes.get_key_value(key));
+    let routes = routes.map(|(key, route)| (key, &**route));
+    routes.min_by_key(|(key, route)| (route.created, &key.name, key.kind))
+}
+
+/// The parent, if it is a Gateway of ours.
+fn ours<'a>(
+    world: &'a World,
+    key: &RouteKey,
+    parent: &ParentRef,
+) -> Option<(NamespacedName, &'a Gateway)> {
+    let group = parent.group.as_deref().unwrap_or(gateway_api::GROUP);
+    let kind = parent.kind.as_deref().unwrap_or(gateway_api::GATEWAY);
+    if group != gateway_api::GROUP || kind != gateway_api::GATEWAY {
+        return None;
+    }
+    let namespace = parent.namespace.as_ref().unwrap_or(&key.name.namespace);
+    let at = NamespacedName::new(namespace, &parent.name);
+    let gateway = world.our_gateway(&at)?;
+    Some((at, gateway))
+}
+
+/// The listeners that take the route by this parent, or why there are none.
+fn attach<'a>(
+    world: &World,
+    key: &RouteKey,
+    parent: &ParentRef,
+    at: &NamespacedName,
+    gateway: &'a Gateway,
+) -> Result<Vec<&'a Listener>, NewCondition> {
+    let meant = |listener: &&Listener| {
+        let section = parent
+            .section_name
+            .as_deref()
+            .filter(|name| !name.is_empty());
+        section.is_none_or(|name| name == listener.name)
+            && parent.port.is_none_or(|port| port == listener.port)
+    };
+    let meant: Vec<&Listener> = gateway.spec.listeners.iter().filter(meant).collect();
+    if meant.is_empty() {
+        return Err(is_not(
+            ACCEPTED,
+            "NoMatchingParent",
+            format!(
+                "Gateway {at} has no listener{}{}; correct parentRefs, or add one",
+                parent
+                    .section_name
+                    .as_ref()
+                    .map_or_else(String::new, |name| format!(" named {}", quoted(name))),
+                parent
+                    .port
+                    .map_or_else(String::new, |port| format!(" on port {port}")),
+            ),
+        ));
+    }
+    let of_kind: Vec<&Listener> = meant
+        .into_iter()
+        .filter(|one| listener::takes_kind(one, key.kind))
+        .collect();
+    let refused = |why: String| Err(is_not(ACCEPTED, "NotAllowedByListeners", why));
+    if of_kind.is_empty() {
+        return refused(format!(
+            "no listener of Gateway {at} that is meant takes a {}; its protocol must be {}, and its allowedRoutes.kinds \
+             must not leave the kind out",
+            key.kind.as_str(),
+            match key.kind.protocol() {
+                landfall_crds::FrontendProtocol::Tcp => "TCP",
+                landfall_crds::FrontendProtocol::Udp => "UDP",
+            }
+        ));
+    }
+    let namespace = &key.name.namespace;
+    let takes: Vec<&Listener> = of_kind
+        .into_iter()
+        .filter(|one| listener::takes_namespace(world, at, one, namespace))
+        .collect();
+    if takes.is_empty() {
+        return refused(format!(
+            "no listener of Gateway {at} that is meant takes routes of namespace {namespace}; widen its \
+             allowedRoutes.namespaces"
+        ));
+    }
+    Ok(takes)
+}

@@ -1,0 +1,95 @@
+//! What the Gateway API changes in the cache, and what follows from a decision about it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use landfall_crds::gateway_api::Gateway;
+use landfall_crds::version::supersedes;
+use landfall_gateway::NamespacedName;
+use landfall_ipam::address::Point;
+use landfall_ipam::{HolderKey, HolderKind};
+
+use super::Cache;
+use crate::validate::gateway as holder;
+
+impl Cache {
+    /// A Gateway was seen by its watch, or in the answer to a write.
+    pub(crate) fn gateway_object_seen(&mut self, key: &NamespacedName, gateway: Option<Gateway>) {
+        let known = self.gateway_api.world.gateways.get(key);
+        if let (Some(new), Some(known)) = (&gateway, known)
+            && !supersedes(new, &**known)
+        {
+            return;
+        }
+        self.gateway_api.change(|world| match gateway {
+            Some(gateway) => {
+                world.gateways.insert(key.clone(), Arc::new(gateway));
+            }
+            None => {
+                world.gateways.remove(key);
+            }
+        });
+    }
+
+    /// What a record says of its announcement: the Gateways that hold its address say it too.
+    pub(crate) fn announcement_seen(&mut self, at: Point, conditions: &[Condition]) {
+        if !self.gateway_api.announced_seen(at, conditions) {
+            return;
+        }
+        let entry = self.index.entry(at);
+        let keys = entry.into_iter().flat_map(|entry| entry.holder_keys());
+        let gateways: Vec<HolderKey> = keys.filter(|key| key.kind == HolderKind::Gateway).collect();
+        for key in gateways {
+            self.gateway_again(&key);
+        }
+    }
+
+    fn gateway_again(&mut self, key: &HolderKey) {
+        if let Some(queued) = self.index.service(key).map(|service| service.queue_key()) {
+            self.index.again(queued);
+        }
+    }
+
+    /// Decides what has changed, and hands on what follows. Returns whether there was anything to decide.
+    pub(crate) fn decide_gateways(&mut self) -> bool {
+        let Some(before) = self.gateway_api.decide() else {
+            return false;
+        };
+        let gateways = self.gateway_api.world.gateways.clone();
+        for (at, gateway) in &gateways {
+            let decision = self.gateway_api.decisions.gateways.get(at);
+            let decided_otherwise = before.gateways.get(at) != decision;
+            let service = holder::service(at, gateway, decision);
+            let key = service.key.clone();
+            self.services.shown(key.clone(), holder::live(gateway));
+            if self
+                .index
+                .service(&key)
+                .is_some_and(|known| **known == service)
+            {
+                if decided_otherwise {
+                    self.gateway_again(&key);
+                }
+                continue;
+            }
+            self.index.service_seen(service);
+            if self.index.service(&key).is_some() {
+                self.since.entry(key).or_insert_with(Instant::now);
+            } else {
+                self.services.gone(&key);
+            }
+        }
+        for key in self.index.known_services() {
+            let at = NamespacedName::new(&key.namespace, &key.name);
+            if key.kind == HolderKind::Gateway && !gateways.contains_key(&at) {
+                self.index.service_gone(&key);
+                self.services.gone(&key);
+                self.said.remove(&key);
+                self.since.remove(&key);
+            }
+        }
+        self.gateway_api.mark_stale();
+        true
+    }
+}

@@ -1,0 +1,245 @@
+//! What is known of the Gateway API, and what was decided of it last.
+//!
+//! Pure. The whole world is decided at once, when something of it has changed: a decision is cheap, and whom a change
+//! could reach needs not be told. What differs from before is handed on: Gateways to the allocator, classes and routes to
+//! the writer of their status.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use landfall_crds::conditions::{ANNOUNCED, find};
+use landfall_crds::gateway_api::RouteParentStatus;
+use landfall_crds::version::{Stamped, supersedes};
+use landfall_gateway::world::Backing;
+use landfall_gateway::{Decisions, NamespacedName, Route, RouteKey, World};
+use landfall_ipam::address::Point;
+use landfall_ipam::service::Labels;
+
+use super::status;
+
+/// What has a status that its own writer writes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Subject {
+    /// A class, by name.
+    Class(String),
+    /// A route.
+    Route(RouteKey),
+}
+
+/// As much of a route as its status takes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LiveRoute {
+    pub uid: String,
+    pub version: String,
+    pub generation: Option<i64>,
+    pub parents: Vec<RouteParentStatus>,
+}
+
+impl Stamped for LiveRoute {
+    fn uid(&self) -> &str {
+        &self.uid
+    }
+
+    fn version(&self) -> &str {
+        &self.version
+    }
+}
+
+/// The world of the Gateway API, and the decision about it.
+#[derive(Debug, Default)]
+pub struct Known {
+    pub world: World,
+    pub decisions: Decisions,
+    /// The routes' statuses as last seen.
+    pub routes: BTreeMap<RouteKey, LiveRoute>,
+    /// Whether a record's address is answered for, and if not, why not.
+    announced: BTreeMap<Point, Result<(), String>>,
+    /// Whose status says something else than what was decided.
+    stale: BTreeSet<Subject>,
+    /// What is being written, or is to be tried again.
+    pub open: BTreeSet<Subject>,
+    /// The world has changed since it was decided.
+    changed: bool,
+}
+
+impl Known {
+    /// Nothing is left to decide or to write.
+    #[must_use]
+    pub fn at_rest(&self) -> bool {
+        !self.changed && self.stale.is_empty() && self.open.is_empty()
+    }
+
+    /// Whether there is something to decide, or to write.
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        self.changed || !self.stale.is_empty()
+    }
+
+    /// Changes the world; it is decided anew before anything follows from it.
+    pub fn change(&mut self, change: impl FnOnce(&mut World)) {
+        change(&mut self.world);
+        self.changed = true;
+    }
+
+    /// Decides what has changed, and says what was decided before; `None`: there is nothing to decide.
+    pub fn decide(&mut self) -> Option<Decisions> {
+        if !std::mem::take(&mut self.changed) {
+            return None;
+        }
+        let decisions = landfall_gateway::decide(&self.world);
+        Some(std::mem::replace(&mut self.decisions, decisions))
+    }
+
+    /// Whose status says something else than what was decided now.
+    pub fn mark_stale(&mut self) {
+        let classes = self.decisions.classes.keys();
+        let classes =
+            classes.filter(|name| status::class(self, name, status::long_ago()).is_some());
+        let routes = self.routes.keys().filter(|key| self.speaks_otherwise(key));
+        let stale: Vec<Subject> = classes
+            .cloned()
+            .map(Subject::Class)
+            .chain(routes.cloned().map(Subject::Route))
+            .collect();
+        self.stale.extend(stale);
+    }
+
+    /// A Service as routes see it.
+    pub fn service_seen(&mut self, key: &NamespacedName, service: Option<&Service>) {
+        let backing = service.map(backing);
+        if self.world.services.get(key) == backing.as_ref() {
+            return;
+        }
+        self.change(|world| match backing {
+            Some(backing) => {
+                world.services.insert(key.clone(), backing);
+            }
+            None => {
+                world.services.remove(key);
+            }
+        });
+    }
+
+    /// A pool came, or went.
+    pub fn pool_seen(&mut self, name: &str, there: bool) {
+        if self.world.pools.contains(name) == there {
+            return;
+        }
+        self.change(|world| {
+            if there {
+                world.pools.insert(name.to_owned());
+            } else {
+                world.pools.remove(name);
+            }
+        });
+    }
+
+    /// The labels of a namespace were seen; `None`: it is gone.
+    pub fn namespace_seen(&mut self, name: &str, labels: Option<&Labels>) {
+        if self.world.namespaces.get(name) == labels {
+            return;
+        }
+        self.change(|world| match labels {
+            Some(labels) => {
+                world.namespaces.insert(name.to_owned(), labels.clone());
+            }
+            None => {
+                world.namespaces.remove(name);
+            }
+        });
+    }
+
+    /// A route was seen; `None`: it is gone.
+    pub fn route_seen(&mut self, key: &RouteKey, route: Option<(Route, LiveRoute)>) {
+        let Some((route, live)) = route else {
+            self.routes.remove(key);
+            self.change(|world| {
+                world.routes.remove(key);
+            });
+            return;
+        };
+        let known = self.routes.get(key);
+        if known.is_some_and(|known| !supersedes(&live, known)) {
+            return;
+        }
+        self.routes.insert(key.clone(), live);
+        // A status of its own changes nothing that is decided, but may have to be written again.
+        if self
+            .world
+            .routes
+            .get(key)
+            .is_some_and(|known| **known == route)
+        {
+            if self.speaks_otherwise(key) {
+                self.stale.insert(Subject::Route(key.clone()));
+            }
+            return;
+        }
+        self.change(|world| {
+            world.routes.insert(key.clone(), Arc::new(route));
+        });
+    }
+
+    fn speaks_otherwise(&self, key: &RouteKey) -> bool {
+        status::route(self, key, status::long_ago()).is_some()
+    }
+
+    /// What a record says of its announcement. Returns whether that is news.
+    pub fn announced_seen(&mut self, at: Point, conditions: &[Condition]) -> bool {
+        let said = find(conditions, ANNOUNCED).map(|condition| {
+            if condition.status == "True" {
+                Ok(())
+            } else {
+                Err(condition.message.clone())
+            }
+        });
+        match said {
+            Some(said) => self.announced.insert(at, said.clone()) != Some(said),
+            None => self.announced.remove(&at).is_some(),
+        }
+    }
+
+    /// Whether an address is answered for, and if not, why not.
+    pub fn announced(&self, at: Point) -> Result<(), String> {
+        let said = self.announced.get(&at).cloned();
+        said.unwrap_or_else(|| Err("no node answers for it yet".to_owned()))
+    }
+
+    /// What is to be written now, but for what waits for another attempt.
+    pub fn pop_stale(&mut self, waits: impl Fn(&Subject) -> bool) -> Vec<Subject> {
+        let now: Vec<Subject> = self
+            .stale
+            .iter()
+            .filter(|one| !waits(one))
+            .cloned()
+            .collect();
+        for subject in &now {
+            self.stale.remove(subject);
+            self.open.insert(subject.clone());
+        }
+        now
+    }
+
+    /// A status is looked at again.
+    pub fn again(&mut self, subject: Subject) {
+        self.stale.insert(subject);
+    }
+}
+
+fn backing(service: &Service) -> Backing {
+    let spec = service.spec.as_ref();
+    let ports = spec.and_then(|spec| spec.ports.as_ref());
+    Backing {
+        ports: ports
+            .into_iter()
+            .flatten()
+            .filter_map(|port| {
+                let protocol = port.protocol.clone().unwrap_or_else(|| "TCP".to_owned());
+                Some((u16::try_from(port.port).ok()?, protocol))
+            })
+            .collect(),
+        external_name: spec.and_then(|spec| spec.type_.as_deref()) == Some("ExternalName"),
+    }
+}

@@ -1,0 +1,244 @@
+//! What the status of a class, a Gateway or a route shall say, compared with what it says. Pure.
+//!
+//! `None`: it says so already, so that nothing to do writes nothing.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
+use landfall_crds::conditions::NewCondition;
+use landfall_crds::gateway_api::{
+    self, Address, CONTROLLER, GatewayStatus, ListenerStatus, RouteGroupKind, RouteParentStatus,
+};
+use landfall_gateway::{
+    GatewayDecision, NamespacedName, RouteKey, RouteKind, Standing, programmed,
+};
+use landfall_ipam::address::Point;
+use landfall_ipam::index::Writes;
+use serde_json::{Value, json};
+
+use super::Known;
+
+/// A time for who asks only whether there is something to write.
+pub(super) fn long_ago() -> Time {
+    Time(Timestamp::UNIX_EPOCH)
+}
+
+fn conditions(
+    new: Vec<NewCondition>,
+    before: &[Condition],
+    generation: Option<i64>,
+    now: &Time,
+) -> Vec<Condition> {
+    let new = new.into_iter();
+    new.map(|one| one.condition(before, generation, now.clone()))
+        .collect()
+}
+
+/// Whether what stands there has all of these just so; others' conditions are theirs.
+fn has_all(live: &[Condition], ours: &[Condition]) -> bool {
+    ours.iter().all(|condition| live.contains(condition))
+}
+
+/// The status of a class.
+#[must_use]
+pub fn class(known: &Known, name: &str, now: Time) -> Option<Value> {
+    let class = known.world.classes.get(name)?;
+    let decided = known.decisions.classes.get(name)?.clone();
+    let before = class
+        .status
+        .as_ref()
+        .map_or(&[][..], |status| &status.conditions);
+    let ours = conditions(decided, before, class.metadata.generation, &now);
+    (!has_all(before, &ours)).then(|| json!({"conditions": ours}))
+}
+
+/// The status of a route: what is said of our parents, and what others say of theirs, as it stands.
+#[must_use]
+pub fn route(known: &Known, key: &RouteKey, now: Time) -> Option<Value> {
+    let live = known.routes.get(key)?;
+    let decided = known
+        .decisions
+        .routes
+        .get(key)
+        .map_or(&[][..], Vec::as_slice);
+    let is_ours = |entry: &&RouteParentStatus| entry.controller_name == CONTROLLER;
+    let before: Vec<&RouteParentStatus> = live.parents.iter().filter(is_ours).collect();
+    let ours = decided.iter().map(|parent| {
+        let same = |entry: &&&RouteParentStatus| entry.parent_ref == parent.parent_ref;
+        let entry = before.iter().find(same);
+        let before = entry.map_or(&[][..], |entry| &entry.conditions);
+        RouteParentStatus {
+            parent_ref: parent.parent_ref.clone(),
+            controller_name: CONTROLLER.to_owned(),
+            conditions: conditions(parent.conditions.clone(), before, live.generation, &now),
+        }
+    });
+    let ours: Vec<RouteParentStatus> = ours.collect();
+    if before.iter().copied().eq(&ours) {
+        return None;
+    }
+    let others = live.parents.iter().filter(|entry| !is_ours(entry)).cloned();
+    let parents: Vec<RouteParentStatus> = others.chain(ours).collect();
+    Some(json!({"parents": parents}))
+}
+
+/// The status of a Gateway for which this was planned; one that is no longer ours is cleared of what we wrote.
+#[must_use]
+pub fn gateway(known: &Known, at: &NamespacedName, writes: &Writes, now: Time) -> Option<Value> {
+    let service = writes.service.as_ref()?;
+    let object = known.world.gateways.get(at)?;
+    let (Some(decision), Some(outcome)) = (known.decisions.gateways.get(at), &writes.plan.outcome)
+    else {
+        return service.touched.then(|| json!({}));
+    };
+    let nothing = GatewayStatus::default();
+    let live = object.status.as_ref().unwrap_or(&nothing);
+    let addresses = writes.plan.addresses(service);
+    let standing = if outcome.assigned {
+        let announced = addresses.iter();
+        let announced = announced.map(|one| (*one, known.announced(Point::from(*one))));
+        Standing::Assigned(announced.collect())
+    } else {
+        Standing::Refused(outcome.reason, outcome.message.clone())
+    };
+    let programmed = programmed(decision, &standing);
+    let generation = object.metadata.generation;
+    let listeners = listeners(decision, &programmed, live, generation, &now);
+    let own = vec![decision.accepted.clone(), programmed];
+    let own = conditions(own, &live.conditions, generation, &now);
+    let addresses: Vec<Address> = addresses
+        .iter()
+        .map(|address| Address {
+            type_: Some("IPAddress".to_owned()),
+            value: address.to_string(),
+        })
+        .collect();
+    let same = has_all(&live.conditions, &own)
+        && live.addresses == addresses
+        && same_listeners(&live.listeners, &listeners);
+    (!same).then(|| {
+        let mut status = json!({"conditions": own, "listeners": listeners});
+        if !addresses.is_empty() {
+            status["addresses"] = json!(addresses);
+        }
+        status
+    })
+}
+
+fn listeners(
+    decision: &GatewayDecision,
+    programmed: &NewCondition,
+    live: &GatewayStatus,
+    generation: Option<i64>,
+    now: &Time,
+) -> Vec<ListenerStatus> {
+    let all = decision.listeners.iter().map(|listener| {
+        let before = live.listeners.iter().find(|one| one.name == listener.name);
+        let before = before.map_or(&[][..], |one| &one.conditions);
+        ListenerStatus {
+            name: listener.name.clone(),
+            supported_kinds: listener.supported_kinds.iter().copied().map(kind).collect(),
+            attached_routes: i32::try_from(listener.attached).unwrap_or(i32::MAX),
+            conditions: conditions(listener.conditions(programmed), before, generation, now),
+        }
+    });
+    all.collect()
+}
+
+fn kind(kind: RouteKind) -> RouteGroupKind {
+    RouteGroupKind {
+        group: Some(gateway_api::GROUP.to_owned()),
+        kind: kind.as_str().to_owned(),
+    }
+}
+
+/// Whether these listeners stand there, and no others.
+fn same_listeners(live: &[ListenerStatus], ours: &[ListenerStatus]) -> bool {
+    live.len() == ours.len()
+        && ours.iter().all(|listener| {
+            let same = |one: &&ListenerStatus| one.name == listener.name;
+            live.iter().find(same).is_some_and(|one| {
+                one.supported_kinds == listener.supported_kinds
+                    && one.attached_routes == listener.attached_routes
+                    && has_all(&one.conditions, &listener.conditions)
+            })
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::known::LiveRoute;
+    use super::*;
+    use landfall_gateway::ParentDecision;
+    use landfall_gateway::world::RouteKind;
+
+    fn parent(name: &str, controller: &str, conditions: Value) -> RouteParentStatus {
+        serde_json::from_value(json!({
+            "parentRef": {"name": name}, "controllerName": controller, "conditions": conditions,
+        }))
+        .unwrap()
+    }
+
+    /// A route that has these entries, and of whose parent `edge` this is decided.
+    fn known(parents: Vec<RouteParentStatus>, decided: bool) -> (Known, RouteKey) {
+        let key = RouteKey {
+            kind: RouteKind::Tcp,
+            name: NamespacedName::new("blue", "web"),
+        };
+        let mut known = Known::default();
+        let live = LiveRoute {
+            generation: Some(3),
+            parents,
+            ..LiveRoute::default()
+        };
+        known.routes.insert(key.clone(), live);
+        let accepted = NewCondition {
+            type_: "Accepted",
+            status: Some(true),
+            reason: "Accepted".to_owned(),
+            message: "attached".to_owned(),
+        };
+        let decision = ParentDecision {
+            parent_ref: parent("edge", CONTROLLER, json!([])).parent_ref,
+            conditions: vec![accepted],
+        };
+        if decided {
+            known.decisions.routes.insert(key.clone(), vec![decision]);
+        }
+        (known, key)
+    }
+
+    fn said(generation: i64) -> RouteParentStatus {
+        let condition = json!([{"type": "Accepted", "status": "True", "reason": "Accepted", "message": "attached",
+            "observedGeneration": generation, "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
+        parent("edge", CONTROLLER, condition)
+    }
+
+    #[test]
+    fn what_others_say_of_a_route_stays_as_it_is() {
+        let theirs = parent("other", "example.org/theirs", json!([]));
+        let (with, key) = known(vec![theirs.clone()], true);
+        let status = route(&with, &key, long_ago()).unwrap();
+        assert_eq!(status["parents"][0], json!(theirs));
+        assert_eq!(status["parents"][1]["controllerName"], CONTROLLER);
+        // Once it stands there, in whatever order, nothing is written.
+        let (stands, key) = known(vec![said(3), theirs], true);
+        assert_eq!(route(&stands, &key, long_ago()), None);
+    }
+
+    #[test]
+    fn another_generation_is_said_without_a_transition() {
+        let (known, key) = known(vec![said(2)], true);
+        let status = route(&known, &key, long_ago()).unwrap();
+        let condition = &status["parents"][0]["conditions"][0];
+        assert_eq!(condition["observedGeneration"], 3);
+        assert_eq!(condition["lastTransitionTime"], "2026-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn a_parent_that_is_left_is_taken_out_and_nothing_else() {
+        let theirs = parent("other", "example.org/theirs", json!([]));
+        let (known, key) = known(vec![theirs.clone(), said(3)], false);
+        let status = route(&known, &key, long_ago()).unwrap();
+        assert_eq!(status, json!({"parents": [theirs]}));
+    }
+}

@@ -1,0 +1,192 @@
+//! How the kinds of the Gateway API change the cache.
+
+use std::collections::BTreeSet;
+
+use kube::Resource;
+use kube::ResourceExt as _;
+use kube::core::DeserializeGuard;
+use landfall_crds::gateway_api::{
+    Gateway, GatewayClass, ReferenceGrant, RouteSpec, RouteStatus, TCPRoute, UDPRoute,
+};
+use landfall_gateway::{NamespacedName, Route, RouteKey, RouteKind};
+
+use super::Follow;
+use crate::cache::Cache;
+use crate::gateway::{Lender, LiveRoute};
+use crate::settings::Settings;
+
+impl Follow<DeserializeGuard<GatewayClass>> for Cache {
+    type Key = String;
+
+    fn key(object: &DeserializeGuard<GatewayClass>) -> Option<String> {
+        object.meta().name.clone()
+    }
+
+    fn seen(&mut self, object: DeserializeGuard<GatewayClass>, _: &Settings) {
+        let Some(name) = Self::key(&object) else {
+            return;
+        };
+        if let Some(class) = self.decoded(object) {
+            self.gateway_api.change(|world| {
+                world.classes.insert(name, class.into());
+            });
+        }
+    }
+
+    fn gone(&mut self, name: &String, _: &Settings) {
+        self.gateway_api.change(|world| {
+            world.classes.remove(name);
+        });
+    }
+
+    fn known(&self) -> BTreeSet<String> {
+        self.gateway_api.world.classes.keys().cloned().collect()
+    }
+}
+
+impl Follow<DeserializeGuard<Gateway>> for Cache {
+    type Key = NamespacedName;
+
+    fn key(object: &DeserializeGuard<Gateway>) -> Option<NamespacedName> {
+        NamespacedName::of(object.meta())
+    }
+
+    fn seen(&mut self, object: DeserializeGuard<Gateway>, settings: &Settings) {
+        let Some(key) = Self::key(&object) else {
+            return;
+        };
+        if let Some(gateway) = self.decoded(object) {
+            self.gateway_seen(&key, Some(Lender::from(&gateway)), settings);
+            self.gateway_object_seen(&key, Some(gateway));
+        }
+    }
+
+    fn gone(&mut self, key: &NamespacedName, settings: &Settings) {
+        self.gateway_seen(key, None, settings);
+        self.gateway_object_seen(key, None);
+    }
+
+    fn known(&self) -> BTreeSet<NamespacedName> {
+        self.gateway_api.world.gateways.keys().cloned().collect()
+    }
+}
+
+fn route_key(object: &impl Resource, kind: RouteKind) -> Option<RouteKey> {
+    let name = NamespacedName::of(object.meta())?;
+    Some(RouteKey { kind, name })
+}
+
+/// A route was seen by its watch, or in the answer to a write.
+fn route_seen<K>(
+    cache: &mut Cache,
+    kind: RouteKind,
+    object: &K,
+    spec: &RouteSpec,
+    status: Option<&RouteStatus>,
+) where
+    K: Resource<DynamicType = ()>,
+{
+    let Some(key) = route_key(object, kind) else {
+        return;
+    };
+    let live = LiveRoute {
+        uid: object.uid().unwrap_or_default(),
+        version: object.resource_version().unwrap_or_default(),
+        generation: object.meta().generation,
+        parents: status
+            .map(|status| status.parents.clone())
+            .unwrap_or_default(),
+    };
+    let route = Route::new(object.meta(), spec);
+    cache.gateway_api.route_seen(&key, Some((route, live)));
+}
+
+/// A TCPRoute was seen.
+pub(crate) fn tcp_route_seen(cache: &mut Cache, route: &TCPRoute) {
+    let (spec, status) = (&route.spec.route, route.status.as_ref());
+    route_seen(cache, RouteKind::Tcp, route, spec, status);
+}
+
+/// A UDPRoute was seen.
+pub(crate) fn udp_route_seen(cache: &mut Cache, route: &UDPRoute) {
+    let (spec, status) = (&route.spec.route, route.status.as_ref());
+    route_seen(cache, RouteKind::Udp, route, spec, status);
+}
+
+fn known_routes(cache: &Cache, kind: RouteKind) -> BTreeSet<RouteKey> {
+    let routes = cache.gateway_api.world.routes.keys();
+    routes.filter(|key| key.kind == kind).cloned().collect()
+}
+
+impl Follow<DeserializeGuard<TCPRoute>> for Cache {
+    type Key = RouteKey;
+
+    fn key(object: &DeserializeGuard<TCPRoute>) -> Option<RouteKey> {
+        route_key(object, RouteKind::Tcp)
+    }
+
+    fn seen(&mut self, object: DeserializeGuard<TCPRoute>, _: &Settings) {
+        if let Some(route) = self.decoded(object) {
+            tcp_route_seen(self, &route);
+        }
+    }
+
+    fn gone(&mut self, key: &RouteKey, _: &Settings) {
+        self.gateway_api.route_seen(key, None);
+    }
+
+    fn known(&self) -> BTreeSet<RouteKey> {
+        known_routes(self, RouteKind::Tcp)
+    }
+}
+
+impl Follow<DeserializeGuard<UDPRoute>> for Cache {
+    type Key = RouteKey;
+
+    fn key(object: &DeserializeGuard<UDPRoute>) -> Option<RouteKey> {
+        route_key(object, RouteKind::Udp)
+    }
+
+    fn seen(&mut self, object: DeserializeGuard<UDPRoute>, _: &Settings) {
+        if let Some(route) = self.decoded(object) {
+            udp_route_seen(self, &route);
+        }
+    }
+
+    fn gone(&mut self, key: &RouteKey, _: &Settings) {
+        self.gateway_api.route_seen(key, None);
+    }
+
+    fn known(&self) -> BTreeSet<RouteKey> {
+        known_routes(self, RouteKind::Udp)
+    }
+}
+
+impl Follow<DeserializeGuard<ReferenceGrant>> for Cache {
+    type Key = NamespacedName;
+
+    fn key(object: &DeserializeGuard<ReferenceGrant>) -> Option<NamespacedName> {
+        NamespacedName::of(object.meta())
+    }
+
+    fn seen(&mut self, object: DeserializeGuard<ReferenceGrant>, _: &Settings) {
+        let Some(key) = Self::key(&object) else {
+            return;
+        };
+        if let Some(grant) = self.decoded(object) {
+            self.gateway_api.change(|world| {
+                world.grants.insert(key, grant.spec.into());
+            });
+        }
+    }
+
+    fn gone(&mut self, key: &NamespacedName, _: &Settings) {
+        self.gateway_api.change(|world| {
+            world.grants.remove(key);
+        });
+    }
+
+    fn known(&self) -> BTreeSet<NamespacedName> {
+        self.gateway_api.world.grants.keys().cloned().collect()
+    }
+}
