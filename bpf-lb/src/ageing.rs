@@ -12,7 +12,8 @@ const ESTABLISHED: u32 = 24 * 3600;
 const HALF_CLOSED: u32 = 3600;
 /// One that both ends have finished with; a SYN may open it anew before.
 const CLOSED: u32 = 60;
-/// One that was torn down, if that was true: the pod would have said otherwise.
+/// One that its pod has torn down; or its client, where connections have no room to spare: anybody can say
+/// so in a client's name, and an idle pod does not contradict it.
 const RESET: u32 = 10;
 /// A UDP flow that the pod has answered.
 const UDP: u32 = 180;
@@ -47,20 +48,33 @@ impl Clock {
     }
 }
 
+/// What a connection's age depends on besides itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Surroundings {
+    /// Its table is more than half full.
+    pub(crate) is_crowded: bool,
+    /// Its pod is behind a frontend.
+    pub(crate) is_served: bool,
+}
+
 /// Seconds after which a confirmed connection goes.
-pub(crate) fn limit(protocol: Protocol, state: &ConnectionState, is_served: bool) -> u32 {
+pub(crate) fn limit(protocol: Protocol, state: &ConnectionState, around: Surroundings) -> u32 {
+    let client_ends = state.client_fin != 0 || state.reset != 0;
     let limit = match protocol {
         Protocol::Udp => UDP,
-        Protocol::Tcp if state.reset != 0 => RESET,
-        Protocol::Tcp => match (state.client_fin != 0, state.pod_fin != 0) {
-            (true, true) => CLOSED,
-            // Of a connection of the kernel's path only the client's half is seen.
-            (true, false) if state.kind == ConnectionState::KIND_KERNEL => CLOSED,
-            (false, false) => ESTABLISHED,
-            _ => HALF_CLOSED,
-        },
+        Protocol::Tcp if state.reset == ConnectionState::RESET_BY_POD => RESET,
+        Protocol::Tcp if state.reset != 0 && around.is_crowded => RESET,
+        Protocol::Tcp if state.is_over_for_the_pod() => CLOSED,
+        // Of a connection of the kernel's path only the client's half is seen.
+        Protocol::Tcp if client_ends && state.kind == ConnectionState::KIND_KERNEL => CLOSED,
+        Protocol::Tcp if client_ends || state.pod_fin != 0 => HALF_CLOSED,
+        Protocol::Tcp => ESTABLISHED,
     };
-    if is_served { limit } else { limit.min(ORPHAN) }
+    if around.is_served {
+        limit
+    } else {
+        limit.min(ORPHAN)
+    }
 }
 
 /// Whether a connection goes, by both its directions. Either may have been seen later.
@@ -69,7 +83,7 @@ pub(crate) fn is_over(
     protocol: Protocol,
     state: &ConnectionState,
     twin: Option<&ConnectionState>,
-    is_served: bool,
+    around: Surroundings,
 ) -> bool {
     // What another node has goes by its word.
     if state.kind == ConnectionState::KIND_NODE {
@@ -79,13 +93,26 @@ pub(crate) fn is_over(
     let silent = twin.map_or(clock.silent(state), |twin| {
         clock.silent(state).min(clock.silent(twin))
     });
-    silent >= limit(protocol, state, is_served && !alone)
+    let is_served = around.is_served && !alone;
+    silent
+        >= limit(
+            protocol,
+            state,
+            Surroundings {
+                is_served,
+                ..around
+            },
+        )
 }
 
 /// Whether an entry of the half-open ones goes.
 pub(crate) fn is_stale(clock: Clock, protocol: Protocol, state: &ConnectionState) -> bool {
     let limit = if state.confirmed_by == ConnectionState::BY_ROOM {
-        limit(protocol, state, true)
+        let without_room = Surroundings {
+            is_crowded: true,
+            is_served: true,
+        };
+        limit(protocol, state, without_room)
     } else {
         UNCONFIRMED
     };
@@ -114,17 +141,38 @@ mod tests {
         }
     }
 
-    fn goes_after(protocol: Protocol, state: &ConnectionState) -> u32 {
-        let limit = limit(protocol, state, true);
-        assert!(!is_over(at(limit - 1), protocol, state, Some(state), true));
-        assert!(is_over(at(limit), protocol, state, Some(state), true));
+    const SERVED: Surroundings = Surroundings {
+        is_crowded: false,
+        is_served: true,
+    };
+    const UNSERVED: Surroundings = Surroundings {
+        is_served: false,
+        ..SERVED
+    };
+    const CROWDED: Surroundings = Surroundings {
+        is_crowded: true,
+        ..SERVED
+    };
+
+    fn goes_after(protocol: Protocol, state: &ConnectionState, around: Surroundings) -> u32 {
+        let limit = limit(protocol, state, around);
+        assert!(!is_over(
+            at(limit - 1),
+            protocol,
+            state,
+            Some(state),
+            around
+        ));
+        assert!(is_over(at(limit), protocol, state, Some(state), around));
         limit
     }
 
     #[test]
     fn what_nobody_has_closed_is_kept_for_a_day() {
-        assert_eq!(goes_after(Protocol::Tcp, &seen()), 24 * 3600);
-        assert_eq!(goes_after(Protocol::Udp, &seen()), 180);
+        for around in [SERVED, CROWDED] {
+            assert_eq!(goes_after(Protocol::Tcp, &seen(), around), 24 * 3600);
+            assert_eq!(goes_after(Protocol::Udp, &seen(), around), 180);
+        }
     }
 
     #[test]
@@ -133,15 +181,29 @@ mod tests {
             client_fin: 1,
             ..seen()
         };
-        assert_eq!(goes_after(Protocol::Tcp, &half), 3600);
+        assert_eq!(goes_after(Protocol::Tcp, &half, SERVED), 3600);
         let both = ConnectionState { pod_fin: 1, ..half };
-        assert_eq!(goes_after(Protocol::Tcp, &both), 60);
+        assert_eq!(goes_after(Protocol::Tcp, &both, SERVED), 60);
     }
 
     #[test]
     fn a_reset_only_shortens_the_age() {
-        let reset = ConnectionState { reset: 1, ..seen() };
-        assert_eq!(goes_after(Protocol::Tcp, &reset), 10);
+        let by_pod = ConnectionState {
+            reset: ConnectionState::RESET_BY_POD,
+            ..seen()
+        };
+        assert_eq!(goes_after(Protocol::Tcp, &by_pod, SERVED), 10);
+        assert_eq!(goes_after(Protocol::Tcp, &by_pod, CROWDED), 10);
+    }
+
+    #[test]
+    fn a_reset_that_anybody_may_have_sent_ends_an_idle_connection_only_where_room_is_scarce() {
+        let reset = ConnectionState {
+            reset: ConnectionState::RESET_BY_CLIENT,
+            ..seen()
+        };
+        assert_eq!(goes_after(Protocol::Tcp, &reset, SERVED), 3600);
+        assert_eq!(goes_after(Protocol::Tcp, &reset, CROWDED), 10);
     }
 
     #[test]
@@ -151,21 +213,33 @@ mod tests {
             ..seen()
         };
         let clock = at(24 * 3600);
-        assert!(!is_over(clock, Protocol::Tcp, &seen(), Some(&later), true));
-        assert!(!is_over(clock, Protocol::Tcp, &later, Some(&seen()), true));
+        assert!(!is_over(
+            clock,
+            Protocol::Tcp,
+            &seen(),
+            Some(&later),
+            SERVED
+        ));
+        assert!(!is_over(
+            clock,
+            Protocol::Tcp,
+            &later,
+            Some(&seen()),
+            SERVED
+        ));
     }
 
     #[test]
     fn what_has_no_other_direction_or_no_pod_goes_early() {
-        assert!(is_over(at(60), Protocol::Tcp, &seen(), None, true));
+        assert!(is_over(at(60), Protocol::Tcp, &seen(), None, SERVED));
         assert!(is_over(
             at(60),
             Protocol::Tcp,
             &seen(),
             Some(&seen()),
-            false
+            UNSERVED
         ));
-        assert!(!is_over(at(59), Protocol::Tcp, &seen(), None, false));
+        assert!(!is_over(at(59), Protocol::Tcp, &seen(), None, UNSERVED));
     }
 
     #[test]
@@ -174,7 +248,7 @@ mod tests {
             seen: at(1).now,
             ..seen()
         };
-        assert!(!is_over(at(0), Protocol::Udp, &ahead, Some(&ahead), true));
+        assert!(!is_over(at(0), Protocol::Udp, &ahead, Some(&ahead), SERVED));
     }
 
     proptest! {

@@ -5,6 +5,7 @@
 //! packet touches meanwhile stays.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 
@@ -15,7 +16,7 @@ use landfall_bpf_lb_common::records::{
     ConnectionEntry4, ConnectionEntry6, ConnectionKey4, ConnectionKey6, ConnectionState, Direction,
 };
 
-use crate::ageing::{Clock, is_over, is_stale};
+use crate::ageing::{Clock, Surroundings, is_over, is_stale};
 use crate::desired::{Endpoint, Frontend, Protocol};
 use crate::duties::Flow;
 use crate::sys;
@@ -180,6 +181,8 @@ fn to6(address: IpAddr) -> Option<[u64; 2]> {
 pub(crate) struct Tables<F: Table> {
     connections: Entries<F>,
     half_open: Entries<F>,
+    /// Whether more than half of the connections that there is room for were there at the last sweep.
+    is_crowded: bool,
 }
 
 /// A table, one entry at a time and many.
@@ -200,6 +203,11 @@ impl<F: Table> Entries<F> {
         })
     }
 
+    /// How many entries there is room for.
+    fn room(&self) -> Result<usize, MapError> {
+        Ok(self.many.info()?.max_entries() as usize)
+    }
+
     fn for_each(&self, each: impl FnMut(&F::Key, &F::Value)) -> Result<(), MapError> {
         sys::for_each(self.many.fd().as_fd(), BATCH, each).map_err(MapError::IoError)
     }
@@ -218,10 +226,12 @@ impl Collector {
             four: Tables {
                 connections: Entries::open(names::CONNECTIONS4, &open, Map::HashMap)?,
                 half_open: Entries::open(names::HALF_OPEN4, &open, Map::LruHashMap)?,
+                is_crowded: false,
             },
             six: Tables {
                 connections: Entries::open(names::CONNECTIONS6, &open, Map::HashMap)?,
                 half_open: Entries::open(names::HALF_OPEN6, &open, Map::LruHashMap)?,
+                is_crowded: false,
             },
         })
     }
@@ -290,6 +300,7 @@ impl<F: Table> Tables<F> {
     ) -> Result<(), MapError> {
         let mut over = Vec::new();
         let mut count = 0;
+        let is_crowded = self.is_crowded;
         self.connections.for_each(|key, value| {
             let Some(protocol) = F::protocol(key) else {
                 return;
@@ -304,16 +315,22 @@ impl<F: Table> Tables<F> {
             let is_served = !forward
                 || state.kind != ConnectionState::KIND_POD
                 || served.is_none_or(|served| served.contains(&F::pod(value)));
-            if is_over(clock, protocol, state, Some(state), is_served) {
-                over.push((*key, protocol, is_served));
+            let around = Surroundings {
+                is_crowded,
+                is_served,
+            };
+            if is_over(clock, protocol, state, Some(state), around) {
+                over.push((*key, protocol, around));
             } else {
                 swept.kernels += usize::from(state.kind == ConnectionState::KIND_KERNEL);
             }
         })?;
         let mut gone = 0;
-        for (key, protocol, is_served) in over {
-            gone += usize::from(self.remove_if_over(clock, &key, protocol, is_served));
+        for (key, protocol, around) in over {
+            gone += usize::from(self.remove_if_over(clock, &key, protocol, around));
         }
+        // Each has two entries.
+        self.is_crowded = (count - gone) * 4 > self.connections.room()?;
         swept.connections += count - gone;
         swept.removed += gone;
         self.sweep_half_open(clock, swept)
@@ -326,7 +343,7 @@ impl<F: Table> Tables<F> {
         clock: Clock,
         key: &F::Key,
         protocol: Protocol,
-        is_served: bool,
+        around: Surroundings,
     ) -> bool {
         let Ok(value) = self.connections.one.get(key, 0) else {
             return false;
@@ -336,13 +353,7 @@ impl<F: Table> Tables<F> {
         // The other direction may be another connection's by now.
         let twin = twin.filter(|twin| F::twin(&twin_key, twin) == *key);
         let state = F::state(&value);
-        if !is_over(
-            clock,
-            protocol,
-            state,
-            twin.as_ref().map(F::state),
-            is_served,
-        ) {
+        if !is_over(clock, protocol, state, twin.as_ref().map(F::state), around) {
             return false;
         }
         // What is gone already was to go.
@@ -437,14 +448,16 @@ impl<F: Table> Tables<F> {
     }
 
     fn insert(&mut self, key: F::Key, state: ConnectionState, flags: u64) -> Result<(), MapError> {
-        match self.connections.one.insert(key, F::value(state), flags) {
+        let failed = match self.connections.one.insert(key, F::value(state), flags) {
+            Err(MapError::SyscallError(error)) => error,
+            result => return result,
+        };
+        match failed.io_error.kind() {
             // A connection of ours has come between.
-            Err(MapError::SyscallError(error))
-                if error.io_error.kind() == std::io::ErrorKind::AlreadyExists =>
-            {
-                Ok(())
-            }
-            result => result,
+            ErrorKind::AlreadyExists => Ok(()),
+            // What was there has just gone.
+            ErrorKind::NotFound if flags == BPF_EXIST => self.insert(key, state, BPF_NOEXIST),
+            _ => Err(MapError::SyscallError(failed)),
         }
     }
 

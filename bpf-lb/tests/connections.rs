@@ -13,11 +13,11 @@ use landfall_bpf_lb::desired::{BackendState, Frontend, Protocol};
 use landfall_bpf_lb::{Director, Verdict};
 use support::Node;
 use support::frames::{FIN, Flow, RST, SEGMENT, SYN, SYN_ACK, Tcp, see};
-use support::run::PASS;
+use support::run::{PASS, TX};
 use support::scene::{Family, families};
 use support::talk::{answers, close, establish, reached, says};
 
-use BackendState::Active;
+use BackendState::{Active, Draining};
 
 const TCP: Protocol = Protocol::Tcp;
 const PORTS: std::ops::Range<u16> = 51_000..51_040;
@@ -116,6 +116,27 @@ fn a_forged_reset_does_nothing_to_a_living_connection() {
         answers(director, flow, pod, SEGMENT);
         assert_eq!(state(director, node, flow), [0, 0, 0]);
         assert_eq!(reached(&says(director, node.ifindex, flow, SEGMENT)), pod);
+    });
+}
+
+#[test]
+fn a_forged_reset_does_not_end_a_connection_that_is_idle() {
+    needs_root!("a_forged_reset_does_not_end_a_connection_that_is_idle");
+    with_two_pods(|node, director, family| {
+        let flow = family.flow(TCP);
+        let pod = establish(director, node.ifindex, flow);
+        says(director, node.ifindex, flow, RST);
+        support::maps::age(&node.settings, 3000);
+        director.sweep().unwrap();
+        assert_eq!(state(director, node, flow), [0, 0, 1]);
+        // Nor does a forged SYN after it, when the slot is another node's.
+        let elsewhere = [(0, None, Draining), (1, Some(0), Active)];
+        let desired = family.desired(TCP, node.ifindex, &elsewhere);
+        director.apply(&desired).unwrap();
+        assert_eq!(says(director, node.ifindex, flow, SYN).action, TX);
+        let reply = answers(director, flow, pod, SEGMENT);
+        assert_eq!(see(&reply.frame).from, family.vip);
+        assert_eq!(state(director, node, flow), [0, 0, 0]);
     });
 }
 
@@ -339,7 +360,7 @@ fn what_is_over_is_taken_out_and_what_is_idle_is_not() {
         let flows = [1, 2, 3].map(|port| family.from(TCP, 50_000 + port));
         let pods = flows.map(|flow| establish(director, node.ifindex, flow));
         close(director, node.ifindex, flows[0], pods[0]);
-        says(director, node.ifindex, flows[1], RST);
+        answers(director, flows[1], pods[1], RST);
         says(director, node.ifindex, family.from(TCP, 50_009), SYN);
         let swept = director.sweep().unwrap();
         assert_eq!(

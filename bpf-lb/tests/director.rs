@@ -367,6 +367,45 @@ fn affinity_sends_all_ports_of_a_client_to_one_backend() {
 }
 
 #[test]
+fn ports_that_all_meet_one_pod_spread_in_a_cluster_with_another_seed() {
+    needs_root!("ports_that_all_meet_one_pod_spread_in_a_cluster_with_another_seed");
+    for family in families() {
+        // Those that meet the first of two pods, of the ports to be tried.
+        let choices = move |seed: u64, ports: Vec<u16>| {
+            let chosen = move || -> Vec<u16> {
+                let mut node = Node::new();
+                node.settings.seed = seed;
+                let mut director = node.director();
+                let backends = [
+                    (0, None, BackendState::Active),
+                    (1, Some(1), BackendState::Active),
+                ];
+                director
+                    .apply(&family.desired(Protocol::Tcp, node.ifindex, &backends))
+                    .unwrap();
+                let is_first = |port: &u16| {
+                    let mut flow = family.flow(Protocol::Tcp);
+                    flow.client.set_port(*port);
+                    let ran = receive(&mut director, node.ifindex, &frame(flow));
+                    ran.verdict() == Verdict::Delivered
+                };
+                ports.into_iter().filter(is_first).collect()
+            };
+            // In namespaces of its own.
+            std::thread::spawn(chosen).join().unwrap()
+        };
+        let aimed = choices(0, (1..1_000).collect());
+        assert!((400..600).contains(&aimed.len()), "{}", aimed.len());
+        let met = choices(0x5eed, aimed.clone()).len();
+        assert!(
+            (aimed.len() / 3..aimed.len() * 2 / 3).contains(&met),
+            "{met}"
+        );
+        assert_eq!(choices(0, aimed.clone()), aimed);
+    }
+}
+
+#[test]
 fn two_nodes_choose_the_same_backend_for_every_flow() {
     needs_root!("two_nodes_choose_the_same_backend_for_every_flow");
     // The second backend's node sees it as its own, and must deliver just what the first sends it.

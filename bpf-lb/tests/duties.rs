@@ -16,7 +16,7 @@ use landfall_bpf_lb::desired::{Backend, BackendState, Endpoint, Placement, PodId
 use landfall_bpf_lb::duties;
 use landfall_bpf_lb::{Director, Verdict};
 use support::Node;
-use support::frames::{Flow, SEGMENT, SYN, SYN_ACK, Shape, Tcp, see};
+use support::frames::{Flow, RST, SEGMENT, SYN, SYN_ACK, Shape, Tcp, see};
 use support::run::TX;
 use support::scene::{Family, HOPS, families};
 use support::talk::{adopted, answers, close, establish, reached, says};
@@ -301,6 +301,40 @@ fn a_node_that_is_away_is_asked_for_what_nobody_knows_and_gets_nothing_new() {
         answers(director, known, family.pods[0], SYN_ACK);
         let ran = says(director, node.ifindex, known, SEGMENT);
         assert_eq!(reached(&ran), family.pods[0]);
+    });
+}
+
+#[test]
+fn a_client_port_used_again_at_a_node_that_is_away_is_asked_for_there() {
+    needs_root!("a_client_port_used_again_at_a_node_that_is_away_is_asked_for_there");
+    // The old connection was torn down here. The next one began while the slot was the other node's, whose
+    // announcer has gone before it could tell.
+    every_family(|node, director, family| {
+        only_here(node, director, family);
+        let flow = family.from(TCP, 51_000);
+        establish(director, node.ifindex, flow);
+        says(director, node.ifindex, flow, RST);
+        let elsewhere = [(0, None, Active), (1, Some(1), Draining)];
+        let mut desired = family.desired(TCP, node.ifindex, &elsewhere);
+        desired.away.insert(family.nodes[1]);
+        director.apply(&desired).unwrap();
+        support::maps::settle(&node.settings);
+        director.feed().unwrap();
+        for (shape, mark) in [(SEGMENT.into(), 6), (marked(4, SEGMENT), 3)] {
+            let ran = says(director, node.ifindex, flow, shape);
+            assert_eq!((ran.action, ran.verdict()), (TX, Verdict::SecondChance));
+            let seen = see(&ran.frame);
+            assert_eq!((seen.destination_mac, seen.hop_limit), (HOPS[1], mark));
+        }
+        // It has none: what came was of the old one.
+        let back = Shape {
+            source: HOPS[1],
+            ..marked(5, SEGMENT)
+        };
+        for shape in [back, marked(3, SEGMENT)] {
+            let ran = says(director, node.ifindex, flow, shape);
+            assert_eq!(reached(&ran), family.pods[0]);
+        }
     });
 }
 

@@ -226,7 +226,7 @@ record! {
         client_fin: u8,
         /// The pod has.
         pod_fin: u8,
-        /// One of them has torn it down, and the pod has said nothing since.
+        /// One of them has torn it down, and the pod has said nothing since: one of the `RESET` constants, or zero.
         reset: u8,
         /// A SYN would open it anew: [`ConnectionState::HERE`], [`ConnectionState::ELSEWHERE`] or zero.
         challenged: u8,
@@ -252,6 +252,11 @@ impl ConnectionState {
     /// Confirmed already, but the table of connections had no room.
     pub const BY_ROOM: u8 = 3;
 
+    /// Torn down by its client, or by whoever says so in the client's name.
+    pub const RESET_BY_CLIENT: u8 = 1;
+    /// Torn down by its pod.
+    pub const RESET_BY_POD: u8 = 2;
+
     /// Challenged by a half-open one: acknowledgements are looked up there first.
     pub const HERE: u8 = 1;
     /// Challenged by one of another node: segments are asked for there first.
@@ -261,7 +266,14 @@ impl ConnectionState {
     #[inline(always)]
     #[must_use]
     pub const fn is_over(&self) -> bool {
-        self.reset != 0 || (self.client_fin != 0 && self.pod_fin != 0)
+        self.reset != 0 || self.is_over_for_the_pod()
+    }
+
+    /// Whether the pod has said that it is over, which nobody but itself can.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_over_for_the_pod(&self) -> bool {
+        self.reset == Self::RESET_BY_POD || (self.client_fin != 0 && self.pod_fin != 0)
     }
 }
 

@@ -125,6 +125,7 @@ pub(crate) fn look_up<F: Family>(packet: &Packet<F>) -> Known<F> {
     }
     if connection.challenged == ConnectionState::ELSEWHERE
         && connection.kind == ConnectionState::KIND_POD
+        && !was_over
     {
         return Known::Contested(pod_of::<F>(entry));
     }
@@ -164,10 +165,10 @@ fn client_ends<F: Family>(packet: &Packet<F>, connection: &mut ConnectionState, 
         if let Some(twin) = twin {
             state::<F>(twin).client_fin = 1;
         }
-    } else {
-        connection.reset = 1;
+    } else if connection.reset == 0 {
+        connection.reset = ConnectionState::RESET_BY_CLIENT;
         if let Some(twin) = twin {
-            state::<F>(twin).reset = 1;
+            state::<F>(twin).reset = ConnectionState::RESET_BY_CLIENT;
         }
     }
 }
@@ -338,7 +339,7 @@ pub(crate) fn opened_before<F: Family>(packet: &Packet<F>) -> Known<F> {
 }
 
 /// Notes that the client's next connection, or a lie, has begun at `challenger`: the
-/// acknowledgement will tell. One that is over makes room at once, if the next is not to be here.
+/// acknowledgement will tell. One that is over for its pod as well makes room at once, if the next is not to be here.
 #[inline(always)]
 pub(crate) fn challenge<F: Family>(packet: &Packet<F>, challenger: u8) {
     let key = forward(packet);
@@ -346,7 +347,7 @@ pub(crate) fn challenge<F: Family>(packet: &Packet<F>, challenger: u8) {
         return;
     };
     let connection = state::<F>(entry);
-    if challenger == ConnectionState::ELSEWHERE && connection.is_over() {
+    if challenger == ConnectionState::ELSEWHERE && connection.is_over_for_the_pod() {
         F::remove(&reverse(packet, pod_of::<F>(entry)));
         F::remove(&key);
     } else if connection.kind == ConnectionState::KIND_POD

@@ -249,8 +249,8 @@ fn follow<F: Family>(
         }
         Known::Over(had_it) => {
             let sender = Sender::of(packet)?;
-            let can_ask = current.hop == 0 || maps::hop(current.hop).is_some();
-            if can_ask && (sender.mark == 0 || sender.mark > LAST_MARK) {
+            let can_ask = maps::hop(current.hop).is_some() && !sender.must_not_send_on();
+            if current.hop == 0 || can_ask {
                 return Ok(Followed::Over(had_it));
             }
             may_be_a_last_word(slot)?;
@@ -321,15 +321,18 @@ fn unknown_here<F: Family>(
             return Ok(Course::Direct(next, mark, Verdict::SecondChance));
         }
     }
+    let away = away(packet)?;
     if let Some(had_it) = over {
         let sender = Sender::of(packet)?;
         if slot.unsettled != 0 && sender.is_node && sender.mark == 0 {
             return Ok(Course::Return(FIRST_MARK, Verdict::SecondChance));
         }
+        if let Some((hop, mark)) = away {
+            return Ok(Course::Direct(hop, mark, Verdict::SecondChance));
+        }
         may_be_a_last_word(slot)?;
         return Ok(Course::Deliver(had_it, Verdict::DeliveredPrevious));
     }
-    let away = away(packet)?;
     let is_settled = slot.unsettled == 0 && away.is_none();
     let pod = match connections::adopt(packet, pod::<F>(current), is_settled) {
         Err(Verdict::DropUnsettled) => {

@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::helpers::bpf_redirect;
 use aya_ebpf::programs::XdpContext;
-use landfall_bpf_lb_common::headers::{self, Lengths, Network, Transport};
+use landfall_bpf_lb_common::headers::{self, Lengths, Network, Transport, Window};
 use landfall_bpf_lb_common::records::FrontendEntry;
 use landfall_bpf_lb_common::{Action, Verdict};
 
@@ -12,6 +12,7 @@ use crate::course::course;
 use crate::deliver::deliver;
 use crate::direct::{direct, send_back};
 use crate::family::{Family, V4, V6};
+use crate::forget::Zero;
 use crate::frame::Frame;
 use crate::maps;
 use crate::packet::{Course, Outcome, Packet};
@@ -71,9 +72,17 @@ fn balance<F: Family>(
     } else {
         0
     };
+    // From here on it is the same whatever headers it has.
+    let any = Zero::from(frame.length());
+    let transport = Transport {
+        offset: any.offset(transport.offset),
+        protocol: any.byte(transport.protocol),
+        flags: any.byte(transport.flags),
+        ..transport
+    };
     let packet = Packet::<F> {
         frame: *frame,
-        network,
+        network: any.offset(network),
         transport,
         client,
         vip,

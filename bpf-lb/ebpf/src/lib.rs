@@ -18,6 +18,7 @@ mod deliver;
 mod direct;
 mod egress;
 mod family;
+mod forget;
 mod frame;
 mod ingress;
 mod maps;

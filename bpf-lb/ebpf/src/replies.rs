@@ -134,7 +134,11 @@ fn going_on<F: Family>(
             }
         }
         // A pod that goes on has not been torn down, whatever somebody sent.
-        let reset = u8::from(reply.flags & RST != 0);
+        let reset = if reply.flags & RST != 0 {
+            ConnectionState::RESET_BY_POD
+        } else {
+            0
+        };
         connection.reset = reset;
         if let Some(twin) = twin {
             state::<F>(twin).reset = reset;
