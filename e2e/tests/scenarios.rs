@@ -170,6 +170,15 @@ fn a_tenant_gets_nothing_that_is_not_theirs() {
 }
 
 #[test]
+fn a_gateway_of_a_class_of_landfall_is_served() {
+    hold_with_landfall(
+        "a_gateway_of_a_class_of_landfall_is_served",
+        &[],
+        &["gateway.yaml"],
+    );
+}
+
+#[test]
 fn a_stolen_token_is_worth_one_nodes_word() {
     hold_with_landfall(
         "a_stolen_token_is_worth_one_nodes_word",

@@ -54,7 +54,13 @@ fn announced(addresses: &[(IpAddr, Result<(), String>)]) -> NewCondition {
         .iter()
         .filter_map(|(address, announced)| {
             let why = announced.as_ref().err()?;
-            Some(format!("{address}: {why}"))
+            // Announcers name it where it matters; who has not spoken yet does not.
+            let named = why.contains(&address.to_string());
+            Some(if named {
+                why.clone()
+            } else {
+                format!("{address}: {why}")
+            })
         })
         .collect();
     if !silent.is_empty() {
