@@ -50,6 +50,9 @@ document() {
 } >"$out/docs/reference/cli.md"
 
 hack/metrics.sh >"$out/docs/reference/metrics.md"
+hack/alerts.sh >"$out/docs/reference/alerts.md"
+mkdir -p "$out/config/monitoring"
+python3 hack/dashboard.py >"$out/config/monitoring/dashboard.json"
 
 # The page of refusals is made by the test that also checks it.
 if ! $check; then

@@ -15,7 +15,7 @@ readonly LLVM=22
 readonly LAB_TOOLS=(
   arping:iputils-arping buildah:buildah busybox:busybox-static catatonit:catatonit containerd:containerd curl:curl debootstrap:debootstrap
   ethtool:ethtool ip:iproute2 ndisc6:ndisc6 nft:nftables nsenter:util-linux openssl:openssl ping:iputils-ping
-  runc:runc strace:strace strip:binutils sysctl:procps
+  promtool:prometheus runc:runc strace:strace strip:binutils sysctl:procps
 )
 
 say() { printf 'setup: %s\n' "$*" >&2; }

@@ -40,8 +40,12 @@ use crate::responder::{self, ProbeOutcome, Responder};
 
 /// Inputs that come within this time of the last decision are decided on together; where deciding is quick, within less.
 const TOGETHER: Duration = Duration::from_millis(5);
-/// After a decision the thread rests for so many times what it took, up to [`TOGETHER`], but never for less than it took.
+/// After a decision the thread rests for so many times what it took, up to [`TOGETHER`], and for as long as it took where
+/// that is longer; but never for longer than [`LONGEST_REST`].
 const REST: u32 = 4;
+/// A decision that takes long, on a machine that is busy, must not be followed by so long a rest that the peers' thread
+/// takes this half for stuck.
+const LONGEST_REST: Duration = Duration::from_millis(200);
 /// How long peers may have to wait for the word that this node answers, because its kernel is not ready for the questions.
 const UNTOLD: Duration = Duration::from_millis(100);
 
@@ -133,7 +137,7 @@ pub async fn run(
         parts.carry_out(effects);
         show(&parts.summary, brain.summary(now));
         let took = began.elapsed();
-        rested = Instant::now() + (took * REST).min(TOGETHER.max(took));
+        rested = Instant::now() + rest(took);
         wake_at = woken.map(clock::timer);
         if let Some(by) = leave_by {
             if has_left || in_vain || Instant::now() >= by {
@@ -156,6 +160,11 @@ impl Brain {
             self.take(input, now);
         }
     }
+}
+
+/// How long to wait after a decision that took so long.
+fn rest(took: Duration) -> Duration {
+    (took * REST).min(TOGETHER.max(took.min(LONGEST_REST)))
 }
 
 /// Where somebody is just looking, who may have to wait for a processor meanwhile, the next turn shows it.
@@ -353,6 +362,15 @@ mod tests {
         assert_eq!(shown.lock().conflicts_seen, 0);
         show(&shown, of(2));
         assert_eq!(shown.lock().conflicts_seen, 2, "the next turn shows it");
+    }
+
+    #[test]
+    fn a_decision_is_followed_by_a_rest_that_is_never_long() {
+        let millis = Duration::from_millis;
+        assert_eq!(rest(millis(1)), millis(4));
+        assert_eq!(rest(millis(3)), TOGETHER);
+        assert_eq!(rest(millis(40)), millis(40));
+        assert_eq!(rest(millis(900)), LONGEST_REST);
     }
 
     #[test]

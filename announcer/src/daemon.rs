@@ -94,9 +94,11 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
         silences: silences.clone(),
         watch_errors: watch_errors.clone(),
     };
+    let mut registry = metrics::registry(sources);
+    landfall_runtime::process::register(&mut registry, env!("CARGO_PKG_VERSION"));
     let admin = Admin {
         readiness: readiness.clone(),
-        registry: metrics::registry(sources),
+        registry,
         state: state_of(summary.clone(), view.clone(), heartbeats.clone()),
     };
     let admin = tokio::spawn(admin::serve(

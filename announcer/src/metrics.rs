@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 use crate::brain::Summary;
 use crate::cluster::WatchErrors;
 use crate::dataplane::director::DirectorView;
-use crate::model::XdpState;
+use crate::model::{Kind, XdpState};
 use crate::peers;
 use crate::responder::Responder;
 
@@ -47,8 +47,10 @@ pub fn silences() -> Histogram {
 /// A registry that shows them.
 #[must_use]
 pub fn registry(sources: Sources) -> Registry {
-    let mut registry = Registry::with_prefix("landfall");
-    registry.register_collector(Box::new(sources));
+    let mut registry = Registry::default();
+    registry
+        .sub_registry_with_prefix("landfall")
+        .register_collector(Box::new(sources));
     registry
 }
 
@@ -59,7 +61,14 @@ impl Collector for Sources {
         self.wire(&mut out)?;
         self.data_path(&mut out)?;
         self.heartbeats(&mut out)?;
-        let errors = self.watch_errors.lock().clone();
+        out.lost_log_records("log_records_lost")?;
+        let mut errors = self.watch_errors.lock().clone();
+        // Those of which there are none are said too: who counts from nothing to one sees a step.
+        for kind in Kind::ALL {
+            for what in ["request", "object"] {
+                errors.entry((kind, what)).or_default();
+            }
+        }
         out.counters(
             "watch_errors",
             "Watch requests that failed and objects that could not be read",
@@ -83,10 +92,37 @@ impl Sources {
             "Addresses that have an owner, on whatever node",
             count(summary.owners.len()),
         )?;
-        out.gauge(
-            "addresses_refused",
-            "Addresses no node may announce",
-            count(summary.refusals.len()),
+        let cluster = summary.cluster.unwrap_or_default();
+        out.gauges(
+            "addresses_unannounced",
+            "Addresses that somebody holds and no node answers for, by reason; one node of all says it",
+            cluster
+                .unannounced
+                .iter()
+                .map(|(reason, n)| ([("reason", *reason)], count(*n))),
+        )?;
+        let policies = || cluster.policies.iter();
+        out.gauges(
+            "policy_accepted",
+            "Whether a policy is accepted as a whole, by policy; one node of all says it",
+            policies().map(|(policy, outcome)| {
+                (
+                    [("policy", policy.as_str())],
+                    flag(outcome.defects.is_empty()),
+                )
+            }),
+        )?;
+        out.gauges(
+            "policy_nodes",
+            "Nodes that can announce under a policy, by policy; one node of all says it",
+            policies()
+                .map(|(policy, outcome)| ([("policy", policy.as_str())], count(outcome.nodes))),
+        )?;
+        out.gauges(
+            "policy_addresses",
+            "Addresses that a policy selects, by policy; one node of all says it",
+            policies()
+                .map(|(policy, outcome)| ([("policy", policy.as_str())], count(outcome.addresses))),
         )?;
         out.gauge(
             "session_remaining_seconds",
@@ -97,6 +133,11 @@ impl Sources {
             "sessions_live",
             "Nodes with a live session",
             count(summary.live.len()),
+        )?;
+        out.gauge(
+            "nodes_silenced",
+            "Nodes whose pods get no new connections by XDP, because others ended their sessions for silence",
+            count(summary.silenced.len()),
         )?;
         out.gauge(
             "conflicts",
@@ -311,6 +352,7 @@ impl Sources {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::PolicyOutcome;
     use tokio::sync::watch;
     use tokio_util::sync::CancellationToken;
 
@@ -322,6 +364,10 @@ mod tests {
         let summary = Summary {
             transitions: [("first", 2)].into(),
             silences: [("fenced", 1)].into(),
+            cluster: Some(crate::brain::ClusterSummary {
+                unannounced: [("NoMatchingPolicy", 1)].into(),
+                policies: [("all".into(), PolicyOutcome::default())].into(),
+            }),
             ..Summary::default()
         };
         let sources = Sources {

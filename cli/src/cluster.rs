@@ -137,11 +137,13 @@ impl Cluster {
                 picture.daemon_sets,
                 picture.pods,
                 picture.leases,
+                picture.l2_nodes,
             ) = tokio::try_join!(
                 list(Api::namespaced(all(), NAMESPACE)),
                 list(Api::namespaced(all(), NAMESPACE)),
                 list(Api::namespaced(all(), NAMESPACE)),
                 list(Api::namespaced(all(), NAMESPACE)),
+                list(Api::all(all())),
             )?;
         }
         if wants.planning {

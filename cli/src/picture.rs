@@ -11,7 +11,7 @@ use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::core::PartialObjectMeta;
 use landfall_controller::gateway::Gateway;
 use landfall_controller::survey::Objects;
-use landfall_crds::{L2AnnouncementPolicy, LoadBalancerIP, LoadBalancerIPPool};
+use landfall_crds::{L2AnnouncementPolicy, L2Node, LoadBalancerIP, LoadBalancerIPPool};
 use serde::Deserialize;
 
 /// Where Landfall runs.
@@ -82,6 +82,8 @@ pub(crate) struct Picture {
     pub(crate) pods: Sight<Pod>,
     /// Those of Landfall's namespace.
     pub(crate) leases: Sight<Lease>,
+    /// What announcers say of their nodes.
+    pub(crate) l2_nodes: Sight<L2Node>,
     pub(crate) pools: Sight<LoadBalancerIPPool>,
     pub(crate) records: Sight<LoadBalancerIP>,
     pub(crate) policies: Sight<L2AnnouncementPolicy>,
@@ -127,6 +129,7 @@ impl Picture {
             ("DaemonSets of landfall-system", self.daemon_sets.hidden()),
             ("Pods of landfall-system", self.pods.hidden()),
             ("Leases of landfall-system", self.leases.hidden()),
+            ("L2Nodes", self.l2_nodes.hidden()),
             ("LoadBalancerIPPools", self.pools.hidden()),
             ("LoadBalancerIPs", self.records.hidden()),
             ("L2AnnouncementPolicies", self.policies.hidden()),

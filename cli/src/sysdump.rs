@@ -147,6 +147,7 @@ impl Dump {
         self.kind("daemonsets", picture.daemon_sets.all().iter())?;
         self.kind("pods", picture.pods.all().iter())?;
         self.kind("leases", picture.leases.all().iter())?;
+        self.kind("l2nodes", picture.l2_nodes.all().iter())?;
         self.kind("loadbalancerippools", picture.pools.all().iter())?;
         self.kind("loadbalancerips", picture.records.all().iter())?;
         self.kind("l2announcementpolicies", picture.policies.all().iter())?;

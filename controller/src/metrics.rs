@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use landfall_crds::conditions::AssignedReason;
 use landfall_ipam::Family;
-use landfall_runtime::metrics::{Writer, count};
+use landfall_runtime::metrics::{Writer, count, flag};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
 use prometheus_client::metrics::counter::Counter;
@@ -142,12 +143,17 @@ impl Collector for Snapshot {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let mut rows: Vec<(String, &'static str, [u128; 4])> = Vec::new();
         let mut pending: BTreeMap<&'static str, i64> = BTreeMap::new();
-        let failing;
+        let mut accepted: Vec<(String, f64)> = Vec::new();
+        let (failing, leads);
         {
             let cache = self.0.lock();
+            leads = cache.open.leads;
             failing = count(cache.open.failing.len());
             let index = &cache.index;
-            for pool in index.pools() {
+            // One replica says it, so that a sum over the replicas is right.
+            for (name, pool) in index.all_pools().filter(|_| leads) {
+                accepted.push((name.to_string(), flag(pool.is_ok())));
+                let Ok(pool) = pool else { continue };
                 for family in Family::ALL
                     .into_iter()
                     .filter(|family| pool.total(*family) > 0)
@@ -162,7 +168,13 @@ impl Collector for Snapshot {
                     rows.push((pool.name.to_string(), family.as_str(), values));
                 }
             }
-            for queued in index.waiting() {
+            // Those of which there are none are said too: who counts from nothing to one sees a step.
+            if leads {
+                let reasons = AssignedReason::ALL.into_iter();
+                let reasons = reasons.filter(|reason| *reason != AssignedReason::Assigned);
+                pending.extend(reasons.map(|reason| (reason.as_str(), 0)));
+            }
+            for queued in index.waiting().iter().filter(|_| leads) {
                 let live = cache.services.get(&queued.key);
                 let condition = live.and_then(|live| {
                     landfall_crds::conditions::find(
@@ -171,7 +183,7 @@ impl Collector for Snapshot {
                     )
                 });
                 let reason = condition.filter(|condition| condition.status == "False");
-                let known = landfall_crds::conditions::AssignedReason::ALL.into_iter();
+                let known = AssignedReason::ALL.into_iter();
                 let reason = reason
                     .and_then(|reason| known.map(|r| r.as_str()).find(|r| *r == reason.reason));
                 if let Some(reason) = reason {
@@ -180,6 +192,12 @@ impl Collector for Snapshot {
             }
         }
         let mut writer = Writer::from(encoder);
+        let help = "Whether this replica leads: one of them does.";
+        writer.gauge("landfall_leader", help, flag(leads))?;
+        let help = "Whether a pool is accepted, by pool.";
+        let accepted = accepted.iter();
+        let accepted = accepted.map(|(pool, value)| ([("pool", pool.as_str())], *value));
+        writer.gauges("landfall_pool_accepted", help, accepted)?;
         for (at, (name, help)) in POOLS.into_iter().enumerate() {
             let values = rows.iter().map(|(pool, family, values)| {
                 let labels = [("pool", pool.as_str()), ("family", *family)];
@@ -192,6 +210,7 @@ impl Collector for Snapshot {
             .map(|(reason, number)| ([("reason", *reason)], *number));
         let help = "Services without their addresses, by reason.";
         writer.gauges("landfall_services_pending", help, pending)?;
+        writer.lost_log_records("landfall_log_records_lost")?;
         let help = "Services whose records or status could not be written several times in a row.";
         writer.gauge("landfall_services_failing", help, failing)
     }
@@ -227,13 +246,25 @@ mod tests {
             ..Block::default()
         });
         let pool = Pool::compile("default", &LoadBalancerIPPoolSpec::of(blocks.into()), false);
-        state.change(|cache| cache.index.pool_seen(&name, Some(pool)));
+        state.change(|cache| {
+            cache.open.leads = true;
+            cache.index.pool_seen(&name, Some(pool));
+            let refused = Pool::compile("empty", &LoadBalancerIPPoolSpec::of(Vec::new()), false);
+            cache.index.pool_seen(&PoolName::from("empty"), Some(refused));
+        });
         metrics.conflict();
         metrics.adopted(2);
         metrics.failed("transient");
         metrics.assigned(Duration::from_millis(7));
         insta::assert_snapshot!(text(&registry));
-        state.change(|cache| cache.index.pool_seen(&name, None));
+        state.change(|cache| cache.open.leads = false);
+        let follower = text(&registry);
+        assert!(follower.contains("landfall_leader 0.0\n"), "{follower}");
+        assert!(!follower.contains("default"), "{follower}");
+        state.change(|cache| {
+            cache.open.leads = true;
+            cache.index.pool_seen(&name, None);
+        });
         assert!(!text(&registry).contains("default"));
     }
 
@@ -264,6 +295,7 @@ mod tests {
         let mut registry = Registry::default();
         let _metrics = Metrics::register(&mut registry, &state);
         state.change(|cache| {
+            cache.open.leads = true;
             pending(cache, "one", "192.0.2.1");
             pending(cache, "two", "192.0.2.2");
             pending(cache, "odd", "anything");
@@ -275,6 +307,7 @@ mod tests {
         }
         let gone = ["one", "two"].map(|name| ServiceKey::new("blue", name));
         state.change(|cache| gone.iter().for_each(|key| cache.index.service_gone(key)));
-        assert!(!text(&registry).contains("NotInAnyPool"));
+        let none = "landfall_services_pending{reason=\"NotInAnyPool\"} 0\n";
+        assert!(text(&registry).contains(none));
     }
 }

@@ -82,6 +82,7 @@ pub async fn run_with(
     let _end = token.clone().drop_guard();
     let readiness = Readiness::waiting_for(&watches::KINDS);
     let mut registry = Registry::default();
+    landfall_runtime::process::register(&mut registry, env!("CARGO_PKG_VERSION"));
     let metrics = Metrics::register(&mut registry, &state);
     let (events, mut notes) = mpsc::channel(EVENTS);
     let context = Context {

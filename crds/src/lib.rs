@@ -5,6 +5,7 @@
 //! LoadBalancerIPPool ── where addresses come from         (written by people)
 //! LoadBalancerIP     ── one object per address in use      (spec: controller, status: announcer)
 //! L2AnnouncementPolicy ─ what is announced, and from where (written by people)
+//! L2Node ────────────── one object per announcing node     (written by its announcer)
 //! ```
 //!
 //! This crate holds types, names and pure functions over them: [`names`] and [`version`] are how
@@ -27,6 +28,7 @@ pub mod conditions;
 mod ip;
 mod ip_name;
 pub mod names;
+mod node;
 mod policy;
 mod pool;
 mod schema;
@@ -40,6 +42,10 @@ pub use ip::{
 };
 pub use ip_name::{NameError, ip_name, parse_ip_name};
 pub use names::{NodeName, PolicyName, PoolName, ServiceKey, SessionId};
+pub use node::{
+    L2Node, L2NodeInterface, L2NodeSpec, L2NodeStatus, L2NodeSummary, MAX_NODE_INTERFACES,
+    MAX_NODES_HEARD, NodeXdp,
+};
 pub use policy::{
     L2AnnouncementPolicy, L2AnnouncementPolicySpec, L2AnnouncementPolicyStatus, LoadBalancing,
     PeriodError, PreferredNode,
@@ -64,9 +70,10 @@ pub const DRAIN_FINALIZER: &str = "landfall.dev/drain";
 
 /// All definitions of the group, in the order they are installed.
 #[must_use]
-pub fn all() -> [CustomResourceDefinition; 3] {
+pub fn all() -> [CustomResourceDefinition; 4] {
     [
         L2AnnouncementPolicy::crd(),
+        L2Node::crd(),
         LoadBalancerIP::crd(),
         LoadBalancerIPPool::crd(),
     ]

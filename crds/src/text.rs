@@ -61,6 +61,10 @@ fn escape(character: char) -> impl Iterator<Item = char> + Clone {
 #[must_use]
 pub fn line(text: &str, max: usize) -> String {
     const CUT: &str = "...";
+    // Almost all of them are plain already.
+    if text.len() <= max && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_owned();
+    }
     let mut out = String::with_capacity(text.len().min(max));
     for character in text.chars() {
         // Marks of a sentence that `escape_debug` would escape.

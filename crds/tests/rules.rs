@@ -8,7 +8,7 @@
 
 use kube::CustomResourceExt as _;
 use kube::core::cel::Validator;
-use landfall_crds::{L2AnnouncementPolicy, LoadBalancerIP, LoadBalancerIPPool};
+use landfall_crds::{L2AnnouncementPolicy, L2Node, LoadBalancerIP, LoadBalancerIPPool};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -30,6 +30,7 @@ fn schema(kind: &str) -> Value {
         "LoadBalancerIPPool" => LoadBalancerIPPool::crd(),
         "LoadBalancerIP" => LoadBalancerIP::crd(),
         "L2AnnouncementPolicy" => L2AnnouncementPolicy::crd(),
+        "L2Node" => L2Node::crd(),
         other => panic!("unknown kind {other}"),
     };
     serde_json::to_value(

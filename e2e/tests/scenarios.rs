@@ -92,6 +92,16 @@ fn the_main_scenarios_hold_over_flannel_and_iptables() {
 }
 
 #[test]
+fn prometheus_sees_what_the_dashboard_and_the_alerts_ask_for() {
+    let test = "prometheus_sees_what_the_dashboard_and_the_alerts_ask_for";
+    if landfall_testbed::missing(&["prometheus", "promtool"]).is_some() {
+        landfall_testbed::skipped(test, "prometheus: hack/setup.sh lab");
+        return;
+    }
+    hold_with_landfall(test, &[], &["monitoring.yaml"]);
+}
+
+#[test]
 fn answering_to_foreign_peers_holds() {
     hold_with_landfall("answering_to_foreign_peers_holds", &[], &["answering.yaml"]);
 }

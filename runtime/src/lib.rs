@@ -5,6 +5,7 @@
 //!          shutdown               SIGTERM or SIGINT as a token
 //!          admin ◄── readiness    /livez /readyz /metrics /debug/state
 //!                ◄── metrics      state written at a scrape
+//!                ◄── process      what this program is, and what it costs
 //!          watch                  what a watch says, whatever state it is in
 //!          call, apply, events    asking the API server, with bounded patience
 //!          class ──► later        what its errors mean, and when to come back
@@ -23,6 +24,7 @@ pub mod events;
 pub mod later;
 pub mod lease;
 pub mod metrics;
+pub mod process;
 pub mod random;
 pub mod readiness;
 pub mod shutdown;

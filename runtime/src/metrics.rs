@@ -11,6 +11,8 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 
+use crate::telemetry;
+
 /// Writes metrics, one call a name.
 #[derive(Debug)]
 pub struct Writer<'a> {
@@ -38,6 +40,18 @@ impl Writer<'_> {
             .encoder
             .encode_descriptor(name, help, None, MetricType::Gauge)?;
         ConstGauge::new(value).encode(encoder)
+    }
+
+    /// Records the log had no room for: what is not in it may have happened all the same.
+    ///
+    /// # Errors
+    /// When the text cannot be written.
+    pub fn lost_log_records(&mut self, name: &str) -> Result<(), Error> {
+        self.counter(
+            name,
+            "Records left out of the log because nobody read it fast enough",
+            telemetry::lost_records(),
+        )
     }
 
     /// Values that go up and down, each under its labels.

@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal as _};
+use std::sync::OnceLock;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, WorkerGuard};
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -29,16 +30,26 @@ pub enum TelemetryError {
 }
 
 /// What this program was built from; `LANDFALL_REVISION` of the build's environment says it.
-const REVISION: &str = match option_env!("LANDFALL_REVISION") {
+pub(crate) const REVISION: &str = match option_env!("LANDFALL_REVISION") {
     Some(revision) => revision,
     None => "unknown",
 };
+
+/// The one log's; there is one a process.
+static LOST: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// Records that were left out of the log since it was started.
+#[must_use]
+pub fn lost_records() -> u64 {
+    let lost = LOST.get().map_or(0, ErrorCounter::dropped_lines);
+    u64::try_from(lost).unwrap_or(u64::MAX)
+}
 
 /// Starts logging to standard error and writes the first line: program, version, revision and kernel.
 ///
 /// A thread of its own writes: what decides or answers waits for no reader of the log, and for nobody who is just writing
 /// to it. What it has not written yet is written when the [`Level`] is dropped; more than 128,000 records behind, it leaves
-/// records out.
+/// records out, and [`lost_records`] counts them.
 ///
 /// # Errors
 /// When the level cannot be read, or logging was started before.
@@ -46,6 +57,7 @@ pub fn init(args: &LogArgs, program: &str, version: &str) -> Result<Level, Telem
     let (filter, handle) = reload::Layer::new(filter(&args.log_level)?);
     let is_terminal = io::stderr().is_terminal();
     let (out, writing) = tracing_appender::non_blocking(io::stderr());
+    let lost = out.error_counter();
     let layer = tracing_subscriber::fmt::layer()
         .with_ansi(is_terminal)
         .with_writer(out.clone());
@@ -61,6 +73,7 @@ pub fn init(args: &LogArgs, program: &str, version: &str) -> Result<Level, Telem
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
     }
     .map_err(|error| TelemetryError::Twice(error.to_string()))?;
+    LOST.get_or_init(|| lost);
     tracing::info!(version, revision = REVISION, kernel = %kernel(), "{program} starts");
     Ok(Level {
         handle,

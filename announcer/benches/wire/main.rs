@@ -19,7 +19,7 @@ mod questions;
 mod segment;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use landfall_announcer::responder::{Filter, Settings};
 use landfall_wire::schedule::Pace;
@@ -49,6 +49,9 @@ fn main() {
     });
     segment::on_a_segment("the classic filter in bench-wire", async |segment| {
         classic(&segment, &mut figures).await;
+    });
+    segment::on_a_segment("the floods of bench-wire", async |segment| {
+        floods(&segment, &mut figures).await;
     });
     figures.write();
 }
@@ -214,4 +217,31 @@ async fn foreign(
         CPU,
         microseconds(run.cpu, count as usize),
     );
+}
+
+/// More than may be looked at, with the limits a node has by default.
+async fn floods(segment: &Segment, figures: &mut Figures) {
+    let mut node = Node::with(Settings {
+        pace: settings(Filter::Best).pace,
+        ..Settings::default()
+    })
+    .await;
+    own(&mut node, 1).await;
+    for family in FAMILIES {
+        let questions = many(family, 60_000, 0, 1);
+        let body = move |client: &mut client::Client| {
+            let began = Instant::now();
+            client.shout(&questions, 50_000);
+            began.elapsed()
+        };
+        let Run { outcome, cpu } = client::run(segment, family.protocol, body).await;
+        let name = format!("on the wire, a flood of {}: share of a core", family.name);
+        let method = "60,000 questions about an owned address as fast as one client sends them, at most 50,000 a second, the limits as by default: CPU time of all threads of the node, by the time it lasted";
+        figures.one(
+            &name,
+            "x",
+            method,
+            cpu.as_secs_f64() / outcome.as_secs_f64(),
+        );
+    }
 }

@@ -61,10 +61,6 @@ struct Seen {
 }
 
 impl Seen {
-    fn expires(&self) -> Option<Now> {
-        self.lease.as_ref().map(|lease| self.at + lease.duration)
-    }
-
     fn end(&mut self, session: SessionId, from: Now) {
         if self.ended.len() >= REMEMBERED {
             self.ended.clear();
@@ -85,8 +81,9 @@ impl Seen {
 pub(super) struct Sessions {
     nodes: BTreeMap<NodeName, Seen>,
     default_duration: Duration,
-    /// Until then no Lease is too old: what this node would have seen, had it had the API server, it does not know.
-    blind_until: Now,
+    /// What this node would have seen in between, had it had the API server, it does not know: a Lease that was good when
+    /// that began is not too old before it ends.
+    blind: (Now, Now),
 }
 
 impl Sessions {
@@ -94,13 +91,27 @@ impl Sessions {
         Self {
             nodes: BTreeMap::new(),
             default_duration,
-            blind_until: Now::ZERO,
+            blind: (Now::ZERO, Now::ZERO),
         }
     }
 
-    /// This node itself has no API server, or has it again since just now: others get until then to be seen renewing.
-    pub(super) fn be_blind(&mut self, until: Now) {
-        self.blind_until = self.blind_until.max(until);
+    /// This node itself has had no API server since then, and perhaps not all of the others have it: they get until then to
+    /// be seen renewing.
+    pub(super) fn be_blind(&mut self, since: Now, until: Now) {
+        let (before, end) = self.blind;
+        let since = if since < end { before } else { since };
+        self.blind = (since, end.max(until));
+    }
+
+    /// When the Lease is too old.
+    fn expires(&self, seen: &Seen) -> Option<Now> {
+        let (since, until) = self.blind;
+        let expires = seen.at + seen.lease.as_ref()?.duration;
+        Some(if expires < since {
+            expires
+        } else {
+            expires.max(until)
+        })
     }
 
     /// Takes in a Lease. The same version again is no renewal; an older one is old news.
@@ -192,14 +203,11 @@ impl Sessions {
                 Standing::Dead
             };
         }
-        let Some(lease) = seen
-            .lease
-            .as_ref()
-            .filter(|l| l.session.as_ref() == Some(session))
-        else {
+        let lease = seen.lease.as_ref();
+        let lease = lease.filter(|lease| lease.session.as_ref() == Some(session));
+        let (Some(lease), Some(expires)) = (lease, self.expires(seen)) else {
             return Standing::Unknown;
         };
-        let expires = (seen.at + lease.duration).max(self.blind_until);
         if now < expires {
             Standing::Live { until: expires }
         } else {
@@ -214,9 +222,8 @@ impl Sessions {
     pub(super) fn live_sessions(&self, now: Now) -> impl Iterator<Item = (&NodeName, &SessionId)> {
         self.nodes.iter().filter_map(move |(node, seen)| {
             let session = seen.holder()?;
-            seen.expires()
-                .is_some_and(|expires| now < expires.max(self.blind_until))
-                .then_some((node, session))
+            let expires = self.expires(seen)?;
+            (now < expires).then_some((node, session))
         })
     }
 

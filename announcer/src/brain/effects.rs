@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use landfall_crds::{L2AnnouncementPolicyStatus, LoadBalancerIPStatus};
+use landfall_crds::{L2AnnouncementPolicyStatus, L2NodeStatus, LoadBalancerIPStatus};
 use landfall_election::peers;
 use landfall_wire::Mac;
 
@@ -69,6 +69,8 @@ pub enum Job {
     Service(ServiceKey, Option<Box<Condition>>),
     /// Apply a policy's status.
     Policy(PolicyName, Box<L2AnnouncementPolicyStatus>),
+    /// Apply the status of this node's own object, which goes with the Node of this uid.
+    Node(Box<L2NodeStatus>, Option<String>),
 }
 
 /// A compare-and-swap.

@@ -49,6 +49,8 @@ pub enum Input {
     Inquired(Vec<Event>),
     /// A report was written, or not.
     Reported(ReportKey, Result<Option<Object>, Class>),
+    /// The object of this node was written, or not.
+    Described(Result<(), Class>),
     Probed(IpAddr, ProbeNews),
     /// A foreign host claims an address this node owns.
     Conflict(IpAddr, Conflict),

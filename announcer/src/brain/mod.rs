@@ -10,11 +10,14 @@
 //! Invariant: whatever is wanted follows from all that was taken in before, and from nothing else; nothing is wanted of
 //! anybody before every kind was listed once.
 
+mod absences;
 mod conflicts;
 mod effects;
 mod input;
+mod own_node;
 mod peers;
 mod places;
+mod published;
 mod reporting;
 mod silences;
 mod summary;
@@ -29,15 +32,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use landfall_wire::Mac;
 
+use absences::Absences;
 pub use effects::{Effects, Job, Notice, ReportKey, Subject, Swap};
 pub use input::{Input, ProbeNews, SwapOutcome};
+use own_node::Described;
 use peers::ToPeers;
 pub use peers::{Heartbeats, Whereabouts};
 use reporting::Reporting;
 use silences::Silences;
-pub use summary::Summary;
+pub use summary::{ClusterSummary, Summary};
 use writes::record;
 use wrongs::Wrongs;
 
@@ -45,7 +49,7 @@ use crate::dataplane::{DataPath, DirectorNews, assemble};
 use crate::election::owners::{self, Candidate, Event, Owners, Record, Settings};
 use crate::election::{ClaimReason, Now};
 use crate::link::{IfIndex, LinkTable, NeighbourTable};
-use crate::model::{Interface, InterfacePatterns, Key, Kind, Object, Published, World, XdpState};
+use crate::model::{InterfacePatterns, Key, Kind, Object, World, XdpState};
 use crate::names::{NodeName, ServiceKey};
 use crate::policy::{Announcements, plan};
 use crate::report::Conflict;
@@ -103,6 +107,8 @@ pub struct Brain {
     to_peers: ToPeers,
     wrongs: Wrongs,
     silences: Silences,
+    absences: Absences,
+    described: Described,
     /// What is told of addresses that are not announced any more, once that is written.
     ends: BTreeMap<IpAddr, String>,
 }
@@ -147,6 +153,8 @@ impl Brain {
             to_peers: ToPeers::default(),
             wrongs: Wrongs::default(),
             silences: Silences::default(),
+            absences: Absences::default(),
+            described: Described::default(),
             ends: BTreeMap::new(),
         }
     }
@@ -198,6 +206,7 @@ impl Brain {
                 }
             }
             Input::Reported(key, outcome) => self.reported(key, outcome, now),
+            Input::Described(outcome) => self.described(outcome, now),
             Input::Probed(address, news) => self.probed(address, news, now),
             Input::Conflict(address, conflict) => {
                 self.conflicts_seen += 1;
@@ -224,6 +233,7 @@ impl Brain {
                 if let Some(by) = self.wrongs.read(node, peer, known, now) {
                     self.wronged(node.clone(), by);
                 }
+                self.absences.read(node, Some(peer), now);
                 let seen = Event::LeaseSeen(node.clone(), peer.lease.clone());
                 self.owners.observe(seen, now);
                 None
@@ -264,6 +274,7 @@ impl Brain {
 
     fn remove(&mut self, key: &Key, now: Now) {
         if let Key::Session(node) = key {
+            self.absences.read(node, None, now);
             self.owners.observe(Event::LeaseGone(node.clone()), now);
         }
         let slice_of = match key {
@@ -326,6 +337,9 @@ impl Brain {
     pub fn step(&mut self, now: Now, wall: &Time) -> Effects {
         let mut effects = Effects::default();
         self.forget_conflicts(now);
+        for absence in self.absences.due(now) {
+            tracing::warn!("{absence}");
+        }
         let unavailable = self.unavailable.len();
         self.unavailable.retain(|_, until| now < *until);
         self.plan_due |= unavailable != self.unavailable.len();
@@ -380,6 +394,7 @@ impl Brain {
             effects.taken_over = self.silences.answered(new.copied());
             self.say_what_ended(&before, &effects.owned);
             self.report(now, wall, &mut effects);
+            self.describe(now, wall, &mut effects);
         }
         // What was said of the addresses given away is part of the farewell, unless nobody may hear it any more.
         let said = self.reporting.values().all(|reporting| reporting.refused);
@@ -451,51 +466,5 @@ impl Brain {
         }
         self.data_path = Some(assembled.path.clone());
         Some(assembled.path)
-    }
-
-    fn own_interfaces(&self) -> Vec<Interface> {
-        let links = self.links.links.values();
-        let available = links.filter(|link| !self.unavailable.contains_key(&link.index));
-        let published = available.filter_map(|link| Interface::of(link).ok());
-        let named = published.map(|interface| Interface {
-            container: interface.container && !self.plain.names(&interface.name),
-            ..interface
-        });
-        named.collect()
-    }
-
-    fn published(&self, now: Now) -> Published {
-        Published {
-            interfaces: self.plan.publish.clone(),
-            xdp: self.director.state,
-            leaving: self.leaving,
-            keys: self.to_peers.keys.clone(),
-            wronged_by: self.wrongs.own(now).cloned(),
-            carries: self.carries(),
-        }
-    }
-
-    /// Until the director has looked, what the process before has said holds.
-    fn carries(&self) -> BTreeSet<IpAddr> {
-        let said = || Some(self.world.peers.get(&self.me)?.carries.clone());
-        let known = self.director.carries.clone();
-        known.or_else(said).unwrap_or_default()
-    }
-
-    /// What is sent from these is no stranger's. Leases say what their nodes wrote; frames under the cluster's key, where
-    /// there are any, know better.
-    fn peers(&self) -> BTreeSet<Mac> {
-        if let Some(heard) = &self.to_peers.heard_from {
-            return heard.clone();
-        }
-        let others = self
-            .world
-            .peers
-            .iter()
-            .filter(|(node, _)| **node != self.me);
-        others
-            .flat_map(|(_, peer)| &peer.interfaces)
-            .map(|interface| interface.mac)
-            .collect()
     }
 }

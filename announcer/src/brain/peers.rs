@@ -13,6 +13,7 @@ use super::effects::Effects;
 use crate::election::Now;
 use crate::election::owners::{Decision, Event};
 use crate::link::IfIndex;
+use crate::model::Ended;
 use crate::names::{NodeName, SessionId};
 
 /// At least so often the thread hears of this half, and so that it is at work.
@@ -75,8 +76,23 @@ impl Brain {
                     "a silent session is over"
                 );
                 self.silences.over(fenced.session.clone(), heard_at);
-                self.world.ended.insert(fenced.node, fenced.session);
+                let ended = Ended {
+                    session: fenced.session,
+                    conceded: false,
+                };
+                let known = self.world.ended.get(&fenced.node);
+                if known.is_none_or(|known| known.session != ended.session) {
+                    self.world.ended.insert(fenced.node, ended);
+                }
                 self.path_next = true;
+            }
+            Report::Conceded(node, session) => {
+                tracing::info!(%node, %session, "a node whose session is over lives");
+                let ended = self.world.ended.get_mut(&node);
+                if let Some(ended) = ended.filter(|ended| ended.session == session) {
+                    ended.conceded = true;
+                    self.path_next = true;
+                }
             }
             Report::OwnEnded(end) => {
                 self.count("own");
@@ -318,6 +334,27 @@ mod tests {
         let effects = brain.step(secs(103), &wall());
         assert_eq!(effects.taken_over, [secs(101)], "it was heard then");
         assert!(brain.step(secs(103), &wall()).taken_over.is_empty(), "once");
+    }
+
+    #[test]
+    fn a_node_that_concedes_the_end_of_its_session_is_not_silenced_until_it_begins_another() {
+        let mut brain = owned_by_n2();
+        let (node, session) = (NodeName::new("n2"), SessionId::new("n2-s"));
+        let fenced = Fenced {
+            node: node.clone(),
+            session: session.clone(),
+            by: NodeName::new("n1"),
+            written: false,
+        };
+        let silenced = |brain: &Brain| brain.world.is_silenced(&NodeName::new("n2"));
+        brain.take(Input::Peers(Report::Ended(fenced.clone(), None)), secs(101));
+        assert!(silenced(&brain));
+        brain.take(Input::Peers(Report::Conceded(node, session)), secs(102));
+        assert!(!silenced(&brain));
+        assert!(brain.path_next, "the data path is to know");
+        // In writing now, which is no news of the node.
+        brain.take(Input::Peers(Report::Ended(fenced, None)), secs(103));
+        assert!(!silenced(&brain));
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use super::Brain;
 use crate::election::Now;
 use crate::model::{Kind, Lbip};
-use crate::names::{NodeName, SessionId};
+use crate::names::{NodeName, PolicyName, SessionId};
+use crate::policy::PolicyOutcome;
 use crate::report::Conflict;
 
 /// A look inside, for `/debug/state` and metrics.
@@ -21,6 +22,8 @@ pub struct Summary {
     pub owners: BTreeMap<IpAddr, String>,
     /// Nodes with a live session.
     pub live: BTreeSet<NodeName>,
+    /// Nodes whose pods get no new connections, because others ended their sessions for silence.
+    pub silenced: BTreeSet<NodeName>,
     /// Foreign hosts at our addresses.
     pub conflicts: BTreeMap<IpAddr, Conflict>,
     /// How often a foreign host was found.
@@ -40,6 +43,16 @@ pub struct Summary {
     pub waiting_for: Vec<&'static str>,
     /// Why addresses are not announced.
     pub refusals: BTreeMap<IpAddr, String>,
+    /// What is said of the cluster by one node alone, so that sums are right.
+    pub cluster: Option<ClusterSummary>,
+}
+
+/// What every node knows alike.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct ClusterSummary {
+    /// Addresses that somebody holds and nobody answers for, by the reason in their condition.
+    pub unannounced: BTreeMap<&'static str, usize>,
+    pub policies: BTreeMap<PolicyName, PolicyOutcome>,
 }
 
 impl Brain {
@@ -71,6 +84,11 @@ impl Brain {
                 .filter_map(|(address, lbip)| Some((*address, owner(lbip)?)))
                 .collect(),
             live: self.owners.live_nodes(now),
+            silenced: {
+                let nodes = self.world.peers.keys();
+                let silenced = nodes.filter(|node| self.world.is_silenced(node));
+                silenced.cloned().collect()
+            },
             conflicts: self
                 .conflicts
                 .iter()
@@ -91,6 +109,38 @@ impl Brain {
             unplaced: self.unplaced,
             waiting_for: waiting.map(|kind| kind.as_str()).collect(),
             refusals: refusals.collect(),
+            cluster: (self.live.first() == Some(&self.me)).then(|| ClusterSummary {
+                unannounced: self.unannounced(),
+                policies: self.plan.policies.clone(),
+            }),
         }
+    }
+
+    fn unannounced(&self) -> BTreeMap<&'static str, usize> {
+        // Those of which there are none are said too: who counts from nothing to one sees a step.
+        let mut unannounced = BTreeMap::from([
+            ("AddressConflict", 0),
+            ("HolderGone", 0),
+            ("NoCandidateNode", 0),
+            ("NoLocalEndpoint", 0),
+            ("NoMatchingPolicy", 0),
+            ("NoOwner", 0),
+        ]);
+        let held = self.world.lbips.iter();
+        for (address, lbip) in held.filter(|(_, lbip)| !lbip.holders.is_empty()) {
+            let plan = self.plan.addresses.get(address);
+            let refusal = plan.and_then(|plan| plan.refusal.as_ref());
+            let owner = lbip.status.owner.as_ref();
+            let is_live = |node: &str| self.live.iter().any(|live| live.as_str() == node);
+            let is_owned = owner.is_some_and(|owner| is_live(&owner.node));
+            let reason = match refusal {
+                Some(refusal) => refusal.reason(),
+                None if self.conflicts.contains_key(address) => "AddressConflict",
+                None if !is_owned => "NoOwner",
+                None => continue,
+            };
+            *unannounced.entry(reason).or_default() += 1;
+        }
+        unannounced
     }
 }

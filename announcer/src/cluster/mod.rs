@@ -3,6 +3,7 @@
 
 mod backoff;
 mod history;
+mod own_node;
 mod watch;
 mod write;
 

@@ -21,6 +21,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 
 use super::FIELD_MANAGER;
+use super::own_node::describe;
 use crate::brain::{Input, Job, Notice, ReportKey, Subject, Swap, SwapOutcome};
 use crate::election::owners::Event;
 use crate::model::published::{FENCED_BY, LEASE_PREFIX};
@@ -109,6 +110,15 @@ impl Writer {
                         Some(Object::Policy(name, policy))
                     });
                     reported("L2AnnouncementPolicy", ReportKey::Policy(name), outcome)
+                }
+                Job::Node(status, uid) => {
+                    let client = writer.client.clone();
+                    let applied = describe(client, &writer.node, uid.as_deref(), &status);
+                    let outcome = within(PATIENCE, applied).await.map_err(|error| {
+                        tracing::warn!(%error, "L2Node was not written");
+                        error.class()
+                    });
+                    Input::Described(outcome)
                 }
             };
             // The agent being gone, nobody needs to know.
@@ -261,7 +271,7 @@ fn is_urgent(job: &Job) -> bool {
     match job {
         Job::Swap(swap) => !swap.report,
         Job::Expire(..) | Job::Inquire(..) => true,
-        Job::Service(..) | Job::Policy(..) => false,
+        Job::Service(..) | Job::Policy(..) | Job::Node(..) => false,
     }
 }
 

@@ -382,7 +382,11 @@ fn silence(world: &mut World, node: &str, by_word: bool) {
     let peer = world.peers.get_mut(&NodeName::new(node)).unwrap();
     if by_word {
         let session = peer.lease.session.clone().unwrap();
-        world.ended.insert(NodeName::new(node), session);
+        let ended = crate::model::Ended {
+            session,
+            conceded: false,
+        };
+        world.ended.insert(NodeName::new(node), ended);
     } else {
         peer.lease.session = None;
         peer.fenced_by = Some(NodeName::new("n1"));
@@ -415,4 +419,20 @@ fn a_node_that_begins_another_session_or_gave_up_its_last_one_is_not_silent() {
     let peer = world.peers.get_mut(&NodeName::new("n2")).unwrap();
     peer.lease.session = None;
     assert_eq!(silent(&world, &plan).0, before.0);
+}
+
+#[test]
+fn a_node_that_says_itself_that_its_session_is_over_is_not_silent() {
+    for in_writing in [false, true] {
+        let (mut world, plan) = world();
+        let before = silent(&world, &plan);
+        silence(&mut world, "n2", true);
+        if in_writing {
+            silence(&mut world, "n2", false);
+        }
+        assert_ne!(silent(&world, &plan).0, before.0);
+        let ended = world.ended.get_mut(&NodeName::new("n2")).unwrap();
+        ended.conceded = true;
+        assert_eq!(silent(&world, &plan).0, before.0);
+    }
 }

@@ -115,6 +115,11 @@ impl World {
         if !supersedes(&peer, known) {
             return false;
         }
+        if let (Some(begun), Some(ended)) = (&peer.lease.session, self.ended.get(&node))
+            && *begun != ended.session
+        {
+            self.ended.remove(&node);
+        }
         // A renewal is a new version of the Lease, and nothing else.
         known.lease.version = peer.lease.version.clone();
         let renewed_only = *known == peer;

@@ -17,6 +17,6 @@ pub use convert::{Unreadable, lbip, lease, namespace, node, policy, service, sli
 pub use patterns::{InterfacePatterns, PatternError};
 pub use published::{Interface, Published, XdpState};
 pub use world::{
-    Endpoint, Lbip, Namespace, Node, Peer, Policy, Readiness, Service, ServicePort, Slice,
+    Ended, Endpoint, Lbip, Namespace, Node, Peer, Policy, Readiness, Service, ServicePort, Slice,
     SlicePort, World,
 };

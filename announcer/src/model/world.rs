@@ -30,20 +30,31 @@ pub struct World {
     /// What the announcers publish with their sessions.
     pub peers: BTreeMap<NodeName, Peer>,
     /// Sessions that the peers ended last, by node; a Lease says so only later.
-    pub ended: BTreeMap<NodeName, SessionId>,
+    pub ended: BTreeMap<NodeName, Ended>,
+}
+
+/// The end of a session by the peers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    pub session: SessionId,
+    /// Its node says so itself since: it lives, and is without a session until the API server gives it one.
+    pub conceded: bool,
 }
 
 impl World {
-    /// Whether others have ended the session of this node for its silence, and it has not begun another. One that gave it
-    /// up by its own word is not silenced: its pods serve on.
+    /// Whether others have ended the session of this node for its silence, it has not begun another, and was not heard to
+    /// know it. One that gave it up by its own word is not silenced: its pods serve on.
     #[must_use]
     pub fn is_silenced(&self, node: &NodeName) -> bool {
+        let ended = self.ended.get(node);
+        let conceded = ended.is_some_and(|ended| ended.conceded);
         self.peers
             .get(node)
             .is_some_and(|peer| match &peer.lease.session {
-                Some(session) => self.ended.get(node) == Some(session),
+                Some(session) => ended.is_some_and(|ended| ended.session == *session),
                 None => peer.fenced_by.is_some(),
             })
+            && !conceded
     }
 }
 

@@ -23,7 +23,7 @@ pub struct Announcements {
 }
 
 /// What became of a policy.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct PolicyOutcome {
     /// What is wrong with it.
     pub defects: Vec<String>,

@@ -5,6 +5,7 @@
 //! *reporter*, the first by name of the live nodes.
 
 mod address;
+mod node;
 mod policy;
 mod service;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use landfall_crds::{L2AnnouncementPolicyStatus, LoadBalancerIPStatus};
 use landfall_wire::Mac;
 
 pub use address::status_of;
+pub use node::{OwnNode, node_status};
 
 use crate::model::World;
 use crate::names::{NodeName, PolicyName, ServiceKey, SessionId};

@@ -108,6 +108,7 @@ impl Session {
                         tracing::warn!(%error, failures, "session was not renewed");
                     }
                     self.known = None;
+                    self.tell(Event::NotRenewed).await;
                     random::around(self.settings.every / 5, 0.2)
                 }
             };

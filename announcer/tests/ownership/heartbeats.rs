@@ -13,14 +13,14 @@ use serde_json::json;
 
 use crate::cluster::{Cluster, with_cluster};
 
-const V4: &str = "192.0.2.100";
+pub(crate) const V4: &str = "192.0.2.100";
 const NODES: [&str; 3] = ["n1", "n2", "n3"];
 
 /// Sessions here last three seconds: what is sooner was noticed on the segment.
 const SOONER: Duration = Duration::from_millis(1_500);
 
 /// Three announcers that hear each other, and a Service; its owner.
-async fn announced(cluster: &mut Cluster) -> String {
+pub(crate) async fn announced(cluster: &mut Cluster) -> String {
     let keys = cluster.keys(&[("0001", [1; 32])]);
     for node in NODES {
         cluster.announce_with(node, &["--peer-keys", &keys]);
@@ -48,7 +48,7 @@ async fn hears(cluster: &Cluster, node: &str, others: usize) {
         .await;
 }
 
-fn without(gone: &str) -> Vec<&'static str> {
+pub(crate) fn without(gone: &str) -> Vec<&'static str> {
     NODES.into_iter().filter(|node| *node != gone).collect()
 }
 

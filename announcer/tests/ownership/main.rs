@@ -2,6 +2,7 @@
 
 mod cluster;
 mod heartbeats;
+mod nodes;
 mod restore;
 
 use landfall_testbed::skipped;

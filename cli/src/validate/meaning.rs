@@ -12,10 +12,11 @@ use super::schema::nearest;
 use super::{Document, Finding};
 
 /// Our kinds, and the version they are served in.
-const KINDS: [&str; 3] = [
+const KINDS: [&str; 4] = [
     "LoadBalancerIPPool",
     "LoadBalancerIP",
     "L2AnnouncementPolicy",
+    "L2Node",
 ];
 const VERSION: &str = "v1alpha1";
 

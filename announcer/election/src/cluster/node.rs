@@ -216,6 +216,12 @@ impl Node {
             Reply::Confirmed(session, at) => {
                 self.tell_peers(peers::Event::Confirmed(session, at), now, wants)
             }
+            Reply::NotRenewed(session) => {
+                if self.session.as_ref() == Some(&session) {
+                    self.owners.observe(owners::Event::NotRenewed, local);
+                    self.renew_at = self.renew_at.min(local + SESSION / 15);
+                }
+            }
             Reply::Lost(session) if self.session.as_ref() != Some(&session) => {}
             Reply::Lost(_) => {
                 self.session = None;

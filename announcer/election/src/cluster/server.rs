@@ -43,6 +43,7 @@ pub(super) enum Change {
 pub(super) enum Reply {
     Began(SessionId, Now),
     Renewed(SessionId, Now),
+    NotRenewed(SessionId),
     Lost(SessionId),
     Confirmed(SessionId, Now),
     Peers(peers::Event),
@@ -213,7 +214,8 @@ impl Server {
 /// What a caller makes of it that hears nothing.
 pub(super) fn doubt(request: &Request) -> Vec<Reply> {
     match request {
-        Request::Renew { .. } | Request::Confirm { .. } | Request::Fence { .. } => Vec::new(),
+        Request::Renew { session, .. } => vec![Reply::NotRenewed(session.clone())],
+        Request::Confirm { .. } | Request::Fence { .. } => Vec::new(),
         Request::Write(Write::Expire { node, .. } | Write::Inquire { node, .. }) => {
             vec![Reply::Owners(owners::Event::InquiryEnded(node.clone()))]
         }

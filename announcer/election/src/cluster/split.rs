@@ -179,6 +179,32 @@ fn an_outage_of_the_api_server_and_its_end_move_nothing() {
 }
 
 #[test]
+fn an_outage_that_ends_for_one_node_after_another_moves_nothing() {
+    for (seed, nodes) in cases(200, &[2, 3, 5, 12]) {
+        let mut world = at_rest(seed, nodes, 24);
+        let before = world.transitions();
+        world.no_api = (0..nodes).collect();
+        let outage = secs([12, 17, 23, 31, 60][usize::try_from(seed % 5).unwrap()]);
+        world.run(outage);
+        let mut returns: Vec<(Duration, usize)> = (0..nodes)
+            .map(|n| (world.dice.between(Duration::ZERO, secs(15)), n))
+            .collect();
+        returns.sort();
+        let mut waited = Duration::ZERO;
+        for (at, n) in returns {
+            world.run(at - waited);
+            waited = at;
+            world.no_api.remove(&n);
+        }
+        world.run(secs(60));
+        let case = format!("{nodes} nodes, seed {seed}, {outage:?}");
+        assert_eq!((world.transitions(), world.fences), (before, 0), "{case}");
+        assert_eq!(world.check.most_dark, Duration::ZERO, "{case}");
+        assert_eq!(world.check.most_twice, Duration::ZERO, "{case}");
+    }
+}
+
+#[test]
 fn an_owner_that_dies_in_an_outage_is_replaced_and_the_records_follow() {
     for (seed, nodes) in cases(200, &[2, 3, 5]) {
         let mut world = at_rest(seed, nodes, 30);

@@ -18,6 +18,8 @@ pub enum Event {
     WasFenced,
     /// Own session was renewed by a request sent at this time.
     Renewed(SessionId, Now),
+    /// A renewal of the own session failed, for whatever reason.
+    NotRenewed,
     /// Own session is over.
     SessionLost,
     /// A session Lease, this node's own included.

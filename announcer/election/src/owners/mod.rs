@@ -23,6 +23,7 @@
 
 mod decide;
 mod event;
+mod outage;
 mod own;
 mod rank;
 mod round;
@@ -71,6 +72,9 @@ pub struct Settings {
     /// How much longer than this node a peer must have had the API server before this node is the one that lost it: longer
     /// than renewals lie apart, whatever the clocks, so that an outage for all is not taken for it.
     pub apart: Duration,
+    /// How far apart nodes have the API server again after an outage of all, at the most: so long a Lease that is too old,
+    /// or a node that cannot renew while others do, is no sign of anything.
+    pub staggered: Duration,
     /// How long a node that alone lost the API server keeps a session that is heard both ways; time enough to find it out
     /// and to give everything away.
     pub alone: Duration,
@@ -102,6 +106,7 @@ impl Settings {
             unheard: Duration::from_millis(250),
             expire_stagger: Duration::from_millis(300),
             apart: duration * 2 / 5,
+            staggered: duration * 5 / 3,
             alone: duration,
             title: Duration::from_secs(10),
             probe_validity: Duration::from_secs(5),
@@ -241,7 +246,7 @@ impl Owners {
             me,
             settings,
             own: Own::default(),
-            view: View::new(settings.duration, settings.alone),
+            view: View::new(settings),
             memory: BTreeMap::new(),
             inquiries: BTreeMap::new(),
             rebalance_at: Duration::ZERO,
@@ -253,11 +258,15 @@ impl Owners {
     pub fn observe(&mut self, event: Event, now: Now) {
         match event {
             Event::SessionStarted(session, at) => {
+                self.has_contact(at, now);
                 self.own.begin(session, at);
-                self.be_blind(now);
             }
             Event::WasFenced => self.own.was_fenced = true,
-            Event::Renewed(session, at) => self.own.renewed(&session, at),
+            Event::Renewed(session, at) => {
+                self.has_contact(at, now);
+                self.own.renewed(&session, at);
+            }
+            Event::NotRenewed => self.own.failing = true,
             Event::SessionLost => self.own.lose(),
             Event::LeaseSeen(node, lease) => {
                 self.heard_of(&node);
@@ -331,6 +340,7 @@ impl Owners {
             | Report::Flags(..)
             | Report::Ended(..)
             | Report::EndedThoughHeard(_)
+            | Report::Conceded(..)
             | Report::Vetoed { .. }
             | Report::SameName(_) => self.view.take(report, now),
         }
@@ -409,6 +419,11 @@ impl Owners {
             nodes.insert(self.me.clone());
         }
         nodes
+    }
+
+    /// Nodes that are heard both ways.
+    pub fn heard(&self) -> impl Iterator<Item = &NodeName> {
+        self.view.heard()
     }
 
     /// Addresses whose record names this node's present session.

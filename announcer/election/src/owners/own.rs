@@ -22,6 +22,10 @@ pub(super) struct Own {
     pub(super) few_hear: bool,
     /// Renewals acknowledged, as the peers are told.
     renewals: u8,
+    /// The last write that the API server acknowledged was sent then.
+    contact: Option<Now>,
+    /// And one after it failed.
+    pub(super) failing: bool,
     /// Peers have had the API server since.
     others_since: Option<Now>,
     /// Without the API server since, while a peer had it.
@@ -68,36 +72,38 @@ impl Owners {
         self.own.alone_since.is_some()
     }
 
-    /// A peer was heard to renew its Lease when this node's own had been due for longer than renewals lie apart. That a
-    /// peer *had* the API server proves nothing: everybody had it two periods ago, and in an outage of all they notice
-    /// it one after the other, each by its own clock.
+    /// Whether others have the API server while this node's renewal is overdue.
     pub(super) fn look_whether_alone(&mut self, now: Now) {
-        let renewed = self.own.session.as_ref().map(|(_, at)| *at);
         self.own.others_since = if self.view.somebody_has_api() {
             self.own.others_since.or(Some(now))
         } else {
             None
         };
+        let renewed = self.own.session.as_ref().map(|(_, at)| *at);
         self.own.alone_since = self.own.others_since.zip(renewed).and_then(|(since, at)| {
-            let since = since.max(at + self.settings.duration / 3);
-            let proof = self.view.renewed_at()?;
-            (proof >= since + self.settings.apart).then_some(since)
+            let due = since.max(at + self.settings.duration / 3);
+            self.view
+                .renewals
+                .alone_since(due, &self.settings, &self.me)
         });
     }
 
     /// A Lease that is not renewed in an outage is no sign of its node. Whoever is heard is known to live; of the others a
     /// node knows nothing before it has the API server itself, and they have had time to renew.
     pub(super) fn look_whether_blind(&mut self, now: Now) {
-        if let Some((_, renewed)) = &self.own.session
-            && now >= *renewed + self.settings.duration / 2
+        if let Some(at) = self.own.contact
+            && (self.own.failing || now >= at + self.settings.duration * 2 / 3)
         {
-            self.be_blind(now);
+            self.view.leases.be_blind(at, now + self.settings.staggered);
         }
     }
 
-    pub(super) fn be_blind(&mut self, now: Now) {
-        let grace = self.settings.duration * 2 / 3;
-        self.view.leases.be_blind(now + grace);
+    /// The API server has acknowledged a write of this node that was sent then.
+    pub(super) fn has_contact(&mut self, at: Now, now: Now) {
+        self.look_whether_blind(now);
+        self.own.failing = false;
+        self.own.contact = self.own.contact.max(Some(at));
+        self.view.renewals.own();
     }
 
     /// The end of this node's session unless it is renewed, by this node's reckoning.

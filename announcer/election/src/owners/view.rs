@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::Settings;
+use super::outage::Renewals;
 use crate::Now;
 use crate::names::{NodeName, SessionId, Version};
 use crate::peers::{Fenced, Flags, Report};
@@ -39,9 +41,8 @@ pub(super) struct View {
     ended: BTreeMap<SessionId, Now>,
     /// Others ended what this node hears: one of the two is on the wrong side of a split.
     doubts_until: Now,
-    alone: Duration,
-    /// When a peer was last heard to have renewed its Lease.
-    renewed_at: Option<Now>,
+    settings: Settings,
+    pub(super) renewals: Renewals,
 }
 
 /// What is heard of a peer.
@@ -54,15 +55,15 @@ struct Heard {
 }
 
 impl View {
-    pub(super) fn new(duration: Duration, alone: Duration) -> Self {
+    pub(super) fn new(settings: Settings) -> Self {
         Self {
-            leases: Sessions::new(duration),
+            leases: Sessions::new(settings.duration),
             heard: BTreeMap::new(),
             down: BTreeMap::new(),
             ended: BTreeMap::new(),
             doubts_until: Now::ZERO,
-            alone,
-            renewed_at: None,
+            settings,
+            renewals: Renewals::default(),
         }
     }
 
@@ -77,6 +78,7 @@ impl View {
                     session,
                 };
                 self.heard.insert(node, heard);
+                self.renewals.listen(now);
             }
             Report::Down { node, session } if self.heard.remove(&node).is_some() => {
                 self.down.insert(node, session);
@@ -89,7 +91,7 @@ impl View {
                 if let Some(heard) = self.heard.get_mut(&node) {
                     // What it counted before it was heard may be of long ago.
                     if heard.said && heard.flags.renewals != new.renewals {
-                        self.renewed_at = Some(now);
+                        self.renewals.heard(&self.settings, now);
                     }
                     heard.flags = new;
                     heard.said = true;
@@ -131,6 +133,10 @@ impl View {
             .is_some_and(|heard| heard.session == *session)
     }
 
+    pub(super) fn heard(&self) -> impl Iterator<Item = &NodeName> {
+        self.heard.keys()
+    }
+
     pub(super) fn hears_any(&self) -> bool {
         !self.heard.is_empty()
     }
@@ -142,11 +148,6 @@ impl View {
     /// Whether a peer says that it had the API server lately.
     pub(super) fn somebody_has_api(&self) -> bool {
         self.heard.values().any(|heard| heard.flags.has_api)
-    }
-
-    /// When a peer was last heard to have renewed its Lease.
-    pub(super) const fn renewed_at(&self) -> Option<Now> {
-        self.renewed_at
     }
 
     /// Whether the peers ended this session.
@@ -207,7 +208,7 @@ impl View {
         }
         if let Some(heard) = self.heard.get(node)
             && heard.session == *session
-            && heard.flags.alone < self.alone
+            && heard.flags.alone < self.settings.alone
         {
             return Fate::Live {
                 until: now + Duration::from_millis(500),

@@ -154,7 +154,7 @@ impl Peers {
             .window(self.interval(), self.settings.longest_window)
     }
 
-    pub(super) fn hear(&mut self, id: SegmentId, frame: Frame, now: Now, out: &mut Vec<Action>) {
+    pub(super) fn take(&mut self, id: SegmentId, frame: Frame, now: Now, out: &mut Vec<Action>) {
         if frame.node == self.me {
             if self.session.as_ref() != Some(&frame.session)
                 && self.strangers.insert(frame.session.clone())
@@ -164,6 +164,10 @@ impl Peers {
             return;
         }
         if self.tombstones.contains(&frame.session) {
+            if matches!(&frame.body, Body::Fenced(fenced) if fenced.session == frame.session) {
+                // It knows.
+                return;
+            }
             return self.tell_the_dead(id, &frame, now, out);
         }
         match frame.body {

@@ -132,6 +132,8 @@ pub enum Report {
     EndedThoughHeard(NodeName),
     /// A session is over. Its standbys answer now. With it, when this node last heard it, if it did.
     Ended(Fenced, Option<Now>),
+    /// The node of a session that is over says so itself: it lives, and hears.
+    Conceded(NodeName, SessionId),
     /// A suspect lives: somebody heard it, or it answered, or a frame of it was refused.
     Vetoed {
         /// Who lives.

@@ -21,6 +21,7 @@
 //! sequence or a tombstone tells it.
 
 mod beats;
+mod concession;
 mod event;
 mod frame;
 mod judge;
@@ -138,6 +139,8 @@ pub struct Peers {
     permit: Permit,
     wrongs: Wrongs,
     strangers: BTreeSet<SessionId>,
+    /// The session this node spoke for before it heard that it was over, how often it has said so, and when last.
+    conceded: Option<(SessionId, u32, Now)>,
 }
 
 /// How many times in all the end of a session is said.
@@ -166,6 +169,7 @@ impl Peers {
             permit: Permit::default(),
             wrongs: Wrongs::default(),
             strangers: BTreeSet::new(),
+            conceded: None,
         }
     }
 

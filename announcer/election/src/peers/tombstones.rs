@@ -15,6 +15,8 @@ struct Tombstone {
     ended_at: Now,
     written: bool,
     told_at: Option<Now>,
+    /// Its own node has said so.
+    conceded: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -54,6 +56,7 @@ impl Tombstones {
                 ended_at: now,
                 written,
                 told_at: None,
+                conceded: false,
             },
         );
         true
@@ -67,6 +70,13 @@ impl Tombstones {
         }
         tomb.told_at = Some(now);
         Some(tomb.written)
+    }
+
+    /// Its own node says that it is over. Whether that is news.
+    pub(super) fn concede(&mut self, session: &SessionId) -> bool {
+        self.ended
+            .get_mut(session)
+            .is_some_and(|tomb| !std::mem::replace(&mut tomb.conceded, true))
     }
 
     /// The youngest, for a beat.

@@ -46,7 +46,7 @@ pub(crate) struct Cluster {
     bpffs: Option<PathBuf>,
     logs: tempfile::TempDir,
     // Last, so that it goes after the processes in it.
-    net: Net,
+    pub(crate) net: Net,
 }
 
 /// A client that keeps asking.
@@ -211,6 +211,12 @@ impl Cluster {
             "{}",
             String::from_utf8_lossy(&out.stderr)
         );
+    }
+
+    /// What kubectl says.
+    pub(crate) fn kubectl(&self, args: &[&str]) -> String {
+        let out = self.plane.kubectl().args(args).output().unwrap();
+        String::from_utf8_lossy(&out.stdout).into_owned()
     }
 
     async fn create<K>(&self, api: Api<K>, object: K) -> K

@@ -73,7 +73,7 @@ pub struct Flags {
     pub has_api: bool,
     /// For how long it has been without the API server while a peer had it; in whole milliseconds on the wire.
     pub alone: Duration,
-    /// Counts the renewals that the API server acknowledged, and begins again after 255.
+    /// Counts the renewals that the API server acknowledged, and begins again after 255; last on the wire.
     pub renewals: u8,
     /// Its node is being drained.
     pub draining: bool,
@@ -215,23 +215,23 @@ impl<'a> Beat<'a> {
         out.byte(self.kind as u8)?;
         out.byte(self.flags.bits())?;
         out.millis(self.flags.alone)?;
-        out.byte(self.flags.renewals)?;
         list(out, &self.heard, LONGEST_LIST, |out, heard| {
             out.name(heard.session)?;
             out.long(heard.sequence)
         })?;
         list(out, &self.ended, LONGEST_LIST, |out, session| {
             out.name(session)
-        })
+        })?;
+        out.byte(self.flags.renewals)
     }
 
     fn parse(reader: &mut Reader<'a>) -> Option<Self> {
-        Some(Self {
+        let mut beat = Self {
             sequence: reader.long()?,
             interval: reader.micros()?,
             window: reader.micros()?,
             kind: Kind::of(reader.byte()?)?,
-            flags: Flags::of(reader.byte()?, reader.millis()?, reader.byte()?),
+            flags: Flags::of(reader.byte()?, reader.millis()?),
             heard: items(reader, LONGEST_LIST, |reader| {
                 Some(Heard {
                     session: reader.name(LONGEST_SESSION)?,
@@ -239,7 +239,10 @@ impl<'a> Beat<'a> {
                 })
             })?,
             ended: items(reader, LONGEST_LIST, |reader| reader.name(LONGEST_SESSION))?,
-        })
+        };
+        // Not said by the first revision: of such a node nothing is known to be renewed.
+        beat.flags.renewals = reader.byte().unwrap_or_default();
+        Some(beat)
     }
 }
 
@@ -267,12 +270,12 @@ impl Flags {
             | bit(self.few_hear, FEW_HEAR)
     }
 
-    fn of(bits: u8, alone: Duration, renewals: u8) -> Self {
+    fn of(bits: u8, alone: Duration) -> Self {
         let set = |bit| bits & bit != 0;
         Self {
             has_api: set(HAS_API),
             alone,
-            renewals,
+            renewals: 0,
             draining: set(DRAINING),
             leaving: set(LEAVING),
             programmed: set(PROGRAMMED),

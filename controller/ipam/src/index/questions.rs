@@ -41,6 +41,11 @@ impl Index {
         self.world.pools.get(name)
     }
 
+    /// All pools by name, with what is wrong with those that are not accepted.
+    pub fn all_pools(&self) -> impl Iterator<Item = (&PoolName, &Result<Arc<Pool>, PoolError>)> {
+        self.world.pools.all()
+    }
+
     /// The accepted pools, the preferred one first.
     #[must_use]
     pub fn pools(&self) -> &[Arc<Pool>] {

@@ -40,6 +40,11 @@ impl Pools {
         self.known.get(name)
     }
 
+    /// All of them by name: compiled or refused.
+    pub fn all(&self) -> impl Iterator<Item = (&PoolName, &Result<Arc<Pool>, PoolError>)> {
+        self.known.iter()
+    }
+
     /// A pool by name, if it is accepted.
     #[must_use]
     pub fn accepted(&self, name: &PoolName) -> Option<&Arc<Pool>> {

@@ -120,10 +120,12 @@ fn a_peer_that_goes_on_renewing_proves_that_this_node_is_alone() {
 #[test]
 fn a_renewal_that_was_counted_before_the_peer_was_heard_proves_nothing() {
     let mut trio = Trio::new(Some(owner("a1", Some("b"), 4)));
-    // Another has the API server all the while, and has renewed nothing since.
+    // Another has the API server all the while, and was heard to renew before that said anything of this node.
     trio.is_up("c", "c1");
-    trio.says("c", true, 0);
-    assert_eq!(trio.live(12).0, None);
+    for (renewals, seconds) in [(0, 3), (1, 5), (2, 4)] {
+        trio.says("c", true, renewals);
+        assert_eq!(trio.live(seconds).0, None);
+    }
     trio.is_up("b", "b1");
     trio.b_says(true, 90);
     trio.live(1);
@@ -167,10 +169,67 @@ fn a_lease_that_could_not_be_renewed_is_not_too_old_when_the_outage_ends() {
 fn a_lease_that_is_not_renewed_after_the_outage_either_is_ended() {
     let mut trio = after_an_outage();
     let mut ended = 0;
-    for _ in 0..3 {
+    for _ in 0..6 {
         trio.now += secs(5);
         trio.tell(Event::Renewed(session("a1"), trio.now));
         ended += ends(&trio.decide());
     }
     assert_eq!(ended, 1);
+}
+
+/// `a` renews every five seconds, without heartbeats, and the others do not.
+fn renewing(rounds: u32) -> Trio {
+    let mut trio = Trio::new(Some(owner("b1", Some("a"), 4)));
+    for _ in 0..rounds {
+        trio.now += secs(5);
+        trio.tell(Event::Renewed(session("a1"), trio.now));
+        trio.decide();
+    }
+    trio
+}
+
+#[test]
+fn a_node_that_was_dead_before_an_outage_does_not_come_back_by_it() {
+    let mut trio = renewing(4);
+    assert!(!trio.owners.live_nodes(trio.now).contains(&node("b")));
+    trio.tell(Event::NotRenewed);
+    for _ in 0..12 {
+        trio.now += secs(1);
+        trio.decide();
+        assert!(!trio.owners.live_nodes(trio.now).contains(&node("b")));
+    }
+    trio.tell(Event::Renewed(session("a1"), trio.now));
+    trio.decide();
+    assert!(!trio.owners.live_nodes(trio.now).contains(&node("b")));
+}
+
+#[test]
+fn a_renewal_that_takes_long_is_no_outage() {
+    let mut trio = renewing(2);
+    // The next one is under way for three seconds.
+    trio.now += secs(8);
+    assert_eq!(ends(&trio.decide()), 1, "the Lease of b is too old");
+}
+
+#[test]
+fn a_renewal_that_failed_may_be_the_beginning_of_an_outage() {
+    let mut trio = renewing(2);
+    trio.now += secs(4);
+    trio.tell(Event::NotRenewed);
+    trio.decide();
+    trio.now += secs(4);
+    assert_eq!(ends(&trio.decide()), 0);
+}
+
+#[test]
+fn whoever_has_the_api_server_again_last_keeps_what_it_has() {
+    let mut trio = Trio::new(Some(owner("a1", Some("b"), 4))).heard();
+    trio.b_says(true, 7);
+    assert_eq!(trio.live(12), (None, true));
+    trio.b_says(false, 7);
+    assert_eq!(trio.live(30), (None, true));
+    for renewals in 8..12 {
+        trio.b_says(true, renewals);
+        assert_eq!(trio.live(5), (None, true));
+    }
 }

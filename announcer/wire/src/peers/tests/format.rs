@@ -6,6 +6,7 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::super::bytes::Writer;
 use super::super::*;
 use super::{ME, NOW, PEER, key, listener, one, said};
 
@@ -279,6 +280,39 @@ fn names_no_frame_takes_are_refused_with_their_field() {
         refused.ends_with("has 41 bytes; a frame takes 1 to 40"),
         "{refused}"
     );
+}
+
+#[test]
+fn a_beat_of_the_first_revision_ends_before_its_renewals() {
+    let beat = Beat {
+        sequence: 7,
+        interval: Duration::from_millis(50),
+        window: Duration::from_millis(150),
+        kind: Kind::Watch,
+        flags: Flags {
+            has_api: true,
+            renewals: 9,
+            ..Flags::default()
+        },
+        heard: vec![Heard {
+            session: "s",
+            sequence: 6,
+        }],
+        ended: vec!["t"],
+    };
+    let mut room = [0; 64];
+    let mut out = Writer::new(&mut room);
+    Body::Beat(beat.clone()).emit(&mut out).unwrap();
+    let length = out.written();
+    let read = |bytes: &[u8]| match Body::parse(1, bytes).unwrap() {
+        Body::Beat(read) => (
+            read.flags.renewals,
+            read.heard == beat.heard && read.ended == beat.ended,
+        ),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(read(&room[..length]), (9, true));
+    assert_eq!(read(&room[..length - 1]), (0, true));
 }
 
 #[test]

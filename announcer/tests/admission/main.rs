@@ -7,6 +7,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod nodes;
+
 use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
@@ -93,8 +95,11 @@ impl Cluster {
             "reportingController": "odd", "reportingInstance": "odd",
         });
         let event: Event = serde_json::from_value(event).unwrap();
+        let odd_node = serde_json::from_value(nodes::of("node-9", json!({}))).unwrap();
+        let others = nodes::nodes(intruder.clone());
         let refuse = async || {
-            events.create(&create, &event).await.is_err()
+            others.create(&create, &odd_node).await.is_err()
+                && events.create(&create, &event).await.is_err()
                 && leases.create(&create, &odd).await.is_err()
                 && records
                     .patch_status(&record, &patch, &Patch::Merge(&owner))
@@ -254,6 +259,7 @@ fn a_stolen_token_is_worth_its_own_nodes_word() {
         a_services_addresses_and_requests_stay_as_they_are(&cluster).await;
         an_events_word_is_its_own_pods_and_about_what_it_announces(&cluster).await;
         a_policy_is_told_of_in_an_announcers_words(&cluster).await;
+        nodes::a_nodes_object_is_its_own_announcers(&cluster).await;
         a_token_without_a_node_writes_nothing(&cluster).await;
     });
 }

@@ -1,0 +1,139 @@
+//! The object of this node: written when what it says is not so any more, and not more often than every few seconds.
+//! Nothing is decided by it; what others must know of a session at once, its Lease says.
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use landfall_crds::L2NodeStatus;
+use landfall_runtime::class::Class;
+
+use super::Brain;
+use super::effects::{Effects, Job};
+use crate::election::Now;
+use crate::names::SessionId;
+use crate::report::{OwnNode, node_status};
+
+/// Between two writes: addresses that come and go by the thousand are one change.
+const PAUSE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Default)]
+pub(super) struct Described {
+    since: Option<(SessionId, Time)>,
+    /// What the object says, as far as this process knows: it has written it.
+    written: Option<L2NodeStatus>,
+    under_way: Option<L2NodeStatus>,
+    attempts: u32,
+    next_at: Now,
+}
+
+impl Brain {
+    pub(super) fn describe(&mut self, now: Now, wall: &Time, effects: &mut Effects) {
+        let is_due =
+            self.described.under_way.is_none() && (now >= self.described.next_at || self.leaving);
+        if !is_due || self.owners.session().is_none() && self.described.written.is_none() {
+            return;
+        }
+        let status = self.own_status(wall);
+        if self.described.written.as_ref() == Some(&status) {
+            return;
+        }
+        let node = self.world.nodes.get(&self.me);
+        let uid = node.map(|node| node.uid.clone());
+        self.described.under_way = Some(status.clone());
+        effects.jobs.push(Job::Node(Box::new(status), uid));
+    }
+
+    fn own_status(&mut self, wall: &Time) -> L2NodeStatus {
+        let session = self.owners.session().filter(|_| !self.leaving);
+        let known = self.described.since.as_ref().map(|(session, _)| session);
+        if session != known {
+            self.described.since = session.map(|session| (session.clone(), wall.clone()));
+        }
+        let since = self.described.since.as_ref();
+        node_status(&OwnNode {
+            session: since.map(|(session, since)| (session, since.clone())),
+            interfaces: &self.plan.publish,
+            xdp: self.director.state,
+            addresses: self.answering.len(),
+            hears: (!self.to_peers.keys.is_empty()).then(|| self.owners.heard().collect()),
+        })
+    }
+
+    /// What came of it.
+    pub(super) fn described(&mut self, outcome: Result<(), Class>, now: Now) {
+        let status = self.described.under_way.take();
+        self.described.next_at = now
+            + match outcome {
+                Ok(()) => {
+                    self.described.written = status;
+                    self.described.attempts = 0;
+                    PAUSE
+                }
+                Err(class) => {
+                    self.described.attempts += 1;
+                    class.retry_after(self.described.attempts, 0.5).max(PAUSE)
+                }
+            };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use landfall_crds::NodeXdp;
+
+    use super::super::tests::{brain, wall};
+    use super::super::{Input, Job};
+    use super::*;
+    use crate::dataplane::DirectorNews;
+    use crate::model::XdpState;
+    use crate::testing::secs;
+
+    /// What is to be written of the node, if anything.
+    fn wanted(brain: &mut Brain, now: Now) -> Option<L2NodeStatus> {
+        let jobs = brain.step(now, &wall()).jobs;
+        let mut wanted = jobs.into_iter().filter_map(|job| match job {
+            Job::Node(status, _) => Some(*status),
+            _ => None,
+        });
+        wanted.next()
+    }
+
+    #[test]
+    fn a_nodes_object_is_written_when_it_changes_and_never_at_rest() {
+        let mut brain = brain(&["n2"]);
+        let first = wanted(&mut brain, secs(100)).unwrap();
+        assert_eq!(first.session.as_deref(), Some("n1-s"));
+        assert_eq!((first.addresses, first.interfaces.len()), (0, 1));
+        assert_eq!(wanted(&mut brain, secs(101)), None, "it is under way");
+        brain.take(Input::Described(Ok(())), secs(101));
+        for second in 102..160 {
+            assert_eq!(wanted(&mut brain, secs(second)), None);
+        }
+        brain.take(
+            Input::Session(crate::election::owners::Event::SessionLost),
+            secs(160),
+        );
+        assert_eq!(wanted(&mut brain, secs(160)).unwrap().session, None);
+    }
+
+    #[test]
+    fn changes_in_quick_succession_are_one_write() {
+        let mut brain = brain(&["n2"]);
+        wanted(&mut brain, secs(100)).unwrap();
+        brain.take(Input::Described(Ok(())), secs(101));
+        for state in [XdpState::Failed, XdpState::Ready] {
+            brain.take(Input::Director(DirectorNews::of(state)), secs(102));
+            assert_eq!(wanted(&mut brain, secs(103)), None, "not so soon again");
+        }
+        assert_eq!(wanted(&mut brain, secs(106)).unwrap().xdp, NodeXdp::Ready);
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_tried_again() {
+        let mut brain = brain(&["n2"]);
+        let first = wanted(&mut brain, secs(100)).unwrap();
+        brain.take(Input::Described(Err(Class::Transient)), secs(101));
+        assert_eq!(wanted(&mut brain, secs(102)), None);
+        assert_eq!(wanted(&mut brain, secs(200)), Some(first));
+    }
+}
