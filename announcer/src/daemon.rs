@@ -22,6 +22,7 @@ use crate::brain::{Brain, Summary};
 use crate::cluster::{WatchErrors, Writer, watch_history};
 use crate::dataplane::channel::{self, Numbered};
 use crate::dataplane::director::{self, DirectorView, Moved};
+use crate::dataplane::seed;
 use crate::link::{Neighbours, monitor};
 use crate::metrics::{self, Sources};
 use crate::peers::{self, KeyFiles, Peers, Priority};
@@ -185,11 +186,15 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
             known: known_receiver,
             going: going_receiver,
             restored: restored_receiver,
+            disbelieved: view.disbelieved().clone(),
         },
         end.clone(),
     ));
+    let (found, cluster_seed) = watch::channel(None);
+    tokio::spawn(seed::find(client.clone(), found, end.clone()));
     let director = director::run(
         settings.director,
+        cluster_seed,
         data_path_receiver,
         view,
         director_state,

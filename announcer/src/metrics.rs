@@ -336,6 +336,15 @@ impl Sources {
             counters
                 .into_iter()
                 .map(|(verdict, n)| ([("verdict", verdict.label())], n)),
+        )?;
+        out.counters(
+            "letters_refused",
+            "Letters of other nodes about connections that were not believed, by reason",
+            self.director
+                .disbelieved()
+                .by_reason()
+                .into_iter()
+                .map(|(reason, n)| ([("reason", reason)], n)),
         )
     }
 }

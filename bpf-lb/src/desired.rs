@@ -101,30 +101,38 @@ pub struct Backend {
 pub struct Vip {
     /// The backends by endpoint; none at all means that packets pass to the kernel.
     pub backends: BTreeMap<Endpoint, Backend>,
+    /// Those of the backends whose nodes have fallen silent. A node of [`Desired::away`] need not be named here; one
+    /// that nothing places can be named nowhere else.
+    pub silent: BTreeSet<Endpoint>,
     /// `sessionAffinity: ClientIP`: the client's port is left out of the hash.
     pub client_ip_affinity: bool,
 }
 
 impl Vip {
-    /// As it is served while these nodes are away: nobody can tell them of connections, so that their
-    /// pods keep what they have and get nothing new. Where more than half of the pods would get nothing,
-    /// that is worse.
+    /// As it is served while these nodes are away, or silent: nobody can tell them of connections, and they
+    /// may be dead, long before Kubernetes finds it out. So their pods keep what they have and get nothing new. Where
+    /// more than half of the pods would get nothing, it is more likely that something is wrong with the silence, and
+    /// the others could not carry it.
     pub(crate) fn sparing(&self, away: &BTreeSet<IpAddr>) -> Cow<'_, Self> {
-        let is_active = |backend: &&Backend| backend.state == BackendState::Active;
-        let is_away = |backend: &Backend| match backend.placement {
-            Placement::Remote(node) => away.contains(&node),
-            Placement::Local | Placement::Unknown => false,
+        let is_active =
+            |(_, backend): &(&Endpoint, &Backend)| backend.state == BackendState::Active;
+        let is_away = |at: &Endpoint, backend: &Backend| {
+            let is_placed_there = match backend.placement {
+                Placement::Remote(node) => away.contains(&node),
+                Placement::Local | Placement::Unknown => false,
+            };
+            is_placed_there || self.silent.contains(at)
         };
-        let active = self.backends.values().filter(is_active);
-        let (all, gone) = active.fold((0, 0), |(all, gone), backend| {
-            (all + 1, gone + usize::from(is_away(backend)))
+        let active = self.backends.iter().filter(is_active);
+        let (all, gone) = active.fold((0, 0), |(all, gone), (at, backend)| {
+            (all + 1, gone + usize::from(is_away(at, backend)))
         });
         if gone == 0 || gone * 2 > all {
             return Cow::Borrowed(self);
         }
         let mut spared = self.clone();
-        for backend in spared.backends.values_mut() {
-            if is_away(backend) && backend.state == BackendState::Active {
+        for (at, backend) in &mut spared.backends {
+            if is_away(at, backend) && backend.state == BackendState::Active {
                 backend.state = BackendState::Draining;
             }
         }
@@ -209,6 +217,14 @@ mod tests {
         let away = BTreeSet::from([[192, 0, 2, 1].into()]);
         assert_eq!(*vip(&all).sparing(&away), vip(&spared));
         assert_eq!(*vip(&all).sparing(&BTreeSet::new()), vip(&all));
+        let mut silent = vip(&all);
+        silent.silent = silent.backends.keys().skip(3).copied().collect();
+        let spared = silent.sparing(&BTreeSet::new()).into_owned();
+        let states = spared.backends.values().map(|backend| backend.state);
+        assert_eq!(
+            states.collect::<Vec<_>>(),
+            [Active, Active, Unready, Draining]
+        );
         for most in [&[(1, Active)][..], &[(0, Active), (1, Active), (1, Active)]] {
             assert_eq!(*vip(most).sparing(&away), vip(most));
         }

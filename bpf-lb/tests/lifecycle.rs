@@ -11,6 +11,8 @@ mod support;
 
 use std::collections::BTreeSet;
 
+use aya::programs::tc::TcAttachOptions;
+use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
 use landfall_bpf_lb::desired::{BackendState, Desired, Interface, Protocol};
 use landfall_bpf_lb::{AttachError, AttachMode, Director, LoadError, Settings, Verdict, XdpPath};
 use support::frames::{SEGMENT, see};
@@ -122,6 +124,54 @@ fn an_interface_with_another_program_is_left_to_it() {
     let mut director = Director::load(&node.settings).unwrap();
     let applied = director.apply(&on(&[node.other])).unwrap();
     assert!(applied.interfaces.contains_key(&node.other));
+}
+
+/// The TC programs on leaving packets of an interface, in their order.
+fn chain(interface: &str) -> Vec<u32> {
+    let (_, chain) = SchedClassifier::query_tcx(interface, TcAttachType::Egress).unwrap();
+    chain.iter().map(aya::programs::ProgramInfo::id).collect()
+}
+
+#[test]
+fn replies_are_seen_before_any_other_program_or_that_one_is_named() {
+    needs_root!("replies_are_seen_before_any_other_program_or_that_one_is_named");
+    let node = Node::new();
+    let mut director = Director::load(&node.settings).unwrap();
+    let mut loader = aya::EbpfLoader::new();
+    loader.default_map_pin_directory(node.settings.pin_dir.join("maps"));
+    let mut strangers = loader.load(landfall_bpf_lb::object::BENCH).unwrap();
+    let stranger: &mut SchedClassifier = strangers
+        .program_mut("bench_accept")
+        .unwrap()
+        .try_into()
+        .unwrap();
+    stranger.load().unwrap();
+    let first = || TcAttachOptions::TcxOrder(LinkOrder::first());
+    let link = stranger
+        .attach_with_options("seg0", TcAttachType::Egress, first())
+        .unwrap();
+    let theirs = stranger.info().unwrap().id();
+    // It was there before: ours comes before it all the same.
+    let applied = director.apply(&on(&[node.ifindex])).unwrap();
+    assert!(applied.problems.is_empty(), "{:?}", applied.problems);
+    let programs = chain("seg0");
+    assert_eq!((programs.len(), programs[1]), (2, theirs));
+    // It comes again and puts itself first: it is not fought with, and not passed over in silence.
+    stranger.detach(link).unwrap();
+    let link = stranger
+        .attach_with_options("seg0", TcAttachType::Egress, first())
+        .unwrap();
+    assert_eq!(chain("seg0"), [theirs, programs[0]]);
+    let applied = director.apply(&on(&[node.ifindex])).unwrap();
+    assert!(applied.interfaces.contains_key(&node.ifindex));
+    let named = problem(applied);
+    assert!(
+        matches!(named, AttachError::Preceded { prog_id, .. } if prog_id == theirs),
+        "{named}"
+    );
+    stranger.detach(link).unwrap();
+    let applied = director.apply(&on(&[node.ifindex])).unwrap();
+    assert!(applied.problems.is_empty(), "{:?}", applied.problems);
 }
 
 #[test]
@@ -285,6 +335,26 @@ fn an_unknown_interface_is_an_error_that_names_it() {
 }
 
 #[test]
+fn an_interface_that_cannot_be_freed_does_not_keep_the_programs_on_the_others() {
+    needs_root!("an_interface_that_cannot_be_freed_does_not_keep_the_programs_on_the_others");
+    let node = Node::new();
+    let mut director = node.director();
+    director.apply(&on(&[node.ifindex])).unwrap();
+    drop(director);
+    // A pin that is none, of an interface that comes before.
+    let broken = node.settings.pin_dir.join("links/xdp-native-1");
+    std::fs::create_dir(&broken).unwrap();
+    let error = Director::remove(&node.settings).unwrap_err();
+    assert!(error.to_string().contains("xdp-native-1"), "{error}");
+    let left = std::fs::read_dir(node.settings.pin_dir.join("links")).unwrap();
+    assert_eq!(left.count(), 1);
+    // It is tried again, and then nothing is left.
+    std::fs::remove_dir(&broken).unwrap();
+    Director::remove(&node.settings).unwrap();
+    assert!(!node.settings.pin_dir.exists());
+}
+
+#[test]
 fn removing_what_was_never_there_is_no_error() {
     needs_root!("removing_what_was_never_there_is_no_error");
     let node = Node::new();
@@ -312,6 +382,6 @@ fn the_verifier_has_room_to_spare() {
         // Its limit is a million; kernels older than this one prune less.
         let count = looked_at(name).expect("a kernel that tells");
         println!("{name}: {count}");
-        assert!(count < 700_000, "{name}: {count}");
+        assert!(count < 400_000, "{name}: {count}");
     }
 }

@@ -19,7 +19,7 @@ pub(super) async fn describe(
 ) -> Result<(), kube::Error> {
     let api = Api::<L2Node>::all(client);
     let name = node.as_str();
-    match apply::status::<L2Node>(&api, name, FIELD_MANAGER, status).await {
+    match apply::status(&api, name, FIELD_MANAGER, status).await {
         Err(error) if Class::of(&error) == Class::NotFound => {}
         answer => return answer.map(drop),
     }
@@ -37,7 +37,7 @@ pub(super) async fn describe(
     }
     let params = PatchParams::apply(FIELD_MANAGER).force();
     api.patch(name, &params, &Patch::Apply(&object)).await?;
-    apply::status::<L2Node>(&api, name, FIELD_MANAGER, status)
+    apply::status(&api, name, FIELD_MANAGER, status)
         .await
         .map(drop)
 }

@@ -175,10 +175,11 @@ fn nodes_on<'w>(
         .collect()
 }
 
-/// Whether no announcer runs on a node that had one: it has given its session up, or peers have ended it.
+/// Whether no announcer runs on a node that had one: it has given its session up, or peers have ended it, which its
+/// Lease may say later.
 fn is_away(world: &World, node: &NodeName) -> bool {
     let peer = world.peers.get(node);
-    peer.is_some_and(|peer| peer.lease.session.is_none())
+    peer.is_some_and(|peer| peer.lease.session.is_none()) || world.is_silenced(node)
 }
 
 /// Every address of a node, and the first of its family.
@@ -250,16 +251,14 @@ fn vip(
     nodes: &BTreeMap<&NodeName, Vec<(IpAddr, IfIndex)>>,
     unplaced: &mut usize,
 ) -> Vip {
-    let mut vip = Vip {
+    Vip {
         client_ip_affinity: service.client_ip_affinity,
-        ..Vip::default()
-    };
-    vip.backends = backends(world, key, port, address, me, nodes, unplaced);
-    vip
+        ..endpoints(world, key, port, address, me, nodes, unplaced)
+    }
 }
 
 /// The endpoints of a port of a Service, each of the same weight.
-fn backends(
+fn endpoints(
     world: &World,
     key: &ServiceKey,
     port: &ServicePort,
@@ -267,9 +266,8 @@ fn backends(
     me: &NodeName,
     nodes: &BTreeMap<&NodeName, Vec<(IpAddr, IfIndex)>>,
     unplaced: &mut usize,
-) -> BTreeMap<Endpoint, Backend> {
+) -> Vip {
     let mut vip = Vip::default();
-    let mut silenced = BTreeSet::new();
     for slice in world.slices.get(key).into_iter().flat_map(BTreeMap::values) {
         let targets = slice.ports.iter();
         let targets = targets.filter(|p| p.name == port.name && p.protocol == port.protocol);
@@ -297,7 +295,7 @@ fn backends(
                     .as_ref()
                     .is_some_and(|node| world.is_silenced(node))
                 {
-                    silenced.insert(at);
+                    vip.silent.insert(at);
                 }
                 // A pod may appear in two slices while it moves between them: what is better wins.
                 let known = vip.backends.entry(at).or_insert(backend);
@@ -307,31 +305,7 @@ fn backends(
             }
         }
     }
-    spare(&mut vip, &silenced);
-    vip.backends
-}
-
-/// What is on a silent node gets no new connections, long before Kubernetes finds it out, and keeps those it has: it may be
-/// its announcer alone that is dead. Where that would hit more than half of what serves, it is more likely that something
-/// is wrong with the silence, and the others could not carry it.
-fn spare(vip: &mut Vip, silenced: &BTreeSet<Endpoint>) {
-    let serves = |backend: &Backend| backend.state != BackendState::Unready;
-    let all = vip
-        .backends
-        .values()
-        .filter(|backend| serves(backend))
-        .count();
-    let mut hit: Vec<&mut Backend> = vip
-        .backends
-        .iter_mut()
-        .filter(|(at, backend)| silenced.contains(at) && serves(backend))
-        .map(|(_, backend)| backend)
-        .collect();
-    if hit.len() * 2 <= all {
-        for backend in &mut hit {
-            backend.state = BackendState::Unready;
-        }
-    }
+    vip
 }
 
 fn state(endpoint: &model::Endpoint, vip: IpAddr) -> Option<BackendState> {

@@ -20,7 +20,8 @@ use landfall_bpf_lb::desired::{Frontend, Placement};
 use landfall_bpf_lb::duties::message::Message;
 use landfall_bpf_lb::duties::{Flow, Kept, Owed};
 use landfall_wire::peers::letter;
-use landfall_wire::peers::{ClusterId, KeyRing};
+use landfall_wire::peers::{ClusterId, KeyRing, Refusal};
+use parking_lot::Mutex;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
@@ -72,6 +73,8 @@ pub struct Ends {
     pub going: watch::Receiver<Arc<Going>>,
     /// What the programs have from an earlier process.
     pub restored: watch::Receiver<Arc<Entries>>,
+    /// For the metrics.
+    pub disbelieved: Disbelieved,
 }
 
 /// Both halves of the conversation, and who may say what in it.
@@ -93,10 +96,18 @@ impl Dialogue {
         }
     }
 
-    /// Takes what the node that has this address says, and returns what to answer.
-    fn receive(&mut self, from: IpAddr, bytes: &[u8], now: Duration) -> Option<Message> {
-        let message = Message::decode(bytes).ok()?;
-        let node = *self.path.nodes.get(&from)?;
+    /// Takes what the node that has this address says, and returns what to answer, if anything.
+    fn receive(
+        &mut self,
+        from: IpAddr,
+        bytes: &[u8],
+        now: Duration,
+    ) -> Result<Option<Message>, Disbelief> {
+        let message = Message::decode(bytes).map_err(|_| Refusal::Malformed)?;
+        let node = *self.path.nodes.get(&from).ok_or(Disbelief::Stranger)?;
+        if self.kept.is_outdated(node, &message) {
+            return Err(Refusal::Replayed.into());
+        }
         self.owed.answered(node, &message);
         let frontends = &self.path.desired.frontends;
         let has_a_pod = |flow: &Flow| {
@@ -107,7 +118,47 @@ impl Dialogue {
                     backends.any(|backend| backend.placement == Placement::Remote(node))
                 })
         };
-        self.kept.receive(node, &message, now, has_a_pod)
+        Ok(self.kept.receive(node, &message, now, has_a_pod))
+    }
+}
+
+/// Why a letter is not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Disbelief {
+    /// It is not authentic, or says nothing.
+    Refused(Refusal),
+    /// It is, from an address that is no node's on a segment of the director.
+    Stranger,
+}
+
+impl From<Refusal> for Disbelief {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl Disbelief {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Refused(refusal) => refusal.label(),
+            Self::Stranger => "stranger",
+        }
+    }
+}
+
+/// How many letters were not believed, by reason; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Disbelieved(Arc<Mutex<BTreeMap<&'static str, u64>>>);
+
+impl Disbelieved {
+    /// By the value of the label `reason`.
+    #[must_use]
+    pub fn by_reason(&self) -> BTreeMap<&'static str, u64> {
+        self.0.lock().clone()
+    }
+
+    fn count(&self, reason: Disbelief) {
+        *self.0.lock().entry(reason.label()).or_default() += 1;
     }
 }
 
@@ -122,7 +173,7 @@ struct Letter {
 pub async fn run(mut ends: Ends, token: CancellationToken) {
     let (letters, mut inbox) = mpsc::channel(MOST_LETTERS);
     let mut dialogue = Dialogue::new(boot());
-    let mut sockets = Sockets::new(letters);
+    let mut sockets = Sockets::new(letters, ends.disbelieved.clone());
     let mut answers = Answers::<Answer>::default();
     let mut turn = tokio::time::interval(TURN);
     turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -156,15 +207,21 @@ pub async fn run(mut ends: Ends, token: CancellationToken) {
         sockets.bind(&dialogue.path).await;
         let keys = ends.keys.borrow().clone();
         let Some(keys) = keys.as_deref() else {
-            tell(&ends.kept, dialogue.kept.entries());
+            tell(&ends.kept, dialogue.kept.news());
             continue;
         };
         let mut said = Vec::new();
         while let Some(letter) = first {
-            said.extend(read(&mut dialogue, keys, &letter));
+            match read(&mut dialogue, keys, &letter) {
+                Ok(answer) => said.extend(answer),
+                Err(reason) => {
+                    tracing::debug!(from = %letter.from, reason = reason.label(), "a letter that is not believed");
+                    ends.disbelieved.count(reason);
+                }
+            }
             first = inbox.try_recv().ok();
         }
-        let number = tell(&ends.kept, dialogue.kept.entries());
+        let number = tell(&ends.kept, dialogue.kept.news());
         answers.wait(number, said);
         let known = *ends.known.borrow_and_update();
         for (from, to, message) in answers.ready(known) {
@@ -188,24 +245,23 @@ fn boot() -> u64 {
 /// What to answer, from which address to which.
 type Answer = (IpAddr, IpAddr, Message);
 
-fn read(dialogue: &mut Dialogue, (cluster, ring): &Keys, letter: &Letter) -> Option<Answer> {
+fn read(
+    dialogue: &mut Dialogue,
+    (cluster, ring): &Keys,
+    letter: &Letter,
+) -> Result<Option<Answer>, Disbelief> {
     let way = (letter.from, letter.to);
-    let message = match letter::open(*cluster, ring, way, &letter.bytes) {
-        Ok(message) => message,
-        Err(reason) => {
-            tracing::debug!(from = %letter.from, reason = reason.label(), "a letter that is not believed");
-            return None;
-        }
-    };
+    let message = letter::open(*cluster, ring, way, &letter.bytes)?;
     let answer = dialogue.receive(letter.from, message, clock::now())?;
-    Some((letter.to, letter.from, answer))
+    Ok(answer.map(|answer| (letter.to, letter.from, answer)))
 }
 
 /// Gives the director what is kept now, if that is new, and returns the number of it.
-fn tell(kept: &watch::Sender<Numbered>, entries: Entries) -> u64 {
+fn tell(kept: &watch::Sender<Numbered>, news: Option<Entries>) -> u64 {
     kept.send_if_modified(|told| {
-        let is_news = *told.entries != entries;
-        if is_news {
+        let news = news.filter(|entries| *told.entries != *entries);
+        let is_news = news.is_some();
+        if let Some(entries) = news {
             told.number += 1;
             told.entries = Arc::new(entries);
         }
@@ -241,13 +297,15 @@ impl<A> Answers<A> {
 /// A socket for each address of this node that others may know it by.
 struct Sockets {
     letters: mpsc::Sender<Letter>,
+    disbelieved: Disbelieved,
     bound: HashMap<IpAddr, (Arc<UdpSocket>, AbortOnDropHandle<()>)>,
 }
 
 impl Sockets {
-    fn new(letters: mpsc::Sender<Letter>) -> Self {
+    fn new(letters: mpsc::Sender<Letter>, disbelieved: Disbelieved) -> Self {
         Self {
             letters,
+            disbelieved,
             bound: HashMap::new(),
         }
     }
@@ -261,7 +319,12 @@ impl Sockets {
                 && let Ok(socket) = UdpSocket::bind((*address, PORT)).await
             {
                 let socket = Arc::new(socket);
-                let reader = listen(socket.clone(), *address, self.letters.clone());
+                let reader = listen(
+                    socket.clone(),
+                    *address,
+                    self.letters.clone(),
+                    self.disbelieved.clone(),
+                );
                 let reader = AbortOnDropHandle::new(tokio::spawn(reader));
                 self.bound.insert(*address, (socket, reader));
             }
@@ -288,7 +351,12 @@ impl Sockets {
 
 /// Reads what comes to this address. Whoever sends more than a node has to say waits in the kernel's queue, and loses
 /// there what does not fit.
-async fn listen(socket: Arc<UdpSocket>, to: IpAddr, letters: mpsc::Sender<Letter>) {
+async fn listen(
+    socket: Arc<UdpSocket>,
+    to: IpAddr,
+    letters: mpsc::Sender<Letter>,
+    disbelieved: Disbelieved,
+) {
     let mut buffer = [0; LONGEST];
     let mut left = MOST_LETTERS;
     let mut turn = tokio::time::interval(TURN);
@@ -302,8 +370,10 @@ async fn listen(socket: Arc<UdpSocket>, to: IpAddr, letters: mpsc::Sender<Letter
                     continue;
                 };
                 let letter = Letter { from: from.ip(), to, bytes: buffer[..length].to_vec() };
-                if letters.try_send(letter).is_err_and(|error| matches!(error, TrySendError::Closed(_))) {
-                    return;
+                match letters.try_send(letter) {
+                    Ok(()) => {}
+                    Err(TrySendError::Full(_)) => disbelieved.count(Refusal::Flood.into()),
+                    Err(TrySendError::Closed(_)) => return,
                 }
             }
         }
@@ -315,6 +385,7 @@ mod tests {
     use landfall_bpf_lb::desired::{
         Backend, BackendState, Desired, Endpoint, PodId, Protocol, Vip,
     };
+    use landfall_bpf_lb::duties::message::Body;
 
     use super::*;
     use crate::testing::ip;
@@ -382,6 +453,7 @@ mod tests {
         _paths: watch::Sender<Option<Arc<DataPath>>>,
         _going: watch::Sender<Arc<Going>>,
         restored: watch::Sender<Arc<Entries>>,
+        disbelieved: Disbelieved,
         _task: AbortOnDropHandle<()>,
     }
 
@@ -393,6 +465,7 @@ mod tests {
         let (known, of_known) = watch::channel(0);
         let (going, of_going) = watch::channel(Arc::default());
         let (restored, of_restored) = watch::channel(Arc::default());
+        let disbelieved = Disbelieved::default();
         let ends = Ends {
             keys: of_keys,
             paths: of_paths,
@@ -401,6 +474,7 @@ mod tests {
             known: of_known,
             going: of_going,
             restored: of_restored,
+            disbelieved: disbelieved.clone(),
         };
         let task = tokio::spawn(run(ends, CancellationToken::new()));
         Node {
@@ -411,13 +485,14 @@ mod tests {
             _paths: paths,
             _going: going,
             restored,
+            disbelieved,
             _task: AbortOnDropHandle::new(task),
         }
     }
 
     async fn keeps(node: &mut Node, expected: &Entries) {
         let becomes = node.kept.wait_for(|kept| *kept.entries == *expected);
-        let number = tokio::time::timeout(Duration::from_secs(20), becomes)
+        let number = tokio::time::timeout(Duration::from_secs(60), becomes)
             .await
             .expect("the other node hears of it in time")
             .unwrap()
@@ -452,30 +527,144 @@ mod tests {
         keeps(&mut theirs, &entries(&[80])).await;
     }
 
-    #[tokio::test]
-    async fn whoever_has_another_key_is_not_believed() {
-        let (own, honest, forger) = (ip("127.18.2.1"), ip("127.18.2.2"), ip("127.18.2.3"));
+    const OWN: &str = "127.18.2.1";
+    const HONEST: &str = "127.18.2.2";
+    const ELSEWHERE: &str = "127.18.2.3";
+
+    /// One that listens to an honest node, which has a second address.
+    fn listener() -> Dialogue {
         let mut dialogue = Dialogue::new(1);
-        let mut seen = path(own, honest);
-        seen.nodes.insert(forger, honest);
+        let mut seen = path(ip(OWN), ip(HONEST));
+        seen.nodes.insert(ip(ELSEWHERE), ip(HONEST));
         dialogue.path = Arc::new(seen);
-        let mut teller = Owed::new(7);
-        teller.set(&[(flow(80), own)].into());
-        let said = teller.due(Duration::from_secs(1)).remove(0).1.encode();
-        let letter = |from, keys: &Keys| Letter {
+        dialogue
+    }
+
+    /// What the honest node says next.
+    fn said(teller: &mut Owed, owed: Entries) -> Vec<u8> {
+        teller.set(&owed);
+        teller.due(clock::now()).remove(0).1.encode()
+    }
+
+    fn sealed(from: &str, keys: &Keys, message: &[u8]) -> Letter {
+        let (from, to) = (ip(from), ip(OWN));
+        Letter {
             from,
-            to: own,
-            bytes: letter::seal(keys.0, &keys.1, (from, own), &said),
+            to,
+            bytes: letter::seal(keys.0, &keys.1, (from, to), message),
+        }
+    }
+
+    #[test]
+    fn what_is_forged_cut_short_or_from_elsewhere_changes_nothing_and_is_counted_by_reason() {
+        let mut dialogue = listener();
+        let honest = keys(1);
+        let keep = said(&mut Owed::new(7), [(flow(80), ip(OWN))].into());
+        let genuine = sealed(HONEST, &honest, &keep);
+        let cut = |length: usize| Letter {
+            bytes: genuine.bytes[..length].to_vec(),
+            ..sealed(HONEST, &honest, &keep)
         };
-        assert!(read(&mut dialogue, &keys(1), &letter(honest, &keys(2))).is_none());
-        // Nor what an honest node has said, from elsewhere.
+        let there = (ClusterId::of("there"), honest.1.clone());
+        let mut changed = sealed(HONEST, &honest, &keep);
+        *changed.bytes.last_mut().unwrap() ^= 1;
+        let mut attacks = vec![
+            (sealed(HONEST, &keys(2), &keep), "unknown_key"),
+            (changed, "wrong_code"),
+            (sealed(HONEST, &there, &keep), "foreign_cluster"),
+            (sealed("127.18.2.9", &honest, &keep), "stranger"),
+            (
+                sealed(HONEST, &honest, &keep[..keep.len() - 1]),
+                "malformed",
+            ),
+            (sealed(HONEST, &honest, b""), "malformed"),
+        ];
+        // What an honest node has said, from elsewhere.
         let moved = Letter {
-            from: forger,
-            ..letter(honest, &keys(1))
+            from: ip(ELSEWHERE),
+            ..sealed(HONEST, &honest, &keep)
         };
-        assert!(read(&mut dialogue, &keys(1), &moved).is_none());
-        assert_eq!(dialogue.kept.entries(), Entries::new());
-        assert!(read(&mut dialogue, &keys(1), &letter(honest, &keys(1))).is_some());
-        assert_eq!(dialogue.kept.entries(), [(flow(80), honest)].into());
+        attacks.push((moved, "wrong_code"));
+        // The length of the codes is 36 bytes, behind 10 of the header.
+        attacks.extend((0..46).map(|length| (cut(length), "truncated")));
+        attacks.extend((46..genuine.bytes.len()).map(|length| (cut(length), "wrong_code")));
+        for (attack, reason) in attacks {
+            let Err(told) = read(&mut dialogue, &honest, &attack) else {
+                panic!("believed, and not {reason}");
+            };
+            assert_eq!(told.label(), reason);
+            assert_eq!(dialogue.kept.entries(), Entries::new());
+        }
+        assert!(matches!(
+            read(&mut dialogue, &honest, &genuine),
+            Ok(Some(_))
+        ));
+        assert_eq!(dialogue.kept.entries(), [(flow(80), ip(HONEST))].into());
+    }
+
+    #[test]
+    fn what_was_recorded_and_is_said_again_undoes_nothing() {
+        let mut dialogue = listener();
+        let honest = keys(1);
+        let one = || Entries::from([(flow(80), ip(OWN))]);
+        let kept = |dialogue: &Dialogue| dialogue.kept.entries().len();
+        let mut earlier = Owed::new(6);
+        let mut teller = Owed::new(7);
+        let before = sealed(HONEST, &honest, &said(&mut earlier, one()));
+        let keep = sealed(HONEST, &honest, &said(&mut teller, one()));
+        // Another batch, which takes back what the first one said.
+        let answer = read(&mut dialogue, &honest, &keep).unwrap().unwrap();
+        teller.answered(ip(OWN), &answer.2);
+        let forget = sealed(HONEST, &honest, &said(&mut teller, Entries::new()));
+        read(&mut dialogue, &honest, &forget).unwrap();
+        assert_eq!(kept(&dialogue), 0);
+        read(&mut dialogue, &honest, &keep).unwrap();
+        assert_eq!(kept(&dialogue), 0, "an older word of the same process");
+        let told = read(&mut dialogue, &honest, &before).err().unwrap();
+        assert_eq!((told.label(), kept(&dialogue)), ("replayed", 0));
+        // Nor does an old answer confirm what has not been heard: this node was started anew since.
+        dialogue.owed = Owed::new(2);
+        dialogue.owed.set(&[(flow(80), ip(HONEST))].into());
+        let _ = dialogue.owed.due(clock::now());
+        let old = Message {
+            boot: 1,
+            body: Body::Acknowledge { sequence: 1 },
+        };
+        read(
+            &mut dialogue,
+            &honest,
+            &sealed(HONEST, &honest, &old.encode()),
+        )
+        .unwrap();
+        let again = dialogue.owed.due(clock::now() + Duration::from_secs(1));
+        assert!(matches!(again[0].1.body, Body::Keep { .. }), "{again:?}");
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_letters_is_counted_and_an_honest_one_is_heard_after_it() {
+        let (a, b) = ("127.18.4.1", "127.18.4.2");
+        let mut theirs = node(b, a);
+        let flood = UdpSocket::bind((ip(a), 0)).await.unwrap();
+        let target = SocketAddr::new(ip(b), PORT);
+        let heard = |node: &Node| node.disbelieved.by_reason().values().sum::<u64>();
+        let begun = tokio::time::Instant::now();
+        while heard(&theirs) < 100 && begun.elapsed() < Duration::from_secs(60) {
+            for _ in 0..100 {
+                // Before the other one listens there is nobody to take it.
+                let _ = flood.send_to(&[1; 200], target).await;
+            }
+            tokio::task::yield_now().await;
+        }
+        let reasons = theirs.disbelieved.by_reason();
+        assert!(
+            reasons
+                .keys()
+                .all(|reason| ["foreign_cluster", "flood"].contains(reason))
+        );
+        assert!(heard(&theirs) >= 100);
+        assert_eq!(*theirs.kept.borrow().entries, Entries::new());
+        let mine = node(a, b);
+        mine.owed.send_replace(Arc::new([(flow(80), ip(b))].into()));
+        keeps(&mut theirs, &[(flow(80), ip(a))].into()).await;
     }
 }

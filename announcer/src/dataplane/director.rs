@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::channel::{Entries, Going, Numbered};
+use super::channel::{Disbelieved, Entries, Going, Numbered};
 use super::{DataPath, DirectorNews};
 use crate::link::IfIndex;
 use crate::model::XdpState;
@@ -66,6 +66,7 @@ pub struct DirectorView {
     work: Arc<Mutex<Work>>,
     status: Arc<Mutex<DirectorStatus>>,
     counted: Arc<Mutex<Vec<(Verdict, u64)>>>,
+    disbelieved: Disbelieved,
 }
 
 #[derive(Default)]
@@ -156,6 +157,12 @@ impl DirectorView {
         self.status.lock().clone()
     }
 
+    /// What other nodes say of connections, and is not believed.
+    #[must_use]
+    pub const fn disbelieved(&self) -> &Disbelieved {
+        &self.disbelieved
+    }
+
     /// Packets by verdict; nothing while it is not loaded.
     pub fn counters(&self) -> Vec<(Verdict, u64)> {
         let mut counted = self.counted.lock();
@@ -199,15 +206,23 @@ impl DirectorView {
     }
 }
 
-/// Carries out what is wanted, and tells its state, until the token is cancelled.
+/// Carries out what is wanted, once the cluster's seed is known, and tells its state, until the token is cancelled.
 pub async fn run(
-    settings: DirectorSettings,
+    mut settings: DirectorSettings,
+    mut seed: watch::Receiver<Option<u64>>,
     mut wanted: watch::Receiver<Option<Arc<DataPath>>>,
     view: DirectorView,
     news: watch::Sender<DirectorNews>,
     mut moved: Moved,
     token: CancellationToken,
 ) {
+    // With another seed this node would choose other pods than the rest.
+    let found = tokio::select! {
+        () = token.cancelled() => return,
+        found = seed.wait_for(Option::is_some) => found.ok().and_then(|found| *found),
+    };
+    let Some(found) = found else { return };
+    settings.load.seed = found;
     let mut feed = tokio::time::interval(FEED);
     feed.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

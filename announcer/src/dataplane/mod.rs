@@ -8,6 +8,7 @@
 mod assemble;
 pub mod channel;
 pub mod director;
+pub mod seed;
 #[cfg(test)]
 mod tests;
 

@@ -1,14 +1,17 @@
 //! The data path behind a prologue that renews the packet: `BPF_PROG_TEST_RUN` hands the same
 //! bytes to every repetition, changed by the one before. The prologue's cost is measured alone by
 //! `renew` and is part of every figure of `path`.
+//!
+//! And a program of somebody else's, for the tests.
 #![no_std]
 #![no_main]
 
 use aya_ebpf::Global;
+use aya_ebpf::bindings::TC_ACT_OK;
 use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_PASS};
-use aya_ebpf::macros::{map, xdp};
+use aya_ebpf::macros::{classifier, map, xdp};
 use aya_ebpf::maps::{Array, PerCpuArray};
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::programs::{TcContext, XdpContext};
 use landfall_bpf_lb_ebpf::{Frame, receive};
 
 /// The frame to write, in words of eight bytes.
@@ -72,6 +75,12 @@ pub fn bench_path(ctx: XdpContext) -> u32 {
         Some(frame) => receive(&frame),
         None => XDP_ABORTED,
     }
+}
+
+/// Accepts every packet, which ends the chain of TC programs on an interface.
+#[classifier]
+pub fn bench_accept(_ctx: TcContext) -> i32 {
+    TC_ACT_OK as i32
 }
 
 #[cfg(not(test))]

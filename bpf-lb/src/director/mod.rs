@@ -58,6 +58,14 @@ pub enum LoadError {
     /// Programs already attached could not be replaced.
     #[error("taking over what is attached: {0}")]
     Adopt(#[from] AttachError),
+    /// Interfaces could not be freed. All others were.
+    #[error("taking the programs off: {}", sentences(.0))]
+    Detach(Vec<AttachError>),
+}
+
+fn sentences(errors: &[AttachError]) -> String {
+    let sentences: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    sentences.join("; ")
 }
 
 /// Why a wanted state was not reached. What was done before stays done; the next call reads the
@@ -77,7 +85,7 @@ pub enum ApplyError {
 pub struct Applied {
     /// Interfaces that have the programs, by kernel index.
     pub interfaces: BTreeMap<u32, Attached>,
-    /// Interfaces that could not be attached to, or not be freed.
+    /// Interfaces that could not be attached to, or not be freed, or on which others are in the way.
     pub problems: Vec<AttachError>,
     /// Writes to the tables it took; zero if all was as wanted.
     pub operations: usize,
@@ -220,6 +228,7 @@ impl Director {
             match self.attach(*ifindex, interface) {
                 Ok(attached) => {
                     applied.interfaces.insert(*ifindex, attached);
+                    problems.extend(self.links.is_first(&mut self.ebpf, &interface.name).err());
                 }
                 Err(error) => problems.push(error),
             }
@@ -347,7 +356,10 @@ impl Director {
     /// See [`LoadError`].
     pub fn remove(settings: &Settings) -> Result<(), LoadError> {
         let (maps_dir, links_dir) = directories(settings);
-        Links::new(links_dir, settings.tc_links).detach_all()?;
+        let failed = Links::new(links_dir, settings.tc_links).detach_all();
+        if !failed.is_empty() {
+            return Err(LoadError::Detach(failed));
+        }
         match fs::remove_dir_all(&settings.pin_dir) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => Err(LoadError::Directory {
                 path: maps_dir,

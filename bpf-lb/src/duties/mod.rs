@@ -279,6 +279,8 @@ impl Told {
 /// What other nodes have here, as they said.
 #[derive(Clone, Debug, Default)]
 pub struct Kept {
+    /// Something may have changed since it was last asked for.
+    has_news: bool,
     nodes: BTreeMap<IpAddr, Teller>,
     /// Of the connections that several nodes claim: who was the last to come.
     last: BTreeMap<Flow, IpAddr>,
@@ -313,6 +315,7 @@ impl Kept {
         if message.boot < teller.boot {
             return None;
         }
+        self.has_news = true;
         if message.boot > teller.boot {
             let mut unsure = std::mem::take(teller).into_flows();
             unsure.retain(&is_its_own);
@@ -338,9 +341,18 @@ impl Kept {
         })
     }
 
+    /// Whether `node` has said something later, in another process: this is old, or said again by somebody.
+    #[must_use]
+    pub fn is_outdated(&self, node: IpAddr, message: &Message) -> bool {
+        let is_answer = matches!(message.body, Body::Acknowledge { .. } | Body::TellAgain);
+        let teller = self.nodes.get(&node);
+        !is_answer && teller.is_some_and(|teller| message.boot < teller.boot)
+    }
+
     /// Has been told these by nodes whose word is not known any more: they stay until those nodes have
     /// said all again, or have been silent for long.
     pub fn restore(&mut self, entries: &BTreeMap<Flow, IpAddr>, now: Duration) {
+        self.has_news = true;
         for (flow, node) in entries {
             let teller = self.nodes.entry(*node).or_default();
             teller.heard = teller.heard.max(now);
@@ -352,13 +364,20 @@ impl Kept {
 
     /// Forgets the nodes that have fallen silent.
     pub fn expire(&mut self, now: Duration) {
+        let heard = self.nodes.len();
         self.nodes
             .retain(|_, teller| now < teller.heard + FORGOTTEN);
+        self.has_news |= self.nodes.len() != heard;
         let nodes = &self.nodes;
         self.last.retain(|flow, node| {
             let teller = nodes.get(node);
             teller.is_some_and(|teller| teller.has(flow))
         });
+    }
+
+    /// The same as [`Kept::entries`], if something may have changed since the last call.
+    pub fn news(&mut self) -> Option<BTreeMap<Flow, IpAddr>> {
+        std::mem::take(&mut self.has_news).then(|| self.entries())
     }
 
     /// Every connection that another node has, and which. Of two that claim one the last to come is

@@ -61,6 +61,22 @@ fn what_is_owed_is_kept_until_it_is_withdrawn() {
 }
 
 #[test]
+fn what_is_kept_is_gathered_again_only_after_somebody_spoke_or_fell_silent() {
+    let (mut mine, mut theirs) = (Owed::new(1), Kept::default());
+    assert_eq!(theirs.news(), None);
+    mine.set(&owed(0..3));
+    exchange(&mut mine, &mut theirs, seconds(1));
+    assert_eq!(theirs.news().map(|news| news.len()), Some(3));
+    assert_eq!(theirs.news(), None);
+    theirs.expire(seconds(2));
+    assert_eq!(theirs.news(), None);
+    theirs.expire(seconds(1) + FORGOTTEN);
+    assert_eq!(theirs.news(), Some(BTreeMap::new()));
+    theirs.restore(&owed(0..1), seconds(70));
+    assert_eq!(theirs.news().map(|news| news.len()), Some(1));
+}
+
+#[test]
 fn what_is_acknowledged_is_not_said_again_but_by_its_digest() {
     let (mut mine, mut theirs) = (Owed::new(1), Kept::default());
     mine.set(&owed(0..100));

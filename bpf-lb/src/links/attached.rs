@@ -67,6 +67,11 @@ pub enum AttachError {
     /// The link could not be pinned, or a pin not be opened or removed.
     #[error("pinned link {path}: {source}")]
     Pin { path: PathBuf, source: io::Error },
+    /// Replies may leave unchanged: what ends the chain of TC programs before ours hides them from it.
+    #[error(
+        "another TC program (id {prog_id}) runs before landfall_egress on {name}, and if it ends the chain, replies leave with the pod's address; attach it after ours"
+    )]
+    Preceded { name: String, prog_id: u32 },
     /// The map of interfaces could not be written.
     #[error("recording interface {ifindex}: {source}")]
     Map {

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use aya::Ebpf;
 use aya::programs::links::FdLink;
 use aya::programs::tc::TcAttachOptions;
-use aya::programs::{LinkOrder, TcAttachType};
+use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
 use landfall_bpf_lb_common::names;
 
 pub use attached::{AttachError, AttachMode, Attached, XdpPath};
@@ -126,6 +126,33 @@ impl Links {
         Ok((here == Some(ours)).then_some(path))
     }
 
+    /// Whether somebody else's TC program runs before ours, which was the first when it came.
+    pub(crate) fn is_first(&self, ebpf: &mut Ebpf, name: &str) -> Result<(), AttachError> {
+        if !self.tc_links {
+            return Ok(());
+        }
+        let mut first = || -> Result<Option<u32>, ProgramError> {
+            let ours = classifier(ebpf)?.info()?.id();
+            let (_, chain) = SchedClassifier::query_tcx(name, TcAttachType::Egress)?;
+            Ok(chain
+                .first()
+                .map(|first| first.id())
+                .filter(|id| *id != ours))
+        };
+        match first() {
+            Ok(None) => Ok(()),
+            Ok(Some(prog_id)) => Err(AttachError::Preceded {
+                name: name.to_owned(),
+                prog_id,
+            }),
+            Err(source) => Err(AttachError::Program {
+                program: names::EGRESS,
+                name: name.to_owned(),
+                source,
+            }),
+        }
+    }
+
     fn attach_xdp(
         &self,
         ebpf: &mut Ebpf,
@@ -218,30 +245,38 @@ impl Links {
         Ok(false)
     }
 
-    /// Takes both programs off an interface.
+    /// Takes both programs off an interface. The pins go last: by them it is found again, should
+    /// something fail.
     pub(crate) fn detach(&self, ifindex: u32) -> Result<(), AttachError> {
+        self.detach_filter(ifindex)?;
         for path in [XdpPath::Native, XdpPath::Generic] {
             remove_pin(&self.xdp(path, ifindex))?;
         }
-        self.detach_egress(ifindex)
+        remove_pin(&self.egress(ifindex))
     }
 
     fn detach_egress(&self, ifindex: u32) -> Result<(), AttachError> {
-        remove_pin(&self.egress(ifindex))?;
-        if !self.tc_links
-            && let Ok(name) = interface::name(ifindex)
-        {
-            filter::detach(&name)?;
-        }
-        Ok(())
+        self.detach_filter(ifindex)?;
+        remove_pin(&self.egress(ifindex))
     }
 
-    /// Takes the programs off all interfaces.
-    pub(crate) fn detach_all(&self) -> Result<(), AttachError> {
-        for ifindex in self.interfaces()? {
-            self.detach(ifindex)?;
+    /// Takes off what has no pin of its own.
+    fn detach_filter(&self, ifindex: u32) -> Result<(), AttachError> {
+        match interface::name(ifindex) {
+            Ok(name) if !self.tc_links => filter::detach(&name),
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Takes the programs off all interfaces, whatever becomes of one of them; what failed.
+    pub(crate) fn detach_all(&self) -> Vec<AttachError> {
+        match self.interfaces() {
+            Ok(all) => all
+                .into_iter()
+                .filter_map(|ifindex| self.detach(ifindex).err())
+                .collect(),
+            Err(error) => vec![error],
+        }
     }
 
     fn pins(&self) -> Result<Vec<PathBuf>, AttachError> {

@@ -4,7 +4,7 @@
 //! route refers to is not there, may not be referred to, or has no endpoint) keeps its part of the table, and what falls
 //! to it is given to no other: it passes to the kernel, where nobody listens. Every node makes the same of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use landfall_bpf_lb::desired::{
@@ -12,7 +12,7 @@ use landfall_bpf_lb::desired::{
 };
 use landfall_crds::FrontendProtocol;
 
-use super::backends;
+use super::endpoints;
 use crate::link::IfIndex;
 use crate::model::World;
 use crate::names::{NodeName, ServiceKey};
@@ -52,9 +52,9 @@ pub(super) fn vips(
             });
             let found = match port {
                 Some(port) if !backend.refused => {
-                    backends(world, &key, port, address, me, nodes, unplaced)
+                    endpoints(world, &key, port, address, me, nodes, unplaced)
                 }
-                _ => BTreeMap::new(),
+                _ => Vip::default(),
             };
             shares.add(backend.weight, found);
         }
@@ -67,6 +67,8 @@ pub(super) fn vips(
 struct Shares {
     address: IpAddr,
     endpoints: BTreeMap<Endpoint, (Backend, Share)>,
+    /// Those whose nodes have fallen silent.
+    silent: BTreeSet<Endpoint>,
     /// What nobody takes.
     refused: Share,
 }
@@ -76,19 +78,21 @@ impl Shares {
         Self {
             address,
             endpoints: BTreeMap::new(),
+            silent: BTreeSet::new(),
             refused: 0,
         }
     }
 
     /// Divides the share of a Service among its endpoints; those that take nothing new keep what they have.
-    fn add(&mut self, weight: u32, found: BTreeMap<Endpoint, Backend>) {
+    fn add(&mut self, weight: u32, found: Vip) {
         let active = |backend: &&Backend| backend.state == BackendState::Active;
-        let takers = found.values().filter(active).count();
+        let takers = found.backends.values().filter(active).count();
         let whole = Share::from(weight) << SCALE;
         if takers == 0 {
             self.refused += whole;
         }
-        for (at, mut backend) in found {
+        self.silent.extend(found.silent);
+        for (at, mut backend) in found.backends {
             let share = if backend.state == BackendState::Active {
                 whole / takers.max(1) as Share
             } else {
@@ -120,7 +124,10 @@ impl Shares {
             .endpoints
             .values()
             .any(|(backend, _)| backend.state == BackendState::Active);
-        let mut vip = Vip::default();
+        let mut vip = Vip {
+            silent: self.silent,
+            ..Vip::default()
+        };
         if self.refused > 0 || !takes {
             vip.backends
                 .insert(nobody(self.address), refusing(weight(self.refused)));
@@ -158,7 +165,7 @@ mod tests {
 
     const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 10));
 
-    fn pods(service: u8, states: &[BackendState]) -> BTreeMap<Endpoint, Backend> {
+    fn pods(service: u8, states: &[BackendState]) -> Vip {
         let pods = states.iter().zip(1_u8..).map(|(state, pod)| {
             let at = Endpoint {
                 address: [10, 244, service, pod].into(),
@@ -172,7 +179,10 @@ mod tests {
             };
             (at, backend)
         });
-        pods.collect()
+        Vip {
+            backends: pods.collect(),
+            ..Vip::default()
+        }
     }
 
     /// The part of new connections that each Service gets, in thousandths; the one of nobody is number 0.
@@ -213,7 +223,7 @@ mod tests {
     fn a_share_that_nobody_takes_is_given_to_nobody() {
         let mut shares = Shares::new(VIP);
         shares.add(1, pods(1, &[Active, Active]));
-        shares.add(2, BTreeMap::new());
+        shares.add(2, Vip::default());
         shares.add(1, pods(2, &[Unready, Draining]));
         let vip = shares.vip();
         assert_eq!(parts(&vip), [(0, 750), (1, 250)].into());
