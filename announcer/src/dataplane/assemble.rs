@@ -253,12 +253,12 @@ fn vip(
 ) -> Vip {
     Vip {
         client_ip_affinity: service.client_ip_affinity,
-        ..served(world, key, port, address, me, nodes, unplaced)
+        ..endpoints(world, key, port, address, me, nodes, unplaced)
     }
 }
 
 /// The endpoints of a port of a Service, each of the same weight.
-fn served(
+fn endpoints(
     world: &World,
     key: &ServiceKey,
     port: &ServicePort,

@@ -12,7 +12,7 @@ use landfall_bpf_lb::desired::{
 };
 use landfall_crds::FrontendProtocol;
 
-use super::served;
+use super::endpoints;
 use crate::link::IfIndex;
 use crate::model::World;
 use crate::names::{NodeName, ServiceKey};
@@ -33,19 +33,18 @@ pub(super) fn vips(
     nodes: &BTreeMap<&NodeName, Vec<(IpAddr, IfIndex)>>,
     unplaced: &mut usize,
 ) -> Vec<(Frontend, Vip)> {
-    let frontends = plan.frontends.iter().map(|listener| {
-        let protocol = match listener.protocol {
+    let frontends = plan.frontends.iter().map(|served| {
+        let protocol = match served.protocol {
             FrontendProtocol::Tcp => Protocol::Tcp,
             FrontendProtocol::Udp => Protocol::Udp,
         };
         let frontend = Frontend {
             address,
-            port: listener.port,
+            port: served.port,
             protocol,
         };
         let mut shares = Shares::new(address);
-        let mut silent = BTreeSet::new();
-        for backend in &listener.backends {
+        for backend in &served.backends {
             let key = ServiceKey::new(&backend.namespace, &backend.name);
             let port = world.services.get(&key).and_then(|service| {
                 let mut ports = service.ports.iter();
@@ -53,18 +52,13 @@ pub(super) fn vips(
             });
             let found = match port {
                 Some(port) if !backend.refused => {
-                    served(world, &key, port, address, me, nodes, unplaced)
+                    endpoints(world, &key, port, address, me, nodes, unplaced)
                 }
                 _ => Vip::default(),
             };
-            shares.add(backend.weight, found.backends);
-            silent.extend(found.silent);
+            shares.add(backend.weight, found);
         }
-        let vip = Vip {
-            silent,
-            ..shares.vip()
-        };
-        (frontend, vip)
+        (frontend, shares.vip())
     });
     frontends.collect()
 }
@@ -73,6 +67,8 @@ pub(super) fn vips(
 struct Shares {
     address: IpAddr,
     endpoints: BTreeMap<Endpoint, (Backend, Share)>,
+    /// Those whose nodes have fallen silent.
+    silent: BTreeSet<Endpoint>,
     /// What nobody takes.
     refused: Share,
 }
@@ -82,19 +78,21 @@ impl Shares {
         Self {
             address,
             endpoints: BTreeMap::new(),
+            silent: BTreeSet::new(),
             refused: 0,
         }
     }
 
     /// Divides the share of a Service among its endpoints; those that take nothing new keep what they have.
-    fn add(&mut self, weight: u32, found: BTreeMap<Endpoint, Backend>) {
+    fn add(&mut self, weight: u32, found: Vip) {
         let active = |backend: &&Backend| backend.state == BackendState::Active;
-        let takers = found.values().filter(active).count();
+        let takers = found.backends.values().filter(active).count();
         let whole = Share::from(weight) << SCALE;
         if takers == 0 {
             self.refused += whole;
         }
-        for (at, mut backend) in found {
+        self.silent.extend(found.silent);
+        for (at, mut backend) in found.backends {
             let share = if backend.state == BackendState::Active {
                 whole / takers.max(1) as Share
             } else {
@@ -126,7 +124,10 @@ impl Shares {
             .endpoints
             .values()
             .any(|(backend, _)| backend.state == BackendState::Active);
-        let mut vip = Vip::default();
+        let mut vip = Vip {
+            silent: self.silent,
+            ..Vip::default()
+        };
         if self.refused > 0 || !takes {
             vip.backends
                 .insert(nobody(self.address), refusing(weight(self.refused)));
@@ -164,7 +165,7 @@ mod tests {
 
     const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 10));
 
-    fn pods(service: u8, states: &[BackendState]) -> BTreeMap<Endpoint, Backend> {
+    fn pods(service: u8, states: &[BackendState]) -> Vip {
         let pods = states.iter().zip(1_u8..).map(|(state, pod)| {
             let at = Endpoint {
                 address: [10, 244, service, pod].into(),
@@ -178,7 +179,10 @@ mod tests {
             };
             (at, backend)
         });
-        pods.collect()
+        Vip {
+            backends: pods.collect(),
+            ..Vip::default()
+        }
     }
 
     /// The part of new connections that each Service gets, in thousandths; the one of nobody is number 0.
@@ -219,7 +223,7 @@ mod tests {
     fn a_share_that_nobody_takes_is_given_to_nobody() {
         let mut shares = Shares::new(VIP);
         shares.add(1, pods(1, &[Active, Active]));
-        shares.add(2, BTreeMap::new());
+        shares.add(2, Vip::default());
         shares.add(1, pods(2, &[Unready, Draining]));
         let vip = shares.vip();
         assert_eq!(parts(&vip), [(0, 750), (1, 250)].into());
