@@ -10,4 +10,5 @@ mod server;
 mod single;
 mod split;
 mod storm;
+mod traffic;
 mod world;
