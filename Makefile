@@ -94,7 +94,7 @@ bench-ipam: ## What an address costs, in process and on a real API server (targe
 	$(if $(BASE),,$(ASSETS) $(CARGO) bench -p landfall-controller --bench ipam_api)
 
 .PHONY: bench-traffic
-bench-traffic: ## What 3 to 1,000 nodes say to each other and to the API server at rest, simulated (target/figures/bench-traffic.json)
+bench-traffic: ## What 3 to 300 nodes say to each other and to the API server at rest, simulated (target/figures/bench-traffic.json)
 	LANDFALL_FIGURES=$(abspath target/figures/bench-traffic.json) \
 	  $(CARGO) test --release -p landfall-election --lib what_a_cluster_at_rest_says_is_written_down -- --nocapture
 	hack/costs.sh

@@ -6,13 +6,13 @@ command -v jq >/dev/null || { echo "costs: jq is missing; remedy: apt-get instal
 figures=target/figures/bench-traffic.json
 [ -f "$figures" ] || { echo "costs: no figures; remedy: make bench-traffic" >&2; exit 1; }
 
-# Of 3,000 nodes: frames as of 1,000, writes three times as many, watch events nine times.
+# Of more than 300 nodes: frames as of 300, writes as many times as there are more nodes, watch events by the square of it.
 value() { # what, nodes, interval
-  if [ "$2" = 3000 ]; then
-    local times=1
-    case $1 in writes*) times=3 ;; watch*) times=9 ;; esac
-    jq -r --arg name "$1, 1000 nodes, a beat every $3 ms" --argjson times $times \
-      '.[] | select(.name == $name) | .value * $times | round' "$figures"
+  if [ "$2" -gt 300 ]; then
+    jq -r --arg what "$1" --arg name "$1, 300 nodes, a beat every $3 ms" --argjson nodes "$2" '
+      ($nodes / 300) as $more |
+      .[] | select(.name == $name) | .value *
+        (if $what | startswith("writes") then $more elif $what | startswith("watch") then $more * $more else 1 end) | round' "$figures"
     return
   fi
   jq -r --arg name "$1, $2 nodes, a beat every $3 ms" '.[] | select(.name == $name) | .value | if . >= 10 then round else (. * 10 | round) / 10 end' "$figures"
@@ -28,7 +28,7 @@ together, of the busiest node. The number of addresses and Services changes none
 
 ## By the number of nodes
 
-With the defaults: a beat every 50 ms, renewals every 5 s. Up to 1,000 nodes simulated; of 3,000 computed from 1,000.
+With the defaults: a beat every 50 ms, renewals every 5 s. Up to 300 nodes simulated; of more nodes computed from 300.
 
 | nodes | frames sent | frames heard | writes at the API server | watch events it sends |
 |---|---|---|---|---|

@@ -116,7 +116,6 @@ fn what_a_cluster_at_rest_says_is_written_down() {
         (200, 3, 20),
         (200, 30, 20),
         (200, 300, 10),
-        (50, 1000, 5),
     ] {
         let traffic = measure(nodes, millis(interval), time);
         assert_eq!(traffic.fences, 0);
