@@ -161,6 +161,35 @@ async fn has(cluster: &Cluster, name: &str, want: &[&str]) {
     .await;
 }
 
+/// Waits until nobody writes the status of a Gateway any more, by what the API server counts of such requests.
+async fn writes_rest(cluster: &Cluster) {
+    let written = async || {
+        let metrics = http::Request::get("/metrics").body(Vec::new()).unwrap();
+        let metrics = cluster.client.request_text(metrics).await.unwrap();
+        let status = |line: &&str| {
+            line.starts_with("apiserver_request_total{")
+                && line.contains("resource=\"gateways\"")
+                && line.contains("subresource=\"status\"")
+        };
+        let lines: Vec<String> = metrics.lines().filter(status).map(str::to_owned).collect();
+        assert!(!lines.is_empty(), "the API server counts its requests");
+        lines
+    };
+    let looks = std::cell::RefCell::new(Vec::new());
+    eventually("the status of Gateways is written no more", async || {
+        let now = written().await;
+        let mut looks = looks.borrow_mut();
+        looks.push(now);
+        let last = looks.last();
+        let same = looks.iter().rev().take_while(|one| Some(*one) == last);
+        match same.count() {
+            25.. => Ok(()),
+            _ => Err(format!("{last:?}")),
+        }
+    })
+    .await;
+}
+
 /// Says of an address what the announcers would.
 async fn announce(cluster: &Cluster, address: &str, status: &str, message: &str) {
     let condition = json!([{"type": "Announced", "status": status, "reason": "Test", "message": message,
@@ -565,5 +594,6 @@ async fn a_class_names_its_pool_and_a_gateway_that_leaves_the_class_leaves_its_a
         }
     })
     .await;
+    writes_rest(&cluster).await;
     cluster.stop().await;
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use landfall_crds::gateway_api::Gateway;
-use landfall_crds::version::supersedes;
+use landfall_crds::version::{Stamped, supersedes};
 use landfall_gateway::NamespacedName;
 use landfall_ipam::address::Point;
 use landfall_ipam::{HolderKey, HolderKind};
@@ -13,12 +13,17 @@ use landfall_ipam::{HolderKey, HolderKind};
 use super::Cache;
 use crate::validate::gateway as holder;
 
+/// Whether both are one state of one object: an answer that its watch told of already, or to a write that changed nothing.
+fn same_state(one: &impl Stamped, two: &impl Stamped) -> bool {
+    one.uid() == two.uid() && one.version() == two.version() && !one.version().is_empty()
+}
+
 impl Cache {
     /// A Gateway was seen by its watch, or in the answer to a write.
     pub(crate) fn gateway_object_seen(&mut self, key: &NamespacedName, gateway: Option<Gateway>) {
         let known = self.gateway_api.world.gateways.get(key);
         if let (Some(new), Some(known)) = (&gateway, known)
-            && !supersedes(new, &**known)
+            && (!supersedes(new, &**known) || same_state(new, &**known))
         {
             return;
         }
@@ -93,3 +98,6 @@ impl Cache {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use landfall_crds::FrontendProtocol;
 use landfall_crds::gateway_api::Gateway;
 use landfall_crds::text::quoted;
@@ -67,9 +68,16 @@ pub(crate) fn service(
         status: status.filter_map(|one| one.value.parse().ok()).collect(),
         hosts: Vec::new(),
         ours: wrote(metadata, "/f:status/f:addresses"),
-        touched: wrote(metadata, "/f:status"),
+        touched: touched(metadata),
         notes: Vec::new(),
     }
+}
+
+/// Whether its status says anything of ours. What was cleared still names us as one who wrote the status, with nothing in it.
+fn touched(metadata: &ObjectMeta) -> bool {
+    ["addresses", "conditions", "listeners"]
+        .into_iter()
+        .any(|field| wrote(metadata, &format!("/f:status/f:{field}")))
 }
 
 /// What is kept of a Gateway beside what the allocator knows.

@@ -1,0 +1,106 @@
+//! What events and decisions do to Gateways in the cache.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use landfall_crds::gateway_api::GatewayClass;
+use landfall_ipam::PoolName;
+use landfall_ipam::index::Writes;
+use landfall_ipam::pools::Pool;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::gateway::status;
+use crate::validate::MANAGER;
+
+const OURS: &str = "landfall.dev/gateway-controller";
+
+fn at() -> NamespacedName {
+    NamespacedName::new("blue", "edge")
+}
+
+fn key() -> HolderKey {
+    HolderKey::gateway("blue", "edge")
+}
+
+/// A cache with a pool, and the class `internet` of this controller.
+fn cache(controller: &str) -> Cache {
+    let mut cache = Cache::default();
+    let blocks = json!({"blocks": [{"cidr": "192.0.2.0/30"}]});
+    let pool = Pool::compile("p", &serde_json::from_value(blocks).unwrap(), false);
+    cache.index.pool_seen(&PoolName::from("p"), Some(pool));
+    class(&mut cache, controller);
+    cache.index.pop_pools();
+    cache
+}
+
+fn class(cache: &mut Cache, controller: &str) {
+    let class: GatewayClass = serde_json::from_value(
+        json!({"metadata": {"name": "internet"}, "spec": {"controllerName": controller}}),
+    )
+    .unwrap();
+    cache.gateway_api.change(|world| {
+        world.classes.insert("internet".to_owned(), class.into());
+    });
+}
+
+/// The Gateway of class `internet` in this version and generation, with this status, of which these fields are ours.
+fn gateway(version: u64, generation: i64, status: &Value, ours: &Value) -> Gateway {
+    let manager = json!({"manager": MANAGER, "operation": "Apply", "apiVersion": "gateway.networking.k8s.io/v1",
+        "subresource": "status", "fieldsType": "FieldsV1", "fieldsV1": {"f:status": ours}});
+    serde_json::from_value(json!({
+        "metadata": {"name": "edge", "namespace": "blue", "uid": "u", "resourceVersion": version.to_string(),
+            "generation": generation, "managedFields": if ours.is_null() { json!([]) } else { json!([manager]) }},
+        "spec": {"gatewayClassName": "internet", "listeners": [{"name": "tcp", "port": 80, "protocol": "TCP"}]},
+        "status": status,
+    }))
+    .unwrap()
+}
+
+fn seen(cache: &mut Cache, gateway: Gateway) {
+    cache.gateway_object_seen(&at(), Some(gateway));
+    cache.decide_gateways();
+}
+
+/// What is planned for the Gateway, and the status to write.
+fn planned(cache: &mut Cache) -> Option<(Writes, Option<Value>)> {
+    let writes = cache.index.plan(&key())?;
+    let now = Time(Timestamp::UNIX_EPOCH);
+    let status = status::gateway(&cache.gateway_api, &at(), &writes, now);
+    Some((writes, status))
+}
+
+/// The Gateways that are to be looked at.
+fn queued(cache: &mut Cache) -> usize {
+    std::iter::from_fn(|| cache.index.pop()).count()
+}
+
+/// What the status of our Gateway is once it has its address.
+fn served(cache: &mut Cache) -> Value {
+    planned(cache).unwrap().1.unwrap()
+}
+
+fn our_fields() -> Value {
+    json!({"f:addresses": {}, "f:conditions": {}, "f:listeners": {}})
+}
+
+#[test]
+fn a_gateway_that_was_cleared_is_not_looked_at_again() {
+    let mut cache = cache("example.org/other");
+    seen(&mut cache, gateway(1, 1, &json!({}), &json!({})));
+    assert_eq!(queued(&mut cache), 0);
+    assert!(cache.index.service(&key()).is_none());
+    let written = our_fields();
+    seen(&mut cache, gateway(2, 1, &json!({}), &written));
+    assert_eq!(queued(&mut cache), 1);
+    assert_eq!(planned(&mut cache).unwrap().1, Some(json!({})));
+}
+
+#[test]
+fn an_answer_that_changed_nothing_is_no_news() {
+    let mut cache = cache(OURS);
+    seen(&mut cache, gateway(1, 1, &json!({}), &Value::Null));
+    cache.gateway_object_seen(&at(), Some(gateway(1, 1, &json!({}), &Value::Null)));
+    assert!(!cache.decide_gateways());
+    cache.gateway_object_seen(&at(), Some(gateway(2, 1, &json!({}), &Value::Null)));
+    assert!(cache.decide_gateways());
+}
