@@ -597,3 +597,52 @@ async fn a_class_names_its_pool_and_a_gateway_that_leaves_the_class_leaves_its_a
     writes_rest(&cluster).await;
     cluster.stop().await;
 }
+
+#[tokio::test]
+async fn a_class_that_is_deleted_and_made_anew_costs_nobody_an_address() {
+    let test = "a_class_that_is_deleted_and_made_anew_costs_nobody_an_address";
+    let Some(mut cluster) = cluster(test).await else {
+        return;
+    };
+    cluster.cidrs("public", &["192.0.2.0/29"]).await;
+    gateway(&cluster, "edge", json!({})).await;
+    has(&cluster, "edge", &["192.0.2.0"]).await;
+    announce(&cluster, "192.0.2.0", "True", "answered").await;
+    gateway_says(&cluster, "edge", "Programmed", "True", "Programmed").await;
+    // What is said of a route to a Gateway without an address shows when the class is known to be gone, or there again.
+    let nowhere = json!({"addresses": [{"type": "IPAddress", "value": "203.0.113.9"}]});
+    gateway(&cluster, "bare", nowhere).await;
+    gateway_says(&cluster, "bare", "Programmed", "False", "AddressNotUsable").await;
+    let route = json!({"parentRefs": [{"name": "bare"}], "rules": [{"backendRefs": [{"name": "web", "port": 80}]}]});
+    apply(&cluster, "TCPRoute", Some("blue"), "sign", route).await;
+    route_says(&cluster, "sign", "Accepted", "True", "Accepted").await;
+    let before = (
+        record(&cluster, "192.0.2.0").await.unwrap().uid(),
+        get(&cluster, "edge").await.status,
+    );
+
+    let classes = api(&cluster, "GatewayClass", None);
+    classes
+        .delete("internet", &DeleteParams::default())
+        .await
+        .unwrap();
+    eventually("the class is known to be gone", async || {
+        let routes = api(&cluster, "TCPRoute", Some("blue"));
+        let status = routes.get("sign").await.unwrap().data["status"].clone();
+        match status["parents"].as_array().map(Vec::len) {
+            Some(0) | None => Ok(()),
+            Some(_) => Err(format!("{status}")),
+        }
+    })
+    .await;
+    let ours = json!({"controllerName": "landfall.dev/gateway-controller"});
+    apply(&cluster, "GatewayClass", None, "internet", ours).await;
+    route_says(&cluster, "sign", "Accepted", "True", "Accepted").await;
+    writes_rest(&cluster).await;
+    let after = (
+        record(&cluster, "192.0.2.0").await.unwrap().uid(),
+        get(&cluster, "edge").await.status,
+    );
+    assert_eq!(after, before);
+    cluster.stop().await;
+}

@@ -8,7 +8,7 @@ use landfall_crds::text::quoted;
 use landfall_crds::{Frontend, MAX_FRONTENDS};
 
 use crate::class;
-use crate::condition::{ACCEPTED, is, is_not};
+use crate::condition::{ACCEPTED, is, is_not, unknown};
 use crate::listener::{self, ListenerDecision};
 use crate::refs;
 use crate::route::{self, Attachments};
@@ -63,7 +63,11 @@ pub fn decide(
     let pool = world
         .our_class(gateway)
         .map_or(Ok(None), |class| class::pool(world, class));
-    let accepted = accepted(gateway, pool.as_ref().err(), &listeners);
+    let accepted = if world.waits_for_class(gateway) {
+        classless(gateway)
+    } else {
+        accepted(gateway, pool.as_ref().err(), &listeners)
+    };
     let mut frontends: Vec<Frontend> = gateway
         .spec
         .listeners
@@ -120,6 +124,18 @@ fn asked(gateway: &Gateway) -> Result<Asked, String> {
         }
     }
     Ok(asked)
+}
+
+/// What would be said of a Gateway whose class is not there, were it not left as it is.
+fn classless(gateway: &Gateway) -> NewCondition {
+    let class = quoted(&gateway.spec.gateway_class_name);
+    unknown(
+        ACCEPTED,
+        "Pending",
+        format!(
+            "GatewayClass {class} does not exist; it keeps what it has until the class is there again"
+        ),
+    )
 }
 
 fn accepted(

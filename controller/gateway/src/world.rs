@@ -133,6 +133,8 @@ pub struct World {
     pub classes: BTreeMap<String, Arc<GatewayClass>>,
     /// The Gateways, ours and others'.
     pub gateways: BTreeMap<NamespacedName, Arc<Gateway>>,
+    /// Those that have addresses of ours, by records or by what we wrote into their status.
+    pub held: BTreeSet<NamespacedName>,
     /// The routes of layer 4.
     pub routes: BTreeMap<RouteKey, Arc<Route>>,
     /// The grants.
@@ -168,11 +170,20 @@ impl World {
             .filter(|(key, _)| self.our_gateway(key).is_some())
     }
 
-    /// A Gateway of one of our classes that is not being deleted.
+    /// A Gateway of one of our classes that is not being deleted. One that has addresses of ours is ours until its class
+    /// is another controller's: a class that is not there says nothing, and costs nobody an address.
     #[must_use]
     pub fn our_gateway(&self, key: &NamespacedName) -> Option<&Arc<Gateway>> {
         let gateway = self.gateways.get(key)?;
         let stays = gateway.metadata.deletion_timestamp.is_none();
-        (stays && self.our_class(gateway).is_some()).then_some(gateway)
+        let waits = self.waits_for_class(gateway) && self.held.contains(key);
+        (stays && (waits || self.our_class(gateway).is_some())).then_some(gateway)
+    }
+
+    /// Whether a Gateway that stays is of a class that is not there: nobody can say whose it is.
+    #[must_use]
+    pub fn waits_for_class(&self, gateway: &Gateway) -> bool {
+        gateway.metadata.deletion_timestamp.is_none()
+            && !self.classes.contains_key(&gateway.spec.gateway_class_name)
     }
 }

@@ -97,6 +97,27 @@ fn nothing_is_said_of_what_belongs_to_another_controller() {
 }
 
 #[test]
+fn a_gateway_that_has_addresses_is_ours_until_its_class_is_anothers_and_no_other_is() {
+    let mut world = world();
+    gateway(&mut world, "blue/edge", json!({}));
+    gateway(&mut world, "blue/other", json!({}));
+    let before = edge(&world);
+    world.held.insert(name("blue/edge"));
+    world.classes.clear();
+    let decisions = decide(&world);
+    let kept = &decisions.gateways[&name("blue/edge")];
+    assert_eq!(kept.frontends, before.frontends);
+    assert!(!kept.is_accepted(), "it takes nothing new");
+    assert_eq!(decisions.gateways.len(), 1);
+    class(
+        &mut world,
+        "internet",
+        json!({"controllerName": "example.org/other"}),
+    );
+    assert!(decide(&world).gateways.is_empty());
+}
+
+#[test]
 fn a_gateway_is_refused_for_its_parameters_its_addresses_or_all_its_listeners() {
     let of = |spec: Value| {
         let mut world = world();

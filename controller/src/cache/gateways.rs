@@ -27,11 +27,19 @@ impl Cache {
         {
             return;
         }
+        let holder = HolderKey::gateway(&key.namespace, &key.name);
+        let holds = self.index.held_by(&holder).next().is_some();
         self.gateway_api.change(|world| match gateway {
             Some(gateway) => {
+                if holds || holder::has_ours(&gateway) {
+                    world.held.insert(key.clone());
+                } else {
+                    world.held.remove(key);
+                }
                 world.gateways.insert(key.clone(), Arc::new(gateway));
             }
             None => {
+                world.held.remove(key);
                 world.gateways.remove(key);
             }
         });

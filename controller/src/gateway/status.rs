@@ -81,11 +81,15 @@ pub fn route(known: &Known, key: &RouteKey, now: Time) -> Option<Value> {
     Some(json!({"parents": parents}))
 }
 
-/// The status of a Gateway for which this was planned; one that is no longer ours is cleared of what we wrote.
+/// The status of a Gateway for which this was planned; one that is no longer ours is cleared of what we wrote. While its
+/// class is not there, nobody can say whether it is, and what stands there stays.
 #[must_use]
 pub fn gateway(known: &Known, at: &NamespacedName, writes: &Writes, now: Time) -> Option<Value> {
     let service = writes.service.as_ref()?;
     let object = known.world.gateways.get(at)?;
+    if known.world.waits_for_class(object) {
+        return None;
+    }
     let (Some(decision), Some(outcome)) = (known.decisions.gateways.get(at), &writes.plan.outcome)
     else {
         return service.touched.then(|| json!({}));

@@ -67,10 +67,15 @@ pub(crate) fn service(
         external: Vec::new(),
         status: status.filter_map(|one| one.value.parse().ok()).collect(),
         hosts: Vec::new(),
-        ours: wrote(metadata, "/f:status/f:addresses"),
+        ours: has_ours(gateway),
         touched: touched(metadata),
         notes: Vec::new(),
     }
+}
+
+/// Whether the addresses in its status are ours.
+pub(crate) fn has_ours(gateway: &Gateway) -> bool {
+    wrote(&gateway.metadata, "/f:status/f:addresses")
 }
 
 /// Whether its status says anything of ours. What was cleared still names us as one who wrote the status, with nothing in it.

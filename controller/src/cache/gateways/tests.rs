@@ -104,3 +104,56 @@ fn an_answer_that_changed_nothing_is_no_news() {
     cache.gateway_object_seen(&at(), Some(gateway(2, 1, &json!({}), &Value::Null)));
     assert!(cache.decide_gateways());
 }
+
+/// A Gateway that has its address, by its record and by its status.
+fn with_address(cache: &mut Cache) {
+    seen(cache, gateway(1, 1, &json!({}), &Value::Null));
+    let status = served(cache);
+    assert_eq!(status["addresses"][0]["value"], "192.0.2.0");
+    seen(cache, gateway(2, 1, &status, &our_fields()));
+    queued(cache);
+}
+
+#[test]
+fn a_class_that_goes_takes_no_address_with_it_and_one_that_becomes_anothers_does() {
+    let mut cache = cache(OURS);
+    with_address(&mut cache);
+    let frontends = cache.index.service(&key()).unwrap().frontends.clone();
+    cache.gateway_api.change(|world| world.classes.clear());
+    cache.decide_gateways();
+    let (writes, status) = planned(&mut cache).unwrap();
+    assert_eq!((writes.plan.leave.len(), writes.plan.keep.len()), (0, 1));
+    assert_eq!(status, None);
+    assert_eq!(
+        cache.index.service(&key()).unwrap().frontends,
+        frontends,
+        "it is served on"
+    );
+    class(&mut cache, OURS);
+    cache.decide_gateways();
+    let (writes, status) = planned(&mut cache).unwrap();
+    assert_eq!((writes.plan.keep.len(), status), (1, None));
+    class(&mut cache, "example.org/other");
+    cache.decide_gateways();
+    let (writes, status) = planned(&mut cache).unwrap();
+    assert_eq!((writes.plan.leave.len(), status), (1, Some(json!({}))));
+}
+
+#[test]
+fn a_gateway_whose_class_is_not_there_is_given_nothing() {
+    let mut cache = cache(OURS);
+    cache.gateway_api.change(|world| world.classes.clear());
+    seen(&mut cache, gateway(1, 1, &json!({}), &Value::Null));
+    assert!(cache.index.service(&key()).is_none());
+    // One that has an address of ours, and lost its record, has that one back and no other.
+    let status = json!({"addresses": [{"type": "IPAddress", "value": "192.0.2.2"}]});
+    seen(&mut cache, gateway(2, 1, &status, &our_fields()));
+    assert_eq!(cache.index.adopt(), 1);
+    let (writes, status) = planned(&mut cache).unwrap();
+    let addresses = writes.plan.addresses(writes.service.as_ref().unwrap());
+    assert_eq!(
+        addresses,
+        ["192.0.2.2".parse::<std::net::IpAddr>().unwrap()]
+    );
+    assert_eq!(status, None);
+}
