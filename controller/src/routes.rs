@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::{Context, MANAGER};
 use crate::gateway::{Subject, status};
-use crate::watch::{tcp_route_seen, udp_route_seen};
+use crate::watch::{tcp_route_answered, udp_route_answered};
 
 /// Shortest time between two decisions: what comes in a burst is decided once.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -105,13 +105,9 @@ async fn write_class(context: &Context, name: &str) -> Result<(), kube::Error> {
     };
     let api = Api::<GatewayClass>::all(context.client.clone());
     let class = landfall_runtime::apply::status(&api, name, MANAGER, &status).await?;
-    context.state.change(|cache| {
-        cache.gateway_api.change(|world| {
-            if let Some(known) = world.classes.get_mut(name) {
-                *known = class.into();
-            }
-        });
-    });
+    context
+        .state
+        .change(|cache| cache.gateway_api.class_answered(name, class));
     Ok(())
 }
 
@@ -143,13 +139,17 @@ async fn write_route(context: &Context, key: &RouteKey) -> Result<(), kube::Erro
             let api = Api::<TCPRoute>::namespaced(context.client.clone(), namespace);
             let patch = Patch::Apply(patch(key.kind));
             let route = api.patch_status(name, &params, &patch).await?;
-            context.state.change(|cache| tcp_route_seen(cache, &route));
+            context
+                .state
+                .change(|cache| tcp_route_answered(cache, &route));
         }
         RouteKind::Udp => {
             let api = Api::<UDPRoute>::namespaced(context.client.clone(), namespace);
             let patch = Patch::Apply(patch(key.kind));
             let route = api.patch_status(name, &params, &patch).await?;
-            context.state.change(|cache| udp_route_seen(cache, &route));
+            context
+                .state
+                .change(|cache| udp_route_answered(cache, &route));
         }
     }
     Ok(())

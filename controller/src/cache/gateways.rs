@@ -19,7 +19,15 @@ fn same_state(one: &impl Stamped, two: &impl Stamped) -> bool {
 }
 
 impl Cache {
-    /// A Gateway was seen by its watch, or in the answer to a write.
+    /// The API server answers a write of our own. An answer never brings back what its watch saw go, nor an older state.
+    pub(crate) fn gateway_answered(&mut self, key: &NamespacedName, gateway: Gateway) {
+        let known = self.gateway_api.world.gateways.get(key);
+        if known.is_some_and(|known| known.uid() == gateway.uid()) {
+            self.gateway_object_seen(key, Some(gateway));
+        }
+    }
+
+    /// A Gateway was seen by its watch.
     pub(crate) fn gateway_object_seen(&mut self, key: &NamespacedName, gateway: Option<Gateway>) {
         let known = self.gateway_api.world.gateways.get(key);
         if let (Some(new), Some(known)) = (&gateway, known)

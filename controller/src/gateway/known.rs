@@ -10,7 +10,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use landfall_crds::conditions::{ANNOUNCED, find};
-use landfall_crds::gateway_api::RouteParentStatus;
+use landfall_crds::gateway_api::{GatewayClass, RouteParentStatus};
 use landfall_crds::version::{Stamped, supersedes};
 use landfall_gateway::world::Backing;
 use landfall_gateway::{Decisions, NamespacedName, Route, RouteKey, World};
@@ -151,6 +151,33 @@ impl Known {
         });
     }
 
+    /// A class was seen.
+    pub fn class_seen(&mut self, name: &str, class: GatewayClass) {
+        let known = self.world.classes.get(name);
+        if known.is_some_and(|known| !supersedes(&class, &**known)) {
+            return;
+        }
+        self.change(|world| {
+            world.classes.insert(name.to_owned(), class.into());
+        });
+    }
+
+    /// The status of a class was written. An answer never brings back what its watch saw go, nor an older state.
+    pub fn class_answered(&mut self, name: &str, class: GatewayClass) {
+        let known = self.world.classes.get(name);
+        if known.is_some_and(|known| known.uid() == class.uid()) {
+            self.class_seen(name, class);
+        }
+    }
+
+    /// The status of a route was written; what holds of classes holds here.
+    pub fn route_answered(&mut self, key: &RouteKey, route: Route, live: LiveRoute) {
+        let known = self.routes.get(key);
+        if known.is_some_and(|known| known.uid == live.uid) {
+            self.route_seen(key, Some((route, live)));
+        }
+    }
+
     /// A route was seen; `None`: it is gone.
     pub fn route_seen(&mut self, key: &RouteKey, route: Option<(Route, LiveRoute)>) {
         let Some((route, live)) = route else {
@@ -241,5 +268,63 @@ fn backing(service: &Service) -> Backing {
             })
             .collect(),
         external_name: spec.and_then(|spec| spec.type_.as_deref()) == Some("ExternalName"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use landfall_gateway::RouteKind;
+    use serde_json::json;
+
+    use super::*;
+
+    fn class(uid: &str, version: &str) -> GatewayClass {
+        let metadata = json!({"name": "c", "uid": uid, "resourceVersion": version});
+        let spec = json!({"controllerName": "landfall.dev/gateway-controller"});
+        serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap()
+    }
+
+    #[test]
+    fn no_answer_brings_back_a_class_and_nothing_an_older_state_of_one() {
+        let mut known = Known::default();
+        known.class_answered("c", class("u", "4"));
+        assert!(known.world.classes.is_empty());
+        known.class_seen("c", class("u", "6"));
+        known.class_seen("c", class("u", "5"));
+        known.class_answered("c", class("u", "5"));
+        known.class_answered("c", class("former", "7"));
+        assert_eq!(*known.world.classes["c"], class("u", "6"));
+        known.class_answered("c", class("u", "7"));
+        assert_eq!(*known.world.classes["c"], class("u", "7"));
+    }
+
+    #[test]
+    fn no_answer_brings_back_a_route() {
+        let key = RouteKey {
+            kind: RouteKind::Tcp,
+            name: NamespacedName::new("blue", "web"),
+        };
+        let route = Route {
+            created: 1,
+            spec: serde_json::from_value(json!({})).unwrap(),
+        };
+        let live = LiveRoute {
+            uid: "u".to_owned(),
+            version: "2".to_owned(),
+            ..LiveRoute::default()
+        };
+        let mut known = Known::default();
+        known.route_answered(&key, route.clone(), live.clone());
+        assert!(known.routes.is_empty() && known.world.routes.is_empty());
+        known.route_seen(&key, Some((route.clone(), live.clone())));
+        known.route_answered(
+            &key,
+            route,
+            LiveRoute {
+                version: "3".to_owned(),
+                ..live
+            },
+        );
+        assert_eq!(known.routes[&key].version, "3");
     }
 }

@@ -51,7 +51,7 @@ async fn write_gateway(
     let at = NamespacedName::new(&key.namespace, &key.name);
     context
         .state
-        .change(|cache| cache.gateway_object_seen(&at, Some(gateway)));
+        .change(|cache| cache.gateway_answered(&at, gateway));
     Ok(true)
 }
 

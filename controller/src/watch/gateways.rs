@@ -27,9 +27,7 @@ impl Follow<DeserializeGuard<GatewayClass>> for Cache {
             return;
         };
         if let Some(class) = self.decoded(object) {
-            self.gateway_api.change(|world| {
-                world.classes.insert(name, class.into());
-            });
+            self.gateway_api.class_seen(&name, class);
         }
     }
 
@@ -76,19 +74,17 @@ fn route_key(object: &impl Resource, kind: RouteKind) -> Option<RouteKey> {
     Some(RouteKey { kind, name })
 }
 
-/// A route was seen by its watch, or in the answer to a write.
-fn route_seen<K>(
-    cache: &mut Cache,
-    kind: RouteKind,
+/// A route as it is decided by, and as much of it as its status takes.
+fn read<K>(
     object: &K,
+    kind: RouteKind,
     spec: &RouteSpec,
     status: Option<&RouteStatus>,
-) where
+) -> Option<(RouteKey, Route, LiveRoute)>
+where
     K: Resource<DynamicType = ()>,
 {
-    let Some(key) = route_key(object, kind) else {
-        return;
-    };
+    let key = route_key(object, kind)?;
     let live = LiveRoute {
         uid: object.uid().unwrap_or_default(),
         version: object.resource_version().unwrap_or_default(),
@@ -97,20 +93,31 @@ fn route_seen<K>(
             .map(|status| status.parents.clone())
             .unwrap_or_default(),
     };
-    let route = Route::new(object.meta(), spec);
-    cache.gateway_api.route_seen(&key, Some((route, live)));
+    Some((key, Route::new(object.meta(), spec), live))
 }
 
-/// A TCPRoute was seen.
-pub(crate) fn tcp_route_seen(cache: &mut Cache, route: &TCPRoute) {
-    let (spec, status) = (&route.spec.route, route.status.as_ref());
-    route_seen(cache, RouteKind::Tcp, route, spec, status);
+fn tcp(route: &TCPRoute) -> Option<(RouteKey, Route, LiveRoute)> {
+    let status = route.status.as_ref();
+    read(route, RouteKind::Tcp, &route.spec.route, status)
 }
 
-/// A UDPRoute was seen.
-pub(crate) fn udp_route_seen(cache: &mut Cache, route: &UDPRoute) {
-    let (spec, status) = (&route.spec.route, route.status.as_ref());
-    route_seen(cache, RouteKind::Udp, route, spec, status);
+fn udp(route: &UDPRoute) -> Option<(RouteKey, Route, LiveRoute)> {
+    let status = route.status.as_ref();
+    read(route, RouteKind::Udp, &route.spec.route, status)
+}
+
+/// The status of a TCPRoute was written.
+pub(crate) fn tcp_route_answered(cache: &mut Cache, route: &TCPRoute) {
+    if let Some((key, route, live)) = tcp(route) {
+        cache.gateway_api.route_answered(&key, route, live);
+    }
+}
+
+/// The status of a UDPRoute was written.
+pub(crate) fn udp_route_answered(cache: &mut Cache, route: &UDPRoute) {
+    if let Some((key, route, live)) = udp(route) {
+        cache.gateway_api.route_answered(&key, route, live);
+    }
 }
 
 fn known_routes(cache: &Cache, kind: RouteKind) -> BTreeSet<RouteKey> {
@@ -126,8 +133,9 @@ impl Follow<DeserializeGuard<TCPRoute>> for Cache {
     }
 
     fn seen(&mut self, object: DeserializeGuard<TCPRoute>, _: &Settings) {
-        if let Some(route) = self.decoded(object) {
-            tcp_route_seen(self, &route);
+        let route = self.decoded(object);
+        if let Some((key, route, live)) = route.as_ref().and_then(tcp) {
+            self.gateway_api.route_seen(&key, Some((route, live)));
         }
     }
 
@@ -148,8 +156,9 @@ impl Follow<DeserializeGuard<UDPRoute>> for Cache {
     }
 
     fn seen(&mut self, object: DeserializeGuard<UDPRoute>, _: &Settings) {
-        if let Some(route) = self.decoded(object) {
-            udp_route_seen(self, &route);
+        let route = self.decoded(object);
+        if let Some((key, route, live)) = route.as_ref().and_then(udp) {
+            self.gateway_api.route_seen(&key, Some((route, live)));
         }
     }
 

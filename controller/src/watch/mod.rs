@@ -296,7 +296,7 @@ impl Follow<DeserializeGuard<ServiceCIDR>> for Cache {
 
 mod gateways;
 
-pub(crate) use gateways::{tcp_route_seen, udp_route_seen};
+pub(crate) use gateways::{tcp_route_answered, udp_route_answered};
 
 /// One watch, and whether its first list is complete.
 struct Watch {

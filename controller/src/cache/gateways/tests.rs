@@ -157,3 +157,22 @@ fn a_gateway_whose_class_is_not_there_is_given_nothing() {
     );
     assert_eq!(status, None);
 }
+
+#[test]
+fn an_answer_brings_back_no_gateway_that_is_gone_nor_an_older_state_of_one() {
+    let mut cache = cache(OURS);
+    let of = |version| gateway(version, 1, &json!({}), &Value::Null);
+    cache.gateway_answered(&at(), of(3));
+    assert!(cache.gateway_api.world.gateways.is_empty());
+    seen(&mut cache, of(5));
+    cache.gateway_answered(&at(), of(4));
+    assert!(!cache.decide_gateways());
+    cache.gateway_answered(&at(), of(6));
+    assert!(cache.decide_gateways());
+    // Nor one of its name that was made anew.
+    let mut former = of(7);
+    former.metadata.uid = Some("former".to_owned());
+    cache.gateway_answered(&at(), former);
+    let known = &cache.gateway_api.world.gateways[&at()];
+    assert_eq!(known.metadata.uid.as_deref(), Some("u"));
+}
