@@ -646,3 +646,32 @@ async fn a_class_that_is_deleted_and_made_anew_costs_nobody_an_address() {
     assert_eq!(after, before);
     cluster.stop().await;
 }
+
+#[tokio::test]
+async fn the_status_of_a_gateway_is_of_its_newest_spec_and_comes_back_when_it_is_wiped() {
+    let test = "the_status_of_a_gateway_is_of_its_newest_spec_and_comes_back_when_it_is_wiped";
+    let Some(mut cluster) = cluster(test).await else {
+        return;
+    };
+    cluster.cidrs("public", &["192.0.2.0/29"]).await;
+    gateway(&cluster, "edge", json!({})).await;
+    has(&cluster, "edge", &["192.0.2.0"]).await;
+    gateway_says(&cluster, "edge", "Accepted", "True", "Accepted").await;
+    // Nothing follows from this, but a generation.
+    let allowed = json!({"namespaces": {"from": "All"}});
+    let listener =
+        json!([{"name": "tcp", "port": 80, "protocol": "TCP", "allowedRoutes": allowed}]);
+    gateway(&cluster, "edge", json!({"listeners": listener})).await;
+    gateway_says(&cluster, "edge", "Accepted", "True", "Accepted").await;
+    gateway_says(&cluster, "edge", "Programmed", "False", "Pending").await;
+
+    let gateways: Api<Gateway> = Api::namespaced(cluster.client.clone(), "blue");
+    let wiped = json!({"status": {"conditions": []}});
+    let answer = gateways
+        .patch_status("edge", &PatchParams::default(), &Patch::Merge(wiped))
+        .await
+        .unwrap();
+    assert!(answer.status.unwrap().conditions.is_empty());
+    gateway_says(&cluster, "edge", "Accepted", "True", "Accepted").await;
+    cluster.stop().await;
+}

@@ -20,6 +20,8 @@ const IP_ADDRESS: &str = "IPAddress";
 /// What becomes of a Gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatewayDecision {
+    /// The generation of the spec that this is about.
+    pub generation: Option<i64>,
     /// `Accepted`.
     pub accepted: NewCondition,
     /// What it asks for in `spec.addresses`.
@@ -88,6 +90,7 @@ pub fn decide(
     frontends.sort();
     frontends.truncate(MAX_FRONTENDS);
     GatewayDecision {
+        generation: gateway.metadata.generation,
         accepted,
         asked: asked(gateway),
         pool: pool.unwrap_or_default(),

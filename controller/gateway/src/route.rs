@@ -13,6 +13,8 @@ use crate::{listener, refs};
 /// What is said of one parent of a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParentDecision {
+    /// The generation of the route's spec that this is about.
+    pub generation: Option<i64>,
     /// The parent, as the route has it.
     pub parent_ref: ParentRef,
     /// `Accepted`, `ResolvedRefs`.
@@ -76,6 +78,7 @@ pub fn attachments(world: &World) -> Attachments {
                 .entry(key.clone())
                 .or_default()
                 .push(ParentDecision {
+                    generation: route.generation,
                     parent_ref: parent.clone(),
                     conditions: vec![accepted, resolved.clone()],
                 });

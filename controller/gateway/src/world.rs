@@ -89,6 +89,8 @@ pub struct RouteKey {
 pub struct Route {
     /// When it was made, in seconds since the epoch: of several the oldest serves.
     pub created: i64,
+    /// Which generation of it says so.
+    pub generation: Option<i64>,
     /// What it says.
     pub spec: RouteSpec,
 }
@@ -100,6 +102,7 @@ impl Route {
         let created = metadata.creation_timestamp.as_ref();
         Self {
             created: created.map_or(0, |time| time.0.as_second()),
+            generation: metadata.generation,
             spec: spec.clone(),
         }
     }

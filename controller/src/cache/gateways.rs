@@ -83,13 +83,19 @@ impl Cache {
             let decided_otherwise = before.gateways.get(at) != decision;
             let service = holder::service(at, gateway, decision);
             let key = service.key.clone();
-            self.services.shown(key.clone(), holder::live(gateway));
+            let live = holder::live(gateway);
+            // Whoever wrote it may have taken out what we said; if it was we who did, nothing is left to do.
+            let rewritten = self
+                .services
+                .get(&key)
+                .is_some_and(|known| known.version != live.version);
+            self.services.shown(key.clone(), live);
             if self
                 .index
                 .service(&key)
                 .is_some_and(|known| **known == service)
             {
-                if decided_otherwise {
+                if decided_otherwise || rewritten {
                     self.gateway_again(&key);
                 }
                 continue;

@@ -33,7 +33,6 @@ pub enum Subject {
 pub struct LiveRoute {
     pub uid: String,
     pub version: String,
-    pub generation: Option<i64>,
     pub parents: Vec<RouteParentStatus>,
 }
 
@@ -306,6 +305,7 @@ mod tests {
         };
         let route = Route {
             created: 1,
+            generation: None,
             spec: serde_json::from_value(json!({})).unwrap(),
         };
         let live = LiveRoute {

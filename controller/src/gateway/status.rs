@@ -69,7 +69,7 @@ pub fn route(known: &Known, key: &RouteKey, now: Time) -> Option<Value> {
         RouteParentStatus {
             parent_ref: parent.parent_ref.clone(),
             controller_name: CONTROLLER.to_owned(),
-            conditions: conditions(parent.conditions.clone(), before, live.generation, &now),
+            conditions: conditions(parent.conditions.clone(), before, parent.generation, &now),
         }
     });
     let ours: Vec<RouteParentStatus> = ours.collect();
@@ -105,7 +105,8 @@ pub fn gateway(known: &Known, at: &NamespacedName, writes: &Writes, now: Time) -
         Standing::Refused(outcome.reason, outcome.message.clone())
     };
     let programmed = programmed(decision, &standing);
-    let generation = object.metadata.generation;
+    // Not of the object: a spec that came since then is decided before anything is said of it.
+    let generation = decision.generation;
     let listeners = listeners(decision, &programmed, live, generation, &now);
     let own = vec![decision.accepted.clone(), programmed];
     let own = conditions(own, &live.conditions, generation, &now);
@@ -190,7 +191,6 @@ mod tests {
         };
         let mut known = Known::default();
         let live = LiveRoute {
-            generation: Some(3),
             parents,
             ..LiveRoute::default()
         };
@@ -202,6 +202,7 @@ mod tests {
             message: "attached".to_owned(),
         };
         let decision = ParentDecision {
+            generation: Some(3),
             parent_ref: parent("edge", CONTROLLER, json!([])).parent_ref,
             conditions: vec![accepted],
         };

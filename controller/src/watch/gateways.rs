@@ -88,7 +88,6 @@ where
     let live = LiveRoute {
         uid: object.uid().unwrap_or_default(),
         version: object.resource_version().unwrap_or_default(),
-        generation: object.meta().generation,
         parents: status
             .map(|status| status.parents.clone())
             .unwrap_or_default(),

@@ -176,3 +176,41 @@ fn an_answer_brings_back_no_gateway_that_is_gone_nor_an_older_state_of_one() {
     let known = &cache.gateway_api.world.gateways[&at()];
     assert_eq!(known.metadata.uid.as_deref(), Some("u"));
 }
+
+#[test]
+fn another_generation_alone_is_said_and_never_of_a_decision_about_an_older_one() {
+    let mut cache = cache(OURS);
+    with_address(&mut cache);
+    let known = &cache.gateway_api.world.gateways[&at()];
+    let status = json!(known.status);
+    let generations = |status: &Value| {
+        let own = status["conditions"].as_array().unwrap().iter();
+        let listeners = status["listeners"][0]["conditions"].as_array().unwrap();
+        let all = own.chain(listeners);
+        all.map(|one| one["observedGeneration"].as_i64().unwrap())
+            .collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(generations(&status), [1].into());
+    // It is seen, and not decided yet.
+    let mut wiped = status.clone();
+    wiped["conditions"] = json!([]);
+    cache.gateway_object_seen(&at(), Some(gateway(3, 2, &wiped, &our_fields())));
+    let (_, written) = planned(&mut cache).unwrap();
+    assert_eq!(generations(&written.unwrap()), [1].into());
+    cache.gateway_object_seen(&at(), Some(gateway(4, 2, &status, &our_fields())));
+    cache.decide_gateways();
+    assert_eq!(queued(&mut cache), 1);
+    let (_, written) = planned(&mut cache).unwrap();
+    assert_eq!(generations(&written.unwrap()), [2].into());
+}
+
+#[test]
+fn conditions_that_somebody_else_wiped_are_written_again() {
+    let mut cache = cache(OURS);
+    with_address(&mut cache);
+    let mut wiped = json!(cache.gateway_api.world.gateways[&at()].status);
+    wiped["conditions"] = json!([]);
+    seen(&mut cache, gateway(3, 1, &wiped, &our_fields()));
+    assert_eq!(queued(&mut cache), 1);
+    assert!(planned(&mut cache).unwrap().1.is_some());
+}
