@@ -15,6 +15,8 @@ use landfall_ipam::{Family, HolderKey, PoolName, Reason, Refusal, Service};
 
 use super::{LiveService, Writers, wrote};
 
+/// How many addresses the API lets the status of a Gateway name.
+const MAX_ADDRESSES: usize = 16;
 /// Where a Gateway names addresses.
 const ADDRESSES: &str = "spec.addresses";
 
@@ -145,6 +147,20 @@ fn request(gateway: &Gateway, decision: &GatewayDecision) -> Result<Request, Ref
     for address in &asked.addresses {
         add(&mut request, *address)?;
     }
+    let named = request.addresses.len();
+    let wanted = families(Some(&request), Some(decision));
+    let is_named = |family: &Family| {
+        let mut addresses = request.addresses.iter();
+        addresses.any(|address| Family::of(*address) == *family)
+    };
+    let any = wanted.iter().filter(|family| !is_named(family)).count();
+    if named + any > MAX_ADDRESSES {
+        return Err(invalid(format!(
+            "asks for {} addresses in {ADDRESSES} and by annotations, and the status of a Gateway has room for {MAX_ADDRESSES}; \
+             remove some",
+            named + any
+        )));
+    }
     let Some(pool) = decision.pool.as_deref().map(PoolName::from) else {
         return Ok(request);
     };
@@ -268,5 +284,31 @@ mod tests {
         assert_eq!(service.labels["tier"], "own");
         assert_eq!(service.labels["zone"], "dmz");
         assert_eq!(service.request.unwrap().sharing.unwrap().key, "theirs");
+    }
+
+    #[test]
+    fn more_addresses_than_a_status_has_room_for_are_refused() {
+        let of = |named: usize, annotated: usize, any: bool| {
+            let mut addresses: Vec<Value> = (0..named)
+                .map(|n| json!({"value": format!("192.0.2.{n}")}))
+                .collect();
+            addresses.extend(any.then(|| json!({})));
+            let texts = (0..annotated).map(|n| format!("198.51.100.{n}"));
+            let texts: Vec<String> = texts.collect();
+            let annotations = json!({"landfall.dev/ips": texts.join(",")});
+            let metadata = json!({"annotations": annotations});
+            known(Value::Null, metadata, json!({"addresses": addresses})).request
+        };
+        assert_eq!(of(8, 8, false).unwrap().addresses.len(), 16);
+        for (named, annotated, any) in [(9, 8, false), (8, 8, true)] {
+            let refusal = of(named, annotated, any).unwrap_err();
+            assert!(
+                refusal
+                    .message
+                    .starts_with("asks for 17 addresses in spec.addresses"),
+                "{}",
+                refusal.message
+            );
+        }
     }
 }

@@ -420,6 +420,49 @@ fn an_address_whose_record_cannot_be_read_is_given_to_nobody_and_kept_by_who_sho
 }
 
 #[test]
+fn ports_of_gateways_that_a_record_has_no_room_for_go_on_with_another_address() {
+    let key = ("landfall.dev/sharing-key", "k");
+    let serves = |first: u16, ports: u16| {
+        move |service: &mut Service| {
+            let ports = first..first + ports;
+            service.ports = ports.clone().map(|port| (Protocol::Tcp, port)).collect();
+            let frontends = ports.map(|port| landfall_crds::Frontend {
+                port,
+                protocol: landfall_crds::FrontendProtocol::Tcp,
+                backends: Vec::new(),
+            });
+            service.frontends = frontends.collect();
+        }
+    };
+    let mut world = Situation::default();
+    world.cidrs("p", &["192.0.2.0/30"]);
+    for n in 0..4 {
+        world.service(&format!("s{n}"), &[key], serves(n * 60, 60));
+        assert_eq!(world.has(&format!("s{n}")), "192.0.2.0");
+    }
+    world.service("fills", &[key], serves(300, 16));
+    assert_eq!(world.has("fills"), "192.0.2.0");
+    world.service("next", &[key], serves(400, 1));
+    assert_eq!(world.has("next"), "192.0.2.1");
+    world.service(
+        "asks",
+        &[key, ("landfall.dev/ips", "192.0.2.0")],
+        serves(500, 1),
+    );
+    assert_eq!(
+        world.says("asks"),
+        "SharingRefused: IPv4: 192.0.2.0 serves 256 ports of Gateways, and a record takes 256; ask for another \
+         address, or for none: one more for the same sharing key is chosen then"
+    );
+    world.service(
+        "web",
+        &[key, ("landfall.dev/ips", "192.0.2.0")],
+        serves(600, 0),
+    );
+    assert_eq!(world.has("web"), "192.0.2.0", "a Service serves by itself");
+}
+
+#[test]
 fn a_group_that_is_as_large_as_a_record_takes_goes_on_with_another_address() {
     let key = ("landfall.dev/sharing-key", "k");
     let port =

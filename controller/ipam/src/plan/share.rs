@@ -61,6 +61,17 @@ pub(super) fn enter(
                 want.holders.len()
             ),
         )),
+        Ok(()) if want.frontends.len() + service.frontends.len() > landfall_crds::MAX_FRONTENDS => {
+            Err(Refusal::new(
+                Reason::SharingRefused,
+                format!(
+                    "{address} serves {} ports of Gateways, and a record takes {}; ask for another address, \
+                     or for none: one more for the same sharing key is chosen then",
+                    want.frontends.len(),
+                    landfall_crds::MAX_FRONTENDS
+                ),
+            ))
+        }
         Ok(()) => Ok(Take {
             address,
             how: How::Join,

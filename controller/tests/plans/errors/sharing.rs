@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use landfall_crds::{Frontend, FrontendProtocol};
 use landfall_ipam::request::{Namespaces, Request};
 use landfall_ipam::service::Protocol;
 use landfall_ipam::{HolderKey, Service};
@@ -292,6 +293,33 @@ fn crowd() -> Row {
     )
 }
 
+/// What a Gateway is told whose port is the 257th of those that share an address.
+fn ports() -> Row {
+    let mut world = Situation::default();
+    world.cidrs("one", &["192.0.2.0/30"]);
+    for n in 0..=4u16 {
+        let wants = [(IPS, "192.0.2.0"), (KEY, "k")];
+        world.service(&format!("s{n}"), &wants, |service| {
+            let ports = (0..64).map(|port| n * 64 + port);
+            service.ports = ports.clone().map(|port| (Protocol::Tcp, port)).collect();
+            let frontends = ports.map(|port| Frontend {
+                port,
+                protocol: FrontendProtocol::Tcp,
+                backends: Vec::new(),
+            });
+            service.frontends = frontends.collect();
+        });
+    }
+    let outcome = world.outcome("s4");
+    assert!(!outcome.assigned, "{}", outcome.message);
+    Row::told(
+        KEY,
+        "Gateways with 256 listeners share the address",
+        outcome,
+        "ask for another address, or for none",
+    )
+}
+
 fn permits(service: &mut Service, namespace: &str) {
     let request = service.request.as_mut().unwrap();
     let sharing = request.sharing.as_mut().unwrap();
@@ -302,6 +330,7 @@ pub(super) fn clashes() -> Vec<Row> {
     let local = |service: &mut Service| service.local = true;
     vec![
         crowd(),
+        ports(),
         leaving(),
         sharing(
             KEY,
