@@ -61,7 +61,8 @@ pub fn attachments(world: &World) -> Attachments {
                     for listener in listeners {
                         let of = all.listeners.entry(at.clone()).or_default();
                         let routes = of.entry(listener.name.clone()).or_default();
-                        if !routes.contains(key) {
+                        // Routes come in the order of their keys: one that is there already came last.
+                        if routes.last() != Some(key) {
                             routes.push(key.clone());
                         }
                     }

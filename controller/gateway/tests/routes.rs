@@ -282,6 +282,24 @@ fn of_several_routes_the_oldest_serves_then_the_first_by_name_and_all_are_counte
 }
 
 #[test]
+fn a_route_that_names_one_listener_by_several_parents_is_attached_to_it_once() {
+    let mut world = world();
+    for at in ["blue/edge", "blue/other"] {
+        gateway(&mut world, at, json!({}));
+    }
+    let parents = json!([
+        {"name": "edge"}, {"name": "other"}, {"name": "edge", "sectionName": "tcp"}, {"name": "edge", "port": 80},
+    ]);
+    for at in ["blue/a", "blue/b"] {
+        let spec = json!({"parentRefs": parents, "rules": []});
+        route(&mut world, RouteKind::Tcp, at, 1, spec);
+    }
+    for decision in decide(&world).gateways.values() {
+        assert_eq!(decision.listeners[0].attached, 2);
+    }
+}
+
+#[test]
 fn a_listener_without_a_route_is_served_and_refuses_everything() {
     let mut world = world();
     gateway(&mut world, "blue/edge", json!({}));

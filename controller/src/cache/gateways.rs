@@ -107,9 +107,9 @@ impl Cache {
                 self.services.gone(&key);
             }
         }
-        for key in self.index.known_services() {
+        for key in self.index.known_gateways() {
             let at = NamespacedName::new(&key.namespace, &key.name);
-            if key.kind == HolderKind::Gateway && !gateways.contains_key(&at) {
+            if !gateways.contains_key(&at) {
                 self.index.service_gone(&key);
                 self.services.gone(&key);
                 self.said.remove(&key);

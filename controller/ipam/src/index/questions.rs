@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use landfall_crds::HolderKind;
+
 use super::Index;
 use crate::address::{Family, Point};
 use crate::book::record::from_pool;
@@ -33,6 +35,14 @@ impl Index {
         let elsewhere = occupied.external.all().chain(occupied.cluster.all());
         let services = self.world.services.keys();
         services.chain(elsewhere).cloned().collect()
+    }
+
+    /// The Gateways that may want an address, or have one.
+    #[must_use]
+    pub fn known_gateways(&self) -> Vec<HolderKey> {
+        let keys = self.world.services.keys();
+        let gateways = keys.filter(|key| key.kind == HolderKind::Gateway);
+        gateways.cloned().collect()
     }
 
     /// A pool: compiled or refused.
