@@ -117,8 +117,14 @@ pub fn gateway(known: &Known, at: &NamespacedName, writes: &Writes, now: Time) -
             value: address.to_string(),
         })
         .collect();
+    // What somebody else wrote stays where we have nothing to say, as with Services.
+    let same_addresses = if addresses.is_empty() {
+        !service.ours || live.addresses.is_empty()
+    } else {
+        live.addresses == addresses
+    };
     let same = has_all(&live.conditions, &own)
-        && live.addresses == addresses
+        && same_addresses
         && same_listeners(&live.listeners, &listeners);
     (!same).then(|| {
         let mut status = json!({"conditions": own, "listeners": listeners});

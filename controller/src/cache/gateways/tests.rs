@@ -214,3 +214,18 @@ fn conditions_that_somebody_else_wiped_are_written_again() {
     assert_eq!(queued(&mut cache), 1);
     assert!(planned(&mut cache).unwrap().1.is_some());
 }
+
+#[test]
+fn addresses_of_another_controller_stay_while_we_have_none_and_are_no_reason_to_write() {
+    let mut cache = Cache::default();
+    class(&mut cache, OURS);
+    let theirs = json!([{"type": "IPAddress", "value": "203.0.113.9"}]);
+    let before = json!({"addresses": theirs});
+    seen(&mut cache, gateway(1, 1, &before, &Value::Null));
+    let mut status = served(&mut cache);
+    assert!(status.get("addresses").is_none());
+    status["addresses"] = theirs;
+    let ours = json!({"f:conditions": {}, "f:listeners": {}});
+    seen(&mut cache, gateway(2, 1, &status, &ours));
+    assert_eq!(planned(&mut cache).unwrap().1, None);
+}
