@@ -36,56 +36,101 @@ impl Attachments {
         self.listeners.get(gateway)
     }
 
+    /// Who serves which listener of which Gateway.
+    fn serving<'a>(&self, world: &'a World) -> BTreeMap<NamespacedName, Serving<'a>> {
+        let gateways = self.listeners.iter().map(|(at, listeners)| {
+            let first = listeners
+                .iter()
+                .filter_map(|(name, routes)| Some((name.clone(), serving(world, routes)?)));
+            (at.clone(), first.collect())
+        });
+        gateways.collect()
+    }
+
     pub(crate) fn decisions(self) -> BTreeMap<RouteKey, Vec<ParentDecision>> {
         self.routes
     }
 }
 
+/// A listener that takes a route, or why none does.
+type Taken<'a> = Result<Vec<&'a Listener>, NewCondition>;
+
 /// Attaches every route of the world.
 #[must_use]
 pub fn attachments(world: &World) -> Attachments {
     let mut all = Attachments::default();
+    let mut parents: Vec<(&RouteKey, &Route, &ParentRef, NamespacedName, Taken<'_>)> = Vec::new();
     for (key, route) in &world.routes {
-        // Asked for once, however many parents a route has, and not at all for those of others.
-        let mut resolved: Option<NewCondition> = None;
         for parent in &route.spec.parent_refs {
             let Some((at, gateway)) = ours(world, key, parent) else {
                 continue;
             };
-            let accepted = match attach(world, key, parent, &at, gateway) {
-                Ok(listeners) => {
-                    let names: Vec<String> = listeners
-                        .iter()
-                        .map(|one| quoted(&one.name).to_string())
-                        .collect();
-                    for listener in listeners {
-                        let of = all.listeners.entry(at.clone()).or_default();
-                        let routes = of.entry(listener.name.clone()).or_default();
-                        // Routes come in the order of their keys: one that is there already came last.
-                        if routes.last() != Some(key) {
-                            routes.push(key.clone());
-                        }
-                    }
-                    is(
-                        ACCEPTED,
-                        "Accepted",
-                        format!("attached to {}", names.join(", ")),
-                    )
+            let taken = attach(world, key, parent, &at, gateway);
+            for listener in taken.iter().flatten() {
+                let of = all.listeners.entry(at.clone()).or_default();
+                let routes = of.entry(listener.name.clone()).or_default();
+                // Routes come in the order of their keys: one that is there already came last.
+                if routes.last() != Some(key) {
+                    routes.push(key.clone());
                 }
-                Err(refusal) => refusal,
-            };
-            let resolved = resolved.get_or_insert_with(|| refs::condition(world, key, route));
-            all.routes
-                .entry(key.clone())
-                .or_default()
-                .push(ParentDecision {
-                    generation: route.generation,
-                    parent_ref: parent.clone(),
-                    conditions: vec![accepted, resolved.clone()],
-                });
+            }
+            parents.push((key, &**route, parent, at, taken));
         }
     }
+    // Who serves a listener is known once all that it takes are: it is looked for once a listener, and what a route
+    // refers to once a route, however many parents it has.
+    let serving = all.serving(world);
+    let mut resolved: BTreeMap<&RouteKey, NewCondition> = BTreeMap::new();
+    for (key, route, parent, at, taken) in parents {
+        let accepted = match taken {
+            Ok(listeners) => attached(key, route, &listeners, serving.get(&at)),
+            Err(refusal) => refusal,
+        };
+        let resolved = resolved
+            .entry(key)
+            .or_insert_with(|| refs::condition(world, key, route));
+        let decision = ParentDecision {
+            generation: route.generation,
+            parent_ref: parent.clone(),
+            conditions: vec![accepted, resolved.clone()],
+        };
+        all.routes.entry(key.clone()).or_default().push(decision);
+    }
     all
+}
+
+/// The routes that serve a Gateway's listeners, by name.
+type Serving<'a> = BTreeMap<String, (&'a RouteKey, &'a Route)>;
+
+/// What is said of a route that these listeners take: also which of them another one serves.
+fn attached(
+    key: &RouteKey,
+    route: &Route,
+    listeners: &[&Listener],
+    serving: Option<&Serving<'_>>,
+) -> NewCondition {
+    let words = listeners.iter().map(|listener| {
+        let name = quoted(&listener.name);
+        let served = serving.and_then(|serving| serving.get(&listener.name));
+        match served.filter(|(first, _)| *first != key) {
+            Some((first, other)) => {
+                let older = if other.created < route.created {
+                    "older "
+                } else {
+                    ""
+                };
+                let kind = first.kind.as_str();
+                format!("{name} (served by the {older}{kind} {})", first.name)
+            }
+            None => name.to_string(),
+        }
+    });
+    let words: Vec<String> = words.collect();
+    is(
+        ACCEPTED,
+        "Accepted",
+        format!("attached to {}", words.join(", ")),
+    )
 }
 
 /// The route that serves a listener: the oldest, then the first by name.

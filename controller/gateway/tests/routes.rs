@@ -279,6 +279,15 @@ fn of_several_routes_the_oldest_serves_then_the_first_by_name_and_all_are_counte
             "\"tcp\"",
         );
     }
+    let said = |at: &str| parent(&decide(&world), at, "Accepted").message;
+    assert_eq!(said("green/old"), "attached to \"tcp\"");
+    assert_eq!(
+        said("green/a"),
+        "attached to \"tcp\" (served by the older TCPRoute green/old)"
+    );
+    world.routes.remove(&key(RouteKind::Tcp, "green/old"));
+    let said = parent(&decide(&world), "green/a", "Accepted").message;
+    assert_eq!(said, "attached to \"tcp\" (served by the TCPRoute blue/z)");
 }
 
 #[test]
