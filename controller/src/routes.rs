@@ -11,6 +11,7 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use landfall_crds::gateway_api::{BUNDLE_VERSION, GatewayClass, TCPRoute, UDPRoute};
 use landfall_gateway::{RouteKey, RouteKind, class};
+use landfall_runtime::call::{Failure, within};
 use landfall_runtime::class::Class;
 use landfall_runtime::later::{Later, Retry};
 use serde_json::{Value, json};
@@ -23,6 +24,8 @@ use crate::watch::{tcp_route_answered, udp_route_answered};
 
 /// Shortest time between two decisions: what comes in a burst is decided once.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long the answer to one write is awaited.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How many statuses are written at once.
 const PARALLEL: usize = 8;
 /// How often the release of the definitions is asked for, while there is a class of ours.
@@ -30,26 +33,39 @@ const RELEASE: Duration = Duration::from_secs(60);
 /// The definition that says of which release all are.
 const DEFINITION: &str = "gateways.gateway.networking.k8s.io";
 
-/// Decides and writes until the token is cancelled.
+/// Decides and writes until the token is cancelled. The two do not wait for each other: a slow API server keeps no decision
+/// from the announcers.
 pub(crate) async fn run(context: Context, leads: watch::Receiver<bool>, token: CancellationToken) {
     let work = async {
-        tokio::join!(decide(&context, leads), ask_release(&context));
+        tokio::join!(
+            decide(&context),
+            write(&context, leads),
+            ask_release(&context)
+        );
     };
-    token.run_until_cancelled(work).await;
+    // On the heap: it is one of many that one future holds.
+    token.run_until_cancelled(Box::pin(work)).await;
 }
 
-async fn decide(context: &Context, mut leads: watch::Receiver<bool>) {
-    let mut later: Later<Subject> = Later::default();
+async fn decide(context: &Context) {
     loop {
         if context.state.lock().decide_gateways() {
             context.state.services_changed.notify_one();
         }
-        if *leads.borrow_and_update() {
-            write(context, &mut later).await;
-        }
+        context.state.gateway_statuses_changed.notify_one();
         tokio::time::sleep(PAUSE).await;
+        context.state.gateways_changed.notified().await;
+    }
+}
+
+async fn write(context: &Context, mut leads: watch::Receiver<bool>) {
+    let mut later: Later<Subject> = Later::default();
+    loop {
+        if *leads.borrow_and_update() {
+            write_stale(context, &leads, &mut later).await;
+        }
         tokio::select! {
-            () = context.state.gateways_changed.notified() => {}
+            () = context.state.gateway_statuses_changed.notified() => {}
             changed = leads.changed() => {
                 if changed.is_err() {
                     return;
@@ -61,25 +77,33 @@ async fn decide(context: &Context, mut leads: watch::Receiver<bool>) {
 }
 
 /// Writes what says something else than was decided.
-async fn write(context: &Context, later: &mut Later<Subject>) {
+async fn write_stale(context: &Context, leads: &watch::Receiver<bool>, later: &mut Later<Subject>) {
     let stale = {
         let mut cache = context.state.lock();
         cache.gateway_api.pop_stale(|subject| later.waits(subject))
     };
     let answers = futures::stream::iter(stale)
         .map(|subject| async {
+            // Another one may lead before it is this one's turn.
+            if !*leads.borrow() {
+                return (subject, None);
+            }
             let answer = match &subject {
                 Subject::Class(name) => write_class(context, name).await,
                 Subject::Route(key) => write_route(context, key).await,
             };
-            (subject, answer)
+            (subject, Some(answer))
         })
         .buffer_unordered(PARALLEL)
         .collect::<Vec<_>>()
         .await;
     for (subject, answer) in answers {
+        let Some(answer) = answer else {
+            context.state.lock().gateway_api.put_back(subject);
+            continue;
+        };
         let failed = match answer {
-            Err(error) if Class::of(&error) != Class::NotFound => Some(error),
+            Err(error) if error.class() != Class::NotFound => Some(error),
             _ => None,
         };
         let Some(error) = failed else {
@@ -87,7 +111,7 @@ async fn write(context: &Context, later: &mut Later<Subject>) {
             context.state.lock().gateway_api.open.remove(&subject);
             continue;
         };
-        let class = Class::of(&error);
+        let class = error.class();
         let Retry { attempt, after } = later.failed(subject.clone(), (), class);
         if class == Class::Conflict {
             tracing::debug!(?subject, ?after, "somebody else was quicker");
@@ -98,13 +122,14 @@ async fn write(context: &Context, later: &mut Later<Subject>) {
     }
 }
 
-async fn write_class(context: &Context, name: &str) -> Result<(), kube::Error> {
+async fn write_class(context: &Context, name: &str) -> Result<(), Failure> {
     let now = Time(Timestamp::now());
     let Some(status) = status::class(&context.state.lock().gateway_api, name, now) else {
         return Ok(());
     };
     let api = Api::<GatewayClass>::all(context.client.clone());
-    let class = landfall_runtime::apply::status(&api, name, MANAGER, &status).await?;
+    let answer = landfall_runtime::apply::status(&api, name, MANAGER, &status);
+    let class = within(PATIENCE, answer).await?;
     context
         .state
         .change(|cache| cache.gateway_api.class_answered(name, class));
@@ -112,7 +137,7 @@ async fn write_class(context: &Context, name: &str) -> Result<(), kube::Error> {
 }
 
 /// The list of parents is one field: it is written over the very version that was read, or not at all.
-async fn write_route(context: &Context, key: &RouteKey) -> Result<(), kube::Error> {
+async fn write_route(context: &Context, key: &RouteKey) -> Result<(), Failure> {
     let (status, version) = {
         let cache = context.state.lock();
         let known = &cache.gateway_api;
@@ -138,7 +163,7 @@ async fn write_route(context: &Context, key: &RouteKey) -> Result<(), kube::Erro
         RouteKind::Tcp => {
             let api = Api::<TCPRoute>::namespaced(context.client.clone(), namespace);
             let patch = Patch::Apply(patch(key.kind));
-            let route = api.patch_status(name, &params, &patch).await?;
+            let route = within(PATIENCE, api.patch_status(name, &params, &patch)).await?;
             context
                 .state
                 .change(|cache| tcp_route_answered(cache, &route));
@@ -146,7 +171,7 @@ async fn write_route(context: &Context, key: &RouteKey) -> Result<(), kube::Erro
         RouteKind::Udp => {
             let api = Api::<UDPRoute>::namespaced(context.client.clone(), namespace);
             let patch = Patch::Apply(patch(key.kind));
-            let route = api.patch_status(name, &params, &patch).await?;
+            let route = within(PATIENCE, api.patch_status(name, &params, &patch)).await?;
             context
                 .state
                 .change(|cache| udp_route_answered(cache, &route));
@@ -168,7 +193,7 @@ async fn ask_release(context: &Context) {
             .next()
             .is_some();
         if asks {
-            match api.get_metadata_opt(DEFINITION).await {
+            match within(PATIENCE, api.get_metadata_opt(DEFINITION)).await {
                 Ok(found) => {
                     let release =
                         found.and_then(|one| one.annotations().get(BUNDLE_VERSION).cloned());
@@ -201,4 +226,121 @@ fn learn_release(context: &Context, release: Option<String>) {
     context
         .state
         .change(|cache| cache.gateway_api.change(|world| world.bundle = release));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use clap::Parser as _;
+    use kube::Client;
+    use kube::client::Body;
+    use landfall_gateway::NamespacedName;
+    use prometheus_client::registry::Registry;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::args::Args;
+    use crate::metrics::Metrics;
+    use crate::settings::Settings;
+    use crate::state::State;
+
+    const MOMENT: Duration = Duration::from_millis(1);
+    const LONG: Duration = Duration::from_secs(120);
+
+    /// A leader that knows a class of ours and whose API server never answers, and how often that was asked to write.
+    fn unanswered() -> (Context, Arc<AtomicUsize>) {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let writes = Arc::clone(&asked);
+        let service = tower::service_fn(move |request: http::Request<Body>| {
+            if request.method() == http::Method::PATCH {
+                writes.fetch_add(1, Ordering::Relaxed);
+            }
+            std::future::pending::<Result<http::Response<Body>, Infallible>>()
+        });
+        let state = Arc::new(State::default());
+        let context = Context {
+            client: Client::new(service, "default"),
+            metrics: Metrics::register(&mut Registry::default(), &state),
+            state: Arc::clone(&state),
+            settings: Arc::new(Settings::resolve(&Args::parse_from(["test"])).unwrap()),
+            events: mpsc::channel(1).0,
+        };
+        let class = json!({"metadata": {"name": "internet", "uid": "c"},
+            "spec": {"controllerName": "landfall.dev/gateway-controller"}});
+        let class = serde_json::from_value(class).unwrap();
+        state.change(|cache| cache.gateway_api.class_seen("internet", class));
+        (context, asked)
+    }
+
+    async fn until(what: &str, mut there: impl FnMut() -> bool) {
+        let wait = async {
+            while !there() {
+                tokio::time::sleep(MOMENT).await;
+            }
+        };
+        let there = tokio::time::timeout(LONG, wait).await;
+        assert!(there.is_ok(), "{what}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_status_that_nobody_takes_keeps_no_decision_waiting_and_is_tried_again() {
+        let (context, asked) = unanswered();
+        let (_leads, leads) = watch::channel(true);
+        let token = CancellationToken::new();
+        let task = tokio::spawn(run(context.clone(), leads, token.clone()));
+        until("the class is written", || {
+            asked.load(Ordering::Relaxed) == 1
+        })
+        .await;
+        let at = NamespacedName::new("blue", "edge");
+        let gateway = json!({"metadata": {"name": "edge", "namespace": "blue", "uid": "g"},
+            "spec": {"gatewayClassName": "internet", "listeners": []}});
+        let gateway = serde_json::from_value(gateway).unwrap();
+        let change =
+            |cache: &mut crate::cache::Cache| cache.gateway_object_seen(&at, Some(gateway));
+        context.state.change(change);
+        let decided = || {
+            let cache = context.state.lock();
+            cache.gateway_api.decisions.gateways.contains_key(&at)
+        };
+        until("the Gateway is decided", decided).await;
+        assert_eq!(
+            asked.load(Ordering::Relaxed),
+            1,
+            "its class is still being written"
+        );
+        until("it is tried again", || asked.load(Ordering::Relaxed) > 1).await;
+        token.cancel();
+        task.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_lead_writes_nothing_and_does_once_it_leads() {
+        let (context, asked) = unanswered();
+        let (lead, leads) = watch::channel(false);
+        let token = CancellationToken::new();
+        let task = tokio::spawn(run(context.clone(), leads, token.clone()));
+        let decided = || {
+            !context
+                .state
+                .lock()
+                .gateway_api
+                .decisions
+                .classes
+                .is_empty()
+        };
+        until("the class is decided", decided).await;
+        tokio::time::sleep(LONG).await;
+        assert_eq!(asked.load(Ordering::Relaxed), 0);
+        lead.send_replace(true);
+        until("the class is written", || {
+            asked.load(Ordering::Relaxed) == 1
+        })
+        .await;
+        token.cancel();
+        task.await.unwrap();
+    }
 }

@@ -16,6 +16,8 @@ pub struct State {
     pub pools_changed: Notify,
     /// Rings when something of the Gateway API is to be decided or written.
     pub gateways_changed: Notify,
+    /// Rings when the status of a class or a route is to be written.
+    pub gateway_statuses_changed: Notify,
     /// Rings when there is an object that cannot be decoded.
     pub undecodable_seen: Notify,
 }

@@ -248,6 +248,12 @@ impl Known {
         now
     }
 
+    /// What was to be written now is not begun.
+    pub fn put_back(&mut self, subject: Subject) {
+        self.open.remove(&subject);
+        self.again(subject);
+    }
+
     /// A status is looked at again.
     pub fn again(&mut self, subject: Subject) {
         self.stale.insert(subject);
