@@ -9,6 +9,7 @@ use landfall_crds::LoadBalancerIPSpec;
 use landfall_crds::conditions::{ADDRESS_ASSIGNED, NewCondition, OUT_OF_POOL, find};
 use landfall_ipam::index::{Mark, Writes};
 use landfall_ipam::plan::Outcome;
+use landfall_ipam::{HolderKind, Service};
 use landfall_runtime::events::Note;
 use serde_json::{Value, json};
 
@@ -88,18 +89,38 @@ fn verdict(outcome: &Outcome) -> NewCondition {
 
 /// The Event of a transition: the condition or the addresses are others than those said last. After
 /// a start, when nothing is known to have been said, what stands there is taken for it.
+///
+/// `status`: what is to be written.
 #[must_use]
-pub fn note(writes: &Writes, live: &LiveService, said: Option<&Said>) -> Option<Note> {
+pub fn note(
+    writes: &Writes,
+    live: &LiveService,
+    status: Option<&Value>,
+    said: Option<&Said>,
+) -> Option<Note> {
     let outcome = writes.plan.outcome.as_ref()?;
-    let addresses = writes.plan.addresses(writes.service.as_ref()?);
-    let same = match said {
-        Some(said) => said.means(&live.uid, outcome, &addresses),
-        None => {
+    let service = writes.service.as_ref()?;
+    let addresses = writes.plan.addresses(service);
+    let same = match (said, service.key.kind) {
+        (Some(said), _) => said.means(&live.uid, outcome, &addresses),
+        (None, HolderKind::Service) => {
             let status = if outcome.assigned { "True" } else { "False" };
             let reason = outcome.reason.as_str();
             find(&live.conditions, ADDRESS_ASSIGNED)
                 .is_some_and(|before| before.status == status && before.reason == reason)
                 && (addresses.is_empty() || names(&live.ingress, &addresses))
+        }
+        (None, HolderKind::Gateway) if outcome.assigned => shows(service, &addresses),
+        (None, HolderKind::Gateway) => {
+            let programmed = status.and_then(|status| status["conditions"].as_array());
+            let mut programmed = programmed.into_iter().flatten();
+            let programmed = programmed.find(|condition| condition["type"] == "Programmed");
+            find(&live.conditions, "Programmed")
+                .zip(programmed)
+                .is_some_and(|(before, now)| {
+                    now["status"] == before.status.as_str()
+                        && now["reason"] == before.reason.as_str()
+                })
         }
     };
     (!same).then(|| Note {
@@ -108,6 +129,15 @@ pub fn note(writes: &Writes, live: &LiveService, said: Option<&Said>) -> Option<
         action: "AssignAddress",
         note: outcome.message.clone(),
     })
+}
+
+/// Whether a status that we wrote names these addresses already.
+#[must_use]
+pub fn shows(service: &Service, addresses: &[IpAddr]) -> bool {
+    service.ours
+        && addresses
+            .iter()
+            .all(|address| service.status.contains(address))
 }
 
 /// A record's spec as a patch that leaves nothing of the old one.

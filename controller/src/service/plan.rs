@@ -63,7 +63,7 @@ pub fn plan(context: &Context, queued: &QueueKey) -> Planned {
     let said = cache.said.get(&queued.key);
     let work = Work {
         queued: queued.clone(),
-        note: build::note(&writes, &live, said),
+        note: build::note(&writes, &live, status.as_ref(), said),
         said: words(&queued.key, &writes, status.as_ref()),
         writes,
         live,
@@ -160,9 +160,15 @@ impl Work {
     fn news(&self) -> Option<News> {
         let plan = &self.writes.plan;
         let outcome = plan.outcome.as_ref()?;
-        let before = find(&self.live.conditions, ADDRESS_ASSIGNED);
         // Another message for one that had its addresses is no allocation.
-        let had = before.is_some_and(|condition| condition.status == "True");
+        let had = match self.key().kind {
+            HolderKind::Service => find(&self.live.conditions, ADDRESS_ASSIGNED)
+                .is_some_and(|condition| condition.status == "True"),
+            HolderKind::Gateway => {
+                let service = self.writes.service.as_ref()?;
+                build::shows(service, &plan.addresses(service))
+            }
+        };
         let adopted = plan.take.iter().filter(|take| take.how == How::Adopt);
         Some(News {
             allocated: outcome.assigned && !had,
@@ -239,7 +245,7 @@ mod tests {
         let status = build::status(&writes, &live, Time(Timestamp::now()));
         Work {
             queued,
-            note: build::note(&writes, &live, None),
+            note: build::note(&writes, &live, status.as_ref(), None),
             said: writes.plan.outcome.clone(),
             writes,
             live,
@@ -257,5 +263,55 @@ mod tests {
         assert!(allocated(json!([])));
         assert!(!allocated(condition("True")));
         assert!(allocated(condition("False")));
+    }
+
+    /// A Gateway that is decided, with what its status says already and whether we wrote that.
+    fn gateway_work(status: Value, ours: bool) -> Work {
+        let manager = json!({"manager": validate::MANAGER, "operation": "Apply", "subresource": "status",
+            "apiVersion": "gateway.networking.k8s.io/v1", "fieldsType": "FieldsV1",
+            "fieldsV1": {"f:status": {"f:addresses": {}, "f:conditions": {}}}});
+        let object = serde_json::from_value(json!({
+            "metadata": {"name": "edge", "namespace": "blue", "uid": "u",
+                "managedFields": if ours { json!([manager]) } else { json!([]) }},
+            "spec": {"gatewayClassName": "internet", "listeners": []}, "status": status,
+        }))
+        .unwrap();
+        let class = json!({"metadata": {"name": "internet"},
+            "spec": {"controllerName": "landfall.dev/gateway-controller"}});
+        let at = NamespacedName::new("blue", "edge");
+        let blocks = json!({"blocks": [{"cidr": "192.0.2.0/30"}]});
+        let pool = Pool::compile("p", &serde_json::from_value(blocks).unwrap(), false);
+        let mut cache = Cache::default();
+        cache.index.pool_seen(&PoolName::from("p"), Some(pool));
+        let known = &mut cache.gateway_api;
+        known.class_seen("internet", serde_json::from_value(class).unwrap());
+        cache.gateway_object_seen(&at, Some(object));
+        cache.decide_gateways();
+        let key = HolderKey::gateway("blue", "edge");
+        let queued = cache.index.service(&key).unwrap().queue_key();
+        let writes = cache.index.plan(&key).unwrap();
+        let live = cache.services.get(&key).cloned().unwrap();
+        let now = Time(Timestamp::now());
+        let status = gateway::status::gateway(&cache.gateway_api, &at, &writes, now);
+        Work {
+            queued,
+            note: build::note(&writes, &live, status.as_ref(), None),
+            said: words(&key, &writes, status.as_ref()),
+            writes,
+            live,
+            status,
+        }
+    }
+
+    #[test]
+    fn a_gateway_that_shows_its_address_is_no_allocation_and_no_event_after_a_start() {
+        let new = gateway_work(json!({}), false);
+        assert!(new.news().unwrap().allocated);
+        assert_eq!(new.note.unwrap().reason, "Assigned");
+        let addresses = json!({"addresses": [{"type": "IPAddress", "value": "192.0.2.0"}]});
+        let shown = gateway_work(addresses, true);
+        assert!(shown.status.is_some(), "its conditions are to be written");
+        assert!(!shown.news().unwrap().allocated);
+        assert_eq!(shown.note, None);
     }
 }

@@ -98,7 +98,11 @@ pub(crate) fn live(gateway: &Gateway) -> LiveService {
             .unwrap_or_default(),
         generation: gateway.metadata.generation,
         ingress: Vec::new(),
-        conditions: Vec::new(),
+        conditions: gateway
+            .status
+            .as_ref()
+            .map(|status| status.conditions.clone())
+            .unwrap_or_default(),
         writers: Writers::default(),
     }
 }
