@@ -1,0 +1,142 @@
+//! What is said of classes and Gateways when their specs change, and when they come to be ours or stop being so.
+
+use super::*;
+
+#[tokio::test]
+async fn a_class_names_its_pool_and_a_gateway_that_leaves_the_class_leaves_its_address() {
+    let test = "a_class_names_its_pool_and_a_gateway_that_leaves_the_class_leaves_its_address";
+    let Some(mut cluster) = cluster(test).await else {
+        return;
+    };
+    cluster.cidrs("a", &["192.0.2.0/29"]).await;
+    let parameters =
+        json!({"group": "landfall.dev", "kind": "LoadBalancerIPPool", "name": "private"});
+    let class =
+        json!({"controllerName": "landfall.dev/gateway-controller", "parametersRef": parameters});
+    apply(&cluster, "GatewayClass", None, "private", class).await;
+    let class_says = async |status: &str, reason: &str| {
+        eventually(&format!("the class is {status}, {reason}"), async || {
+            let class = api(&cluster, "GatewayClass", None)
+                .get("private")
+                .await
+                .unwrap();
+            let conditions = class.data["status"]["conditions"].clone();
+            let conditions: Vec<Condition> = serde_json::from_value(conditions).unwrap_or_default();
+            let known = says(&conditions, "SupportedVersion", "True", "SupportedVersion");
+            let said = says(&conditions, "Accepted", status, reason);
+            said.and(known)
+                .map(drop)
+                .ok_or_else(|| format!("{conditions:?}"))
+        })
+        .await;
+    };
+    class_says("False", "InvalidParameters").await;
+    gateway(&cluster, "edge", json!({"gatewayClassName": "private"})).await;
+    gateway_says(&cluster, "edge", "Accepted", "False", "InvalidParameters").await;
+    let pool = json!({"blocks": [{"cidr": "198.51.100.0/29"}], "gatewayClasses": ["private"]});
+    cluster.pool("private", pool).await;
+    class_says("True", "Accepted").await;
+    has(&cluster, "edge", &["198.51.100.0"]).await;
+
+    apply(
+        &cluster,
+        "GatewayClass",
+        None,
+        "theirs",
+        json!({"controllerName": "example.org/other"}),
+    )
+    .await;
+    // The class of a Gateway is fixed only by convention: the definition lets it change.
+    gateway(&cluster, "edge", json!({"gatewayClassName": "theirs"})).await;
+    eventually("nothing of ours is said of it", async || {
+        let gateway = get(&cluster, "edge").await;
+        let status = gateway.status.clone().unwrap_or_default();
+        let released = record(&cluster, "198.51.100.0").await.is_none();
+        if status.addresses.is_empty() && status.listeners.is_empty() && released {
+            Ok(())
+        } else {
+            Err(format!("{status:?}"))
+        }
+    })
+    .await;
+    writes_rest(&cluster).await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_class_that_is_deleted_and_made_anew_costs_nobody_an_address() {
+    let test = "a_class_that_is_deleted_and_made_anew_costs_nobody_an_address";
+    let Some(mut cluster) = cluster(test).await else {
+        return;
+    };
+    cluster.cidrs("public", &["192.0.2.0/29"]).await;
+    gateway(&cluster, "edge", json!({})).await;
+    has(&cluster, "edge", &["192.0.2.0"]).await;
+    announce(&cluster, "192.0.2.0", "True", "answered").await;
+    gateway_says(&cluster, "edge", "Programmed", "True", "Programmed").await;
+    // What is said of a route to a Gateway without an address shows when the class is known to be gone, or there again.
+    let nowhere = json!({"addresses": [{"type": "IPAddress", "value": "203.0.113.9"}]});
+    gateway(&cluster, "bare", nowhere).await;
+    gateway_says(&cluster, "bare", "Programmed", "False", "AddressNotUsable").await;
+    let route = json!({"parentRefs": [{"name": "bare"}], "rules": [{"backendRefs": [{"name": "web", "port": 80}]}]});
+    apply(&cluster, "TCPRoute", Some("blue"), "sign", route).await;
+    route_says(&cluster, "sign", "Accepted", "True", "Accepted").await;
+    let before = (
+        record(&cluster, "192.0.2.0").await.unwrap().uid(),
+        get(&cluster, "edge").await.status,
+    );
+
+    let classes = api(&cluster, "GatewayClass", None);
+    classes
+        .delete("internet", &DeleteParams::default())
+        .await
+        .unwrap();
+    eventually("the class is known to be gone", async || {
+        let routes = api(&cluster, "TCPRoute", Some("blue"));
+        let status = routes.get("sign").await.unwrap().data["status"].clone();
+        match status["parents"].as_array().map(Vec::len) {
+            Some(0) | None => Ok(()),
+            Some(_) => Err(format!("{status}")),
+        }
+    })
+    .await;
+    let ours = json!({"controllerName": "landfall.dev/gateway-controller"});
+    apply(&cluster, "GatewayClass", None, "internet", ours).await;
+    route_says(&cluster, "sign", "Accepted", "True", "Accepted").await;
+    writes_rest(&cluster).await;
+    let after = (
+        record(&cluster, "192.0.2.0").await.unwrap().uid(),
+        get(&cluster, "edge").await.status,
+    );
+    assert_eq!(after, before);
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn the_status_of_a_gateway_is_of_its_newest_spec_and_comes_back_when_it_is_wiped() {
+    let test = "the_status_of_a_gateway_is_of_its_newest_spec_and_comes_back_when_it_is_wiped";
+    let Some(mut cluster) = cluster(test).await else {
+        return;
+    };
+    cluster.cidrs("public", &["192.0.2.0/29"]).await;
+    gateway(&cluster, "edge", json!({})).await;
+    has(&cluster, "edge", &["192.0.2.0"]).await;
+    gateway_says(&cluster, "edge", "Accepted", "True", "Accepted").await;
+    // Nothing follows from this, but a generation.
+    let allowed = json!({"namespaces": {"from": "All"}});
+    let listener =
+        json!([{"name": "tcp", "port": 80, "protocol": "TCP", "allowedRoutes": allowed}]);
+    gateway(&cluster, "edge", json!({"listeners": listener})).await;
+    gateway_says(&cluster, "edge", "Accepted", "True", "Accepted").await;
+    gateway_says(&cluster, "edge", "Programmed", "False", "Pending").await;
+
+    let gateways: Api<Gateway> = Api::namespaced(cluster.client.clone(), "blue");
+    let wiped = json!({"status": {"conditions": []}});
+    let answer = gateways
+        .patch_status("edge", &PatchParams::default(), &Patch::Merge(wiped))
+        .await
+        .unwrap();
+    assert!(answer.status.unwrap().conditions.is_empty());
+    gateway_says(&cluster, "edge", "Accepted", "True", "Accepted").await;
+    cluster.stop().await;
+}
