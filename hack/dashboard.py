@@ -9,7 +9,7 @@ ROWS = [
         ("Addresses announced", "stat", "short", [("", "max(landfall_addresses_owned_anywhere)")]),
         ("Held and unannounced", "stat", "short", [("", "sum(landfall_addresses_unannounced) or vector(0)")]),
         ("Services waiting", "stat", "short", [("", "sum(landfall_services_pending) or vector(0)")]),
-        ("Foreign hosts at our addresses", "stat", "short", [("", "max(landfall_conflicts)")]),
+        ("Foreign hosts at our addresses", "stat", "short", [("", "sum(landfall_conflicts)")]),
         ("Announcers with a session", "stat", "short", [("", "max(landfall_sessions_live)")]),
         ("Controllers that lead", "stat", "short", [("", "sum(landfall_leader)")]),
     ]),

@@ -116,12 +116,13 @@ impl Collector {
         Ok(swept)
     }
 
-    /// Calls `each` with every living connection that this node has, and what it goes to: one of a pod,
-    /// also if it is just being opened, or one of the kernel's.
+    /// Calls `each` with every living connection that this node has, and its state: one of a pod, also if it is
+    /// just being opened, or one of the kernel's. One that somebody has reset in its client's name lives, for all
+    /// that its pod has said.
     pub(crate) fn for_each_living(
         &self,
         clock: Clock,
-        mut each: impl FnMut(Flow, u8),
+        mut each: impl FnMut(Flow, &ConnectionState),
     ) -> Result<(), MapError> {
         self.four.for_each_living(clock, &mut each)?;
         self.six.for_each_living(clock, &mut each)
@@ -247,15 +248,15 @@ impl<F: Table> Tables<F> {
     fn for_each_living(
         &self,
         clock: Clock,
-        mut each: impl FnMut(Flow, u8),
+        mut each: impl FnMut(Flow, &ConnectionState),
     ) -> Result<(), MapError> {
         self.connections.for_each(|key, value| {
             let state = F::state(value);
             if state.kind != ConnectionState::KIND_NODE
-                && !state.is_over()
+                && !state.is_over_for_the_pod()
                 && let Some(flow) = F::flow(key)
             {
-                each(flow, state.kind);
+                each(flow, state);
             }
         })?;
         self.half_open.for_each(|key, value| {
@@ -264,7 +265,7 @@ impl<F: Table> Tables<F> {
                 && let Some(flow) = F::flow(key)
                 && !is_stale(clock, flow.frontend.protocol, state)
             {
-                each(flow, state.kind);
+                each(flow, state);
             }
         })
     }

@@ -83,7 +83,7 @@ pub(super) struct Sessions {
     default_duration: Duration,
     /// What this node would have seen in between, had it had the API server, it does not know: a Lease that was good when
     /// that began is not too old before it ends.
-    blind: (Now, Now),
+    blind: Vec<(Now, Now)>,
 }
 
 impl Sessions {
@@ -91,27 +91,28 @@ impl Sessions {
         Self {
             nodes: BTreeMap::new(),
             default_duration,
-            blind: (Now::ZERO, Now::ZERO),
+            blind: Vec::new(),
         }
     }
 
     /// This node itself has had no API server since then, and perhaps not all of the others have it: they get until then to
     /// be seen renewing.
     pub(super) fn be_blind(&mut self, since: Now, until: Now) {
-        let (before, end) = self.blind;
-        let since = if since < end { before } else { since };
-        self.blind = (since, end.max(until));
+        // One that was over when the next began has nothing to say any more, and of those that are not each speaks for the
+        // Leases of its own time: a renewal that fails now and then does not keep whoever is dead.
+        self.blind.retain(|(_, end)| *end > since);
+        match self.blind.last_mut() {
+            Some((began, end)) if *began == since => *end = until.max(*end),
+            _ => self.blind.push((since, until)),
+        }
     }
 
     /// When the Lease is too old.
     fn expires(&self, seen: &Seen) -> Option<Now> {
-        let (since, until) = self.blind;
         let expires = seen.at + seen.lease.as_ref()?.duration;
-        Some(if expires < since {
-            expires
-        } else {
-            expires.max(until)
-        })
+        let spared = self.blind.iter().filter(|(since, _)| expires >= *since);
+        let spared = spared.map(|(_, until)| *until).max();
+        Some(spared.map_or(expires, |until| expires.max(until)))
     }
 
     /// Takes in a Lease. The same version again is no renewal; an older one is old news.

@@ -16,6 +16,9 @@ use crate::report::{OwnNode, node_status};
 /// Between two writes: addresses that come and go by the thousand are one change.
 const PAUSE: Duration = Duration::from_secs(5);
 
+/// Before it is tried again where the kind is not defined: a person has to do something first.
+const UNDEFINED: Duration = Duration::from_secs(60);
+
 #[derive(Debug, Default)]
 pub(super) struct Described {
     since: Option<(SessionId, Time)>,
@@ -28,8 +31,10 @@ pub(super) struct Described {
 
 impl Brain {
     pub(super) fn describe(&mut self, now: Now, wall: &Time, effects: &mut Effects) {
+        // The last word waits for no pause, and is said once.
+        let is_last = self.leaving && self.described.attempts == 0;
         let is_due =
-            self.described.under_way.is_none() && (now >= self.described.next_at || self.leaving);
+            self.described.under_way.is_none() && (now >= self.described.next_at || is_last);
         if !is_due || self.owners.session().is_none() && self.described.written.is_none() {
             return;
         }
@@ -71,7 +76,11 @@ impl Brain {
                 }
                 Err(class) => {
                     self.described.attempts += 1;
-                    class.retry_after(self.described.attempts, 0.5).max(PAUSE)
+                    let least = match class {
+                        Class::NotFound => UNDEFINED,
+                        _ => PAUSE,
+                    };
+                    class.retry_after(self.described.attempts, 0.5).max(least)
                 }
             };
     }
@@ -126,6 +135,19 @@ mod tests {
             assert_eq!(wanted(&mut brain, secs(103)), None, "not so soon again");
         }
         assert_eq!(wanted(&mut brain, secs(106)).unwrap().xdp, NodeXdp::Ready);
+    }
+
+    #[test]
+    fn the_last_word_that_is_refused_is_not_said_in_a_loop() {
+        let mut brain = brain(&["n2"]);
+        wanted(&mut brain, secs(100)).unwrap();
+        brain.take(Input::Described(Ok(())), secs(100));
+        brain.leaving = true;
+        assert_eq!(wanted(&mut brain, secs(101)).unwrap().session, None);
+        for _ in 0..5 {
+            brain.take(Input::Described(Err(Class::Forbidden)), secs(101));
+            assert_eq!(wanted(&mut brain, secs(101)), None);
+        }
     }
 
     #[test]

@@ -109,11 +109,20 @@ impl Brain {
             unplaced: self.unplaced,
             waiting_for: waiting.map(|kind| kind.as_str()).collect(),
             refusals: refusals.collect(),
-            cluster: (self.live.first() == Some(&self.me)).then(|| ClusterSummary {
-                unannounced: self.unannounced(),
-                policies: self.plan.policies.clone(),
+            cluster: (self.holders_of_sessions().next() == Some(&self.me)).then(|| {
+                ClusterSummary {
+                    unannounced: self.unannounced(),
+                    policies: self.plan.policies.clone(),
+                }
             }),
         }
+    }
+
+    /// Nodes whose Leases have a holder: all nodes see the same ones, on whatever segments they are.
+    fn holders_of_sessions(&self) -> impl Iterator<Item = &NodeName> {
+        let peers = self.world.peers.iter();
+        let holding = peers.filter(|(_, peer)| peer.lease.session.is_some());
+        holding.map(|(node, _)| node)
     }
 
     fn unannounced(&self) -> BTreeMap<&'static str, usize> {
@@ -122,17 +131,21 @@ impl Brain {
             ("AddressConflict", 0),
             ("HolderGone", 0),
             ("NoCandidateNode", 0),
+            ("NoDirector", 0),
             ("NoLocalEndpoint", 0),
             ("NoMatchingPolicy", 0),
             ("NoOwner", 0),
         ]);
-        let held = self.world.lbips.iter();
-        for (address, lbip) in held.filter(|(_, lbip)| !lbip.holders.is_empty()) {
+        let all = self.world.lbips.iter();
+        let is_held = |lbip: &Lbip| !lbip.holders.is_empty() || !lbip.gateways.is_empty();
+        for (address, lbip) in all.filter(|(_, lbip)| is_held(lbip)) {
             let plan = self.plan.addresses.get(address);
             let refusal = plan.and_then(|plan| plan.refusal.as_ref());
             let owner = lbip.status.owner.as_ref();
-            let is_live = |node: &str| self.live.iter().any(|live| live.as_str() == node);
-            let is_owned = owner.is_some_and(|owner| is_live(&owner.node));
+            let is_owned = owner.is_some_and(|owner| {
+                self.holders_of_sessions()
+                    .any(|node| node.as_str() == owner.node)
+            });
             let reason = match refusal {
                 Some(refusal) => refusal.reason(),
                 None if self.conflicts.contains_key(address) => "AddressConflict",

@@ -203,7 +203,7 @@ fn add_frontends(
     for (frontend, vip) in gateways::vips(world, address, plan, me, nodes, &mut out.unplaced) {
         out.path.desired.frontends.insert(frontend, vip);
     }
-    for key in &plan.holders {
+    for key in plan.holders.iter().filter(|_| plan.directs_services) {
         // Source ranges are the kernel path's to enforce: a frontend here would pass them by.
         let Some(service) = world
             .services

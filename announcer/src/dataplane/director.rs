@@ -216,13 +216,19 @@ pub async fn run(
     mut moved: Moved,
     token: CancellationToken,
 ) {
-    // With another seed this node would choose other pods than the rest.
-    let found = tokio::select! {
-        () = token.cancelled() => return,
-        found = seed.wait_for(Option::is_some) => found.ok().and_then(|found| *found),
-    };
-    let Some(found) = found else { return };
-    settings.load.seed = found;
+    // With another seed this node would choose other pods than the rest. What is never attached needs none.
+    if settings.mode.is_some() {
+        let waiting =
+            "waiting for the uid of the namespace kube-system, by which all nodes choose alike";
+        view.status.lock().problems = vec![waiting.to_owned()];
+        let found = tokio::select! {
+            () = token.cancelled() => return,
+            found = seed.wait_for(Option::is_some) => found.ok().and_then(|found| *found),
+        };
+        let Some(found) = found else { return };
+        settings.load.seed = found;
+        view.status.lock().problems.clear();
+    }
     let mut feed = tokio::time::interval(FEED);
     feed.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -86,6 +86,7 @@ fn world() -> (World, Announcements) {
     let address_plan = Announcement {
         holders: vec![key()],
         xdp: true,
+        directs_services: true,
         ..Announcement::default()
     };
     let plan = Announcements {

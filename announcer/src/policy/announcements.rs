@@ -43,8 +43,10 @@ pub struct Announcement {
     pub candidates: Vec<Candidate>,
     /// This node's interfaces that would answer for it.
     pub interfaces: BTreeSet<String>,
-    /// Whether the director carries its traffic.
+    /// Whether the director carries its traffic, that of Gateways at least.
     pub xdp: bool,
+    /// Whether it carries that of the Services too: a policy with the director selects one of them.
+    pub directs_services: bool,
     /// What the director serves on it for Gateways.
     pub frontends: Vec<Frontend>,
     /// How often the announcements are repeated; the shortest of its policies' times.
@@ -117,6 +119,7 @@ fn plan_address(
         return plan;
     }
     let mut matching = matching(world, lbip.address, &holders, policies);
+    plan.directs_services = matching.iter().any(|policy| policy.is_xdp());
     let for_gateways = matching_gateways(world, &lbip.gateways, policies);
     let directed = for_gateways.iter().any(|policy| policy.is_xdp());
     if directed {

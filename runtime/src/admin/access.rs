@@ -55,12 +55,19 @@ impl Access {
                 let Ok(_permit) = self.asking.try_acquire() else {
                     return Err(StatusCode::TOO_MANY_REQUESTS);
                 };
-                let decision = self.ask(token).await.map_err(|error| {
-                    tracing::warn!(%error, path = self.path, "the API server was not asked who reads");
-                    StatusCode::SERVICE_UNAVAILABLE
-                })?;
-                self.cache.lock().put(token, decision, Instant::now());
-                decision
+                match self.ask(token).await {
+                    Ok(decision) => {
+                        self.cache.lock().put(token, decision, Instant::now());
+                        decision
+                    }
+                    Err(_) if self.cache.lock().was_allowed(token, Instant::now()) => {
+                        Decision::Allowed
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, path = self.path, "the API server was not asked who reads");
+                        return Err(StatusCode::SERVICE_UNAVAILABLE);
+                    }
+                }
             }
         };
         match decision {

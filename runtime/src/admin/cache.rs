@@ -20,6 +20,8 @@ pub(super) enum Decision {
 /// How long one that was let in is let in again without asking. What is taken away takes effect after
 /// this time.
 const ALLOWED_FOR: Duration = Duration::from_secs(60);
+/// How long one that was let in is let in while the API server cannot be asked: just then its metrics are wanted.
+const GRACE: Duration = Duration::from_secs(3600);
 /// How long one that was not stays out without asking.
 const REFUSED_FOR: Duration = Duration::from_secs(10);
 /// How many tokens that were let in are remembered.
@@ -41,6 +43,12 @@ impl Cache {
         known
             .filter(|(until, _)| now < *until)
             .map(|(_, decision)| *decision)
+    }
+
+    /// Whether the token was let in not long ago, and nothing else was said of it since.
+    pub(super) fn was_allowed(&self, token: &str, now: Instant) -> bool {
+        let known = self.allowed.get(token);
+        known.is_some_and(|(until, _)| now < *until + GRACE)
     }
 
     /// Remembers what the API server says now.
@@ -78,6 +86,18 @@ mod tests {
         assert_eq!(cache.get("good", soon), Some(Decision::Allowed));
         assert_eq!(cache.get("bad", soon), None);
         assert_eq!(cache.get("good", start + ALLOWED_FOR), None);
+    }
+
+    #[test]
+    fn one_that_was_let_in_is_known_for_a_while_longer_unless_it_was_refused_since() {
+        let start = Instant::now();
+        let mut cache = Cache::default();
+        cache.put("good", Decision::Allowed, start);
+        assert!(cache.was_allowed("good", start + GRACE));
+        assert!(!cache.was_allowed("good", start + ALLOWED_FOR + GRACE));
+        assert!(!cache.was_allowed("other", start));
+        cache.put("good", Decision::Forbidden, start);
+        assert!(!cache.was_allowed("good", start));
     }
 
     #[test]

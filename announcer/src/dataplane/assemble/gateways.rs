@@ -84,7 +84,8 @@ impl Shares {
     }
 
     /// Divides the share of a Service among its endpoints; those that take nothing new keep what they have.
-    fn add(&mut self, weight: u32, found: Vip) {
+    fn add(&mut self, weight: u32, mut found: Vip) {
+        prefer_directors(&mut found.backends);
         let active = |backend: &&Backend| backend.state == BackendState::Active;
         let takers = found.backends.values().filter(active).count();
         let whole = Share::from(weight) << SCALE;
@@ -137,6 +138,24 @@ impl Shares {
             vip.backends.insert(at, Backend { weight, ..backend });
         }
         vip
+    }
+}
+
+/// What falls to an endpoint that no director reaches (its node's does not run, or nobody knows its node) passes to the
+/// kernel, which has nobody for it. So it gets nothing new where others can take it.
+fn prefer_directors(backends: &mut BTreeMap<Endpoint, Backend>) {
+    let takes = |backend: &Backend| backend.state == BackendState::Active;
+    let is_lost = |backend: &Backend| backend.placement == Placement::Unknown;
+    if !backends
+        .values()
+        .any(|backend| takes(backend) && !is_lost(backend))
+    {
+        return;
+    }
+    for backend in backends.values_mut() {
+        if takes(backend) && is_lost(backend) {
+            backend.state = BackendState::Draining;
+        }
     }
 }
 
@@ -229,6 +248,31 @@ mod tests {
         assert_eq!(parts(&vip), [(0, 750), (1, 250)].into());
         // Those that take nothing new keep what they have.
         assert_eq!(vip.backends.len(), 5);
+    }
+
+    #[test]
+    fn an_endpoint_that_no_director_reaches_gets_nothing_new_where_others_can_take_it() {
+        let lost = |found: BTreeMap<Endpoint, Backend>, lost: usize| {
+            let mut found = found;
+            for backend in found.values_mut().take(lost) {
+                backend.placement = Placement::Unknown;
+            }
+            Vip {
+                backends: found,
+                ..Vip::default()
+            }
+        };
+        let takers = |gone: usize| {
+            let mut shares = Shares::new(VIP);
+            shares.add(1, lost(pods(1, &[Active; 3]).backends, gone));
+            let vip = shares.vip();
+            assert_eq!(parts(&vip), [(1, 1000)].into());
+            let takes = |backend: &&Backend| backend.state == Active;
+            vip.backends.values().filter(takes).count()
+        };
+        assert_eq!([takers(0), takers(1), takers(2)], [3, 2, 1]);
+        // Where no director reaches any of them, nothing is gained by leaving one out.
+        assert_eq!(takers(3), 3);
     }
 
     #[test]

@@ -222,6 +222,26 @@ fn a_renewal_that_failed_may_be_the_beginning_of_an_outage() {
 }
 
 #[test]
+fn renewals_that_fail_now_and_then_do_not_keep_who_is_dead() {
+    let mut trio = renewing(2);
+    // One of four fails, and is made good a second later; b and c are dead.
+    let mut ended = 0;
+    for round in 0..12 {
+        if round % 4 == 0 {
+            trio.now += secs(4);
+            trio.tell(Event::NotRenewed);
+            ended += ends(&trio.decide());
+            trio.now += secs(1);
+        } else {
+            trio.now += secs(5);
+        }
+        trio.tell(Event::Renewed(session("a1"), trio.now));
+        ended += ends(&trio.decide());
+    }
+    assert!(ended >= 1, "b is still taken for alive after a minute");
+}
+
+#[test]
 fn whoever_has_the_api_server_again_last_keeps_what_it_has() {
     let mut trio = Trio::new(Some(owner("a1", Some("b"), 4))).heard();
     trio.b_says(true, 7);
