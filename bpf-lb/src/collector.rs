@@ -116,13 +116,12 @@ impl Collector {
         Ok(swept)
     }
 
-    /// Calls `each` with every living connection that this node has, and its state: one of a pod, also if it is
-    /// just being opened, or one of the kernel's. One that somebody has reset in its client's name lives, for all
-    /// that its pod has said.
+    /// Calls `each` with every living connection that this node has, and what it goes to: one of a pod,
+    /// also if it is just being opened, or one of the kernel's.
     pub(crate) fn for_each_living(
         &self,
         clock: Clock,
-        mut each: impl FnMut(Flow, &ConnectionState),
+        mut each: impl FnMut(Flow, u8),
     ) -> Result<(), MapError> {
         self.four.for_each_living(clock, &mut each)?;
         self.six.for_each_living(clock, &mut each)
@@ -248,15 +247,15 @@ impl<F: Table> Tables<F> {
     fn for_each_living(
         &self,
         clock: Clock,
-        mut each: impl FnMut(Flow, &ConnectionState),
+        mut each: impl FnMut(Flow, u8),
     ) -> Result<(), MapError> {
         self.connections.for_each(|key, value| {
             let state = F::state(value);
             if state.kind != ConnectionState::KIND_NODE
-                && !state.is_over_for_the_pod()
+                && !state.is_over()
                 && let Some(flow) = F::flow(key)
             {
-                each(flow, state);
+                each(flow, state.kind);
             }
         })?;
         self.half_open.for_each(|key, value| {
@@ -265,7 +264,7 @@ impl<F: Table> Tables<F> {
                 && let Some(flow) = F::flow(key)
                 && !is_stale(clock, flow.frontend.protocol, state)
             {
-                each(flow, state);
+                each(flow, state.kind);
             }
         })
     }

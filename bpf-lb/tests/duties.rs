@@ -86,10 +86,6 @@ fn a_living_connection_is_owed_to_whatever_node_has_its_slot_now() {
         let closed = family.from(TCP, 51_002);
         let pod = establish(director, node.ifindex, closed);
         close(director, node.ifindex, closed, pod);
-        // Anybody can say that in a client's name: only its pod knows.
-        let reset = family.from(TCP, 51_003);
-        establish(director, node.ifindex, reset);
-        says(director, node.ifindex, reset, RST);
         assert_eq!(director.owed().unwrap(), BTreeMap::new());
         let changes: [(Backends<'_>, Option<usize>); 4] = [
             (&[(0, None, Draining), (1, Some(0), Active)], Some(0)),
@@ -105,7 +101,7 @@ fn a_living_connection_is_owed_to_whatever_node_has_its_slot_now() {
             apply(node, director, family, backends);
             let expected: BTreeMap<duties::Flow, IpAddr> = gained
                 .into_iter()
-                .flat_map(|at| [open, opening, reset].map(|flow| (named(flow), family.nodes[at])))
+                .flat_map(|at| [open, opening].map(|flow| (named(flow), family.nodes[at])))
                 .collect();
             assert_eq!(director.owed().unwrap(), expected, "{backends:?}");
         }

@@ -269,11 +269,13 @@ impl ConnectionState {
         self.reset != 0 || self.is_over_for_the_pod()
     }
 
-    /// Whether the pod has said that it is over, which nobody but itself can.
+    /// Whether the pod has said that it is over, which nobody but itself can: by a reset, or by its own end where the
+    /// client has said so too.
     #[inline(always)]
     #[must_use]
     pub const fn is_over_for_the_pod(&self) -> bool {
-        self.reset == Self::RESET_BY_POD || (self.client_fin != 0 && self.pod_fin != 0)
+        let client_ends = self.client_fin != 0 || self.reset == Self::RESET_BY_CLIENT;
+        self.reset == Self::RESET_BY_POD || (client_ends && self.pod_fin != 0)
     }
 }
 

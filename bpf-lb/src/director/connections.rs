@@ -195,9 +195,8 @@ impl Director {
             let clock = self.clock()?;
             self.maps
                 .connections()
-                .for_each_living(clock, |flow, state| {
-                    let is_here = state.kind == ConnectionState::KIND_POD && !state.is_over();
-                    if is_here && unwanted.contains(&flow.frontend) {
+                .for_each_living(clock, |flow, kind| {
+                    if kind == ConnectionState::KIND_POD && unwanted.contains(&flow.frontend) {
                         *here.entry(flow.frontend).or_default() += 1;
                     }
                 })?;
