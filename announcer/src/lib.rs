@@ -20,6 +20,7 @@ pub mod clock;
 pub mod cluster;
 pub mod daemon;
 pub mod dataplane;
+pub mod identity;
 pub mod link;
 pub mod metrics;
 pub mod model;

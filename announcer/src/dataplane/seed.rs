@@ -7,18 +7,16 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, Client, ResourceExt as _};
-use landfall_runtime::call::within;
+use kube::Client;
 use landfall_runtime::random;
 use ring::hmac;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::identity::cluster_uid;
+
 /// What the code is made with, so that nothing else made of the uid tells anything of it.
 const PURPOSE: &[u8] = b"landfall flow hash";
-/// How long the API server may take to say which cluster this is.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two questions.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -33,13 +31,12 @@ pub fn of(uid: &str) -> u64 {
 
 /// Asks the API server until it says which cluster this is, or the token is cancelled.
 pub async fn find(client: Client, seed: watch::Sender<Option<u64>>, token: CancellationToken) {
-    let namespaces = Api::<Namespace>::all(client);
     loop {
         let found = tokio::select! {
             () = token.cancelled() => return,
-            found = within(PATIENCE, namespaces.get("kube-system")) => found,
+            found = cluster_uid(&client) => found,
         };
-        match found.map(|namespace| namespace.uid()) {
+        match found {
             Ok(Some(uid)) => {
                 seed.send_replace(Some(of(&uid)));
                 return;

@@ -8,20 +8,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, Client, ResourceExt as _};
-use landfall_runtime::call::{Failure, within};
+use kube::Client;
+use landfall_runtime::call::Failure;
 use landfall_wire::peers::{ClusterId, KeyError, KeyId, KeyRing};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{Command, Peers, View};
 use crate::brain::Input;
+use crate::identity::cluster_uid;
 
 /// Between two looks at the files.
 const AGAIN: Duration = Duration::from_secs(2);
-/// How long the API server may take to say which cluster this is.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why there are no keys.
 #[derive(Debug, thiserror::Error)]
@@ -131,11 +129,8 @@ async fn look(
     let cluster = match *known {
         Some(cluster) => cluster,
         None => {
-            let namespaces = Api::<Namespace>::all(client.clone());
-            let system = within(PATIENCE, namespaces.get("kube-system"))
-                .await
-                .map_err(KeysError::Cluster)?;
-            *known.insert(ClusterId::of(&system.uid().unwrap_or_default()))
+            let uid = cluster_uid(client).await.map_err(KeysError::Cluster)?;
+            *known.insert(ClusterId::of(&uid.unwrap_or_default()))
         }
     };
     Ok((cluster, ring))

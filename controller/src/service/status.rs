@@ -1,12 +1,15 @@
 //! Writing the status of a holder: of a Service, or of a Gateway of our class.
 
+use std::fmt::Debug;
+
 use k8s_openapi::api::core::v1::{ObjectReference, Service};
-use kube::Api;
 use kube::api::{Patch, PatchParams};
+use kube::{Api, Resource};
 use landfall_crds::gateway_api::Gateway;
 use landfall_gateway::NamespacedName;
 use landfall_ipam::{HolderKey, HolderKind};
 use landfall_runtime::class::Class;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::error::StepError;
@@ -34,19 +37,8 @@ async fn write_gateway(
     status: &Value,
 ) -> Result<bool, StepError> {
     let api: Api<Gateway> = Api::namespaced(context.client.clone(), &key.namespace);
-    let patch = json!({
-        "apiVersion": "gateway.networking.k8s.io/v1",
-        "kind": "Gateway",
-        "metadata": {"name": key.name, "uid": uid},
-        "status": status,
-    });
-    let params = PatchParams::apply(MANAGER).force();
-    let answer = api
-        .patch_status(&key.name, &params, &Patch::Apply(&patch))
-        .await;
-    let gateway = match answer {
-        Err(error) if Class::of(&error) == Class::NotFound => return Ok(false),
-        answer => answer.map_err(StepError::api("apply status of Gateway", key.to_string()))?,
+    let Some(gateway) = apply(&api, key, uid, status, "apply status of Gateway").await? else {
+        return Ok(false);
     };
     let at = NamespacedName::new(&key.namespace, &key.name);
     context
@@ -62,25 +54,43 @@ async fn write_service(
     status: &Value,
 ) -> Result<bool, StepError> {
     let api: Api<Service> = Api::namespaced(context.client.clone(), &key.namespace);
-    let patch = json!({
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": key.name, "uid": uid},
-        "status": status,
-    });
-    let params = PatchParams::apply(MANAGER).force();
-    let answer = api
-        .patch_status(&key.name, &params, &Patch::Apply(&patch))
-        .await;
-    let service = match answer {
-        Err(error) if Class::of(&error) == Class::NotFound => return Ok(false),
-        answer => answer.map_err(StepError::api("apply status of Service", key.to_string()))?,
+    let Some(service) = apply(&api, key, uid, status, "apply status of Service").await? else {
+        return Ok(false);
     };
     let live = validate::live(&service);
     context
         .state
         .change(|cache| cache.services.answered(key, live));
     Ok(true)
+}
+
+/// Applies the status of the object of this uid; `None` where there is none any more.
+async fn apply<K>(
+    api: &Api<K>,
+    key: &HolderKey,
+    uid: &str,
+    status: &Value,
+    step: &'static str,
+) -> Result<Option<K>, StepError>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    let patch = json!({
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
+        "metadata": {"name": key.name, "uid": uid},
+        "status": status,
+    });
+    let params = PatchParams::apply(MANAGER).force();
+    match api
+        .patch_status(&key.name, &params, &Patch::Apply(&patch))
+        .await
+    {
+        Err(error) if Class::of(&error) == Class::NotFound => Ok(None),
+        answer => answer
+            .map(Some)
+            .map_err(StepError::api(step, key.to_string())),
+    }
 }
 
 /// Names a holder for an Event on it.
