@@ -6,8 +6,8 @@
 use landfall_bpf_lb_common::checksum::Change;
 use landfall_bpf_lb_common::flow;
 use landfall_bpf_lb_common::headers::{
-    IPV4, IPV4_CHECKSUM, IPV4_DESTINATION, IPV4_SOURCE, IPV4_TTL, IPV6_DESTINATION, IPV6_HOP_LIMIT,
-    IPV6_SOURCE, Transport,
+    IPV4, IPV4_CHECKSUM, IPV4_DESTINATION, IPV4_LENGTH, IPV4_SOURCE, IPV4_TTL, IPV6,
+    IPV6_DESTINATION, IPV6_HOP_LIMIT, IPV6_LENGTH, IPV6_SOURCE, Transport,
 };
 use landfall_bpf_lb_common::records::{
     BackendEntry, ConnectionEntry4, ConnectionEntry6, ConnectionKey4, ConnectionKey6,
@@ -19,6 +19,9 @@ use crate::maps::{
     self, CONNECTIONS4, CONNECTIONS6, FRONTENDS4, FRONTENDS6, HALF_OPEN4, HALF_OPEN6,
 };
 
+/// What an answer of ours sets out with, as the kernel's own do.
+const HOP_LIMIT: u8 = 64;
+
 /// An address, and the maps of its family.
 pub(crate) trait Family: Copy {
     /// Bytes of an address.
@@ -27,6 +30,11 @@ pub(crate) trait Family: Copy {
     type Key;
     /// Value of the tables of connections; its state comes first.
     type Entry;
+
+    /// Length of a header with nothing optional in it.
+    const HEADER: usize;
+    /// The address that is all zeros.
+    const ZERO: Self::Address;
 
     /// Source and destination of the packet whose IP header is at `network`.
     fn addresses(frame: &Frame, network: usize) -> Option<(Self::Address, Self::Address)>;
@@ -41,6 +49,14 @@ pub(crate) trait Family: Copy {
         network: usize,
         old: Self::Address,
         new: Self::Address,
+    ) -> Option<()>;
+    /// Makes the header that of an answer from `vip` to `client` that carries `length` bytes.
+    fn answer(
+        frame: &Frame,
+        network: usize,
+        client: Self::Address,
+        vip: Self::Address,
+        length: u16,
     ) -> Option<()>;
     /// Writes TTL or hop limit, and the header's own checksum.
     fn set_hop_limit(frame: &Frame, network: usize, limit: u8) -> Option<()>;
@@ -110,6 +126,9 @@ impl Family for V4 {
     type Key = ConnectionKey4;
     type Entry = ConnectionEntry4;
 
+    const HEADER: usize = IPV4;
+    const ZERO: u32 = 0;
+
     #[inline(always)]
     fn addresses(frame: &Frame, network: usize) -> Option<(u32, u32)> {
         let [source, destination] = frame.words::<u32, 2, 8>(network + IPV4_SOURCE)?;
@@ -158,6 +177,22 @@ impl Family for V4 {
         let checksum = Self::replace(Change::none(), old, new).apply(checksum);
         header[IPV4_CHECKSUM..IPV4_CHECKSUM + 2].copy_from_slice(&checksum);
         header[IPV4_DESTINATION..].copy_from_slice(&new.to_ne_bytes());
+        Some(())
+    }
+
+    #[inline(always)]
+    fn answer(frame: &Frame, network: usize, client: u32, vip: u32, length: u16) -> Option<()> {
+        Self::set_hop_limit(frame, network, HOP_LIMIT)?;
+        let header = frame.bytes::<IPV4>(network)?;
+        let new = (IPV4 as u16 + length).to_be_bytes();
+        let old = [header[IPV4_LENGTH], header[IPV4_LENGTH + 1]];
+        // The addresses change places, and their sum is the same.
+        let checksum = [header[IPV4_CHECKSUM], header[IPV4_CHECKSUM + 1]];
+        let checksum = Change::none().word(old, new).apply(checksum);
+        header[IPV4_LENGTH..IPV4_LENGTH + 2].copy_from_slice(&new);
+        header[IPV4_CHECKSUM..IPV4_CHECKSUM + 2].copy_from_slice(&checksum);
+        header[IPV4_SOURCE..IPV4_DESTINATION].copy_from_slice(&vip.to_ne_bytes());
+        header[IPV4_DESTINATION..].copy_from_slice(&client.to_ne_bytes());
         Some(())
     }
 
@@ -213,6 +248,9 @@ impl Family for V6 {
     type Key = ConnectionKey6;
     type Entry = ConnectionEntry6;
 
+    const HEADER: usize = IPV6;
+    const ZERO: [u64; 2] = [0; 2];
+
     #[inline(always)]
     fn addresses(frame: &Frame, network: usize) -> Option<([u64; 2], [u64; 2])> {
         let [a, b, c, d] = frame.words::<u64, 4, 32>(network + IPV6_SOURCE)?;
@@ -257,6 +295,21 @@ impl Family for V6 {
     #[inline(always)]
     fn set_destination(frame: &Frame, network: usize, _old: [u64; 2], new: [u64; 2]) -> Option<()> {
         *frame.bytes::<16>(network + IPV6_DESTINATION)? = split(new);
+        Some(())
+    }
+
+    #[inline(always)]
+    fn answer(
+        frame: &Frame,
+        network: usize,
+        client: [u64; 2],
+        vip: [u64; 2],
+        length: u16,
+    ) -> Option<()> {
+        Self::set_hop_limit(frame, network, HOP_LIMIT)?;
+        *frame.bytes::<2>(network + IPV6_LENGTH)? = length.to_be_bytes();
+        *frame.bytes::<16>(network + IPV6_SOURCE)? = split(vip);
+        *frame.bytes::<16>(network + IPV6_DESTINATION)? = split(client);
         Some(())
     }
 
