@@ -7,7 +7,7 @@ use landfall_bpf_lb_common::checksum::Change;
 use landfall_bpf_lb_common::flow;
 use landfall_bpf_lb_common::headers::{
     IPV4, IPV4_CHECKSUM, IPV4_DESTINATION, IPV4_LENGTH, IPV4_SOURCE, IPV4_TTL, IPV6,
-    IPV6_DESTINATION, IPV6_HOP_LIMIT, IPV6_LENGTH, IPV6_SOURCE, Transport,
+    IPV6_DESTINATION, IPV6_HOP_LIMIT, IPV6_LENGTH, IPV6_SOURCE, TCP_MINIMUM, Transport,
 };
 use landfall_bpf_lb_common::records::{
     BackendEntry, ConnectionEntry4, ConnectionEntry6, ConnectionKey4, ConnectionKey6,
@@ -50,14 +50,14 @@ pub(crate) trait Family: Copy {
         old: Self::Address,
         new: Self::Address,
     ) -> Option<()>;
-    /// Makes the header that of an answer from `vip` to `client` that carries `length` bytes.
+    /// Makes the header that of a TCP segment from `vip` to `client` with nothing optional in it and nothing behind it,
+    /// which is returned to be filled. It is one look at the frame: the verifier would not see that two belong together.
     fn answer(
         frame: &Frame,
         network: usize,
         client: Self::Address,
         vip: Self::Address,
-        length: u16,
-    ) -> Option<()>;
+    ) -> Option<&'static mut [u8; TCP_MINIMUM]>;
     /// Writes TTL or hop limit, and the header's own checksum.
     fn set_hop_limit(frame: &Frame, network: usize, limit: u8) -> Option<()>;
 
@@ -181,19 +181,28 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn answer(frame: &Frame, network: usize, client: u32, vip: u32, length: u16) -> Option<()> {
-        Self::set_hop_limit(frame, network, HOP_LIMIT)?;
-        let header = frame.bytes::<IPV4>(network)?;
-        let new = (IPV4 as u16 + length).to_be_bytes();
-        let old = [header[IPV4_LENGTH], header[IPV4_LENGTH + 1]];
+    fn answer(
+        frame: &Frame,
+        network: usize,
+        client: u32,
+        vip: u32,
+    ) -> Option<&'static mut [u8; TCP_MINIMUM]> {
+        const LENGTH: usize = IPV4 + TCP_MINIMUM;
+        let all = frame.bytes::<LENGTH>(network)?;
+        let new = (LENGTH as u16).to_be_bytes();
+        let old = [all[IPV4_LENGTH], all[IPV4_LENGTH + 1]];
+        let protocol = all[IPV4_TTL + 1];
         // The addresses change places, and their sum is the same.
-        let checksum = [header[IPV4_CHECKSUM], header[IPV4_CHECKSUM + 1]];
-        let checksum = Change::none().word(old, new).apply(checksum);
-        header[IPV4_LENGTH..IPV4_LENGTH + 2].copy_from_slice(&new);
-        header[IPV4_CHECKSUM..IPV4_CHECKSUM + 2].copy_from_slice(&checksum);
-        header[IPV4_SOURCE..IPV4_DESTINATION].copy_from_slice(&vip.to_ne_bytes());
-        header[IPV4_DESTINATION..].copy_from_slice(&client.to_ne_bytes());
-        Some(())
+        let checksum = Change::none()
+            .word(old, new)
+            .word([all[IPV4_TTL], protocol], [HOP_LIMIT, protocol])
+            .apply([all[IPV4_CHECKSUM], all[IPV4_CHECKSUM + 1]]);
+        all[IPV4_LENGTH..IPV4_LENGTH + 2].copy_from_slice(&new);
+        all[IPV4_TTL] = HOP_LIMIT;
+        all[IPV4_CHECKSUM..IPV4_CHECKSUM + 2].copy_from_slice(&checksum);
+        all[IPV4_SOURCE..IPV4_DESTINATION].copy_from_slice(&vip.to_ne_bytes());
+        all[IPV4_DESTINATION..IPV4].copy_from_slice(&client.to_ne_bytes());
+        all.last_chunk_mut()
     }
 
     #[inline(always)]
@@ -304,13 +313,14 @@ impl Family for V6 {
         network: usize,
         client: [u64; 2],
         vip: [u64; 2],
-        length: u16,
-    ) -> Option<()> {
-        Self::set_hop_limit(frame, network, HOP_LIMIT)?;
-        *frame.bytes::<2>(network + IPV6_LENGTH)? = length.to_be_bytes();
-        *frame.bytes::<16>(network + IPV6_SOURCE)? = split(vip);
-        *frame.bytes::<16>(network + IPV6_DESTINATION)? = split(client);
-        Some(())
+    ) -> Option<&'static mut [u8; TCP_MINIMUM]> {
+        let all = frame.bytes::<{ IPV6 + TCP_MINIMUM }>(network)?;
+        let length = (TCP_MINIMUM as u16).to_be_bytes();
+        all[IPV6_LENGTH..IPV6_LENGTH + 2].copy_from_slice(&length);
+        all[IPV6_HOP_LIMIT] = HOP_LIMIT;
+        all[IPV6_SOURCE..IPV6_DESTINATION].copy_from_slice(&split(vip));
+        all[IPV6_DESTINATION..IPV6].copy_from_slice(&split(client));
+        all.last_chunk_mut()
     }
 
     #[inline(always)]

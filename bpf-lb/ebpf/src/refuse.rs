@@ -32,12 +32,9 @@ pub(crate) fn refuse<F: Family>(packet: &Packet<F>) -> Result<Outcome, Verdict> 
     if !transport.opens() || !is_plain || maps::is_node(from) {
         return Err(Verdict::DropRefused);
     }
-    let segment = frame
-        .bytes::<TCP_MINIMUM>(transport.offset)
-        .ok_or(Verdict::Malformed)?;
+    let segment = F::answer(frame, packet.network, packet.client, packet.vip);
+    let segment = segment.ok_or(Verdict::Malformed)?;
     let length = TCP_MINIMUM as u16;
-    F::answer(frame, packet.network, packet.client, packet.vip, length)
-        .ok_or(Verdict::Malformed)?;
 
     let s = &segment[TCP_SEQUENCE..TCP_SEQUENCE + 4];
     let sequence = u32::from_be_bytes([s[0], s[1], s[2], s[3]]);
