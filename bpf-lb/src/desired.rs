@@ -48,6 +48,8 @@ pub enum Placement {
     /// Nothing says where. It has its place in the table all the same, as on every other node, and
     /// what falls to it passes to the kernel.
     Unknown,
+    /// Nobody is there: new connections that fall to it are refused, by a reset where there is one.
+    Nobody,
 }
 
 /// Whether a backend takes new connections.
@@ -119,7 +121,7 @@ impl Vip {
         let is_away = |at: &Endpoint, backend: &Backend| {
             let is_placed_there = match backend.placement {
                 Placement::Remote(node) => away.contains(&node),
-                Placement::Local | Placement::Unknown => false,
+                Placement::Local | Placement::Unknown | Placement::Nobody => false,
             };
             is_placed_there || self.silent.contains(at)
         };

@@ -11,6 +11,7 @@ use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::core::PartialObjectMeta;
 use landfall_controller::gateway::Gateway;
 use landfall_controller::survey::Objects;
+use landfall_crds::gateway_api::{GatewayClass, ListenerSet, ReferenceGrant, TCPRoute, UDPRoute};
 use landfall_crds::{L2AnnouncementPolicy, L2Node, LoadBalancerIP, LoadBalancerIPPool};
 use serde::Deserialize;
 
@@ -94,6 +95,11 @@ pub(crate) struct Picture {
     pub(crate) nodes: Sight<Node>,
     pub(crate) service_cidrs: Sight<ServiceCIDR>,
     pub(crate) gateways: Sight<Gateway>,
+    pub(crate) gateway_classes: Sight<GatewayClass>,
+    pub(crate) listener_sets: Sight<ListenerSet>,
+    pub(crate) tcp_routes: Sight<TCPRoute>,
+    pub(crate) udp_routes: Sight<UDPRoute>,
+    pub(crate) grants: Sight<ReferenceGrant>,
     /// Events about the object that is asked about.
     pub(crate) events: Sight<Event>,
 }
@@ -119,6 +125,11 @@ impl Picture {
             nodes: self.nodes.all().to_vec(),
             service_cidrs: self.service_cidrs.all().to_vec(),
             gateways: self.gateways.all().to_vec(),
+            classes: self.gateway_classes.all().to_vec(),
+            listener_sets: self.listener_sets.all().to_vec(),
+            tcp_routes: self.tcp_routes.all().to_vec(),
+            udp_routes: self.udp_routes.all().to_vec(),
+            grants: self.grants.all().to_vec(),
         }
     }
 

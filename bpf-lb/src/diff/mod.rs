@@ -375,6 +375,7 @@ impl<'a> Ids<'a> {
             Placement::Local => 0,
             Placement::Remote(node) => self.hop(node)?,
             Placement::Unknown => BackendEntry::UNPLACED,
+            Placement::Nobody => BackendEntry::NOBODY,
         };
         let mut address = [0; 16];
         let flags = match endpoint.address {
