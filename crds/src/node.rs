@@ -99,6 +99,8 @@ pub enum NodeXdp {
     Off,
     /// It runs.
     Ready,
+    /// It is going: it serves the connections that it has, and new ones take the kernel's path.
+    Draining,
     /// It must not run on this node: traffic takes the kernel's path.
     Disabled,
     /// It could not be started: traffic takes the kernel's path.

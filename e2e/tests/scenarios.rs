@@ -152,6 +152,15 @@ fn turning_xdp_on_and_off_loses_no_connection() {
 }
 
 #[test]
+fn turning_the_directors_off_loses_no_connection() {
+    hold_with_landfall(
+        "turning_the_directors_off_loses_no_connection",
+        &[],
+        &["turn-off.yaml"],
+    );
+}
+
+#[test]
 fn a_stranger_on_the_segment_stops_nothing() {
     hold_with_landfall(
         "a_stranger_on_the_segment_stops_nothing",

@@ -16,7 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use landfall_bpf_lb::desired::{Frontend, Placement};
+use landfall_bpf_lb::desired::Frontend;
 use landfall_bpf_lb::duties::message::Message;
 use landfall_bpf_lb::duties::{Flow, Kept, Owed};
 use landfall_wire::peers::letter;
@@ -115,7 +115,7 @@ impl Dialogue {
             going.is_some_and(|nodes| nodes.contains(&node))
                 || frontends.get(&flow.frontend).is_some_and(|vip| {
                     let mut backends = vip.backends.values();
-                    backends.any(|backend| backend.placement == Placement::Remote(node))
+                    backends.any(|backend| backend.placement.node() == Some(node))
                 })
         };
         Ok(self.kept.receive(node, &message, now, has_a_pod))

@@ -55,6 +55,7 @@ pub fn node_status(node: &OwnNode<'_>) -> L2NodeStatus {
         xdp: match node.xdp {
             XdpState::Off => NodeXdp::Off,
             XdpState::Ready => NodeXdp::Ready,
+            XdpState::Draining => NodeXdp::Draining,
             XdpState::Disabled => NodeXdp::Disabled,
             XdpState::Failed => NodeXdp::Failed,
         },

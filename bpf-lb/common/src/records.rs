@@ -108,6 +108,8 @@ impl BackendEntry {
     pub const USED: u32 = 1;
     /// The address is an IPv6 one.
     pub const IPV6: u32 = 2;
+    /// The director of its node is going: it has what it has, and new connections take the kernel's path.
+    pub const LEAVING: u32 = 4;
     /// Above the flags stands a digest of the pod's identity: an address that another pod was given
     /// is another backend.
     pub const POD_SHIFT: u32 = 8;

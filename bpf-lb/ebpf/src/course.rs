@@ -376,7 +376,8 @@ fn elsewhere<F: Family>(
     current: &BackendEntry,
     previous: [Option<&BackendEntry>; 2],
 ) -> Result<Course<F>, Verdict> {
-    if current.hop == BackendEntry::UNPLACED {
+    let is_leaving = current.flags & BackendEntry::LEAVING != 0;
+    if current.hop == BackendEntry::UNPLACED || (is_leaving && packet.transport.opens()) {
         return Err(Verdict::Unplaced);
     }
     let sender = Sender::of(packet)?;

@@ -9,11 +9,11 @@ use aya::programs::{ProgramError, TestRun, TestRunOptions};
 use landfall_bpf_lb_common::flow;
 use landfall_bpf_lb_common::records::{BackendEntry, ConnectionState, FrontendEntry, Slot};
 
-use super::{ApplyError, Director, Leaving, away, jiffies_per_second, unwanted};
+use super::{ApplyError, Director, Leaving, away, jiffies_per_second};
 use crate::ageing::Clock;
 use crate::collector::Swept;
 use crate::conntrack;
-use crate::desired::{Desired, Endpoint, Frontend};
+use crate::desired::{Endpoint, Frontend};
 use crate::diff::{Operation, ids_of};
 use crate::duties::{self, Flow};
 use crate::links::feeder;
@@ -183,20 +183,20 @@ impl Director {
         run(&mut self.ebpf).map_err(ApplyError::Feed)
     }
 
-    /// Connections of this node's pods to frontends that are not wanted any more.
-    pub(super) fn of_unwanted(
+    /// Connections of this node's pods to frontends that are not wanted any more, or to `all`.
+    pub(super) fn connections_here(
         &mut self,
-        now: &Programmed,
-        desired: &Desired,
+        unwanted: &BTreeSet<Frontend>,
+        all: bool,
     ) -> Result<BTreeMap<Frontend, usize>, ApplyError> {
-        let unwanted = unwanted(now, desired);
         let mut here = BTreeMap::new();
-        if !unwanted.is_empty() {
+        if all || !unwanted.is_empty() {
             let clock = self.clock()?;
             self.maps
                 .connections()
                 .for_each_living(clock, |flow, kind| {
-                    if kind == ConnectionState::KIND_POD && unwanted.contains(&flow.frontend) {
+                    let is_meant = all || unwanted.contains(&flow.frontend);
+                    if kind == ConnectionState::KIND_POD && is_meant {
                         *here.entry(flow.frontend).or_default() += 1;
                     }
                 })?;
