@@ -258,6 +258,9 @@ impl ConnectionState {
     pub const RESET_BY_CLIENT: u8 = 1;
     /// Torn down by its pod.
     pub const RESET_BY_POD: u8 = 2;
+    /// The same as by its client, and the pod has been sent a segment to say whether it is so: by a reset, which is not
+    /// for the client then, or by anything else.
+    pub const RESET_ASKED: u8 = 3;
 
     /// Challenged by a half-open one: acknowledgements are looked up there first.
     pub const HERE: u8 = 1;
@@ -276,7 +279,7 @@ impl ConnectionState {
     #[inline(always)]
     #[must_use]
     pub const fn is_over_for_the_pod(&self) -> bool {
-        let client_ends = self.client_fin != 0 || self.reset == Self::RESET_BY_CLIENT;
+        let client_ends = self.client_fin != 0 || self.reset != 0;
         self.reset == Self::RESET_BY_POD || (client_ends && self.pod_fin != 0)
     }
 }

@@ -17,7 +17,8 @@
 //! has told nobody of late: it is asked for what nobody knows, as the last one.
 //!
 //! A connection that is over has an entry for a while, for the last words of both ends. Its client's next
-//! one from the same port may be elsewhere: so whoever else can have it is asked first.
+//! one from the same port may be elsewhere: so whoever else can have it is asked first. One that was torn down
+//! in its client's name alone may live: its pod is asked, by the segment itself, before a node that is away.
 //!
 //! The numbers are hop limits. They are the marks by which a node sees how often a packet has been
 //! sent on already: only a frame from another node carries one, each is lower than the one before,
@@ -253,7 +254,9 @@ fn follow<F: Family>(
             if current.hop == 0 || can_ask {
                 return Ok(Followed::Over(had_it));
             }
-            may_be_a_last_word(slot)?;
+            if !connections::ask_the_pod(packet) {
+                may_be_a_last_word(slot)?;
+            }
             let last = Course::Deliver(had_it, Verdict::DeliveredPrevious);
             Ok(Followed::There(last))
         }
@@ -320,6 +323,11 @@ fn unknown_here<F: Family>(
             let mark = sender.next_mark().ok_or(Verdict::LoopGuard)?;
             return Ok(Course::Direct(next, mark, Verdict::SecondChance));
         }
+    }
+    if let Some(had_it) = over
+        && connections::ask_the_pod(packet)
+    {
+        return Ok(Course::Deliver(had_it, Verdict::DeliveredPrevious));
     }
     let away = away(packet)?;
     if let Some(had_it) = over {
