@@ -94,7 +94,11 @@ pub fn assemble(
     let nodes = nodes_on(world, &segment);
     // Where no policy wants the director on an interface, what it has goes, whatever other nodes serve.
     let serves = |plan: &Announcement| plan.xdp && !out.path.desired.interfaces.is_empty();
-    let served: Vec<_> = plan.addresses.iter().filter(|(_, plan)| serves(plan)).collect();
+    let served: Vec<_> = plan
+        .addresses
+        .iter()
+        .filter(|(_, plan)| serves(plan))
+        .collect();
     for (address, address_plan) in served {
         add_frontends(&mut out, world, *address, address_plan, me, &nodes);
     }

@@ -129,8 +129,9 @@ pub struct Director {
     changed: BTreeMap<Frontend, (u32, u32)>,
     /// Interfaces that were attached to, or could not be.
     tried: BTreeSet<u32>,
-    /// The connections of other nodes in the tables, by hop id; unknown after a start or a failure.
-    moved: Option<BTreeMap<Flow, u16>>,
+    /// The connections of other nodes in the tables, by hop id, and whether it is doubtful that they live; unknown
+    /// after a start or a failure.
+    moved: Option<BTreeMap<Flow, (u16, bool)>>,
 }
 
 impl Director {

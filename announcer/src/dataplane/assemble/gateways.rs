@@ -146,7 +146,10 @@ impl Shares {
 fn prefer_directors(backends: &mut BTreeMap<Endpoint, Backend>) {
     let takes = |backend: &Backend| backend.state == BackendState::Active;
     let is_lost = |backend: &Backend| {
-        matches!(backend.placement, Placement::Unknown | Placement::Leaving(_))
+        matches!(
+            backend.placement,
+            Placement::Unknown | Placement::Leaving(_)
+        )
     };
     if !backends
         .values()
