@@ -169,6 +169,8 @@ pub struct Interface {
     pub mac: [u8; 6],
     /// The members of a bond, by kernel index: in the driver, frames come in by them.
     pub members: BTreeSet<u32>,
+    /// VLAN devices stand on it.
+    pub is_trunk: bool,
 }
 
 /// The whole of what one node's data path shall do.

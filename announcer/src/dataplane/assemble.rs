@@ -27,6 +27,15 @@ pub struct DataPath {
     pub nodes: BTreeMap<IpAddr, IpAddr>,
 }
 
+/// Where the programs of the director run on an interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunsOn {
+    /// In the driver, or in the network stack.
+    pub path: String,
+    /// Why not in the driver, unless nobody wanted that.
+    pub why_generic: Option<String>,
+}
+
 /// What the director says of itself, for this node and others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DirectorNews {
@@ -37,6 +46,8 @@ pub struct DirectorNews {
     pub carries: Option<BTreeSet<IpAddr>>,
     /// The interfaces it is on, while it keeps any frontend for open connections alone, or may have to.
     pub drains_on: BTreeSet<IfIndex>,
+    /// The interfaces that it serves on, by name.
+    pub runs_on: BTreeMap<String, RunsOn>,
 }
 
 impl DirectorNews {
@@ -166,10 +177,13 @@ fn interface(link: &Link, links: &LinkTable) -> Option<Interface> {
         .links
         .values()
         .filter(|member| is_bond && member.master == Some(link.index));
+    let mut others = links.links.values();
     Some(Interface {
         name: link.name.clone(),
         mac: link.mac?.0,
         members: members.map(|member| member.index).collect(),
+        is_trunk: others
+            .any(|other| other.lower == Some(link.index) && other.kind.as_deref() == Some("vlan")),
     })
 }
 

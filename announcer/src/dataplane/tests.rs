@@ -211,6 +211,7 @@ fn the_interfaces_of_the_plan_get_the_programs() {
         name: "eth0".into(),
         mac: [2, 0, 0, 0, 0, 1],
         members: BTreeSet::new(),
+        is_trunk: false,
     };
     assert_eq!(out.path.desired.interfaces, [(2, eth0)].into());
 }
@@ -247,6 +248,27 @@ fn a_bond_is_known_by_its_members_and_a_bridge_is_not() {
             .copied()
             .collect();
         assert_eq!(found, members, "{kind}");
+    }
+}
+
+#[test]
+fn an_interface_that_vlan_devices_stand_on_is_a_trunk() {
+    let (world, plan) = world();
+    for (kind, lower, is_trunk) in [("vlan", 2, true), ("vlan", 9, false), ("macvlan", 2, false)] {
+        let mut links = links(true);
+        let above = Link {
+            index: 7,
+            name: "above".into(),
+            kind: Some(kind.into()),
+            lower: Some(lower),
+            ..links.links[&2].clone()
+        };
+        links.links.insert(7, above);
+        let (me, neighbours) = (NodeName::new("n1"), NeighbourTable::new());
+        let director = DirectorNews::of(XdpState::Ready);
+        let out = assemble(&world, &plan, &me, &links, &neighbours, &director);
+        let found = &out.path.desired.interfaces[&2];
+        assert_eq!(found.is_trunk, is_trunk, "{kind} on {lower}");
     }
 }
 

@@ -267,9 +267,7 @@ impl Director {
         self.record(ifindex, interface)
             .map_err(|source| AttachError::Map { ifindex, source })?;
         let mode = self.settings.attach;
-        let attached = self
-            .links
-            .attach(&mut self.ebpf, ifindex, &interface.name, mode);
+        let attached = self.links.attach(&mut self.ebpf, ifindex, interface, mode);
         if attached.is_err() && !self.links.interfaces()?.contains(&ifindex) {
             self.forget(ifindex)?;
         }

@@ -15,7 +15,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::channel::{Disbelieved, Entries, Going, Numbered};
-use super::{DataPath, DirectorNews};
+use super::{DataPath, DirectorNews, RunsOn};
 use crate::model::XdpState;
 use work::{Outcome, Work};
 
@@ -85,6 +85,8 @@ pub struct DirectorStatus {
     pub state: XdpState,
     /// Interfaces it runs on: name and path (native, generic).
     pub interfaces: BTreeMap<String, String>,
+    /// Why it is not in the driver of those where that was wanted.
+    pub why_generic: BTreeMap<String, String>,
     /// What does not work, in words.
     pub problems: Vec<String>,
     /// Frontends in the maps.
@@ -115,6 +117,29 @@ pub struct Moved {
     pub going: watch::Sender<Arc<Going>>,
     /// Connections of others that the programs know from an earlier process.
     pub restored: watch::Sender<Arc<Entries>>,
+}
+
+impl DirectorStatus {
+    /// The same interfaces, as others are told.
+    #[must_use]
+    pub fn runs_on(&self) -> BTreeMap<String, RunsOn> {
+        let on = |(name, path): (&String, &String)| {
+            let runs = RunsOn {
+                path: path.clone(),
+                why_generic: self.why_generic.get(name).cloned(),
+            };
+            (name.clone(), runs)
+        };
+        self.interfaces.iter().map(on).collect()
+    }
+
+    /// What a person should know although it works, and what does not.
+    #[must_use]
+    pub fn details(&self) -> Vec<String> {
+        let generic = self.why_generic.iter();
+        let generic = generic.map(|(name, why)| format!("in the network stack on {name}: {why}"));
+        self.problems.iter().cloned().chain(generic).collect()
+    }
 }
 
 impl DirectorView {

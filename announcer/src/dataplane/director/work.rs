@@ -48,6 +48,7 @@ impl Outcome {
             state: self.status.state,
             carries: self.carries.clone(),
             drains_on: self.drains_on.clone(),
+            runs_on: self.status.runs_on(),
         }
     }
 
@@ -188,8 +189,12 @@ impl Work {
                     tracing::debug!(?frontend, ?refusal, "frontend left to the kernel");
                 }
                 for (ifindex, attached) in &applied.interfaces {
-                    let name = path.desired.interfaces[ifindex].name.clone();
-                    status.interfaces.insert(name, attached.path.to_string());
+                    let name = &path.desired.interfaces[ifindex].name;
+                    let path = attached.path.to_string();
+                    status.interfaces.insert(name.clone(), path);
+                    let why = attached.why_generic.iter();
+                    let why = why.map(|why| (name.clone(), why.clone()));
+                    status.why_generic.extend(why);
                 }
                 for error in &applied.problems {
                     status.problems.push(with_causes(error));
@@ -215,6 +220,10 @@ impl Work {
                     let name = &interface.name;
                     Some((name.clone(), before.interfaces.get(name)?.clone()))
                 }));
+                let why = before.why_generic.iter();
+                let why = why.filter(|(name, _)| status.interfaces.contains_key(*name));
+                let why = why.map(|(name, why)| (name.clone(), why.clone()));
+                status.why_generic.extend(why);
             }
         }
         // Before the sweep, which takes its time: other nodes have their new tables too.
