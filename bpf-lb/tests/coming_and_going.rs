@@ -191,6 +191,10 @@ fn a_frontend_that_goes_keeps_its_connections_and_leaves_new_ones_to_the_kernel(
 fn whoever_asks_is_told_which_addresses_there_are_connections_of() {
     needs_root!("whoever_asks_is_told_which_addresses_there_are_connections_of");
     every_kind(|node, director, family, protocol| {
+        // The other protocol's connection would be to the same address.
+        if protocol == Protocol::Udp {
+            return;
+        }
         let mut desired = family.desired(protocol, node.ifindex, &HERE);
         director.apply(&desired).unwrap();
         let carried = |director: &mut Director, desired: &Desired| {

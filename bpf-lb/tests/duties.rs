@@ -65,10 +65,10 @@ fn named(flow: Flow) -> duties::Flow {
     }
 }
 
-/// Of the first other node, which does not know whether the connection lives.
-fn doubtful(family: Family) -> Claim {
+/// Of a node that does not know whether the connection lives.
+fn doubtful(node: IpAddr) -> Claim {
     Claim {
-        node: family.nodes[0],
+        node,
         is_doubtful: true,
     }
 }
@@ -116,9 +116,7 @@ fn a_living_connection_is_owed_to_whatever_node_has_its_slot_now() {
                 .flat_map(|at| {
                     let node = family.nodes[at];
                     let sure = [open, opening].map(|flow| (named(flow), node.into()));
-                    let is_doubtful = true;
-                    sure.into_iter()
-                        .chain([(named(reset), Claim { node, is_doubtful })])
+                    sure.into_iter().chain([(named(reset), doubtful(node))])
                 })
                 .collect();
             assert_eq!(director.owed().unwrap(), expected, "{backends:?}");
@@ -399,10 +397,10 @@ fn a_connection_that_was_reset_in_its_clients_name_gives_way_only_to_a_sure_word
         let pod = establish(director, node.ifindex, flow);
         says(director, node.ifindex, flow, RST);
         director
-            .keep(&[(named(flow), doubtful(family))].into())
+            .keep(&[(named(flow), doubtful(family.nodes[1]))].into())
             .unwrap();
         assert_eq!(reached(&says(director, node.ifindex, flow, SEGMENT)), pod);
-        let sure = [(named(flow), family.nodes[0].into())];
+        let sure = [(named(flow), family.nodes[1].into())];
         director.keep(&sure.into()).unwrap();
         let ran = says(director, node.ifindex, flow, SEGMENT);
         assert_eq!((ran.action, ran.verdict()), (TX, Verdict::Moved));
@@ -425,7 +423,7 @@ fn a_forged_reset_does_not_end_a_connection_whose_slot_is_another_nodes() {
         says(director, node.ifindex, flow, marked(6, RST));
         // The node that has the slot is still told, and sends it here.
         let claim = director.owed().unwrap()[&named(flow)];
-        assert_eq!(claim, doubtful(family));
+        assert_eq!(claim, doubtful(family.nodes[0]));
         let ran = says(director, node.ifindex, flow, marked(4, SEGMENT));
         assert_eq!(reached(&ran), pod);
         answers(director, flow, pod, SEGMENT);

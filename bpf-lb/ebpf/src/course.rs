@@ -249,12 +249,17 @@ fn follow<F: Family>(
             Ok(Followed::There(Course::Deliver(has_it, verdict)))
         }
         Known::Over(had_it) => {
-            let sender = Sender::of(packet)?;
-            let can_ask = maps::hop(current.hop).is_some() && !sender.must_not_send_on();
-            if current.hop == 0 || can_ask {
+            if current.hop == 0 {
                 return Ok(Followed::Over(had_it));
             }
-            if !connections::ask_the_pod(packet) {
+            let sender = Sender::of(packet)?;
+            let can_ask = maps::hop(current.hop).is_some() && !sender.must_not_send_on();
+            // The current backend's node knows no better, if it is the one that asks.
+            let must_answer = !can_ask || (sender.mark != 0 && sender.is_at(current));
+            if !(must_answer && connections::ask_the_pod(packet)) {
+                if can_ask {
+                    return Ok(Followed::Over(had_it));
+                }
                 may_be_a_last_word(slot)?;
             }
             let last = Course::Deliver(had_it, Verdict::DeliveredPrevious);

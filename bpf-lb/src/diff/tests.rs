@@ -52,6 +52,7 @@ fn wanted(frontends: &[(u8, &[(u8, u8)])]) -> Desired {
         name: "seg0".into(),
         mac: [2, 0, 0, 0, 0, 1],
         members: BTreeSet::new(),
+        is_trunk: false,
     };
     let mut desired = Desired {
         interfaces: [(2, segment)].into(),

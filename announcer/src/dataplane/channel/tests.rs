@@ -1,4 +1,6 @@
-use landfall_bpf_lb::desired::{Backend, BackendState, Desired, Endpoint, PodId, Protocol, Vip};
+use landfall_bpf_lb::desired::{
+    Backend, BackendState, Desired, Endpoint, Placement, PodId, Protocol, Vip,
+};
 use landfall_bpf_lb::duties::message::Body;
 
 use super::*;
