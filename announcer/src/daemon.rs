@@ -304,11 +304,11 @@ async fn watch_readiness(
             );
         }
         let status = view.status();
-        if status.problems.is_empty() {
-            readiness.ready(DIRECTOR);
-        } else {
-            // The kernel path serves instead: a detail to read, not a reason to be replaced.
-            readiness.ready_without(DIRECTOR, status.problems.join("; "));
+        match status.details() {
+            details if details.is_empty() => readiness.ready(DIRECTOR),
+            // It works in the network stack too, or the kernel path serves instead: a detail to read, not a reason to
+            // be replaced.
+            details => readiness.ready_without(DIRECTOR, details.join("; ")),
         }
         // A node's death is noticed when its session ends, as ever: a detail to read, too.
         match heartbeat_details(&heartbeats.status()) {

@@ -314,6 +314,14 @@ impl Sources {
             "Whether the XDP director is wanted and cannot run",
             flag(is_failed),
         )?;
+        out.gauges(
+            "director_interfaces",
+            "Interfaces that the XDP director is on, by where its programs run",
+            status.interfaces.iter().map(|(interface, path)| {
+                let labels = [("interface", interface.as_str()), ("path", path.as_str())];
+                (labels, 1.0)
+            }),
+        )?;
         out.gauge(
             "director_frontends",
             "Frontends programmed",

@@ -55,6 +55,8 @@ pub enum XdpState {
     Off,
     /// Loaded.
     Ready,
+    /// Is going: it serves the connections that it has, and new ones take the kernel's path.
+    Draining,
     /// Must not be loaded on this node: traffic takes the kernel's path.
     Disabled,
     /// Could not be loaded: traffic takes the kernel's path, too. What a later version may say reads as this.
@@ -79,8 +81,8 @@ pub struct Published {
     /// believed for a while.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wronged_by: Option<NodeName>,
-    /// Addresses that the director serves no more, of which pods of this node still have open connections: other
-    /// directors go on sending them here.
+    /// Addresses that pods of this node have open connections of: of those that the director serves no more, and of all
+    /// while another node's is going. Directors that are going go on sending them here.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub carries: BTreeSet<IpAddr>,
 }
