@@ -441,6 +441,7 @@ impl Driver {
             return;
         }
         self.shown_at = now;
+        let interval = self.look_at_interval();
         let heard = self.machine.heard().into_iter();
         self.view.show(PeersStatus {
             speaks: self.voice.is_some(),
@@ -448,7 +449,7 @@ impl Driver {
             priority,
             late: std::mem::take(&mut self.late),
             asked_interval: self.interval,
-            interval: self.look_at_interval(),
+            interval,
             heard: heard
                 .map(|(segment, sessions)| (name_of(segment), sessions.into_iter().collect()))
                 .collect(),

@@ -10,6 +10,10 @@ use landfall_testbed::process::Stamp;
 use super::node;
 use super::plan::{Machine, Plan};
 
+/// The switch of the data segment, and the one that a part of it can be plugged into.
+const DATA: &str = "data";
+const OTHER: &str = "data-other";
+
 /// Plugs or pulls a cable at the switch: the machine's own end loses its carrier.
 pub fn link(plan: &Plan, machine: &Machine, interface: &str, plugged: bool) -> Result<()> {
     let state = if plugged { "up" } else { "down" };
@@ -30,26 +34,24 @@ pub enum Lost {
 /// From now on frames are lost on a cable, without a word to either end.
 pub fn lose(plan: &Plan, machine: &Machine, interface: &str, lost: Lost) -> Result<()> {
     let port = machine.port(interface);
-    // Beside what else may be there; the port's own way out is the machine's way in.
+    // The port's way out is the machine's way in.
     let ways: &[&str] = match lost {
         Lost::Received => &["egress"],
         Lost::Sent => &["ingress"],
         Lost::Both => &["egress", "ingress"],
     };
-    let mut commands = format!("tc qdisc add dev {port} clsact");
-    for way in ways {
-        let _ = write!(
-            commands,
-            " && tc filter add dev {port} {way} matchall action drop"
-        );
-    }
-    netns::shell(&plan.hub, &commands).map(drop)
+    let chains = ways.iter().map(|way| {
+        format!("chain {way} {{ type filter hook {way} device {port} priority 0; policy drop; }}")
+    });
+    let chains: Vec<String> = chains.collect();
+    let rules = format!("table netdev lost-{port} {{ {} }}", chains.join(" "));
+    netns::nft(&plan.hub, &rules)
 }
 
 /// And no more.
 pub fn lose_nothing(plan: &Plan, machine: &Machine, interface: &str) -> Result<()> {
     let port = machine.port(interface);
-    netns::shell(&plan.hub, &format!("tc qdisc del dev {port} clsact")).map(drop)
+    netns::nft(&plan.hub, &format!("delete table netdev lost-{port}"))
 }
 
 /// Plugs the data cables of machines into a switch of their own: the segment falls into two, and no end sees it.
