@@ -107,7 +107,7 @@ bench-traffic: ## What 3 to 300 nodes say to each other and to the API server at
 # What bench-failover measures: addresses on 3 nodes, how often each case, who forwards, and which cases (all of them).
 ADDRESSES ?= 10
 MODE ?= Kernel
-CASES ?= kill,link-down,freeze,terminate,drain,rollout,api-away,api-away-node-dead,node-dead,backend-dead
+CASES ?= rest,busy,kill,link-down,deaf,mute,link-dead,partition,freeze,terminate,drain,rollout,api-away,api-away-node-dead,node-dead,api-slow-node-dead,backend-dead
 
 .PHONY: bench-failover
 bench-failover: ## How long a client goes without an address whose owner fails (target/figures/bench-failover.json; REPEAT=n)
