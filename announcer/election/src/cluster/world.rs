@@ -573,32 +573,3 @@ impl World {
 pub(super) fn session(node: &NodeName, life: u32) -> SessionId {
     SessionId::new(format!("{node}-{life}"))
 }
-
-impl Node {
-    /// Whether its watches deliver this.
-    fn is_told(&self, change: &Change) -> bool {
-        match change {
-            Change::Renewal(node, _) => self.owners.watched().contains(node),
-            Change::Lease(..) | Change::Record(..) => true,
-        }
-    }
-
-    /// The session task: a renewal every five seconds, a new session where there is none.
-    pub(super) fn renewal(&mut self, now: Now) -> Option<Request> {
-        let local = self.local(now);
-        if local < self.renew_at {
-            return None;
-        }
-        self.renew_at = local + super::server::SESSION / 3;
-        let begins = self.session.is_none() || self.owners.session() != self.session.as_ref();
-        if self.session.is_none() {
-            self.lives += 1;
-            self.session = Some(session(&self.name, self.lives));
-        }
-        Some(Request::Renew {
-            session: self.session.clone()?,
-            begins,
-            sent_at: local,
-        })
-    }
-}

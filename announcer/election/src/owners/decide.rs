@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::rank::{Candidate, Load, rank};
 use super::round::Round;
-use super::view::Fate;
 use super::{
     ClaimReason, Decision, Kind, Memory, Owner, Owners, Record, State, Tell, Work, World, Write,
 };
@@ -287,30 +286,6 @@ impl Owners {
                 version: record.version.clone(),
                 owner,
             });
-        }
-    }
-
-    /// Another owns the address: its session is looked after.
-    fn watch(&self, record: &Record, round: &mut Round<'_>, out: &mut Decision) {
-        let Some(owner) = &record.owner else {
-            return;
-        };
-        match self.view.fate(&owner.node, &owner.session, round.now) {
-            Fate::Live { until } => out.wake(until),
-            Fate::Silent {
-                since,
-                version,
-                renewal,
-            } => {
-                let silent = (owner.session.clone(), since, version, renewal);
-                round.silent.insert(owner.node.clone(), silent);
-            }
-            Fate::Unknown => {
-                round
-                    .unknown
-                    .insert(owner.node.clone(), owner.session.clone());
-            }
-            Fate::Ended { .. } | Fate::Dead => {}
         }
     }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use super::round::Round;
 use super::view::Fate;
-use super::{Decision, Owners};
+use super::{Decision, Owners, Record};
 use crate::Now;
 use crate::names::NodeName;
 use crate::peers::ring;
@@ -50,6 +50,30 @@ impl Owners {
             self.watching = Watching { named, nodes };
         }
         self.view.leases.watch(&self.watching.nodes, now);
+    }
+
+    /// Another owns the address: its session is looked after.
+    pub(super) fn watch(&self, record: &Record, round: &mut Round<'_>, out: &mut Decision) {
+        let Some(owner) = &record.owner else {
+            return;
+        };
+        match self.view.fate(&owner.node, &owner.session, round.now) {
+            Fate::Live { until } => out.wake(until),
+            Fate::Silent {
+                since,
+                version,
+                renewal,
+            } => {
+                let silent = (owner.session.clone(), since, version, renewal);
+                round.silent.insert(owner.node.clone(), silent);
+            }
+            Fate::Unknown => {
+                round
+                    .unknown
+                    .insert(owner.node.clone(), owner.session.clone());
+            }
+            Fate::Ended { .. } | Fate::Dead => {}
+        }
     }
 
     /// A watched session is looked after whether it owns anything or not: its watchers alone can tell that it is silent.
