@@ -101,6 +101,11 @@ bench-ipam: ## What an address costs, in process and on a real API server (targe
 	$(call against,ipam,landfall-ipam)
 	$(if $(BASE),,$(ASSETS) $(CARGO) bench -p landfall-controller --bench ipam_api)
 
+.PHONY: bench-gateways
+bench-gateways: ## 500 Gateways and 2,000 routes on a real API server (target/figures/bench-gateways.json)
+	@hack/setup.sh
+	$(ASSETS) $(CARGO) bench -p landfall-controller --bench ipam_api -- gateways
+
 .PHONY: bench-traffic
 bench-traffic: ## What 3 to 300 nodes say to each other and to the API server at rest, simulated (target/figures/bench-traffic.json)
 	LANDFALL_FIGURES=$(abspath target/figures/bench-traffic.json) \
