@@ -49,7 +49,7 @@ pub mod names {
     /// The one [`crate::records::StateEntry`].
     pub const STATE: &str = "LF_STATE_2";
     /// Packets by [`crate::Verdict`], per CPU.
-    pub const COUNTERS: &str = "LF_COUNTERS_4";
+    pub const COUNTERS: &str = "LF_COUNTERS_5";
 
     /// All of them.
     pub const MAPS: [&str; 13] = [
@@ -77,6 +77,8 @@ pub mod names {
 
     /// The director and deliverer, at XDP.
     pub const XDP: &str = "landfall_xdp";
+    /// The same for frames of several buffers.
+    pub const XDP_FRAGS: &str = "landfall_xdp_frags";
     /// The reverse of delivery, at TC egress.
     pub const EGRESS: &str = "landfall_egress";
     /// Tells the jiffies of now and notes that user space lives.

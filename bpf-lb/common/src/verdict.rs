@@ -2,7 +2,7 @@
 //!
 //! Invariant: whatever is not understood or not ours is passed untouched. Dropped is what the
 //! kernel's path would break: a segment in mid-connection that cannot be served now, which TCP
-//! repeats, and a reply whose rewriting failed half-way.
+//! repeats, a reply whose rewriting failed half-way, and one that was meant for us.
 
 /// What the kernel is told to do with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +63,8 @@ verdicts! {
     Delivered = "delivered", Pass, "Translated to a pod on this node.";
     DeliveredPrevious = "delivered_previous", Pass, "Translated to the pod that has this connection, although its slot names another one now.";
     Adopted = "adopted", Pass, "Of no known connection, and nobody else can have it; translated to its slot's pod.";
+    Refused = "refused", Transmit, "Opens a connection that nobody is there for; sent back as a reset.";
+    DropRefused = "drop_refused", Drop, "Nobody is there for it, and no reset can tell its sender.";
     NotIp = "pass_not_ip", Pass, "Neither IPv4 nor IPv6, or more than two VLAN tags.";
     Malformed = "pass_malformed", Pass, "Headers are cut short or contradict each other.";
     Fragment = "pass_fragment", Pass, "An IP fragment; the kernel path serves it.";
@@ -88,6 +90,7 @@ verdicts! {
     ReplyUntracked = "reply_untracked", Pass, "Leaving packet of no tracked connection.";
     ReplyFragment = "reply_fragment", Pass, "Leaving fragment; only whole replies are given their VIP.";
     ReplyBroken = "drop_reply_broken", Drop, "Rewriting a reply failed half-way.";
+    ReplyProbed = "drop_reply_probed", Drop, "A pod's reset in answer to a segment that asked it whether it has its connection still.";
 }
 
 impl Verdict {

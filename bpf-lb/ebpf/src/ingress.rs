@@ -16,12 +16,20 @@ use crate::forget::Zero;
 use crate::frame::Frame;
 use crate::maps;
 use crate::packet::{Course, Outcome, Packet};
+use crate::refuse::refuse;
 
 /// The whole of the XDP program.
 #[inline(always)]
 #[must_use]
 pub fn receive_xdp(ctx: &XdpContext) -> u32 {
     receive(&Frame::of_xdp(ctx))
+}
+
+/// The whole of the XDP program for frames of several buffers.
+#[inline(always)]
+#[must_use]
+pub fn receive_xdp_frags(ctx: &XdpContext) -> u32 {
+    receive(&Frame::of_xdp_frags(ctx))
 }
 
 /// Directs, delivers or passes `frame`; returns the XDP action.
@@ -110,5 +118,6 @@ fn carry_out<F: Family>(packet: &Packet<F>) -> Result<Outcome, Verdict> {
         }
         Course::Direct(hop, limit, verdict) => direct(packet, hop, limit, verdict),
         Course::Return(limit, verdict) => send_back(packet, limit, verdict),
+        Course::Refuse => refuse(packet),
     }
 }

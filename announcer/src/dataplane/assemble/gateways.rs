@@ -2,7 +2,7 @@
 //!
 //! A Service's share is divided among its endpoints that take new connections. A share that nobody can take (what the
 //! route refers to is not there, may not be referred to, or has no endpoint) keeps its part of the table, and what falls
-//! to it is given to no other: it passes to the kernel, where nobody listens. Every node makes the same of it.
+//! to it is given to no other: it is refused. Every node makes the same of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -141,11 +141,16 @@ impl Shares {
     }
 }
 
-/// What falls to an endpoint that no director reaches (its node's does not run, or nobody knows its node) passes to the
-/// kernel, which has nobody for it. So it gets nothing new where others can take it.
+/// What falls to an endpoint that no director reaches (its node's does not run or is going, or nobody knows its node)
+/// passes to the kernel, which has nobody for it. So it gets nothing new where others can take it.
 fn prefer_directors(backends: &mut BTreeMap<Endpoint, Backend>) {
     let takes = |backend: &Backend| backend.state == BackendState::Active;
-    let is_lost = |backend: &Backend| backend.placement == Placement::Unknown;
+    let is_lost = |backend: &Backend| {
+        matches!(
+            backend.placement,
+            Placement::Unknown | Placement::Leaving(_)
+        )
+    };
     if !backends
         .values()
         .any(|backend| takes(backend) && !is_lost(backend))
@@ -172,7 +177,7 @@ fn nobody(address: IpAddr) -> Endpoint {
 fn refusing(weight: u16) -> Backend {
     Backend {
         pod: PodId::default(),
-        placement: Placement::Unknown,
+        placement: Placement::Nobody,
         weight,
         state: BackendState::Active,
     }
