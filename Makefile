@@ -32,6 +32,14 @@ e2e-kind: ## The main scenarios in a kind cluster (root, Docker with the interne
 	$(CARGO) build --workspace --bins
 	hack/kind.sh $(SCENARIOS)
 
+.PHONY: conformance
+conformance: setup ## The Gateway API's own suite, its profiles of layer 4, in the lab; its report is kept in docs/conformance (root)
+	@hack/go-program.sh echo-basic >/dev/null
+	@hack/go-program.sh gateway-conformance >/dev/null
+	$(CARGO) build --workspace --bins
+	$(ASSETS) target/debug/lab run e2e/scenarios/conformance.yaml
+	install -m 0644 target/conformance/report.yaml docs/conformance/standard-v0.1.0-default-report.yaml
+
 .PHONY: setup
 setup: ## Install what Landfall is built and tried with, by name from the package registries
 	@hack/setup.sh
@@ -97,6 +105,11 @@ bench-ipam: ## What an address costs, in process and on a real API server (targe
 	@hack/setup.sh
 	$(call against,ipam,landfall-ipam)
 	$(if $(BASE),,$(ASSETS) $(CARGO) bench -p landfall-controller --bench ipam_api)
+
+.PHONY: bench-gateways
+bench-gateways: ## 500 Gateways and 2,000 routes on a real API server (target/figures/bench-gateways.json)
+	@hack/setup.sh
+	$(ASSETS) $(CARGO) bench -p landfall-controller --bench ipam_api -- gateways
 
 .PHONY: bench-traffic
 bench-traffic: ## What 3 to 300 nodes say to each other and to the API server at rest, simulated (target/figures/bench-traffic.json)

@@ -1,7 +1,7 @@
 //! A lab with Landfall in it, addresses to lose, and backends on two nodes that announce nothing, so that what is lost is
 //! either an owner or a backend.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
@@ -45,6 +45,7 @@ impl Bed {
             nodes: nodes + SERVING,
             clients: 1,
             labels: names.chain(serve).collect(),
+            images: BTreeSet::new(),
             network: Network::default(),
         };
         let lab = Box::pin(Lab::up(&size, &mut |stage| eprintln!("failover: {stage}"))).await?;
