@@ -9,6 +9,8 @@
 #   DOWNLOADS=…                          where the archives will be downloaded from; the krew manifest names it
 #   TARGETS="…"                          Rust targets of the command line; those whose linker is not here are named and left out
 set -euo pipefail
+# A build that fails inside $(…) ends the release too.
+shopt -s inherit_errexit
 here=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -35,8 +37,12 @@ downloads=${DOWNLOADS:-https://github.com/landfall/landfall/releases/download/v$
 # Archives of the same commit are the same to the byte.
 moment=$(git log -1 --format=%ct)
 helm=$(hack/go-program.sh helm)
-rm -rf "$out"
+if [[ -d $out && -n $(ls -A "$out") ]]; then
+  [[ -f $out/checksums.txt ]] || refuse "$out is not empty, and no release" "name another directory with --out"
+  rm -rf "$out"
+fi
 mkdir -p "$out"
+hack/generate.sh --check >&2 || refuse "generated files are stale" "make generate, and commit"
 
 # A platform's name as Go, krew and Kubernetes spell it.
 platform() {
@@ -86,13 +92,14 @@ for target in $targets; do
     if [[ $target = "$host" ]]; then strip -o "$folder/$program" "$built/$program"; else cp "$built/$program" "$folder/$program"; fi
   done
   cp LICENSE "$folder/"
-  tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$moment" -C "$folder" -c . | gzip -n >"$out/$archive"
+  tar --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX --mtime="@$moment" -C "$folder" \
+    -c LICENSE kubectl-landfall landfall | gzip -n >"$out/$archive"
   rm -rf "$folder"
   krew+=("    - selector: {matchLabels: {os: ${name%-*}, arch: ${name#*-}}}
       uri: $downloads/$archive
       sha256: $(sha256sum "$out/$archive" | cut -d' ' -f1)
       bin: kubectl-landfall
-      files: [{from: ./kubectl-landfall, to: .}, {from: ./LICENSE, to: .}]")
+      files: [{from: kubectl-landfall, to: .}, {from: LICENSE, to: .}]")
 done
 [[ ${#krew[@]} -gt 0 ]] || refuse "the command line was built for nobody" "TARGETS=$host, or --programs DIR"
 

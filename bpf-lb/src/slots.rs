@@ -30,11 +30,15 @@ pub(crate) fn slots(
     } else {
         active
     };
-    let all = select(vip, ids, |_| true);
-    let table = if all.is_empty() { 0 } else { count };
-    let current = named(&chosen, ids, table);
     // Nobody has no connections: there is nobody to be asked for one.
     let somebody = |backend: &Backend| backend.placement != Placement::Nobody;
+    let past = select(vip, ids, somebody);
+    let table = if chosen.is_empty() && past.is_empty() {
+        0
+    } else {
+        count
+    };
+    let current = named(&chosen, ids, table);
     let living: Living = vip
         .backends
         .iter()
@@ -50,7 +54,7 @@ pub(crate) fn slots(
         // No memory: with what takes nothing new put back, the table is nearly that of before.
         None => current
             .into_iter()
-            .zip(named(&all, ids, table))
+            .zip(named(&past, ids, table))
             .map(|(current, before)| Slot {
                 unsettled: 1,
                 ..slot(current, [before], &living)
@@ -211,6 +215,22 @@ mod tests {
         let old = fresh(&[(1, Active), (2, Active), (3, Active)]);
         let backends = [(1, Active), (2, Draining), (3, Active)];
         assert_eq!(after(&old, &backends), fresh(&backends));
+    }
+
+    #[test]
+    fn a_node_without_memory_asks_those_who_serve_on_where_nobody_takes_anything_new() {
+        let (mut vip, mut ids) = vip(&[(1, BackendState::Unready), (9, BackendState::Active)]);
+        let nobody = vip.backends.get_mut(&endpoint(9)).unwrap();
+        (nobody.placement, nobody.weight) = (Placement::Nobody, u16::MAX);
+        let pod = ids[&endpoint(1)];
+        let all = slots(&vip, &ids, None, COUNT);
+        assert!(all.iter().all(|slot| slot.current == ids[&endpoint(9)]));
+        assert!(all.iter().all(|slot| slot.previous == [pod, 0]));
+        vip.backends.remove(&endpoint(1));
+        ids.remove(&endpoint(1));
+        let alone = slots(&vip, &ids, None, COUNT);
+        assert!(alone.iter().all(|slot| slot.previous == [0, 0]));
+        assert_eq!(alone.len(), COUNT as usize);
     }
 
     #[test]

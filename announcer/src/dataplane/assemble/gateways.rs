@@ -86,6 +86,7 @@ impl Shares {
     /// Divides the share of a Service among its endpoints; those that take nothing new keep what they have.
     fn add(&mut self, weight: u32, mut found: Vip) {
         prefer_directors(&mut found.backends);
+        serve_while_terminating(&mut found.backends);
         let active = |backend: &&Backend| backend.state == BackendState::Active;
         let takers = found.backends.values().filter(active).count();
         let whole = Share::from(weight) << SCALE;
@@ -160,6 +161,19 @@ fn prefer_directors(backends: &mut BTreeMap<Endpoint, Backend>) {
     for backend in backends.values_mut() {
         if takes(backend) && is_lost(backend) {
             backend.state = BackendState::Draining;
+        }
+    }
+}
+
+/// Where no endpoint is ready those that terminate and still serve go on (KEP-1669), as they do for a Service.
+fn serve_while_terminating(backends: &mut BTreeMap<Endpoint, Backend>) {
+    let ready = |backend: &Backend| backend.state == BackendState::Active;
+    if backends.values().any(ready) {
+        return;
+    }
+    for backend in backends.values_mut() {
+        if backend.state == BackendState::Draining {
+            backend.state = BackendState::Active;
         }
     }
 }
