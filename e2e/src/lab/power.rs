@@ -41,10 +41,10 @@ pub fn lose(plan: &Plan, machine: &Machine, interface: &str, lost: Lost) -> Resu
         Lost::Both => &["egress", "ingress"],
     };
     let chains = ways.iter().map(|way| {
-        format!("chain {way} {{ type filter hook {way} device {port} priority 0; policy drop; }}")
+        format!("chain {way} {{ type filter hook {way} device {port} priority 0; policy drop; }}\n")
     });
     let chains: Vec<String> = chains.collect();
-    let rules = format!("table netdev lost-{port} {{ {} }}", chains.join(" "));
+    let rules = format!("table netdev lost-{port} {{\n{}}}\n", chains.concat());
     netns::nft(&plan.hub, &rules)
 }
 
