@@ -5,7 +5,7 @@ SHELL := bash
 CARGO ?= cargo
 
 # The Kubernetes programs of the lab: built once, found again in a moment.
-ASSETS = KUBEBUILDER_ASSETS="$$(hack/control-plane.sh)" LANDFALL_ENVOY="$$(hack/envoy.sh)" LANDFALL_GATEWAY_API="$$(hack/gateway-api.sh)"
+ASSETS = KUBEBUILDER_ASSETS="$$(hack/control-plane.sh)" LANDFALL_ENVOY="$$(hack/envoy.sh)" LANDFALL_GATEWAY_API="$$(hack/gateway-api.sh)" LANDFALL_HELM="$$(hack/go-program.sh helm)"
 
 # What the binaries say in the first line of their logs.
 REVISION = $$(git describe --always --dirty 2>/dev/null || echo unknown)
@@ -23,7 +23,7 @@ demo: setup ## Show the main job without a cluster: pool, Service, XDP, Envoy, a
 
 .PHONY: test
 test: setup lint check-generated ## Set up what is needed and pass every test this machine can run
-	@hack/setup.sh cni
+	@hack/setup.sh tests
 	$(CARGO) build --workspace --bins
 	$(ASSETS) $(CARGO) test --workspace --no-fail-fast
 
@@ -48,6 +48,11 @@ lint: ## Format check, clippy and shellcheck, warnings refused
 	$(CARGO) fmt --all -- --check
 	for project in bpf-lb/ebpf bpf-lb/fuzz announcer/fuzz; do (cd $$project && $(CARGO) fmt -- --check); done
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+.PHONY: release
+release: ## Everything a release consists of, in target/release-VERSION; publishes nothing (REGISTRY=, DOWNLOADS=, TARGETS=)
+	@hack/setup.sh build
+	REGISTRY=$(REGISTRY) hack/release.sh
 
 .PHONY: generate
 generate: ## Write the generated files again (CRDs, install.yaml, reference tables, README transcript excluded)
@@ -102,7 +107,7 @@ bench-traffic: ## What 3 to 300 nodes say to each other and to the API server at
 # What bench-failover measures: addresses on 3 nodes, how often each case, who forwards, and which cases (all of them).
 ADDRESSES ?= 10
 MODE ?= Kernel
-CASES ?= kill,link-down,freeze,terminate,drain,rollout,api-away,api-away-node-dead,node-dead,backend-dead
+CASES ?= rest,busy,kill,link-down,deaf,mute,link-dead,partition,freeze,terminate,drain,rollout,api-away,api-away-node-dead,node-dead,api-slow-node-dead,backend-dead
 
 .PHONY: bench-failover
 bench-failover: ## How long a client goes without an address whose owner fails (target/figures/bench-failover.json; REPEAT=n)

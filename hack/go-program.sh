@@ -4,6 +4,7 @@
 #
 #   hack/go-program.sh coredns    the cluster's name server (e2e/cluster-dns); LANDFALL_COREDNS=/path uses another one
 #   hack/go-program.sh flannel    a CNI with an overlay (e2e/flannel); LANDFALL_FLANNEL=/path uses another one
+#   hack/go-program.sh helm       what renders and checks the chart (e2e/helm); LANDFALL_HELM=/path uses another one
 set -euo pipefail
 
 say() { printf '%s: %s\n' "${name:-go-program}" "$*" >&2; }
@@ -12,6 +13,7 @@ refuse() { say "$1"; say "remedy: $2"; exit 1; }
 name=${1:-}
 case $name in
 coredns) module=cluster-dns package=github.com/coredns/coredns cgo=0 linking='-s -w' ;;
+helm) module=helm package=helm.sh/helm/v3/cmd/helm cgo=0 linking='-s -w' ;;
 # One of its back ends is written in C. Static, because it is built here and runs in an image.
 flannel) module=flannel package=github.com/flannel-io/flannel cgo=1 linking='-s -w -extldflags "-static"' ;;
 *) refuse "unknown program '$name'" "see the head of hack/go-program.sh" ;;

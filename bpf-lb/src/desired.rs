@@ -51,6 +51,8 @@ pub enum Placement {
     /// Nothing says where. It has its place in the table all the same, as on every other node, and
     /// what falls to it passes to the kernel.
     Unknown,
+    /// Nobody is there: new connections that fall to it are refused, by a reset where there is one.
+    Nobody,
 }
 
 impl Placement {
@@ -59,7 +61,7 @@ impl Placement {
     pub const fn node(self) -> Option<IpAddr> {
         match self {
             Self::Remote(node) | Self::Leaving(node) => Some(node),
-            Self::Local | Self::Unknown => None,
+            Self::Local | Self::Unknown | Self::Nobody => None,
         }
     }
 }

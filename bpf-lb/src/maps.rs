@@ -91,7 +91,10 @@ impl Maps {
         };
         for id in ids_in_use(&programmed) {
             let backend = self.backends.get(&u32::from(id), 0)?;
-            if backend.hop != 0 && backend.hop != BackendEntry::UNPLACED {
+            if !matches!(
+                backend.hop,
+                0 | BackendEntry::UNPLACED | BackendEntry::NOBODY
+            ) {
                 let hop = self.hops.get(&u32::from(backend.hop), 0)?;
                 programmed.hops.insert(backend.hop, hop);
             }

@@ -33,9 +33,12 @@ pub(crate) fn slots(
     let all = select(vip, ids, |_| true);
     let table = if all.is_empty() { 0 } else { count };
     let current = named(&chosen, ids, table);
+    // Nobody has no connections: there is nobody to be asked for one.
+    let somebody = |backend: &Backend| backend.placement != Placement::Nobody;
     let living: Living = vip
         .backends
         .iter()
+        .filter(|(_, backend)| somebody(backend))
         .filter_map(|(endpoint, backend)| Some((*ids.get(endpoint)?, backend.placement)))
         .collect();
     match old.filter(|old| old.len() == current.len()) {

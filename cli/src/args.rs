@@ -146,6 +146,15 @@ pub enum Explain {
         #[command(flatten)]
         output: OutputArg,
     },
+    /// Why a Gateway has its addresses or has none: its class, listeners and routes, what every pool says, who answers; or, of
+    /// another controller's, its Services
+    #[command(visible_aliases = ["gtw", "gateways"])]
+    Gateway {
+        /// Name of the Gateway
+        name: String,
+        #[command(flatten)]
+        output: OutputArg,
+    },
     /// Who has an address, who could have it, and who answers for it
     #[command(visible_aliases = ["lbip", "address"])]
     Ip {

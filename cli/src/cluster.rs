@@ -103,7 +103,7 @@ fn from(
 pub(crate) struct Wants {
     /// Landfall's own workloads, Pods and Leases.
     pub(crate) workloads: bool,
-    /// Namespaces, nodes, ServiceCIDRs, Gateways: what the planner goes by.
+    /// Namespaces, nodes, ServiceCIDRs, the Gateway API: what the planner goes by.
     pub(crate) planning: bool,
 }
 
@@ -154,6 +154,19 @@ impl Cluster {
                 picture.service_cidrs,
                 picture.gateways,
             ) = tokio::try_join!(
+                list(Api::all(all())),
+                list(Api::all(all())),
+                list(Api::all(all())),
+                list(Api::all(all())),
+            )?;
+            (
+                picture.gateway_classes,
+                picture.listener_sets,
+                picture.tcp_routes,
+                picture.udp_routes,
+                picture.grants,
+            ) = tokio::try_join!(
+                list(Api::all(all())),
                 list(Api::all(all())),
                 list(Api::all(all())),
                 list(Api::all(all())),

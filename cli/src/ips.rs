@@ -93,7 +93,8 @@ pub(crate) fn of_record(record: &LoadBalancerIP, services: &[Service], now: Time
     let of_service = spec.holders.iter().find_map(|holder| {
         let mut services = services.iter();
         let service = services.find(|service| {
-            service.metadata.namespace.as_ref() == Some(&holder.namespace)
+            holder.kind == "Service"
+                && service.metadata.namespace.as_ref() == Some(&holder.namespace)
                 && service.metadata.name.as_ref() == Some(&holder.name)
         })?;
         let conditions = service.status.as_ref()?.conditions.as_ref()?;

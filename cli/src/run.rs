@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
-use landfall_crds::HolderKey;
+use landfall_crds::{HolderKey, HolderKind};
 use serde_json::json;
 
 use crate::args::{self, Args, Command, DryRun};
@@ -206,8 +206,14 @@ async fn explain(cluster: &Cluster, what: &args::Explain) -> anyhow::Result<End>
             planning: true,
         })
         .await?;
-    if let args::Explain::Service { name, .. } = what {
-        picture.events = events(cluster, name).await?;
+    match what {
+        args::Explain::Service { name, .. } => {
+            picture.events = events(cluster, HolderKind::Service, name).await?;
+        }
+        args::Explain::Gateway { name, .. } => {
+            picture.events = events(cluster, HolderKind::Gateway, name).await?;
+        }
+        args::Explain::Ip { .. } => {}
     }
     let (settings, guessed) = settings::of(picture.controller())?;
     let asked = Asked {
@@ -230,6 +236,16 @@ async fn explain(cluster: &Cluster, what: &args::Explain) -> anyhow::Result<End>
             })?;
             (told, output)
         }
+        args::Explain::Gateway { name, output } => {
+            let key = HolderKey::gateway(&*cluster.namespace, name);
+            let told = explain::gateway(&asked, &key).with_context(|| {
+                match picture.gateways.hidden() {
+                    Some(why) => format!("Gateways cannot be read: {why}"),
+                    None => format!("there is no {}; -n names another namespace", key.in_words()),
+                }
+            })?;
+            (told, output)
+        }
         args::Explain::Ip { address, output } => {
             let parsed = explain::parse(address).with_context(|| {
                 format!("{address:?} is neither an address nor the name of a LoadBalancerIP; write it like 192.0.2.10, 2001:db8::10 or 192-0-2-10")
@@ -241,10 +257,11 @@ async fn explain(cluster: &Cluster, what: &args::Explain) -> anyhow::Result<End>
     Ok(End::of(told.well))
 }
 
-/// The Events about a Service of the namespace.
+/// The Events about an object of the namespace.
 async fn events(
     cluster: &Cluster,
-    service: &str,
+    kind: HolderKind,
+    name: &str,
 ) -> anyhow::Result<crate::picture::Sight<k8s_openapi::api::events::v1::Event>> {
     let sight = list(Api::namespaced(cluster.client.clone(), &cluster.namespace)).await?;
     Ok(match sight {
@@ -252,8 +269,8 @@ async fn events(
             let about = |event: &k8s_openapi::api::events::v1::Event| {
                 let regarding = event.regarding.as_ref();
                 regarding.is_some_and(|object| {
-                    object.kind.as_deref() == Some("Service")
-                        && object.name.as_deref() == Some(service)
+                    object.kind.as_deref() == Some(kind.as_str())
+                        && object.name.as_deref() == Some(name)
                 })
             };
             crate::picture::Sight::Seen(all.into_iter().filter(about).collect())

@@ -154,6 +154,11 @@ impl Dump {
         self.kind("nodes", picture.nodes.all().iter())?;
         self.kind("servicecidrs", picture.service_cidrs.all().iter())?;
         self.kind("gateways", picture.gateways.all().iter())?;
+        self.kind("gatewayclasses", picture.gateway_classes.all().iter())?;
+        self.kind("listenersets", picture.listener_sets.all().iter())?;
+        self.kind("tcproutes", picture.tcp_routes.all().iter())?;
+        self.kind("udproutes", picture.udp_routes.all().iter())?;
+        self.kind("referencegrants", picture.grants.all().iter())?;
         // Other Services are not Landfall's business, nor of those who read this.
         let services = picture
             .services

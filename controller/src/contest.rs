@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use landfall_ipam::HolderKind;
 use landfall_ipam::plan::Outcome;
 use landfall_runtime::events::Note;
 
@@ -81,7 +82,7 @@ impl Said {
 
     /// The one Event about a writer in the way, from the second time on that the same had to be
     /// written again.
-    pub fn tell(&mut self, manager: Option<&str>) -> Option<Note> {
+    pub fn tell(&mut self, kind: HolderKind, manager: Option<&str>) -> Option<Note> {
         if self.told || self.repeats < 2 {
             return None;
         }
@@ -95,9 +96,16 @@ impl Said {
             reason: "StatusContested".to_owned(),
             action: "AssignAddress",
             note: format!(
-                "{who} keeps changing status.loadBalancer or the conditions of this Service; what \
-                 Landfall says is written again ever more seldom. Stop the other writer, or give \
-                 the Service a spec.loadBalancerClass that only one of the two serves"
+                "{who} keeps changing {}; what Landfall says is written again ever more seldom. \
+                 Stop the other writer, or give the {kind} a {} that only one of the two serves",
+                match kind {
+                    HolderKind::Service => "status.loadBalancer or the conditions of this Service",
+                    HolderKind::Gateway => "the status of this Gateway",
+                },
+                match kind {
+                    HolderKind::Service => "spec.loadBalancerClass",
+                    HolderKind::Gateway => "spec.gatewayClassName",
+                }
             ),
         })
     }
@@ -152,7 +160,7 @@ mod tests {
         let mut told = Vec::new();
         for _ in 0..5 {
             said = Said::after(Some(&said), "u", &outcome("a"), &[], now);
-            told.extend(said.tell(Some("metallb-controller")));
+            told.extend(said.tell(HolderKind::Service, Some("metallb-controller")));
         }
         assert_eq!(told.len(), 1);
         let words = "field manager \"metallb-controller\" keeps changing";

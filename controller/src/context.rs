@@ -1,6 +1,7 @@
 //! What every task that writes is given: client, cache, counters, and where Events go.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::jiff::Timestamp;
@@ -12,6 +13,9 @@ use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::state::State;
 pub use crate::validate::MANAGER;
+
+/// How long the answer to one call is awaited: one that hangs must hold up nobody's turn.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What it takes to carry something out.
 #[derive(Clone)]

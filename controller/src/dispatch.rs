@@ -227,8 +227,11 @@ mod tests {
     use crate::settings::Settings;
     use crate::state::State;
     use clap::Parser as _;
+    use landfall_ipam::pools::Pool;
     use prometheus_client::registry::Registry;
+    use std::convert::Infallible;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// A dispatcher whose API server is never asked.
     fn dispatcher(registry: &mut Registry) -> Dispatcher {
@@ -271,6 +274,49 @@ mod tests {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         assert!(text.contains("landfall_invariant_violations_total 1"));
+    }
+
+    /// An API server that never answers, and how often it was asked to write.
+    fn silent() -> (kube::Client, Arc<AtomicUsize>) {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let writes = Arc::clone(&asked);
+        let service = tower::service_fn(move |_: http::Request<kube::client::Body>| {
+            writes.fetch_add(1, Ordering::Relaxed);
+            std::future::pending::<Result<http::Response<kube::client::Body>, Infallible>>()
+        });
+        (kube::Client::new(service, "default"), asked)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_is_never_answered_ends_and_its_service_comes_back() {
+        let mut dispatcher = dispatcher(&mut Registry::default());
+        let (client, asked) = silent();
+        dispatcher.context.client = client;
+        let blocks = serde_json::json!({"blocks": [{"cidr": "192.0.2.0/30"}]});
+        let pool = Pool::compile("p", &serde_json::from_value(blocks).unwrap(), false);
+        let service = serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "s", "namespace": "n", "uid": "u"},
+            "spec": {"type": "LoadBalancer", "ports": [{"port": 80}]},
+        }));
+        let settings = Arc::clone(&dispatcher.context.settings);
+        dispatcher.context.state.change(|cache| {
+            cache
+                .index
+                .pool_seen(&landfall_ipam::PoolName::from("p"), Some(pool));
+            cache.service_seen(service.unwrap(), &settings);
+        });
+        let (_leads, leads) = watch::channel(true);
+        let token = CancellationToken::new();
+        let running = tokio::spawn(dispatcher.run(leads, token.clone()));
+        let again = async {
+            while asked.load(Ordering::Relaxed) < 3 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let again = tokio::time::timeout(Duration::from_secs(300), again).await;
+        assert!(again.is_ok(), "it is tried again and again");
+        token.cancel();
+        running.await.unwrap();
     }
 
     #[tokio::test]

@@ -16,6 +16,7 @@ mod contest;
 pub mod context;
 pub mod dispatch;
 pub mod gateway;
+mod managed;
 pub mod metrics;
 mod orphans;
 mod peer_key;

@@ -1,5 +1,5 @@
-//! Decides while there is something to decide, on every replica, and writes the status of classes and routes while we
-//! lead. A Gateway's status is the dispatcher's.
+//! Decides while there is something to decide, on every replica, and writes the status of classes, ListenerSets and routes
+//! while we lead. A Gateway's status is the dispatcher's.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
-use landfall_crds::gateway_api::{BUNDLE_VERSION, GatewayClass, TCPRoute, UDPRoute};
-use landfall_gateway::{RouteKey, RouteKind, class};
+use landfall_crds::gateway_api::{BUNDLE_VERSION, GatewayClass, ListenerSet, TCPRoute, UDPRoute};
+use landfall_gateway::{NamespacedName, RouteKey, RouteKind, class};
 use landfall_runtime::call::{Failure, within};
 use landfall_runtime::class::Class;
 use landfall_runtime::later::{Later, Retry};
@@ -18,14 +18,12 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::context::{Context, MANAGER};
+use crate::context::{Context, MANAGER, PATIENCE};
 use crate::gateway::{Subject, status};
 use crate::watch::{tcp_route_answered, udp_route_answered};
 
 /// Shortest time between two decisions: what comes in a burst is decided once.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long the answer to one write is awaited.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// How many statuses are written at once.
 const PARALLEL: usize = 8;
 /// How often the release of the definitions is asked for, while there is a class of ours.
@@ -90,6 +88,7 @@ async fn write_stale(context: &Context, leads: &watch::Receiver<bool>, later: &m
             }
             let answer = match &subject {
                 Subject::Class(name) => write_class(context, name).await,
+                Subject::ListenerSet(key) => write_listener_set(context, key).await,
                 Subject::Route(key) => write_route(context, key).await,
             };
             (subject, Some(answer))
@@ -133,6 +132,20 @@ async fn write_class(context: &Context, name: &str) -> Result<(), Failure> {
     context
         .state
         .change(|cache| cache.gateway_api.class_answered(name, class));
+    Ok(())
+}
+
+async fn write_listener_set(context: &Context, key: &NamespacedName) -> Result<(), Failure> {
+    let now = Time(Timestamp::now());
+    let Some(status) = status::listener_set(&context.state.lock().gateway_api, key, now) else {
+        return Ok(());
+    };
+    let api = Api::<ListenerSet>::namespaced(context.client.clone(), &key.namespace);
+    let answer = landfall_runtime::apply::status(&api, &key.name, MANAGER, &status);
+    let set = within(PATIENCE, answer).await?;
+    context
+        .state
+        .change(|cache| cache.gateway_api.listener_set_answered(key, set));
     Ok(())
 }
 
@@ -237,7 +250,6 @@ mod tests {
     use clap::Parser as _;
     use kube::Client;
     use kube::client::Body;
-    use landfall_gateway::NamespacedName;
     use prometheus_client::registry::Registry;
     use tokio::sync::mpsc;
 

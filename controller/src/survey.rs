@@ -6,6 +6,7 @@
 use k8s_openapi::api::core::v1::{Namespace, Node, Service};
 use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
+use landfall_crds::gateway_api::{GatewayClass, ListenerSet, ReferenceGrant, TCPRoute, UDPRoute};
 use landfall_crds::{LoadBalancerIP, LoadBalancerIPPool};
 
 use crate::cache::Cache;
@@ -23,6 +24,11 @@ pub struct Objects {
     pub nodes: Vec<Node>,
     pub service_cidrs: Vec<ServiceCIDR>,
     pub gateways: Vec<Gateway>,
+    pub classes: Vec<GatewayClass>,
+    pub listener_sets: Vec<ListenerSet>,
+    pub tcp_routes: Vec<TCPRoute>,
+    pub udp_routes: Vec<UDPRoute>,
+    pub grants: Vec<ReferenceGrant>,
 }
 
 /// What a controller with these settings knows once it has seen all of it. It does not lead, and plans nothing by
@@ -37,9 +43,19 @@ pub fn cache(objects: Objects, settings: &Settings) -> Cache {
         nodes,
         service_cidrs,
         gateways,
+        classes,
+        listener_sets,
+        tcp_routes,
+        udp_routes,
+        grants,
     } = objects;
     let mut cache = Cache::default();
     // Gateways before the Services that ask in their name, pools before who may have their addresses.
+    all(&mut cache, classes.into_iter().map(guarded), settings);
+    all(&mut cache, listener_sets.into_iter().map(guarded), settings);
+    all(&mut cache, tcp_routes.into_iter().map(guarded), settings);
+    all(&mut cache, udp_routes.into_iter().map(guarded), settings);
+    all(&mut cache, grants.into_iter().map(guarded), settings);
     all(&mut cache, gateways.into_iter().map(guarded), settings);
     all(&mut cache, namespaces, settings);
     all(&mut cache, nodes.into_iter().map(guarded), settings);

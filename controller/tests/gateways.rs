@@ -80,5 +80,14 @@ async fn a_service_made_for_a_gateway_is_given_what_the_gateway_asks_for() {
         said.contains("annotation of Gateway green/edge: landfall.dev/ips"),
         "{said}"
     );
+    // Who made the Gateway reads it there, and nothing is written into another controller's status.
+    let api = Api::<Gateway>::namespaced(cluster.client.clone(), "green");
+    let gateway = api.get("edge").await.unwrap();
+    let uid = gateway.metadata.uid.clone().unwrap();
+    let said = cluster.event_about(uid, "green", "InvalidRequest").await;
+    assert!(said.starts_with("Service blue/envoy: "), "{said}");
+    let writers = gateway.metadata.managed_fields.iter().flatten();
+    let writers: Vec<_> = writers.filter_map(|one| one.manager.as_deref()).collect();
+    assert_eq!(writers, ["test"]);
     cluster.stop().await;
 }

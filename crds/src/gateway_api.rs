@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 pub const GROUP: &str = "gateway.networking.k8s.io";
 /// The kind that routes attach to.
 pub const GATEWAY: &str = "Gateway";
+/// The kind that adds listeners to a Gateway, and that routes attach to as well.
+pub const LISTENER_SET: &str = "ListenerSet";
 /// The controller of the GatewayClasses that are ours.
 pub const CONTROLLER: &str = "landfall.dev/gateway-controller";
 /// On the standard's definitions: the release they are of.
@@ -54,10 +56,21 @@ pub struct ParametersRef {
 
 /// What is said of a class.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ClassStatus {
     /// `Accepted`, `SupportedVersion`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+    /// What is served of the standard, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub supported_features: Vec<SupportedFeature>,
+}
+
+/// A feature of the standard.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct SupportedFeature {
+    /// As the standard's conformance suite names it.
+    pub name: String,
 }
 
 /// Where traffic enters, and which routes may attach.
@@ -84,6 +97,17 @@ pub struct GatewaySpec {
     /// What is for the things made for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub infrastructure: Option<Infrastructure>,
+    /// Which ListenerSets may add listeners; none where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_listeners: Option<AllowedListeners>,
+}
+
+/// Which ListenerSets may add listeners to a Gateway.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+pub struct AllowedListeners {
+    /// Of which namespaces. As for routes, but that nothing said, as well as `None`, means none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespaces: Option<RouteNamespaces>,
 }
 
 /// A port and protocol of a Gateway.
@@ -161,6 +185,7 @@ pub struct Infrastructure {
 
 /// What is said of a Gateway.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct GatewayStatus {
     /// The addresses it has.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -171,6 +196,9 @@ pub struct GatewayStatus {
     /// What is said of its listeners.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub listeners: Vec<ListenerStatus>,
+    /// How many ListenerSets add to them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attached_listener_sets: Option<i32>,
 }
 
 /// What is said of a listener.
@@ -188,6 +216,38 @@ pub struct ListenerStatus {
     /// `Accepted`, `Conflicted`, `ResolvedRefs`, `Programmed`.
     #[serde(default)]
     pub conditions: Vec<Condition>,
+}
+
+/// Listeners that are added to a Gateway that lets them.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[kube(
+    group = "gateway.networking.k8s.io",
+    version = "v1",
+    kind = "ListenerSet",
+    plural = "listenersets",
+    namespaced,
+    status = "ListenerSetStatus",
+    schema = "disabled",
+    derive = "PartialEq"
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerSetSpec {
+    /// The Gateway; `sectionName` and `port` mean nothing here.
+    pub parent_ref: ParentRef,
+    /// What is added; names are told apart from those of other objects.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listeners: Vec<Listener>,
+}
+
+/// What is said of a ListenerSet.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+pub struct ListenerSetStatus {
+    /// `Accepted`, `Programmed`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// What is said of its listeners.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listeners: Vec<ListenerStatus>,
 }
 
 /// Where the connections of TCP listeners go.

@@ -210,6 +210,7 @@ macro_rules! stamped {
 stamped!(
     crate::gateway_api::Gateway,
     crate::gateway_api::GatewayClass,
+    crate::gateway_api::ListenerSet,
     crate::L2AnnouncementPolicy,
     crate::LoadBalancerIP,
     crate::LoadBalancerIPPool

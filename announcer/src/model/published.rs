@@ -1,5 +1,6 @@
 //! What an announcer publishes with its session, as one annotation of its Lease: what other nodes must know to agree on
-//! candidates, and nothing else.
+//! candidates, and nothing else. That Lease changes when any of this does, and all announcers watch it; the session is
+//! renewed in another, which only the few watch that have to know how old the last renewal is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -13,7 +14,10 @@ use serde::{Deserialize, Serialize};
 /// Session Leases are called this, followed by the node's name.
 pub const LEASE_PREFIX: &str = "announcer-";
 
-/// Label by which session Leases are listed.
+/// The Lease in which a session is renewed is called this, followed by the node's name.
+pub const RENEWAL_PREFIX: &str = "renewal-";
+
+/// Label by which session Leases are listed. Those of renewals do not have it.
 pub const LABEL: (&str, &str) = ("landfall.dev/session", "announcer");
 
 pub const ANNOTATION: &str = "landfall.dev/announcer";

@@ -379,6 +379,23 @@ async fn anothers_session_is_ended_only_in_ones_own_name(cluster: &Cluster) {
     for forged in [card, gone, stolen, longer, labelled] {
         refused(write(forged).await, FENCED_BY);
     }
+    // Renewals are their own node's, and nobody's to end.
+    let renewal = lease("renewal-node-2", "s2");
+    refused(other.create(&params, &renewal).await, FENCED_BY);
+    owner.create(&params, &renewal).await.unwrap();
+    let renew = async |leases: &Api<Lease>| {
+        let patch = Patch::Merge(json!({"spec": {"renewTime": "2026-01-01T00:00:05.000000Z"}}));
+        let params = PatchParams::default();
+        leases.patch("renewal-node-2", &params, &patch).await
+    };
+    renew(&owner).await.unwrap();
+    refused(renew(&other).await, FENCED_BY);
+    let mut renewal = owner.get("renewal-node-2").await.unwrap();
+    renewal.spec.as_mut().unwrap().holder_identity = None;
+    let notes = renewal.metadata.annotations.get_or_insert_default();
+    notes.insert(FENCED_BY.to_owned(), "node-1".to_owned());
+    let emptied = other.replace("renewal-node-2", &params, &renewal);
+    refused(emptied.await, FENCED_BY);
     let fenced = write(fence(Some("node-1"))).await.unwrap();
     // Whoever was fenced begins anew.
     let mut anew = fenced;

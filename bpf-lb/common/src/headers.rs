@@ -33,6 +33,10 @@ pub const UDP: u8 = 17;
 
 /// Length of an Ethernet header without tags.
 pub const ETHERNET: usize = 14;
+/// Offset of the total length in an IPv4 header.
+pub const IPV4_LENGTH: usize = 2;
+/// Offset of the payload length in an IPv6 header.
+pub const IPV6_LENGTH: usize = 4;
 /// Offset of the checksum in an IPv4 header.
 pub const IPV4_CHECKSUM: usize = 10;
 /// Offset of the TTL in an IPv4 header.

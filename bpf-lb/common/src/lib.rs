@@ -49,7 +49,7 @@ pub mod names {
     /// The one [`crate::records::StateEntry`].
     pub const STATE: &str = "LF_STATE_2";
     /// Packets by [`crate::Verdict`], per CPU.
-    pub const COUNTERS: &str = "LF_COUNTERS_4";
+    pub const COUNTERS: &str = "LF_COUNTERS_5";
 
     /// All of them.
     pub const MAPS: [&str; 13] = [

@@ -115,6 +115,8 @@ impl BackendEntry {
     pub const POD_SHIFT: u32 = 8;
     /// The hop of a backend whose node is not known. No hop has this id.
     pub const UNPLACED: u16 = u16::MAX;
+    /// The hop of what is nobody's: its share of new connections is refused. No hop has this id either.
+    pub const NOBODY: u16 = u16::MAX - 1;
 }
 
 record! {

@@ -63,6 +63,8 @@ verdicts! {
     Delivered = "delivered", Pass, "Translated to a pod on this node.";
     DeliveredPrevious = "delivered_previous", Pass, "Translated to the pod that has this connection, although its slot names another one now.";
     Adopted = "adopted", Pass, "Of no known connection, and nobody else can have it; translated to its slot's pod.";
+    Refused = "refused", Transmit, "Opens a connection that nobody is there for; sent back as a reset.";
+    DropRefused = "drop_refused", Drop, "Nobody is there for it, and no reset can tell its sender.";
     NotIp = "pass_not_ip", Pass, "Neither IPv4 nor IPv6, or more than two VLAN tags.";
     Malformed = "pass_malformed", Pass, "Headers are cut short or contradict each other.";
     Fragment = "pass_fragment", Pass, "An IP fragment; the kernel path serves it.";

@@ -114,13 +114,19 @@ pub(crate) fn course<F: Family>(packet: &Packet<F>) -> Result<Course<F>, Verdict
         maps::backend(slot.previous[0]),
         maps::backend(slot.previous[1]),
     ];
+    let current = maps::backend(slot.current);
+    let is_nobodys = current.is_some_and(|one| one.hop == BackendEntry::NOBODY);
     // Where nothing takes new connections, the last to have taken some is the one to ask.
-    let (current, takes_new) = match (maps::backend(slot.current), previous[0]) {
+    let (current, takes_new) = match (current.filter(|_| !is_nobodys), previous[0]) {
         (Some(current), _) => (current, true),
         (None, Some(previous)) => (previous, false),
+        (None, None) if is_nobodys => return Ok(Course::Refuse),
         (None, None) => return Err(Verdict::NoBackend),
     };
     if packet.transport.opens() && !takes_new {
+        if is_nobodys {
+            return Ok(Course::Refuse);
+        }
         return Err(Verdict::NoBackend);
     }
     let is_here = |backend: &Option<&BackendEntry>| backend.is_some_and(|one| one.hop == 0);

@@ -6,8 +6,8 @@
 use landfall_bpf_lb_common::checksum::Change;
 use landfall_bpf_lb_common::flow;
 use landfall_bpf_lb_common::headers::{
-    IPV4, IPV4_CHECKSUM, IPV4_DESTINATION, IPV4_SOURCE, IPV4_TTL, IPV6_DESTINATION, IPV6_HOP_LIMIT,
-    IPV6_SOURCE, Transport,
+    IPV4, IPV4_CHECKSUM, IPV4_DESTINATION, IPV4_LENGTH, IPV4_SOURCE, IPV4_TTL, IPV6,
+    IPV6_DESTINATION, IPV6_HOP_LIMIT, IPV6_LENGTH, IPV6_SOURCE, TCP_MINIMUM, Transport,
 };
 use landfall_bpf_lb_common::records::{
     BackendEntry, ConnectionEntry4, ConnectionEntry6, ConnectionKey4, ConnectionKey6,
@@ -19,6 +19,9 @@ use crate::maps::{
     self, CONNECTIONS4, CONNECTIONS6, FRONTENDS4, FRONTENDS6, HALF_OPEN4, HALF_OPEN6,
 };
 
+/// What an answer of ours sets out with, as the kernel's own do.
+const HOP_LIMIT: u8 = 64;
+
 /// An address, and the maps of its family.
 pub(crate) trait Family: Copy {
     /// Bytes of an address.
@@ -27,6 +30,11 @@ pub(crate) trait Family: Copy {
     type Key;
     /// Value of the tables of connections; its state comes first.
     type Entry;
+
+    /// Length of a header with nothing optional in it.
+    const HEADER: usize;
+    /// The address that is all zeros.
+    const ZERO: Self::Address;
 
     /// Source and destination of the packet whose IP header is at `network`.
     fn addresses(frame: &Frame, network: usize) -> Option<(Self::Address, Self::Address)>;
@@ -42,6 +50,14 @@ pub(crate) trait Family: Copy {
         old: Self::Address,
         new: Self::Address,
     ) -> Option<()>;
+    /// Makes the header that of a TCP segment from `vip` to `client` with nothing optional in it and nothing behind it,
+    /// which is returned to be filled. It is one look at the frame: the verifier would not see that two belong together.
+    fn answer(
+        frame: &Frame,
+        network: usize,
+        client: Self::Address,
+        vip: Self::Address,
+    ) -> Option<&'static mut [u8; TCP_MINIMUM]>;
     /// Writes TTL or hop limit, and the header's own checksum.
     fn set_hop_limit(frame: &Frame, network: usize, limit: u8) -> Option<()>;
 
@@ -110,6 +126,9 @@ impl Family for V4 {
     type Key = ConnectionKey4;
     type Entry = ConnectionEntry4;
 
+    const HEADER: usize = IPV4;
+    const ZERO: u32 = 0;
+
     #[inline(always)]
     fn addresses(frame: &Frame, network: usize) -> Option<(u32, u32)> {
         let [source, destination] = frame.words::<u32, 2, 8>(network + IPV4_SOURCE)?;
@@ -159,6 +178,31 @@ impl Family for V4 {
         header[IPV4_CHECKSUM..IPV4_CHECKSUM + 2].copy_from_slice(&checksum);
         header[IPV4_DESTINATION..].copy_from_slice(&new.to_ne_bytes());
         Some(())
+    }
+
+    #[inline(always)]
+    fn answer(
+        frame: &Frame,
+        network: usize,
+        client: u32,
+        vip: u32,
+    ) -> Option<&'static mut [u8; TCP_MINIMUM]> {
+        const LENGTH: usize = IPV4 + TCP_MINIMUM;
+        let all = frame.bytes::<LENGTH>(network)?;
+        let new = (LENGTH as u16).to_be_bytes();
+        let old = [all[IPV4_LENGTH], all[IPV4_LENGTH + 1]];
+        let protocol = all[IPV4_TTL + 1];
+        // The addresses change places, and their sum is the same.
+        let checksum = Change::none()
+            .word(old, new)
+            .word([all[IPV4_TTL], protocol], [HOP_LIMIT, protocol])
+            .apply([all[IPV4_CHECKSUM], all[IPV4_CHECKSUM + 1]]);
+        all[IPV4_LENGTH..IPV4_LENGTH + 2].copy_from_slice(&new);
+        all[IPV4_TTL] = HOP_LIMIT;
+        all[IPV4_CHECKSUM..IPV4_CHECKSUM + 2].copy_from_slice(&checksum);
+        all[IPV4_SOURCE..IPV4_DESTINATION].copy_from_slice(&vip.to_ne_bytes());
+        all[IPV4_DESTINATION..IPV4].copy_from_slice(&client.to_ne_bytes());
+        all.last_chunk_mut()
     }
 
     #[inline(always)]
@@ -213,6 +257,9 @@ impl Family for V6 {
     type Key = ConnectionKey6;
     type Entry = ConnectionEntry6;
 
+    const HEADER: usize = IPV6;
+    const ZERO: [u64; 2] = [0; 2];
+
     #[inline(always)]
     fn addresses(frame: &Frame, network: usize) -> Option<([u64; 2], [u64; 2])> {
         let [a, b, c, d] = frame.words::<u64, 4, 32>(network + IPV6_SOURCE)?;
@@ -258,6 +305,22 @@ impl Family for V6 {
     fn set_destination(frame: &Frame, network: usize, _old: [u64; 2], new: [u64; 2]) -> Option<()> {
         *frame.bytes::<16>(network + IPV6_DESTINATION)? = split(new);
         Some(())
+    }
+
+    #[inline(always)]
+    fn answer(
+        frame: &Frame,
+        network: usize,
+        client: [u64; 2],
+        vip: [u64; 2],
+    ) -> Option<&'static mut [u8; TCP_MINIMUM]> {
+        let all = frame.bytes::<{ IPV6 + TCP_MINIMUM }>(network)?;
+        let length = (TCP_MINIMUM as u16).to_be_bytes();
+        all[IPV6_LENGTH..IPV6_LENGTH + 2].copy_from_slice(&length);
+        all[IPV6_HOP_LIMIT] = HOP_LIMIT;
+        all[IPV6_SOURCE..IPV6_DESTINATION].copy_from_slice(&split(vip));
+        all[IPV6_DESTINATION..IPV6].copy_from_slice(&split(client));
+        all.last_chunk_mut()
     }
 
     #[inline(always)]

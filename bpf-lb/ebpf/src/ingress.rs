@@ -16,6 +16,7 @@ use crate::forget::Zero;
 use crate::frame::Frame;
 use crate::maps;
 use crate::packet::{Course, Outcome, Packet};
+use crate::refuse::refuse;
 
 /// The whole of the XDP program.
 #[inline(always)]
@@ -117,5 +118,6 @@ fn carry_out<F: Family>(packet: &Packet<F>) -> Result<Outcome, Verdict> {
         }
         Course::Direct(hop, limit, verdict) => direct(packet, hop, limit, verdict),
         Course::Return(limit, verdict) => send_back(packet, limit, verdict),
+        Course::Refuse => refuse(packet),
     }
 }

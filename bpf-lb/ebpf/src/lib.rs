@@ -6,6 +6,8 @@
 //!             └────────────┴──► anything else: PASS, untouched, counted
 //! ```
 //!
+//! What falls to nobody is refused: a SYN goes back as a reset.
+//!
 //! It decides nothing that can be decided in user space: tables, ids and MAC addresses arrive in
 //! maps. Parsing and arithmetic are in `landfall-bpf-lb-common`, where the host tests them.
 //!
@@ -23,6 +25,7 @@ mod frame;
 mod ingress;
 mod maps;
 mod packet;
+mod refuse;
 mod replies;
 mod shared;
 

@@ -43,6 +43,8 @@ pub(crate) enum Course<F: Family> {
     Direct(u16, u8, Verdict),
     /// Back to whoever sent it, with this hop limit.
     Return(u8, Verdict),
+    /// To nobody.
+    Refuse,
 }
 
 /// What becomes of a packet; the interface matters for a redirect alone.

@@ -375,6 +375,7 @@ impl<'a> Ids<'a> {
             Placement::Local => 0,
             Placement::Remote(node) | Placement::Leaving(node) => self.hop(node)?,
             Placement::Unknown => BackendEntry::UNPLACED,
+            Placement::Nobody => BackendEntry::NOBODY,
         };
         let mut address = [0; 16];
         let flags = match endpoint.address {
@@ -409,7 +410,7 @@ impl<'a> Ids<'a> {
         self.backend_ids.insert(entry, id);
         let leaving = match backend.placement {
             Placement::Leaving(_) => BackendEntry::LEAVING,
-            Placement::Local | Placement::Remote(_) | Placement::Unknown => 0,
+            Placement::Local | Placement::Remote(_) | Placement::Unknown | Placement::Nobody => 0,
         };
         let flags = entry.flags | leaving;
         self.backends.insert(id, BackendEntry { flags, ..entry });

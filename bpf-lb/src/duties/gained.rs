@@ -44,7 +44,8 @@ pub(crate) fn gained_by(programmed: &Programmed, seed: &Seed, connection: &Flow)
     // As the programs see it: where nothing takes new connections, the last to have taken some.
     let backend = [slot.current, slot.previous[0]]
         .into_iter()
-        .find_map(|id| programmed.backends.get(&id))?;
+        .filter_map(|id| programmed.backends.get(&id))
+        .find(|backend| backend.hop != BackendEntry::NOBODY)?;
     if backend.hop == 0 || backend.hop == BackendEntry::UNPLACED {
         return None;
     }

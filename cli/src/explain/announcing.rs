@@ -1,18 +1,26 @@
 //! Who answers for addresses, and by which policy.
 
-use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use landfall_crds::selector::{Labels, matches, service_labels};
+use landfall_crds::text::quoted;
 use landfall_crds::{L2AnnouncementPolicy, LoadBalancing};
 
 use super::{Asked, said, unread};
 use crate::ips::{Ip, State};
 use crate::words::Tree;
 
+/// A Service, or a Gateway of a class of ours, whose addresses are to be answered for.
+#[derive(Clone, Copy)]
+pub(super) struct Whom<'a> {
+    pub(super) metadata: &'a ObjectMeta,
+    /// The class of a Gateway.
+    pub(super) class: Option<&'a str>,
+}
+
 /// Who answers for its addresses, and by which policy.
 pub(super) fn announcing(
     asked: &Asked<'_>,
-    service: &Service,
+    whom: Whom<'_>,
     ips: &[Ip],
     announced: Option<&Condition>,
 ) -> Tree {
@@ -21,7 +29,7 @@ pub(super) fn announcing(
         below.push(unread("records"));
     }
     if asked.picture.policies.is_seen() {
-        below.extend(policies(asked, service));
+        below.extend(policies(asked, whom));
     } else {
         below.push(unread("policies"));
     }
@@ -32,6 +40,8 @@ pub(super) fn announcing(
                 vec![said(condition, asked.now)],
             ));
         }
+        // Of a Gateway they speak in its addresses' records.
+        None if whom.class.is_some() => {}
         None => below.push(Tree::leaf("The announcers have said nothing of it yet")),
     }
     Tree::new("Announcing", below)
@@ -69,11 +79,14 @@ pub(super) fn answers(ip: &Ip) -> Tree {
     ))
 }
 
-fn policies(asked: &Asked<'_>, service: &Service) -> Vec<Tree> {
-    let namespace = service.metadata.namespace.clone().unwrap_or_default();
-    let name = service.metadata.name.clone().unwrap_or_default();
-    let own = service.metadata.labels.clone().unwrap_or_default();
-    let labels = service_labels(&namespace, &name, &own);
+fn policies(asked: &Asked<'_>, whom: Whom<'_>) -> Vec<Tree> {
+    let namespace = whom.metadata.namespace.clone().unwrap_or_default();
+    let name = whom.metadata.name.clone().unwrap_or_default();
+    let own = whom.metadata.labels.clone().unwrap_or_default();
+    let labels = match whom.class {
+        None => service_labels(&namespace, &name, &own),
+        Some(_) => own,
+    };
     let namespaces = &asked.picture.namespaces;
     let of_namespace = namespaces
         .all()
@@ -85,7 +98,13 @@ fn policies(asked: &Asked<'_>, service: &Service) -> Vec<Tree> {
     let mut forwarding = Vec::new();
     for policy in asked.picture.policies.all() {
         let policy_name = policy.metadata.name.clone().unwrap_or_default();
-        let words = match selects(policy, &labels, of_namespace.as_ref()) {
+        let words = match selects(policy, whom.class, &labels, of_namespace.as_ref()) {
+            Ok(()) if whom.class.is_some() && policy.spec.load_balancing != LoadBalancing::Xdp => {
+                format!(
+                    "✗ policy {policy_name} selects it and forwards by the kernel, which knows no routes; set its \
+                     spec.loadBalancing to XDP"
+                )
+            }
             Ok(()) => {
                 forwarding.push((policy_name.clone(), policy.spec.load_balancing));
                 let nodes = policy.status.as_ref().map_or(0, |status| status.nodes);
@@ -113,16 +132,31 @@ fn policies(asked: &Asked<'_>, service: &Service) -> Vec<Tree> {
     trees
 }
 
-/// Whether the policy is for the Service.
+/// Whether the policy is for the Service, or for the Gateway of that class.
 fn selects(
     policy: &L2AnnouncementPolicy,
+    class: Option<&str>,
     labels: &Labels,
     namespace: Option<&Labels>,
 ) -> Result<(), String> {
     let spec = &policy.spec;
     let selects = |selector, labels: &Labels| matches(selector, labels).unwrap_or(false);
-    if !selects(spec.service_selector.as_ref(), labels) {
-        return Err("its serviceSelector does not match".to_owned());
+    match class {
+        None if !spec.is_for_services() => return Err("it is for Gateways alone".to_owned()),
+        None if !selects(spec.service_selector.as_ref(), labels) => {
+            return Err("its serviceSelector does not match".to_owned());
+        }
+        Some(_) if !spec.is_for_gateways() => return Err("it is for Services alone".to_owned()),
+        Some(class) if !classes(policy, class) => {
+            return Err(format!("its gatewayClasses do not name {}", quoted(class)));
+        }
+        Some(_) if !selects(spec.gateway_selector.as_ref(), labels) => {
+            return Err("its gatewaySelector does not match".to_owned());
+        }
+        Some(_) if !spec.load_balancer_ips => {
+            return Err("it does not announce loadBalancerIPs".to_owned());
+        }
+        _ => {}
     }
     match (spec.namespace_selector.as_ref(), namespace) {
         (None, _) => {}
@@ -138,4 +172,9 @@ fn selects(
         return Err("it announces neither loadBalancerIPs nor externalIPs".to_owned());
     }
     Ok(())
+}
+
+fn classes(policy: &L2AnnouncementPolicy, class: &str) -> bool {
+    let named = &policy.spec.gateway_classes;
+    named.is_empty() || named.iter().any(|one| one == class)
 }

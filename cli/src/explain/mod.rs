@@ -1,9 +1,10 @@
-//! Why a Service or an address is as it is, told as a tree.
+//! Why a Service, a Gateway or an address is as it is, told as a tree.
 //!
 //! It decides nothing itself: the controller's planner does, over the controller's reading of what whoever asks may read.
 //! Who may read own Services alone is told what the controller and the announcers wrote there, and what is missing.
 
 mod announcing;
+mod gateway;
 mod ip;
 mod service;
 #[cfg(test)]
@@ -14,6 +15,7 @@ use k8s_openapi::jiff::Timestamp;
 use landfall_controller::settings::Settings;
 use serde::Serialize;
 
+pub(crate) use gateway::gateway;
 pub(crate) use ip::{ip, parse};
 pub(crate) use service::service;
 

@@ -11,7 +11,7 @@ use landfall_ipam::request::Request;
 use landfall_ipam::service::FamilyPolicy;
 use landfall_ipam::{Index, Service as Known};
 
-use super::announcing::announcing;
+use super::announcing::{Whom, announcing};
 use super::{Asked, Told, said, unread};
 use crate::ips::{Ip, of_record};
 use crate::words::{Tree, age};
@@ -46,7 +46,11 @@ pub(crate) fn service(asked: &Asked<'_>, key: &HolderKey) -> Option<Told> {
     }
     let ips = records(asked, key);
     if wanted {
-        below.push(announcing(asked, object, &ips, announced));
+        let whom = Whom {
+            metadata: &object.metadata,
+            class: None,
+        };
+        below.push(announcing(asked, whom, &ips, announced));
     }
     below.extend(events(asked));
 
@@ -101,7 +105,7 @@ fn whose(asked: &Asked<'_>, service: &Service) -> Tree {
 }
 
 /// What it asks for.
-fn wishes(service: &Known) -> Tree {
+pub(super) fn wishes(service: &Known) -> Tree {
     let policy = match service.policy {
         FamilyPolicy::SingleStack => "one family",
         FamilyPolicy::PreferDualStack => "both families where both can be had",
@@ -158,7 +162,7 @@ fn by_name(request: &Request) -> Vec<Tree> {
 }
 
 /// What the planner says, pool by pool, where everything it goes by could be read.
-fn planned(
+pub(super) fn planned(
     asked: &Asked<'_>,
     index: &Index,
     service: &Known,
@@ -217,9 +221,9 @@ fn pools(explanation: &Explanation, service: &Known) -> Tree {
         .iter()
         .map(|answer| {
             let holds = if held.contains(&answer.pool) {
-                "; it has given what the Service has"
+                format!("; it has given what the {} has", service.key.kind)
             } else {
-                ""
+                String::new()
             };
             let says = match (&answer.rejection, answer.remedy) {
                 (Some(why), Some(remedy)) => {
@@ -314,19 +318,21 @@ fn plan(explanation: &Explanation, assigned: Option<&Condition>) -> Tree {
 }
 
 /// The records it holds.
-fn records(asked: &Asked<'_>, key: &HolderKey) -> Vec<Ip> {
+pub(super) fn records(asked: &Asked<'_>, key: &HolderKey) -> Vec<Ip> {
     let records = asked.picture.records.all().iter();
     let held = records.filter(|record| {
         let mut holders = record.spec.holders.iter();
         holders.any(|holder| {
-            holder.kind == "Service" && holder.namespace == key.namespace && holder.name == key.name
+            holder.kind == key.kind.as_str()
+                && holder.namespace == key.namespace
+                && holder.name == key.name
         })
     });
     held.map(|record| of_record(record, asked.picture.services.all(), asked.now))
         .collect()
 }
 
-fn events(asked: &Asked<'_>) -> Option<Tree> {
+pub(super) fn events(asked: &Asked<'_>) -> Option<Tree> {
     if let Some(why) = asked.picture.events.hidden() {
         return Some(Tree::leaf(format!("? its Events cannot be read: {why}")));
     }

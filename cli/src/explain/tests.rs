@@ -121,6 +121,66 @@ fn tell(picture: &Picture, name: &str) -> Told {
     super::service(&asked, &HolderKey::service("blue", name)).unwrap()
 }
 
+fn tell_gateway(picture: &Picture, name: &str) -> Told {
+    let (settings, _) = settings::of(None).unwrap();
+    let asked = Asked {
+        picture,
+        settings: &settings,
+        guessed: None,
+        now: at(),
+    };
+    super::gateway(&asked, &HolderKey::gateway("blue", name)).unwrap()
+}
+
+/// A cluster with a class of ours and one of Envoy Gateway, and a Gateway of each.
+fn gateways() -> Picture {
+    let mut picture = picture();
+    let gateway = |name: &str, class: &str, listeners: Value, status: Value| {
+        json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+            "metadata": {"namespace": "blue", "name": name, "uid": name, "generation": 1,
+                "creationTimestamp": "2026-01-01T00:00:00Z"},
+            "spec": {"gatewayClassName": class, "listeners": listeners,
+                "allowedListeners": {"namespaces": {"from": "Same"}}},
+            "status": status})
+    };
+    let class = |name: &str, controller: &str| json!({"metadata": {"name": name}, "spec": {"controllerName": controller}});
+    let tcp = |name: &str, port: u16| json!({"name": name, "port": port, "protocol": "TCP"});
+    picture.gateway_classes = objects(json!([
+        class("internet", "landfall.dev/gateway-controller"),
+        class("envoy", "gateway.envoyproxy.io/gatewayclass-controller"),
+    ]));
+    let said = condition(
+        "Programmed",
+        "False",
+        "AddressNotAssigned",
+        "no pool has an address for it",
+    );
+    let http = json!({"name": "http", "port": 8080, "protocol": "HTTP"});
+    picture.gateways = objects(json!([
+        gateway(
+            "edge",
+            "internet",
+            json!([tcp("web", 80), http]),
+            json!({"conditions": [said]})
+        ),
+        gateway("theirs", "envoy", json!([http]), json!({})),
+        gateway("lost", "nowhere", json!([]), json!({})),
+    ]));
+    picture.listener_sets = objects(json!([{"metadata": {"namespace": "blue", "name": "more"},
+        "spec": {"parentRef": {"name": "edge"}, "listeners": [tcp("more", 81), tcp("again", 80)]}}]));
+    let route = json!({"parentRefs": [{"name": "edge", "sectionName": "web"}, {"name": "more", "kind": "ListenerSet"}],
+        "rules": [{"backendRefs": [{"name": "gone", "port": 80}]}]});
+    picture.tcp_routes =
+        objects(json!([{"metadata": {"namespace": "blue", "name": "web"}, "spec": route}]));
+    let Sight::Seen(services) = &mut picture.services else {
+        unreachable!("it was made so");
+    };
+    let mut made = service("envoy-theirs", json!({}), json!({}), json!({}));
+    made["metadata"]["labels"] = json!({"gateway.networking.k8s.io/gateway-name": "theirs"});
+    services.push(serde_json::from_value(made).unwrap());
+    picture
+}
+
 fn tell_ip(picture: &Picture, address: &str) -> Told {
     let (settings, _) = settings::of(None).unwrap();
     let asked = Asked {
@@ -177,5 +237,19 @@ fn an_address_is_told_by_who_holds_it_who_asks_for_it_and_who_has_it_otherwise()
     let told: Vec<String> = told
         .map(|address| tell_ip(&picture, address).tree.draw())
         .into();
+    insta::assert_snapshot!(told.join("\n"));
+}
+
+#[test]
+fn a_gateway_of_ours_is_told_by_class_listeners_routes_pools_and_policies() {
+    let told = tell_gateway(&gateways(), "edge");
+    assert!(!told.well);
+    insta::assert_snapshot!(told.tree.draw());
+}
+
+#[test]
+fn a_gateway_of_anothers_is_told_by_its_services_and_one_without_a_class_that_nobody_can_say() {
+    let picture = gateways();
+    let told = ["theirs", "lost"].map(|name| tell_gateway(&picture, name).tree.draw());
     insta::assert_snapshot!(told.join("\n"));
 }

@@ -13,6 +13,18 @@ const POOL: &str = "LoadBalancerIPPool";
 const MAJOR: u32 = 1;
 const FIRST_MINOR: u32 = 6;
 
+/// What is served of the standard, by the names of its conformance suite and in their order: of Gateways what layer 4 has.
+/// Nothing is made for a Gateway that its `infrastructure` could be seen on (`GatewayInfrastructure`).
+pub const FEATURES: [&str; 7] = [
+    "Gateway",
+    "GatewayAddressEmpty",
+    "GatewayStaticAddresses",
+    "ListenerSet",
+    "ReferenceGrant",
+    "TCPRoute",
+    "UDPRoute",
+];
+
 /// The conditions of a class of ours.
 #[must_use]
 pub fn conditions(world: &World, class: &GatewayClass) -> Vec<NewCondition> {

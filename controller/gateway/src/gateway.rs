@@ -1,18 +1,20 @@
 //! A Gateway as a whole: whether it is accepted, what it asks for, what is served on its addresses.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use landfall_crds::Frontend;
 use landfall_crds::conditions::NewCondition;
-use landfall_crds::gateway_api::Gateway;
+use landfall_crds::gateway_api::{Gateway, Listener};
 use landfall_crds::text::quoted;
-use landfall_crds::{Frontend, MAX_FRONTENDS};
 
 use crate::class;
 use crate::condition::{ACCEPTED, is, is_not, unknown};
-use crate::listener::{self, ListenerDecision};
+use crate::listener::{self, ListenerDecision, Taken};
+use crate::listener_set::{self, ListenerSetDecision, Sets};
 use crate::refs;
 use crate::route::{self, Attachments};
-use crate::world::{NamespacedName, World};
+use crate::world::{NamespacedName, ParentKey, ParentKind, RouteKey, World};
 
 /// The type of address that we give.
 const IP_ADDRESS: &str = "IPAddress";
@@ -28,8 +30,10 @@ pub struct GatewayDecision {
     pub asked: Result<Asked, String>,
     /// The only pool that its class has addresses of.
     pub pool: Option<String>,
-    /// Its listeners, in their order.
+    /// Its own listeners, in their order.
     pub listeners: Vec<ListenerDecision>,
+    /// How many ListenerSets add to them; nothing is said where it lets none.
+    pub attached_sets: Option<usize>,
     /// What is served on each of its addresses, by port and protocol.
     pub frontends: Vec<Frontend>,
 }
@@ -51,17 +55,18 @@ impl GatewayDecision {
     }
 }
 
-/// Decides one Gateway of ours.
+/// Decides one Gateway of ours, and the ListenerSets that name it, which come in the order of their precedence.
 #[must_use]
 pub fn decide(
     world: &World,
     key: &NamespacedName,
     gateway: &Gateway,
+    sets: &Sets<'_>,
     attachments: &Attachments,
-) -> GatewayDecision {
-    let none = std::collections::BTreeMap::new();
-    let attached = attachments.of(key).unwrap_or(&none);
-    let listeners = listener::decide(gateway, attached);
+) -> (GatewayDecision, Vec<(NamespacedName, ListenerSetDecision)>) {
+    let mut merged = Merged::new(world, attachments);
+    let own = &gateway.spec.listeners;
+    let listeners = merged.add(ParentKind::Gateway, key, own);
     let pool = world
         .our_class(gateway)
         .map_or(Ok(None), |class| class::pool(world, class));
@@ -70,32 +75,87 @@ pub fn decide(
     } else {
         accepted(gateway, pool.as_ref().err(), &listeners)
     };
-    let mut frontends: Vec<Frontend> = gateway
-        .spec
-        .listeners
-        .iter()
-        .zip(&listeners)
-        .filter(|(_, decision)| decision.is_accepted())
-        .filter_map(|(listener, _)| {
-            let routes = attached.get(&listener.name).map_or(&[][..], Vec::as_slice);
-            let serving = route::serving(world, routes);
-            let backends = serving.map(|(key, route)| refs::backends(world, key, route));
-            Some(Frontend {
-                port: listener.port,
-                protocol: listener::kind(listener)?.protocol(),
-                backends: backends.unwrap_or_default(),
-            })
-        })
-        .collect();
-    frontends.sort();
-    frontends.truncate(MAX_FRONTENDS);
-    GatewayDecision {
+    let sets = sets.iter().map(|(name, set)| {
+        let decision = match listener_set::allowed(world, key, gateway, &name.namespace) {
+            Ok(()) => {
+                let added = merged.add(ParentKind::ListenerSet, name, &set.spec.listeners);
+                listener_set::attached(set, key, &accepted, added)
+            }
+            Err(why) => listener_set::not_allowed(set, key, why),
+        };
+        ((*name).clone(), decision)
+    });
+    let sets: Vec<(NamespacedName, ListenerSetDecision)> = sets.collect();
+    let attached = sets.iter().filter(|(_, set)| set.is_accepted()).count();
+    let decision = GatewayDecision {
         generation: gateway.metadata.generation,
         accepted,
         asked: asked(gateway),
         pool: pool.unwrap_or_default(),
         listeners,
-        frontends,
+        attached_sets: gateway.spec.allowed_listeners.as_ref().map(|_| attached),
+        frontends: merged.frontends(),
+    };
+    (decision, sets)
+}
+
+/// The listeners of a Gateway and of its ListenerSets, one list to whoever serves them.
+struct Merged<'a> {
+    world: &'a World,
+    attachments: &'a Attachments,
+    taken: Taken,
+    frontends: Vec<Frontend>,
+}
+
+impl<'a> Merged<'a> {
+    fn new(world: &'a World, attachments: &'a Attachments) -> Self {
+        Self {
+            world,
+            attachments,
+            taken: Taken::default(),
+            frontends: Vec::new(),
+        }
+    }
+
+    /// Adds the listeners of an object behind those that are there.
+    fn add(
+        &mut self,
+        kind: ParentKind,
+        name: &NamespacedName,
+        listeners: &[Listener],
+    ) -> Vec<ListenerDecision> {
+        let none = BTreeMap::new();
+        let name = name.clone();
+        let attached = self.attachments.of(&ParentKey { kind, name });
+        let attached = attached.unwrap_or(&none);
+        let decisions = listener::decide(listeners, attached, &self.taken);
+        let served = listeners.iter().zip(&decisions);
+        let served = served.filter(|(_, decision)| decision.is_accepted());
+        let frontends = served.filter_map(|(listener, _)| self.frontend(listener, attached));
+        let frontends: Vec<Frontend> = frontends.collect();
+        self.frontends.extend(frontends);
+        self.taken.take(kind, listeners, &decisions);
+        decisions
+    }
+
+    fn frontend(
+        &self,
+        listener: &Listener,
+        attached: &BTreeMap<String, Vec<RouteKey>>,
+    ) -> Option<Frontend> {
+        let routes = attached.get(&listener.name).map_or(&[][..], Vec::as_slice);
+        let serving = route::serving(self.world, routes);
+        let backends = serving.map(|(key, route)| refs::backends(self.world, key, route));
+        Some(Frontend {
+            port: listener.port,
+            protocol: listener::kind(listener)?.protocol(),
+            backends: backends.unwrap_or_default(),
+        })
+    }
+
+    fn frontends(mut self) -> Vec<Frontend> {
+        self.frontends.sort();
+        self.frontends
     }
 }
 
@@ -164,33 +224,33 @@ fn accepted(
     if let Err(why) = asked(gateway) {
         return is_not(ACCEPTED, "UnsupportedAddress", why);
     }
-    let refused: Vec<&ListenerDecision> = listeners
-        .iter()
-        .filter(|listener| !listener.is_accepted())
-        .collect();
-    if refused.is_empty() {
+    let Some(why) = refused(listeners) else {
         return is(ACCEPTED, "Accepted", "all of it can be served");
+    };
+    if listeners.iter().any(ListenerDecision::is_accepted) {
+        is(ACCEPTED, "ListenersNotValid", why)
+    } else {
+        is_not(ACCEPTED, "ListenersNotValid", why)
     }
-    let whys: Vec<String> = refused
-        .iter()
+}
+
+/// Which listeners of an object are refused and why, if any are.
+pub(crate) fn refused(listeners: &[ListenerDecision]) -> Option<String> {
+    let refused = listeners.iter().filter(|listener| !listener.is_accepted());
+    let whys = refused
         .map(|one| format!("listener {}: {}", quoted(&one.name), one.accepted.message))
-        .collect();
-    let whys = whys.join("; ");
-    if refused.len() == listeners.len() {
-        return is_not(
-            ACCEPTED,
-            "ListenersNotValid",
-            format!("no listener can be served: {whys}"),
-        );
+        .collect::<Vec<String>>();
+    if whys.is_empty() {
+        return None;
     }
-    let served: Vec<String> = listeners
-        .iter()
-        .filter(|listener| listener.is_accepted())
+    let served = listeners.iter().filter(|listener| listener.is_accepted());
+    let served: Vec<String> = served
         .map(|listener| quoted(&listener.name).to_string())
         .collect();
-    is(
-        ACCEPTED,
-        "ListenersNotValid",
-        format!("only {} can be served; {whys}", served.join(", ")),
-    )
+    let whys = whys.join("; ");
+    Some(if served.is_empty() {
+        format!("no listener can be served: {whys}")
+    } else {
+        format!("only {} can be served; {whys}", served.join(", "))
+    })
 }

@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! GatewayClasses ─┐
-//! Gateways ───────┤            ┌─ conditions of classes, Gateways, listeners, routes
+//! Gateways ───────┤            ┌─ conditions of classes, Gateways, ListenerSets, listeners, routes
+//! ListenerSets ───┤            │
 //! TCP, UDPRoutes ─┤► decide ──►┤
 //! ReferenceGrants ┤            ├─ frontends: port, protocol, backends by weight ──► LoadBalancerIP
 //! Services ───────┤            └─ what each Gateway asks for ──► the allocator ──┐
@@ -21,6 +22,7 @@ pub mod class;
 mod condition;
 pub mod gateway;
 pub mod listener;
+pub mod listener_set;
 pub mod programmed;
 pub mod refs;
 pub mod route;
@@ -30,9 +32,10 @@ use std::collections::BTreeMap;
 
 pub use gateway::GatewayDecision;
 pub use listener::ListenerDecision;
+pub use listener_set::ListenerSetDecision;
 pub use programmed::{Standing, programmed};
 pub use route::ParentDecision;
-pub use world::{NamespacedName, Route, RouteKey, RouteKind, World};
+pub use world::{NamespacedName, ParentKey, ParentKind, Route, RouteKey, RouteKind, World};
 
 use landfall_crds::conditions::NewCondition;
 
@@ -43,7 +46,9 @@ pub struct Decisions {
     pub classes: BTreeMap<String, Vec<NewCondition>>,
     /// The Gateways of our classes.
     pub gateways: BTreeMap<NamespacedName, GatewayDecision>,
-    /// What is said of the parents of routes that are Gateways of ours.
+    /// The ListenerSets of these.
+    pub listener_sets: BTreeMap<NamespacedName, ListenerSetDecision>,
+    /// What is said of the parents of routes that are Gateways of ours, or ListenerSets of these.
     pub routes: BTreeMap<RouteKey, Vec<ParentDecision>>,
 }
 
@@ -53,14 +58,18 @@ pub fn decide(world: &World) -> Decisions {
     let attachments = route::attachments(world);
     let classes = world.our_classes();
     let classes = classes.map(|(name, class)| (name.clone(), class::conditions(world, class)));
-    let gateways = world.our_gateways();
-    let gateways = gateways.map(|(key, gateway)| {
-        let decision = gateway::decide(world, key, gateway, &attachments);
-        (key.clone(), decision)
-    });
-    Decisions {
+    let mut decisions = Decisions {
         classes: classes.collect(),
-        gateways: gateways.collect(),
-        routes: attachments.decisions(),
+        ..Decisions::default()
+    };
+    let sets = listener_set::by_gateway(world);
+    let none = listener_set::Sets::new();
+    for (key, gateway) in world.our_gateways() {
+        let sets = sets.get(key).unwrap_or(&none);
+        let (decision, sets) = gateway::decide(world, key, gateway, sets, &attachments);
+        decisions.gateways.insert(key.clone(), decision);
+        decisions.listener_sets.extend(sets);
     }
+    decisions.routes = attachments.decisions();
+    decisions
 }

@@ -1,14 +1,16 @@
-//! A listener: whether its protocol is served, whether it is one of its kind, which routes it takes.
+//! A listener, of a Gateway or of a ListenerSet: whether its protocol is served, whether its port is free, which routes it
+//! takes.
 
 use std::collections::BTreeMap;
 
+use landfall_crds::MAX_FRONTENDS;
 use landfall_crds::conditions::NewCondition;
-use landfall_crds::gateway_api::{self, AllowedRoutes, Gateway, Listener, RouteGroupKind};
+use landfall_crds::gateway_api::{self, AllowedRoutes, Listener, RouteGroupKind, RouteNamespaces};
 use landfall_crds::selector;
 use landfall_crds::text::quoted;
 
 use crate::condition::{ACCEPTED, CONFLICTED, PROGRAMMED, RESOLVED_REFS, is, is_not};
-use crate::world::{NamespacedName, RouteKey, RouteKind, World};
+use crate::world::{ParentKey, ParentKind, RouteKey, RouteKind, World};
 
 /// What becomes of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +40,12 @@ impl ListenerDecision {
     #[must_use]
     pub fn conditions(&self, gateway: &NewCondition) -> Vec<NewCondition> {
         let programmed = if !self.is_accepted() {
-            is_not(PROGRAMMED, "Invalid", self.accepted.message.clone())
+            let reason = match self.accepted.reason.as_str() {
+                // Both conditions of a listener of a ListenerSet name what it is in conflict by.
+                PROTOCOL_CONFLICT => PROTOCOL_CONFLICT,
+                _ => "Invalid",
+            };
+            is_not(PROGRAMMED, reason, self.accepted.message.clone())
         } else if self.supported_kinds.is_empty() {
             is_not(PROGRAMMED, "Invalid", self.resolved_refs.message.clone())
         } else if gateway.status == Some(true) {
@@ -54,6 +61,33 @@ impl ListenerDecision {
         ]
     }
 }
+
+/// The ports of a Gateway that are taken by listeners of higher precedence: its own come before those of its ListenerSets,
+/// of these the oldest first.
+#[derive(Clone, Debug, Default)]
+pub struct Taken {
+    ports: BTreeMap<(u16, RouteKind), ParentKind>,
+    served: usize,
+}
+
+impl Taken {
+    /// Takes the ports of an object's listeners, as they were decided.
+    pub fn take(&mut self, by: ParentKind, listeners: &[Listener], decided: &[ListenerDecision]) {
+        for listener in listeners {
+            if let Some(kind) = kind(listener) {
+                self.ports.entry((listener.port, kind)).or_insert(by);
+            }
+        }
+        let served = decided.iter().filter(|one| one.is_accepted());
+        self.served += served.count();
+    }
+
+    fn by(&self, listener: &Listener) -> Option<ParentKind> {
+        self.ports.get(&(listener.port, kind(listener)?)).copied()
+    }
+}
+
+const PROTOCOL_CONFLICT: &str = "ProtocolConflict";
 
 /// The kind of routes that a listener's protocol is for, if it is one that we serve.
 #[must_use]
@@ -90,56 +124,93 @@ pub fn takes_kind(listener: &Listener, kind: RouteKind) -> bool {
     kinds(listener).0.contains(&kind)
 }
 
-/// Whether a listener of the Gateway takes routes of the namespace. A selector that is missing, or that cannot be
+/// Whether a listener of that parent takes routes of the namespace. A selector that is missing, or that cannot be
 /// read, selects nobody.
 #[must_use]
 pub fn takes_namespace(
     world: &World,
-    gateway: &NamespacedName,
+    parent: &ParentKey,
     listener: &Listener,
     namespace: &str,
 ) -> bool {
-    let namespaces = listener
-        .allowed_routes
-        .as_ref()
-        .and_then(|allowed| allowed.namespaces.as_ref());
-    match namespaces.and_then(|namespaces| namespaces.from.as_deref()) {
-        None | Some("Same") => gateway.namespace == namespace,
-        Some("All") => true,
-        Some("Selector") => {
+    let allowed = listener.allowed_routes.as_ref();
+    let namespaces = allowed.and_then(|allowed| allowed.namespaces.as_ref());
+    let from = namespaces.and_then(|namespaces| namespaces.from.as_deref());
+    selects(
+        world,
+        from.unwrap_or("Same"),
+        namespaces,
+        &parent.name.namespace,
+        namespace,
+    )
+}
+
+/// Whether what an object of the namespace `own` allows is a namespace.
+pub(crate) fn selects(
+    world: &World,
+    from: &str,
+    namespaces: Option<&RouteNamespaces>,
+    own: &str,
+    namespace: &str,
+) -> bool {
+    match from {
+        "Same" => own == namespace,
+        "All" => true,
+        "Selector" => {
             let selector = namespaces.and_then(|namespaces| namespaces.selector.as_ref());
             let labels = world.namespaces.get(namespace);
             selector.zip(labels).is_some_and(|(selector, labels)| {
                 selector::matches(Some(selector), labels).unwrap_or(false)
             })
         }
-        Some(_) => false,
+        _ => false,
     }
 }
 
-/// Decides the listeners of a Gateway, in their order; `attached` has the routes of each.
+/// Decides the listeners of an object, in their order; `attached` has the routes of each, `taken` the ports that are
+/// those of others.
 #[must_use]
 pub fn decide(
-    gateway: &Gateway,
+    listeners: &[Listener],
     attached: &BTreeMap<String, Vec<RouteKey>>,
+    taken: &Taken,
 ) -> Vec<ListenerDecision> {
-    let listeners = &gateway.spec.listeners;
+    let mut room = MAX_FRONTENDS.saturating_sub(taken.served);
     let decisions = listeners.iter().map(|listener| {
         let rivals: Vec<&str> = listeners
             .iter()
             .filter(|other| collide(listener, other))
             .map(|other| other.name.as_str())
             .collect();
+        let before = taken.by(listener);
+        let mut accepted = accepted(listener, &rivals, before);
+        if accepted.status == Some(true) {
+            match room.checked_sub(1) {
+                Some(left) => room = left,
+                None => accepted = too_many(),
+            }
+        }
         ListenerDecision {
             name: listener.name.clone(),
             supported_kinds: kinds(listener).0,
             attached: attached.get(&listener.name).map_or(0, Vec::len),
-            accepted: accepted(listener, &rivals),
-            conflicted: conflicted(listener, &rivals),
+            accepted,
+            conflicted: conflicted(listener, &rivals, before),
             resolved_refs: resolved_refs(listener),
         }
     });
     decisions.collect()
+}
+
+fn too_many() -> NewCondition {
+    is_not(
+        ACCEPTED,
+        "TooManyListeners",
+        format!(
+            "an address serves {MAX_FRONTENDS} listeners at most, those of the Gateway and of older ListenerSets first; \
+             use another Gateway"
+        ),
+    )
 }
 
 /// Whether two listeners cannot be told apart by what arrives. Only those that are served can collide.
@@ -166,7 +237,22 @@ fn named(listeners: &[&str]) -> String {
     names.join(" and ")
 }
 
-fn conflicted(listener: &Listener, rivals: &[&str]) -> NewCondition {
+/// Whose port it is already. Siblings are not named: who may see one ListenerSet may not see every other.
+fn precedence(listener: &Listener, before: ParentKind) -> String {
+    let whose = match before {
+        ParentKind::Gateway => "the Gateway itself",
+        ParentKind::ListenerSet => "an older ListenerSet of the Gateway",
+    };
+    format!(
+        "{} port {} is that of a listener of {whose}, which comes first; use another port",
+        listener.protocol, listener.port
+    )
+}
+
+fn conflicted(listener: &Listener, rivals: &[&str], before: Option<ParentKind>) -> NewCondition {
+    if let Some(before) = before {
+        return is(CONFLICTED, PROTOCOL_CONFLICT, precedence(listener, before));
+    }
     if rivals.is_empty() {
         return is_not(
             CONFLICTED,
@@ -174,12 +260,15 @@ fn conflicted(listener: &Listener, rivals: &[&str]) -> NewCondition {
             "no other listener has this protocol and port",
         );
     }
-    is(CONFLICTED, "ProtocolConflict", rivalry(listener, rivals))
+    is(CONFLICTED, PROTOCOL_CONFLICT, rivalry(listener, rivals))
 }
 
-fn accepted(listener: &Listener, rivals: &[&str]) -> NewCondition {
+fn accepted(listener: &Listener, rivals: &[&str], before: Option<ParentKind>) -> NewCondition {
     if kind(listener).is_none() {
         return is_not(ACCEPTED, "UnsupportedProtocol", unsupported(listener));
+    }
+    if let Some(before) = before {
+        return is_not(ACCEPTED, PROTOCOL_CONFLICT, precedence(listener, before));
     }
     if !rivals.is_empty() {
         return is_not(ACCEPTED, "PortUnavailable", rivalry(listener, rivals));

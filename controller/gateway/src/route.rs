@@ -1,14 +1,14 @@
-//! Which routes attach to which listeners of our Gateways, and what is said of it.
+//! Which routes attach to which listeners of our Gateways and their ListenerSets, and what is said of it.
 
 use std::collections::BTreeMap;
 
 use landfall_crds::conditions::NewCondition;
-use landfall_crds::gateway_api::{self, Gateway, Listener, ParentRef};
+use landfall_crds::gateway_api::{self, Listener, ParentRef};
 use landfall_crds::text::quoted;
 
 use crate::condition::{ACCEPTED, is, is_not};
-use crate::world::{NamespacedName, Route, RouteKey, World};
-use crate::{listener, refs};
+use crate::world::{NamespacedName, ParentKey, ParentKind, Route, RouteKey, World};
+use crate::{listener, listener_set, refs};
 
 /// What is said of one parent of a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,27 +24,27 @@ pub struct ParentDecision {
 /// Which routes are attached to which listeners.
 #[derive(Clone, Debug, Default)]
 pub struct Attachments {
-    /// By Gateway and listener, in the order of their keys, each once.
-    listeners: BTreeMap<NamespacedName, BTreeMap<String, Vec<RouteKey>>>,
+    /// By parent and listener, in the order of their keys, each once.
+    listeners: BTreeMap<ParentKey, BTreeMap<String, Vec<RouteKey>>>,
     routes: BTreeMap<RouteKey, Vec<ParentDecision>>,
 }
 
 impl Attachments {
-    /// The routes of a Gateway's listeners.
+    /// The routes of the listeners of a Gateway or a ListenerSet.
     #[must_use]
-    pub fn of(&self, gateway: &NamespacedName) -> Option<&BTreeMap<String, Vec<RouteKey>>> {
-        self.listeners.get(gateway)
+    pub fn of(&self, parent: &ParentKey) -> Option<&BTreeMap<String, Vec<RouteKey>>> {
+        self.listeners.get(parent)
     }
 
-    /// Who serves which listener of which Gateway.
-    fn serving<'a>(&self, world: &'a World) -> BTreeMap<NamespacedName, Serving<'a>> {
-        let gateways = self.listeners.iter().map(|(at, listeners)| {
+    /// Who serves which listener of which parent.
+    fn serving<'a>(&self, world: &'a World) -> BTreeMap<ParentKey, Serving<'a>> {
+        let parents = self.listeners.iter().map(|(at, listeners)| {
             let first = listeners
                 .iter()
                 .filter_map(|(name, routes)| Some((name.clone(), serving(world, routes)?)));
             (at.clone(), first.collect())
         });
-        gateways.collect()
+        parents.collect()
     }
 
     pub(crate) fn decisions(self) -> BTreeMap<RouteKey, Vec<ParentDecision>> {
@@ -59,13 +59,13 @@ type Taken<'a> = Result<Vec<&'a Listener>, NewCondition>;
 #[must_use]
 pub fn attachments(world: &World) -> Attachments {
     let mut all = Attachments::default();
-    let mut parents: Vec<(&RouteKey, &Route, &ParentRef, NamespacedName, Taken<'_>)> = Vec::new();
+    let mut parents: Vec<(&RouteKey, &Route, &ParentRef, ParentKey, Taken<'_>)> = Vec::new();
     for (key, route) in &world.routes {
         for parent in &route.spec.parent_refs {
-            let Some((at, gateway)) = ours(world, key, parent) else {
+            let Some((at, listeners)) = ours(world, key, parent) else {
                 continue;
             };
-            let taken = attach(world, key, parent, &at, gateway);
+            let taken = listeners.and_then(|all| attach(world, key, parent, &at, all));
             for listener in taken.iter().flatten() {
                 let of = all.listeners.entry(at.clone()).or_default();
                 let routes = of.entry(listener.name.clone()).or_default();
@@ -99,7 +99,7 @@ pub fn attachments(world: &World) -> Attachments {
     all
 }
 
-/// The routes that serve a Gateway's listeners, by name.
+/// The routes that serve a parent's listeners, by name.
 type Serving<'a> = BTreeMap<String, (&'a RouteKey, &'a Route)>;
 
 /// What is said of a route that these listeners take: also which of them another one serves.
@@ -143,21 +143,41 @@ pub fn serving<'a>(world: &'a World, attached: &[RouteKey]) -> Option<(&'a Route
     routes.min_by_key(|(key, route)| (route.created, &key.name, key.kind))
 }
 
-/// The parent, if it is a Gateway of ours.
+/// The listeners of a parent, or why there are none to attach to.
+type Listeners<'a> = Result<&'a [Listener], NewCondition>;
+
+/// The parent, if it is a Gateway of ours or a ListenerSet of one.
 fn ours<'a>(
     world: &'a World,
     key: &RouteKey,
     parent: &ParentRef,
-) -> Option<(NamespacedName, &'a Gateway)> {
-    let group = parent.group.as_deref().unwrap_or(gateway_api::GROUP);
-    let kind = parent.kind.as_deref().unwrap_or(gateway_api::GATEWAY);
-    if group != gateway_api::GROUP || kind != gateway_api::GATEWAY {
+) -> Option<(ParentKey, Listeners<'a>)> {
+    if parent.group.as_deref().unwrap_or(gateway_api::GROUP) != gateway_api::GROUP {
         return None;
     }
     let namespace = parent.namespace.as_ref().unwrap_or(&key.name.namespace);
-    let at = NamespacedName::new(namespace, &parent.name);
-    let gateway = world.our_gateway(&at)?;
-    Some((at, gateway))
+    let name = NamespacedName::new(namespace, &parent.name);
+    match parent.kind.as_deref().unwrap_or(gateway_api::GATEWAY) {
+        gateway_api::GATEWAY => {
+            let gateway = world.our_gateway(&name)?;
+            let kind = ParentKind::Gateway;
+            Some((ParentKey { kind, name }, Ok(&gateway.spec.listeners)))
+        }
+        gateway_api::LISTENER_SET => {
+            let set = world.listener_sets.get(&name)?;
+            let at = listener_set::gateway(&name, set)?;
+            let gateway = world.our_gateway(&at)?;
+            let allowed = listener_set::allowed(world, &at, gateway, &name.namespace);
+            let listeners = allowed.map(|()| set.spec.listeners.as_slice());
+            let listeners = listeners.map_err(|why| {
+                let message = format!("ListenerSet {name} is attached to no Gateway: {why}");
+                is_not(ACCEPTED, "NoMatchingParent", message)
+            });
+            let kind = ParentKind::ListenerSet;
+            Some((ParentKey { kind, name }, listeners))
+        }
+        _ => None,
+    }
 }
 
 /// The listeners that take the route by this parent, or why there are none.
@@ -165,9 +185,9 @@ fn attach<'a>(
     world: &World,
     key: &RouteKey,
     parent: &ParentRef,
-    at: &NamespacedName,
-    gateway: &'a Gateway,
-) -> Result<Vec<&'a Listener>, NewCondition> {
+    at: &ParentKey,
+    listeners: &'a [Listener],
+) -> Taken<'a> {
     let meant = |listener: &&Listener| {
         let section = parent
             .section_name
@@ -176,13 +196,13 @@ fn attach<'a>(
         section.is_none_or(|name| name == listener.name)
             && parent.port.is_none_or(|port| port == listener.port)
     };
-    let meant: Vec<&Listener> = gateway.spec.listeners.iter().filter(meant).collect();
+    let meant: Vec<&Listener> = listeners.iter().filter(meant).collect();
     if meant.is_empty() {
         return Err(is_not(
             ACCEPTED,
             "NoMatchingParent",
             format!(
-                "Gateway {at} has no listener{}{}; correct parentRefs, or add one",
+                "{at} has no listener{}{}; correct parentRefs, or add one",
                 parent
                     .section_name
                     .as_ref()
@@ -200,7 +220,7 @@ fn attach<'a>(
     let refused = |why: String| Err(is_not(ACCEPTED, "NotAllowedByListeners", why));
     if of_kind.is_empty() {
         return refused(format!(
-            "no listener of Gateway {at} that is meant takes a {}; its protocol must be {}, and its allowedRoutes.kinds \
+            "no listener of {at} that is meant takes a {}; its protocol must be {}, and its allowedRoutes.kinds \
              must not leave the kind out",
             key.kind.as_str(),
             match key.kind.protocol() {
@@ -216,7 +236,7 @@ fn attach<'a>(
         .collect();
     if takes.is_empty() {
         return refused(format!(
-            "no listener of Gateway {at} that is meant takes routes of namespace {namespace}; widen its \
+            "no listener of {at} that is meant takes routes of namespace {namespace}; widen its \
              allowedRoutes.namespaces"
         ));
     }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use landfall_crds::FrontendProtocol;
 use landfall_crds::gateway_api::{
-    CONTROLLER, Gateway, GatewayClass, ReferenceGrantSpec, RouteSpec, TCPRoute, UDPRoute,
+    CONTROLLER, GATEWAY, Gateway, GatewayClass, LISTENER_SET, ListenerSet, ReferenceGrantSpec,
+    RouteSpec, TCPRoute, UDPRoute,
 };
 use landfall_crds::selector::Labels;
 
@@ -43,6 +44,34 @@ impl NamespacedName {
 impl fmt::Display for NamespacedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// The kinds that routes attach to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ParentKind {
+    /// `Gateway`.
+    Gateway,
+    /// `ListenerSet`.
+    ListenerSet,
+}
+
+/// What routes attach to, by kind, namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ParentKey {
+    /// Its kind.
+    pub kind: ParentKind,
+    /// Its name.
+    pub name: NamespacedName,
+}
+
+impl fmt::Display for ParentKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            ParentKind::Gateway => GATEWAY,
+            ParentKind::ListenerSet => LISTENER_SET,
+        };
+        write!(f, "{kind} {}", self.name)
     }
 }
 
@@ -136,7 +165,9 @@ pub struct World {
     pub classes: BTreeMap<String, Arc<GatewayClass>>,
     /// The Gateways, ours and others'.
     pub gateways: BTreeMap<NamespacedName, Arc<Gateway>>,
-    /// Those that have addresses of ours, by records or by what we wrote into their status.
+    /// The ListenerSets, of our Gateways and of others'.
+    pub listener_sets: BTreeMap<NamespacedName, Arc<ListenerSet>>,
+    /// The Gateways that have addresses of ours, by records or by what we wrote into their status.
     pub held: BTreeSet<NamespacedName>,
     /// The routes of layer 4.
     pub routes: BTreeMap<RouteKey, Arc<Route>>,

@@ -30,28 +30,48 @@ fn listener() -> impl Strategy<Value = Value> {
     })
 }
 
+fn named(mut listeners: Vec<Value>) -> Vec<Value> {
+    for (at, listener) in listeners.iter_mut().enumerate() {
+        listener["name"] = json!(format!("l{at}"));
+    }
+    listeners
+}
+
+/// ListenerSets, each of some Gateway of this namespace.
+fn sets() -> impl Strategy<Value = Vec<(String, u8, u8, Vec<Value>)>> {
+    let listeners = prop::collection::vec(listener(), 1..4);
+    let one = (namespace(), 0..2_u8, 0..2_u8, 0..3_u8, listeners);
+    let one = one.prop_map(|(namespace, number, of, created, listeners)| {
+        let at = format!("{namespace}/s{number}");
+        (at, of, created, named(listeners))
+    });
+    prop::collection::vec(one, 0..4)
+}
+
 fn gateways() -> impl Strategy<Value = Vec<(String, Vec<Value>)>> {
     let one = (
         namespace(),
         0..2_u8,
         prop::collection::vec(listener(), 0..5),
     );
-    let named = one.prop_map(|(namespace, number, mut listeners)| {
-        for (at, listener) in listeners.iter_mut().enumerate() {
-            listener["name"] = json!(format!("l{at}"));
-        }
-        (format!("{namespace}/g{number}"), listeners)
+    let one = one.prop_map(|(namespace, number, listeners)| {
+        (format!("{namespace}/g{number}"), named(listeners))
     });
-    prop::collection::vec(named, 0..4)
+    prop::collection::vec(one, 0..4)
 }
 
 type DrawnRoute = (usize, String, i64, Vec<Value>, Vec<Value>);
 
 fn routes() -> impl Strategy<Value = Vec<DrawnRoute>> {
-    let parent = (namespace(), 0..2_u8, prop::option::of(0..4_u8), prop::option::of(1..4_u16)).prop_map(
+    let parent = (namespace(), 0..5_u8, prop::option::of(0..4_u8), prop::option::of(1..4_u16)).prop_map(
         |(namespace, number, section, port)| {
             let section = section.map(|at| format!("l{at}"));
-            json!({"namespace": namespace, "name": format!("g{number}"), "sectionName": section, "port": port})
+            // Of five numbers two are those of Gateways, two those of ListenerSets, and one is nobody's.
+            let (kind, name) = match number {
+                0..2 => ("Gateway", format!("g{number}")),
+                _ => ("ListenerSet", format!("s{}", number - 2)),
+            };
+            json!({"kind": kind, "namespace": namespace, "name": name, "sectionName": section, "port": port})
         },
     );
     let backend = (namespace(), 0..3_u8, 79..82_u16, prop::option::of(0..4_u32)).prop_map(
@@ -90,10 +110,19 @@ fn worlds() -> impl Strategy<Value = World> {
         0..4,
     );
     let services = prop::collection::vec((namespace(), 0..3_u8, 79..82_u16, 0..2_usize), 0..8);
-    (gateways(), routes(), granted, services).prop_map(|(gateways, routes, grants, services)| {
+    let drawn = (gateways(), sets(), routes(), granted, services);
+    drawn.prop_map(|(gateways, sets, routes, grants, services)| {
         let mut world = world();
-        for (at, listeners) in gateways {
-            gateway(&mut world, &at, json!({"listeners": listeners}));
+        for (number, (at, listeners)) in gateways.into_iter().enumerate() {
+            let from = ["All", "Same", "None"][number % 3];
+            let allowed = json!({"namespaces": {"from": from}});
+            let spec = json!({"listeners": listeners, "allowedListeners": allowed});
+            gateway(&mut world, &at, spec);
+        }
+        for (at, of, created, listeners) in sets {
+            listener_set(&mut world, &at, created, json!(listeners));
+            let set = std::sync::Arc::make_mut(world.listener_sets.get_mut(&name(&at)).unwrap());
+            set.spec.parent_ref.name = format!("g{of}");
         }
         for (kind, at, created, parents, backends) in routes {
             let spec = json!({"parentRefs": parents, "rules": [{"backendRefs": backends}]});
@@ -117,10 +146,13 @@ proptest! {
 
     #[test]
     fn no_two_frontends_of_a_gateway_have_one_port_and_protocol(world in worlds()) {
-        for decision in decide(&world).gateways.values() {
+        let decisions = decide(&world);
+        for (at, decision) in &decisions.gateways {
             let places: BTreeSet<_> = decision.frontends.iter().map(|one| (one.port, one.protocol)).collect();
             prop_assert_eq!(places.len(), decision.frontends.len());
-            let served = decision.listeners.iter().filter(|one| one.is_accepted()).count();
+            let sets = decisions.listener_sets.values().filter(|set| set.gateway == *at);
+            let listeners = decision.listeners.iter().chain(sets.flat_map(|set| &set.listeners));
+            let served = listeners.filter(|one| one.is_accepted()).count();
             prop_assert_eq!(served, decision.frontends.len());
         }
     }
@@ -168,15 +200,18 @@ proptest! {
         for (at, decision) in &decisions.gateways {
             let listeners = &world.gateways[at].spec.listeners;
             for frontend in &decision.frontends {
-                let (place, listener) = listeners
+                let own = listeners
                     .iter()
                     .enumerate()
                     .find(|(place, one)| {
                         one.port == frontend.port
                             && decision.listeners[*place].is_accepted()
                             && one.protocol == if frontend.protocol == landfall_crds::FrontendProtocol::Tcp { "TCP" } else { "UDP" }
-                    })
-                    .unwrap();
+                    });
+                // One of a ListenerSet is served in the same way.
+                let Some((place, listener)) = own else {
+                    continue;
+                };
                 // Told from the routes' side: who says that it is attached here.
                 let quoted = format!("\"{}\"", listener.name);
                 let attached: Vec<_> = decisions
@@ -185,7 +220,8 @@ proptest! {
                     .filter(|(_, parents)| {
                         parents.iter().any(|parent| {
                             let accepted = find(&parent.conditions, "Accepted");
-                            parent.parent_ref.name == at.name
+                            parent.parent_ref.kind.as_deref() == Some("Gateway")
+                                && parent.parent_ref.name == at.name
                                 && parent.parent_ref.namespace.as_ref() == Some(&at.namespace)
                                 && accepted.status == Some(true)
                                 && accepted.message.contains(&quoted)
@@ -217,6 +253,13 @@ proptest! {
                 for condition in listener.conditions(&decision.accepted) {
                     prop_assert!(!condition.reason.is_empty() && !condition.message.is_empty());
                 }
+            }
+        }
+        for set in decisions.listener_sets.values() {
+            let accepted = &decisions.gateways[&set.gateway].accepted;
+            let of_listeners = set.listeners.iter().flat_map(|one| one.conditions(accepted));
+            for condition in of_listeners.chain([set.accepted.clone(), set.programmed(accepted)]) {
+                prop_assert!(!condition.reason.is_empty() && !condition.message.is_empty());
             }
         }
     }

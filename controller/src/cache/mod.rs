@@ -133,6 +133,20 @@ impl Cache {
         self.since.entry(key).or_insert_with(Instant::now);
     }
 
+    /// The Gateway, of whichever controller, that a Service was made for as far as that is believed, with its uid.
+    pub(crate) fn gateway_behind(
+        &self,
+        service: &HolderKey,
+        settings: &Settings,
+    ) -> Option<(HolderKey, String)> {
+        let (gateway, object) = self.made_for.get(service)?;
+        let trusted = &settings.gateway_namespaces;
+        let found = self.gateway_api.world.gateways.get(gateway)?;
+        let key = HolderKey::gateway(&*gateway.namespace, &*gateway.name);
+        gateway::believed(&object.metadata, gateway, trusted)
+            .then(|| (key, found.metadata.uid.clone().unwrap_or_default()))
+    }
+
     /// What a Gateway lends has changed, or is gone with it: only the Services made for it are read again.
     pub(crate) fn gateway_seen(
         &mut self,

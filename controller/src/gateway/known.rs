@@ -10,7 +10,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use landfall_crds::conditions::{ANNOUNCED, find};
-use landfall_crds::gateway_api::{GatewayClass, RouteParentStatus};
+use landfall_crds::gateway_api::{GatewayClass, ListenerSet, RouteParentStatus};
 use landfall_crds::version::{Stamped, supersedes};
 use landfall_gateway::world::Backing;
 use landfall_gateway::{Decisions, NamespacedName, Route, RouteKey, World};
@@ -24,6 +24,8 @@ use super::status;
 pub enum Subject {
     /// A class, by name.
     Class(String),
+    /// A ListenerSet.
+    ListenerSet(NamespacedName),
     /// A route.
     Route(RouteKey),
 }
@@ -96,10 +98,13 @@ impl Known {
         let classes = self.decisions.classes.keys();
         let classes =
             classes.filter(|name| status::class(self, name, status::long_ago()).is_some());
+        let sets = self.world.listener_sets.keys();
+        let sets = sets.filter(|key| status::listener_set(self, key, status::long_ago()).is_some());
         let routes = self.routes.keys().filter(|key| self.speaks_otherwise(key));
         let stale: Vec<Subject> = classes
             .cloned()
             .map(Subject::Class)
+            .chain(sets.cloned().map(Subject::ListenerSet))
             .chain(routes.cloned().map(Subject::Route))
             .collect();
         self.stale.extend(stale);
@@ -166,6 +171,25 @@ impl Known {
         let known = self.world.classes.get(name);
         if known.is_some_and(|known| known.uid() == class.uid()) {
             self.class_seen(name, class);
+        }
+    }
+
+    /// A ListenerSet was seen.
+    pub fn listener_set_seen(&mut self, key: &NamespacedName, set: ListenerSet) {
+        let known = self.world.listener_sets.get(key);
+        if known.is_some_and(|known| !supersedes(&set, &**known)) {
+            return;
+        }
+        self.change(|world| {
+            world.listener_sets.insert(key.clone(), set.into());
+        });
+    }
+
+    /// The status of a ListenerSet was written; what holds of classes holds here.
+    pub fn listener_set_answered(&mut self, key: &NamespacedName, set: ListenerSet) {
+        let known = self.world.listener_sets.get(key);
+        if known.is_some_and(|known| known.uid() == set.uid()) {
+            self.listener_set_seen(key, set);
         }
     }
 

@@ -1,21 +1,27 @@
-//! What the status of a class, a Gateway or a route shall say, compared with what it says. Pure.
+//! What the status of a class, a Gateway, a ListenerSet or a route shall say, compared with what it says. Pure.
 //!
 //! `None`: it says so already, so that nothing to do writes nothing.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
-use landfall_crds::conditions::NewCondition;
+use landfall_crds::conditions::{NewCondition, find};
 use landfall_crds::gateway_api::{
-    self, Address, CONTROLLER, GatewayStatus, ListenerStatus, RouteGroupKind, RouteParentStatus,
+    self, Address, CONTROLLER, Gateway, GatewayStatus, ListenerStatus, RouteGroupKind,
+    RouteParentStatus, SupportedFeature,
 };
+use landfall_gateway::class::FEATURES;
+use landfall_gateway::listener_set;
 use landfall_gateway::{
-    GatewayDecision, NamespacedName, RouteKey, RouteKind, Standing, programmed,
+    ListenerDecision, NamespacedName, RouteKey, RouteKind, Standing, programmed,
 };
 use landfall_ipam::address::Point;
 use landfall_ipam::index::Writes;
 use serde_json::{Value, json};
 
 use super::Known;
+use crate::managed::wrote;
+
+const PROGRAMMED: &str = "Programmed";
 
 /// A time for who asks only whether there is something to write.
 pub(super) fn long_ago() -> Time {
@@ -48,7 +54,75 @@ pub fn class(known: &Known, name: &str, now: Time) -> Option<Value> {
         .as_ref()
         .map_or(&[][..], |status| &status.conditions);
     let ours = conditions(decided, before, class.metadata.generation, &now);
-    (!has_all(before, &ours)).then(|| json!({"conditions": ours}))
+    let features = FEATURES.map(|name| SupportedFeature {
+        name: name.to_owned(),
+    });
+    let live = class.status.iter();
+    let same = live
+        .flat_map(|status| &status.supported_features)
+        .eq(&features);
+    (!same || !has_all(before, &ours))
+        .then(|| json!({"conditions": ours, "supportedFeatures": features}))
+}
+
+/// The status of a ListenerSet; one that adds to no Gateway of ours any more is cleared of what we wrote.
+#[must_use]
+pub fn listener_set(known: &Known, key: &NamespacedName, now: Time) -> Option<Value> {
+    let object = known.world.listener_sets.get(key)?;
+    let Some(decision) = known.decisions.listener_sets.get(key) else {
+        // While nobody can say whose its Gateway is, what stands there stays.
+        let parent = listener_set::gateway(key, object);
+        let parent = parent.and_then(|at| known.world.gateways.get(&at));
+        let waits = parent.is_some_and(|gateway| known.world.waits_for_class(gateway));
+        let touched = ["conditions", "listeners"]
+            .iter()
+            .any(|field| wrote(&object.metadata, &format!("/f:status/f:{field}")));
+        return (touched && !waits).then(|| json!({}));
+    };
+    let gateway = known.world.gateways.get(&decision.gateway)?;
+    if known.world.waits_for_class(gateway) {
+        return None;
+    }
+    let parent = said_of(known, &decision.gateway, gateway);
+    let generation = decision.generation;
+    let live = object.status.clone().unwrap_or_default();
+    let own = vec![decision.accepted.clone(), decision.programmed(&parent)];
+    let own = conditions(own, &live.conditions, generation, &now);
+    let listeners = listeners(
+        &decision.listeners,
+        &parent,
+        &live.listeners,
+        generation,
+        &now,
+    );
+    let same = has_all(&live.conditions, &own) && same_listeners(&live.listeners, &listeners);
+    (!same).then(|| json!({"conditions": own, "listeners": listeners}))
+}
+
+/// `Programmed` of a Gateway as its status has it, which is written after the records: it counts once it is about the spec
+/// of now and all the ListenerSets of now.
+fn said_of(known: &Known, at: &NamespacedName, gateway: &Gateway) -> NewCondition {
+    let status = gateway.status.as_ref();
+    let conditions = status.map_or(&[][..], |status| &status.conditions);
+    let attached = status.and_then(|status| status.attached_listener_sets);
+    let decision = known.decisions.gateways.get(at);
+    let wanted = decision.and_then(|decision| decision.attached_sets);
+    let is_of_now = |one: &&Condition| {
+        one.observed_generation == gateway.metadata.generation && attached == count(wanted)
+    };
+    let said = find(conditions, PROGRAMMED).filter(is_of_now);
+    NewCondition {
+        type_: PROGRAMMED,
+        status: said.and_then(|one| one.status.to_lowercase().parse().ok()),
+        reason: said.map_or("Pending", |one| &one.reason).to_owned(),
+        message: said
+            .map_or("it is being worked on", |one| &one.message)
+            .to_owned(),
+    }
+}
+
+fn count(of: Option<usize>) -> Option<i32> {
+    of.map(|of| i32::try_from(of).unwrap_or(i32::MAX))
 }
 
 /// The status of a route: what is said of our parents, and what others say of theirs, as it stands.
@@ -107,7 +181,14 @@ pub fn gateway(known: &Known, at: &NamespacedName, writes: &Writes, now: Time) -
     let programmed = programmed(decision, &standing);
     // Not of the object: a spec that came since then is decided before anything is said of it.
     let generation = decision.generation;
-    let listeners = listeners(decision, &programmed, live, generation, &now);
+    let listeners = listeners(
+        &decision.listeners,
+        &programmed,
+        &live.listeners,
+        generation,
+        &now,
+    );
+    let attached = count(decision.attached_sets);
     let own = vec![decision.accepted.clone(), programmed];
     let own = conditions(own, &live.conditions, generation, &now);
     let addresses: Vec<Address> = addresses
@@ -125,25 +206,29 @@ pub fn gateway(known: &Known, at: &NamespacedName, writes: &Writes, now: Time) -
     };
     let same = has_all(&live.conditions, &own)
         && same_addresses
+        && (attached.is_none() || attached == live.attached_listener_sets)
         && same_listeners(&live.listeners, &listeners);
     (!same).then(|| {
         let mut status = json!({"conditions": own, "listeners": listeners});
         if !addresses.is_empty() {
             status["addresses"] = json!(addresses);
         }
+        if let Some(attached) = attached {
+            status["attachedListenerSets"] = json!(attached);
+        }
         status
     })
 }
 
 fn listeners(
-    decision: &GatewayDecision,
+    decided: &[ListenerDecision],
     programmed: &NewCondition,
-    live: &GatewayStatus,
+    live: &[ListenerStatus],
     generation: Option<i64>,
     now: &Time,
 ) -> Vec<ListenerStatus> {
-    let all = decision.listeners.iter().map(|listener| {
-        let before = live.listeners.iter().find(|one| one.name == listener.name);
+    let all = decided.iter().map(|listener| {
+        let before = live.iter().find(|one| one.name == listener.name);
         let before = before.map_or(&[][..], |one| &one.conditions);
         ListenerStatus {
             name: listener.name.clone(),

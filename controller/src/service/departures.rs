@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use landfall_ipam::HolderKey;
 use landfall_ipam::book::Write;
 use landfall_ipam::index::Writes;
+use landfall_runtime::call::within;
 
 use super::error::StepError;
 use super::holder::found;
 use super::records;
-use crate::context::Context;
+use crate::context::{Context, PATIENCE};
 
 /// How often a record is written that somebody else writes too.
 const TRIES: usize = 3;
@@ -46,7 +47,7 @@ pub(super) async fn former(
     key: &HolderKey,
     writes: &Writes,
 ) -> Result<(), StepError> {
-    let found = found(context, key).await;
+    let found = within(PATIENCE, found(context, key)).await;
     let found = found.map_err(StepError::api("get", key.in_words()))?;
     match found {
         Some(found) if writes.former.contains(found.uid()) => {

@@ -1,5 +1,6 @@
 //! Why a step of a Service could not be finished now.
 
+use landfall_runtime::call::Failure;
 use landfall_runtime::class::Class;
 
 /// Why a step could not be finished now.
@@ -13,7 +14,7 @@ pub enum StepError {
     Api {
         operation: &'static str,
         object: String,
-        source: kube::Error,
+        source: Failure,
     },
 }
 
@@ -21,7 +22,7 @@ impl StepError {
     pub(super) fn api(
         operation: &'static str,
         object: impl Into<String>,
-    ) -> impl FnOnce(kube::Error) -> Self {
+    ) -> impl FnOnce(Failure) -> Self {
         let object = object.into();
         move |source| Self::Api {
             operation,
@@ -35,7 +36,7 @@ impl StepError {
     pub fn class(&self) -> Class {
         match self {
             Self::Overtaken(_) => Class::Conflict,
-            Self::Api { source, .. } => Class::of(source),
+            Self::Api { source, .. } => source.class(),
         }
     }
 }

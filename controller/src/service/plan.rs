@@ -181,7 +181,7 @@ impl Work {
         let (outcome, addresses) = self.words()?;
         let before = cache.said.get(self.key());
         let mut said = Said::after(before, &self.live.uid, outcome, &addresses, now);
-        let note = said.tell(self.live.writers.other.as_deref());
+        let note = said.tell(self.key().kind, self.live.writers.other.as_deref());
         cache.said.insert(self.key().clone(), said);
         note
     }
@@ -190,9 +190,11 @@ impl Work {
     pub(super) fn report(&self, context: &Context) {
         let key = self.key();
         let now = Instant::now();
-        let (since, contested) = {
+        let (since, contested, behind) = {
             let mut cache = context.state.lock();
-            (cache.since.remove(key), self.remember(&mut cache, now))
+            let behind = cache.gateway_behind(key, &context.settings);
+            let since = cache.since.remove(key);
+            (since, self.remember(&mut cache, now), behind)
         };
         if let Some(outcome) = &self.writes.plan.outcome {
             let (reason, message) = (outcome.reason.as_str(), &outcome.message);
@@ -208,6 +210,15 @@ impl Work {
                 let after = now.saturating_duration_since(since);
                 context.metrics.assigned(after);
             }
+        }
+        // Who made the Gateway may not see the Service that its controller made, nor who its controller is.
+        if let (Some((gateway, uid)), Some(note)) = (behind, &self.note) {
+            let words = format!("{}: {}", key.in_words(), note.note);
+            let note = Note {
+                note: words,
+                ..note.clone()
+            };
+            context.publish(status::reference(&gateway, &uid), note);
         }
         for note in self.note.iter().cloned().chain(contested) {
             context.publish(status::reference(key, &self.live.uid), note);

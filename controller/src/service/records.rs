@@ -9,12 +9,13 @@ use landfall_ipam::PoolName;
 use landfall_ipam::address::Point;
 use landfall_ipam::book::Write;
 use landfall_ipam::index::Mark;
+use landfall_runtime::call::within;
 use landfall_runtime::class::Class;
 use serde_json::json;
 
 use super::build;
 use super::error::StepError;
-use crate::context::{Context, MANAGER};
+use crate::context::{Context, MANAGER, PATIENCE};
 use crate::pool::guard;
 use crate::validate;
 
@@ -40,7 +41,9 @@ pub(super) async fn write(context: &Context, write: &Write) -> Result<(), StepEr
             (
                 *at,
                 "create LoadBalancerIP",
-                api.create(&params, &record).await.map(Some),
+                within(PATIENCE, api.create(&params, &record))
+                    .await
+                    .map(Some),
             )
         }
         Write::Replace(at, spec, stored) => {
@@ -49,9 +52,8 @@ pub(super) async fn write(context: &Context, write: &Write) -> Result<(), StepEr
                 field_manager: Some(MANAGER.to_owned()),
                 ..PatchParams::default()
             };
-            let answer = api
-                .patch(&ip_name(at.address()), &params, &Patch::Merge(patch))
-                .await;
+            let (name, patch) = (ip_name(at.address()), Patch::Merge(patch));
+            let answer = within(PATIENCE, api.patch(&name, &params, &patch)).await;
             (*at, "patch LoadBalancerIP", answer.map(Some))
         }
         Write::Delete(at, stored) => {
@@ -62,7 +64,8 @@ pub(super) async fn write(context: &Context, write: &Write) -> Result<(), StepEr
                 }),
                 ..DeleteParams::default()
             };
-            let answer = api.delete(&ip_name(at.address()), &params).await;
+            let name = ip_name(at.address());
+            let answer = within(PATIENCE, api.delete(&name, &params)).await;
             if answer.is_ok() {
                 context
                     .state
@@ -76,7 +79,7 @@ pub(super) async fn write(context: &Context, write: &Write) -> Result<(), StepEr
             see(context, record.as_ref());
             Ok(())
         }
-        Err(error) if matches!(Class::of(&error), Class::Conflict | Class::NotFound) => {
+        Err(error) if matches!(error.class(), Class::Conflict | Class::NotFound) => {
             context.metrics.conflict();
             look(context, at, write).await?;
             Err(StepError::Overtaken(at.address().to_string()))
@@ -94,7 +97,7 @@ async fn hold_pool(context: &Context, write: &Write) -> Result<(), StepError> {
         return Ok(());
     };
     let name = PoolName::from(pool.name.as_str());
-    let held = guard::hold(context, &name).await;
+    let held = within(PATIENCE, guard::hold(context, &name)).await;
     held.map_err(StepError::api("hold LoadBalancerIPPool", name.to_string()))
 }
 
@@ -110,8 +113,7 @@ fn see(context: &Context, record: Option<&LoadBalancerIP>) {
 async fn look(context: &Context, at: Point, write: &Write) -> Result<(), StepError> {
     let api: Api<LoadBalancerIP> = Api::all(context.client.clone());
     let name = ip_name(at.address());
-    let found = api
-        .get_opt(&name)
+    let found = within(PATIENCE, api.get_opt(&name))
         .await
         .map_err(StepError::api("get LoadBalancerIP", &name))?;
     match (&found, write) {
@@ -137,7 +139,8 @@ pub(super) async fn note_shown(context: &Context, at: Point, uid: &str) -> Resul
         field_manager: Some(MANAGER.to_owned()),
         ..PatchParams::default()
     };
-    let answer = api.patch(&name, &params, &Patch::Merge(patch)).await;
+    let patch = Patch::Merge(patch);
+    let answer = within(PATIENCE, api.patch(&name, &params, &patch)).await;
     let record = answer.map_err(StepError::api("annotate LoadBalancerIP", &name))?;
     see(context, Some(&record));
     Ok(())
@@ -149,7 +152,8 @@ pub(super) async fn mark(context: &Context, mark: &Mark) -> Result<(), StepError
     let name = ip_name(mark.at.address());
     let condition = build::out_of_pool(mark, Timestamp::now());
     let status = json!({"conditions": [condition]});
-    let record = landfall_runtime::apply::status(&api, &name, MANAGER, &status)
+    let answer = landfall_runtime::apply::status(&api, &name, MANAGER, &status);
+    let record = within(PATIENCE, answer)
         .await
         .map_err(StepError::api("mark LoadBalancerIP", &name))?;
     see(context, Some(&record));

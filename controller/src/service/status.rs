@@ -8,12 +8,13 @@ use kube::{Api, Resource};
 use landfall_crds::gateway_api::Gateway;
 use landfall_gateway::NamespacedName;
 use landfall_ipam::{HolderKey, HolderKind};
+use landfall_runtime::call::within;
 use landfall_runtime::class::Class;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::error::StepError;
-use crate::context::{Context, MANAGER};
+use crate::context::{Context, MANAGER, PATIENCE};
 use crate::validate;
 
 /// Applies the status of this very holder: one of another uid is left alone. `false`: it was
@@ -82,11 +83,9 @@ where
         "status": status,
     });
     let params = PatchParams::apply(MANAGER).force();
-    match api
-        .patch_status(&key.name, &params, &Patch::Apply(&patch))
-        .await
-    {
-        Err(error) if Class::of(&error) == Class::NotFound => Ok(None),
+    let patch = Patch::Apply(&patch);
+    match within(PATIENCE, api.patch_status(&key.name, &params, &patch)).await {
+        Err(error) if error.class() == Class::NotFound => Ok(None),
         answer => answer
             .map(Some)
             .map_err(StepError::api(step, key.to_string())),

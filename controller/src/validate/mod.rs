@@ -22,8 +22,8 @@ use landfall_ipam::{Family, HolderKey, Refusal, Service};
 
 use crate::gateway::{Lender, owning};
 
-/// Our field manager: what it wrote is ours.
-pub const MANAGER: &str = "landfall-controller";
+pub use crate::managed::MANAGER;
+use crate::managed::wrote;
 
 /// A Service as far as its status is concerned.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -179,16 +179,6 @@ pub fn live(object: &core::Service) -> LiveService {
         conditions: status.conditions.unwrap_or_default(),
         writers: writers(&object.metadata),
     }
-}
-
-/// Whether our field manager owns a field.
-fn wrote(metadata: &ObjectMeta, path: &str) -> bool {
-    let entries = metadata.managed_fields.iter().flatten();
-    let mut ours = entries.filter(|entry| entry.manager.as_deref() == Some(MANAGER));
-    ours.any(|entry| {
-        let fields = entry.fields_v1.as_ref();
-        fields.is_some_and(|fields| fields.0.pointer(path).is_some())
-    })
 }
 
 fn writers(metadata: &ObjectMeta) -> Writers {

@@ -6,7 +6,7 @@ use kube::Resource;
 use kube::ResourceExt as _;
 use kube::core::DeserializeGuard;
 use landfall_crds::gateway_api::{
-    Gateway, GatewayClass, ReferenceGrant, RouteSpec, RouteStatus, TCPRoute, UDPRoute,
+    Gateway, GatewayClass, ListenerSet, ReferenceGrant, RouteSpec, RouteStatus, TCPRoute, UDPRoute,
 };
 use landfall_gateway::{NamespacedName, Route, RouteKey, RouteKind};
 
@@ -66,6 +66,38 @@ impl Follow<DeserializeGuard<Gateway>> for Cache {
 
     fn known(&self) -> BTreeSet<NamespacedName> {
         self.gateway_api.world.gateways.keys().cloned().collect()
+    }
+}
+
+impl Follow<DeserializeGuard<ListenerSet>> for Cache {
+    type Key = NamespacedName;
+
+    fn key(object: &DeserializeGuard<ListenerSet>) -> Option<NamespacedName> {
+        NamespacedName::of(object.meta())
+    }
+
+    fn seen(&mut self, object: DeserializeGuard<ListenerSet>, _: &Settings) {
+        let Some(key) = Self::key(&object) else {
+            return;
+        };
+        if let Some(set) = self.decoded(object) {
+            self.gateway_api.listener_set_seen(&key, set);
+        }
+    }
+
+    fn gone(&mut self, key: &NamespacedName, _: &Settings) {
+        self.gateway_api.change(|world| {
+            world.listener_sets.remove(key);
+        });
+    }
+
+    fn known(&self) -> BTreeSet<NamespacedName> {
+        self.gateway_api
+            .world
+            .listener_sets
+            .keys()
+            .cloned()
+            .collect()
     }
 }
 

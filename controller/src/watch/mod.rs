@@ -14,7 +14,9 @@ use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, Resource, ResourceExt as _};
-use landfall_crds::gateway_api::{Gateway, GatewayClass, ReferenceGrant, TCPRoute, UDPRoute};
+use landfall_crds::gateway_api::{
+    Gateway, GatewayClass, ListenerSet, ReferenceGrant, TCPRoute, UDPRoute,
+};
 use landfall_crds::{LoadBalancerIP, LoadBalancerIPPool, ip_name, parse_ip_name};
 use landfall_gateway::NamespacedName;
 use landfall_ipam::address::Point;
@@ -32,7 +34,7 @@ use crate::state::State;
 use crate::validate;
 
 /// The kinds that are watched; each is a check of `/readyz`.
-pub(crate) const KINDS: [&str; 11] = [
+pub(crate) const KINDS: [&str; 12] = [
     "watch services",
     "watch loadbalancerippools",
     "watch loadbalancerips",
@@ -44,29 +46,32 @@ pub(crate) const KINDS: [&str; 11] = [
     TCP_ROUTES,
     UDP_ROUTES,
     GRANTS,
+    LISTENER_SETS,
 ];
 
 const CLASSES: &str = "watch gatewayclasses";
 const TCP_ROUTES: &str = "watch tcproutes";
 const UDP_ROUTES: &str = "watch udproutes";
 const GRANTS: &str = "watch referencegrants";
+const LISTENER_SETS: &str = "watch listenersets";
 const GATEWAYS: &str = "watch gateways";
 const SERVICE_CIDRS: &str = "watch servicecidrs";
 
 const NO_GATEWAY_API: &str = "the Gateway API is not installed";
 
 /// The kinds that nobody need let us read: the rights to them are granted apart from all others.
-const BY_LEAVE: [&str; 4] = [CLASSES, TCP_ROUTES, UDP_ROUTES, GRANTS];
+const BY_LEAVE: [&str; 5] = [CLASSES, TCP_ROUTES, UDP_ROUTES, GRANTS, LISTENER_SETS];
 const NO_LEAVE: &str =
     "not permitted; config/gateway-api grants it, for who wants Gateways of a class of Landfall";
 
 /// The kinds that a cluster may do without, and why.
-const OPTIONAL: [(&str, &str); 6] = [
+const OPTIONAL: [(&str, &str); 7] = [
     (GATEWAYS, NO_GATEWAY_API),
     (CLASSES, NO_GATEWAY_API),
     (TCP_ROUTES, NO_GATEWAY_API),
     (UDP_ROUTES, NO_GATEWAY_API),
     (GRANTS, NO_GATEWAY_API),
+    (LISTENER_SETS, "this Gateway API has no ListenerSets"),
     (SERVICE_CIDRS, "this Kubernetes has no ServiceCIDRs"),
 ];
 
@@ -437,6 +442,8 @@ pub(crate) fn start(
     spawn(Box::pin(watch(9).run(routes)));
     let grants = watcher::watcher(all::<DeserializeGuard<ReferenceGrant>>(client), config());
     spawn(Box::pin(watch(10).run(grants)));
+    let sets = watcher::watcher(all::<DeserializeGuard<ListenerSet>>(client), config());
+    spawn(Box::pin(watch(11).run(sets)));
     receiver
 }
 

@@ -10,6 +10,7 @@
 
 #[path = "../definitions/mod.rs"]
 mod definitions;
+mod listener_sets;
 mod statuses;
 #[path = "../support/mod.rs"]
 mod support;
@@ -36,6 +37,7 @@ async fn cluster(test: &str) -> Option<Cluster> {
         "TCPRoute",
         "UDPRoute",
         "ReferenceGrant",
+        "ListenerSet",
         "Gateway",
         "GatewayClass",
     ] {

@@ -369,16 +369,21 @@ impl Cluster {
     /// Waits for an Event about the Service; returns its note.
     pub(crate) async fn event(&self, namespace: &str, name: &str, reason: &str) -> String {
         let uid = self.services(namespace).get(name).await.unwrap().uid();
+        self.event_about(uid.unwrap(), namespace, reason).await
+    }
+
+    /// Waits for an Event about the object of this uid; returns its note.
+    pub(crate) async fn event_about(&self, uid: String, namespace: &str, reason: &str) -> String {
         let events = Api::<Event>::namespaced(self.client.clone(), namespace);
         eventually(
-            &format!("an Event {reason} about {namespace}/{name}"),
+            &format!("an Event {reason} about {uid} of {namespace}"),
             async || {
                 let all = events.list(&ListParams::default()).await.unwrap();
                 let mut about = all.items.into_iter().filter(|event| {
                     event
                         .regarding
                         .as_ref()
-                        .is_some_and(|about| about.uid == uid)
+                        .is_some_and(|about| about.uid.as_ref() == Some(&uid))
                         && event.reason.as_deref() == Some(reason)
                 });
                 about

@@ -128,6 +128,16 @@ impl Bed {
         Ok(owners.collect())
     }
 
+    /// How often addresses have changed their owners so far, all together.
+    pub(super) async fn transitions(&self) -> Result<usize> {
+        let records = self.records.list(&ListParams::default()).await?;
+        let counts = records.items.into_iter().filter_map(|record| {
+            let owner = record.status?.owner?;
+            usize::try_from(owner.transitions).ok()
+        });
+        Ok(counts.sum())
+    }
+
     /// The node that owns most addresses, and these.
     pub(super) async fn victim(&self) -> Result<(Machine, Vec<Ipv4Addr>)> {
         let mut owned: BTreeMap<String, Vec<Ipv4Addr>> = BTreeMap::new();

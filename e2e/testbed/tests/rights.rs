@@ -107,6 +107,8 @@ const CONTROLLER: &[Use] = &[
 const GATEWAY_API: &[Use] = &[
     ("gatewayclasses list", &["<GatewayClass>", WATCH]),
     ("gatewayclasses watch", &["<GatewayClass>", WATCH]),
+    ("listenersets list", &["<ListenerSet>", WATCH]),
+    ("listenersets watch", &["<ListenerSet>", WATCH]),
     ("tcproutes list", &["<TCPRoute>", WATCH]),
     ("tcproutes watch", &["<TCPRoute>", WATCH]),
     ("udproutes list", &["<UDPRoute>", WATCH]),
@@ -119,6 +121,10 @@ const GATEWAY_API: &[Use] = &[
         &["Api::<GatewayClass>", "apply::status("],
     ),
     ("gateways/status patch", &["Api<Gateway>", ".patch_status("]),
+    (
+        "listenersets/status patch",
+        &["Api::<ListenerSet>", "apply::status("],
+    ),
     (
         "tcproutes/status patch",
         &["Api::<TCPRoute>", ".patch_status("],

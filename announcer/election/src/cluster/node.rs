@@ -40,6 +40,8 @@ pub(super) struct Node {
     pub(super) waiting: VecDeque<Input>,
     pub(super) sessions: BTreeMap<NodeName, SessionId>,
     known_due: bool,
+    /// Whose renewals its watches deliver.
+    pub(super) subscribed: BTreeSet<NodeName>,
     pub(super) reports: Vec<(Now, Report)>,
     pub(super) sent: u64,
     pub(super) heard: u64,
@@ -82,6 +84,7 @@ impl Node {
             waiting: VecDeque::new(),
             sessions: BTreeMap::new(),
             known_due: false,
+            subscribed: BTreeSet::new(),
             reports: Vec::new(),
             sent: 0,
             heard: 0,
@@ -156,6 +159,10 @@ impl Node {
             Input::Change(Change::Record(address, record)) => {
                 self.keep(address, record);
                 self.decide_at = self.decide_at.min(now + Duration::from_millis(1));
+            }
+            Input::Change(Change::Renewal(node, version)) => {
+                let seen = owners::Event::RenewalSeen(node, version);
+                self.owners.observe(seen, local);
             }
             Input::Change(Change::Lease(node, lease, fenced)) => {
                 if node != self.name {

@@ -26,6 +26,7 @@ impl Owners {
     pub fn decide(&mut self, world: &World<'_>, now: Now) -> Decision {
         self.look_whether_alone(now);
         self.look_whether_blind(now);
+        self.look_whom_to_watch(now);
         let mut out = Decision {
             flags: self.flags(now),
             wake_at: now + TURN,
@@ -68,6 +69,7 @@ impl Owners {
         self.rebalance(&mut memory, &mut round, &mut out);
         self.memory = memory;
         self.tell(&mut round, &mut out);
+        self.look_after_watched(&mut round, &mut out);
         self.end_silent(&round, &mut out);
         self.forget_strangers(world);
         out
@@ -295,10 +297,13 @@ impl Owners {
         };
         match self.view.fate(&owner.node, &owner.session, round.now) {
             Fate::Live { until } => out.wake(until),
-            Fate::Silent { since, version } => {
-                round
-                    .silent
-                    .insert(owner.node.clone(), (owner.session.clone(), since, version));
+            Fate::Silent {
+                since,
+                version,
+                renewal,
+            } => {
+                let silent = (owner.session.clone(), since, version, renewal);
+                round.silent.insert(owner.node.clone(), silent);
             }
             Fate::Unknown => {
                 round

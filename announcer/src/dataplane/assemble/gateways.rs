@@ -2,7 +2,7 @@
 //!
 //! A Service's share is divided among its endpoints that take new connections. A share that nobody can take (what the
 //! route refers to is not there, may not be referred to, or has no endpoint) keeps its part of the table, and what falls
-//! to it is given to no other: it passes to the kernel, where nobody listens. Every node makes the same of it.
+//! to it is given to no other: it is refused. Every node makes the same of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -177,7 +177,7 @@ fn nobody(address: IpAddr) -> Endpoint {
 fn refusing(weight: u16) -> Backend {
     Backend {
         pod: PodId::default(),
-        placement: Placement::Unknown,
+        placement: Placement::Nobody,
         weight,
         state: BackendState::Active,
     }

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use landfall_crds::conditions::NewCondition;
-use landfall_crds::gateway_api::{Gateway, GatewayClass, ReferenceGrant, TCPRoute, UDPRoute};
+use landfall_crds::gateway_api::{
+    Gateway, GatewayClass, ListenerSet, ReferenceGrant, TCPRoute, UDPRoute,
+};
 use landfall_gateway::world::Backing;
 use landfall_gateway::{
-    Decisions, GatewayDecision, NamespacedName, Route, RouteKey, RouteKind, World, decide,
+    Decisions, GatewayDecision, ListenerSetDecision, NamespacedName, Route, RouteKey, RouteKind,
+    World, decide,
 };
 use serde_json::{Value, json};
 
@@ -56,6 +59,22 @@ pub(crate) fn gateway(world: &mut World, at: &str, mut spec: Value) {
     let gateway: Gateway =
         serde_json::from_value(json!({"metadata": metadata(at), "spec": spec})).unwrap();
     world.gateways.insert(name(at), Arc::new(gateway));
+}
+
+/// A ListenerSet of `blue/edge` made at that second, with these listeners.
+pub(crate) fn listener_set(world: &mut World, at: &str, created: u8, listeners: Value) {
+    let mut metadata = metadata(at);
+    metadata["creationTimestamp"] = json!(format!("2026-01-01T00:00:{created:02}Z"));
+    let parent = json!({"name": "edge", "namespace": "blue"});
+    let spec = json!({"parentRef": parent, "listeners": listeners});
+    let set: ListenerSet =
+        serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap();
+    world.listener_sets.insert(name(at), Arc::new(set));
+}
+
+/// The decision about a ListenerSet.
+pub(crate) fn set(world: &World, at: &str) -> ListenerSetDecision {
+    decide(world).listener_sets.remove(&name(at)).unwrap()
 }
 
 pub(crate) fn tcp(name: &str, port: u16) -> Value {
