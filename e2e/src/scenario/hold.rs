@@ -210,7 +210,7 @@ async fn hold(grip: &Grip, port: Option<u16>, round: u32, note: impl Fn(Fate)) -
                 answer.closes && !close
             }
         };
-        if close || is_asked_to_leave {
+        if close {
             let rest = &mut [0; 1];
             let ended = tokio::time::timeout(PATIENCE, stream.read(rest)).await;
             if !matches!(ended, Ok(Ok(0))) {
