@@ -252,8 +252,13 @@ impl History {
             let segment = self.client_says(port, SEGMENT);
             let fate = self.cluster.arrives(owner, Self::flow(port), segment);
             let trail = self.cluster.trail.clone();
-            if self.hears(port, pod, fate, true).is_none() {
-                unheard.insert(port, trail);
+            match self.hears(port, pod, fate, true) {
+                // A segment of data is answered.
+                Some(node) => {
+                    let answer = self.cluster.answers(node, pod, Self::flow(port), SEGMENT);
+                    assert_eq!(answer, Verdict::ReplyRewritten, "{port}");
+                }
+                None => drop(unheard.insert(port, trail)),
             }
         }
         unheard

@@ -175,14 +175,16 @@ fn client_ends<F: Family>(packet: &Packet<F>, connection: &mut ConnectionState, 
 
 /// Has the pod of `packet`'s connection say whether it still has that. Somebody has torn it down in the client's name,
 /// and the pod alone knows whether it believed it: a reset in answer is kept from the client, who may have another
-/// connection from the same port.
+/// connection from the same port. Where it does not answer, it is asked every other time.
 #[inline(always)]
 pub(crate) fn ask_the_pod<F: Family>(packet: &Packet<F>) -> bool {
     let Some(entry) = F::connection(&forward(packet)) else {
         return false;
     };
     let connection = state::<F>(entry);
-    if connection.reset == 0 || connection.is_over_for_the_pod() {
+    let is_others_turn =
+        connection.reset == ConnectionState::RESET_ASKED && shared::is_odd_moment();
+    if connection.reset == 0 || connection.is_over_for_the_pod() || is_others_turn {
         return false;
     }
     let Some(twin) = F::connection(&reverse(packet, pod_of::<F>(entry))) else {

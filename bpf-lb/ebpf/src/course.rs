@@ -18,7 +18,7 @@
 //!
 //! A connection that is over has an entry for a while, for the last words of both ends. Its client's next
 //! one from the same port may be elsewhere: so whoever else can have it is asked first. One that was torn down
-//! in its client's name alone may live: its pod is asked, by the segment itself, before a node that is away.
+//! in its client's name alone may live: its pod is asked, by the segment itself, before anybody else.
 //!
 //! The numbers are hop limits. They are the marks by which a node sees how often a packet has been
 //! sent on already: only a frame from another node carries one, each is lower than the one before,
@@ -315,6 +315,11 @@ fn unknown_here<F: Family>(
     previous: [Option<&BackendEntry>; 2],
     over: Option<Pod<F>>,
 ) -> Result<Course<F>, Verdict> {
+    if let Some(had_it) = over
+        && connections::ask_the_pod(packet)
+    {
+        return Ok(Course::Deliver(had_it, Verdict::DeliveredPrevious));
+    }
     if slot.previous[0] != 0 {
         let sender = Sender::of(packet)?;
         // Nodes remember different ones, if they heard of changes at different times: a low mark alone
@@ -334,11 +339,6 @@ fn unknown_here<F: Family>(
             let mark = sender.next_mark().ok_or(Verdict::LoopGuard)?;
             return Ok(Course::Direct(next, mark, Verdict::SecondChance));
         }
-    }
-    if let Some(had_it) = over
-        && connections::ask_the_pod(packet)
-    {
-        return Ok(Course::Deliver(had_it, Verdict::DeliveredPrevious));
     }
     let away = away(packet)?;
     if let Some(had_it) = over {

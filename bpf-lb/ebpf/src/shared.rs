@@ -77,6 +77,12 @@ pub(crate) fn has_kernels() -> bool {
     maps::state().is_some_and(|shared| unsafe { (*shared).kernels } != 0)
 }
 
+/// Changes from moment to moment.
+#[inline(always)]
+pub(crate) fn is_odd_moment() -> bool {
+    (now() >> MOMENT) & 1 != 0
+}
+
 /// The hop id of a node that cannot tell just now what it has, other than the one with this MAC
 /// address. Of several another one from moment to moment, so that what a client repeats reaches each.
 #[inline(always)]

@@ -14,7 +14,7 @@ pub(crate) const CLIENT_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0xc1];
 const PAYLOAD: &[u8; LENGTH as usize] = b"odd";
 const LENGTH: u32 = 3;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Flow {
     pub(crate) client: SocketAddr,
     pub(crate) to: SocketAddr,
