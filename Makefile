@@ -5,7 +5,7 @@ SHELL := bash
 CARGO ?= cargo
 
 # The Kubernetes programs of the lab: built once, found again in a moment.
-ASSETS = KUBEBUILDER_ASSETS="$$(hack/control-plane.sh)" LANDFALL_ENVOY="$$(hack/envoy.sh)" LANDFALL_GATEWAY_API="$$(hack/gateway-api.sh)"
+ASSETS = KUBEBUILDER_ASSETS="$$(hack/control-plane.sh)" LANDFALL_ENVOY="$$(hack/envoy.sh)" LANDFALL_GATEWAY_API="$$(hack/gateway-api.sh)" LANDFALL_HELM="$$(hack/go-program.sh helm)"
 
 # What the binaries say in the first line of their logs.
 REVISION = $$(git describe --always --dirty 2>/dev/null || echo unknown)
@@ -23,7 +23,7 @@ demo: setup ## Show the main job without a cluster: pool, Service, XDP, Envoy, a
 
 .PHONY: test
 test: setup lint check-generated ## Set up what is needed and pass every test this machine can run
-	@hack/setup.sh cni
+	@hack/setup.sh tests
 	$(CARGO) build --workspace --bins
 	$(ASSETS) $(CARGO) test --workspace --no-fail-fast
 
@@ -31,6 +31,14 @@ test: setup lint check-generated ## Set up what is needed and pass every test th
 e2e-kind: ## The main scenarios in a kind cluster (root, Docker with the internet, kind; SCENARIOS=files for others)
 	$(CARGO) build --workspace --bins
 	hack/kind.sh $(SCENARIOS)
+
+.PHONY: conformance
+conformance: setup ## The Gateway API's own suite, its profiles of layer 4, in the lab; its report is kept in docs/conformance (root)
+	@hack/go-program.sh echo-basic >/dev/null
+	@hack/go-program.sh gateway-conformance >/dev/null
+	$(CARGO) build --workspace --bins
+	$(ASSETS) target/debug/lab run e2e/scenarios/conformance.yaml
+	install -m 0644 target/conformance/report.yaml docs/conformance/standard-v0.1.0-default-report.yaml
 
 .PHONY: setup
 setup: ## Install what Landfall is built and tried with, by name from the package registries
@@ -48,6 +56,11 @@ lint: ## Format check, clippy and shellcheck, warnings refused
 	$(CARGO) fmt --all -- --check
 	for project in bpf-lb/ebpf bpf-lb/fuzz announcer/fuzz; do (cd $$project && $(CARGO) fmt -- --check); done
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+.PHONY: release
+release: ## Everything a release consists of, in target/release-VERSION; publishes nothing (REGISTRY=, DOWNLOADS=, TARGETS=)
+	@hack/setup.sh build
+	REGISTRY=$(REGISTRY) hack/release.sh
 
 .PHONY: generate
 generate: ## Write the generated files again (CRDs, install.yaml, reference tables, README transcript excluded)
@@ -93,6 +106,11 @@ bench-ipam: ## What an address costs, in process and on a real API server (targe
 	$(call against,ipam,landfall-ipam)
 	$(if $(BASE),,$(ASSETS) $(CARGO) bench -p landfall-controller --bench ipam_api)
 
+.PHONY: bench-gateways
+bench-gateways: ## 500 Gateways and 2,000 routes on a real API server (target/figures/bench-gateways.json)
+	@hack/setup.sh
+	$(ASSETS) $(CARGO) bench -p landfall-controller --bench ipam_api -- gateways
+
 .PHONY: bench-traffic
 bench-traffic: ## What 3 to 300 nodes say to each other and to the API server at rest, simulated (target/figures/bench-traffic.json)
 	LANDFALL_FIGURES=$(abspath target/figures/bench-traffic.json) \
@@ -102,7 +120,7 @@ bench-traffic: ## What 3 to 300 nodes say to each other and to the API server at
 # What bench-failover measures: addresses on 3 nodes, how often each case, who forwards, and which cases (all of them).
 ADDRESSES ?= 10
 MODE ?= Kernel
-CASES ?= kill,link-down,freeze,terminate,drain,rollout,api-away,api-away-node-dead,node-dead,backend-dead
+CASES ?= rest,busy,kill,link-down,deaf,mute,link-dead,partition,freeze,terminate,drain,rollout,api-away,api-away-node-dead,node-dead,api-slow-node-dead,backend-dead
 
 .PHONY: bench-failover
 bench-failover: ## How long a client goes without an address whose owner fails (target/figures/bench-failover.json; REPEAT=n)

@@ -3,11 +3,11 @@
 # directory of containerd, from which every node of a lab begins. Both live in a cache outside the tree; a program that
 # did not change costs nothing. The last line on stdout is that directory; everything else goes to stderr.
 #
-#   hack/lab-images.sh DIR [flannel]    the directory with landfall-controller, landfall-announcer and lab-echo; with
-#                                       the image of that CNI
+#   hack/lab-images.sh DIR [PROGRAM...]    the directory with landfall-controller, landfall-announcer and lab-echo; with
+#                                          the images of these programs of hack/go-program.sh: flannel, echo-basic
 set -euo pipefail
-built=$(realpath "${1:?usage: hack/lab-images.sh DIR [flannel]}")
-cni=${2:-}
+built=$(realpath "${1:?usage: hack/lab-images.sh DIR [PROGRAM...]}")
+shift
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 say() { printf 'images: %s\n' "$*" >&2; }
@@ -35,21 +35,27 @@ declare -A others
 others[envoy]=$(hack/envoy.sh)
 others[coredns]=$(hack/go-program.sh coredns)
 others[busybox]=$(command -v busybox)
-case $cni in
-'') ;;
-flannel)
-  others[flannel]=$(hack/go-program.sh flannel)
-  images+=("docker.io/landfall/lab-flannel:0.28.0 e2e/images/Dockerfile flannel flannel")
-  ;;
-*) refuse "the lab knows no CNI '$cni'" "flannel, or none for plain routes" ;;
-esac
+# Recipes of images that not every lab has.
+more=(/dev/null)
+for program; do
+  case $program in
+  flannel) image="docker.io/landfall/lab-flannel:0.28.0 e2e/images/Dockerfile" ;;
+  echo-basic)
+    image="registry.k8s.io/gateway-api/echo-basic:v1.6.3 e2e/conformance/Dockerfile"
+    more+=(e2e/conformance/Dockerfile)
+    ;;
+  *) refuse "the lab has no image of '$program'" "flannel, echo-basic" ;;
+  esac
+  others[$program]=$(hack/go-program.sh "$program")
+  images+=("$image $program $program")
+done
 mkdir -p "$images_cache"/{programs,archives}
 exec 9>"$images_cache/.lock"
 flock 9
 
 recipes=$(recipes)
 sources=("$built"/{landfall-controller,landfall-announcer,lab-echo} "${others[@]}")
-key=$({ echo "$recipes"; containerd --version; stat -c '%n %s %y %i' "${sources[@]}"; } | sha256sum | cut -c1-16)
+key=$({ echo "$recipes"; cat "${more[@]}"; containerd --version; stat -c '%n %s %y %i' "${sources[@]}"; } | sha256sum | cut -c1-16)
 target=$images_cache/nodes/$key
 if [[ -d $target ]]; then
   touch "$target"
@@ -91,7 +97,9 @@ stage "$work/pause" pause
 archives=()
 for image in "${images[@]}"; do
   read -r name file stage program <<<"$image"
-  id=$({ echo "$recipes"; cat "$images_cache/programs/$program"; } | sha256sum | cut -c1-16)
+  own=/dev/null
+  [[ " ${more[*]} " != *" $file "* ]] || own=$file
+  id=$({ echo "$recipes"; cat "$own" "$images_cache/programs/$program"; } | sha256sum | cut -c1-16)
   archive=$images_cache/archives/$program-$id.tar
   if [[ ! -e $archive ]]; then
     build_archive "$name" "$file" "$stage" "$images_cache/programs" "$work/image.tar"

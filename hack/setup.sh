@@ -5,7 +5,7 @@
 #   hack/setup.sh build   Rust components, bpf-linker, shellcheck
 #   hack/setup.sh lab     network tools, containerd, buildah, the Kubernetes control plane, Envoy, scapy
 #   hack/setup.sh         both
-#   hack/setup.sh cni     what only the tests on other networks need: flannel, iptables
+#   hack/setup.sh tests   what only tests need: another network's flannel and iptables, Helm
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -89,19 +89,20 @@ setup_lab() {
   hack/scapy.sh >/dev/null
 }
 
-setup_cni() {
+setup_tests() {
   command -v iptables >/dev/null || debian iptables
   hack/go-program.sh flannel >/dev/null
+  hack/go-program.sh helm >/dev/null
 }
 
 case "${1:-all}" in
   build) setup_build ;;
   lab) setup_lab ;;
-  cni) setup_cni ;;
+  tests) setup_tests ;;
   all)
     setup_build
     setup_lab
     ;;
-  *) refuse "unknown part: $1" "hack/setup.sh [build|lab|cni]" ;;
+  *) refuse "unknown part: $1" "hack/setup.sh [build|lab|tests]" ;;
 esac
 say "ready"

@@ -33,7 +33,7 @@ use crate::dataplane::{DataPath, DirectorNews};
 use crate::election::Now;
 use crate::link::{IfIndex, LinkTable, Neighbours};
 use crate::model::Published;
-use crate::names::SessionId;
+use crate::names::{NodeName, SessionId};
 use crate::peers::{Command, Peers};
 use crate::report::Conflict;
 use crate::responder::{self, ProbeOutcome, Responder};
@@ -71,6 +71,8 @@ pub struct Parts {
     /// Sessions of this node that peers have ended.
     pub over: watch::Sender<Option<SessionId>>,
     pub published: watch::Sender<Option<Published>>,
+    /// Nodes whose renewals are watched.
+    pub watched: watch::Sender<BTreeSet<NodeName>>,
     pub data_path: watch::Sender<Option<Arc<DataPath>>>,
     /// From the last heartbeat of silent nodes to the first answer of this one.
     pub silences: Histogram,
@@ -198,6 +200,11 @@ impl Parts {
                 changed
             });
         }
+        self.watched.send_if_modified(|known| {
+            let changed = *known != effects.watched;
+            *known = effects.watched;
+            changed
+        });
         if let Some(path) = effects.data_path {
             self.neighbours.track(path.track.clone());
             self.data_path.send_replace(Some(Arc::new(path)));
@@ -346,7 +353,6 @@ async fn until(at: Option<Instant>) {
 mod tests {
     use super::*;
     use crate::election::owners::Settings;
-    use crate::names::NodeName;
     use crate::testing::secs;
 
     #[test]

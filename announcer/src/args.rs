@@ -103,6 +103,6 @@ pub enum XdpMode {
     Native,
     /// In the network stack.
     Generic,
-    /// Never: XDP policies take the kernel's path on this node.
+    /// Never: XDP policies take the kernel's path on this node; what an earlier process left serves what it has to its end.
     Off,
 }

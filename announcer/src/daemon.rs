@@ -5,6 +5,7 @@
 //!  stop:  not ready ► agent hands over ► answers end ► session given up ► the rest
 //! ```
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -157,9 +158,11 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
     let (director_state, director_receiver) = watch::channel(settings.director.at_start());
     let namespace = settings.session.namespace.clone();
     let (histories, history) = watch::channel(0);
+    let (watched, watched_receiver) = watch::channel(BTreeSet::new());
     tokio::spawn(watch_history(
         client.clone(),
         namespace.clone(),
+        watched_receiver,
         inputs.clone(),
         watch_errors.clone(),
         history,
@@ -229,6 +232,7 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
         reports: said.reports,
         over,
         published,
+        watched,
         data_path,
         silences,
         summary,
@@ -304,11 +308,11 @@ async fn watch_readiness(
             );
         }
         let status = view.status();
-        if status.problems.is_empty() {
-            readiness.ready(DIRECTOR);
-        } else {
-            // The kernel path serves instead: a detail to read, not a reason to be replaced.
-            readiness.ready_without(DIRECTOR, status.problems.join("; "));
+        match status.details() {
+            details if details.is_empty() => readiness.ready(DIRECTOR),
+            // It works in the network stack too, or the kernel path serves instead: a detail to read, not a reason to
+            // be replaced.
+            details => readiness.ready_without(DIRECTOR, details.join("; ")),
         }
         // A node's death is noticed when its session ends, as ever: a detail to read, too.
         match heartbeat_details(&heartbeats.status()) {
@@ -329,6 +333,13 @@ fn heartbeat_details(status: &peers::PeersStatus) -> Vec<String> {
     }
     if status.late > LATE {
         details.push(format!("their timer was {:?} late", status.late));
+    }
+    if status.interval > status.asked_interval {
+        let (interval, asked) = (status.interval, status.asked_interval);
+        details.push(format!(
+            "they are {interval:?} apart instead of {asked:?}: {}",
+            peers::STRETCHED
+        ));
     }
     if status.stuck {
         details.push("held back, for the brain or the responder makes no progress".to_owned());

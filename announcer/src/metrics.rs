@@ -64,7 +64,7 @@ impl Collector for Sources {
         out.lost_log_records("log_records_lost")?;
         let mut errors = self.watch_errors.lock().clone();
         // Those of which there are none are said too: who counts from nothing to one sees a step.
-        for kind in Kind::ALL {
+        for kind in Kind::LISTED.into_iter().chain([Kind::Renewal]) {
             for what in ["request", "object"] {
                 errors.entry((kind, what)).or_default();
             }
@@ -313,6 +313,14 @@ impl Sources {
             "director_failed",
             "Whether the XDP director is wanted and cannot run",
             flag(is_failed),
+        )?;
+        out.gauges(
+            "director_interfaces",
+            "Interfaces that the XDP director is on, by where its programs run",
+            status.interfaces.iter().map(|(interface, path)| {
+                let labels = [("interface", interface.as_str()), ("path", path.as_str())];
+                (labels, 1.0)
+            }),
         )?;
         out.gauge(
             "director_frontends",

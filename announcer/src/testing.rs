@@ -104,6 +104,7 @@ pub(crate) fn links(carrier: bool) -> LinkTable {
         loopback: false,
         noarp: false,
         master: None,
+        lower: None,
         kind: None,
         addresses: vec![
             "192.0.2.1/24".parse().unwrap(),

@@ -189,6 +189,7 @@ fn desired(ifindex: u32) -> Desired {
         name: "seg0".into(),
         mac: OWN,
         members: BTreeSet::new(),
+        is_trunk: false,
     };
     let mut desired = Desired {
         interfaces: [(ifindex, segment)].into(),

@@ -116,12 +116,13 @@ impl Collector {
         Ok(swept)
     }
 
-    /// Calls `each` with every living connection that this node has, and what it goes to: one of a pod,
-    /// also if it is just being opened, or one of the kernel's.
+    /// Calls `each` with every living connection that this node has, and its state: one of a pod, also if it is
+    /// just being opened, or one of the kernel's. One that somebody has reset in its client's name lives, for all
+    /// that its pod has said.
     pub(crate) fn for_each_living(
         &self,
         clock: Clock,
-        mut each: impl FnMut(Flow, u8),
+        mut each: impl FnMut(Flow, &ConnectionState),
     ) -> Result<(), MapError> {
         self.four.for_each_living(clock, &mut each)?;
         self.six.for_each_living(clock, &mut each)
@@ -136,10 +137,15 @@ impl Collector {
     }
 
     /// Knows that the node of this hop id has a connection, unless a pod of this node has it, or the
-    /// kernel.
-    pub(crate) fn set_moved(&mut self, flow: &Flow, hop: u16, now: u32) -> Result<(), MapError> {
-        self.four.set_moved(flow, hop, now)?;
-        self.six.set_moved(flow, hop, now)
+    /// kernel. One that is over here in its client's name alone gives way only to a claim without a doubt.
+    pub(crate) fn set_moved(
+        &mut self,
+        flow: &Flow,
+        (hop, is_doubtful): (u16, bool),
+        now: u32,
+    ) -> Result<(), MapError> {
+        self.four.set_moved(flow, hop, is_doubtful, now)?;
+        self.six.set_moved(flow, hop, is_doubtful, now)
     }
 
     /// Knows that the kernel carries a connection, unless a pod of this node or another node has it.
@@ -155,8 +161,13 @@ impl Collector {
     }
 }
 
-fn is_over_at_its_pod(state: &ConnectionState) -> bool {
-    state.kind == ConnectionState::KIND_POD && state.is_over()
+fn gives_way(state: &ConnectionState, is_doubtful: bool) -> bool {
+    let is_over = if is_doubtful {
+        state.is_over_for_the_pod()
+    } else {
+        state.is_over()
+    };
+    state.kind == ConnectionState::KIND_POD && is_over
 }
 
 impl<F: Table> Tables<F> {
@@ -247,15 +258,15 @@ impl<F: Table> Tables<F> {
     fn for_each_living(
         &self,
         clock: Clock,
-        mut each: impl FnMut(Flow, u8),
+        mut each: impl FnMut(Flow, &ConnectionState),
     ) -> Result<(), MapError> {
         self.connections.for_each(|key, value| {
             let state = F::state(value);
             if state.kind != ConnectionState::KIND_NODE
-                && !state.is_over()
+                && !state.is_over_for_the_pod()
                 && let Some(flow) = F::flow(key)
             {
-                each(flow, state.kind);
+                each(flow, state);
             }
         })?;
         self.half_open.for_each(|key, value| {
@@ -264,7 +275,7 @@ impl<F: Table> Tables<F> {
                 && let Some(flow) = F::flow(key)
                 && !is_stale(clock, flow.frontend.protocol, state)
             {
-                each(flow, state.kind);
+                each(flow, state);
             }
         })
     }
@@ -280,13 +291,19 @@ impl<F: Table> Tables<F> {
         })
     }
 
-    fn set_moved(&mut self, flow: &Flow, hop: u16, now: u32) -> Result<(), MapError> {
+    fn set_moved(
+        &mut self,
+        flow: &Flow,
+        hop: u16,
+        is_doubtful: bool,
+        now: u32,
+    ) -> Result<(), MapError> {
         let Some(key) = F::key(flow) else {
             return Ok(());
         };
         let flags = match self.connections.one.get(&key, 0) {
             Ok(value) if F::state(&value).kind == ConnectionState::KIND_NODE => BPF_EXIST,
-            Ok(value) if is_over_at_its_pod(F::state(&value)) => {
+            Ok(value) if gives_way(F::state(&value), is_doubtful) => {
                 // The client's next one is elsewhere.
                 self.remove_both(&key, &value);
                 BPF_NOEXIST

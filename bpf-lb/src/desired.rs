@@ -45,11 +45,25 @@ pub enum Placement {
     Local,
     /// The node with this address on the data segment (a key of [`Desired::hops`]).
     Remote(IpAddr),
+    /// Such a node, whose director is going: it is sent the connections that it may have, and new ones
+    /// pass to the kernel.
+    Leaving(IpAddr),
     /// Nothing says where. It has its place in the table all the same, as on every other node, and
     /// what falls to it passes to the kernel.
     Unknown,
     /// Nobody is there: new connections that fall to it are refused, by a reset where there is one.
     Nobody,
+}
+
+impl Placement {
+    /// The other node.
+    #[must_use]
+    pub const fn node(self) -> Option<IpAddr> {
+        match self {
+            Self::Remote(node) | Self::Leaving(node) => Some(node),
+            Self::Local | Self::Unknown | Self::Nobody => None,
+        }
+    }
 }
 
 /// Whether a backend takes new connections.
@@ -119,11 +133,8 @@ impl Vip {
         let is_active =
             |(_, backend): &(&Endpoint, &Backend)| backend.state == BackendState::Active;
         let is_away = |at: &Endpoint, backend: &Backend| {
-            let is_placed_there = match backend.placement {
-                Placement::Remote(node) => away.contains(&node),
-                Placement::Local | Placement::Unknown | Placement::Nobody => false,
-            };
-            is_placed_there || self.silent.contains(at)
+            let node = backend.placement.node();
+            node.is_some_and(|node| away.contains(&node)) || self.silent.contains(at)
         };
         let active = self.backends.iter().filter(is_active);
         let (all, gone) = active.fold((0, 0), |(all, gone), (at, backend)| {
@@ -160,6 +171,8 @@ pub struct Interface {
     pub mac: [u8; 6],
     /// The members of a bond, by kernel index: in the driver, frames come in by them.
     pub members: BTreeSet<u32>,
+    /// VLAN devices stand on it.
+    pub is_trunk: bool,
 }
 
 /// The whole of what one node's data path shall do.
@@ -172,6 +185,8 @@ pub struct Desired {
     pub frontends: BTreeMap<Frontend, Vip>,
     /// Addresses of frontends that were left out, and of which other nodes still have connections.
     pub carried: BTreeSet<IpAddr>,
+    /// The director of another node is going, and must know which addresses this one has connections of.
+    pub is_asked: bool,
     /// Addresses of this node's pods, whatever frontend they are behind.
     pub pods: BTreeSet<IpAddr>,
     /// Next hops by node address, each behind one of the interfaces. `None` is not known *yet*: what

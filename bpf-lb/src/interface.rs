@@ -23,10 +23,37 @@ pub(crate) fn name(ifindex: u32) -> io::Result<String> {
     Ok(name.to_string_lossy().into_owned())
 }
 
-/// Whether XDP belongs into the generic path on the interface `name` whatever its driver offers.
-pub(crate) fn wants_generic(name: &str) -> io::Result<bool> {
-    let driver = driver(name)?;
-    Ok(driver.is_none_or(|driver| GENERIC_DRIVERS.contains(&driver.as_str())))
+/// Why XDP belongs into the generic path on the interface `name` whatever its driver offers, if it does.
+pub(crate) fn why_generic(name: &str) -> io::Result<Option<String>> {
+    Ok(match driver(name)? {
+        None => Some("it has no driver to tell".to_owned()),
+        Some(driver) if GENERIC_DRIVERS.contains(&driver.as_str()) => {
+            Some(format!("native XDP is of no use with its driver, {driver}"))
+        }
+        Some(_) => None,
+    })
+}
+
+/// Whether the interface `name` takes VLAN tags off received frames, before native XDP sees those.
+pub(crate) fn strips_tags(name: &str) -> io::Result<bool> {
+    const ETHTOOL_GFLAGS: u32 = 0x25;
+    const RECEIVE_VLAN: u32 = 1 << 8;
+    #[repr(C)]
+    struct Value {
+        command: u32,
+        data: u32,
+    }
+    let mut value = Value {
+        command: ETHTOOL_GFLAGS,
+        data: 0,
+    };
+    let mut request = Request::new(name)?;
+    request.0.ifr_ifru.ifru_data = (&raw mut value).cast();
+    match request.ioctl(libc::SIOCETHTOOL) {
+        Ok(()) => Ok(value.data & RECEIVE_VLAN != 0),
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// The driver's name; some interfaces have none to tell.

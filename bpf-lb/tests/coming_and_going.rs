@@ -188,6 +188,30 @@ fn a_frontend_that_goes_keeps_its_connections_and_leaves_new_ones_to_the_kernel(
 }
 
 #[test]
+fn whoever_asks_is_told_which_addresses_there_are_connections_of() {
+    needs_root!("whoever_asks_is_told_which_addresses_there_are_connections_of");
+    every_kind(|node, director, family, protocol| {
+        // The other protocol's connection would be to the same address.
+        if protocol == Protocol::Udp {
+            return;
+        }
+        let mut desired = family.desired(protocol, node.ifindex, &HERE);
+        director.apply(&desired).unwrap();
+        let carried = |director: &mut Director, desired: &Desired| {
+            let carried = director.apply(desired).unwrap().carried;
+            carried.contains(&family.vip.ip())
+        };
+        desired.is_asked = true;
+        assert!(!carried(director, &desired));
+        let flow = family.flow(protocol);
+        establish(director, node.ifindex, flow);
+        assert!(carried(director, &desired));
+        desired.is_asked = false;
+        assert!(!carried(director, &desired), "nobody has asked");
+    });
+}
+
+#[test]
 fn a_frontend_that_goes_is_still_directed_to_where_its_connections_are() {
     needs_root!("a_frontend_that_goes_is_still_directed_to_where_its_connections_are");
     every_kind(|node, director, family, protocol| {

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use landfall_bpf_lb::desired::{Backend, BackendState, Endpoint, Placement, PodId, Protocol};
-use landfall_bpf_lb::duties;
+use landfall_bpf_lb::duties::{self, Claim};
 use landfall_bpf_lb::{Director, Verdict};
 use support::Node;
 use support::frames::{Flow, RST, SEGMENT, SYN, SYN_ACK, Shape, Tcp, see};
@@ -65,6 +65,14 @@ fn named(flow: Flow) -> duties::Flow {
     }
 }
 
+/// Of a node that does not know whether the connection lives.
+fn doubtful(node: IpAddr) -> Claim {
+    Claim {
+        node,
+        is_doubtful: true,
+    }
+}
+
 /// As the first other node sends it on.
 fn marked(hop_limit: u8, tcp: Tcp) -> Shape {
     Shape {
@@ -86,6 +94,10 @@ fn a_living_connection_is_owed_to_whatever_node_has_its_slot_now() {
         let closed = family.from(TCP, 51_002);
         let pod = establish(director, node.ifindex, closed);
         close(director, node.ifindex, closed, pod);
+        // Anybody can say that in a client's name: only its pod knows.
+        let reset = family.from(TCP, 51_003);
+        establish(director, node.ifindex, reset);
+        says(director, node.ifindex, reset, RST);
         assert_eq!(director.owed().unwrap(), BTreeMap::new());
         let changes: [(Backends<'_>, Option<usize>); 4] = [
             (&[(0, None, Draining), (1, Some(0), Active)], Some(0)),
@@ -99,9 +111,13 @@ fn a_living_connection_is_owed_to_whatever_node_has_its_slot_now() {
         ];
         for (backends, gained) in changes {
             apply(node, director, family, backends);
-            let expected: BTreeMap<duties::Flow, IpAddr> = gained
+            let expected: BTreeMap<duties::Flow, Claim> = gained
                 .into_iter()
-                .flat_map(|at| [open, opening].map(|flow| (named(flow), family.nodes[at])))
+                .flat_map(|at| {
+                    let node = family.nodes[at];
+                    let sure = [open, opening].map(|flow| (named(flow), node.into()));
+                    sure.into_iter().chain([(named(reset), doubtful(node))])
+                })
                 .collect();
             assert_eq!(director.owed().unwrap(), expected, "{backends:?}");
         }
@@ -114,7 +130,7 @@ fn a_segment_of_a_kept_connection_goes_to_the_node_that_has_it() {
     every_family(|node, director, family| {
         only_here(node, director, family);
         let flow = family.flow(TCP);
-        let kept = [(named(flow), family.nodes[1])].into();
+        let kept = [(named(flow), family.nodes[1].into())].into();
         director.keep(&kept).unwrap();
         let ran = says(director, node.ifindex, flow, SEGMENT);
         assert_eq!((ran.action, ran.verdict()), (TX, Verdict::Moved));
@@ -140,7 +156,7 @@ fn a_client_that_opens_a_kept_connection_anew_has_the_new_one() {
     every_family(|node, director, family| {
         only_here(node, director, family);
         let flow = family.flow(TCP);
-        let kept = [(named(flow), family.nodes[1])].into();
+        let kept = [(named(flow), family.nodes[1].into())].into();
         director.keep(&kept).unwrap();
         // A forged SYN changes nothing.
         let pod = reached(&says(director, node.ifindex, flow, SYN));
@@ -168,7 +184,7 @@ fn a_client_port_used_again_is_not_sent_after_the_old_connection_of_another_node
     every_family(|node, director, family| {
         only_here(node, director, family);
         let flow = family.flow(TCP);
-        let kept = [(named(flow), family.nodes[1])].into();
+        let kept = [(named(flow), family.nodes[1].into())].into();
         director.keep(&kept).unwrap();
         let now = [
             (0, None, Draining),
@@ -312,13 +328,18 @@ fn a_client_port_used_again_at_a_node_that_is_away_is_asked_for_there() {
     every_family(|node, director, family| {
         only_here(node, director, family);
         let flow = family.from(TCP, 51_000);
-        establish(director, node.ifindex, flow);
+        let pod = establish(director, node.ifindex, flow);
         says(director, node.ifindex, flow, RST);
         let elsewhere = [(0, None, Active), (1, Some(1), Draining)];
         let mut desired = family.desired(TCP, node.ifindex, &elsewhere);
         desired.away.insert(family.nodes[1]);
         director.apply(&desired).unwrap();
         support::maps::settle(&node.settings);
+        director.feed().unwrap();
+        // Its pod is asked first, whether that is so; the answer is not for the client.
+        assert_eq!(reached(&says(director, node.ifindex, flow, SEGMENT)), pod);
+        let reply = answers(director, flow, pod, RST);
+        assert_eq!(reply.verdict(), Verdict::ReplyProbed);
         director.feed().unwrap();
         for (shape, mark) in [(SEGMENT.into(), 6), (marked(4, SEGMENT), 3)] {
             let ran = says(director, node.ifindex, flow, shape);
@@ -339,12 +360,87 @@ fn a_client_port_used_again_at_a_node_that_is_away_is_asked_for_there() {
 }
 
 #[test]
+fn a_connection_that_was_reset_in_its_clients_name_goes_on_while_a_node_is_dead() {
+    needs_root!("a_connection_that_was_reset_in_its_clients_name_goes_on_while_a_node_is_dead");
+    every_family(|node, director, family| {
+        only_here(node, director, family);
+        let flow = family.from(TCP, 51_000);
+        let pod = establish(director, node.ifindex, flow);
+        says(director, node.ifindex, flow, RST);
+        let mut desired = family.desired(
+            TCP,
+            node.ifindex,
+            &[(0, None, Active), (1, Some(1), Draining)],
+        );
+        desired.away.insert(family.nodes[1]);
+        director.apply(&desired).unwrap();
+        support::maps::settle(&node.settings);
+        director.feed().unwrap();
+        // The dead node would swallow it: the pod itself knows best.
+        assert_eq!(reached(&says(director, node.ifindex, flow, SEGMENT)), pod);
+        let reply = answers(director, flow, pod, SEGMENT);
+        assert_eq!(see(&reply.frame).from, family.vip);
+        let ran = says(director, node.ifindex, flow, SEGMENT);
+        assert_eq!((reached(&ran), ran.verdict()), (pod, Verdict::Delivered));
+        // Its own end is for the client.
+        let reply = answers(director, flow, pod, RST);
+        assert_eq!(reply.verdict(), Verdict::ReplyRewritten);
+    });
+}
+
+#[test]
+fn a_connection_that_was_reset_in_its_clients_name_gives_way_only_to_a_sure_word() {
+    needs_root!("a_connection_that_was_reset_in_its_clients_name_gives_way_only_to_a_sure_word");
+    every_family(|node, director, family| {
+        only_here(node, director, family);
+        let flow = family.from(TCP, 51_000);
+        let pod = establish(director, node.ifindex, flow);
+        says(director, node.ifindex, flow, RST);
+        director
+            .keep(&[(named(flow), doubtful(family.nodes[1]))].into())
+            .unwrap();
+        assert_eq!(reached(&says(director, node.ifindex, flow, SEGMENT)), pod);
+        let sure = [(named(flow), family.nodes[1].into())];
+        director.keep(&sure.into()).unwrap();
+        let ran = says(director, node.ifindex, flow, SEGMENT);
+        assert_eq!((ran.action, ran.verdict()), (TX, Verdict::Moved));
+    });
+}
+
+#[test]
+fn a_forged_reset_does_not_end_a_connection_whose_slot_is_another_nodes() {
+    needs_root!("a_forged_reset_does_not_end_a_connection_whose_slot_is_another_nodes");
+    every_family(|node, director, family| {
+        only_here(node, director, family);
+        let flow = family.from(TCP, 51_000);
+        let pod = establish(director, node.ifindex, flow);
+        apply(
+            node,
+            director,
+            family,
+            &[(0, None, Draining), (1, Some(0), Active)],
+        );
+        says(director, node.ifindex, flow, marked(6, RST));
+        // The node that has the slot is still told, and sends it here.
+        let claim = director.owed().unwrap()[&named(flow)];
+        assert_eq!(claim, doubtful(family.nodes[0]));
+        let ran = says(director, node.ifindex, flow, marked(4, SEGMENT));
+        assert_eq!(reached(&ran), pod);
+        answers(director, flow, pod, SEGMENT);
+        let claim = director.owed().unwrap()[&named(flow)];
+        assert_eq!(claim, family.nodes[0].into());
+    });
+}
+
+#[test]
 fn a_restarted_director_knows_what_was_kept_before_it() {
     needs_root!("a_restarted_director_knows_what_was_kept_before_it");
     every_family(|node, director, family| {
         only_here(node, director, family);
         let flows = [51_000, 51_001].map(|port| family.from(TCP, port));
-        let kept = flows.map(|flow| (named(flow), family.nodes[1])).into();
+        let kept = flows
+            .map(|flow| (named(flow), family.nodes[1].into()))
+            .into();
         director.keep(&kept).unwrap();
         let mut again = Director::load(&node.settings).unwrap();
         // Before it knows what is wanted, it takes nothing away.
@@ -352,7 +448,7 @@ fn a_restarted_director_knows_what_was_kept_before_it() {
         let ran = says(&mut again, node.ifindex, flows[1], SEGMENT);
         assert_eq!(ran.verdict(), Verdict::Moved);
         only_here(node, &mut again, family);
-        let still = [(named(flows[0]), family.nodes[2])].into();
+        let still = [(named(flows[0]), family.nodes[2].into())].into();
         again.keep(&still).unwrap();
         let ran = says(&mut again, node.ifindex, flows[0], SEGMENT);
         assert_eq!(see(&ran.frame).destination_mac, HOPS[2]);

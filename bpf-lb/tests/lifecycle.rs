@@ -324,6 +324,7 @@ fn an_unknown_interface_is_an_error_that_names_it() {
         name: "nowhere0".into(),
         mac: support::OWN,
         members: BTreeSet::new(),
+        is_trunk: false,
     };
     desired.interfaces.insert(9_999, nowhere);
     let error = problem(director.apply(&desired).unwrap());

@@ -11,9 +11,10 @@ mod support;
 
 use landfall_bpf_lb::desired::{BackendState, Placement, Protocol, Vip};
 use landfall_bpf_lb::{Director, Verdict};
-use support::frames::{FIN, SEGMENT, SYN, SYN_ACK, Shape, frame, shaped};
-use support::run::{DROP, PASS, receive, send};
-use support::scene::{each, families};
+use support::frames::{FIN, SEGMENT, SYN, SYN_ACK, Shape, frame, see, shaped};
+use support::run::{DROP, PASS, TX, receive, send};
+use support::scene::{HOPS, each, families};
+use support::talk::says;
 use support::{Node, OWN, on};
 
 fn untouched(director: &mut Director, ifindex: u32, sent: &[u8], verdict: Verdict) {
@@ -317,6 +318,39 @@ fn what_nothing_places_is_the_kernels() {
             Verdict::Unplaced,
         );
     });
+}
+
+#[test]
+fn a_node_whose_director_is_going_is_sent_what_it_has_and_nothing_new() {
+    needs_root!("a_node_whose_director_is_going_is_sent_what_it_has_and_nothing_new");
+    let node = Node::new();
+    let mut director = node.director();
+    for family in families() {
+        let mut desired = family.desired(
+            Protocol::Tcp,
+            node.ifindex,
+            &[(0, Some(1), BackendState::Active)],
+        );
+        director.apply(&desired).unwrap();
+        let vip = desired
+            .frontends
+            .get_mut(&family.frontend(Protocol::Tcp))
+            .unwrap();
+        for backend in vip.backends.values_mut() {
+            backend.placement = Placement::Leaving(family.nodes[1]);
+        }
+        director.apply(&desired).unwrap();
+        let flow = family.from(Protocol::Tcp, 51_000);
+        let ran = says(&mut director, node.ifindex, flow, SEGMENT);
+        assert_eq!((ran.action, ran.verdict()), (TX, Verdict::Directed));
+        assert_eq!(see(&ran.frame).destination_mac, HOPS[1]);
+        let new = family.from(Protocol::Tcp, 51_001);
+        let ran = says(&mut director, node.ifindex, new, SYN);
+        assert_eq!((ran.action, ran.verdict()), (PASS, Verdict::Unplaced));
+        // It has begun on the kernel's path, and stays there.
+        let ran = says(&mut director, node.ifindex, new, SEGMENT);
+        assert_eq!((ran.action, ran.verdict()), (PASS, Verdict::KernelPath));
+    }
 }
 
 #[test]

@@ -169,6 +169,7 @@ fn desired(own: u8, pods: &[u8]) -> Desired {
         name: "eth0".into(),
         mac: [0x02, 0x4c, 0x46, 0, 1, own],
         members: BTreeSet::new(),
+        is_trunk: false,
     };
     let mut desired = Desired {
         interfaces: [(index("eth0"), eth0)].into(),

@@ -157,6 +157,8 @@ impl Picture {
 
 /// Session Leases are called this, followed by the node's name.
 const SESSION: &str = "announcer-";
+/// And those they are renewed in, this.
+const RENEWAL: &str = "renewal-";
 /// What an announcer publishes with its session.
 const PUBLISHED: &str = "landfall.dev/announcer";
 
@@ -174,10 +176,10 @@ pub(crate) struct Interface {
     pub(crate) name: String,
 }
 
-/// One announcer's session, as its Lease has it.
+/// One announcer's session, as its Leases have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Session {
-    /// Nobody has ended it. Whether it is still renewed, the Lease's own time says.
+    /// Nobody has ended it. Whether it is still renewed, the time of the last renewal says.
     pub(crate) held: bool,
     /// Since when it is not renewed any more, in seconds since the epoch.
     pub(crate) expires: Option<i64>,
@@ -194,13 +196,20 @@ impl Session {
 
 /// The sessions, by node.
 pub(crate) fn sessions(leases: &[Lease]) -> BTreeMap<String, Session> {
+    let renewals = leases.iter().filter_map(|lease| {
+        let node = lease.metadata.name.as_deref()?.strip_prefix(RENEWAL)?;
+        Some((node, lease.spec.as_ref()?.renew_time.clone()?))
+    });
+    let renewals: BTreeMap<_, _> = renewals.collect();
     let sessions = leases.iter().filter_map(|lease| {
         let node = lease.metadata.name.as_deref()?.strip_prefix(SESSION)?;
         let spec = lease.spec.clone().unwrap_or_default();
         let annotations = lease.metadata.annotations.as_ref();
         let published = annotations.and_then(|all| all.get(PUBLISHED));
         let held = spec.holder_identity.is_some_and(|who| !who.is_empty());
-        let renewed = spec.renew_time.map(|time| time.0.as_second());
+        let renewed = [spec.renew_time.as_ref(), renewals.get(node)];
+        let renewed = renewed.into_iter().flatten();
+        let renewed = renewed.map(|time| time.0.as_second()).max();
         let lasts = i64::from(spec.lease_duration_seconds.unwrap_or(15));
         let session = Session {
             held,
@@ -231,6 +240,22 @@ mod tests {
         assert_eq!(session.published.xdp, "ready");
         let end = session.expires.unwrap();
         assert!(session.lives(end) && !session.lives(end + 60));
+    }
+
+    #[test]
+    fn a_session_lives_as_long_as_it_is_renewed_in_the_other_lease() {
+        let lease = |name: &str, at: &str| {
+            let lease = serde_json::json!({
+                "metadata": {"name": name},
+                "spec": {"holderIdentity": "s", "leaseDurationSeconds": 15, "renewTime": at},
+            });
+            serde_json::from_value(lease).unwrap()
+        };
+        let begun = lease("announcer-n", "2026-01-01T00:00:00.000000Z");
+        let at = |leases: &[Lease]| sessions(leases)["n"].expires.unwrap();
+        let alone = at(std::slice::from_ref(&begun));
+        let renewed = lease("renewal-n", "2026-01-01T01:00:00.000000Z");
+        assert_eq!(at(&[begun, renewed]), alone + 3600);
     }
 
     #[test]

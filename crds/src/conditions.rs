@@ -162,7 +162,7 @@ impl NewCondition {
             type_: self.type_.to_owned(),
             status: status.to_owned(),
             reason: self.reason,
-            message: line(&self.message, MAX_MESSAGE),
+            message: line(self.message, MAX_MESSAGE),
             observed_generation: generation,
             last_transition_time: since,
         }

@@ -48,7 +48,7 @@ pub use ip_name::{NameError, ip_name, parse_ip_name};
 pub use names::{HolderKey, HolderKind, NodeName, PolicyName, PoolName, ServiceKey, SessionId};
 pub use node::{
     L2Node, L2NodeInterface, L2NodeSpec, L2NodeStatus, L2NodeSummary, MAX_NODE_INTERFACES,
-    MAX_NODES_HEARD, NodeXdp,
+    MAX_NODE_REASON, MAX_NODES_HEARD, NodeXdp,
 };
 pub use policy::{
     L2AnnouncementPolicy, L2AnnouncementPolicySpec, L2AnnouncementPolicyStatus, LoadBalancing,

@@ -9,6 +9,8 @@ use crate::schema;
 
 /// How many interfaces a node names at most.
 pub const MAX_NODE_INTERFACES: usize = 64;
+/// Characters of a reason why XDP runs where it does.
+pub const MAX_NODE_REASON: usize = 256;
 /// How many nodes a node names at most that it hears.
 pub const MAX_NODES_HEARD: usize = 64;
 
@@ -82,6 +84,7 @@ pub struct L2NodeStatus {
 
 /// An interface that can announce.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct L2NodeInterface {
     /// Its name.
     #[schemars(length(min = 1, max = 15))]
@@ -89,6 +92,14 @@ pub struct L2NodeInterface {
     /// Its Ethernet address.
     #[schemars(length(min = 17, max = 17))]
     pub mac: String,
+    /// Where the programs of the XDP director run on it: `native`, `native-frags` or `generic`; without them, nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub xdp: Option<String>,
+    /// Why they do not run in the driver, unless nobody wanted that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = MAX_NODE_REASON))]
+    pub why_generic: Option<String>,
 }
 
 /// Whether a node's XDP director runs.
@@ -99,6 +110,8 @@ pub enum NodeXdp {
     Off,
     /// It runs.
     Ready,
+    /// It is going: it serves the connections that it has, and new ones take the kernel's path.
+    Draining,
     /// It must not run on this node: traffic takes the kernel's path.
     Disabled,
     /// It could not be started: traffic takes the kernel's path.

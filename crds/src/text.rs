@@ -4,6 +4,7 @@
 //! Events and logs. There they are quoted: escaped, so that no newline begins a line of its own and
 //! nothing steers a terminal, and cut, so that the sentence stays a sentence.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
 /// How many characters of a text are quoted.
@@ -59,11 +60,12 @@ fn escape(character: char) -> impl Iterator<Item = char> + Clone {
 ///
 /// Quoting is the duty of who writes the sentence; this is the net below.
 #[must_use]
-pub fn line(text: &str, max: usize) -> String {
+pub fn line<'a>(text: impl Into<Cow<'a, str>>, max: usize) -> String {
     const CUT: &str = "...";
+    let text = text.into();
     // Almost all of them are plain already.
     if text.len() <= max && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        return text.to_owned();
+        return text.into_owned();
     }
     let mut out = String::with_capacity(text.len().min(max));
     for character in text.chars() {
@@ -125,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_sentence_that_is_too_long_is_cut_between_characters() {
-        let cut = line(&"ä".repeat(1000), 1024);
+        let cut = line("ä".repeat(1000), 1024);
         assert!(cut.len() <= 1024 && cut.ends_with("ä..."), "{cut}");
     }
 
@@ -145,7 +147,7 @@ mod tests {
             text in proptest::collection::vec(any::<char>(), 0..200).prop_map(String::from_iter),
             max in 3_usize..300,
         ) {
-            let said = line(&format!("{HOSTILE}{text}"), max);
+            let said = line(format!("{HOSTILE}{text}"), max);
             prop_assert!(is_plain(&said), "{said:?}");
             prop_assert!(said.len() <= max);
         }

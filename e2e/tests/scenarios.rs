@@ -152,6 +152,24 @@ fn turning_xdp_on_and_off_loses_no_connection() {
 }
 
 #[test]
+fn an_envoy_that_drains_loses_no_connection() {
+    hold_with_landfall(
+        "an_envoy_that_drains_loses_no_connection",
+        &[],
+        &["envoy-drain.yaml"],
+    );
+}
+
+#[test]
+fn turning_the_directors_off_loses_no_connection() {
+    hold_with_landfall(
+        "turning_the_directors_off_loses_no_connection",
+        &[],
+        &["turn-off.yaml"],
+    );
+}
+
+#[test]
 fn a_stranger_on_the_segment_stops_nothing() {
     hold_with_landfall(
         "a_stranger_on_the_segment_stops_nothing",

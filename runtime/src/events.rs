@@ -88,7 +88,7 @@ impl Events {
             type_: Some(if note.warning { "Warning" } else { "Normal" }.to_owned()),
             reason: Some(note.reason),
             action: Some(note.action.to_owned()),
-            note: Some(line(&note.note, MAX_NOTE)),
+            note: Some(line(note.note, MAX_NOTE)),
             regarding: Some(regarding),
             reporting_controller: Some(format!("landfall.dev/{}", self.component)),
             reporting_instance: Some(self.instance.clone()),

@@ -1,13 +1,16 @@
 //! The peers' sessions as this node has seen them.
 //!
-//! Not a failure detector of its own: it only counts how long ago a Lease last changed, by this
+//! A session is named by one Lease, which changes when it begins or ends; it is renewed in another, which only some
+//! nodes watch. Who does not watch a session's renewals takes it for alive until its Lease says otherwise.
+//!
+//! Not a failure detector of its own: it only counts how long ago a renewal was last seen, by this
 //! node's clock. Times written inside a Lease are for people and never read.
 //!
 //! A watch may be behind: a Lease that names another session than a record does can be older than
 //! that session as well as younger. So a session counts as ended only when this node saw its Lease
 //! hold it and then lose it, or asked the API server after it had learned of the session.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Now;
@@ -19,12 +22,15 @@ pub const LONGEST_DURATION: Duration = Duration::from_secs(300);
 /// Ended sessions remembered of one node; forgetting one costs one more read of its Lease.
 const REMEMBERED: usize = 64;
 
+/// A session whose renewals others watch is looked at again after so long at the latest.
+const GLANCE: Duration = Duration::from_millis(500);
+
 /// A session Lease as the API server shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeenLease {
     /// The session that holds it; none once it was expired or left.
     pub session: Option<SessionId>,
-    /// Version of the Lease: every renewal is a new one.
+    /// Version of the Lease. Renewals do not change it.
     pub version: Version,
     /// The duration its holder promised to keep to.
     pub duration: Duration,
@@ -44,6 +50,8 @@ pub(super) enum Standing {
         since: Now,
         /// The version to expire it at.
         version: Version,
+        /// That of its last renewal; none where none was ever seen.
+        renewal: Option<Version>,
     },
     /// This node never saw its Lease hold it: ask the API server.
     Unknown,
@@ -56,8 +64,19 @@ struct Seen {
     lease: Option<SeenLease>,
     /// When the Lease last changed.
     at: Now,
+    /// Its renewals, if this node watches them.
+    renewals: Option<Renewals>,
     /// Sessions that do not hold the Lease any more, and from when on they cannot answer.
     ended: BTreeMap<SessionId, Now>,
+}
+
+/// The renewals of one node's session.
+#[derive(Clone, Debug)]
+struct Renewals {
+    /// The last one.
+    version: Option<Version>,
+    /// When it was seen; before the first, since when it is watched for.
+    at: Now,
 }
 
 impl Seen {
@@ -107,15 +126,45 @@ impl Sessions {
         }
     }
 
-    /// When the Lease is too old.
+    /// When the last renewal is too old; never, if renewals are the business of others.
     fn expires(&self, seen: &Seen) -> Option<Now> {
-        let expires = seen.at + seen.lease.as_ref()?.duration;
+        let renewed = seen.at.max(seen.renewals.as_ref()?.at);
+        let expires = renewed + seen.lease.as_ref()?.duration;
         let spared = self.blind.iter().filter(|(since, _)| expires >= *since);
         let spared = spared.map(|(_, until)| *until).max();
         Some(spared.map_or(expires, |until| expires.max(until)))
     }
 
-    /// Takes in a Lease. The same version again is no renewal; an older one is old news.
+    /// From now on the renewals of these nodes are watched, and no others.
+    pub(super) fn watch(&mut self, nodes: &BTreeSet<NodeName>, now: Now) {
+        for (node, seen) in &mut self.nodes {
+            if !nodes.contains(node) {
+                seen.renewals = None;
+            } else if seen.renewals.is_none() {
+                let (version, at) = (None, now);
+                seen.renewals = Some(Renewals { version, at });
+            }
+        }
+    }
+
+    /// A renewal was seen. The same version again is none; an older one is old news.
+    pub(super) fn renewed(&mut self, node: &NodeName, version: Version, now: Now) {
+        let seen = self.nodes.get_mut(node);
+        let Some(renewals) = seen.and_then(|seen| seen.renewals.as_mut()) else {
+            return;
+        };
+        if let Some(known) = &renewals.version
+            && (*known == version || version.is_older_than(known))
+        {
+            return;
+        }
+        *renewals = Renewals {
+            version: Some(version),
+            at: now,
+        };
+    }
+
+    /// Takes in a Lease. An older version is old news.
     pub(super) fn observe(&mut self, node: NodeName, mut lease: SeenLease, now: Now) {
         let seen = self.nodes.entry(node).or_default();
         if let Some(known) = &seen.lease
@@ -129,6 +178,11 @@ impl Sessions {
         let before = seen.lease.replace(lease).and_then(|before| before.session);
         seen.at = now;
         let holds = seen.lease.as_ref().and_then(|lease| lease.session.as_ref());
+        // Whoever begins is watched until it is drawn by whom.
+        if holds.is_some() && before.as_ref() != holds {
+            let (version, at) = (None, now);
+            seen.renewals.get_or_insert(Renewals { version, at });
+        }
         if let Some(before) = before.filter(|before| Some(before) != holds) {
             seen.end(before, now);
         }
@@ -142,6 +196,10 @@ impl Sessions {
             .filter_map(|seen| seen.lease.as_mut());
         for lease in leases {
             lease.version = Version::new("");
+        }
+        let renewals = self.nodes.values_mut();
+        for renewals in renewals.filter_map(|seen| seen.renewals.as_mut()) {
+            renewals.version = renewals.version.take().map(|_| Version::new(""));
         }
     }
 
@@ -205,26 +263,49 @@ impl Sessions {
             };
         }
         let lease = seen.lease.as_ref();
-        let lease = lease.filter(|lease| lease.session.as_ref() == Some(session));
-        let (Some(lease), Some(expires)) = (lease, self.expires(seen)) else {
+        let Some(lease) = lease.filter(|lease| lease.session.as_ref() == Some(session)) else {
             return Standing::Unknown;
         };
-        if now < expires {
-            Standing::Live { until: expires }
-        } else {
-            Standing::Silent {
+        match self.expires(seen) {
+            None => Standing::Live {
+                until: now + GLANCE,
+            },
+            Some(expires) if now < expires => Standing::Live { until: expires },
+            Some(expires) => Standing::Silent {
                 since: expires,
                 version: lease.version.clone(),
-            }
+                renewal: seen
+                    .renewals
+                    .as_ref()
+                    .and_then(|renewals| renewals.version.clone()),
+            },
         }
+    }
+
+    /// Nodes whose Lease names a session, whatever became of it.
+    pub(super) fn named(&self) -> impl Iterator<Item = &NodeName> {
+        let holds = |seen: &Seen| {
+            seen.lease
+                .as_ref()
+                .is_some_and(|lease| lease.session.is_some())
+        };
+        self.nodes
+            .iter()
+            .filter(move |(_, seen)| holds(seen))
+            .map(|(node, _)| node)
+    }
+
+    /// The session that a node's Lease names.
+    pub(super) fn named_by(&self, node: &NodeName) -> Option<&SessionId> {
+        self.nodes.get(node)?.lease.as_ref()?.session.as_ref()
     }
 
     /// Live sessions.
     pub(super) fn live_sessions(&self, now: Now) -> impl Iterator<Item = (&NodeName, &SessionId)> {
         self.nodes.iter().filter_map(move |(node, seen)| {
             let session = seen.holder()?;
-            let expires = self.expires(seen)?;
-            (now < expires).then_some((node, session))
+            let lives = self.expires(seen).is_none_or(|expires| now < expires);
+            lives.then_some((node, session))
         })
     }
 

@@ -42,6 +42,8 @@ pub struct Effects {
     pub session_over: Option<SessionId>,
     /// What the session publishes; nothing before this node knows enough to say it.
     pub published: Option<Published>,
+    /// Nodes whose renewals this one has to hear of.
+    pub watched: BTreeSet<NodeName>,
     /// The data path, if it changed.
     pub data_path: Option<DataPath>,
     /// Probes to make, and on which interfaces.
@@ -61,8 +63,8 @@ pub struct Effects {
 pub enum Job {
     /// Compare-and-swap the status of an address.
     Swap(Box<Swap>),
-    /// Empty a silent session's Lease, if it still is at this version.
-    Expire(NodeName, Version),
+    /// End a silent session.
+    Expire(Box<Expiry>),
     /// Read whether a session still holds its Lease.
     Inquire(NodeName, SessionId),
     /// Apply a condition to a Service, or take it away.
@@ -71,6 +73,16 @@ pub enum Job {
     Policy(PolicyName, Box<L2AnnouncementPolicyStatus>),
     /// Apply the status of this node's own object, which goes with the Node of this uid.
     Node(Box<L2NodeStatus>, Option<String>),
+}
+
+/// The end of a silent session: its Lease is emptied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    pub node: NodeName,
+    /// Only if the Lease still is at this version.
+    pub version: Version,
+    /// And its last renewal at this one, or there is none.
+    pub renewal: Option<Version>,
 }
 
 /// A compare-and-swap.

@@ -15,7 +15,7 @@ use crate::election::Now;
 use crate::election::owners::Event;
 use crate::link::{IfIndex, LinkTable, NeighbourTable};
 use crate::model::{Key, Kind, Lbip, Object};
-use crate::names::NodeName;
+use crate::names::{NodeName, Version};
 use crate::report::Conflict;
 
 /// Anything a node learns.
@@ -29,6 +29,8 @@ pub enum Input {
     Listed(Kind, BTreeSet<Key>),
     /// The API server's history went back: everything there is, as it is now.
     WentBack(Vec<Input>),
+    /// A watched node has renewed its session; the version of that.
+    Renewal(NodeName, Version),
     /// The session's own news.
     Session(Event),
     /// The own Lease was emptied by a node, after the time at which it was written last.

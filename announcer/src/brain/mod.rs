@@ -34,7 +34,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use absences::Absences;
-pub use effects::{Effects, Job, Notice, ReportKey, Subject, Swap};
+pub use effects::{Effects, Expiry, Job, Notice, ReportKey, Subject, Swap};
 pub use input::{Input, ProbeNews, SwapOutcome};
 use own_node::Described;
 use peers::ToPeers;
@@ -177,6 +177,10 @@ impl Brain {
                 for input in news {
                     self.take(input, now);
                 }
+            }
+            Input::Renewal(node, version) => {
+                let seen = Event::RenewalSeen(node, version);
+                self.owners.observe(seen, now);
             }
             Input::Session(event) => {
                 self.report_due = true;
@@ -330,7 +334,7 @@ impl Brain {
     }
 
     fn ready(&self) -> bool {
-        self.listed.len() == Kind::ALL.len()
+        self.listed.len() == Kind::LISTED.len()
     }
 
     /// Says what to do now.
@@ -364,6 +368,7 @@ impl Brain {
             };
             let decision = self.owners.decide(&shown, now);
             self.decided(&decision);
+            effects.watched.clone_from(self.owners.watched());
             effects.deadline = self.owners.deadline();
             effects.allowed = decision.allowed;
             effects.wake_at = Some(decision.wake_at);

@@ -59,6 +59,7 @@ impl Brain {
             session: since.map(|(session, since)| (session, since.clone())),
             interfaces: &self.plan.publish,
             xdp: self.director.state,
+            runs_on: &self.director.runs_on,
             addresses: self.answering.len(),
             hears: (!self.to_peers.keys.is_empty()).then(|| self.owners.heard().collect()),
         })

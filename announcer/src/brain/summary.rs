@@ -61,7 +61,9 @@ impl Brain {
     pub fn summary(&self, now: Now) -> Summary {
         let data_path = self.data_path.as_ref();
         let owner = |lbip: &Lbip| lbip.status.owner.as_ref().map(|owner| owner.node.clone());
-        let waiting = Kind::ALL.iter().filter(|kind| !self.listed.contains(kind));
+        let waiting = Kind::LISTED
+            .iter()
+            .filter(|kind| !self.listed.contains(kind));
         let refusals = self.plan.addresses.iter().filter_map(|(address, plan)| {
             Some((*address, plan.refusal.as_ref()?.message(*address)))
         });

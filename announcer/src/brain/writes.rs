@@ -9,7 +9,7 @@ use landfall_crds::LoadBalancerIPStatus;
 use landfall_crds::conditions::{ADDRESS_CONFLICT, ANNOUNCED, find};
 
 use super::Brain;
-use super::effects::{Effects, Job, Swap};
+use super::effects::{Effects, Expiry, Job, Swap};
 use super::input::SwapOutcome;
 use crate::election::owners::{Event, Outcome, Owner, Record, Write};
 use crate::election::{ClaimReason, Now};
@@ -89,7 +89,19 @@ impl Brain {
 
     pub(super) fn write(&mut self, write: Write, wall: &Time, now: Now, effects: &mut Effects) {
         match write {
-            Write::Expire { node, version, .. } => effects.jobs.push(Job::Expire(node, version)),
+            Write::Expire {
+                node,
+                version,
+                renewal,
+                ..
+            } => {
+                let expiry = Expiry {
+                    node,
+                    version,
+                    renewal,
+                };
+                effects.jobs.push(Job::Expire(Box::new(expiry)));
+            }
             Write::Inquire { node, session } => effects.jobs.push(Job::Inquire(node, session)),
             Write::Claim {
                 address,

@@ -21,23 +21,27 @@ use tokio_util::sync::CancellationToken;
 use super::watch::{WatchErrors, watch_all};
 use crate::brain::Input;
 use crate::model::Kind;
+use crate::names::NodeName;
 
 /// News that may wait to be passed on.
 const QUEUE: usize = 256;
 
-/// Watches everything the announcer needs until the token is cancelled; anew whenever `histories` counts
+/// Watches everything the announcer needs, of renewals those of the `watched` nodes, until the token is cancelled; anew whenever `histories` counts
 /// one more.
 pub async fn watch_history(
     client: Client,
     namespace: String,
+    watched: watch::Receiver<BTreeSet<NodeName>>,
     inputs: mpsc::Sender<Input>,
     errors: WatchErrors,
     mut histories: watch::Receiver<u64>,
     token: CancellationToken,
 ) {
     // Dropped, they end.
-    let start =
-        |inputs: &mpsc::Sender<Input>| watch_all(&client, &namespace, inputs, &errors, &token);
+    let start = |inputs: &mpsc::Sender<Input>| {
+        let watched = watched.clone();
+        watch_all(&client, &namespace, watched, inputs, &errors, &token)
+    };
     let mut watches = start(&inputs);
     while next(&mut histories, &token).await {
         drop(watches);
@@ -71,7 +75,7 @@ async fn next(histories: &mut watch::Receiver<u64>, token: &CancellationToken) -
 /// What new watches say until every kind was listed once.
 async fn everything(heard: &mut mpsc::Receiver<Input>) -> Vec<Input> {
     let (mut all, mut listed) = (Vec::new(), BTreeSet::new());
-    while listed.len() < Kind::ALL.len()
+    while listed.len() < Kind::LISTED.len()
         && let Some(input) = heard.recv().await
     {
         if let Input::Listed(kind, _) = &input {
@@ -90,12 +94,12 @@ mod tests {
     async fn a_picture_is_whole_when_every_kind_was_listed() {
         let (sender, mut heard) = mpsc::channel(QUEUE);
         let listed = |kind| Input::Listed(kind, BTreeSet::new());
-        for kind in Kind::ALL.into_iter().take(6) {
+        for kind in Kind::LISTED.into_iter().take(6) {
             sender.send(listed(kind)).await.unwrap();
         }
         // One that is listed twice does not stand for another.
-        sender.send(listed(Kind::ALL[0])).await.unwrap();
-        sender.send(listed(Kind::ALL[6])).await.unwrap();
+        sender.send(listed(Kind::LISTED[0])).await.unwrap();
+        sender.send(listed(Kind::LISTED[6])).await.unwrap();
         sender.send(Input::Leave).await.unwrap();
         assert_eq!(everything(&mut heard).await.len(), 8);
         assert!(matches!(heard.recv().await, Some(Input::Leave)));

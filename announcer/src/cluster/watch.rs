@@ -1,6 +1,7 @@
-//! One watch a kind. A malformed object is counted and named, and is as good as absent; it never stops the watch.
+//! One watch a kind, and one for the renewals of each node that this one has to look after. A malformed object is counted
+//! and named, and is as good as absent; it never stops the watch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,14 +19,15 @@ use landfall_crds::{L2AnnouncementPolicy, LoadBalancerIP};
 use landfall_runtime::watch::{News, follow};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::backoff::Short;
 use crate::brain::{Input, Subject};
 use crate::model::{self, Key, Kind, Object, published};
-use crate::names::{NodeName, PolicyName, ServiceKey};
+use crate::names::{NodeName, PolicyName, ServiceKey, Version};
 
 /// How long one watch call lasts: a dead connection is noticed after this at the latest.
 const WATCH_SECONDS: u32 = 60;
@@ -37,6 +39,7 @@ pub type WatchErrors = Arc<Mutex<BTreeMap<(Kind, &'static str), u64>>>;
 pub(super) fn watch_all(
     client: &Client,
     namespace: &str,
+    watched: watch::Receiver<BTreeSet<NodeName>>,
     inputs: &mpsc::Sender<Input>,
     errors: &WatchErrors,
     token: &CancellationToken,
@@ -127,6 +130,11 @@ pub(super) fn watch_all(
         },
     ));
     tasks.spawn(namespaces(Api::all(client.clone()), feed(Kind::Namespace)));
+    tasks.spawn(renewals(
+        Api::namespaced(client.clone(), namespace),
+        watched,
+        feed(Kind::Renewal),
+    ));
     tasks
 }
 
@@ -139,6 +147,7 @@ fn service_key(meta: &ObjectMeta, name: String) -> ServiceKey {
 }
 
 /// Where a watch's news go.
+#[derive(Clone)]
 struct Feed {
     kind: Kind,
     inputs: mpsc::Sender<Input>,
@@ -166,7 +175,9 @@ impl Feed {
             Kind::Address => Subject::Address(name, uid),
             Kind::Policy => Subject::Policy(name, uid),
             Kind::Service => Subject::Service(service_key(object.meta(), name), uid),
-            Kind::Slice | Kind::Node | Kind::Namespace | Kind::Session => return None,
+            Kind::Slice | Kind::Node | Kind::Namespace | Kind::Session | Kind::Renewal => {
+                return None;
+            }
         };
         Some(Input::Unreadable(subject, error))
     }
@@ -209,6 +220,49 @@ async fn namespaces(api: Api<PartialObjectMeta<Namespace>>, feed: Feed) {
         Some(Key::Namespace(object.name_any()))
     })
     .await;
+}
+
+/// Watches the renewals of those nodes that are to be watched now, each by the name of its Lease: nothing else of that is
+/// told to this node.
+async fn renewals(
+    api: Api<PartialObjectMeta<Lease>>,
+    mut watched: watch::Receiver<BTreeSet<NodeName>>,
+    feed: Feed,
+) {
+    let mut watches: BTreeMap<NodeName, AbortOnDropHandle<()>> = BTreeMap::new();
+    loop {
+        let nodes = watched.borrow_and_update().clone();
+        watches.retain(|node, _| nodes.contains(node));
+        for node in nodes {
+            watches.entry(node).or_insert_with_key(|node| {
+                let of_one = renewals_of(node.clone(), api.clone(), feed.clone());
+                AbortOnDropHandle::new(tokio::spawn(of_one))
+            });
+        }
+        let changed = feed.token.run_until_cancelled(watched.changed()).await;
+        if !matches!(changed, Some(Ok(()))) {
+            return;
+        }
+    }
+}
+
+async fn renewals_of(node: NodeName, api: Api<PartialObjectMeta<Lease>>, feed: Feed) {
+    let name = format!("metadata.name={}{node}", published::RENEWAL_PREFIX);
+    let stream = watcher(api, config().fields(&name)).backoff(Short::default());
+    let mut news = pin!(follow(stream, |lease| lease.meta().name.clone()));
+    while let Some(news) = news.next().await {
+        match news {
+            News::Seen(lease) => {
+                let version = Version::new(lease.resource_version().unwrap_or_default());
+                if !feed.send(Input::Renewal(node.clone(), version)).await {
+                    return;
+                }
+            }
+            News::Broken(error) => feed.request_failed(&error),
+            // Without a Lease there are no renewals: that is noticed by the time that passes.
+            News::Listed(_) | News::Gone(_) => {}
+        }
+    }
 }
 
 async fn consume<K: Resource<DynamicType = ()>>(

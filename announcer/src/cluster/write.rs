@@ -22,9 +22,9 @@ use tokio_util::task::TaskTracker;
 
 use super::FIELD_MANAGER;
 use super::own_node::describe;
-use crate::brain::{Input, Job, Notice, ReportKey, Subject, Swap, SwapOutcome};
+use crate::brain::{Expiry, Input, Job, Notice, ReportKey, Subject, Swap, SwapOutcome};
 use crate::election::owners::Event;
-use crate::model::published::{FENCED_BY, LEASE_PREFIX};
+use crate::model::published::{FENCED_BY, LEASE_PREFIX, RENEWAL_PREFIX};
 use crate::model::{self, Lbip, Object};
 use crate::names::{NodeName, SessionId, Version};
 
@@ -89,7 +89,7 @@ impl Writer {
             };
             let input = match job {
                 Job::Swap(swap) => writer.swap(*swap).await,
-                Job::Expire(node, version) => writer.expire(node, version).await,
+                Job::Expire(expiry) => writer.expire(*expiry).await,
                 Job::Inquire(node, session) => writer.inquire(node, session).await,
                 Job::Service(key, condition) => {
                     let api = Api::<Service>::namespaced(writer.client.clone(), &key.namespace);
@@ -207,48 +207,54 @@ impl Writer {
         }
     }
 
-    /// Empties a Lease, if it still is at this version; tells what it says then.
-    async fn expire(&self, node: NodeName, version: Version) -> Input {
-        let api = Api::<Lease>::namespaced(self.client.clone(), &self.namespace);
-        let name = format!("{LEASE_PREFIX}{node}");
+    /// Empties a Lease, if it and the last renewal still are at these versions; tells what they are then.
+    async fn expire(&self, expiry: Expiry) -> Input {
+        let node = expiry.node.clone();
         let mut events = Vec::new();
-        match within(PATIENCE, self.empty(&api, &name, &version)).await {
-            Ok(Some(lease)) => {
-                if let Ok((node, peer)) = model::lease(&lease) {
-                    events.push(Event::LeaseSeen(node, peer.lease));
-                }
-            }
-            Ok(None) => events.push(Event::LeaseGone(node.clone())),
-            Err(error) => tracing::warn!(%node, %error, "silent session was not expired"),
+        if let Err(error) = within(PATIENCE, self.empty(&expiry, &mut events)).await {
+            tracing::warn!(%node, %error, "silent session was not expired");
         }
         events.push(Event::InquiryEnded(node));
         Input::Inquired(events)
     }
 
-    async fn empty(
-        &self,
-        api: &Api<Lease>,
-        name: &str,
-        version: &Version,
-    ) -> Result<Option<Lease>, kube::Error> {
-        let Some(lease) = api.get_opt(name).await? else {
-            return Ok(None);
+    /// The Lease is read before the renewal: `session` says why.
+    async fn empty(&self, expiry: &Expiry, events: &mut Vec<Event>) -> Result<(), kube::Error> {
+        let api = Api::<Lease>::namespaced(self.client.clone(), &self.namespace);
+        let node = &expiry.node;
+        let name = format!("{LEASE_PREFIX}{node}");
+        let Some(lease) = api.get_opt(&name).await? else {
+            events.push(Event::LeaseGone(node.clone()));
+            return Ok(());
         };
-        if lease.metadata.resource_version.as_deref() != Some(version.as_str()) {
-            return Ok(Some(lease));
+        if lease.metadata.resource_version.as_deref() != Some(expiry.version.as_str()) {
+            events.extend(seen(&lease));
+            return Ok(());
+        }
+        let renewal = api.get_opt(&format!("{RENEWAL_PREFIX}{node}")).await?;
+        let renewal = renewal.and_then(|renewal| renewal.metadata.resource_version);
+        if renewal.as_deref() != expiry.renewal.as_ref().map(Version::as_str) {
+            let renewal =
+                renewal.map(|version| Event::RenewalSeen(node.clone(), Version::new(version)));
+            events.extend(renewal);
+            return Ok(());
         }
         let mut emptied = record::emptied(lease);
         // Nobody ends another's session without a name; the admission policy asks for it.
         let annotations = emptied.metadata.annotations.get_or_insert_default();
         annotations.insert(FENCED_BY.to_owned(), self.node.to_string());
-        match api.replace(name, &PostParams::default(), &emptied).await {
+        match api.replace(&name, &PostParams::default(), &emptied).await {
             Ok(lease) => {
                 tracing::info!(lease = name, "expired a silent session");
-                Ok(Some(lease))
+                events.extend(seen(&lease));
             }
-            Err(error) if Class::of(&error) == Class::Conflict => api.get_opt(name).await,
-            Err(error) => Err(error),
+            Err(error) if Class::of(&error) == Class::Conflict => {
+                let lease = api.get_opt(&name).await?;
+                events.extend(lease.as_ref().and_then(seen));
+            }
+            Err(error) => return Err(error),
         }
+        Ok(())
     }
 
     async fn inquire(&self, node: NodeName, session: SessionId) -> Input {
@@ -265,6 +271,11 @@ impl Writer {
         events.push(Event::InquiryEnded(node));
         Input::Inquired(events)
     }
+}
+
+fn seen(lease: &Lease) -> Option<Event> {
+    let (node, peer) = model::lease(lease).ok()?;
+    Some(Event::LeaseSeen(node, peer.lease))
 }
 
 fn is_urgent(job: &Job) -> bool {

@@ -27,15 +27,27 @@ pub struct DataPath {
     pub nodes: BTreeMap<IpAddr, IpAddr>,
 }
 
+/// Where the programs of the director run on an interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunsOn {
+    /// In the driver, or in the network stack.
+    pub path: String,
+    /// Why not in the driver, unless nobody wanted that.
+    pub why_generic: Option<String>,
+}
+
 /// What the director says of itself, for this node and others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DirectorNews {
     /// Whether it works.
     pub state: XdpState,
-    /// Addresses it serves no more, of which this node's pods have open connections; `None` before it has looked.
+    /// Addresses of which this node's pods have open connections: of those that it serves no more, and of all while the
+    /// director of another node is going. `None` as long as it has not looked.
     pub carries: Option<BTreeSet<IpAddr>>,
-    /// The interfaces it is on, while it keeps any frontend for open connections alone.
+    /// The interfaces it is on, while it keeps any frontend for open connections alone, or may have to.
     pub drains_on: BTreeSet<IfIndex>,
+    /// The interfaces that it serves on, by name.
+    pub runs_on: BTreeMap<String, RunsOn>,
 }
 
 impl DirectorNews {
@@ -86,10 +98,19 @@ pub fn assemble(
         .filter_map(|link| Some((link.index, interface(link, links)?)))
         .collect();
     if is_draining {
-        add_what_drains(&mut out.path.desired, world, me);
+        add_what_drains(&mut out.path.desired, world, plan, me);
     }
+    let mut others = world.peers.iter().filter(|(node, _)| *node != me);
+    out.path.desired.is_asked = others.any(|(_, peer)| peer.xdp == XdpState::Draining);
     let nodes = nodes_on(world, &segment);
-    for (address, address_plan) in plan.addresses.iter().filter(|(_, plan)| plan.xdp) {
+    // Where no policy wants the director on an interface, what it has goes, whatever other nodes serve.
+    let serves = |plan: &Announcement| plan.xdp && !out.path.desired.interfaces.is_empty();
+    let served: Vec<_> = plan
+        .addresses
+        .iter()
+        .filter(|(_, plan)| serves(plan))
+        .collect();
+    for (address, address_plan) in served {
         add_frontends(&mut out, world, *address, address_plan, me, &nodes);
     }
     // Every node, not only those with backends: a frame from any of them is recognised as directed already.
@@ -127,11 +148,19 @@ pub fn assemble(
     out
 }
 
-/// What decides how long a frontend that is not wanted any more is kept.
-fn add_what_drains(desired: &mut Desired, world: &World, me: &NodeName) {
+/// What decides how long a frontend that is not wanted any more is kept. Where others own an address and serve it, what
+/// they have of it does not come by this node.
+fn add_what_drains(desired: &mut Desired, world: &World, plan: &Announcements, me: &NodeName) {
+    let comes_by_others = |address: &IpAddr| {
+        plan.addresses.get(address).is_some_and(|plan| {
+            let mut candidates = plan.candidates.iter();
+            plan.xdp && candidates.len() > 0 && candidates.all(|one| one.node != *me)
+        })
+    };
     let others = world.peers.iter().filter(|(node, _)| *node != me);
     desired.carried = others
         .flat_map(|(_, peer)| peer.carries.iter().copied())
+        .filter(|address| !comes_by_others(address))
         .collect();
     let slices = world.slices.values().flat_map(BTreeMap::values);
     let endpoints = slices.flat_map(|slice| &slice.endpoints);
@@ -148,10 +177,13 @@ fn interface(link: &Link, links: &LinkTable) -> Option<Interface> {
         .links
         .values()
         .filter(|member| is_bond && member.master == Some(link.index));
+    let mut others = links.links.values();
     Some(Interface {
         name: link.name.clone(),
         mac: link.mac?.0,
         members: members.map(|member| member.index).collect(),
+        is_trunk: others
+            .any(|other| other.lower == Some(link.index) && other.kind.as_deref() == Some("vlan")),
     })
 }
 
@@ -321,7 +353,7 @@ fn state(endpoint: &model::Endpoint, vip: IpAddr) -> Option<BackendState> {
 
 /// Where an endpoint runs. The node's address of the VIP's own family is preferred; any other serves as well, because
 /// frames are directed by Ethernet address alone. A node whose director does not say that it runs is sent nothing: its
-/// kernel would take the connection, and lose it when the director comes.
+/// kernel would take the connection, and lose it when the director comes. One whose director is going is sent what it has.
 fn placement(
     world: &World,
     endpoint: &model::Endpoint,
@@ -335,16 +367,16 @@ fn placement(
     if node == me {
         return Placement::Local;
     }
-    let peer = world.peers.get(node);
-    if peer.is_none_or(|peer| peer.xdp != XdpState::Ready) {
-        return Placement::Unknown;
-    }
+    let director = world.peers.get(node).map(|peer| peer.xdp);
+    let placed: fn(IpAddr) -> Placement = match director {
+        Some(XdpState::Ready) => Placement::Remote,
+        Some(XdpState::Draining) => Placement::Leaving,
+        _ => return Placement::Unknown,
+    };
     let addresses = nodes.get(node).map_or(&[][..], Vec::as_slice);
     let same = addresses
         .iter()
         .find(|(address, _)| address.is_ipv4() == vip.is_ipv4());
     same.or(addresses.first())
-        .map_or(Placement::Unknown, |(address, _)| {
-            Placement::Remote(*address)
-        })
+        .map_or(Placement::Unknown, |(address, _)| placed(*address))
 }

@@ -8,6 +8,7 @@ use landfall_bpf_lb::desired::{
 };
 
 use super::*;
+use crate::election::owners::Candidate;
 use crate::link::{Link, NeighbourTable};
 use crate::model::*;
 use crate::names::NodeName;
@@ -210,6 +211,7 @@ fn the_interfaces_of_the_plan_get_the_programs() {
         name: "eth0".into(),
         mac: [2, 0, 0, 0, 0, 1],
         members: BTreeSet::new(),
+        is_trunk: false,
     };
     assert_eq!(out.path.desired.interfaces, [(2, eth0)].into());
 }
@@ -246,6 +248,27 @@ fn a_bond_is_known_by_its_members_and_a_bridge_is_not() {
             .copied()
             .collect();
         assert_eq!(found, members, "{kind}");
+    }
+}
+
+#[test]
+fn an_interface_that_vlan_devices_stand_on_is_a_trunk() {
+    let (world, plan) = world();
+    for (kind, lower, is_trunk) in [("vlan", 2, true), ("vlan", 9, false), ("macvlan", 2, false)] {
+        let mut links = links(true);
+        let above = Link {
+            index: 7,
+            name: "above".into(),
+            kind: Some(kind.into()),
+            lower: Some(lower),
+            ..links.links[&2].clone()
+        };
+        links.links.insert(7, above);
+        let (me, neighbours) = (NodeName::new("n1"), NeighbourTable::new());
+        let director = DirectorNews::of(XdpState::Ready);
+        let out = assemble(&world, &plan, &me, &links, &neighbours, &director);
+        let found = &out.path.desired.interfaces[&2];
+        assert_eq!(found.is_trunk, is_trunk, "{kind} on {lower}");
     }
 }
 
@@ -318,6 +341,74 @@ fn a_node_whose_director_does_not_run_is_sent_nothing() {
     world.peers.remove(&n2);
     let out = assembled(&world, &plan, &NeighbourTable::new());
     assert_eq!(out.unplaced, 2 + 7, "the far one, and those of n2");
+}
+
+#[test]
+fn a_node_whose_director_is_going_is_placed_as_one_that_leaves_and_asks_the_others() {
+    let (mut world, plan) = world();
+    let asked = |world: &World| {
+        let out = assembled(world, &plan, &NeighbourTable::new());
+        (out.path.desired.is_asked, out)
+    };
+    assert!(!asked(&world).0);
+    let n2 = world.peers.get_mut(&NodeName::new("n2")).unwrap();
+    n2.xdp = XdpState::Draining;
+    let (is_asked, out) = asked(&world);
+    assert!(is_asked);
+    let http = &out.path.desired.frontends[&frontend("192.0.2.10", 80, Protocol::Tcp)];
+    let leaving = http.backends.values();
+    let leaving = leaving.filter(|one| one.placement == Placement::Leaving(ip("192.0.2.2")));
+    assert_eq!(leaving.count(), 3);
+    assert_eq!(out.unplaced, 2, "the far one");
+    // Its own state is nobody's question.
+    for (node, state) in [("n1", XdpState::Draining), ("n2", XdpState::Ready)] {
+        world.peers.get_mut(&NodeName::new(node)).unwrap().xdp = state;
+    }
+    assert!(!asked(&world).0);
+}
+
+/// The segment's interface as the director is on it, while it drains.
+fn draining() -> DirectorNews {
+    DirectorNews {
+        drains_on: [2].into(),
+        ..DirectorNews::of(XdpState::Draining)
+    }
+}
+
+#[test]
+fn where_no_policy_wants_the_director_any_more_what_other_nodes_serve_is_left_out() {
+    let (world, mut plan) = world();
+    plan.director.clear();
+    let (me, neighbours) = (NodeName::new("n1"), NeighbourTable::new());
+    let out = assemble(&world, &plan, &me, &links(true), &neighbours, &draining());
+    let desired = &out.path.desired;
+    assert!(desired.interfaces.is_empty() && desired.frontends.is_empty());
+    assert!(desired.hops.contains_key(&ip("192.0.2.2")));
+}
+
+#[test]
+fn what_others_have_of_an_address_does_not_come_by_a_node_that_may_not_own_it() {
+    let (mut world, mut plan) = world();
+    let address = ip("192.0.2.10");
+    let n2 = world.peers.get_mut(&NodeName::new("n2")).unwrap();
+    n2.carries = [address].into();
+    let (me, neighbours) = (NodeName::new("n1"), NeighbourTable::new());
+    let carried = |plan: &Announcements| {
+        let out = assemble(&world, plan, &me, &links(true), &neighbours, &draining());
+        out.path.desired.carried.contains(&address)
+    };
+    assert!(carried(&plan), "nobody may own it yet");
+    let candidate = |name: &str| Candidate::plain(NodeName::new(name));
+    for (nodes, comes_by_here) in [(&["n2"][..], false), (&["n1", "n2"], true)] {
+        let planned = plan.addresses.get_mut(&address).unwrap();
+        planned.candidates = nodes.iter().map(|name| candidate(name)).collect();
+        assert_eq!(carried(&plan), comes_by_here, "{nodes:?}");
+    }
+    // Where nobody serves it by XDP any more, clients' segments come to whoever owns it.
+    let planned = plan.addresses.get_mut(&address).unwrap();
+    planned.candidates = vec![candidate("n2")];
+    planned.xdp = false;
+    assert!(carried(&plan));
 }
 
 #[test]

@@ -18,11 +18,13 @@ pub enum Kind {
     Node,
     Namespace,
     Session,
+    /// The renewals of a few sessions.
+    Renewal,
 }
 
 impl Kind {
-    /// Every kind.
-    pub const ALL: [Self; 7] = [
+    /// The kinds of which all objects are watched.
+    pub const LISTED: [Self; 7] = [
         Self::Address,
         Self::Policy,
         Self::Service,
@@ -32,7 +34,7 @@ impl Kind {
         Self::Session,
     ];
 
-    /// The API's own word, as in logs and metric labels.
+    /// The API's own word, as in logs and metric labels; but for renewals, which are in Leases as well.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -43,6 +45,7 @@ impl Kind {
             Self::Node => "Node",
             Self::Namespace => "Namespace",
             Self::Session => "Lease",
+            Self::Renewal => "Renewal",
         }
     }
 }
@@ -181,6 +184,7 @@ impl World {
                 .map(Key::Namespace)
                 .collect(),
             Kind::Session => self.peers.keys().cloned().map(Key::Session).collect(),
+            Kind::Renewal => Vec::new(),
         };
         keys.into_iter()
             .filter(|key| !listed.contains(key))

@@ -110,6 +110,7 @@ mod tests {
             loopback: false,
             noarp: false,
             master: None,
+            lower: None,
             kind: kind.map(str::to_owned),
             addresses: addresses
                 .iter()

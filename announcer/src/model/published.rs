@@ -1,5 +1,6 @@
 //! What an announcer publishes with its session, as one annotation of its Lease: what other nodes must know to agree on
-//! candidates, and nothing else.
+//! candidates, and nothing else. That Lease changes when any of this does, and all announcers watch it; the session is
+//! renewed in another, which only the few watch that have to know how old the last renewal is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -13,7 +14,10 @@ use serde::{Deserialize, Serialize};
 /// Session Leases are called this, followed by the node's name.
 pub const LEASE_PREFIX: &str = "announcer-";
 
-/// Label by which session Leases are listed.
+/// The Lease in which a session is renewed is called this, followed by the node's name.
+pub const RENEWAL_PREFIX: &str = "renewal-";
+
+/// Label by which session Leases are listed. Those of renewals do not have it.
 pub const LABEL: (&str, &str) = ("landfall.dev/session", "announcer");
 
 pub const ANNOTATION: &str = "landfall.dev/announcer";
@@ -55,6 +59,8 @@ pub enum XdpState {
     Off,
     /// Loaded.
     Ready,
+    /// Is going: it serves the connections that it has, and new ones take the kernel's path.
+    Draining,
     /// Must not be loaded on this node: traffic takes the kernel's path.
     Disabled,
     /// Could not be loaded: traffic takes the kernel's path, too. What a later version may say reads as this.
@@ -79,8 +85,8 @@ pub struct Published {
     /// believed for a while.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wronged_by: Option<NodeName>,
-    /// Addresses that the director serves no more, of which pods of this node still have open connections: other
-    /// directors go on sending them here.
+    /// Addresses that pods of this node have open connections of: of those that the director serves no more, and of all
+    /// while another node's is going. Directors that are going go on sending them here.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub carries: BTreeSet<IpAddr>,
 }

@@ -198,7 +198,7 @@ pub struct Peer {
     pub fenced_by: Option<NodeName>,
     /// Who has lately ended its session wrongly, as it says.
     pub wronged_by: Option<NodeName>,
-    /// Addresses its director serves no more, and has open connections of.
+    /// Addresses of which its pods have open connections, as far as others must know.
     pub carries: BTreeSet<IpAddr>,
 }
 

@@ -19,7 +19,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::questions::{self, Asked, Questions};
 use super::segment::Segment;
 use super::voice::Voice;
-use super::{Command, PeersStatus, Priority, View, Wanted, convert};
+use super::{Command, PeersStatus, Priority, STRETCHED, View, Wanted, convert};
 use crate::brain::{Input, Whereabouts};
 use crate::clock;
 use crate::link::{IfIndex, PeerSocket};
@@ -44,6 +44,9 @@ pub(super) struct Driver {
     me: NodeName,
     machine: Peers,
     patience: Duration,
+    /// Between two beats, as asked for; and whether it was said that they are further apart.
+    interval: Duration,
+    told_of_interval: bool,
     voice: Option<Voice>,
     others: Vec<Vec<KeyId>>,
     responder: Responder,
@@ -78,6 +81,8 @@ impl Driver {
         Self {
             machine: Peers::new(me.clone(), settings),
             patience: settings.progress,
+            interval: settings.interval,
+            told_of_interval: false,
             me,
             voice: None,
             others: Vec::new(),
@@ -436,17 +441,31 @@ impl Driver {
             return;
         }
         self.shown_at = now;
+        let interval = self.look_at_interval();
         let heard = self.machine.heard().into_iter();
         self.view.show(PeersStatus {
             speaks: self.voice.is_some(),
             stuck: self.is_stuck(now),
             priority,
             late: std::mem::take(&mut self.late),
+            asked_interval: self.interval,
+            interval,
             heard: heard
                 .map(|(segment, sessions)| (name_of(segment), sessions.into_iter().collect()))
                 .collect(),
             problems: self.problems.clone(),
         });
+    }
+
+    /// Beats that are further apart than was asked for are worth a word, once.
+    fn look_at_interval(&mut self) -> Duration {
+        let interval = self.machine.interval();
+        let is_stretched = interval > self.interval;
+        if is_stretched && !self.told_of_interval {
+            tracing::info!(asked = ?self.interval, ?interval, "beats are further apart than asked for: {STRETCHED}");
+        }
+        self.told_of_interval |= is_stretched;
+        interval
     }
 }
 

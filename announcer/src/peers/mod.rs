@@ -48,6 +48,9 @@ use crate::brain::{Input, Whereabouts};
 use crate::link::IfIndex;
 use crate::responder::Responder;
 
+/// Why beats may be further apart than was asked for.
+pub const STRETCHED: &str = "more often this node would send or hear more than 200 frames a second";
+
 /// What the thread is told.
 #[derive(Debug)]
 pub enum Command {

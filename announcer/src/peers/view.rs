@@ -50,6 +50,9 @@ pub struct PeersStatus {
     pub priority: Priority,
     /// How late its timer was at most in the last half second or so.
     pub late: Duration,
+    /// Between two beats: as asked for, and as it is.
+    pub asked_interval: Duration,
+    pub interval: Duration,
     /// Sessions heard both ways, by interface.
     pub heard: BTreeMap<String, BTreeMap<NodeName, SessionId>>,
     /// What does not work, in words.

@@ -268,10 +268,11 @@ fn prefer_directors(nodes: &mut BTreeMap<&NodeName, i64>, world: &World) {
     }
 }
 
-/// Whether the director of a node cannot or must not run.
+/// Whether the director of a node cannot or must not run, or takes nothing new.
 fn lacks_director(world: &World, node: &NodeName) -> bool {
+    let lacking = [XdpState::Failed, XdpState::Disabled, XdpState::Draining];
     let peer = world.peers.get(node);
-    peer.is_some_and(|peer| matches!(peer.xdp, XdpState::Failed | XdpState::Disabled))
+    peer.is_some_and(|peer| lacking.contains(&peer.xdp))
 }
 
 /// Nodes with a ready endpoint. Where there is none, those with one that terminates and still serves: kube-proxy sends

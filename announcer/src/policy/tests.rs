@@ -69,7 +69,7 @@ fn a_policy_without_selectors_takes_every_node_with_an_interface() {
 
 #[test]
 fn a_node_whose_director_runs_is_preferred_and_others_serve_where_there_is_none() {
-    for lacking in [XdpState::Failed, XdpState::Disabled] {
+    for lacking in [XdpState::Failed, XdpState::Disabled, XdpState::Draining] {
         let mut world = world();
         policy_named(&mut world, "all", json!({"loadBalancing": "XDP"}));
         let lack = |world: &mut World, name: &str| {

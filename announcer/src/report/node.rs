@@ -1,12 +1,14 @@
 //! What an announcer says of its own node.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use landfall_crds::{
-    L2NodeInterface, L2NodeStatus, L2NodeSummary, MAX_NODE_INTERFACES, MAX_NODES_HEARD, NodeXdp,
+    L2NodeInterface, L2NodeStatus, L2NodeSummary, MAX_NODE_INTERFACES, MAX_NODE_REASON,
+    MAX_NODES_HEARD, NodeXdp,
 };
 
+use crate::dataplane::RunsOn;
 use crate::model::{Interface, XdpState};
 use crate::names::{NodeName, SessionId};
 
@@ -20,6 +22,8 @@ pub struct OwnNode<'a> {
     pub session: Option<(&'a SessionId, Time)>,
     pub interfaces: &'a [Interface],
     pub xdp: XdpState,
+    /// The interfaces that the director's programs are on, by name.
+    pub runs_on: &'a BTreeMap<String, RunsOn>,
     /// How many addresses it answers for.
     pub addresses: usize,
     /// Whom it hears both ways; `None` where no heartbeats run.
@@ -30,9 +34,15 @@ pub struct OwnNode<'a> {
 #[must_use]
 pub fn node_status(node: &OwnNode<'_>) -> L2NodeStatus {
     let interfaces = node.interfaces.iter();
-    let interfaces = interfaces.map(|interface| L2NodeInterface {
-        name: interface.name.clone(),
-        mac: interface.mac.to_string(),
+    let interfaces = interfaces.map(|interface| {
+        let xdp = node.runs_on.get(&interface.name);
+        let why = xdp.and_then(|xdp| xdp.why_generic.as_ref());
+        L2NodeInterface {
+            name: interface.name.clone(),
+            mac: interface.mac.to_string(),
+            xdp: xdp.map(|xdp| xdp.path.clone()),
+            why_generic: why.map(|why| why.chars().take(MAX_NODE_REASON).collect()),
+        }
     });
     let names: Vec<&str> = node.interfaces.iter().map(|i| i.name.as_str()).collect();
     let heard: Vec<&str> = node
@@ -55,6 +65,7 @@ pub fn node_status(node: &OwnNode<'_>) -> L2NodeStatus {
         xdp: match node.xdp {
             XdpState::Off => NodeXdp::Off,
             XdpState::Ready => NodeXdp::Ready,
+            XdpState::Draining => NodeXdp::Draining,
             XdpState::Disabled => NodeXdp::Disabled,
             XdpState::Failed => NodeXdp::Failed,
         },
@@ -97,6 +108,7 @@ mod tests {
             session: None,
             interfaces: &interfaces,
             xdp: XdpState::Ready,
+            runs_on: &[("eth0".to_owned(), generic())].into(),
             addresses: 7,
             hears: hears.map(|_| nodes.iter().collect()),
         })
@@ -112,6 +124,22 @@ mod tests {
         assert_eq!(shown.interfaces, "none");
         assert_eq!(columns(status(Some(&[]), &[])).hears, "none");
         assert_eq!(columns(status(None, &[])).hears, "no heartbeats");
+    }
+
+    fn generic() -> RunsOn {
+        RunsOn {
+            path: "generic".into(),
+            why_generic: Some("e".repeat(1_000)),
+        }
+    }
+
+    #[test]
+    fn where_the_director_runs_on_an_interface_and_why_is_said() {
+        let status = status(None, &["eth0", "eth1"]);
+        let said = status.interfaces.iter();
+        let said = said.map(|on| (on.xdp.as_deref(), on.why_generic.as_ref().map(String::len)));
+        let expected = [(Some("generic"), Some(MAX_NODE_REASON)), (None, None)];
+        assert_eq!(said.collect::<Vec<_>>(), expected);
     }
 
     #[test]

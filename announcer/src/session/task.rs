@@ -1,27 +1,28 @@
-//! Keeping the Lease.
+//! Keeping the Leases.
 
 use std::future::Future;
 use std::time::Duration;
 
-use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::Node;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::PostParams;
+use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use landfall_runtime::call::{Failure, within};
 use landfall_runtime::class::Class;
 use landfall_runtime::lease::{History, give_up, record};
 use landfall_runtime::random;
+use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::brain::Input;
 use crate::clock;
 use crate::election::Now;
-use crate::election::owners::Event;
+use crate::election::owners::{Event, Settings as Election};
 use crate::model::published::{
-    ANNOTATION, FENCED_BY, LABEL, LEASE_PREFIX, Published, fenced_by, write,
+    ANNOTATION, FENCED_BY, LABEL, LEASE_PREFIX, Published, RENEWAL_PREFIX, fenced_by, write,
 };
 use crate::names::{NodeName, SessionId};
 
@@ -33,7 +34,7 @@ pub struct SessionSettings {
     pub namespace: String,
     /// How long it lives unrenewed.
     pub duration: Duration,
-    /// How often it is renewed.
+    /// How often it is renewed, by a write and a read.
     pub every: Duration,
 }
 
@@ -41,14 +42,15 @@ pub struct SessionSettings {
 pub struct Session {
     leases: Api<Lease>,
     nodes: Api<Node>,
+    /// The Lease that names the session.
     name: String,
+    /// The one it is renewed in.
+    renewal: String,
     settings: SessionSettings,
     inputs: mpsc::Sender<Input>,
     published: watch::Receiver<Option<Published>>,
     /// The session that peers have ended last.
     over: watch::Receiver<Option<SessionId>>,
-    /// The Lease as last read or written; none when it must be read.
-    known: Option<Lease>,
     history: History,
     /// Counts the histories that the API server has shown.
     histories: watch::Sender<u64>,
@@ -75,11 +77,11 @@ impl Session {
             leases: Api::namespaced(client.clone(), &settings.namespace),
             nodes: Api::all(client),
             name: format!("{LEASE_PREFIX}{}", settings.node),
+            renewal: format!("{RENEWAL_PREFIX}{}", settings.node),
             settings,
             inputs,
             published,
             over,
-            known: None,
             session: None,
             renewed_at: Now::ZERO,
             lives: 0,
@@ -107,7 +109,6 @@ impl Session {
                     if failures >= 2 {
                         tracing::warn!(%error, failures, "session was not renewed");
                     }
-                    self.known = None;
                     self.tell(Event::NotRenewed).await;
                     random::around(self.settings.every / 5, 0.2)
                 }
@@ -123,64 +124,117 @@ impl Session {
         self.give_up().await;
     }
 
-    /// One round: at most a read and a write, twice if somebody wrote in between.
+    /// One round: a renewal and a look at the session; a swap of that if anything of it is to change, and once more if
+    /// somebody else has written it in between.
     async fn renew(&mut self) -> Result<(), Failure> {
         for _ in 0..3 {
-            let lease = match self.known.take() {
-                Some(lease) => Some(lease),
-                None => self.within(self.leases.get_opt(&self.name)).await?,
-            };
-            self.look_back(lease.as_ref());
-            if self.lost(lease.as_ref()) {
-                self.session = None;
-                let by = lease.as_ref().and_then(ended_by);
-                tracing::warn!(
-                    by = by.as_ref().map_or("somebody", NodeName::as_str),
-                    "session lost: its Lease was taken from it"
-                );
-                if let Some(by) = by {
-                    self.input(Input::Taken(by, self.renewed_at)).await;
-                }
-                self.tell(Event::SessionLost).await;
-            }
             let begins = self.session.is_none();
-            let was_fenced = begins && lease.as_ref().is_some_and(is_fenced);
             let session = match &self.session {
                 Some(session) => session.clone(),
                 None => self.fresh(),
             };
             let sent_at = clock::now();
-            match self.put(lease, &session).await {
-                Ok(lease) => {
-                    self.look_back(Some(&lease));
-                    self.known = Some(lease);
-                    self.renewed_at = sent_at;
-                    self.session = Some(session.clone());
-                    if begins {
-                        tracing::info!(%session, was_fenced, "session began");
-                        if was_fenced {
-                            self.tell(Event::WasFenced).await;
-                        }
-                        self.tell(Event::SessionStarted(session, sent_at)).await;
-                    } else {
-                        self.tell(Event::Renewed(session, sent_at)).await;
-                    }
-                    return Ok(());
-                }
-                // Somebody wrote in between, or the Lease is gone: read it.
-                Err(Failure::Api(error))
-                    if matches!(Class::of(&error), Class::Conflict | Class::NotFound) => {}
-                Err(error) => return Err(error),
+            let renewal = self.write_renewal(&session).await?;
+            self.look_back(&renewal);
+            let is_late = clock::now() >= self.end();
+            let lease = self.within(self.leases.get_opt(&self.name)).await?;
+            if self.lost(lease.as_ref()) {
+                self.lose(lease.as_ref()).await;
+                continue;
             }
+            let was_fenced = begins && lease.as_ref().is_some_and(is_fenced);
+            if begins || is_late || !self.is_said(lease.as_ref(), &session) {
+                match self.put(lease, &session).await {
+                    Ok(_) => {}
+                    // Somebody wrote in between, or the Lease is gone: read it.
+                    Err(Failure::Api(error))
+                        if matches!(Class::of(&error), Class::Conflict | Class::NotFound) =>
+                    {
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            self.renewed_at = sent_at;
+            if begins {
+                self.session = Some(session.clone());
+                tracing::info!(%session, was_fenced, "session began");
+                if was_fenced {
+                    self.tell(Event::WasFenced).await;
+                }
+                self.tell(Event::SessionStarted(session, sent_at)).await;
+            } else {
+                self.tell(Event::Renewed(session, sent_at)).await;
+            }
+            return Ok(());
         }
         Err(Failure::TimedOut(self.patience()))
     }
 
-    /// A Lease older than it was before comes of another history. It is read from the database and
-    /// written by nobody else, so that no cache explains it. Whether the session goes on is for what it
-    /// says to decide, as ever.
-    fn look_back(&mut self, lease: Option<&Lease>) {
-        let version = lease.and_then(|lease| lease.metadata.resource_version.as_deref());
+    /// When the session ends by this node's clock, if it is not renewed.
+    fn end(&self) -> Now {
+        let Election {
+            duration, margin, ..
+        } = Election::for_duration(self.settings.duration);
+        self.renewed_at + duration.saturating_sub(margin)
+    }
+
+    /// What was read names another session, or none.
+    async fn lose(&mut self, lease: Option<&Lease>) {
+        self.session = None;
+        let by = lease.and_then(ended_by);
+        tracing::warn!(
+            by = by.as_ref().map_or("somebody", NodeName::as_str),
+            "session lost: its Lease was taken from it"
+        );
+        if let Some(by) = by {
+            self.input(Input::Taken(by, self.renewed_at)).await;
+        }
+        self.tell(Event::SessionLost).await;
+    }
+
+    /// Whether the Lease names the session already, and says what is to be published.
+    fn is_said(&self, lease: Option<&Lease>, session: &SessionId) -> bool {
+        let published = self.published.borrow();
+        let wanted = published.as_ref().map(write);
+        lease.is_some_and(|lease| {
+            record::holder(lease) == Some(session.as_str())
+                && lease.annotations().get(ANNOTATION) == wanted.as_ref()
+                && record::duration(lease) == Some(self.settings.duration)
+        })
+    }
+
+    /// Nobody else writes it, so that no version is named.
+    async fn write_renewal(&self, session: &SessionId) -> Result<Lease, Failure> {
+        let spec = LeaseSpec {
+            holder_identity: Some(session.to_string()),
+            lease_duration_seconds: i32::try_from(self.settings.duration.as_secs()).ok(),
+            renew_time: Some(MicroTime(Timestamp::now())),
+            ..LeaseSpec::default()
+        };
+        let patch = Patch::Merge(json!({ "spec": spec }));
+        let params = PatchParams::default();
+        let patched = self.leases.patch(&self.renewal, &params, &patch);
+        match self.within(patched).await {
+            Err(Failure::Api(error)) if Class::of(&error) == Class::NotFound => {}
+            answer => return answer,
+        }
+        let lease = Lease {
+            metadata: ObjectMeta {
+                name: Some(self.renewal.clone()),
+                owner_references: self.owner().await,
+                ..ObjectMeta::default()
+            },
+            spec: Some(spec),
+        };
+        self.within(self.leases.create(&PostParams::default(), &lease))
+            .await
+    }
+
+    /// A renewal with an older version than one before comes of another history. It was just written, so that no cache
+    /// explains it. Whether the session goes on is for its Lease to say, as ever.
+    fn look_back(&mut self, renewal: &Lease) {
+        let version = renewal.metadata.resource_version.as_deref();
         let Some(version) = version.filter(|version| self.history.goes_back(version)) else {
             return;
         };
@@ -218,7 +272,6 @@ impl Session {
         let over = self.over.borrow_and_update().clone();
         if over.is_some() && self.session == over {
             self.session = None;
-            self.known = None;
         }
     }
 

@@ -8,6 +8,7 @@
 )]
 
 mod nodes;
+mod renewals;
 
 use std::path::Path;
 use std::process::Output;
@@ -259,6 +260,7 @@ fn a_stolen_token_is_worth_its_own_nodes_word() {
         a_services_addresses_and_requests_stay_as_they_are(&cluster).await;
         an_events_word_is_its_own_pods_and_about_what_it_announces(&cluster).await;
         a_policy_is_told_of_in_an_announcers_words(&cluster).await;
+        renewals::a_session_is_renewed_by_its_own_node_alone(&cluster).await;
         nodes::a_nodes_object_is_its_own_announcers(&cluster).await;
         a_token_without_a_node_writes_nothing(&cluster).await;
     });

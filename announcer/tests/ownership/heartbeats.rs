@@ -100,14 +100,15 @@ async fn end_session(leases: &Api<Lease>, node: &str, by: &str) {
         .unwrap();
 }
 
-/// Waits until the Lease is somebody's and was renewed after that version; its session, and what its node says.
+/// Waits until the session was renewed; which it is, and what its node says.
 async fn renewed(cluster: &Cluster, leases: &Api<Lease>, node: &str) -> (String, String) {
-    let name = format!("announcer-{node}");
-    let before = leases.get(&name).await.unwrap().metadata.resource_version;
+    let (name, renewal) = (format!("announcer-{node}"), format!("renewal-{node}"));
+    let last = async || leases.get(&renewal).await.unwrap().resource_version();
+    let before = last().await;
     let renewed = async || {
+        let is_new = last().await != before;
         let lease = leases.get(&name).await.unwrap();
         let holder = lease.spec.as_ref().unwrap().holder_identity.clone()?;
-        let is_new = lease.metadata.resource_version != before;
         let said = lease.annotations()["landfall.dev/announcer"].clone();
         is_new.then_some((holder, said))
     };

@@ -64,14 +64,20 @@ fn a_nodes_object_shows_what_its_announcer_is_and_does_and_rests_when_that_does(
             .unwrap();
         assert_eq!(object.owner_references()[0].uid, node.uid().unwrap());
 
-        // At rest the Lease is renewed, and nothing else is written.
+        // At rest the session is renewed, and nothing else is written: nothing of what all announcers watch.
         let before = object.resource_version();
+        let named = lease(&first).await.resource_version();
+        let renewal = async || {
+            let renewal = leases.get(&format!("renewal-{first}")).await.unwrap();
+            renewal.resource_version()
+        };
         for _ in 0..6 {
-            let renewed = lease(&first).await.resource_version();
-            let again = async || (lease(&first).await.resource_version() != renewed).then_some(());
+            let renewed = renewal().await;
+            let again = async || (renewal().await != renewed).then_some(());
             cluster.await_some("another renewal", again).await;
         }
         assert_eq!(nodes.get(&first).await.unwrap().resource_version(), before);
+        assert_eq!(lease(&first).await.resource_version(), named);
 
         // An owner that leaves says so, and whoever has its address now.
         cluster.stop(&first).await;

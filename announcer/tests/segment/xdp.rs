@@ -36,6 +36,7 @@ impl Attached {
                 name: "eth0".into(),
                 mac: [0; 6],
                 members: Default::default(),
+                is_trunk: false,
             };
             let desired = Desired {
                 interfaces: [(eth0, interface)].into(),

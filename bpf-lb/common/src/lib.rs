@@ -77,6 +77,8 @@ pub mod names {
 
     /// The director and deliverer, at XDP.
     pub const XDP: &str = "landfall_xdp";
+    /// The same for frames of several buffers.
+    pub const XDP_FRAGS: &str = "landfall_xdp_frags";
     /// The reverse of delivery, at TC egress.
     pub const EGRESS: &str = "landfall_egress";
     /// Tells the jiffies of now and notes that user space lives.

@@ -108,6 +108,8 @@ impl BackendEntry {
     pub const USED: u32 = 1;
     /// The address is an IPv6 one.
     pub const IPV6: u32 = 2;
+    /// The director of its node is going: it has what it has, and new connections take the kernel's path.
+    pub const LEAVING: u32 = 4;
     /// Above the flags stands a digest of the pod's identity: an address that another pod was given
     /// is another backend.
     pub const POD_SHIFT: u32 = 8;
@@ -258,6 +260,9 @@ impl ConnectionState {
     pub const RESET_BY_CLIENT: u8 = 1;
     /// Torn down by its pod.
     pub const RESET_BY_POD: u8 = 2;
+    /// The same as by its client, and the pod has been sent a segment to say whether it is so: by a reset, which is not
+    /// for the client then, or by anything else.
+    pub const RESET_ASKED: u8 = 3;
 
     /// Challenged by a half-open one: acknowledgements are looked up there first.
     pub const HERE: u8 = 1;
@@ -276,7 +281,7 @@ impl ConnectionState {
     #[inline(always)]
     #[must_use]
     pub const fn is_over_for_the_pod(&self) -> bool {
-        let client_ends = self.client_fin != 0 || self.reset == Self::RESET_BY_CLIENT;
+        let client_ends = self.client_fin != 0 || self.reset != 0;
         self.reset == Self::RESET_BY_POD || (client_ends && self.pod_fin != 0)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: whatever is not understood or not ours is passed untouched. Dropped is what the
 //! kernel's path would break: a segment in mid-connection that cannot be served now, which TCP
-//! repeats, and a reply whose rewriting failed half-way.
+//! repeats, a reply whose rewriting failed half-way, and one that was meant for us.
 
 /// What the kernel is told to do with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +90,7 @@ verdicts! {
     ReplyUntracked = "reply_untracked", Pass, "Leaving packet of no tracked connection.";
     ReplyFragment = "reply_fragment", Pass, "Leaving fragment; only whole replies are given their VIP.";
     ReplyBroken = "drop_reply_broken", Drop, "Rewriting a reply failed half-way.";
+    ReplyProbed = "drop_reply_probed", Drop, "A pod's reset in answer to a segment that asked it whether it has its connection still.";
 }
 
 impl Verdict {

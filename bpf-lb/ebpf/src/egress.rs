@@ -30,6 +30,7 @@ pub fn reply(ctx: &TcContext) -> i32 {
     let verdict = match rewrite(ctx) {
         Ok(()) => Verdict::ReplyRewritten,
         Err(Verdict::ReplyBroken) => Verdict::ReplyBroken,
+        Err(Verdict::ReplyProbed) => Verdict::ReplyProbed,
         Err(Verdict::Fragment) => Verdict::ReplyFragment,
         Err(_) => Verdict::ReplyUntracked,
     };
@@ -94,7 +95,6 @@ fn tracked<F: Family>(
             payload: (frame.length() as u32).wrapping_sub(payload as u32),
         })
     })
-    .ok_or(Verdict::ReplyUntracked)
 }
 
 #[inline(always)]

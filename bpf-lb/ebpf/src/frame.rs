@@ -1,5 +1,6 @@
 //! A received frame as bounds-checked memory: the only place that turns offsets into pointers.
 
+use aya_ebpf::helpers::bpf_xdp_get_buff_len;
 use aya_ebpf::programs::{TcContext, XdpContext};
 use landfall_bpf_lb_common::headers::Window;
 
@@ -8,7 +9,7 @@ use landfall_bpf_lb_common::headers::Window;
 pub struct Frame {
     start: usize,
     end: usize,
-    /// The whole frame's length, of which a socket buffer may hold only a part here.
+    /// The whole frame's length, of which only a part may be here.
     length: usize,
     /// Index of the interface.
     pub ifindex: u32,
@@ -25,6 +26,19 @@ impl Frame {
             end,
             length: end - start,
             ifindex: ctx.ingress_ifindex() as u32,
+        }
+    }
+
+    /// The first buffer of the frame an XDP program was called for: its headers are there, and nothing behind it
+    /// is looked at.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn of_xdp_frags(ctx: &XdpContext) -> Self {
+        // SAFETY: a plain helper call.
+        let length = unsafe { bpf_xdp_get_buff_len(ctx.ctx) };
+        Self {
+            length: length as usize,
+            ..Self::of_xdp(ctx)
         }
     }
 

@@ -25,6 +25,13 @@ pub fn receive_xdp(ctx: &XdpContext) -> u32 {
     receive(&Frame::of_xdp(ctx))
 }
 
+/// The whole of the XDP program for frames of several buffers.
+#[inline(always)]
+#[must_use]
+pub fn receive_xdp_frags(ctx: &XdpContext) -> u32 {
+    receive(&Frame::of_xdp_frags(ctx))
+}
+
 /// Directs, delivers or passes `frame`; returns the XDP action.
 #[inline(always)]
 #[must_use]

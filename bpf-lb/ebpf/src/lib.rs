@@ -31,5 +31,5 @@ mod shared;
 
 pub use egress::reply;
 pub use frame::Frame;
-pub use ingress::{receive, receive_xdp};
+pub use ingress::{receive, receive_xdp, receive_xdp_frags};
 pub use shared::feed_xdp;

@@ -12,6 +12,12 @@ pub fn landfall_xdp(ctx: XdpContext) -> u32 {
     landfall_bpf_lb_ebpf::receive_xdp(&ctx)
 }
 
+/// The same where a frame may lie in several buffers, as a large one does in the driver. Since Linux 5.18.
+#[xdp(frags)]
+pub fn landfall_xdp_frags(ctx: XdpContext) -> u32 {
+    landfall_bpf_lb_ebpf::receive_xdp_frags(&ctx)
+}
+
 /// Does nothing: the floor of every measurement.
 #[xdp]
 pub fn landfall_empty(_ctx: XdpContext) -> u32 {

@@ -1,5 +1,6 @@
 //! What a leaving packet means to the connections: whose reply it is, and what it tells of them.
 
+use landfall_bpf_lb_common::Verdict;
 use landfall_bpf_lb_common::headers::{ACK, FIN, RST, SYN, UDP};
 use landfall_bpf_lb_common::records::{ConnectionState, Direction};
 
@@ -51,24 +52,30 @@ impl<F: Family> Reply<F> {
     }
 }
 
-/// Address and port of the frontend by which the client of `reply` came, if it came by one.
+/// Address and port of the frontend by which the client of `reply` came; or why it is not rewritten.
 #[inline(always)]
 pub(crate) fn frontend<F: Family>(
     reply: &Reply<F>,
     numbers: impl Fn() -> Option<Numbers>,
-) -> Option<(F::Address, u16)> {
+) -> Result<(F::Address, u16), Verdict> {
     let key = reply.reverse();
     let now = short(shared::now());
     let found = if reply.flags & SYN != 0 {
-        opening(reply, &key, numbers, now)?
+        opening(reply, &key, numbers, now)
     } else if let Some(entry) = F::connection(&key) {
-        going_on(reply, entry, numbers, now)
+        let was = state::<F>(entry).reset;
+        let frontend = going_on(reply, entry, numbers, now);
+        if was == ConnectionState::RESET_ASKED && reply.flags & RST != 0 {
+            return Err(Verdict::ReplyProbed);
+        }
+        Some(frontend)
     } else if reply.protocol == UDP || reply.flags & RST != 0 || shared::has_strays() {
-        answering(reply, &key, now)?
+        answering(reply, &key, now)
     } else {
-        return None;
+        None
     };
-    Some((found.address, found.port))
+    let found = found.ok_or(Verdict::ReplyUntracked)?;
+    Ok((found.address, found.port))
 }
 
 /// The pod answers a SYN: the acknowledgement of its sequence number will confirm the connection.

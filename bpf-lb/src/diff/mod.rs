@@ -327,7 +327,7 @@ impl<'a> Ids<'a> {
             backend_ids: now
                 .backends
                 .iter()
-                .map(|(id, backend)| (*backend, *id))
+                .map(|(id, backend)| (identity(backend), *id))
                 .collect(),
             hops: BTreeMap::new(),
             backends: BTreeMap::new(),
@@ -373,7 +373,7 @@ impl<'a> Ids<'a> {
     fn backend(&mut self, endpoint: &Endpoint, backend: &Backend) -> Result<u16, Refusal> {
         let hop = match backend.placement {
             Placement::Local => 0,
-            Placement::Remote(node) => self.hop(node)?,
+            Placement::Remote(node) | Placement::Leaving(node) => self.hop(node)?,
             Placement::Unknown => BackendEntry::UNPLACED,
             Placement::Nobody => BackendEntry::NOBODY,
         };
@@ -408,7 +408,12 @@ impl<'a> Ids<'a> {
             }
         };
         self.backend_ids.insert(entry, id);
-        self.backends.insert(id, entry);
+        let leaving = match backend.placement {
+            Placement::Leaving(_) => BackendEntry::LEAVING,
+            Placement::Local | Placement::Remote(_) | Placement::Unknown | Placement::Nobody => 0,
+        };
+        let flags = entry.flags | leaving;
+        self.backends.insert(id, BackendEntry { flags, ..entry });
         Ok(id)
     }
 
@@ -452,6 +457,14 @@ impl<'a> Ids<'a> {
                 ..HopEntry::default()
             },
         }
+    }
+}
+
+/// What makes a backend another one. Whether its node's director is going does not: tables remember it by its id.
+const fn identity(backend: &BackendEntry) -> BackendEntry {
+    BackendEntry {
+        flags: backend.flags & !BackendEntry::LEAVING,
+        ..*backend
     }
 }
 

@@ -52,6 +52,7 @@ fn wanted(frontends: &[(u8, &[(u8, u8)])]) -> Desired {
         name: "seg0".into(),
         mac: [2, 0, 0, 0, 0, 1],
         members: BTreeSet::new(),
+        is_trunk: false,
     };
     let mut desired = Desired {
         interfaces: [(2, segment)].into(),
@@ -275,6 +276,25 @@ fn an_endpoint_that_nothing_places_has_its_share_of_the_table() {
     assert_eq!(table(&placed), table(&unplaced));
     let hops: BTreeSet<u16> = unplaced.next.backends.values().map(|one| one.hop).collect();
     assert_eq!(hops, [0, BackendEntry::UNPLACED].into());
+}
+
+#[test]
+fn an_endpoint_whose_node_is_going_keeps_its_slots_and_its_id() {
+    let mut desired = wanted(&[(10, &[(1, 0), (2, 7)])]);
+    let placed = go(&empty(), &desired);
+    let vip = desired.frontends.get_mut(&frontend(10)).unwrap();
+    vip.backends.get_mut(&endpoint(2)).unwrap().placement = Placement::Leaving(node(7));
+    let leaving = go(&placed.next, &desired);
+    let [Operation::SetBackend(id, entry)] = leaving.operations[..] else {
+        panic!("{:?}", leaving.operations);
+    };
+    assert_eq!(entry.flags & BackendEntry::LEAVING, BackendEntry::LEAVING);
+    let was = placed.next.backends[&id];
+    assert_eq!((entry.address, entry.hop), (was.address, was.hop));
+    let vip = desired.frontends.get_mut(&frontend(10)).unwrap();
+    vip.backends.get_mut(&endpoint(2)).unwrap().placement = Placement::Remote(node(7));
+    let back = go(&leaving.next, &desired);
+    assert_eq!(back.operations, [Operation::SetBackend(id, was)]);
 }
 
 #[test]

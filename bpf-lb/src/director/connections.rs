@@ -9,13 +9,13 @@ use aya::programs::{ProgramError, TestRun, TestRunOptions};
 use landfall_bpf_lb_common::flow;
 use landfall_bpf_lb_common::records::{BackendEntry, ConnectionState, FrontendEntry, Slot};
 
-use super::{ApplyError, Director, Leaving, away, jiffies_per_second, unwanted};
+use super::{ApplyError, Director, Leaving, away, jiffies_per_second};
 use crate::ageing::Clock;
 use crate::collector::Swept;
 use crate::conntrack;
-use crate::desired::{Desired, Endpoint, Frontend};
+use crate::desired::{Endpoint, Frontend};
 use crate::diff::{Operation, ids_of};
-use crate::duties::{self, Flow};
+use crate::duties::{self, Claim, Flow};
 use crate::links::feeder;
 use crate::programmed::{Programmed, endpoint_of, unmapped};
 
@@ -48,14 +48,16 @@ impl Director {
     ///
     /// # Errors
     /// If a table cannot be read.
-    pub fn owed(&mut self) -> Result<BTreeMap<Flow, IpAddr>, ApplyError> {
+    pub fn owed(&mut self) -> Result<BTreeMap<Flow, Claim>, ApplyError> {
         let clock = self.clock()?;
         let seed = flow::seed(self.settings.seed);
         let mut owed = BTreeMap::new();
         if let (Some(programmed), Some(_)) = (&self.programmed, &self.served) {
-            self.maps.connections().for_each_living(clock, |flow, _| {
+            let connections = self.maps.connections();
+            connections.for_each_living(clock, |flow, state| {
                 if let Some(node) = duties::gained_by(programmed, &seed, &flow) {
-                    owed.insert(flow, node);
+                    let is_doubtful = state.is_over();
+                    owed.insert(flow, Claim { node, is_doubtful });
                 }
             })?;
         }
@@ -67,13 +69,13 @@ impl Director {
     ///
     /// # Errors
     /// If a table cannot be read.
-    pub fn kept(&mut self) -> Result<BTreeMap<Flow, IpAddr>, ApplyError> {
+    pub fn kept(&mut self) -> Result<BTreeMap<Flow, Claim>, ApplyError> {
         let moved = self.maps.connections().moved()?;
         let hops = self.programmed.as_ref().map(|programmed| &programmed.hops);
         let node = |hop| Some(unmapped(hops?.get(&hop)?.address));
         let kept = moved.into_iter();
         Ok(kept
-            .filter_map(|(flow, hop)| Some((flow, node(hop)?)))
+            .filter_map(|(flow, hop)| Some((flow, node(hop)?.into())))
             .collect())
     }
 
@@ -83,7 +85,7 @@ impl Director {
     ///
     /// # Errors
     /// If a table cannot be read, or has no room.
-    pub fn keep(&mut self, kept: &BTreeMap<Flow, IpAddr>) -> Result<(), ApplyError> {
+    pub fn keep(&mut self, kept: &BTreeMap<Flow, Claim>) -> Result<(), ApplyError> {
         let now = self.jiffies()?;
         let (Some(programmed), Some(_)) = (&self.programmed, &self.served) else {
             return Ok(());
@@ -93,23 +95,26 @@ impl Director {
             .iter()
             .map(|(id, hop)| (unmapped(hop.address), *id))
             .collect();
-        let wanted: BTreeMap<Flow, u16> = kept
+        let wanted: BTreeMap<Flow, (u16, bool)> = kept
             .iter()
-            .filter_map(|(flow, node)| Some((*flow, *ids.get(node)?)))
+            .filter_map(|(flow, claim)| Some((*flow, (*ids.get(&claim.node)?, claim.is_doubtful))))
             .collect();
         let connections = self.maps.connections();
         let moved = match self.moved.take() {
             Some(moved) => moved,
-            None => connections.moved()?,
+            None => {
+                let moved = connections.moved()?.into_iter();
+                moved.map(|(flow, hop)| (flow, (hop, false))).collect()
+            }
         };
         for flow in moved.keys().filter(|flow| !wanted.contains_key(flow)) {
             connections.forget_moved(flow);
         }
         let mut result = Ok(());
         let mut told = BTreeMap::new();
-        for (flow, hop) in wanted {
-            if moved.get(&flow) != Some(&hop)
-                && let Err(error) = connections.set_moved(&flow, hop, now)
+        for (flow, claim) in wanted {
+            if moved.get(&flow) != Some(&claim)
+                && let Err(error) = connections.set_moved(&flow, claim, now)
             {
                 // For want of room; the others are told all the same, and this one at the next call. What the
                 // table has of it is not forgotten, or it would stay there when nobody wants it any more.
@@ -117,7 +122,7 @@ impl Director {
                 told.extend(moved.get(&flow).map(|before| (flow, *before)));
                 continue;
             }
-            told.insert(flow, hop);
+            told.insert(flow, claim);
         }
         self.moved = Some(told);
         result
@@ -183,20 +188,20 @@ impl Director {
         run(&mut self.ebpf).map_err(ApplyError::Feed)
     }
 
-    /// Connections of this node's pods to frontends that are not wanted any more.
-    pub(super) fn of_unwanted(
+    /// Connections of this node's pods to frontends that are not wanted any more, or to `all`.
+    pub(super) fn connections_here(
         &mut self,
-        now: &Programmed,
-        desired: &Desired,
+        unwanted: &BTreeSet<Frontend>,
+        all: bool,
     ) -> Result<BTreeMap<Frontend, usize>, ApplyError> {
-        let unwanted = unwanted(now, desired);
         let mut here = BTreeMap::new();
-        if !unwanted.is_empty() {
+        if all || !unwanted.is_empty() {
             let clock = self.clock()?;
             self.maps
                 .connections()
-                .for_each_living(clock, |flow, kind| {
-                    if kind == ConnectionState::KIND_POD && unwanted.contains(&flow.frontend) {
+                .for_each_living(clock, |flow, state| {
+                    let is_here = state.kind == ConnectionState::KIND_POD && !state.is_over();
+                    if is_here && (all || unwanted.contains(&flow.frontend)) {
                         *here.entry(flow.frontend).or_default() += 1;
                     }
                 })?;

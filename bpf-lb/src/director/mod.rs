@@ -97,6 +97,9 @@ pub struct Applied {
     pub refused: Vec<(Frontend, Refusal)>,
     /// Frontends that are not wanted any more, and kept for the connections they have.
     pub draining: BTreeMap<Frontend, Leaving>,
+    /// Addresses that this node's pods have connections of: of frontends that are not wanted any more, and
+    /// of all if another node asks ([`Desired::is_asked`]).
+    pub carried: BTreeSet<IpAddr>,
     /// Why the connections that the kernel carries could not be found out: they will be reset.
     pub unlearned: Option<io::Error>,
 }
@@ -126,8 +129,9 @@ pub struct Director {
     changed: BTreeMap<Frontend, (u32, u32)>,
     /// Interfaces that were attached to, or could not be.
     tried: BTreeSet<u32>,
-    /// The connections of other nodes in the tables, by hop id; unknown after a start or a failure.
-    moved: Option<BTreeMap<Flow, u16>>,
+    /// The connections of other nodes in the tables, by hop id, and whether it is doubtful that they live; unknown
+    /// after a start or a failure.
+    moved: Option<BTreeMap<Flow, (u16, bool)>>,
 }
 
 impl Director {
@@ -180,12 +184,14 @@ impl Director {
         self.links.interfaces()
     }
 
-    /// Whether an earlier process has left the programs on an interface that there is.
+    /// The interfaces that there are, and that an earlier process has left the programs on.
     #[must_use]
-    pub fn is_attached(settings: &Settings) -> bool {
+    pub fn left_on(settings: &Settings) -> BTreeSet<u32> {
         let (_, links_dir) = directories(settings);
         let attached = Links::new(links_dir, settings.tc_links).interfaces();
-        attached.is_ok_and(|all| all.into_iter().any(|one| interface::name(one).is_ok()))
+        let mut attached = attached.unwrap_or_default();
+        attached.retain(|ifindex| interface::name(*ifindex).is_ok());
+        attached
     }
 
     /// Brings programs and maps to what `desired` says, by the fewest writes: the programs go from
@@ -202,9 +208,9 @@ impl Director {
             Some(programmed) => programmed,
             None => self.maps.read(&self.settings)?,
         };
-        let here = self.of_unwanted(&now, desired)?;
-        let clock = self.clock()?;
         let unwanted = unwanted(&now, desired);
+        let here = self.connections_here(&unwanted, desired.is_asked)?;
+        let clock = self.clock()?;
         let stay = self
             .draining
             .stay(&unwanted, &here, &desired.carried, clock);
@@ -222,6 +228,7 @@ impl Director {
         let backends = desired.frontends.values().map(|vip| &vip.backends);
         let mut served: BTreeSet<Endpoint> = backends.flat_map(BTreeMap::keys).copied().collect();
         applied.draining = self.leaving(&stay, &here);
+        applied.carried = here.keys().map(|frontend| frontend.address).collect();
         served.extend(self.still_served(&stay, &desired.pods));
         self.served = Some(served);
         for (ifindex, interface) in &desired.interfaces {
@@ -260,9 +267,7 @@ impl Director {
         self.record(ifindex, interface)
             .map_err(|source| AttachError::Map { ifindex, source })?;
         let mode = self.settings.attach;
-        let attached = self
-            .links
-            .attach(&mut self.ebpf, ifindex, &interface.name, mode);
+        let attached = self.links.attach(&mut self.ebpf, ifindex, interface, mode);
         if attached.is_err() && !self.links.interfaces()?.contains(&ifindex) {
             self.forget(ifindex)?;
         }

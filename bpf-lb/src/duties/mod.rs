@@ -48,6 +48,25 @@ pub struct Flow {
     pub frontend: Frontend,
 }
 
+/// Who has a connection, as far as is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Claim {
+    /// The node, by its address.
+    pub node: IpAddr,
+    /// Somebody has torn the connection down in its client's name, and its pod has not said whether it believed that. Who
+    /// has it without such a doubt is believed before.
+    pub is_doubtful: bool,
+}
+
+impl From<IpAddr> for Claim {
+    fn from(node: IpAddr) -> Self {
+        Self {
+            node,
+            is_doubtful: false,
+        }
+    }
+}
+
 /// What this node owes to others.
 #[derive(Clone, Debug)]
 pub struct Owed {
@@ -62,12 +81,18 @@ pub struct Owed {
 #[derive(Clone, Debug, Default)]
 struct Told {
     /// What it shall have, and whether it has said that it does.
-    wanted: BTreeMap<Flow, State>,
+    wanted: BTreeMap<Flow, Wanted>,
     /// What it may still have and shall not.
     withdrawn: BTreeMap<Flow, Pending>,
     /// Batches on their way.
     in_flight: BTreeMap<u32, Vec<Flow>>,
     digest_sent: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    is_doubtful: bool,
+    state: State,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +125,18 @@ impl Pending {
     }
 }
 
+impl Wanted {
+    fn is_due(&self, now: Duration) -> bool {
+        matches!(self.state, State::Open(pending) if pending.is_due(now))
+    }
+
+    fn send(&mut self, now: Duration, sequence: u32) {
+        if let State::Open(pending) = &mut self.state {
+            pending.send(now, sequence);
+        }
+    }
+}
+
 impl Owed {
     /// Nothing, of a process that calls itself `boot`: a number higher than that of every earlier one.
     #[must_use]
@@ -112,20 +149,25 @@ impl Owed {
     }
 
     /// Owes just this from now on: living connections of this node's pods, each with the node whose
-    /// slot it is.
-    pub fn set(&mut self, owed: &BTreeMap<Flow, IpAddr>) {
-        for (flow, node) in owed {
-            let told = self.nodes.entry(*node).or_default();
+    /// slot it is, and whether it is doubtful that it lives.
+    pub fn set(&mut self, owed: &BTreeMap<Flow, Claim>) {
+        for (flow, claim) in owed {
+            let told = self.nodes.entry(claim.node).or_default();
             told.withdrawn.remove(flow);
-            told.wanted
-                .entry(*flow)
-                .or_insert(State::Open(Pending::default()));
+            let wanted = Wanted {
+                is_doubtful: claim.is_doubtful,
+                state: State::Open(Pending::default()),
+            };
+            let known = told.wanted.entry(*flow).or_insert(wanted);
+            if known.is_doubtful != claim.is_doubtful {
+                *known = wanted;
+            }
         }
         for (node, told) in &mut self.nodes {
             let gone: Vec<Flow> = told
                 .wanted
                 .keys()
-                .filter(|flow| owed.get(flow) != Some(node))
+                .filter(|flow| owed.get(flow).map(|claim| claim.node) != Some(*node))
                 .copied()
                 .collect();
             for flow in gone {
@@ -143,7 +185,7 @@ impl Owed {
             .nodes
             .values()
             .flat_map(|told| &told.wanted)
-            .filter(|(_, state)| **state != State::Acknowledged)
+            .filter(|(_, wanted)| wanted.state != State::Acknowledged)
             .map(|(flow, _)| *flow)
             .collect();
         let mut messages = Vec::new();
@@ -185,21 +227,22 @@ impl Owed {
     #[cfg(test)]
     fn has_told_all(&self) -> bool {
         self.nodes.values().all(|told| {
-            told.wanted
-                .values()
-                .all(|state| *state == State::Acknowledged)
+            let mut wanted = told.wanted.values();
+            wanted.all(|wanted| wanted.state == State::Acknowledged)
         })
     }
 }
 
 impl Told {
     fn due(&mut self, now: Duration, untold: &BTreeSet<Flow>, sequence: &mut u32) -> Vec<Body> {
-        let keep: Vec<Flow> = self
-            .wanted
-            .iter()
-            .filter(|(_, state)| matches!(state, State::Open(pending) if pending.is_due(now)))
-            .map(|(flow, _)| *flow)
-            .collect();
+        let keep = |doubtful: bool| -> Vec<Flow> {
+            let wanted = self.wanted.iter();
+            wanted
+                .filter(|(_, wanted)| wanted.is_doubtful == doubtful && wanted.is_due(now))
+                .map(|(flow, _)| *flow)
+                .collect()
+        };
+        let keep = [false, true].map(|doubtful| (doubtful, keep(doubtful)));
         let forget: Vec<Flow> = self
             .withdrawn
             .iter()
@@ -207,15 +250,20 @@ impl Told {
             .map(|(flow, _)| *flow)
             .collect();
         let mut bodies = Vec::new();
-        for flows in keep.chunks(message::BATCH) {
-            let sequence = self.next(sequence, flows);
-            for flow in flows {
-                if let Some(State::Open(pending)) = self.wanted.get_mut(flow) {
-                    pending.send(now, sequence);
+        for (is_doubtful, keep) in keep {
+            for flows in keep.chunks(message::BATCH) {
+                let sequence = self.next(sequence, flows);
+                for flow in flows {
+                    if let Some(wanted) = self.wanted.get_mut(flow) {
+                        wanted.send(now, sequence);
+                    }
                 }
+                bodies.push(Body::Keep {
+                    sequence,
+                    is_doubtful,
+                    flows: flows.to_vec(),
+                });
             }
-            let flows = flows.to_vec();
-            bodies.push(Body::Keep { sequence, flows });
         }
         for flows in forget.chunks(message::BATCH) {
             let sequence = self.next(sequence, flows);
@@ -227,10 +275,8 @@ impl Told {
             let flows = flows.to_vec();
             bodies.push(Body::Forget { sequence, flows });
         }
-        let settled = self
-            .wanted
-            .values()
-            .all(|state| *state == State::Acknowledged);
+        let mut wanted = self.wanted.values();
+        let settled = wanted.all(|wanted| wanted.state == State::Acknowledged);
         let is_due = self.digest_sent.is_none_or(|sent| now >= sent + REFRESH);
         if settled && is_due && self.withdrawn.is_empty() && !self.wanted.is_empty() {
             self.digest_sent = Some(now);
@@ -259,18 +305,18 @@ impl Told {
             {
                 self.withdrawn.remove(&flow);
             }
-            if let Some(state) = self.wanted.get_mut(&flow)
-                && let State::Open(pending) = *state
+            if let Some(wanted) = self.wanted.get_mut(&flow)
+                && let State::Open(pending) = wanted.state
                 && pending.is_answered_by(sequence)
             {
-                *state = State::Acknowledged;
+                wanted.state = State::Acknowledged;
             }
         }
     }
 
     fn open_all(&mut self) {
-        for state in self.wanted.values_mut() {
-            *state = State::Open(Pending::default());
+        for wanted in self.wanted.values_mut() {
+            wanted.state = State::Open(Pending::default());
         }
         self.digest_sent = None;
     }
@@ -293,6 +339,8 @@ struct Teller {
     flows: BTreeSet<Flow>,
     /// Told before the teller started anew or disagreed, and not again since.
     unsure: BTreeSet<Flow>,
+    /// Those of both of which it has said that it is doubtful whether they live.
+    doubtful: BTreeSet<Flow>,
     /// The latest word of each flow: batches that come late must not undo later ones.
     latest: BTreeMap<Flow, u32>,
 }
@@ -317,11 +365,18 @@ impl Kept {
         }
         self.has_news = true;
         if message.boot > teller.boot {
-            let mut unsure = std::mem::take(teller).into_flows();
+            let Teller {
+                flows: mut unsure,
+                unsure: mut before,
+                doubtful,
+                ..
+            } = std::mem::take(teller);
+            unsure.append(&mut before);
             unsure.retain(&is_its_own);
             *teller = Teller {
                 boot: message.boot,
                 unsure,
+                doubtful,
                 ..Teller::default()
             };
         }
@@ -351,10 +406,10 @@ impl Kept {
 
     /// Has been told these by nodes whose word is not known any more: they stay until those nodes have
     /// said all again, or have been silent for long.
-    pub fn restore(&mut self, entries: &BTreeMap<Flow, IpAddr>, now: Duration) {
+    pub fn restore(&mut self, entries: &BTreeMap<Flow, Claim>, now: Duration) {
         self.has_news = true;
-        for (flow, node) in entries {
-            let teller = self.nodes.entry(*node).or_default();
+        for (flow, claim) in entries {
+            let teller = self.nodes.entry(claim.node).or_default();
             teller.heard = teller.heard.max(now);
             if !teller.flows.contains(flow) {
                 teller.unsure.insert(*flow);
@@ -376,27 +431,28 @@ impl Kept {
     }
 
     /// The same as [`Kept::entries`], if something may have changed since the last call.
-    pub fn news(&mut self) -> Option<BTreeMap<Flow, IpAddr>> {
+    pub fn news(&mut self) -> Option<BTreeMap<Flow, Claim>> {
         std::mem::take(&mut self.has_news).then(|| self.entries())
     }
 
-    /// Every connection that another node has, and which. Of two that claim one the last to come is
-    /// believed: a client's port was used again, and whoever had it before cannot have said so yet.
+    /// Every connection that another node has, and which. Of two that claim one, the one without a doubt
+    /// is believed; of two alike the last to come: a client's port was used again, and whoever had it
+    /// before cannot have said so yet.
     #[must_use]
-    pub fn entries(&self) -> BTreeMap<Flow, IpAddr> {
-        let of = |(node, teller): (&IpAddr, &Teller)| {
-            let node = *node;
-            teller
-                .flows
-                .union(&teller.unsure)
-                .map(move |flow| (*flow, node))
-                .collect::<Vec<_>>()
-        };
-        let mut entries: BTreeMap<Flow, IpAddr> = self.nodes.iter().flat_map(of).collect();
-        for (flow, node) in &self.last {
-            let teller = self.nodes.get(node);
-            if teller.is_some_and(|teller| teller.has(flow)) {
-                entries.insert(*flow, *node);
+    pub fn entries(&self) -> BTreeMap<Flow, Claim> {
+        let mut entries: BTreeMap<Flow, Claim> = BTreeMap::new();
+        for (node, teller) in &self.nodes {
+            for flow in teller.flows.union(&teller.unsure) {
+                let claim = Claim {
+                    node: *node,
+                    is_doubtful: teller.doubtful.contains(flow),
+                };
+                let last = self.last.get(flow);
+                let weight = |claim: &Claim| (!claim.is_doubtful, last == Some(&claim.node));
+                match entries.get(flow) {
+                    Some(known) if weight(known) > weight(&claim) => {}
+                    _ => drop(entries.insert(*flow, claim)),
+                }
             }
         }
         entries
@@ -404,11 +460,6 @@ impl Kept {
 }
 
 impl Teller {
-    fn into_flows(mut self) -> BTreeSet<Flow> {
-        self.flows.append(&mut self.unsure);
-        self.flows
-    }
-
     fn has(&self, flow: &Flow) -> bool {
         self.flows.contains(flow) || self.unsure.contains(flow)
     }
@@ -421,7 +472,11 @@ impl Teller {
         news: &mut Vec<Flow>,
     ) -> Option<Body> {
         match body {
-            Body::Keep { sequence, flows } => {
+            Body::Keep {
+                sequence,
+                is_doubtful,
+                flows,
+            } => {
                 let own: Vec<&Flow> = flows.iter().filter(|flow| is_its_own(flow)).collect();
                 // Without room it is not acknowledged, so that it is told again.
                 if self.flows.len() + own.len() > MOST_KEPT {
@@ -434,6 +489,11 @@ impl Teller {
                         }
                         self.flows.insert(*flow);
                         self.unsure.remove(flow);
+                        if *is_doubtful {
+                            self.doubtful.insert(*flow);
+                        } else {
+                            self.doubtful.remove(flow);
+                        }
                     }
                 }
                 Some(Body::Acknowledge {
@@ -445,6 +505,7 @@ impl Teller {
                     if self.is_news(*flow, *sequence) {
                         self.flows.remove(flow);
                         self.unsure.remove(flow);
+                        self.doubtful.remove(flow);
                     }
                 }
                 Some(Body::Acknowledge {
@@ -455,6 +516,7 @@ impl Teller {
                 // What is over need not be remembered once both agree.
                 if *digest == Digest::of(&self.flows) {
                     self.latest.retain(|flow, _| self.flows.contains(flow));
+                    self.doubtful.retain(|flow| self.flows.contains(flow));
                     self.unsure.clear();
                     return None;
                 }

@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use aya::programs::ProgramError;
+use landfall_bpf_lb_common::names;
 
 /// How an XDP program shall be attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,24 +24,42 @@ pub enum AttachMode {
 pub enum XdpPath {
     /// In the driver.
     Native,
+    /// In the driver, whose frames may lie in several buffers (jumbo frames).
+    Frags,
     /// In the network stack.
     Generic,
+}
+
+impl XdpPath {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Native, Self::Frags, Self::Generic];
+
+    /// The program that runs there.
+    pub(crate) const fn program(self) -> &'static str {
+        match self {
+            Self::Frags => names::XDP_FRAGS,
+            Self::Native | Self::Generic => names::XDP,
+        }
+    }
 }
 
 impl fmt::Display for XdpPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Native => "native",
+            Self::Frags => "native-frags",
             Self::Generic => "generic",
         })
     }
 }
 
 /// How an interface has the programs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attached {
     /// Where the XDP program runs.
     pub path: XdpPath,
+    /// Why not in the driver, unless nobody wanted that.
+    pub why_generic: Option<String>,
     /// It was there already; another version of it has been replaced without a gap.
     pub replaced: bool,
 }
@@ -67,6 +86,11 @@ pub enum AttachError {
     /// The link could not be pinned, or a pin not be opened or removed.
     #[error("pinned link {path}: {source}")]
     Pin { path: PathBuf, source: io::Error },
+    /// The VLAN tags of received frames are not seen in the driver.
+    #[error(
+        "{name} carries VLANs and takes their tags off before native XDP sees the frames, which would be sent on without: `ethtool -K {name} rxvlan off`, or attach the generic program"
+    )]
+    StrippedTags { name: String },
     /// Replies may leave unchanged: what ends the chain of TC programs before ours hides them from it.
     #[error(
         "another TC program (id {prog_id}) runs before landfall_egress on {name}, and if it ends the chain, replies leave with the pod's address; attach it after ours"

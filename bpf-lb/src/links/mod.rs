@@ -1,13 +1,14 @@
 //! The programs on interfaces: attaching, replacing and removing, by links that are pinned.
 //!
-//! A link's pin names what it is: `xdp-native-<ifindex>`, `xdp-generic-<ifindex>`,
-//! `egress-<ifindex>`. So a restart finds everything without a file of its own.
+//! A link's pin names what it is: `xdp-native-<ifindex>`, `xdp-native-frags-<ifindex>`,
+//! `xdp-generic-<ifindex>`, `egress-<ifindex>`. So a restart finds everything without a file of its own.
 //!
 //! Invariant: a program of somebody else is never replaced or removed.
 
 mod attached;
 mod filter;
 mod program;
+mod xdp;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,8 +24,10 @@ use landfall_bpf_lb_common::names;
 pub use attached::{AttachError, AttachMode, Attached, XdpPath};
 pub(crate) use filter::has_tc_links;
 pub(crate) use program::{classifier, feeder, xdp_program};
-use program::{create_xdp, pin, remove_pin, replace_egress, replace_xdp, wrong_link};
+use program::{pin, remove_pin, replace_egress, replace_xdp, wrong_link};
+use xdp::refused_before;
 
+use crate::desired::Interface;
 use crate::interface;
 
 /// The pinned links below one directory.
@@ -54,17 +57,25 @@ impl Links {
     /// interface is gone are cleared away.
     pub(crate) fn adopt(&self, ebpf: &mut Ebpf) -> Result<(), AttachError> {
         for path in self.pins()? {
-            let is_egress = file_name(&path).starts_with("egress-");
+            let name = file_name(&path);
+            let is_egress = name.starts_with("egress-");
+            let on = |on: &XdpPath| name.starts_with(&format!("xdp-{on}-"));
+            let on = XdpPath::ALL.iter().rev().copied().find(|path| on(path));
+            let on = on.unwrap_or(XdpPath::Native);
             let replaced = if is_egress {
                 replace_egress(ebpf, &path)
             } else {
-                replace_xdp(ebpf, &path)
+                replace_xdp(ebpf, on, &path)
             };
             match replaced {
                 Ok(true) => {}
                 Ok(false) => remove_pin(&path)?,
                 Err(source) => {
-                    let program = if is_egress { names::EGRESS } else { names::XDP };
+                    let program = if is_egress {
+                        names::EGRESS
+                    } else {
+                        on.program()
+                    };
                     return Err(AttachError::Program {
                         program,
                         name: file_name(&path),
@@ -82,48 +93,24 @@ impl Links {
         &self,
         ebpf: &mut Ebpf,
         ifindex: u32,
-        name: &str,
+        interface: &Interface,
         mode: AttachMode,
     ) -> Result<Attached, AttachError> {
+        let name = &interface.name;
+        let is_fit = self.fit_for_native(ifindex, interface, mode)?;
         if let Some(path) = self.running(ebpf, ifindex, name)? {
             return Ok(Attached {
                 path,
+                why_generic: is_fit.err().or_else(|| refused_before(path, mode)),
                 replaced: true,
             });
         }
         let had_egress = self.attach_egress(ebpf, ifindex, name)?;
-        let attached = self.attach_xdp(ebpf, ifindex, name, mode);
+        let attached = self.attach_xdp(ebpf, ifindex, name, mode, is_fit);
         if attached.is_err() && !had_egress {
             self.detach_egress(ifindex)?;
         }
         attached
-    }
-
-    /// Where this very program runs on the interface, with the other one beside it.
-    fn running(
-        &self,
-        ebpf: &mut Ebpf,
-        ifindex: u32,
-        name: &str,
-    ) -> Result<Option<XdpPath>, AttachError> {
-        let pinned = [XdpPath::Native, XdpPath::Generic]
-            .into_iter()
-            .find(|path| self.xdp(*path, ifindex).exists());
-        let Some(path) = pinned.filter(|_| self.egress(ifindex).exists()) else {
-            return Ok(None);
-        };
-        let here = interface::xdp_program(ifindex).map_err(|source| AttachError::Interface {
-            name: name.to_owned(),
-            source,
-        })?;
-        let ours = xdp_program(ebpf)
-            .and_then(|program| Ok(program.info()?.id()))
-            .map_err(|source| AttachError::Program {
-                program: names::XDP,
-                name: name.to_owned(),
-                source,
-            })?;
-        Ok((here == Some(ours)).then_some(path))
     }
 
     /// Whether somebody else's TC program runs before ours, which was the first when it came.
@@ -151,62 +138,6 @@ impl Links {
                 source,
             }),
         }
-    }
-
-    fn attach_xdp(
-        &self,
-        ebpf: &mut Ebpf,
-        ifindex: u32,
-        name: &str,
-        mode: AttachMode,
-    ) -> Result<Attached, AttachError> {
-        let failed = |source| AttachError::Program {
-            program: names::XDP,
-            name: name.to_owned(),
-            source,
-        };
-        for path in [XdpPath::Native, XdpPath::Generic] {
-            let pin = self.xdp(path, ifindex);
-            if pin.exists() {
-                if replace_xdp(ebpf, &pin).map_err(failed)? {
-                    return Ok(Attached {
-                        path,
-                        replaced: true,
-                    });
-                }
-                remove_pin(&pin)?;
-            }
-        }
-        let of_interface = |source| AttachError::Interface {
-            name: name.to_owned(),
-            source,
-        };
-        if let Some(prog_id) = interface::xdp_program(ifindex).map_err(of_interface)? {
-            return Err(AttachError::Occupied { ifindex, prog_id });
-        }
-        let generic = match mode {
-            AttachMode::Auto => interface::wants_generic(name).map_err(of_interface)?,
-            AttachMode::Native => false,
-            AttachMode::Generic => true,
-        };
-        let path = if generic {
-            XdpPath::Generic
-        } else {
-            XdpPath::Native
-        };
-        let (path, link) = match create_xdp(ebpf, ifindex, path) {
-            Ok(link) => (path, link),
-            Err(_) if mode == AttachMode::Auto && !generic => (
-                XdpPath::Generic,
-                create_xdp(ebpf, ifindex, XdpPath::Generic).map_err(failed)?,
-            ),
-            Err(source) => return Err(failed(source)),
-        };
-        pin(link, &self.xdp(path, ifindex))?;
-        Ok(Attached {
-            path,
-            replaced: false,
-        })
     }
 
     /// Returns whether it was there already.
@@ -249,7 +180,7 @@ impl Links {
     /// something fail.
     pub(crate) fn detach(&self, ifindex: u32) -> Result<(), AttachError> {
         self.detach_filter(ifindex)?;
-        for path in [XdpPath::Native, XdpPath::Generic] {
+        for path in XdpPath::ALL {
             remove_pin(&self.xdp(path, ifindex))?;
         }
         remove_pin(&self.egress(ifindex))

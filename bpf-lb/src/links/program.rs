@@ -20,6 +20,19 @@ pub(crate) fn xdp_program(ebpf: &mut Ebpf) -> Result<&mut Xdp, ProgramError> {
         .try_into()
 }
 
+/// The program that runs on this path. That for frames of several buffers is loaded when it is first asked for: few
+/// nodes need it, and the verifier takes its time.
+pub(super) fn program_on(ebpf: &mut Ebpf, path: XdpPath) -> Result<&mut Xdp, ProgramError> {
+    let program: &mut Xdp = ebpf
+        .program_mut(path.program())
+        .ok_or(ProgramError::NotLoaded)?
+        .try_into()?;
+    if path == XdpPath::Frags && program.fd().is_err() {
+        program.load()?;
+    }
+    Ok(program)
+}
+
 pub(crate) fn feeder(ebpf: &mut Ebpf) -> Result<&mut Xdp, ProgramError> {
     ebpf.program_mut(names::FEED)
         .ok_or(ProgramError::NotLoaded)?
@@ -38,18 +51,22 @@ pub(super) fn create_xdp(
     path: XdpPath,
 ) -> Result<FdLink, ProgramError> {
     let mode = match path {
-        XdpPath::Native => XdpMode::Driver,
+        XdpPath::Native | XdpPath::Frags => XdpMode::Driver,
         XdpPath::Generic => XdpMode::Skb,
     };
-    let program = xdp_program(ebpf)?;
+    let program = program_on(ebpf, path)?;
     let id = program.attach_to_if_index(ifindex, mode)?;
     FdLink::try_from(program.take_link(id)?).map_err(wrong_link)
 }
 
 /// Makes the pinned link run this program; `false` if its interface is gone.
-pub(super) fn replace_xdp(ebpf: &mut Ebpf, path: &Path) -> Result<bool, ProgramError> {
-    let link = XdpLink::try_from(open(path)?).map_err(wrong_link)?;
-    let program = xdp_program(ebpf)?;
+pub(super) fn replace_xdp(
+    ebpf: &mut Ebpf,
+    path: XdpPath,
+    pin: &Path,
+) -> Result<bool, ProgramError> {
+    let link = XdpLink::try_from(open(pin)?).map_err(wrong_link)?;
+    let program = program_on(ebpf, path)?;
     still_there(
         program
             .attach_to_link(link)

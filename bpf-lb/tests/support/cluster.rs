@@ -182,6 +182,13 @@ impl Cluster {
         });
     }
 
+    /// Every living announcer says that its tables are those of now, as it does several times a second.
+    pub(crate) fn feed(&mut self) {
+        for machine in self.machines.iter_mut().filter(|machine| machine.lives) {
+            machine.director.feed().unwrap();
+        }
+    }
+
     /// It starts anew, and hears of the cluster as it is.
     pub(crate) fn revive(&mut self, number: usize) {
         let now = self.now;

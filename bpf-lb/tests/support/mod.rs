@@ -87,6 +87,7 @@ pub(crate) fn on(interfaces: &[u32]) -> Desired {
             name,
             mac: OWN,
             members: BTreeSet::new(),
+            is_trunk: false,
         };
         (*ifindex, interface)
     };

@@ -31,10 +31,20 @@ impl Ran {
 
 /// A frame received on the interface `ifindex`.
 pub(crate) fn receive(director: &mut Director, ifindex: u32, frame: &[u8]) -> Ran {
+    receive_by(director, "landfall_xdp", ifindex, frame)
+}
+
+/// The same, by the program of this name.
+pub(crate) fn receive_by(
+    director: &mut Director,
+    program: &str,
+    ifindex: u32,
+    frame: &[u8],
+) -> Ran {
     let before = director.counters().unwrap();
     let xdp: &Xdp = director
         .programs()
-        .program("landfall_xdp")
+        .program(program)
         .unwrap()
         .try_into()
         .unwrap();

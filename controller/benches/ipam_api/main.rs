@@ -5,13 +5,14 @@
 //! writes of each of these kinds, at the same parallelism, through the same client, on Services
 //! made afresh: what is left is the controller's own cost. This three times over; then once with
 //! more Services for the absolute figures and a restart with nothing to do.
-//! `LANDFALL_BENCH_SERVICES` sets the numbers: `3000` for both, `3000,10000` for each.
+//! Called with `gateways`, it measures those instead: [`gateways`]. `LANDFALL_BENCH_SERVICES` sets the numbers: `3000` for both, `3000,10000` for each.
 
 #![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
 #![expect(clippy::cast_precision_loss, reason = "counts of Services are small")]
 
 mod bare;
 mod controller;
+mod gateways;
 mod server;
 
 use std::path::Path;
@@ -196,13 +197,23 @@ async fn main() {
     let Some(server) = Server::start().await else {
         return;
     };
+    if std::env::args().any(|argument| argument == "gateways") {
+        let all = gateways::measure(&server, first.unwrap_or(500)).await;
+        return write("bench-gateways.json", &all);
+    }
     let mut figures = compare(&server, compared).await;
     figures.extend(absolute(&server, absolutely).await);
+    write("bench-ipam-api.json", &figures);
+}
+
+fn write(file: &str, figures: &[Value]) {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/figures");
     std::fs::create_dir_all(&dir).unwrap();
-    std::fs::write(
-        dir.join("bench-ipam-api.json"),
-        serde_json::to_string_pretty(&figures).unwrap(),
-    )
-    .unwrap();
+    let text = serde_json::to_string_pretty(figures).unwrap();
+    std::fs::write(dir.join(file), text).unwrap();
+}
+
+/// A count as a figure.
+fn counts(count: usize) -> f64 {
+    count as f64
 }

@@ -127,13 +127,17 @@ impl Server {
 
 /// The kinds of write that a controller can make; `leases` is not among them, for the Lease of a
 /// leader is renewed whether there is something to do or not, and the bench elects none.
-pub(crate) const KINDS: [&str; 7] = [
+pub(crate) const KINDS: [&str; 11] = [
     "services",
     "services/status",
     "loadbalancerips",
     "loadbalancerips/status",
     "loadbalancerippools",
     "loadbalancerippools/status",
+    "gatewayclasses/status",
+    "gateways/status",
+    "tcproutes",
+    "tcproutes/status",
     "events",
 ];
 

@@ -25,9 +25,12 @@ struct Flags {
     /// What befalls the owner; all of it unless some is named
     #[arg(long, value_enum, value_delimiter = ',')]
     cases: Vec<Case>,
-    /// How often each
+    /// How often each; `rest` and `busy` once
     #[arg(long, env = "REPEAT", default_value_t = 3)]
     repeat: usize,
+    /// How long `rest` and `busy` last
+    #[arg(long, value_parser = humantime::parse_duration, default_value = "10m")]
+    quiet: Duration,
     /// Between two questions of the client, whatever about
     #[arg(long, value_parser = humantime::parse_duration, default_value = "1ms")]
     pause: Duration,
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
             flags.cases
         },
         repeat: flags.repeat,
+        quiet: flags.quiet,
         pause: flags.pause,
         file: flags.file,
     };

@@ -153,6 +153,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
                 clients,
                 network: network.into(),
                 labels: std::collections::BTreeMap::new(),
+                images: std::collections::BTreeSet::new(),
             };
             until_signalled(up(size))
         }

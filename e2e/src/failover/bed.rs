@@ -1,7 +1,7 @@
 //! A lab with Landfall in it, addresses to lose, and backends on two nodes that announce nothing, so that what is lost is
 //! either an owner or a backend.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
@@ -45,6 +45,7 @@ impl Bed {
             nodes: nodes + SERVING,
             clients: 1,
             labels: names.chain(serve).collect(),
+            images: BTreeSet::new(),
             network: Network::default(),
         };
         let lab = Box::pin(Lab::up(&size, &mut |stage| eprintln!("failover: {stage}"))).await?;
@@ -126,6 +127,16 @@ impl Bed {
             Some((address, owner.node))
         });
         Ok(owners.collect())
+    }
+
+    /// How often addresses have changed their owners so far, all together.
+    pub(super) async fn transitions(&self) -> Result<usize> {
+        let records = self.records.list(&ListParams::default()).await?;
+        let counts = records.items.into_iter().filter_map(|record| {
+            let owner = record.status?.owner?;
+            usize::try_from(owner.transitions).ok()
+        });
+        Ok(counts.sum())
     }
 
     /// The node that owns most addresses, and these.

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -10,7 +12,7 @@ use nix::sys::signal::Signal;
 
 use crate::lab::cluster::Lab;
 use crate::lab::plan::Machine;
-use crate::lab::power;
+use crate::lab::power::{self, Lost};
 
 /// The announcer's program.
 const ANNOUNCER: &str = "landfall-announcer";
@@ -20,6 +22,8 @@ const AWAY: Duration = Duration::from_secs(60);
 const AWAY_BEFORE: Duration = Duration::from_secs(20);
 /// What its return could move has moved by then.
 const BACK: Duration = Duration::from_secs(15);
+/// How long it stands still while a node dies.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// A disturbance of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -28,6 +32,14 @@ pub enum Case {
     Kill,
     /// The node's data link loses its carrier, and has it again; management stays
     LinkDown,
+    /// The node's data link keeps its carrier and carries nothing to the node any more; management stays
+    Deaf,
+    /// The same, and nothing from the node
+    Mute,
+    /// The same, and nothing either way
+    LinkDead,
+    /// The node and another one that announces are cut off from the segment of the others, and joined to it again
+    Partition,
     /// SIGSTOP of the announcer, and SIGCONT once another node has taken over
     Freeze,
     /// SIGTERM of the announcer
@@ -42,8 +54,14 @@ pub enum Case {
     ApiAwayNodeDead,
     /// Everything on the node is killed and both its links are cut
     NodeDead,
+    /// The same, and at that moment the API server stands still for a second
+    ApiSlowNodeDead,
     /// The same of a node that has half of the backends and owns nothing
     BackendDead,
+    /// Nothing, for as long as --quiet says; once
+    Rest,
+    /// Nothing but that every processor of the machine is kept busy, for as long; once
+    Busy,
 }
 
 /// Whom it befalls.
@@ -57,9 +75,15 @@ pub(super) enum Victim {
 
 impl Case {
     /// All, in an order in which the last ones may leave nodes behind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 17] = [
+        Self::Rest,
+        Self::Busy,
         Self::Kill,
         Self::LinkDown,
+        Self::Deaf,
+        Self::Mute,
+        Self::LinkDead,
+        Self::Partition,
         Self::Freeze,
         Self::Terminate,
         Self::Drain,
@@ -67,6 +91,7 @@ impl Case {
         Self::ApiAway,
         Self::ApiAwayNodeDead,
         Self::NodeDead,
+        Self::ApiSlowNodeDead,
         Self::BackendDead,
     ];
 
@@ -76,6 +101,10 @@ impl Case {
         match self {
             Self::Kill => "kill",
             Self::LinkDown => "link-down",
+            Self::Deaf => "deaf",
+            Self::Mute => "mute",
+            Self::LinkDead => "link-dead",
+            Self::Partition => "partition",
             Self::Freeze => "freeze",
             Self::Terminate => "terminate",
             Self::Drain => "drain",
@@ -83,7 +112,10 @@ impl Case {
             Self::ApiAway => "api-away",
             Self::ApiAwayNodeDead => "api-away-node-dead",
             Self::NodeDead => "node-dead",
+            Self::ApiSlowNodeDead => "api-slow-node-dead",
             Self::BackendDead => "backend-dead",
+            Self::Rest => "rest",
+            Self::Busy => "busy",
         }
     }
 
@@ -91,6 +123,10 @@ impl Case {
     pub(super) fn undoing(self) -> Option<&'static str> {
         match self {
             Self::LinkDown => Some("link-up"),
+            Self::Deaf => Some("hearing"),
+            Self::Mute => Some("speaking"),
+            Self::LinkDead => Some("link-alive"),
+            Self::Partition => Some("joined"),
             Self::Freeze => Some("thaw"),
             _ => None,
         }
@@ -101,6 +137,12 @@ impl Case {
         match self {
             Self::Kill => "kill -9 of the owner's announcer",
             Self::LinkDown => "the owner's data link down",
+            Self::Deaf => "the owner's data link carries nothing to it, with its carrier",
+            Self::Mute => "the owner's data link carries nothing from it, with its carrier",
+            Self::LinkDead => "the owner's data link carries nothing, with its carrier",
+            Self::Partition => {
+                "the owner and another node on a segment of their own, with the API server"
+            }
             Self::Freeze => "SIGSTOP of the owner's announcer",
             Self::Terminate => "SIGTERM of the owner's announcer",
             Self::Drain => "cordon and drain of the owner",
@@ -110,9 +152,14 @@ impl Case {
                 "API server stopped; 20 s later everything on the owner killed, both links down"
             }
             Self::NodeDead => "everything on the owner killed, both links down",
+            Self::ApiSlowNodeDead => {
+                "everything on the owner killed, both links down, and the API server stopped for a second meanwhile"
+            }
             Self::BackendDead => {
                 "everything on one of two nodes with backends killed, both links down"
             }
+            Self::Rest => "nothing",
+            Self::Busy => "every processor of the machine kept busy",
         }
     }
 
@@ -121,6 +168,30 @@ impl Case {
             Self::BackendDead => Victim::Backend,
             _ => Victim::Owner,
         }
+    }
+
+    /// How often, where others are done `repeat` times: of what takes long once is enough.
+    pub(super) const fn times(self, repeat: usize) -> usize {
+        if self.is_quiet() { 1 } else { repeat }
+    }
+
+    /// Whether nothing befalls anybody.
+    pub(super) const fn is_quiet(self) -> bool {
+        matches!(self, Self::Rest | Self::Busy)
+    }
+
+    /// Who is on the smaller side of a split: the owner and another one that announces. The last nodes serve, and stay
+    /// with the client.
+    fn side(lab: &Lab, node: &Machine) -> Vec<Machine> {
+        let others = lab
+            .plan()
+            .nodes
+            .iter()
+            .filter(|other| other.name != node.name);
+        std::iter::once(node)
+            .chain(others.take(1))
+            .cloned()
+            .collect()
     }
 
     /// What has to be so before.
@@ -133,8 +204,36 @@ impl Case {
     }
 
     /// Does it to a node, and waits until all of it is done.
-    pub(super) async fn disturb(self, lab: &Lab, tree: &Path, node: &Machine) -> Result<()> {
+    pub(super) async fn disturb(
+        self,
+        lab: &Lab,
+        tree: &Path,
+        node: &Machine,
+        quiet: Duration,
+    ) -> Result<()> {
+        let lose = |lost| power::lose(lab.plan(), node, "eth0", lost);
         match self {
+            Self::Rest => {
+                tokio::time::sleep(quiet).await;
+                Ok(())
+            }
+            Self::Busy => {
+                let _busy = Busy::start();
+                tokio::time::sleep(quiet).await;
+                Ok(())
+            }
+            Self::Deaf => lose(Lost::Received),
+            Self::Mute => lose(Lost::Sent),
+            Self::LinkDead => lose(Lost::Both),
+            Self::Partition => power::split(lab.plan(), &Self::side(lab, node)),
+            Self::ApiSlowNodeDead => {
+                let server = lab.api_server()?;
+                server.signal(Signal::SIGSTOP);
+                let cut = power::cut(lab.plan(), node);
+                tokio::time::sleep(SLOW).await;
+                server.signal(Signal::SIGCONT);
+                cut
+            }
             Self::Kill => signal(lab, node, Signal::SIGKILL),
             Self::LinkDown => power::link(lab.plan(), node, "eth0", false),
             Self::Freeze => signal(lab, node, Signal::SIGSTOP),
@@ -169,7 +268,16 @@ impl Case {
     /// What can be undone of it; the rest is up to the cluster.
     pub(super) fn undo(self, lab: &mut Lab, tree: &Path, node: &Machine) -> Result<()> {
         match self {
-            Self::Kill | Self::Terminate | Self::Rollout | Self::ApiAway => Ok(()),
+            Self::Kill
+            | Self::Terminate
+            | Self::Rollout
+            | Self::ApiAway
+            | Self::Rest
+            | Self::Busy => Ok(()),
+            Self::Deaf | Self::Mute | Self::LinkDead => {
+                power::lose_nothing(lab.plan(), node, "eth0")
+            }
+            Self::Partition => power::join(lab.plan(), &Self::side(lab, node)),
             Self::LinkDown => power::link(lab.plan(), node, "eth0", true),
             Self::Freeze => signal(lab, node, Signal::SIGCONT),
             Self::Drain => kubectl(lab, tree, &format!("uncordon {}", node.name)).map(drop),
@@ -177,13 +285,39 @@ impl Case {
                 lab.api_server()?.signal(Signal::SIGCONT);
                 lab.revive_node(node)
             }
-            Self::NodeDead | Self::BackendDead => lab.revive_node(node),
+            Self::NodeDead | Self::ApiSlowNodeDead | Self::BackendDead => lab.revive_node(node),
         }
     }
 
     /// Whether its announcer has to be made anew, because its kubelet would wait longer and longer before starting it.
     pub(super) fn ends_the_process(self) -> bool {
         matches!(self, Self::Kill | Self::Terminate)
+    }
+}
+
+/// Keeps every processor busy until it is dropped, as urgently as ordinary threads are.
+struct Busy(Arc<AtomicBool>);
+
+impl Busy {
+    fn start() -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        for _ in 0..processors {
+            let stop = Arc::clone(&stop);
+            // It ends with the flag, and nobody waits for it.
+            drop(std::thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            }));
+        }
+        Self(stop)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

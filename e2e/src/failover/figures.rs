@@ -29,10 +29,15 @@ impl Figure {
     }
 
     /// Of counts; nothing of none.
-    #[expect(clippy::cast_precision_loss, reason = "counts of probes are small")]
-    pub(super) fn counts(name: String, samples: &[usize], method: &str) -> Option<Self> {
+    #[expect(clippy::cast_precision_loss, reason = "counts are small")]
+    pub(super) fn counts(
+        name: String,
+        unit: &'static str,
+        samples: &[usize],
+        method: &str,
+    ) -> Option<Self> {
         let values = samples.iter().map(|sample| *sample as f64);
-        Self::of(name, "probes", values.collect(), method)
+        Self::of(name, unit, values.collect(), method)
     }
 
     fn of(name: String, unit: &'static str, mut values: Vec<f64>, method: &str) -> Option<Self> {
@@ -92,8 +97,8 @@ mod tests {
         let hundred: Vec<Duration> = (1..=100).map(Duration::from_millis).collect();
         let figure = Figure::milliseconds("x".into(), &hundred, "").unwrap();
         assert_eq!((figure.median, figure.p99, figure.max), (50.0, 99.0, 100.0));
-        let few = Figure::counts("x".into(), &[3, 1, 2], "").unwrap();
+        let few = Figure::counts("x".into(), "probes", &[3, 1, 2], "").unwrap();
         assert_eq!((few.min, few.value, few.p99), (1.0, 2.0, 3.0));
-        assert_eq!(Figure::counts("x".into(), &[], ""), None);
+        assert_eq!(Figure::counts("x".into(), "probes", &[], ""), None);
     }
 }

@@ -16,7 +16,9 @@ use super::silence::{Silence, both, silence};
 use crate::lab::plan::Machine;
 
 /// Every probe of so long is answered before and after.
-const STEADY: Duration = Duration::from_secs(2);
+const STEADY: Duration = Duration::from_secs(1);
+/// And of so long when it is undone: a node that comes back may do harm later.
+const UNDONE: Duration = Duration::from_secs(2);
 /// Nobody waits longer for an address to come back.
 const GIVE_UP: Duration = Duration::from_secs(90);
 
@@ -31,8 +33,10 @@ pub struct Options {
     pub mode: String,
     /// What befalls the owner.
     pub cases: Vec<Case>,
-    /// How often each.
+    /// How often each, but for those that take long.
     pub repeat: usize,
+    /// How long nothing befalls anybody, where that is the case.
+    pub quiet: Duration,
     /// Between two questions of the client, whatever about.
     pub pause: Duration,
     /// Where the figures go.
@@ -50,6 +54,8 @@ struct Seen {
     undone_both: Vec<Duration>,
     connect: Vec<Duration>,
     connect_lost: Vec<usize>,
+    /// Addresses that changed their owner while nothing befell it.
+    moved: Vec<usize>,
 }
 
 /// Measures, prints and writes.
@@ -60,20 +66,22 @@ pub async fn run(options: &Options) -> Result<()> {
     let mut bed = Box::pin(Bed::up(options.nodes, options.addresses, &options.mode)).await?;
     let mut seen: BTreeMap<&'static str, (Case, Seen)> = BTreeMap::new();
     for case in &options.cases {
-        for round in 1..=options.repeat {
+        let times = case.times(options.repeat);
+        for round in 1..=times {
             let all = &mut seen
                 .entry(case.name())
                 .or_insert((*case, Seen::default()))
                 .1;
+            let began = Instant::now();
             Box::pin(one(&mut bed, *case, options, all))
                 .await
                 .with_context(|| format!("{} number {round}", case.name()))?;
             let took = all.arp.iter().rev().take(1).map(Duration::as_millis);
             eprintln!(
-                "failover: {} {round}/{}: ARP silent for {:?} ms",
+                "failover: {} {round}/{times}: ARP silent for {:?} ms; the round took {:.1} s",
                 case.name(),
-                options.repeat,
-                took.collect::<Vec<_>>()
+                took.collect::<Vec<_>>(),
+                began.elapsed().as_secs_f64()
             );
         }
     }
@@ -107,8 +115,14 @@ async fn one(bed: &mut Bed, case: Case, options: &Options, seen: &mut Seen) -> R
     .await?;
 
     case.prepare(&bed.lab).await?;
+    // Of an API server that stands still nothing is asked.
+    let owned = match case.is_quiet() {
+        true => bed.transitions().await?,
+        false => 0,
+    };
     let disturbed = Instant::now();
-    case.disturb(&bed.lab, bed.tree(), &victim).await?;
+    case.disturb(&bed.lab, bed.tree(), &victim, options.quiet)
+        .await?;
     let silent = |address: &Ipv4Addr| silence(&asking.series(*address).samples, disturbed, STEADY);
     eventually("every address is answered again", || {
         lost.iter().all(|address| silent(address).is_some())
@@ -128,11 +142,15 @@ async fn one(bed: &mut Bed, case: Case, options: &Options, seen: &mut Seen) -> R
         seen.connect_lost.push(lost);
     }
 
+    if case.is_quiet() {
+        let moved = bed.transitions().await?.saturating_sub(owned);
+        seen.moved.push(moved);
+    }
     let undone = Instant::now();
     let tree = bed.tree().to_owned();
     case.undo(&mut bed.lab, &tree, &victim)?;
     if case.undoing().is_some() {
-        let silent = |address: &Ipv4Addr| silence(&asking.series(*address).samples, undone, STEADY);
+        let silent = |address: &Ipv4Addr| silence(&asking.series(*address).samples, undone, UNDONE);
         eventually("every address is answered when it is undone", || {
             lost.iter().all(|address| silent(address).is_some())
         })
@@ -227,13 +245,29 @@ fn figures(case: Case, seen: &Seen, options: &Options, circumstances: &str) -> V
     let both = method("from the first answer of the new owner to the last of the old one");
     let thawed = method("ARP answers of the thawed node in the 2 s after SIGCONT");
     let undoing = case.undoing().unwrap_or("undone");
+    let moved = method(&format!(
+        "addresses that changed their owner within {} s",
+        options.quiet.as_secs()
+    ));
     let undone = method("ARP for each address, from the moment when it is undone");
     [
         Figure::milliseconds(format!("{name}/{mode}/arp-silence"), &seen.arp, &arp),
-        Figure::counts(format!("{name}/{mode}/arp-lost"), &seen.arp_lost, &arp),
+        Figure::counts(
+            format!("{name}/{mode}/arp-lost"),
+            "probes",
+            &seen.arp_lost,
+            &arp,
+        ),
+        Figure::counts(
+            format!("{name}/{mode}/moves"),
+            "addresses",
+            &seen.moved,
+            &moved,
+        ),
         Figure::milliseconds(format!("{name}/{mode}/two-answering"), &seen.both, &both),
         Figure::counts(
             format!("{name}/{mode}/thawed-answers"),
+            "probes",
             &seen.thawed,
             &thawed,
         ),
@@ -254,6 +288,7 @@ fn figures(case: Case, seen: &Seen, options: &Options, circumstances: &str) -> V
         ),
         Figure::counts(
             format!("{name}/{mode}/connect-lost"),
+            "probes",
             &seen.connect_lost,
             &connect,
         ),

@@ -2,7 +2,7 @@
 
 mod boot;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -38,6 +38,8 @@ pub struct Size {
     pub labels: BTreeMap<String, BTreeMap<String, String>>,
     /// What carries Pods' packets and serves ClusterIPs.
     pub network: Network,
+    /// Images that nodes have beside those that all have.
+    pub images: BTreeSet<String>,
 }
 
 /// A lab that is up. Dropping it takes it down, unless it was kept or belongs to somebody else.
@@ -57,7 +59,7 @@ impl Lab {
         preflight::check()?;
         let programs = assets::ensure()?;
         // Here, where what they are made of can be fetched: a lab leads nowhere.
-        let images = boot::images(size.network)?;
+        let images = boot::images(size)?;
         let scratch = Scratch::create("lab")?;
         let mut plan = Plan::new(
             scratch.id(),

@@ -63,6 +63,7 @@ impl LabSpec {
             nodes: self.nodes.max(other.nodes),
             clients: self.clients.max(other.clients),
             labels,
+            images: self.images.union(&other.images).cloned().collect(),
         })
     }
 
@@ -73,6 +74,7 @@ impl LabSpec {
             nodes: self.nodes,
             clients: self.clients,
             labels: self.labels.clone(),
+            images: self.images.clone(),
         }
     }
 }
@@ -301,6 +303,7 @@ mod tests {
                 [("role".to_owned(), role.to_owned())].into(),
             )]
             .into(),
+            ..LabSpec::default()
         };
         assert_eq!(lab(2, "edge").with(&lab(3, "edge")).unwrap().nodes, 3);
         assert!(

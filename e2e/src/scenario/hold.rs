@@ -187,7 +187,7 @@ async fn hold_all(
     tasks.shutdown().await;
 }
 
-/// Asks until it breaks; how it broke, unless it was closed to be opened anew.
+/// Asks until it breaks; how it broke, unless it was closed to be opened anew, or the server asked for that.
 async fn hold(grip: &Grip, port: Option<u16>, round: u32, note: impl Fn(Fate)) -> Option<Fate> {
     let opened = tokio::time::timeout(PATIENCE, open(grip.address, port)).await;
     let Ok(Ok(stream)) = opened else {
@@ -195,6 +195,7 @@ async fn hold(grip: &Grip, port: Option<u16>, round: u32, note: impl Fn(Fate)) -
     };
     let mut stream = BufReader::new(stream);
     let mut first: Option<String> = None;
+    let mut is_asked_to_leave = false;
     loop {
         // Every second one is finished by the server, the others are torn down.
         let is_last = grip.anew && first.is_some();
@@ -203,20 +204,21 @@ async fn hold(grip: &Grip, port: Option<u16>, round: u32, note: impl Fn(Fate)) -
         match (tokio::time::timeout(PATIENCE, asked).await, &first) {
             (Err(_), _) => return Some(Fate::Silent),
             (Ok(Err(error)), _) => return Some(broken(&error)),
-            (Ok(Ok(pod)), Some(known)) if pod != *known => return Some(Fate::Moved),
-            (Ok(Ok(pod)), _) => {
-                note(Fate::Open(pod.clone()));
-                first = Some(pod);
+            (Ok(Ok(answer)), Some(known)) if answer.pod != *known => return Some(Fate::Moved),
+            (Ok(Ok(answer)), _) => {
+                note(Fate::Open(answer.pod.clone()));
+                first = Some(answer.pod);
+                is_asked_to_leave = answer.closes && !close;
             }
         }
-        if close {
+        if close || is_asked_to_leave {
             let rest = &mut [0; 1];
             let ended = tokio::time::timeout(PATIENCE, stream.read(rest)).await;
             if !matches!(ended, Ok(Ok(0))) {
                 return Some(Fate::Silent);
             }
         }
-        if is_last {
+        if is_last || is_asked_to_leave {
             drop(stream);
             tokio::time::sleep(grip.every).await;
             return None;
@@ -248,16 +250,24 @@ async fn open(address: SocketAddr, port: Option<u16>) -> std::io::Result<TcpStre
     Ok(stream)
 }
 
-/// One question over an open connection; the name of the Pod that answered.
+/// What was answered.
+struct Answer {
+    /// Who answered, as the body says, or a header of a server that has no body of its own.
+    pod: String,
+    /// `connection: close`: the server ends the connection in order after it.
+    closes: bool,
+}
+
+/// One question over an open connection.
 async fn ask(
     stream: &mut BufReader<TcpStream>,
     address: SocketAddr,
     close: bool,
-) -> std::io::Result<String> {
+) -> std::io::Result<Answer> {
     let close = if close { "Connection: close\r\n" } else { "" };
     let question = format!("GET / HTTP/1.1\r\nHost: {address}\r\n{close}\r\n");
     stream.get_mut().write_all(question.as_bytes()).await?;
-    let mut length = 0;
+    let (mut length, mut named, mut closes) = (0, None, false);
     loop {
         let mut line = String::new();
         if stream.read_line(&mut line).await? == 0 {
@@ -266,10 +276,14 @@ async fn ask(
         if line.trim_end().is_empty() {
             break;
         }
-        if let Some((name, value)) = line.split_once(':')
-            && name.eq_ignore_ascii_case("content-length")
-        {
-            length = value.trim().parse().unwrap_or(0);
+        if let Some((name, value)) = line.split_once(':') {
+            let value = value.trim();
+            match name.to_ascii_lowercase().as_str() {
+                "content-length" => length = value.parse().unwrap_or(0),
+                "x-pod" => named = Some(format!("pod={value}")),
+                "connection" => closes = value.eq_ignore_ascii_case("close"),
+                _ => {}
+            }
         }
     }
     let mut body = vec![0; length];
@@ -278,7 +292,11 @@ async fn ask(
     let pod = text
         .split_whitespace()
         .find(|word| word.starts_with("pod="));
-    Ok(pod.unwrap_or("pod=?").to_owned())
+    let pod = named.or_else(|| pod.map(str::to_owned));
+    Ok(Answer {
+        pod: pod.unwrap_or_else(|| "pod=?".to_owned()),
+        closes,
+    })
 }
 
 #[cfg(test)]

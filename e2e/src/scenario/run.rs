@@ -20,7 +20,7 @@ use super::expect::{Expectations, Output};
 use super::hold::Holding;
 use super::jsonpath::Template;
 use super::probe::Probing;
-use super::spec::{Action, Await, Scenario, Step};
+use super::spec::{Action, Await, PATIENCE, Scenario, Step};
 use super::transcript::{Transcript, in_words};
 use super::vars::Vars;
 use super::watch;
@@ -29,9 +29,6 @@ use crate::lab::cluster::Lab;
 use crate::lab::{evidence, node};
 use landfall_testbed::control_plane::assets::source_tree;
 use landfall_testbed::process::in_netns;
-
-/// A command that takes longer than this hangs.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Lines of output shown of a command that did not hold.
 const MOST_OF_A_FAILURE: usize = 25;
@@ -67,6 +64,7 @@ struct Line {
     prompt: String,
     netns: String,
     text: String,
+    at_most: Duration,
 }
 
 impl<'a> Runner<'a> {
@@ -168,7 +166,7 @@ impl<'a> Runner<'a> {
             self.transcript.say(&say);
         }
         let action = step.action().map_err(anyhow::Error::msg)?;
-        if action.disturbs() {
+        if step.disturbs || action.disturbs() {
             if std::mem::take(&mut self.measured) {
                 self.disturbed = None;
             }
@@ -205,6 +203,7 @@ impl<'a> Runner<'a> {
                 prompt: format!("{name}#"),
                 netns: self.netns(&name)?,
                 text: self.vars.expand(&text)?,
+                at_most: PATIENCE,
             })
         };
         match action {
@@ -214,9 +213,13 @@ impl<'a> Runner<'a> {
                     prompt: "$".into(),
                     netns: self.lab.plan().hub.clone(),
                     text,
+                    at_most: PATIENCE,
                 })
             }
-            Action::Exec(exec) => on(&exec.on, exec.run.clone()),
+            Action::Exec(exec) => Ok(Line {
+                at_most: exec.at_most,
+                ..on(&exec.on, exec.run.clone())?
+            }),
             Action::Curl(curl) => {
                 let space = if curl.flags.is_empty() { "" } else { " " };
                 let once = format!("curl -sS --max-time 5 {}{space}{}", curl.flags, curl.url);
@@ -263,6 +266,7 @@ impl<'a> Runner<'a> {
                     prompt: "switch#".into(),
                     netns: self.lab.plan().hub.clone(),
                     text,
+                    at_most: PATIENCE,
                 })
             }
             other => anyhow::bail!("{other:?} is no command line"),
@@ -316,9 +320,9 @@ impl<'a> Runner<'a> {
             .env("KUBECONFIG", self.lab.kubeconfig("admin"))
             .stdin(Stdio::null())
             .kill_on_drop(true);
-        let output = tokio::time::timeout(PATIENCE, command.output())
+        let output = tokio::time::timeout(line.at_most, command.output())
             .await
-            .map_err(|_| anyhow::anyhow!("{:?} did not end within {PATIENCE:?}", line.text))?
+            .map_err(|_| anyhow::anyhow!("{:?} did not end within {:?}", line.text, line.at_most))?
             .with_context(|| format!("running {:?}", line.text))?;
         let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
         text.push_str(&String::from_utf8_lossy(&output.stderr));
@@ -402,6 +406,7 @@ impl<'a> Runner<'a> {
             text: "kubectl get nodes,pods,services,endpointslices,events,leases -A -o wide; \
                    kubectl get landfall -o yaml; kubectl describe pods -A"
                 .into(),
+            at_most: PATIENCE,
         };
         let dump = self
             .shell(&objects)

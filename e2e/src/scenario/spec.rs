@@ -1,9 +1,12 @@
 //! What may be written in a scenario file. Unknown fields are refused; what else is checked is in [`super::check`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
+
+/// What is waited for, where nothing else is said; a command that takes longer hangs.
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A scenario.
 #[derive(Clone, Debug, Deserialize)]
@@ -37,6 +40,8 @@ pub struct LabSpec {
     pub clients: u8,
     /// Node → label → value.
     pub labels: BTreeMap<String, BTreeMap<String, String>>,
+    /// Images that its nodes have beside those that all have: programs of hack/go-program.sh.
+    pub images: BTreeSet<String>,
 }
 
 impl Default for LabSpec {
@@ -45,6 +50,7 @@ impl Default for LabSpec {
             nodes: 2,
             clients: 1,
             labels: BTreeMap::new(),
+            images: BTreeSet::new(),
         }
     }
 }
@@ -93,6 +99,8 @@ pub struct Step {
     /// Ends a node as a power cut would.
     pub fail_node: Option<String>,
 
+    /// From this step on an outage counts, as from one that breaks something.
+    pub disturbs: bool,
     /// Regular expressions that the output must match.
     pub expect: Vec<String>,
     /// Regular expressions that the output must not match.
@@ -118,6 +126,9 @@ pub struct Exec {
     pub on: String,
     /// A line of shell.
     pub run: String,
+    /// It has so long; what takes longer hangs.
+    #[serde(default = "patience", deserialize_with = "duration")]
+    pub at_most: Duration,
 }
 
 /// HTTP requests.
@@ -369,6 +380,10 @@ fn once() -> u32 {
 
 fn few() -> usize {
     5
+}
+
+fn patience() -> Duration {
+    PATIENCE
 }
 
 fn core() -> String {

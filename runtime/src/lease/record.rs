@@ -14,6 +14,13 @@ pub fn holder(lease: &Lease) -> Option<&str> {
     (!holder.is_empty()).then_some(holder)
 }
 
+/// How long it may go unrenewed, as its holder says.
+#[must_use]
+pub fn duration(lease: &Lease) -> Option<Duration> {
+    let seconds = lease.spec.as_ref()?.lease_duration_seconds?;
+    u64::try_from(seconds).ok().map(Duration::from_secs)
+}
+
 /// The Lease with `identity` as its holder: taken, or renewed when it was its already.
 ///
 /// It keeps the metadata of `before`, with the resource version that was read, so that the API

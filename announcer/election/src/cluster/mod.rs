@@ -6,6 +6,7 @@ mod crowd;
 mod dice;
 mod model;
 mod node;
+mod renewals;
 mod server;
 mod single;
 mod split;

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::server::{Change, Reply, SESSION};
+use super::server::{Change, Reply, Request, SESSION};
+use super::world::session;
 use crate::owners::{self, Candidate, Decision, Owners, Record, World as Shown};
 use crate::peers::{self, Action, Frame, Known, Peers, Report, SegmentId};
 use crate::{NodeName, Now, SessionId};
@@ -40,6 +41,8 @@ pub(super) struct Node {
     pub(super) waiting: VecDeque<Input>,
     pub(super) sessions: BTreeMap<NodeName, SessionId>,
     known_due: bool,
+    /// Whose renewals its watches deliver.
+    pub(super) subscribed: BTreeSet<NodeName>,
     pub(super) reports: Vec<(Now, Report)>,
     pub(super) sent: u64,
     pub(super) heard: u64,
@@ -82,6 +85,7 @@ impl Node {
             waiting: VecDeque::new(),
             sessions: BTreeMap::new(),
             known_due: false,
+            subscribed: BTreeSet::new(),
             reports: Vec::new(),
             sent: 0,
             heard: 0,
@@ -156,6 +160,10 @@ impl Node {
             Input::Change(Change::Record(address, record)) => {
                 self.keep(address, record);
                 self.decide_at = self.decide_at.min(now + Duration::from_millis(1));
+            }
+            Input::Change(Change::Renewal(node, version)) => {
+                let seen = owners::Event::RenewalSeen(node, version);
+                self.owners.observe(seen, local);
             }
             Input::Change(Change::Lease(node, lease, fenced)) => {
                 if node != self.name {
@@ -257,5 +265,32 @@ impl Node {
             self.tell_peers(peers::Event::Say(to, body), now, wants);
         }
         wants.decision = Some(decision);
+    }
+
+    /// Whether its watches deliver this.
+    pub(super) fn is_told(&self, change: &Change) -> bool {
+        match change {
+            Change::Renewal(node, _) => self.owners.watched().contains(node),
+            Change::Lease(..) | Change::Record(..) => true,
+        }
+    }
+
+    /// The session task: a renewal every five seconds, a new session where there is none.
+    pub(super) fn renewal(&mut self, now: Now) -> Option<Request> {
+        let local = self.local(now);
+        if local < self.renew_at {
+            return None;
+        }
+        self.renew_at = local + SESSION / 3;
+        let begins = self.session.is_none() || self.owners.session() != self.session.as_ref();
+        if self.session.is_none() {
+            self.lives += 1;
+            self.session = Some(session(&self.name, self.lives));
+        }
+        Some(Request::Renew {
+            session: self.session.clone()?,
+            begins,
+            sent_at: local,
+        })
     }
 }

@@ -35,6 +35,8 @@ pub(super) enum Request {
 #[derive(Clone, Debug)]
 pub(super) enum Change {
     Lease(NodeName, SeenLease, Option<Fenced>),
+    /// To who watches that node's renewals alone.
+    Renewal(NodeName, Version),
     Record(IpAddr, Record),
 }
 
@@ -55,6 +57,7 @@ pub(super) enum Reply {
 pub(super) struct Server {
     revision: u64,
     pub(super) leases: BTreeMap<NodeName, SeenLease>,
+    pub(super) renewals: BTreeMap<NodeName, Version>,
     pub(super) records: BTreeMap<IpAddr, Record>,
     pub(super) log: Vec<Change>,
     pub(super) writes: u64,
@@ -79,6 +82,12 @@ impl Server {
         };
         self.leases.insert(node.clone(), lease.clone());
         self.log.push(Change::Lease(node.clone(), lease, fenced));
+    }
+
+    pub(super) fn put_renewal(&mut self, node: &NodeName) {
+        let version = self.next();
+        self.renewals.insert(node.clone(), version.clone());
+        self.log.push(Change::Renewal(node.clone(), version));
     }
 
     pub(super) fn put_record(&mut self, address: IpAddr, owner: Option<Owner>) -> Record {
@@ -117,8 +126,9 @@ impl Server {
                 if !begins && !self.holds(from, &session) {
                     return vec![Reply::Lost(session)];
                 }
-                self.put_lease(from, Some(session.clone()), None);
+                self.put_renewal(from);
                 vec![if begins {
+                    self.put_lease(from, Some(session.clone()), None);
                     Reply::Began(session, sent_at)
                 } else {
                     Reply::Renewed(session, sent_at)
@@ -167,12 +177,11 @@ impl Server {
                 node,
                 session,
                 version,
+                renewal,
             } => {
-                if self
-                    .leases
-                    .get(&node)
-                    .is_some_and(|lease| lease.version == version)
-                {
+                let lease = self.leases.get(&node);
+                let renewed = self.renewals.get(&node) != renewal.as_ref();
+                if lease.is_some_and(|lease| lease.version == version) && !renewed {
                     let by = node.clone();
                     let fenced = Fenced {
                         node: node.clone(),
@@ -184,10 +193,12 @@ impl Server {
                 }
                 let lease = self.leases[&node].clone();
                 let seen = owners::Event::LeaseSeen(node.clone(), lease);
-                return vec![
-                    Reply::Owners(seen),
-                    Reply::Owners(owners::Event::InquiryEnded(node)),
-                ];
+                let renewal = self.renewals.get(&node).cloned();
+                let renewal =
+                    renewal.map(|renewal| owners::Event::RenewalSeen(node.clone(), renewal));
+                let ended = owners::Event::InquiryEnded(node);
+                let news = [Some(seen), renewal, Some(ended)];
+                return news.into_iter().flatten().map(Reply::Owners).collect();
             }
             Write::Inquire { node, session } => {
                 let lease = self.leases.get(&node).cloned();

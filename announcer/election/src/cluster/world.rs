@@ -486,9 +486,12 @@ impl World {
             return self.give_up(n, request);
         }
         let name = self.nodes[n].name.clone();
+        let before = self.server.log.len();
         let heard = self.server.serve(&name, request.clone());
+        let news = &self.server.log[before..];
         let changed: Vec<usize> = (0..self.nodes.len())
             .filter(|n| !self.watching[*n])
+            .filter(|n| news.iter().any(|change| self.nodes[*n].is_told(change)))
             .collect();
         for other in changed {
             if self.seen[other] < self.server.log.len() {
@@ -510,13 +513,22 @@ impl World {
         self.at(at, Happening::Input(n, Input::Reply(heard)));
     }
 
-    /// The watch: everything that is new, in order; after an outage the last state of each object.
+    /// The watches: everything that is new, in order. One that begins first tells how it is now.
     fn watch(&mut self, n: usize) {
         if self.nodes[n].dead || !self.reaches_server(n) || self.nodes[n].stopped.is_some() {
             return self.at(self.now + Duration::from_millis(500), Happening::Watch(n));
         }
         self.watching[n] = false;
-        let changes: Vec<Change> = self.server.log[self.seen[n]..].to_vec();
+        let node = &mut self.nodes[n];
+        let wanted = node.owners.watched().clone();
+        let begun = wanted.difference(&node.subscribed).filter_map(|node| {
+            let renewal = self.server.renewals.get(node)?;
+            Some(Change::Renewal(node.clone(), renewal.clone()))
+        });
+        let mut changes: Vec<Change> = begun.collect();
+        node.subscribed = wanted;
+        let news = self.server.log[self.seen[n]..].iter();
+        changes.extend(news.filter(|change| node.is_told(change)).cloned());
         self.seen[n] = self.server.log.len();
         self.watched += u64::try_from(changes.len()).unwrap();
         for change in changes {
@@ -560,25 +572,4 @@ impl World {
 
 pub(super) fn session(node: &NodeName, life: u32) -> SessionId {
     SessionId::new(format!("{node}-{life}"))
-}
-
-impl Node {
-    /// The session task: a renewal every five seconds, a new session where there is none.
-    pub(super) fn renewal(&mut self, now: Now) -> Option<Request> {
-        let local = self.local(now);
-        if local < self.renew_at {
-            return None;
-        }
-        self.renew_at = local + super::server::SESSION / 3;
-        let begins = self.session.is_none() || self.owners.session() != self.session.as_ref();
-        if self.session.is_none() {
-            self.lives += 1;
-            self.session = Some(session(&self.name, self.lives));
-        }
-        Some(Request::Renew {
-            session: self.session.clone()?,
-            begins,
-            sent_at: local,
-        })
-    }
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::rank::{Candidate, Load, rank};
 use super::round::Round;
-use super::view::Fate;
 use super::{
     ClaimReason, Decision, Kind, Memory, Owner, Owners, Record, State, Tell, Work, World, Write,
 };
@@ -26,6 +25,7 @@ impl Owners {
     pub fn decide(&mut self, world: &World<'_>, now: Now) -> Decision {
         self.look_whether_alone(now);
         self.look_whether_blind(now);
+        self.look_whom_to_watch(now);
         let mut out = Decision {
             flags: self.flags(now),
             wake_at: now + TURN,
@@ -68,6 +68,7 @@ impl Owners {
         self.rebalance(&mut memory, &mut round, &mut out);
         self.memory = memory;
         self.tell(&mut round, &mut out);
+        self.look_after_watched(&mut round, &mut out);
         self.end_silent(&round, &mut out);
         self.forget_strangers(world);
         out
@@ -285,27 +286,6 @@ impl Owners {
                 version: record.version.clone(),
                 owner,
             });
-        }
-    }
-
-    /// Another owns the address: its session is looked after.
-    fn watch(&self, record: &Record, round: &mut Round<'_>, out: &mut Decision) {
-        let Some(owner) = &record.owner else {
-            return;
-        };
-        match self.view.fate(&owner.node, &owner.session, round.now) {
-            Fate::Live { until } => out.wake(until),
-            Fate::Silent { since, version } => {
-                round
-                    .silent
-                    .insert(owner.node.clone(), (owner.session.clone(), since, version));
-            }
-            Fate::Unknown => {
-                round
-                    .unknown
-                    .insert(owner.node.clone(), owner.session.clone());
-            }
-            Fate::Ended { .. } | Fate::Dead => {}
         }
     }
 

@@ -24,6 +24,8 @@ pub enum Event {
     SessionLost,
     /// A session Lease, this node's own included.
     LeaseSeen(NodeName, SeenLease),
+    /// The last renewal of a node's session, of those that this node watches ([`super::Owners::watched`]).
+    RenewalSeen(NodeName, Version),
     /// A session Lease was deleted.
     LeaseGone(NodeName),
     /// The API server was asked whether the session still holds its node's Lease; the Lease.
@@ -87,7 +89,7 @@ pub enum Write {
         /// If the record still is at this version.
         version: Version,
     },
-    /// End a session whose Lease was silent too long.
+    /// End a session that was not renewed for too long.
     Expire {
         /// Whose Lease.
         node: NodeName,
@@ -95,6 +97,8 @@ pub enum Write {
         session: SessionId,
         /// If the Lease still is at this version.
         version: Version,
+        /// And its last renewal is this one; none where there is none. To be looked at after the Lease was read.
+        renewal: Option<Version>,
     },
     /// Read a Lease that this node never saw held by that session; there may be none.
     Inquire {

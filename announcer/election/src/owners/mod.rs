@@ -32,6 +32,7 @@ mod successor;
 #[cfg(test)]
 mod tests;
 mod view;
+mod watchers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -43,6 +44,7 @@ pub use rank::{Candidate, Load, rank};
 
 use self::own::Own;
 use self::view::View;
+use self::watchers::Watching;
 use crate::names::{NodeName, SessionId, Version};
 use crate::peers::{Move, Report, Title};
 use crate::{Now, Probed};
@@ -235,6 +237,7 @@ pub struct Owners {
     view: View,
     memory: BTreeMap<IpAddr, Memory>,
     inquiries: BTreeMap<NodeName, Inquiry>,
+    watching: Watching,
     rebalance_at: Now,
     merged: bool,
 }
@@ -249,6 +252,7 @@ impl Owners {
             view: View::new(settings),
             memory: BTreeMap::new(),
             inquiries: BTreeMap::new(),
+            watching: Watching::default(),
             rebalance_at: Duration::ZERO,
             merged: false,
         }
@@ -276,6 +280,10 @@ impl Owners {
                 self.heard_of(&node);
                 self.view.leases.gone(&node, now);
                 self.inquiries.remove(&node);
+            }
+            Event::RenewalSeen(node, version) => {
+                self.heard_of(&node);
+                self.view.leases.renewed(&node, version, now);
             }
             Event::Inquired(node, session, lease) => {
                 self.heard_of(&node);

@@ -20,7 +20,8 @@ pub(super) struct Round<'a> {
     /// The same, and what a node would inherit.
     pub(super) standbys: Load,
     pub(super) world: World<'a>,
-    pub(super) silent: BTreeMap<NodeName, (SessionId, Now, Version)>,
+    /// Sessions that were not renewed in time: since when, and the versions to end them at.
+    pub(super) silent: BTreeMap<NodeName, (SessionId, Now, Version, Option<Version>)>,
     pub(super) unknown: BTreeMap<NodeName, SessionId>,
     pub(super) claims: Vec<Title>,
     pub(super) standby_writes: usize,
@@ -102,21 +103,23 @@ impl Owners {
                 });
             }
         }
-        for (node, (session, since, version)) in &round.silent {
+        for (node, (session, since, version, renewal)) in &round.silent {
             let place =
                 |live: &NodeName| (score(node.as_str().as_bytes(), live.as_str()), live.clone());
             let mine = place(&self.me);
-            let before = round.live.iter().filter(|live| place(live) < mine).count();
+            let watchers = self.watching.watchers(node);
+            let live = watchers.iter().filter(|node| round.live.contains(*node));
+            let before = live.filter(|live| place(live) < mine).count();
             let turn =
                 *since + self.settings.expire_stagger * u32::try_from(before).unwrap_or(u32::MAX);
             if round.now < turn {
                 out.wake(turn);
             } else if self.may_inquire(node, round.now, out) {
-                let (node, session, version) = (node.clone(), session.clone(), version.clone());
                 out.writes.push(Write::Expire {
-                    node,
-                    session,
-                    version,
+                    node: node.clone(),
+                    session: session.clone(),
+                    version: version.clone(),
+                    renewal: renewal.clone(),
                 });
             }
         }
@@ -130,8 +133,9 @@ impl Owners {
             .filter_map(|record| Some(&record.owner.as_ref()?.node))
             .collect();
         self.view.leases.retain(|node| owners.contains(node));
-        self.inquiries
-            .retain(|node, inquiry| inquiry.under_way || owners.contains(node));
+        self.inquiries.retain(|node, inquiry| {
+            inquiry.under_way || owners.contains(node) || self.watching.contains(node)
+        });
     }
 
     /// Whether a node's Lease may be read or expired now; if so, that counts as under way from here on.

@@ -2,6 +2,7 @@
 
 mod hand_over;
 mod outages;
+mod watchers;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -22,8 +22,12 @@ const DOUBT: Duration = Duration::from_millis(250);
 pub(super) enum Fate {
     /// May be answering; until then at least, if nothing new is seen.
     Live { until: Now },
-    /// Its Lease ran out but names it still.
-    Silent { since: Now, version: Version },
+    /// It was not renewed in time, and its Lease names it still: at this version, its renewals at that.
+    Silent {
+        since: Now,
+        version: Version,
+        renewal: Option<Version>,
+    },
     /// Its Lease was never seen to name it.
     Unknown,
     /// Ended by the peers, in writing or not.
@@ -216,7 +220,15 @@ impl View {
         }
         match self.leases.standing(node, session, now) {
             Standing::Live { until } => Fate::Live { until },
-            Standing::Silent { since, version } => Fate::Silent { since, version },
+            Standing::Silent {
+                since,
+                version,
+                renewal,
+            } => Fate::Silent {
+                since,
+                version,
+                renewal,
+            },
             Standing::Unknown => Fate::Unknown,
             Standing::Dead => Fate::Dead,
         }

@@ -4,10 +4,15 @@ use std::time::Duration;
 
 use super::frame::{ACKNOWLEDGEMENTS, Beat, Body, Fenced, Frame, Heard, Kind, Suspect};
 use super::link::{Link, Phase};
+use super::segment::{SPARE, Segment};
 use super::{Action, OwnEnd, Peers, Proof, Report, SegmentId, To};
 use crate::Now;
 use crate::names::{NodeName, SessionId};
 
+/// Discoveries a node hears a second at most.
+const DISCOVERIES: usize = 50;
+/// Nobody who beats more seldom is forgiven three beats.
+const SLOWEST: Duration = Duration::from_secs(1);
 /// Beats whose time of sending is remembered.
 const SENT: usize = 64;
 
@@ -75,10 +80,10 @@ impl Peers {
     }
 
     fn beat(&mut self, id: SegmentId, known: usize, now: Now, out: &mut Vec<Action>) {
+        let crowd = self.crowd();
         let Some(segment) = self.segments.get_mut(&id) else {
             return;
         };
-        let members = segment.links.len().max(known);
         let mut beats = Vec::new();
         let name = |link: &Link| Heard {
             session: link.session.clone(),
@@ -100,7 +105,7 @@ impl Peers {
                 beats.push((To::Node(node.clone()), Kind::Watch, vec![name(link)]));
             }
             if now >= segment.discover_at {
-                segment.discover_at = now + discovery(members);
+                segment.discover_at = now + discovery(crowd);
                 beats.push((To::All, Kind::Discovery, Vec::new()));
             }
         }
@@ -138,15 +143,37 @@ impl Peers {
         out.push(Action::Send(id, to, frame));
     }
 
-    /// With more watches than are affordable everything slows down alike.
-    pub(super) fn interval(&self) -> Duration {
-        let watches: usize = self
+    /// Between two beats now: as long as was asked for, or longer where what is sent or heard would be more than is
+    /// affordable.
+    pub fn interval(&self) -> Duration {
+        let segments = self.segments.values();
+        let watches: usize = segments.map(|segment| self.watches(segment)).sum();
+        let discoveries = self.crowd().min(DISCOVERIES);
+        let affordable = self.settings.frames.saturating_sub(discoveries).max(1);
+        let millis = (watches * 1_000).div_ceil(affordable);
+        let least = Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX));
+        self.settings.interval.max(least)
+    }
+
+    /// As many as there are; where not everybody watches everybody, as many as there may be: who has fewer today must not
+    /// beat more often than one who has them all can hear.
+    fn watches(&self, segment: &Segment) -> usize {
+        let watches = segment.targets.len();
+        if segment.is_small(&self.settings, self.known.len()) {
+            watches
+        } else {
+            watches.max(SPARE)
+        }
+    }
+
+    /// Those who are found by discovery, on all segments together.
+    fn crowd(&self) -> usize {
+        let known = self.known.len();
+        let crowded = self
             .segments
             .values()
-            .map(|segment| segment.targets.len())
-            .sum();
-        let times = watches.div_ceil(self.settings.watches.max(1)).max(1);
-        self.settings.interval * u32::try_from(times).unwrap_or(u32::MAX)
+            .filter(|segment| !segment.is_small(&self.settings, known));
+        crowded.map(|segment| segment.links.len().max(known)).sum()
     }
 
     pub(super) fn window(&self) -> Duration {
@@ -276,7 +303,8 @@ impl Peers {
         link.sequence = beat.sequence;
         link.heard_at = now;
         link.interval = beat.interval;
-        link.window = beat.window.min(self.settings.longest_window);
+        let slow = beat.interval.min(SLOWEST) * 3;
+        link.window = beat.window.min(self.settings.longest_window.max(slow));
         link.flags = beat.flags;
         // A poll is no watch: nobody who was merely asked may fall silent.
         let watches = beat.kind == Kind::Watch && named.is_some();
@@ -463,8 +491,8 @@ impl Peers {
     }
 }
 
-/// Between two discoveries: no node hears more than fifty a second.
-fn discovery(members: usize) -> Duration {
-    let period = Duration::from_secs(1) * u32::try_from(members).unwrap_or(u32::MAX) / 50;
-    period.max(Duration::from_secs(1))
+/// Between two discoveries of so many.
+fn discovery(crowd: usize) -> Duration {
+    let second = Duration::from_secs(1);
+    (second * u32::try_from(crowd.div_ceil(DISCOVERIES)).unwrap_or(u32::MAX)).max(second)
 }

@@ -28,7 +28,7 @@ mod judge;
 mod lateness;
 mod link;
 mod permit;
-mod ring;
+pub(crate) mod ring;
 mod segment;
 mod suspicion;
 #[cfg(test)]
@@ -57,6 +57,9 @@ use crate::names::{NodeName, SessionId};
 /// How long a node that wrongly ended a session is not believed about that session's node.
 pub const DISTRUST: Duration = Duration::from_secs(60);
 
+/// No node sends or hears more than two hundred frames a second; a tenth less by its own clock, for others may run faster.
+const FRAMES: usize = 180;
+
 /// The times the fast half goes by.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -80,8 +83,8 @@ pub struct Settings {
     pub tombstones: Duration,
     /// Fewer nodes than this on a segment watch each other all, by multicast.
     pub everybody: usize,
-    /// Watches a node can afford at the full rate, all segments together; with more it beats more slowly.
-    pub watches: usize,
+    /// Frames a second that a node sends or hears at most, all segments together; to keep to that it beats more slowly.
+    pub frames: usize,
     /// How long fewer than half must hear this node before it says so.
     pub few_after: Duration,
     /// How long a node that wrongly ended a session is not believed about that session's node.
@@ -105,7 +108,7 @@ impl Default for Settings {
             memory: Duration::from_secs(300),
             tombstones: Duration::from_secs(30),
             everybody: 10,
-            watches: 9,
+            frames: FRAMES,
             few_after: Duration::from_secs(1),
             distrust: DISTRUST,
             progress: Duration::from_secs(1),

@@ -10,7 +10,7 @@ use crate::order::score;
 const SALTS: [&[u8]; 2] = [b"watch ring 1", b"watch ring 2"];
 
 /// The partners of `me` among `members`.
-pub(super) fn partners<'a>(
+pub(crate) fn partners<'a>(
     me: &NodeName,
     members: impl Iterator<Item = &'a NodeName> + Clone,
 ) -> BTreeSet<NodeName> {

@@ -13,7 +13,7 @@ use crate::order::score;
 /// Members asked in a census.
 const SAMPLE: usize = 16;
 /// Partners of a node in the rings, and how many more may watch it while the rings change.
-const SPARE: usize = 6;
+pub(super) const SPARE: usize = 6;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Segment {

@@ -1,6 +1,7 @@
 //! What the fast half does in single situations, and what no sequence of events makes it do.
 
 mod concession;
+mod pace;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

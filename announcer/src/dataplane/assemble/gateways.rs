@@ -141,11 +141,16 @@ impl Shares {
     }
 }
 
-/// What falls to an endpoint that no director reaches (its node's does not run, or nobody knows its node) passes to the
-/// kernel, which has nobody for it. So it gets nothing new where others can take it.
+/// What falls to an endpoint that no director reaches (its node's does not run or is going, or nobody knows its node)
+/// passes to the kernel, which has nobody for it. So it gets nothing new where others can take it.
 fn prefer_directors(backends: &mut BTreeMap<Endpoint, Backend>) {
     let takes = |backend: &Backend| backend.state == BackendState::Active;
-    let is_lost = |backend: &Backend| backend.placement == Placement::Unknown;
+    let is_lost = |backend: &Backend| {
+        matches!(
+            backend.placement,
+            Placement::Unknown | Placement::Leaving(_)
+        )
+    };
     if !backends
         .values()
         .any(|backend| takes(backend) && !is_lost(backend))

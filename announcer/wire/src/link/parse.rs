@@ -87,6 +87,7 @@ fn put_link(table: &mut LinkTable, message: &LinkMessage) {
         loopback: flags.contains(LinkFlags::Loopback),
         noarp: flags.contains(LinkFlags::Noarp),
         master: None,
+        lower: None,
         kind: None,
         addresses: table
             .links
@@ -103,6 +104,7 @@ fn put_link(table: &mut LinkTable, message: &LinkMessage) {
                 link.mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(Mac);
             }
             LinkAttribute::Controller(index) if *index != 0 => link.master = Some(*index),
+            LinkAttribute::Link(index) if *index != 0 => link.lower = Some(*index),
             LinkAttribute::LinkInfo(infos) => {
                 link.kind = infos.iter().find_map(|info| match info {
                     LinkInfo::Kind(kind) => Some(kind.to_string()),

@@ -28,6 +28,8 @@ pub struct Link {
     pub noarp: bool,
     /// Index of the bridge, bond or team it is enslaved to.
     pub master: Option<IfIndex>,
+    /// Index of the interface that it stands on: of a VLAN device its trunk, of a veth its peer.
+    pub lower: Option<IfIndex>,
     /// `IFLA_INFO_KIND` (`veth`, `bridge`, `vlan`, …); `None` for physical devices.
     pub kind: Option<String>,
     /// Addresses with their prefix lengths, sorted.

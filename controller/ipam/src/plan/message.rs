@@ -1,5 +1,6 @@
 //! A finished draft in words: what the Service's condition says.
 
+use std::fmt::{Display, Write as _};
 use std::net::IpAddr;
 
 use super::{Draft, Kept, Outcome};
@@ -10,7 +11,7 @@ use crate::service::{FamilyPolicy, Service};
 use crate::{PoolName, Reason};
 
 /// How many names a message lists before it only counts.
-pub(super) const LISTED: usize = 4;
+const LISTED: usize = 4;
 
 /// What the condition says of a finished draft.
 pub(super) fn outcome(service: &Service, draft: &Draft) -> Outcome {
@@ -33,8 +34,6 @@ pub(super) fn outcome(service: &Service, draft: &Draft) -> Outcome {
     );
     has.sort();
     let has = has.join("; ");
-    let notes = draft.notes.iter().chain(&service.notes);
-    let notes: String = notes.map(|note| format!("; {note}")).collect();
     let optional = |family: &Option<Family>| {
         service.policy == FamilyPolicy::PreferDualStack
             && family.is_some_and(|family| !draft.asks(family) && draft.has(family.other()))
@@ -60,12 +59,15 @@ pub(super) fn outcome(service: &Service, draft: &Draft) -> Outcome {
     if both && draft.keep.is_empty() {
         message.push_str("; RequireDualStack takes both families or none");
     }
-    message.push_str(&notes);
+    for note in draft.notes.iter().chain(&service.notes) {
+        message.push_str("; ");
+        message.push_str(note);
+    }
     Outcome {
         assigned: problem.is_none(),
         reason: problem.map_or(Reason::Assigned, |(_, refusal)| refusal.reason),
         // One printable line of bounded length, whatever it was made of.
-        message: line(&message, MAX_MESSAGE),
+        message: line(message, MAX_MESSAGE),
     }
 }
 
@@ -114,11 +116,16 @@ pub(super) fn pools(names: &[PoolName]) -> String {
 }
 
 /// The first few of a list, in words.
-pub(super) fn list(words: &[String]) -> String {
-    let shown = words.get(..LISTED).unwrap_or(words).join(", ");
-    if words.len() > LISTED {
-        format!("{shown} and more")
-    } else {
-        shown
+pub(super) fn list(words: impl IntoIterator<Item: Display>) -> String {
+    let mut shown = String::new();
+    for (at, word) in words.into_iter().enumerate() {
+        if at == LISTED {
+            shown.push_str(" and more");
+            break;
+        }
+        let comma = if at == 0 { "" } else { ", " };
+        // Writing to memory cannot fail.
+        let _ = write!(shown, "{comma}{word}");
     }
+    shown
 }

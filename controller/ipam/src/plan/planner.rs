@@ -211,20 +211,20 @@ fn beside(world: &World, service: &Service, draft: &Draft) -> Vec<String> {
 
 /// What stands in the status of one that has nothing from us, and what would make it ours.
 fn foreign(service: &Service, draft: &Draft) -> Option<String> {
-    if service.ours || !draft.keep.is_empty() || !draft.take.is_empty() {
+    let nothing = service.status.is_empty() && service.hosts.is_empty();
+    if nothing || service.ours || !draft.keep.is_empty() || !draft.take.is_empty() {
         return None;
     }
     let addresses = service.status.iter().map(ToString::to_string);
     let hosts = service.hosts.iter().map(|host| quoted(host).to_string());
-    let all: Vec<String> = addresses.chain(hosts).collect();
+    let all = list(addresses.chain(hosts));
     let remedy = if service.status.is_empty() {
         "empty status.loadBalancer where it is out of use".to_owned()
     } else {
         let kind = service.key.kind;
         format!("it is ours as soon as a pool that admits this {kind} covers it")
     };
-    (!all.is_empty()).then(|| {
-        let all = list(&all);
-        format!("the status names {all}, written by somebody else and left alone: {remedy}")
-    })
+    Some(format!(
+        "the status names {all}, written by somebody else and left alone: {remedy}"
+    ))
 }

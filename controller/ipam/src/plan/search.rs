@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use landfall_crds::text::quoted;
 
-use super::message::{LISTED, list, pools};
+use super::message::{list, pools};
 use super::share::enter;
 use super::short_cut::short_cut;
 use super::{How, Take};
@@ -121,22 +121,17 @@ pub(super) fn not_given(
     named: &[PoolName],
     rejections: &[(PoolName, Rejection)],
 ) -> Refusal {
-    let words = rejections.iter();
-    let words: Vec<String> = words
-        .map(|(pool, rejection)| match rejection {
-            Rejection::OtherPool => {
-                format!("pool {pool}: landfall.dev/pool names {}", pools(named))
-            }
-            _ => format!("pool {pool}: {rejection}"),
-        })
-        .collect();
+    let words = rejections.iter().map(|(pool, rejection)| match rejection {
+        Rejection::OtherPool => format!("pool {pool}: landfall.dev/pool names {}", pools(named)),
+        _ => format!("pool {pool}: {rejection}"),
+    });
     let why: Vec<Rejection> = rejections.iter().map(|(_, why)| *why).collect();
     Refusal::new(
         Reason::NoMatchingPool,
         format!(
             "{address} is not given to this {}: {}; {}, or ask for another address",
             service.key.kind,
-            list(&words),
+            list(words),
             remedies(&why)
         ),
     )
@@ -280,53 +275,42 @@ fn lowest(world: &World, service: &Service, family: Family) -> Result<Take, Refu
         full.push(pool);
     }
     if !full.is_empty() {
-        let words: Vec<String> = full
-            .iter()
-            .take(LISTED + 1)
-            .map(|pool| {
-                let standing = standing(&world.book, pool, family);
-                let standing = standing.map(|words| format!(" ({words})"));
-                format!(
-                    "pool {} has none of its {} {family} addresses free{}",
-                    pool.name,
-                    pool.total(family),
-                    standing.unwrap_or_default()
-                )
-            })
-            .collect();
-        let group = kept_out(world, service, family);
-        let group = group.map_or_else(String::new, |why| {
-            format!("; it cannot share either: {why}")
+        let words = full.iter().map(|pool| {
+            let standing = standing(&world.book, pool, family);
+            let standing = standing.map(|words| format!(" ({words})"));
+            format!(
+                "pool {} has none of its {} {family} addresses free{}",
+                pool.name,
+                pool.total(family),
+                standing.unwrap_or_default()
+            )
         });
-        let message = format!("{}{group}; widen a pool or add one", list(&words));
+        let mut message = list(words);
+        if let Some(why) = kept_out(world, service, family) {
+            message.push_str("; it cannot share either: ");
+            message.push_str(&why);
+        }
+        message.push_str("; widen a pool or add one");
         return Err(Refusal::new(Reason::PoolExhausted, message));
     }
     if !lacking.is_empty() {
-        let words: Vec<String> = lacking
-            .iter()
-            .take(LISTED + 1)
-            .map(|pool| pool.name.to_string())
-            .collect();
         let message = format!(
             "no {family} addresses in pool {}; add an {family} block",
-            list(&words)
+            list(lacking.iter().map(|pool| &pool.name))
         );
         return Err(Refusal::new(Reason::FamilyUnavailable, message));
     }
-    let words: Vec<String> = rejected
-        .iter()
-        .take(LISTED + 1)
-        .map(|(pool, rejection)| format!("pool {}: {rejection}", pool.name))
-        .collect();
-    let message = if words.is_empty() {
+    let message = if rejected.is_empty() {
         "there is no pool; create a LoadBalancerIPPool".to_owned()
     } else {
         let why: Vec<Rejection> = rejected.iter().map(|(_, why)| *why).collect();
         let remedies = remedies(&why);
+        let words = rejected.iter();
+        let words = words.map(|(pool, rejection)| format!("pool {}: {rejection}", pool.name));
         format!(
             "no pool takes this {} for {family}: {}; {remedies}",
             service.key.kind,
-            list(&words)
+            list(words)
         )
     };
     Err(Refusal::new(Reason::NoMatchingPool, message))
@@ -373,17 +357,12 @@ fn those_with(world: &World, service: &Service, family: Family) -> Result<Vec<Po
 }
 
 fn pools_in_words(world: &World) -> String {
-    let names: Vec<String> = world
-        .pools
-        .ordered()
-        .iter()
-        .take(LISTED + 1)
-        .map(|pool| pool.name.to_string())
-        .collect();
-    if names.is_empty() {
+    let pools = world.pools.ordered();
+    if pools.is_empty() {
         "there is no pool; create a LoadBalancerIPPool".to_owned()
     } else {
-        format!("ask for an address of pool {}", list(&names))
+        let names = pools.iter().map(|pool| &pool.name);
+        format!("ask for an address of pool {}", list(names))
     }
 }
 

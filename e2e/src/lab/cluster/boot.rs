@@ -9,7 +9,7 @@ use kube::api::{ObjectMeta, PostParams};
 use landfall_testbed::control_plane::assets;
 use landfall_testbed::process::run;
 
-use super::super::plan::{Cni, Machine, Network};
+use super::super::plan::{Cni, Machine};
 use super::super::{node, power, sibling};
 use super::{Lab, REGISTRATION, Size, kubeconfig, run_script};
 
@@ -103,9 +103,10 @@ impl Lab {
 }
 
 /// The images of the lab's nodes.
-pub(super) fn images(network: Network) -> Result<PathBuf> {
-    let cni = (network.cni == Cni::Flannel).then_some("flannel");
-    assets::images(&programs()?, cni)
+pub(super) fn images(size: &Size) -> Result<PathBuf> {
+    let cni = (size.network.cni == Cni::Flannel).then_some("flannel");
+    let others = size.images.iter().map(String::as_str);
+    assets::images(&programs()?, cni.into_iter().chain(others))
 }
 
 /// Where the programs of this workspace are, which go into images.

@@ -17,6 +17,7 @@ pub(super) const PLUGINS: &str = "/usr/lib/cni";
 
 /// containerd's configuration. Paths are those of the node, which has a `/run` and a `/var/lib` of its own.
 pub(super) fn containerd() -> String {
+    // Ports below 1024 are anybody's in a Pod, as containerd 2 has it, and as images of name servers expect.
     // Without the right to lower the OOM score, which containers of machines lack, critical Pods could not start.
     format!(
         r#"version = 2
@@ -27,6 +28,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{PAUSE}"
   restrict_oom_score_adj = true
+  enable_unprivileged_ports = true
 [plugins."io.containerd.grpc.v1.cri".containerd]
   snapshotter = "overlayfs"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]

@@ -92,6 +92,7 @@ impl Runner<'_> {
                 "curl -sS --max-time 5 http://{host}:{}/metrics",
                 metrics.port
             ),
+            at_most: PATIENCE,
         };
         self.transcript
             .command(&line.prompt, &format!("{} | grep -E '{select}'", line.text));

@@ -79,11 +79,10 @@ pub fn ensure() -> Result<PathBuf> {
 }
 
 /// A root directory of containerd with the lab's images in it, made of the programs in a directory, now if it has to be;
-/// with the image of a CNI that runs in Pods.
-pub fn images(programs: &Path, cni: Option<&str>) -> Result<PathBuf> {
-    let args: Vec<&Path> = std::iter::once(programs)
-        .chain(cni.map(Path::new))
-        .collect();
+/// with images of other programs, by the names that `hack/go-program.sh` knows.
+pub fn images<'a>(programs: &'a Path, others: impl Iterator<Item = &'a str>) -> Result<PathBuf> {
+    let others = others.map(|name| -> &Path { name.as_ref() });
+    let args: Vec<&Path> = std::iter::once(programs).chain(others).collect();
     script("hack/lab-images.sh", &args)
 }
 

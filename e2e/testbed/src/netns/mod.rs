@@ -71,6 +71,11 @@ pub fn ip(netns: &str, words: &str) -> Result<String> {
     run(in_netns(Some(netns), Path::new("ip")).args(words.split_whitespace()))
 }
 
+/// Has nftables in a namespace do this: commands as `nft` reads them from a file.
+pub fn nft(netns: &str, commands: &str) -> Result<()> {
+    run(in_netns(Some(netns), Path::new("nft")).arg(commands)).map(drop)
+}
+
 /// Sets a kernel parameter below `net` in a namespace: `ipv4/ip_forward`.
 pub fn sysctl(netns: &str, name: &str, value: &str) -> Result<()> {
     inside(netns, || set(name, value))?.with_context(|| format!("in {netns}"))

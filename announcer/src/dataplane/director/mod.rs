@@ -4,21 +4,22 @@
 //! nothing an earlier process left attached stands in the way, for nobody would keep its tables right. What is
 //! programmed stays when this process ends, so that a restart drops nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use landfall_bpf_lb::desired::Frontend;
-use landfall_bpf_lb::{AttachMode, Director, Leaving, Settings, Verdict};
+use landfall_bpf_lb::{AttachMode, Director, Settings, Verdict};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::channel::{Disbelieved, Entries, Going, Numbered};
-use super::{DataPath, DirectorNews};
-use crate::link::IfIndex;
+use super::{DataPath, DirectorNews, RunsOn};
 use crate::model::XdpState;
+use work::{Outcome, Work};
+
+mod work;
 
 /// Between two looks at what is: what failed is tried again, and connections that are over are taken out.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -30,7 +31,7 @@ const FEED: Duration = Duration::from_millis(250);
 pub struct DirectorSettings {
     /// Sizes and the pin directory.
     pub load: Settings,
-    /// Where to attach; `None`: never.
+    /// Where to attach; `None`: never. What an earlier process left serves what it has to its end.
     pub mode: Option<AttachMode>,
 }
 
@@ -38,12 +39,20 @@ impl DirectorSettings {
     /// What others are told before anything is loaded. What an earlier process left runs.
     #[must_use]
     pub fn at_start(&self) -> DirectorNews {
-        let runs = self.mode.is_some() && Director::is_attached(&self.load);
-        DirectorNews::of(if runs {
-            XdpState::Ready
-        } else {
-            self.at_rest()
-        })
+        let left_on = Director::left_on(&self.load);
+        DirectorNews {
+            drains_on: left_on.clone(),
+            ..DirectorNews::of(match self.mode {
+                _ if left_on.is_empty() => self.at_rest(),
+                Some(_) => XdpState::Ready,
+                None => XdpState::Draining,
+            })
+        }
+    }
+
+    /// Whether there is anything to keep, and be it for what an earlier process left.
+    fn may_load(&self) -> bool {
+        self.mode.is_some() || !Director::left_on(&self.load).is_empty()
     }
 
     /// What others are told while nothing is loaded.
@@ -69,11 +78,6 @@ pub struct DirectorView {
     disbelieved: Disbelieved,
 }
 
-#[derive(Default)]
-struct Work {
-    director: Option<Director>,
-}
-
 /// How the director is doing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct DirectorStatus {
@@ -81,6 +85,8 @@ pub struct DirectorStatus {
     pub state: XdpState,
     /// Interfaces it runs on: name and path (native, generic).
     pub interfaces: BTreeMap<String, String>,
+    /// Why it is not in the driver of those where that was wanted.
+    pub why_generic: BTreeMap<String, String>,
     /// What does not work, in words.
     pub problems: Vec<String>,
     /// Frontends in the maps.
@@ -113,40 +119,26 @@ pub struct Moved {
     pub restored: watch::Sender<Arc<Entries>>,
 }
 
-/// What became of what was wanted.
-#[derive(Default)]
-struct Outcome {
-    status: DirectorStatus,
-    /// Connections of this node's pods in slots of others.
-    owed: Entries,
-    /// Frontends that are kept for their connections alone.
-    leaving: BTreeMap<Frontend, Leaving>,
-    /// The interfaces that the programs are on meanwhile.
-    drains_on: BTreeSet<IfIndex>,
-    /// Connections of other nodes, as they were told to an earlier process.
-    restored: Entries,
-}
-
-impl Outcome {
-    fn must_look_again(&self) -> bool {
-        let runs = !matches!(self.status.state, XdpState::Off | XdpState::Disabled);
-        runs || !self.leaving.is_empty() || !self.status.problems.is_empty()
+impl DirectorStatus {
+    /// The same interfaces, as others are told.
+    #[must_use]
+    pub fn runs_on(&self) -> BTreeMap<String, RunsOn> {
+        let on = |(name, path): (&String, &String)| {
+            let runs = RunsOn {
+                path: path.clone(),
+                why_generic: self.why_generic.get(name).cloned(),
+            };
+            (name.clone(), runs)
+        };
+        self.interfaces.iter().map(on).collect()
     }
 
-    fn news(&self) -> DirectorNews {
-        let carries = self.leaving.iter().filter(|(_, leaving)| leaving.here > 0);
-        DirectorNews {
-            state: self.status.state,
-            carries: Some(carries.map(|(frontend, _)| frontend.address).collect()),
-            drains_on: self.drains_on.clone(),
-        }
-    }
-
-    fn going(&self) -> Going {
-        let leaving = self.leaving.iter();
-        leaving
-            .map(|(frontend, leaving)| (*frontend, leaving.nodes.clone()))
-            .collect()
+    /// What a person should know although it works, and what does not.
+    #[must_use]
+    pub fn details(&self) -> Vec<String> {
+        let generic = self.why_generic.iter();
+        let generic = generic.map(|(name, why)| format!("in the network stack on {name}: {why}"));
+        self.problems.iter().cloned().chain(generic).collect()
     }
 }
 
@@ -216,8 +208,8 @@ pub async fn run(
     mut moved: Moved,
     token: CancellationToken,
 ) {
-    // With another seed this node would choose other pods than the rest. What is never attached needs none.
-    if settings.mode.is_some() {
+    // With another seed this node would choose other pods than the rest. What is never loaded needs none.
+    if settings.may_load() {
         let waiting =
             "waiting for the uid of the namespace kube-system, by which all nodes choose alike";
         view.status.lock().problems = vec![waiting.to_owned()];
@@ -299,162 +291,6 @@ async fn sleep(pause: Option<Duration>) {
     match pause {
         Some(pause) => tokio::time::sleep(pause).await,
         None => std::future::pending().await,
-    }
-}
-
-impl Work {
-    fn carry_out(
-        &mut self,
-        settings: &DirectorSettings,
-        path: &DataPath,
-        before: &DirectorStatus,
-    ) -> Outcome {
-        let mut outcome = Outcome::default();
-        let is_wanted = !path.desired.interfaces.is_empty();
-        match settings.mode {
-            Some(mode) if is_wanted => {
-                self.put_up(settings, mode, path, before, &mut outcome);
-            }
-            Some(mode) if self.director.is_some() || Director::is_attached(&settings.load) => {
-                let is_told = self.put_up(settings, mode, path, before, &mut outcome);
-                if is_told && outcome.leaving.is_empty() {
-                    self.take_down(settings, &mut outcome.status);
-                    outcome.owed.clear();
-                }
-                outcome.status.state = settings.at_rest();
-            }
-            mode => {
-                outcome.status.state = settings.at_rest();
-                self.take_down(settings, &mut outcome.status);
-                if is_wanted && mode.is_none() {
-                    let problem = "--xdp-mode=off: XDP policies take the kernel's path here";
-                    outcome.status.problems.push(problem.into());
-                }
-            }
-        }
-        let status = &outcome.status;
-        for problem in status
-            .problems
-            .iter()
-            .filter(|p| !before.problems.contains(p))
-        {
-            tracing::warn!(problem, "XDP director");
-        }
-        if status.problems.is_empty() && status.interfaces != before.interfaces {
-            tracing::info!(interfaces = ?status.interfaces, "XDP director attached");
-        }
-        outcome
-    }
-
-    /// Nothing of it stays on the node, also not from an earlier process.
-    fn take_down(&mut self, settings: &DirectorSettings, status: &mut DirectorStatus) {
-        let pins = &settings.load.pin_dir;
-        let attached =
-            std::fs::read_dir(pins.join("links")).is_ok_and(|mut links| links.next().is_some());
-        if self.director.take().is_none() && !pins.join("maps").exists() {
-            return;
-        }
-        match Director::remove(&settings.load) {
-            Ok(()) if attached => tracing::info!("XDP director removed from this node"),
-            Ok(()) => {}
-            Err(error) => status
-                .problems
-                .push(format!("removing the director: {error}")),
-        }
-    }
-
-    /// Whether the programs know what is wanted now.
-    fn put_up(
-        &mut self,
-        settings: &DirectorSettings,
-        mode: AttachMode,
-        path: &DataPath,
-        before: &DirectorStatus,
-        outcome: &mut Outcome,
-    ) -> bool {
-        let status = &mut outcome.status;
-        if self.director.is_none() {
-            let load = Settings {
-                attach: mode,
-                ..settings.load.clone()
-            };
-            match Director::load(&load) {
-                Ok(mut director) => {
-                    match director.kept() {
-                        Ok(kept) => outcome.restored = kept,
-                        Err(error) => status.problems.push(with_causes(&error)),
-                    }
-                    self.director = Some(director);
-                }
-                Err(error) => {
-                    self.take_down(settings, status);
-                    status.state = XdpState::Failed;
-                    let chain = with_causes(&error);
-                    status
-                        .problems
-                        .push(format!("cannot be loaded on this node: {chain}"));
-                    return false;
-                }
-            }
-        }
-        let Some(director) = &mut self.director else {
-            return false;
-        };
-        let applied = director.apply(&path.desired);
-        let is_told = applied.is_ok();
-        match applied {
-            Ok(applied) => {
-                status.frontends = applied.frontends;
-                status.backends = applied.backends;
-                status.refused = applied.refused.len();
-                for (frontend, refusal) in &applied.refused {
-                    tracing::debug!(?frontend, ?refusal, "frontend left to the kernel");
-                }
-                for (ifindex, attached) in &applied.interfaces {
-                    let name = path.desired.interfaces[ifindex].name.clone();
-                    status.interfaces.insert(name, attached.path.to_string());
-                }
-                for error in &applied.problems {
-                    status.problems.push(with_causes(error));
-                }
-                if let Some(error) = &applied.unlearned {
-                    let problem = "what the kernel carries is not known in full, and such connections to what is served from now on break";
-                    status.problems.push(format!("{problem}: {error}"));
-                }
-                if !applied.draining.is_empty() {
-                    status.draining = applied.draining.values().map(|leaving| leaving.here).sum();
-                    outcome.drains_on = director.interfaces().unwrap_or_default();
-                }
-                outcome.leaving = applied.draining;
-            }
-            Err(error) => {
-                status.problems.push(with_causes(&error));
-                // What is attached serves on as it did: it is the news that could not be told.
-                let attached = director.interfaces().unwrap_or_default();
-                let still = path.desired.interfaces.iter();
-                let still = still.filter(|(ifindex, _)| attached.contains(ifindex));
-                status.interfaces.extend(still.filter_map(|(_, interface)| {
-                    let name = &interface.name;
-                    Some((name.clone(), before.interfaces.get(name)?.clone()))
-                }));
-            }
-        }
-        // Before the sweep, which takes its time: other nodes have their new tables too.
-        match director.owed() {
-            Ok(owed) => outcome.owed = owed,
-            Err(error) => status.problems.push(with_causes(&error)),
-        }
-        status.owed = outcome.owed.len();
-        match director.sweep() {
-            Ok(swept) => status.connections = swept.connections,
-            Err(error) => status.problems.push(with_causes(&error)),
-        }
-        status.state = if status.interfaces.is_empty() {
-            XdpState::Failed
-        } else {
-            XdpState::Ready
-        };
-        is_told
     }
 }
 
