@@ -119,11 +119,12 @@ fn nothing_else_is_answered() {
                 ..Shape::default()
             }
         };
-        let of_a_node = Shape {
+        let sent_on = Shape {
             source: HOPS[0],
+            hop_limit: 6,
             ..Shape::default()
         };
-        for shape in [odd, of_a_node, SEGMENT.into(), SYN_ACK.into()] {
+        for shape in [odd, sent_on, SEGMENT.into(), SYN_ACK.into()] {
             dropped(director, ifindex, &shaped(flow, &shape));
         }
         let elsewhere = Shape {
@@ -134,6 +135,22 @@ fn nothing_else_is_answered() {
         let ran = receive(director, ifindex, &sent);
         assert_eq!((ran.action, ran.verdict()), (PASS, Verdict::NotOurMac));
         assert_eq!(ran.frame, sent);
+    });
+}
+
+#[test]
+fn what_a_node_or_its_pods_send_of_their_own_is_answered() {
+    needs_root!("what_a_node_or_its_pods_send_of_their_own_is_answered");
+    each(|director, ifindex, family, protocol| {
+        let shape = Shape {
+            source: HOPS[0],
+            ..Shape::default()
+        };
+        if protocol == Protocol::Tcp {
+            let ran = receive(director, ifindex, &shaped(family.flow(protocol), &shape));
+            assert_eq!((ran.action, ran.verdict()), (TX, Verdict::Refused));
+            assert_eq!(see(&ran.frame).destination_mac, HOPS[0]);
+        }
     });
 }
 

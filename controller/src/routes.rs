@@ -10,7 +10,9 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use landfall_crds::gateway_api::{BUNDLE_VERSION, GatewayClass, ListenerSet, TCPRoute, UDPRoute};
+use landfall_crds::{LoadBalancerIP, ip_name};
 use landfall_gateway::{NamespacedName, RouteKey, RouteKind, class};
+use landfall_ipam::address::Point;
 use landfall_runtime::call::{Failure, within};
 use landfall_runtime::class::Class;
 use landfall_runtime::later::{Later, Retry};
@@ -19,7 +21,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::{Context, MANAGER, PATIENCE};
-use crate::gateway::{Subject, status};
+use crate::gateway::{Subject, infrastructure, status};
 use crate::watch::{tcp_route_answered, udp_route_answered};
 
 /// Shortest time between two decisions: what comes in a burst is decided once.
@@ -90,6 +92,7 @@ async fn write_stale(context: &Context, leads: &watch::Receiver<bool>, later: &m
                 Subject::Class(name) => write_class(context, name).await,
                 Subject::ListenerSet(key) => write_listener_set(context, key).await,
                 Subject::Route(key) => write_route(context, key).await,
+                Subject::Record(at) => write_marks(context, *at).await,
             };
             (subject, Some(answer))
         })
@@ -146,6 +149,28 @@ async fn write_listener_set(context: &Context, key: &NamespacedName) -> Result<(
     context
         .state
         .change(|cache| cache.gateway_api.listener_set_answered(key, set));
+    Ok(())
+}
+
+/// What somebody else says of a name in a record stays.
+async fn write_marks(context: &Context, at: Point) -> Result<(), Failure> {
+    let Some((uid, marks)) = context.state.lock().marks_to_write(at) else {
+        return Ok(());
+    };
+    let name = ip_name(at.address());
+    let api = Api::<LoadBalancerIP>::all(context.client.clone());
+    let patch = Patch::Apply(marks.patch(&name, &uid));
+    let params = PatchParams::apply(infrastructure::MANAGER);
+    match within(PATIENCE, api.patch(&name, &params, &patch)).await {
+        Err(error) if error.class() == Class::Conflict => {
+            tracing::debug!(%name, %error, "its labels and annotations are as somebody else says");
+        }
+        answer => {
+            let record = answer?;
+            let metadata = Some(&record.metadata);
+            context.state.change(|cache| cache.marks_seen(at, metadata));
+        }
+    }
     Ok(())
 }
 

@@ -35,7 +35,7 @@ use crate::packet::{Course, Packet, Pod};
 use crate::shared;
 
 /// The hop limit of a packet that is sent on for the first time.
-const FIRST_MARK: u8 = 6;
+pub(crate) const FIRST_MARK: u8 = 6;
 /// A packet with this mark is not sent on any more. It is enough for the node's own forwarding to
 /// the pod.
 const LAST_MARK: u8 = 4;

@@ -9,6 +9,7 @@ use landfall_bpf_lb_common::headers::{
     ACK, RST, TCP, TCP_ACKNOWLEDGEMENT, TCP_CHECKSUM, TCP_LENGTH, TCP_MINIMUM, TCP_SEQUENCE,
 };
 
+use crate::course::FIRST_MARK;
 use crate::family::Family;
 use crate::maps;
 use crate::packet::{Outcome, Packet};
@@ -19,7 +20,8 @@ const WORDS: u8 = (TCP_MINIMUM as u8 / 4) << 4;
 const NOTHING: [u8; 2] = [0xff, 0xff];
 
 /// Answers a SYN with a reset. Anything else is dropped: a datagram has no such answer, a segment may be of a connection that
-/// somebody still has, and of what another node sent on, that node's table will soon say the same.
+/// somebody still has, and of what was sent on between nodes whose tables differ they will soon say the same. What a node or its
+/// pods send of their own is answered.
 #[inline(always)]
 pub(crate) fn refuse<F: Family>(packet: &Packet<F>) -> Result<Outcome, Verdict> {
     let frame = &packet.frame;
@@ -29,7 +31,8 @@ pub(crate) fn refuse<F: Family>(packet: &Packet<F>) -> Result<Outcome, Verdict> 
     let (to, from) = ([a, b, c, d, e, f], [g, h, i, j, k, l]);
     maps::ours(frame.ifindex, to).ok_or(Verdict::NotOurMac)?;
     let is_plain = transport.offset == packet.network + F::HEADER;
-    if !transport.opens() || !is_plain || maps::is_node(from) {
+    let is_sent_on = transport.hop_limit <= FIRST_MARK && maps::is_node(from);
+    if !transport.opens() || !is_plain || is_sent_on {
         return Err(Verdict::DropRefused);
     }
     let segment = F::answer(frame, packet.network, packet.client, packet.vip);

@@ -166,7 +166,8 @@ fn listeners(listeners: &[Listener], decided_of: &[ListenerDecision]) -> Vec<Tre
         let mut below: Vec<Tree> = wrong.map(decided).collect();
         below.dedup_by(|one, other| one.says.split(": ").nth(1) == other.says.split(": ").nth(1));
         let routes = match decision.attached {
-            0 => "no route, so that it refuses everything".to_owned(),
+            0 if decision.is_accepted() => "no route, so that it refuses everything".to_owned(),
+            0 => "no route".to_owned(),
             1 => "1 route".to_owned(),
             more => format!("{more} routes"),
         };

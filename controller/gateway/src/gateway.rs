@@ -224,7 +224,7 @@ fn accepted(
     if let Err(why) = asked(gateway) {
         return is_not(ACCEPTED, "UnsupportedAddress", why);
     }
-    let Some(why) = refused(listeners) else {
+    let Some(why) = listener::refused(listeners) else {
         return is(ACCEPTED, "Accepted", "all of it can be served");
     };
     if listeners.iter().any(ListenerDecision::is_accepted) {
@@ -232,25 +232,4 @@ fn accepted(
     } else {
         is_not(ACCEPTED, "ListenersNotValid", why)
     }
-}
-
-/// Which listeners of an object are refused and why, if any are.
-pub(crate) fn refused(listeners: &[ListenerDecision]) -> Option<String> {
-    let refused = listeners.iter().filter(|listener| !listener.is_accepted());
-    let whys = refused
-        .map(|one| format!("listener {}: {}", quoted(&one.name), one.accepted.message))
-        .collect::<Vec<String>>();
-    if whys.is_empty() {
-        return None;
-    }
-    let served = listeners.iter().filter(|listener| listener.is_accepted());
-    let served: Vec<String> = served
-        .map(|listener| quoted(&listener.name).to_string())
-        .collect();
-    let whys = whys.join("; ");
-    Some(if served.is_empty() {
-        format!("no listener can be served: {whys}")
-    } else {
-        format!("only {} can be served; {whys}", served.join(", "))
-    })
 }

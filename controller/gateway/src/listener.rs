@@ -317,6 +317,27 @@ fn unreadable(allowed: Option<&AllowedRoutes>) -> Option<String> {
     }
 }
 
+/// Which listeners of an object are refused and why, if any are.
+pub(crate) fn refused(listeners: &[ListenerDecision]) -> Option<String> {
+    let refused = listeners.iter().filter(|listener| !listener.is_accepted());
+    let whys = refused
+        .map(|one| format!("listener {}: {}", quoted(&one.name), one.accepted.message))
+        .collect::<Vec<String>>();
+    if whys.is_empty() {
+        return None;
+    }
+    let served = listeners.iter().filter(|listener| listener.is_accepted());
+    let served: Vec<String> = served
+        .map(|listener| quoted(&listener.name).to_string())
+        .collect();
+    let whys = whys.join("; ");
+    Some(if served.is_empty() {
+        format!("no listener can be served: {whys}")
+    } else {
+        format!("only {} can be served; {whys}", served.join(", "))
+    })
+}
+
 fn resolved_refs(listener: &Listener) -> NewCondition {
     let (takes, vain) = kinds(listener);
     if vain.is_empty() {

@@ -6,7 +6,6 @@ use landfall_crds::conditions::NewCondition;
 use landfall_crds::gateway_api::{self, Gateway, ListenerSet};
 
 use crate::condition::{ACCEPTED, PROGRAMMED, is, is_not};
-use crate::gateway::refused;
 use crate::listener::{self, ListenerDecision};
 use crate::world::{NamespacedName, World};
 
@@ -141,7 +140,7 @@ pub(crate) fn attached(
 }
 
 fn accepted(listeners: &[ListenerDecision]) -> NewCondition {
-    match refused(listeners) {
+    match listener::refused(listeners) {
         None => is(ACCEPTED, "Accepted", "all of it is added to its Gateway"),
         Some(why) if listeners.iter().any(ListenerDecision::is_accepted) => {
             is(ACCEPTED, "ListenersNotValid", why)

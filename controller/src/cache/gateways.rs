@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use landfall_crds::gateway_api::Gateway;
 use landfall_crds::version::{Stamped, supersedes};
 use landfall_gateway::NamespacedName;
@@ -11,6 +11,7 @@ use landfall_ipam::address::Point;
 use landfall_ipam::{HolderKey, HolderKind};
 
 use super::Cache;
+use crate::gateway::{LiveRecord, Marks, Subject};
 use crate::validate::gateway as holder;
 
 /// Whether both are one state of one object: an answer that its watch told of already, or to a write that changed nothing.
@@ -66,6 +67,42 @@ impl Cache {
         }
     }
 
+    /// What a record has of its Gateways' infrastructure was seen.
+    pub(crate) fn marks_seen(&mut self, at: Point, record: Option<&ObjectMeta>) {
+        let Some(metadata) = record else {
+            self.gateway_api.records.remove(&at);
+            return;
+        };
+        let live = LiveRecord {
+            uid: metadata.uid.clone().unwrap_or_default(),
+            marks: Marks::on(metadata),
+        };
+        self.gateway_api.records.insert(at, live);
+        self.mark_unlike(at);
+    }
+
+    fn mark_unlike(&mut self, at: Point) {
+        if self.marks_to_write(at).is_some() {
+            self.gateway_api.again(Subject::Record(at));
+        }
+    }
+
+    /// What a record shall have of the infrastructure of the Gateways that hold its address, with its uid; `None`: it has
+    /// just that, or a holder is not known.
+    pub(crate) fn marks_to_write(&self, at: Point) -> Option<(String, Marks)> {
+        let known = &self.gateway_api;
+        let live = known.records.get(&at)?;
+        let mut gateways = Vec::new();
+        let holders = self.index.entry(at)?.holder_keys();
+        for key in holders.filter(|key| key.kind == HolderKind::Gateway) {
+            let at = NamespacedName::new(&key.namespace, &key.name);
+            known.decisions.gateways.get(&at)?;
+            gateways.push(known.world.gateways.get(&at)?);
+        }
+        let wanted = Marks::of(gateways.into_iter().map(|gateway| &**gateway));
+        (wanted != live.marks).then(|| (live.uid.clone(), wanted))
+    }
+
     fn gateway_again(&mut self, key: &HolderKey) {
         if let Some(queued) = self.index.service(key).map(|service| service.queue_key()) {
             self.index.again(queued);
@@ -117,6 +154,11 @@ impl Cache {
             }
         }
         self.gateway_api.mark_stale();
+        let gateways = self.index.known_gateways();
+        let held = gateways.iter().flat_map(|key| self.index.held_by(key));
+        for at in held.collect::<Vec<Point>>() {
+            self.mark_unlike(at);
+        }
         true
     }
 }

@@ -17,7 +17,7 @@ use landfall_gateway::{Decisions, NamespacedName, Route, RouteKey, World};
 use landfall_ipam::address::Point;
 use landfall_ipam::service::Labels;
 
-use super::status;
+use super::{Marks, status};
 
 /// What has a status that its own writer writes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +28,8 @@ pub enum Subject {
     ListenerSet(NamespacedName),
     /// A route.
     Route(RouteKey),
+    /// The record of an address, as far as it has what Gateways' infrastructure says.
+    Record(Point),
 }
 
 /// As much of a route as its status takes.
@@ -48,6 +50,13 @@ impl Stamped for LiveRoute {
     }
 }
 
+/// As much of a record as Gateways' infrastructure says of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LiveRecord {
+    pub uid: String,
+    pub marks: Marks,
+}
+
 /// The world of the Gateway API, and the decision about it.
 #[derive(Debug, Default)]
 pub struct Known {
@@ -55,6 +64,8 @@ pub struct Known {
     pub decisions: Decisions,
     /// The routes' statuses as last seen.
     pub routes: BTreeMap<RouteKey, LiveRoute>,
+    /// The records as last seen.
+    pub records: BTreeMap<Point, LiveRecord>,
     /// Whether a record's address is answered for, and if not, why not.
     announced: BTreeMap<Point, Result<(), String>>,
     /// Whose status says something else than what was decided.

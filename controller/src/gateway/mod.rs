@@ -13,10 +13,12 @@
 //! left goes, as it does for Services; nothing is written of a Gateway of another controller; entries of other
 //! controllers in a route's status stay as they are.
 
+pub mod infrastructure;
 mod known;
 pub mod lender;
 pub mod status;
 
-pub use known::{Known, LiveRoute, Subject};
+pub use infrastructure::Marks;
+pub use known::{Known, LiveRecord, LiveRoute, Subject};
 pub use landfall_crds::gateway_api::Gateway;
 pub use lender::{Lender, believed, owning};

@@ -164,6 +164,9 @@ impl Follow<DeserializeGuard<LoadBalancerIP>> for Cache {
     fn seen(&mut self, object: DeserializeGuard<LoadBalancerIP>, _: &Settings) {
         let name = object.name_any();
         let uid = object.uid().unwrap_or_default();
+        if let Ok(address) = parse_ip_name(&name) {
+            self.marks_seen(Point::from(address), Some(object.meta()));
+        }
         let record = self.decoded(object);
         if let Some((at, stored)) = record.as_ref().and_then(validate::stored) {
             self.index.record_seen(at, stored);
@@ -184,6 +187,7 @@ impl Follow<DeserializeGuard<LoadBalancerIP>> for Cache {
         if let Ok(address) = parse_ip_name(name) {
             self.index.record_gone(Point::from(address), uid, false);
             self.announcement_seen(Point::from(address), &[]);
+            self.marks_seen(Point::from(address), None);
         }
     }
 

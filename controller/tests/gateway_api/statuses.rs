@@ -140,3 +140,52 @@ async fn the_status_of_a_gateway_is_of_its_newest_spec_and_comes_back_when_it_is
     gateway_says(&cluster, "edge", "Accepted", "True", "Accepted").await;
     cluster.stop().await;
 }
+
+#[tokio::test]
+async fn what_a_gateway_says_of_its_infrastructure_is_on_the_records_of_its_addresses() {
+    let test = "what_a_gateway_says_of_its_infrastructure_is_on_the_records_of_its_addresses";
+    let Some(mut cluster) = cluster(test).await else {
+        return;
+    };
+    cluster.cidrs("public", &["192.0.2.0/29"]).await;
+    let infrastructure = |team: Value| json!({"infrastructure": {"labels": team, "annotations": {"example.org/bill": "red", "landfall.dev/shown-to": "me"}}});
+    gateway(
+        &cluster,
+        "edge",
+        infrastructure(json!({"team": "red", "tier": "gold"})),
+    )
+    .await;
+    has(&cluster, "edge", &["192.0.2.0"]).await;
+    let marked = async |labels: &[(&str, &str)]| {
+        eventually(&format!("the record has {labels:?}"), async || {
+            let record = record(&cluster, "192.0.2.0").await.unwrap();
+            let found = record.metadata.labels.clone().unwrap_or_default();
+            let found: Vec<(&str, &str)> = found
+                .iter()
+                .map(|(name, text)| (&**name, &**text))
+                .collect();
+            let annotations = record.annotations();
+            let bill = annotations.get("example.org/bill").map(String::as_str);
+            let forged = annotations.get("landfall.dev/shown-to").map(String::as_str) == Some("me");
+            if found == labels && bill == Some("red") && !forged {
+                Ok(())
+            } else {
+                Err(format!("{:?}", record.metadata))
+            }
+        })
+        .await;
+    };
+    marked(&[("team", "red"), ("tier", "gold")]).await;
+    // What is said no more goes; what a person put there stays.
+    let records = cluster.records();
+    let own = json!({"metadata": {"labels": {"a-persons": "own"}}});
+    let name = ip_name("192.0.2.0".parse().unwrap());
+    records
+        .patch(&name, &PatchParams::default(), &Patch::Merge(own))
+        .await
+        .unwrap();
+    gateway(&cluster, "edge", infrastructure(json!({"team": "blue"}))).await;
+    marked(&[("a-persons", "own"), ("team", "blue")]).await;
+    has(&cluster, "edge", &["192.0.2.0"]).await;
+    cluster.stop().await;
+}
