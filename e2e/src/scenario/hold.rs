@@ -195,22 +195,21 @@ async fn hold(grip: &Grip, port: Option<u16>, round: u32, note: impl Fn(Fate)) -
     };
     let mut stream = BufReader::new(stream);
     let mut first: Option<String> = None;
-    let mut is_asked_to_leave = false;
     loop {
         // Every second one is finished by the server, the others are torn down.
         let is_last = grip.anew && first.is_some();
         let close = is_last && round % 2 == 1;
         let asked = ask(&mut stream, grip.address, close);
-        match (tokio::time::timeout(PATIENCE, asked).await, &first) {
+        let is_asked_to_leave = match (tokio::time::timeout(PATIENCE, asked).await, &first) {
             (Err(_), _) => return Some(Fate::Silent),
             (Ok(Err(error)), _) => return Some(broken(&error)),
             (Ok(Ok(answer)), Some(known)) if answer.pod != *known => return Some(Fate::Moved),
             (Ok(Ok(answer)), _) => {
                 note(Fate::Open(answer.pod.clone()));
                 first = Some(answer.pod);
-                is_asked_to_leave = answer.closes && !close;
+                answer.closes && !close
             }
-        }
+        };
         if close || is_asked_to_leave {
             let rest = &mut [0; 1];
             let ended = tokio::time::timeout(PATIENCE, stream.read(rest)).await;
