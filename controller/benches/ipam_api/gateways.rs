@@ -9,9 +9,9 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Service;
+use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::wait::await_condition;
-use kube::{Api, ResourceExt as _};
 use landfall_crds::LoadBalancerIP;
 use landfall_crds::gateway_api::{Gateway, TCPRoute};
 use landfall_testbed::control_plane::assets;
@@ -279,7 +279,7 @@ async fn change(server: &Server, n: usize) -> (Duration, Duration) {
         .patch(&name, &PatchParams::default(), &Patch::Merge(patch))
         .await
         .unwrap();
-    let generation = patched.meta().generation;
+    let generation = patched.metadata.generation;
     let said = async {
         let weighs = |record: Option<&LoadBalancerIP>| {
             record.is_some_and(|record| {
