@@ -67,6 +67,30 @@ fn a_deaf_owner_is_replaced() {
 }
 
 #[test]
+fn an_owner_whose_link_is_dead_is_replaced_as_soon_as_a_dead_one_and_a_deaf_one_a_little_later() {
+    // Who is deaf says that it lives; that it acknowledges nobody is seen after three windows.
+    let dead = [(false, true, 300), (true, true, 300), (true, false, 650)];
+    for (seed, (deaf, mute, most)) in cases(60, &dead) {
+        let mut world = at_rest(seed, 5, 30);
+        if deaf {
+            world.deaf.insert(1);
+        }
+        if mute {
+            world.mute.insert(1);
+        }
+        world.run(millis(most));
+        let others = world.nodes.iter().enumerate().filter(|(n, _)| *n != 1);
+        let answered: usize = others.map(|(_, node)| node.answering.len()).sum();
+        assert_eq!(answered, 30, "deaf {deaf}, mute {mute}, seed {seed}");
+        world.run(secs(40));
+        assert!(world.nodes[1].answering.is_empty(), "it takes nothing");
+        world.heal();
+        world.run(secs(20));
+        world.assert_all_answered_once();
+    }
+}
+
+#[test]
 fn a_mute_owner_is_replaced_and_takes_nothing() {
     for seed in 0..histories(200) {
         let mut world = at_rest(seed, 3, 30);
