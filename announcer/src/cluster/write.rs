@@ -233,10 +233,11 @@ impl Writer {
         }
         let renewal = api.get_opt(&format!("{RENEWAL_PREFIX}{node}")).await?;
         let renewal = renewal.and_then(|renewal| renewal.metadata.resource_version);
-        if renewal.as_deref() != expiry.renewal.as_ref().map(Version::as_str) {
-            let renewal =
-                renewal.map(|version| Event::RenewalSeen(node.clone(), Version::new(version)));
-            events.extend(renewal);
+        // One that is gone prolongs nothing: who lives makes it anew when it renews next.
+        if let Some(renewal) = renewal
+            && Some(renewal.as_str()) != expiry.renewal.as_ref().map(Version::as_str)
+        {
+            events.push(Event::RenewalSeen(node.clone(), Version::new(renewal)));
             return Ok(());
         }
         let mut emptied = record::emptied(lease);

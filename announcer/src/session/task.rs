@@ -125,50 +125,76 @@ impl Session {
     }
 
     /// One round: a renewal and a look at the session; a swap of that if anything of it is to change, and once more if
-    /// somebody else has written it in between.
+    /// somebody else has written it in between. A session that begins, or that is over by this node's clock, is in its
+    /// Lease before anything is renewed: who cannot write that prolongs nothing that others wait for the end of.
     async fn renew(&mut self) -> Result<(), Failure> {
         for _ in 0..3 {
-            let begins = self.session.is_none();
-            let session = match &self.session {
-                Some(session) => session.clone(),
-                None => self.fresh(),
-            };
             let sent_at = clock::now();
-            let renewal = self.write_renewal(&session).await?;
-            self.look_back(&renewal);
+            let Some(session) = self.session.clone() else {
+                match self.begin(sent_at).await? {
+                    Some(session) => return self.write_renewal(&session).await,
+                    None => continue,
+                }
+            };
+            if sent_at >= self.end() {
+                let lease = self.within(self.leases.get_opt(&self.name)).await?;
+                if self.lost(lease.as_ref()) {
+                    self.lose(lease.as_ref()).await;
+                    continue;
+                }
+                let is_said = self.is_said(lease.as_ref(), &session);
+                if !is_said && !self.swap(lease, &session).await? {
+                    continue;
+                }
+            }
+            self.write_renewal(&session).await?;
             let is_late = clock::now() >= self.end();
             let lease = self.within(self.leases.get_opt(&self.name)).await?;
             if self.lost(lease.as_ref()) {
                 self.lose(lease.as_ref()).await;
                 continue;
             }
-            let was_fenced = begins && lease.as_ref().is_some_and(is_fenced);
-            if begins || is_late || !self.is_said(lease.as_ref(), &session) {
-                match self.put(lease, &session).await {
-                    Ok(_) => {}
-                    // Somebody wrote in between, or the Lease is gone: read it.
-                    Err(Failure::Api(error))
-                        if matches!(Class::of(&error), Class::Conflict | Class::NotFound) =>
-                    {
-                        continue;
-                    }
-                    Err(error) => return Err(error),
-                }
+            let is_to_change = is_late || !self.is_said(lease.as_ref(), &session);
+            if is_to_change && !self.swap(lease, &session).await? {
+                continue;
             }
             self.renewed_at = sent_at;
-            if begins {
-                self.session = Some(session.clone());
-                tracing::info!(%session, was_fenced, "session began");
-                if was_fenced {
-                    self.tell(Event::WasFenced).await;
-                }
-                self.tell(Event::SessionStarted(session, sent_at)).await;
-            } else {
-                self.tell(Event::Renewed(session, sent_at)).await;
-            }
+            self.tell(Event::Renewed(session, sent_at)).await;
             return Ok(());
         }
         Err(Failure::TimedOut(self.patience()))
+    }
+
+    /// Begins a session; `None` if somebody has written its Lease in between.
+    async fn begin(&mut self, sent_at: Now) -> Result<Option<SessionId>, Failure> {
+        let session = self.fresh();
+        let lease = self.within(self.leases.get_opt(&self.name)).await?;
+        let was_fenced = lease.as_ref().is_some_and(is_fenced);
+        if !self.swap(lease, &session).await? {
+            return Ok(None);
+        }
+        self.renewed_at = sent_at;
+        self.session = Some(session.clone());
+        tracing::info!(%session, was_fenced, "session began");
+        if was_fenced {
+            self.tell(Event::WasFenced).await;
+        }
+        self.tell(Event::SessionStarted(session.clone(), sent_at))
+            .await;
+        Ok(Some(session))
+    }
+
+    /// Writes the session into its Lease; `false` if somebody wrote in between, or the Lease is gone: it is to be read anew.
+    async fn swap(&self, before: Option<Lease>, session: &SessionId) -> Result<bool, Failure> {
+        match self.put(before, session).await {
+            Ok(_) => Ok(true),
+            Err(Failure::Api(error))
+                if matches!(Class::of(&error), Class::Conflict | Class::NotFound) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// When the session ends by this node's clock, if it is not renewed.
@@ -205,7 +231,7 @@ impl Session {
     }
 
     /// Nobody else writes it, so that no version is named.
-    async fn write_renewal(&self, session: &SessionId) -> Result<Lease, Failure> {
+    async fn write_renewal(&mut self, session: &SessionId) -> Result<(), Failure> {
         let spec = LeaseSpec {
             holder_identity: Some(session.to_string()),
             lease_duration_seconds: i32::try_from(self.settings.duration.as_secs()).ok(),
@@ -217,7 +243,10 @@ impl Session {
         let patched = self.leases.patch(&self.renewal, &params, &patch);
         match self.within(patched).await {
             Err(Failure::Api(error)) if Class::of(&error) == Class::NotFound => {}
-            answer => return answer,
+            answer => {
+                self.look_back(&answer?);
+                return Ok(());
+            }
         }
         let lease = Lease {
             metadata: ObjectMeta {
@@ -227,8 +256,10 @@ impl Session {
             },
             spec: Some(spec),
         };
-        self.within(self.leases.create(&PostParams::default(), &lease))
-            .await
+        let parameters = PostParams::default();
+        let created = self.within(self.leases.create(&parameters, &lease)).await?;
+        self.look_back(&created);
+        Ok(())
     }
 
     /// A renewal with an older version than one before comes of another history. It was just written, so that no cache
