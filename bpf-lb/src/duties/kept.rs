@@ -1,4 +1,4 @@
-//! What other nodes have told this one of: their connections whose slots are here.
+//! What other nodes have told this one, and whom it believes. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
