@@ -19,7 +19,9 @@ use crate::desired::{Desired, Endpoint, Frontend, Interface};
 use crate::diff::{Refusal, plan};
 use crate::duties::Flow;
 use crate::interface;
-use crate::links::{AttachError, Attached, Links, classifier, feeder, xdp_program};
+use crate::links::{
+    AttachError, AttachMode, Attached, Links, XdpPath, classifier, feeder, xdp_program,
+};
 use crate::maps::Maps;
 use crate::object;
 use crate::programmed::Programmed;
@@ -129,6 +131,8 @@ pub struct Director {
     changed: BTreeMap<Frontend, (u32, u32)>,
     /// Interfaces that were attached to, or could not be.
     tried: BTreeSet<u32>,
+    /// Why a driver refused the programs, as it was said when they came.
+    refusals: BTreeMap<u32, String>,
     /// The connections of other nodes in the tables, by hop id, and whether it is doubtful that they live; unknown
     /// after a start or a failure.
     moved: Option<BTreeMap<Flow, (u16, bool)>>,
@@ -172,6 +176,7 @@ impl Director {
             away: Away::default(),
             changed: BTreeMap::new(),
             tried: attached,
+            refusals: BTreeMap::new(),
             moved: None,
         })
     }
@@ -267,11 +272,31 @@ impl Director {
         self.record(ifindex, interface)
             .map_err(|source| AttachError::Map { ifindex, source })?;
         let mode = self.settings.attach;
-        let attached = self.links.attach(&mut self.ebpf, ifindex, interface, mode);
+        let mut attached = self.links.attach(&mut self.ebpf, ifindex, interface, mode);
+        if let Ok(attached) = &mut attached {
+            self.explain(ifindex, attached);
+        }
         if attached.is_err() && !self.links.interfaces()?.contains(&ifindex) {
             self.forget(ifindex)?;
         }
         attached
+    }
+
+    /// Why a program runs in the generic path is said once, when it comes, and holds as long as it is there.
+    fn explain(&mut self, ifindex: u32, attached: &mut Attached) {
+        let is_forced =
+            attached.path == XdpPath::Generic && self.settings.attach != AttachMode::Generic;
+        if !is_forced {
+            self.refusals.remove(&ifindex);
+            return;
+        }
+        let why = attached.why_generic.get_or_insert_with(|| {
+            let known = self.refusals.get(&ifindex).cloned();
+            known.unwrap_or_else(|| {
+                "native XDP was refused when an earlier process brought the programs".to_owned()
+            })
+        });
+        self.refusals.insert(ifindex, why.clone());
     }
 
     /// Records an interface and, of a bond, its members.

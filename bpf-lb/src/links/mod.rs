@@ -25,7 +25,6 @@ pub use attached::{AttachError, AttachMode, Attached, XdpPath};
 pub(crate) use filter::has_tc_links;
 pub(crate) use program::{classifier, feeder, xdp_program};
 use program::{pin, remove_pin, replace_egress, replace_xdp, wrong_link};
-use xdp::refused_before;
 
 use crate::desired::Interface;
 use crate::interface;
@@ -101,7 +100,7 @@ impl Links {
         if let Some(path) = self.running(ebpf, ifindex, name)? {
             return Ok(Attached {
                 path,
-                why_generic: is_fit.err().or_else(|| refused_before(path, mode)),
+                why_generic: is_fit.err(),
                 replaced: true,
             });
         }

@@ -27,8 +27,10 @@ impl Links {
         if mode == AttachMode::Generic {
             return Ok(Ok(()));
         }
-        if interface.is_trunk && interface::strips_tags(name).map_err(failed)? {
-            let refused = AttachError::StrippedTags { name: name.clone() };
+        if interface.is_trunk
+            && let Some(port) = strips_tags(interface).map_err(failed)?
+        {
+            let refused = AttachError::StrippedTags { name: port };
             for path in [XdpPath::Native, XdpPath::Frags] {
                 remove_pin(&self.xdp(path, ifindex))?;
             }
@@ -82,7 +84,7 @@ impl Links {
                 if replace_xdp(ebpf, path, &pin).map_err(|error| of_program(path, name, error))? {
                     return Ok(Attached {
                         path,
-                        why_generic: is_fit.err().or_else(|| refused_before(path, mode)),
+                        why_generic: is_fit.err(),
                         replaced: true,
                     });
                 }
@@ -158,8 +160,19 @@ fn refused(error: &ProgramError) -> String {
     )
 }
 
-/// What is known of a program that an earlier process attached.
-pub(super) fn refused_before(path: XdpPath, mode: AttachMode) -> Option<String> {
-    let is_forced = path == XdpPath::Generic && mode != AttachMode::Generic;
-    is_forced.then(|| "native XDP was refused when the programs came".to_owned())
+/// The port of a trunk that takes tags off, if one does: of a bond it is its members that receive.
+fn strips_tags(trunk: &Interface) -> std::io::Result<Option<String>> {
+    let members = trunk.members.iter();
+    let mut ports = members
+        .map(|member| interface::name(*member))
+        .collect::<Result<Vec<_>, _>>()?;
+    if ports.is_empty() {
+        ports.push(trunk.name.clone());
+    }
+    for port in ports {
+        if interface::strips_tags(&port)? {
+            return Ok(Some(port));
+        }
+    }
+    Ok(None)
 }
