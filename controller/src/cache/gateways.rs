@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use landfall_crds::Frontend;
 use landfall_crds::gateway_api::Gateway;
 use landfall_crds::version::{Stamped, supersedes};
 use landfall_gateway::NamespacedName;
@@ -64,6 +65,20 @@ impl Cache {
         let gateways: Vec<HolderKey> = keys.filter(|key| key.kind == HolderKind::Gateway).collect();
         for key in gateways {
             self.gateway_again(&key);
+        }
+    }
+
+    /// What a record says is served: ListenerSets of the Gateways that hold its address wait for it.
+    pub(crate) fn served_seen(&mut self, at: Point, frontends: &[Frontend]) {
+        if !self.gateway_api.served_seen(at, frontends) {
+            return;
+        }
+        let entry = self.index.entry(at).into_iter();
+        for key in entry.flat_map(|entry| entry.holder_keys()) {
+            if key.kind == HolderKind::Gateway {
+                let gateway = NamespacedName::new(&key.namespace, &key.name);
+                self.gateway_api.sets_again(&gateway);
+            }
         }
     }
 

@@ -5,12 +5,14 @@
 //! the writer of their status.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use landfall_crds::Frontend;
 use landfall_crds::conditions::{ANNOUNCED, find};
-use landfall_crds::gateway_api::{GatewayClass, ListenerSet, RouteParentStatus};
+use landfall_crds::gateway_api::{Address, GatewayClass, ListenerSet, RouteParentStatus};
 use landfall_crds::version::{Stamped, supersedes};
 use landfall_gateway::world::Backing;
 use landfall_gateway::{Decisions, NamespacedName, Route, RouteKey, World};
@@ -66,6 +68,8 @@ pub struct Known {
     pub routes: BTreeMap<RouteKey, LiveRoute>,
     /// The records as last seen.
     pub records: BTreeMap<Point, LiveRecord>,
+    /// What the records say is served for Gateways, where they say anything.
+    served: BTreeMap<Point, BTreeSet<Frontend>>,
     /// Whether a record's address is answered for, and if not, why not.
     announced: BTreeMap<Point, Result<(), String>>,
     /// Whose status says something else than what was decided.
@@ -119,6 +123,37 @@ impl Known {
             .chain(routes.cloned().map(Subject::Route))
             .collect();
         self.stale.extend(stale);
+    }
+
+    /// What a record says is served; whether that is news.
+    pub fn served_seen(&mut self, at: Point, frontends: &[Frontend]) -> bool {
+        let served: BTreeSet<Frontend> = frontends.iter().cloned().collect();
+        if served.is_empty() {
+            return self.served.remove(&at).is_some();
+        }
+        self.served.insert(at, served.clone()) != Some(served)
+    }
+
+    /// Whether the records of these addresses say that all of this is served.
+    #[must_use]
+    pub fn is_served(&self, addresses: &[Address], frontends: &[Frontend]) -> bool {
+        let points = addresses.iter().filter_map(|address| {
+            let address: IpAddr = address.value.parse().ok()?;
+            Some(Point::from(address))
+        });
+        let mut served = points.map(|at| self.served.get(&at));
+        frontends.is_empty()
+            || served.all(|served| {
+                served.is_some_and(|served| frontends.iter().all(|one| served.contains(one)))
+            })
+    }
+
+    /// The ListenerSets of a Gateway may say something else now.
+    pub fn sets_again(&mut self, gateway: &NamespacedName) {
+        let sets = self.decisions.listener_sets.iter();
+        let sets = sets.filter(|(_, decision)| decision.gateway == *gateway);
+        self.stale
+            .extend(sets.map(|(key, _)| Subject::ListenerSet(key.clone())));
     }
 
     /// A Service as routes see it.

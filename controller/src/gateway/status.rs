@@ -99,16 +99,20 @@ pub fn listener_set(known: &Known, key: &NamespacedName, now: Time) -> Option<Va
     (!same).then(|| json!({"conditions": own, "listeners": listeners}))
 }
 
-/// `Programmed` of a Gateway as its status has it, which is written after the records: it counts once it is about the spec
-/// of now and all the ListenerSets of now.
+/// `Programmed` of a Gateway as its status has it: it counts once it is about the spec of now and all the ListenerSets of
+/// now, and the records say that all of their listeners are served.
 fn said_of(known: &Known, at: &NamespacedName, gateway: &Gateway) -> NewCondition {
     let status = gateway.status.as_ref();
     let conditions = status.map_or(&[][..], |status| &status.conditions);
     let attached = status.and_then(|status| status.attached_listener_sets);
     let decision = known.decisions.gateways.get(at);
     let wanted = decision.and_then(|decision| decision.attached_sets);
+    let addresses = status.map_or(&[][..], |status| &status.addresses);
+    let frontends = decision.map_or(&[][..], |decision| &decision.frontends);
     let is_of_now = |one: &&Condition| {
-        one.observed_generation == gateway.metadata.generation && attached == count(wanted)
+        one.observed_generation == gateway.metadata.generation
+            && attached == count(wanted)
+            && known.is_served(addresses, frontends)
     };
     let said = find(conditions, PROGRAMMED).filter(is_of_now);
     NewCondition {

@@ -169,7 +169,9 @@ impl Follow<DeserializeGuard<LoadBalancerIP>> for Cache {
         }
         let record = self.decoded(object);
         if let Some((at, stored)) = record.as_ref().and_then(validate::stored) {
+            let frontends = stored.spec.frontends.clone();
             self.index.record_seen(at, stored);
+            self.served_seen(at, &frontends);
             let status = record.and_then(|record| record.status).unwrap_or_default();
             self.announcement_seen(at, &status.conditions);
             return;
@@ -187,6 +189,7 @@ impl Follow<DeserializeGuard<LoadBalancerIP>> for Cache {
         if let Ok(address) = parse_ip_name(name) {
             self.index.record_gone(Point::from(address), uid, false);
             self.announcement_seen(Point::from(address), &[]);
+            self.served_seen(Point::from(address), &[]);
             self.marks_seen(Point::from(address), None);
         }
     }

@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use landfall_crds::gateway_api::GatewayClass;
+use landfall_crds::gateway_api::{GatewayClass, ListenerSet};
 use landfall_ipam::PoolName;
 use landfall_ipam::index::Writes;
 use landfall_ipam::pools::Pool;
@@ -228,4 +228,45 @@ fn addresses_of_another_controller_stay_while_we_have_none_and_are_no_reason_to_
     let ours = json!({"f:conditions": {}, "f:listeners": {}});
     seen(&mut cache, gateway(2, 1, &status, &ours));
     assert_eq!(planned(&mut cache).unwrap().1, None);
+}
+
+#[test]
+fn a_listener_set_is_programmed_once_the_records_say_that_its_listeners_are_served() {
+    let mut cache = cache(OURS);
+    let open = |mut gateway: Gateway| {
+        let from_all = json!({"namespaces": {"from": "All"}});
+        gateway.spec.allowed_listeners = serde_json::from_value(from_all).unwrap();
+        gateway
+    };
+    let set: ListenerSet = serde_json::from_value(json!({
+        "metadata": {"name": "more", "namespace": "blue", "uid": "s", "generation": 1},
+        "spec": {"parentRef": {"name": "edge"}, "listeners": [{"name": "x", "port": 81, "protocol": "TCP"}]},
+    }))
+    .unwrap();
+    let more = NamespacedName::new("blue", "more");
+    cache.gateway_api.change(|world| {
+        world.listener_sets.insert(more.clone(), set.into());
+    });
+    seen(&mut cache, open(gateway(1, 1, &json!({}), &Value::Null)));
+    served(&mut cache);
+    let address = Point::from("192.0.2.0".parse::<std::net::IpAddr>().unwrap());
+    let announced: Condition = serde_json::from_value(json!({"type": "Announced", "status": "True",
+        "reason": "Announced", "message": "by node-1", "lastTransitionTime": "2026-01-01T00:00:00Z"}))
+    .unwrap();
+    cache.announcement_seen(address, &[announced]);
+    let status = served(&mut cache);
+    assert_eq!(status["conditions"][1]["status"], "True", "{status}");
+    seen(&mut cache, open(gateway(2, 1, &status, &our_fields())));
+
+    let programmed = |cache: &Cache| {
+        let now = Time(Timestamp::UNIX_EPOCH);
+        let status = status::listener_set(&cache.gateway_api, &more, now).unwrap();
+        status["conditions"][1]["status"].clone()
+    };
+    let frontends = cache.index.service(&key()).unwrap().frontends.clone();
+    assert_eq!(frontends.len(), 2);
+    cache.served_seen(address, &frontends[..1]);
+    assert_ne!(programmed(&cache), "True");
+    cache.served_seen(address, &frontends);
+    assert_eq!(programmed(&cache), "True");
 }
