@@ -12,6 +12,7 @@ use landfall_gateway::{ListenerDecision, NamespacedName, ParentDecision};
 use super::announcing::{Whom, announcing};
 use super::service::{events, planned, records, wishes};
 use super::{Asked, Told, said, service};
+use crate::picture::Hidden;
 use crate::words::Tree;
 
 /// Explains a Gateway; `None` where there is none of this name to be read.
@@ -53,7 +54,10 @@ fn ours(asked: &Asked<'_>, key: &HolderKey, at: &NamespacedName, object: &Gatewa
         format!("✓ its class {class} is Landfall's"),
         of_class.collect(),
     )];
-    if let Some(decision) = decisions.gateways.get(at) {
+    let unread = hidden(asked);
+    if let Some(unread) = &unread {
+        below.push(unread.clone());
+    } else if let Some(decision) = decisions.gateways.get(at) {
         below.push(decided(&decision.accepted));
         below.push(Tree::new(
             "Listeners",
@@ -64,7 +68,8 @@ fn ours(asked: &Asked<'_>, key: &HolderKey, at: &NamespacedName, object: &Gatewa
     }
     let status = object.status.clone().unwrap_or_default();
     let programmed = find(&status.conditions, "Programmed");
-    if let Some(known) = cache.index.service(key).filter(|known| known.wanted) {
+    let known = cache.index.service(key).filter(|known| known.wanted);
+    if let Some(known) = known.filter(|_| unread.is_none()) {
         below.push(wishes(known));
         below.extend(planned(asked, &cache.index, known, None));
     }
@@ -93,6 +98,31 @@ fn ours(asked: &Asked<'_>, key: &HolderKey, at: &NamespacedName, object: &Gatewa
         well,
         tree: Tree::new(format!("Gateway {at}: {headline}"), below),
     }
+}
+
+/// What was not to be read, without which nobody can tell what is decided of a Gateway but the controller.
+fn hidden(asked: &Asked<'_>) -> Option<Tree> {
+    let picture = asked.picture;
+    let kinds = [
+        ("ListenerSets", picture.listener_sets.hidden()),
+        ("TCPRoutes", picture.tcp_routes.hidden()),
+        ("UDPRoutes", picture.udp_routes.hidden()),
+        ("ReferenceGrants", picture.grants.hidden()),
+        ("Namespaces", picture.namespaces.hidden()),
+    ];
+    // A kind that is not served has nothing that could be missed.
+    let hidden = kinds.into_iter();
+    let hidden = hidden.filter(|(_, why)| matches!(why, Some(Hidden::Forbidden)));
+    let mut hidden: Vec<&str> = hidden.map(|(kind, _)| kind).collect();
+    if picture.services_of.is_some() || !picture.services.is_seen() {
+        hidden.push("Services");
+    }
+    (!hidden.is_empty()).then(|| {
+        Tree::leaf(format!(
+            "? listeners and routes: {} of all namespaces cannot be read, and without them only the controller knows",
+            hidden.join(", ")
+        ))
+    })
 }
 
 /// A Gateway that another controller serves: what its Services have.

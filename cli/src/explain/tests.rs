@@ -248,6 +248,23 @@ fn a_gateway_of_ours_is_told_by_class_listeners_routes_pools_and_policies() {
 }
 
 #[test]
+fn what_cannot_be_read_of_a_gateways_routes_is_not_said_to_be_missing() {
+    let mut picture = gateways();
+    picture.listener_sets = Sight::Hidden(Hidden::Absent);
+    picture.tcp_routes = Sight::Hidden(Hidden::Forbidden);
+    let told = tell_gateway(&picture, "edge").tree.draw();
+    assert!(
+        told.contains("? listeners and routes: TCPRoutes of all namespaces cannot be read"),
+        "{told}"
+    );
+    assert!(!told.contains("refuses everything"), "{told}");
+    assert!(
+        told.contains("AddressNotAssigned"),
+        "the controller is still heard: {told}"
+    );
+}
+
+#[test]
 fn a_gateway_of_anothers_is_told_by_its_services_and_one_without_a_class_that_nobody_can_say() {
     let picture = gateways();
     let told = ["theirs", "lost"].map(|name| tell_gateway(&picture, name).tree.draw());
