@@ -262,11 +262,22 @@ mod tests {
         let mut shares = Shares::new(VIP);
         shares.add(1, pods(1, &[Active, Active]));
         shares.add(2, Vip::default());
-        shares.add(1, pods(2, &[Unready, Draining]));
+        shares.add(1, pods(2, &[Unready, Unready]));
         let vip = shares.vip();
         assert_eq!(parts(&vip), [(0, 750), (1, 250)].into());
         // Those that take nothing new keep what they have.
         assert_eq!(vip.backends.len(), 5);
+    }
+
+    #[test]
+    fn where_nothing_is_ready_what_terminates_and_still_serves_takes_the_share() {
+        let mut shares = Shares::new(VIP);
+        shares.add(1, pods(1, &[Active, Draining]));
+        shares.add(1, pods(2, &[Unready, Draining]));
+        let vip = shares.vip();
+        assert_eq!(parts(&vip), [(1, 500), (2, 500)].into());
+        let takes = |backend: &&Backend| backend.state == Active;
+        assert_eq!(vip.backends.values().filter(takes).count(), 2);
     }
 
     #[test]
