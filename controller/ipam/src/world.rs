@@ -75,10 +75,14 @@ impl World {
         points.filter(kept).collect()
     }
 
+    /// What a holder holds.
+    pub(crate) fn held(&self, key: &HolderKey) -> Vec<Point> {
+        self.book.held_by(key).collect()
+    }
+
     /// What a former Service of this name holds still, and its uid.
-    pub(crate) fn former(&self, service: &Service) -> BTreeMap<Point, String> {
-        let held = self.book.held_by(&service.key);
-        let others = held.flat_map(|at| {
+    pub(crate) fn former(&self, service: &Service, held: &[Point]) -> BTreeMap<Point, String> {
+        let others = held.iter().flat_map(|&at| {
             let entry = self.book.get(at).into_iter();
             let holders = entry.flat_map(|entry| entry.holders());
             holders

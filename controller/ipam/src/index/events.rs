@@ -71,7 +71,8 @@ impl Index {
     /// What a former Service of this name holds is released before anything else.
     fn release_former(&mut self, key: &HolderKey) {
         let service = self.world.services.get(key);
-        if service.is_some_and(|service| !self.world.former(service).is_empty()) {
+        let held = self.world.held(key);
+        if service.is_some_and(|service| !self.world.former(service, &held).is_empty()) {
             self.dirty.insert(release_key(key));
         }
     }

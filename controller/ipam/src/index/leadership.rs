@@ -64,7 +64,7 @@ impl Index {
             return 0;
         }
         let service = service.clone();
-        let mut plan = plan(&self.world, &service);
+        let mut plan = plan(&self.world, &service, &self.world.held(&service.key));
         // Nothing else is given before everything in use is taken in.
         plan.take.retain(|take| claims.contains(&take.address));
         for take in &plan.take {

@@ -60,12 +60,13 @@ impl Index {
             let Some(service) = self.world.services.get(&queued.key) else {
                 continue;
             };
-            if !self.world.former(service).is_empty()
+            let held = self.world.held(&queued.key);
+            if !self.world.former(service, &held).is_empty()
                 || !freed.iter().any(|at| could_use(&self.world, service, *at))
             {
                 continue;
             }
-            let plan = plan(&self.world, service);
+            let plan = plan(&self.world, service, &held);
             if plan.take.is_empty() {
                 // Even so its message may have changed: who holds what it asks for.
                 self.dirty.insert(queued);

@@ -161,7 +161,7 @@ impl Index {
     /// What would become of a Service now; changes nothing.
     #[must_use]
     pub fn preview(&self, service: &Service) -> Plan {
-        plan(&self.world, service)
+        plan(&self.world, service, &self.world.held(&service.key))
     }
 
     /// Why a Service has what it has; changes nothing.

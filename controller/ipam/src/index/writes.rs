@@ -73,7 +73,9 @@ impl Index {
             let nothing = leave.is_empty() && !self.gone.contains(key);
             return (!nothing).then(|| Writes::leaving(leave, BTreeSet::new()));
         };
-        let former = self.world.former(&service);
+        // Looked up once: among many Services that is a good part of what a plan costs.
+        let held = self.world.held(key);
+        let former = self.world.former(&service, &held);
         let ended: Vec<Point> = self.world.ended(key).collect();
         if !former.is_empty() || !ended.is_empty() {
             // A holder is an object, not a name: this one has nothing yet, and takes nothing before
@@ -81,16 +83,19 @@ impl Index {
             let leave = former.keys().copied().chain(ended).collect();
             return Some(Writes::leaving(leave, former.into_values().collect()));
         }
-        let plan = plan(&self.world, &service);
+        let plan = plan(&self.world, &service, &held);
         self.commit(&service, &plan);
         if plan.waits {
             self.waiting.insert(service.queue_key());
         } else {
             self.waiting.remove(&service.queue_key());
         }
-        let leaves = |at: &Point| plan.leave.contains(&at.address());
-        let held = self.world.book.held_by(key).filter(|at| !leaves(at));
-        let records = held
+        let kept = plan.keep.iter().map(|kept| kept.address);
+        let stays = kept.chain(plan.take.iter().map(|take| take.address));
+        let mut stays: Vec<Point> = stays.map(Point::from).collect();
+        stays.sort_unstable();
+        let records = stays
+            .into_iter()
             .filter_map(|at| diff(at, self.world.book.get(at)?))
             .collect();
         let marks = plan

@@ -41,7 +41,7 @@ pub struct Explanation {
 
 /// Explains a Service's situation; changes nothing.
 pub(crate) fn explain(world: &World, service: &Service) -> Explanation {
-    let plan = plan(world, service);
+    let plan = plan(world, service, &world.held(&service.key));
     let request = service.readable();
     let pools = world.pools.ordered().iter().map(|pool| {
         let named = request.is_some_and(|request| {

@@ -12,12 +12,11 @@ use crate::service::{FamilyPolicy, Service};
 use crate::world::World;
 use crate::{Reason, Refusal};
 
-/// The plan for a Service. The same world gives the same plan.
+/// The plan for a Service that holds these addresses. The same world gives the same plan.
 #[must_use]
-pub(crate) fn plan(world: &World, service: &Service) -> Plan {
+pub(crate) fn plan(world: &World, service: &Service, held: &[Point]) -> Plan {
     if !service.wanted {
-        let held = world.book.held_by(&service.key);
-        return Plan::leaving(held.map(Point::address).collect());
+        return Plan::leaving(held.iter().map(|at| at.address()).collect());
     }
     let mut draft = Draft::default();
     match &service.request {
@@ -32,7 +31,7 @@ pub(crate) fn plan(world: &World, service: &Service) -> Plan {
             } else {
                 draft.asked.extend(claims);
             }
-            review(world, service, request, &mut draft);
+            review(world, service, held, request, &mut draft);
             shed_surplus(world, service, request, &mut draft);
             take_requested(world, service, &mut draft);
             take_shown(world, service, &mut draft);
@@ -40,7 +39,7 @@ pub(crate) fn plan(world: &World, service: &Service) -> Plan {
         }
         Err(refusal) => {
             // A typing error costs nobody an address.
-            review(world, service, &Request::default(), &mut draft);
+            review(world, service, held, &Request::default(), &mut draft);
             take_shown(world, service, &mut draft);
             draft.problems.push((None, refusal.clone()));
         }

@@ -13,9 +13,15 @@ use crate::world::World;
 use crate::{PoolName, Reason, Refusal};
 
 /// What becomes of the addresses it holds.
-pub(super) fn review(world: &World, service: &Service, request: &Request, draft: &mut Draft) {
+pub(super) fn review(
+    world: &World,
+    service: &Service,
+    held: &[Point],
+    request: &Request,
+    draft: &mut Draft,
+) {
     keep_unreadable(world, service, draft);
-    for at in world.book.held_by(&service.key) {
+    for &at in held {
         let kept = kept(world, service, at);
         let (address, family) = (kept.address, Family::of(kept.address));
         let asked = draft.asked.contains(&address);
