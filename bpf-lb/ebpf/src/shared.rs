@@ -77,10 +77,10 @@ pub(crate) fn has_kernels() -> bool {
     maps::state().is_some_and(|shared| unsafe { (*shared).kernels } != 0)
 }
 
-/// Changes from moment to moment.
+/// One spell of four, each as long as the nodes that are away take turns.
 #[inline(always)]
-pub(crate) fn is_odd_moment() -> bool {
-    (now() >> MOMENT) & 1 != 0
+pub(crate) fn is_a_quarter() -> bool {
+    (now() >> (MOMENT + 2)) & 3 == 0
 }
 
 /// The hop id of a node that cannot tell just now what it has, other than the one with this MAC
