@@ -179,6 +179,32 @@ fn a_client_that_opens_a_kept_connection_anew_has_the_new_one() {
 }
 
 #[test]
+fn what_is_told_of_a_port_after_its_next_connection_has_begun_does_not_take_that_away() {
+    needs_root!(
+        "what_is_told_of_a_port_after_its_next_connection_has_begun_does_not_take_that_away"
+    );
+    every_family(|node, director, family| {
+        only_here(node, director, family);
+        let flow = family.flow(TCP);
+        let pod = reached(&says(director, node.ifindex, flow, SYN));
+        answers(director, flow, pod, SYN_ACK);
+        // The node of the one before tells of it only now, and then once more in other words.
+        for claim in [doubtful(family.nodes[1]), family.nodes[1].into()] {
+            director.keep(&[(named(flow), claim)].into()).unwrap();
+            let other = Tcp {
+                ack: Some(77),
+                ..SEGMENT
+            };
+            let ran = says(director, node.ifindex, flow, other);
+            assert_eq!(ran.verdict(), Verdict::Moved);
+        }
+        assert_eq!(reached(&says(director, node.ifindex, flow, SEGMENT)), pod);
+        let reply = answers(director, flow, pod, SEGMENT);
+        assert_eq!(reply.verdict(), Verdict::ReplyRewritten);
+    });
+}
+
+#[test]
 fn a_client_port_used_again_is_not_sent_after_the_old_connection_of_another_node() {
     needs_root!("a_client_port_used_again_is_not_sent_after_the_old_connection_of_another_node");
     every_family(|node, director, family| {

@@ -131,7 +131,8 @@ pub(crate) fn look_up<F: Family>(packet: &Packet<F>) -> Known<F> {
     }
     if packet.transport.flags & (FIN | RST) != 0 {
         client_ends::<F>(packet, connection, pod_of::<F>(entry));
-    } else if connection.challenged != 0 {
+    } else if connection.challenged != 0 || connection.kind == ConnectionState::KIND_NODE {
+        // That another node has it may have been told after the SYN of the client's next one.
         match F::half_open(&key) {
             Some(challenger) if is_half_open(state::<F>(challenger), now) => {
                 if let Known::Pod(pod) = confirm(packet, &key, challenger, now) {
