@@ -1,5 +1,5 @@
 //! Random histories of a small cluster, through the real programs of every node: pods come and go,
-//! tables are of different age, letters are lost, announcers die and start anew, and somebody forges resets.
+//! tables are of different age, letters are lost, and announcers die and start anew.
 //! No segment of a living connection ever reaches another pod than its own, but to ask it, and none is lost
 //! for good, whoever is dead.
 //!
@@ -201,17 +201,6 @@ impl History {
         None
     }
 
-    /// Somebody sends a reset in a client's name, and the pod does not believe it.
-    fn forge(&mut self) {
-        let open: Vec<(u16, SocketAddr)> = self.open.iter().map(|(p, at)| (*p, *at)).collect();
-        let (port, pod) = open[self.dice.below(open.len())];
-        let owner = self.owner();
-        let fate = self
-            .cluster
-            .arrives(owner, Self::flow(port), self.client_says(port, RST));
-        self.hears(port, pod, fate, false);
-    }
-
     fn client_says(&self, port: u16, tcp: Tcp) -> Tcp {
         Tcp {
             ack: tcp.ack.map(|_| self.numbers[&port]),
@@ -290,7 +279,6 @@ impl History {
         self.some_learn();
         self.connect();
         self.end();
-        self.forge();
         let lost = self.dice.below(3) * 3;
         let dice = &mut self.dice;
         self.cluster.talk(|| dice.below(10) < lost);

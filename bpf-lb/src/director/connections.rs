@@ -55,9 +55,12 @@ impl Director {
         if let (Some(programmed), Some(_)) = (&self.programmed, &self.served) {
             let connections = self.maps.connections();
             connections.for_each_living(clock, |flow, state| {
-                if let Some(node) = duties::gained_by(programmed, &seed, &flow) {
-                    let is_doubtful = state.is_over();
-                    owed.insert(flow, Claim { node, is_doubtful });
+                // One that was reset in its client's name is most likely over, and its client's next one from the same
+                // port elsewhere: a claim would hide that from whoever asks for it.
+                if !state.is_over()
+                    && let Some(node) = duties::gained_by(programmed, &seed, &flow)
+                {
+                    owed.insert(flow, node.into());
                 }
             })?;
         }
