@@ -1,7 +1,6 @@
 //! Random histories of a small cluster, through the real programs of every node: pods come and go,
-//! tables are of different age, letters are lost, and announcers die and start anew.
-//! No segment of a living connection ever reaches another pod than its own, but to ask it, and none is lost
-//! for good, whoever is dead.
+//! tables are of different age, letters are lost, announcers die and start anew. No segment of a living
+//! connection ever reaches another pod than its own, and none is lost for good, whoever is dead.
 //!
 //! One history of each kind by default; `LANDFALL_HISTORIES=20` plays as many.
 
@@ -161,44 +160,18 @@ impl History {
         self.cluster.answers(node, pod, flow, accepts);
         self.numbers.insert(port, number);
         let segment = self.client_says(port, SEGMENT);
-        let fate = self.cluster.arrives(owner, flow, segment);
-        if self.hears(port, pod, fate, true).is_some() {
-            self.open.insert(port, pod);
+        match self.cluster.arrives(owner, flow, segment) {
+            Fate::Reached(_, reached) => {
+                let trail = &self.cluster.trail;
+                assert_eq!(
+                    reached, pod,
+                    "the ACK of {port} parted from its SYN: {trail:?}"
+                );
+                self.open.insert(port, pod);
+            }
+            Fate::Dropped(..) => {}
+            passed @ Fate::Passed(..) => panic!("the ACK of {port}: {passed:?}"),
         }
-    }
-
-    /// The node by which `pod`, which has the connection, has heard what its client said. Another pod may be asked whether
-    /// it still has one that its client tore down: that answers with a reset, if at all, and the client does not hear it.
-    #[track_caller]
-    fn hears(
-        &mut self,
-        port: u16,
-        pod: SocketAddr,
-        fate: Fate,
-        is_answered: bool,
-    ) -> Option<usize> {
-        let (node, reached) = match fate {
-            Fate::Reached(node, reached) => (node, reached),
-            Fate::Dropped(..) => return None,
-            Fate::Passed(..) => panic!(
-                "{port} is left to a kernel: {fate:?}; {:?}",
-                self.cluster.describe()
-            ),
-        };
-        if reached == pod {
-            return Some(node);
-        }
-        if is_answered {
-            let answer = self.cluster.answers(node, reached, Self::flow(port), RST);
-            assert_eq!(
-                answer,
-                Verdict::ReplyProbed,
-                "{port} moved from {pod} to {reached}: {:?}; {:?}",
-                self.cluster.trail,
-                self.cluster.describe()
-            );
-        }
-        None
     }
 
     fn client_says(&self, port: u16, tcp: Tcp) -> Tcp {
@@ -216,12 +189,13 @@ impl History {
         let pod = self.open[&port];
         let by = if self.dice.one_in(2) { RST } else { FIN };
         // What is not heard is said again, and ends another time.
-        let fate = self
-            .cluster
-            .arrives(owner, flow, self.client_says(port, by));
-        let Some(node) = self.hears(port, pod, fate, by.fin) else {
+        let Fate::Reached(node, reached) =
+            self.cluster
+                .arrives(owner, flow, self.client_says(port, by))
+        else {
             return;
         };
+        assert_eq!(reached, pod, "the end of {port}: {:?}", self.cluster.trail);
         if by.fin {
             let finishes = Tcp {
                 sequence: self.numbers[&port],
@@ -240,14 +214,19 @@ impl History {
             let owner = self.owner();
             let segment = self.client_says(port, SEGMENT);
             let fate = self.cluster.arrives(owner, Self::flow(port), segment);
-            let trail = self.cluster.trail.clone();
-            match self.hears(port, pod, fate, true) {
-                // A segment of data is answered.
-                Some(node) => {
-                    let answer = self.cluster.answers(node, pod, Self::flow(port), SEGMENT);
-                    assert_eq!(answer, Verdict::ReplyRewritten, "{port}");
-                }
-                None => drop(unheard.insert(port, trail)),
+            match fate {
+                Fate::Reached(_, reached) => assert_eq!(
+                    reached,
+                    pod,
+                    "{port} moved, by {owner}; {:?}; {:?}",
+                    self.cluster.trail,
+                    self.cluster.describe()
+                ),
+                Fate::Dropped(..) => drop(unheard.insert(port, self.cluster.trail.clone())),
+                Fate::Passed(..) => panic!(
+                    "{port} by {owner} is left to a kernel: {fate:?}; {:?}",
+                    self.cluster.describe()
+                ),
             }
         }
         unheard
@@ -299,10 +278,8 @@ impl History {
             self.cluster.talk(|| false);
         }
         let begun = Instant::now();
-        self.cluster.feed();
         let mut unheard = self.say();
         while !unheard.is_empty() && begun.elapsed() < REPEATED {
-            self.cluster.feed();
             unheard = self.say();
         }
         let first = unheard.keys().next().copied();

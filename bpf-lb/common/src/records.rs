@@ -260,9 +260,6 @@ impl ConnectionState {
     pub const RESET_BY_CLIENT: u8 = 1;
     /// Torn down by its pod.
     pub const RESET_BY_POD: u8 = 2;
-    /// The same as by its client, and the pod has been sent a segment to say whether it is so: by a reset, which is not
-    /// for the client then, or by anything else.
-    pub const RESET_ASKED: u8 = 3;
 
     /// Challenged by a half-open one: acknowledgements are looked up there first.
     pub const HERE: u8 = 1;

@@ -90,7 +90,6 @@ verdicts! {
     ReplyUntracked = "reply_untracked", Pass, "Leaving packet of no tracked connection.";
     ReplyFragment = "reply_fragment", Pass, "Leaving fragment; only whole replies are given their VIP.";
     ReplyBroken = "drop_reply_broken", Drop, "Rewriting a reply failed half-way.";
-    ReplyProbed = "drop_reply_probed", Drop, "A pod's reset in answer to a segment that asked it whether it has its connection still.";
 }
 
 impl Verdict {

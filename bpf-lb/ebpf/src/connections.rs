@@ -174,29 +174,6 @@ fn client_ends<F: Family>(packet: &Packet<F>, connection: &mut ConnectionState, 
     }
 }
 
-/// Has the pod of `packet`'s connection say whether it still has that. Somebody has torn it down in the client's name,
-/// and the pod alone knows whether it believed it: a reset in answer is kept from the client, who may have another
-/// connection from the same port. Where it does not answer, it may be gone, and that connection elsewhere: from then on
-/// it is asked in a quarter of the time.
-#[inline(always)]
-pub(crate) fn ask_the_pod<F: Family>(packet: &Packet<F>) -> bool {
-    let Some(entry) = F::connection(&forward(packet)) else {
-        return false;
-    };
-    let connection = state::<F>(entry);
-    let is_others_turn =
-        connection.reset == ConnectionState::RESET_ASKED && !shared::is_a_quarter();
-    if connection.reset == 0 || connection.is_over_for_the_pod() || is_others_turn {
-        return false;
-    }
-    let Some(twin) = F::connection(&reverse(packet, pod_of::<F>(entry))) else {
-        return false;
-    };
-    connection.reset = ConnectionState::RESET_ASKED;
-    state::<F>(twin).reset = ConnectionState::RESET_ASKED;
-    true
-}
-
 /// What the table of half-open connections knows.
 #[inline(always)]
 fn look_up_half_open<F: Family>(packet: &Packet<F>, key: &F::Key, now: u32) -> Known<F> {

@@ -17,8 +17,7 @@
 //! has told nobody of late: it is asked for what nobody knows, as the last one.
 //!
 //! A connection that is over has an entry for a while, for the last words of both ends. Its client's next
-//! one from the same port may be elsewhere: so whoever else can have it is asked first. One that was torn down
-//! in its client's name alone may live: its pod is asked, by the segment itself, before anybody else.
+//! one from the same port may be elsewhere: so whoever else can have it is asked first.
 //!
 //! The numbers are hop limits. They are the marks by which a node sees how often a packet has been
 //! sent on already: only a frame from another node carries one, each is lower than the one before,
@@ -255,19 +254,12 @@ fn follow<F: Family>(
             Ok(Followed::There(Course::Deliver(has_it, verdict)))
         }
         Known::Over(had_it) => {
-            if current.hop == 0 {
-                return Ok(Followed::Over(had_it));
-            }
             let sender = Sender::of(packet)?;
             let can_ask = maps::hop(current.hop).is_some() && !sender.must_not_send_on();
-            // The current backend's node knows no better, if it is the one that asks.
-            let must_answer = !can_ask || (sender.mark != 0 && sender.is_at(current));
-            if !(must_answer && connections::ask_the_pod(packet)) {
-                if can_ask {
-                    return Ok(Followed::Over(had_it));
-                }
-                may_be_a_last_word(slot)?;
+            if current.hop == 0 || can_ask {
+                return Ok(Followed::Over(had_it));
             }
+            may_be_a_last_word(slot)?;
             let last = Course::Deliver(had_it, Verdict::DeliveredPrevious);
             Ok(Followed::There(last))
         }
@@ -315,11 +307,6 @@ fn unknown_here<F: Family>(
     previous: [Option<&BackendEntry>; 2],
     over: Option<Pod<F>>,
 ) -> Result<Course<F>, Verdict> {
-    if let Some(had_it) = over
-        && connections::ask_the_pod(packet)
-    {
-        return Ok(Course::Deliver(had_it, Verdict::DeliveredPrevious));
-    }
     if slot.previous[0] != 0 {
         let sender = Sender::of(packet)?;
         // Nodes remember different ones, if they heard of changes at different times: a low mark alone

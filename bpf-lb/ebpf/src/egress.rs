@@ -30,7 +30,6 @@ pub fn reply(ctx: &TcContext) -> i32 {
     let verdict = match rewrite(ctx) {
         Ok(()) => Verdict::ReplyRewritten,
         Err(Verdict::ReplyBroken) => Verdict::ReplyBroken,
-        Err(Verdict::ReplyProbed) => Verdict::ReplyProbed,
         Err(Verdict::Fragment) => Verdict::ReplyFragment,
         Err(_) => Verdict::ReplyUntracked,
     };

@@ -63,12 +63,7 @@ pub(crate) fn frontend<F: Family>(
     let found = if reply.flags & SYN != 0 {
         opening(reply, &key, numbers, now)
     } else if let Some(entry) = F::connection(&key) {
-        let was = state::<F>(entry).reset;
-        let frontend = going_on(reply, entry, numbers, now);
-        if was == ConnectionState::RESET_ASKED && reply.flags & RST != 0 {
-            return Err(Verdict::ReplyProbed);
-        }
-        Some(frontend)
+        Some(going_on(reply, entry, numbers, now))
     } else if reply.protocol == UDP || reply.flags & RST != 0 || shared::has_strays() {
         answering(reply, &key, now)
     } else {

@@ -77,12 +77,6 @@ pub(crate) fn has_kernels() -> bool {
     maps::state().is_some_and(|shared| unsafe { (*shared).kernels } != 0)
 }
 
-/// One spell of four, each as long as the nodes that are away take turns.
-#[inline(always)]
-pub(crate) fn is_a_quarter() -> bool {
-    (now() >> (MOMENT + 2)) & 3 == 0
-}
-
 /// The hop id of a node that cannot tell just now what it has, other than the one with this MAC
 /// address. Of several another one from moment to moment, so that what a client repeats reaches each.
 #[inline(always)]
