@@ -116,13 +116,12 @@ impl Collector {
         Ok(swept)
     }
 
-    /// Calls `each` with every living connection that this node has, and its state: one of a pod, also if it is
-    /// just being opened, or one of the kernel's. One that somebody has reset in its client's name lives, for all
-    /// that its pod has said.
+    /// Calls `each` with every living connection that this node has, and what it goes to: one of a pod,
+    /// also if it is just being opened, or one of the kernel's.
     pub(crate) fn for_each_living(
         &self,
         clock: Clock,
-        mut each: impl FnMut(Flow, &ConnectionState),
+        mut each: impl FnMut(Flow, u8),
     ) -> Result<(), MapError> {
         self.four.for_each_living(clock, &mut each)?;
         self.six.for_each_living(clock, &mut each)
@@ -137,15 +136,10 @@ impl Collector {
     }
 
     /// Knows that the node of this hop id has a connection, unless a pod of this node has it, or the
-    /// kernel. One that is over here in its client's name alone gives way only to a claim without a doubt.
-    pub(crate) fn set_moved(
-        &mut self,
-        flow: &Flow,
-        (hop, is_doubtful): (u16, bool),
-        now: u32,
-    ) -> Result<(), MapError> {
-        self.four.set_moved(flow, hop, is_doubtful, now)?;
-        self.six.set_moved(flow, hop, is_doubtful, now)
+    /// kernel.
+    pub(crate) fn set_moved(&mut self, flow: &Flow, hop: u16, now: u32) -> Result<(), MapError> {
+        self.four.set_moved(flow, hop, now)?;
+        self.six.set_moved(flow, hop, now)
     }
 
     /// Knows that the kernel carries a connection, unless a pod of this node or another node has it.
@@ -161,13 +155,8 @@ impl Collector {
     }
 }
 
-fn gives_way(state: &ConnectionState, is_doubtful: bool) -> bool {
-    let is_over = if is_doubtful {
-        state.is_over_for_the_pod()
-    } else {
-        state.is_over()
-    };
-    state.kind == ConnectionState::KIND_POD && is_over
+fn is_over_at_its_pod(state: &ConnectionState) -> bool {
+    state.kind == ConnectionState::KIND_POD && state.is_over()
 }
 
 impl<F: Table> Tables<F> {
@@ -258,15 +247,15 @@ impl<F: Table> Tables<F> {
     fn for_each_living(
         &self,
         clock: Clock,
-        mut each: impl FnMut(Flow, &ConnectionState),
+        mut each: impl FnMut(Flow, u8),
     ) -> Result<(), MapError> {
         self.connections.for_each(|key, value| {
             let state = F::state(value);
             if state.kind != ConnectionState::KIND_NODE
-                && !state.is_over_for_the_pod()
+                && !state.is_over()
                 && let Some(flow) = F::flow(key)
             {
-                each(flow, state);
+                each(flow, state.kind);
             }
         })?;
         self.half_open.for_each(|key, value| {
@@ -275,7 +264,7 @@ impl<F: Table> Tables<F> {
                 && let Some(flow) = F::flow(key)
                 && !is_stale(clock, flow.frontend.protocol, state)
             {
-                each(flow, state);
+                each(flow, state.kind);
             }
         })
     }
@@ -291,19 +280,13 @@ impl<F: Table> Tables<F> {
         })
     }
 
-    fn set_moved(
-        &mut self,
-        flow: &Flow,
-        hop: u16,
-        is_doubtful: bool,
-        now: u32,
-    ) -> Result<(), MapError> {
+    fn set_moved(&mut self, flow: &Flow, hop: u16, now: u32) -> Result<(), MapError> {
         let Some(key) = F::key(flow) else {
             return Ok(());
         };
         let flags = match self.connections.one.get(&key, 0) {
             Ok(value) if F::state(&value).kind == ConnectionState::KIND_NODE => BPF_EXIST,
-            Ok(value) if gives_way(F::state(&value), is_doubtful) => {
+            Ok(value) if is_over_at_its_pod(F::state(&value)) => {
                 // The client's next one is elsewhere.
                 self.remove_both(&key, &value);
                 BPF_NOEXIST

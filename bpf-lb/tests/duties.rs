@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use landfall_bpf_lb::desired::{Backend, BackendState, Endpoint, Placement, PodId, Protocol};
-use landfall_bpf_lb::duties::{self, Claim};
+use landfall_bpf_lb::duties;
 use landfall_bpf_lb::{Director, Verdict};
 use support::Node;
 use support::frames::{Flow, RST, SEGMENT, SYN, SYN_ACK, Shape, Tcp, see};
@@ -65,14 +65,6 @@ fn named(flow: Flow) -> duties::Flow {
     }
 }
 
-/// Of a node that does not know whether the connection lives.
-fn doubtful(node: IpAddr) -> Claim {
-    Claim {
-        node,
-        is_doubtful: true,
-    }
-}
-
 /// As the first other node sends it on.
 fn marked(hop_limit: u8, tcp: Tcp) -> Shape {
     Shape {
@@ -111,11 +103,11 @@ fn a_living_connection_is_owed_to_whatever_node_has_its_slot_now() {
         ];
         for (backends, gained) in changes {
             apply(node, director, family, backends);
-            let expected: BTreeMap<duties::Flow, Claim> = gained
+            let expected: BTreeMap<duties::Flow, IpAddr> = gained
                 .into_iter()
                 .flat_map(|at| {
                     let node = family.nodes[at];
-                    [open, opening].map(|flow| (named(flow), node.into()))
+                    [open, opening].map(|flow| (named(flow), node))
                 })
                 .collect();
             assert_eq!(director.owed().unwrap(), expected, "{backends:?}");
@@ -129,7 +121,7 @@ fn a_segment_of_a_kept_connection_goes_to_the_node_that_has_it() {
     every_family(|node, director, family| {
         only_here(node, director, family);
         let flow = family.flow(TCP);
-        let kept = [(named(flow), family.nodes[1].into())].into();
+        let kept = [(named(flow), family.nodes[1])].into();
         director.keep(&kept).unwrap();
         let ran = says(director, node.ifindex, flow, SEGMENT);
         assert_eq!((ran.action, ran.verdict()), (TX, Verdict::Moved));
@@ -155,7 +147,7 @@ fn a_client_that_opens_a_kept_connection_anew_has_the_new_one() {
     every_family(|node, director, family| {
         only_here(node, director, family);
         let flow = family.flow(TCP);
-        let kept = [(named(flow), family.nodes[1].into())].into();
+        let kept = [(named(flow), family.nodes[1])].into();
         director.keep(&kept).unwrap();
         // A forged SYN changes nothing.
         let pod = reached(&says(director, node.ifindex, flow, SYN));
@@ -187,9 +179,10 @@ fn what_is_told_of_a_port_after_its_next_connection_has_begun_does_not_take_that
         let flow = family.flow(TCP);
         let pod = reached(&says(director, node.ifindex, flow, SYN));
         answers(director, flow, pod, SYN_ACK);
-        // The node of the one before tells of it only now, and then once more in other words.
-        for claim in [doubtful(family.nodes[1]), family.nodes[1].into()] {
-            director.keep(&[(named(flow), claim)].into()).unwrap();
+        // The node of the one before tells of it only now, and then another one does.
+        for at in [2, 1] {
+            let kept = [(named(flow), family.nodes[at])].into();
+            director.keep(&kept).unwrap();
             let other = Tcp {
                 ack: Some(77),
                 ..SEGMENT
@@ -209,7 +202,7 @@ fn a_client_port_used_again_is_not_sent_after_the_old_connection_of_another_node
     every_family(|node, director, family| {
         only_here(node, director, family);
         let flow = family.flow(TCP);
-        let kept = [(named(flow), family.nodes[1].into())].into();
+        let kept = [(named(flow), family.nodes[1])].into();
         director.keep(&kept).unwrap();
         let now = [
             (0, None, Draining),
@@ -380,34 +373,12 @@ fn a_client_port_used_again_at_a_node_that_is_away_is_asked_for_there() {
 }
 
 #[test]
-fn a_connection_that_was_reset_in_its_clients_name_gives_way_only_to_a_sure_word() {
-    needs_root!("a_connection_that_was_reset_in_its_clients_name_gives_way_only_to_a_sure_word");
-    every_family(|node, director, family| {
-        only_here(node, director, family);
-        let flow = family.from(TCP, 51_000);
-        establish(director, node.ifindex, flow);
-        says(director, node.ifindex, flow, RST);
-        director
-            .keep(&[(named(flow), doubtful(family.nodes[1]))].into())
-            .unwrap();
-        let ran = says(director, node.ifindex, flow, SEGMENT);
-        assert_ne!(ran.verdict(), Verdict::Moved);
-        let sure = [(named(flow), family.nodes[1].into())];
-        director.keep(&sure.into()).unwrap();
-        let ran = says(director, node.ifindex, flow, SEGMENT);
-        assert_eq!((ran.action, ran.verdict()), (TX, Verdict::Moved));
-    });
-}
-
-#[test]
 fn a_restarted_director_knows_what_was_kept_before_it() {
     needs_root!("a_restarted_director_knows_what_was_kept_before_it");
     every_family(|node, director, family| {
         only_here(node, director, family);
         let flows = [51_000, 51_001].map(|port| family.from(TCP, port));
-        let kept = flows
-            .map(|flow| (named(flow), family.nodes[1].into()))
-            .into();
+        let kept = flows.map(|flow| (named(flow), family.nodes[1])).into();
         director.keep(&kept).unwrap();
         let mut again = Director::load(&node.settings).unwrap();
         // Before it knows what is wanted, it takes nothing away.
@@ -415,7 +386,7 @@ fn a_restarted_director_knows_what_was_kept_before_it() {
         let ran = says(&mut again, node.ifindex, flows[1], SEGMENT);
         assert_eq!(ran.verdict(), Verdict::Moved);
         only_here(node, &mut again, family);
-        let still = [(named(flows[0]), family.nodes[2].into())].into();
+        let still = [(named(flows[0]), family.nodes[2])].into();
         again.keep(&still).unwrap();
         let ran = says(&mut again, node.ifindex, flows[0], SEGMENT);
         assert_eq!(see(&ran.frame).destination_mac, HOPS[2]);

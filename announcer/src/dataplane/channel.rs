@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 
 use landfall_bpf_lb::desired::Frontend;
 use landfall_bpf_lb::duties::message::Message;
-use landfall_bpf_lb::duties::{Claim, Flow, Kept, Owed};
+use landfall_bpf_lb::duties::{Flow, Kept, Owed};
 use landfall_wire::peers::letter;
 use landfall_wire::peers::{ClusterId, KeyRing, Refusal};
 use parking_lot::Mutex;
@@ -42,8 +42,8 @@ const MOST_LETTERS: usize = 4_096;
 
 /// The keys, and the cluster they are of.
 pub type Keys = (ClusterId, KeyRing);
-/// Connections, each with the node that has it, or that is to know of it.
-pub type Entries = BTreeMap<Flow, Claim>;
+/// Connections, each with the address of a node.
+pub type Entries = BTreeMap<Flow, IpAddr>;
 
 /// Frontends that are served for their open connections alone, and the other nodes that have pods of them.
 pub type Going = BTreeMap<Frontend, BTreeSet<IpAddr>>;

@@ -278,7 +278,7 @@ impl ConnectionState {
     #[inline(always)]
     #[must_use]
     pub const fn is_over_for_the_pod(&self) -> bool {
-        let client_ends = self.client_fin != 0 || self.reset != 0;
+        let client_ends = self.client_fin != 0 || self.reset == Self::RESET_BY_CLIENT;
         self.reset == Self::RESET_BY_POD || (client_ends && self.pod_fin != 0)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: whatever is not understood or not ours is passed untouched. Dropped is what the
 //! kernel's path would break: a segment in mid-connection that cannot be served now, which TCP
-//! repeats, a reply whose rewriting failed half-way, and one that was meant for us.
+//! repeats, a reply whose rewriting failed half-way, and what is refused without a reset.
 
 /// What the kernel is told to do with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -94,6 +94,7 @@ fn tracked<F: Family>(
             payload: (frame.length() as u32).wrapping_sub(payload as u32),
         })
     })
+    .ok_or(Verdict::ReplyUntracked)
 }
 
 #[inline(always)]

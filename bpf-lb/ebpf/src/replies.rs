@@ -1,6 +1,5 @@
 //! What a leaving packet means to the connections: whose reply it is, and what it tells of them.
 
-use landfall_bpf_lb_common::Verdict;
 use landfall_bpf_lb_common::headers::{ACK, FIN, RST, SYN, UDP};
 use landfall_bpf_lb_common::records::{ConnectionState, Direction};
 
@@ -52,25 +51,24 @@ impl<F: Family> Reply<F> {
     }
 }
 
-/// Address and port of the frontend by which the client of `reply` came; or why it is not rewritten.
+/// Address and port of the frontend by which the client of `reply` came, if it came by one.
 #[inline(always)]
 pub(crate) fn frontend<F: Family>(
     reply: &Reply<F>,
     numbers: impl Fn() -> Option<Numbers>,
-) -> Result<(F::Address, u16), Verdict> {
+) -> Option<(F::Address, u16)> {
     let key = reply.reverse();
     let now = short(shared::now());
     let found = if reply.flags & SYN != 0 {
-        opening(reply, &key, numbers, now)
+        opening(reply, &key, numbers, now)?
     } else if let Some(entry) = F::connection(&key) {
-        Some(going_on(reply, entry, numbers, now))
+        going_on(reply, entry, numbers, now)
     } else if reply.protocol == UDP || reply.flags & RST != 0 || shared::has_strays() {
-        answering(reply, &key, now)
+        answering(reply, &key, now)?
     } else {
-        None
+        return None;
     };
-    let found = found.ok_or(Verdict::ReplyUntracked)?;
-    Ok((found.address, found.port))
+    Some((found.address, found.port))
 }
 
 /// The pod answers a SYN: the acknowledgement of its sequence number will confirm the connection.

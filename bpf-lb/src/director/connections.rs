@@ -15,7 +15,7 @@ use crate::collector::Swept;
 use crate::conntrack;
 use crate::desired::{Endpoint, Frontend};
 use crate::diff::{Operation, ids_of};
-use crate::duties::{self, Claim, Flow};
+use crate::duties::{self, Flow};
 use crate::links::feeder;
 use crate::programmed::{Programmed, endpoint_of, unmapped};
 
@@ -48,19 +48,14 @@ impl Director {
     ///
     /// # Errors
     /// If a table cannot be read.
-    pub fn owed(&mut self) -> Result<BTreeMap<Flow, Claim>, ApplyError> {
+    pub fn owed(&mut self) -> Result<BTreeMap<Flow, IpAddr>, ApplyError> {
         let clock = self.clock()?;
         let seed = flow::seed(self.settings.seed);
         let mut owed = BTreeMap::new();
         if let (Some(programmed), Some(_)) = (&self.programmed, &self.served) {
-            let connections = self.maps.connections();
-            connections.for_each_living(clock, |flow, state| {
-                // One that was reset in its client's name is most likely over, and its client's next one from the same
-                // port elsewhere: a claim would hide that from whoever asks for it.
-                if !state.is_over()
-                    && let Some(node) = duties::gained_by(programmed, &seed, &flow)
-                {
-                    owed.insert(flow, node.into());
+            self.maps.connections().for_each_living(clock, |flow, _| {
+                if let Some(node) = duties::gained_by(programmed, &seed, &flow) {
+                    owed.insert(flow, node);
                 }
             })?;
         }
@@ -72,13 +67,13 @@ impl Director {
     ///
     /// # Errors
     /// If a table cannot be read.
-    pub fn kept(&mut self) -> Result<BTreeMap<Flow, Claim>, ApplyError> {
+    pub fn kept(&mut self) -> Result<BTreeMap<Flow, IpAddr>, ApplyError> {
         let moved = self.maps.connections().moved()?;
         let hops = self.programmed.as_ref().map(|programmed| &programmed.hops);
         let node = |hop| Some(unmapped(hops?.get(&hop)?.address));
         let kept = moved.into_iter();
         Ok(kept
-            .filter_map(|(flow, hop)| Some((flow, node(hop)?.into())))
+            .filter_map(|(flow, hop)| Some((flow, node(hop)?)))
             .collect())
     }
 
@@ -88,7 +83,7 @@ impl Director {
     ///
     /// # Errors
     /// If a table cannot be read, or has no room.
-    pub fn keep(&mut self, kept: &BTreeMap<Flow, Claim>) -> Result<(), ApplyError> {
+    pub fn keep(&mut self, kept: &BTreeMap<Flow, IpAddr>) -> Result<(), ApplyError> {
         let now = self.jiffies()?;
         let (Some(programmed), Some(_)) = (&self.programmed, &self.served) else {
             return Ok(());
@@ -98,26 +93,23 @@ impl Director {
             .iter()
             .map(|(id, hop)| (unmapped(hop.address), *id))
             .collect();
-        let wanted: BTreeMap<Flow, (u16, bool)> = kept
+        let wanted: BTreeMap<Flow, u16> = kept
             .iter()
-            .filter_map(|(flow, claim)| Some((*flow, (*ids.get(&claim.node)?, claim.is_doubtful))))
+            .filter_map(|(flow, node)| Some((*flow, *ids.get(node)?)))
             .collect();
         let connections = self.maps.connections();
         let moved = match self.moved.take() {
             Some(moved) => moved,
-            None => {
-                let moved = connections.moved()?.into_iter();
-                moved.map(|(flow, hop)| (flow, (hop, false))).collect()
-            }
+            None => connections.moved()?,
         };
         for flow in moved.keys().filter(|flow| !wanted.contains_key(flow)) {
             connections.forget_moved(flow);
         }
         let mut result = Ok(());
         let mut told = BTreeMap::new();
-        for (flow, claim) in wanted {
-            if moved.get(&flow) != Some(&claim)
-                && let Err(error) = connections.set_moved(&flow, claim, now)
+        for (flow, hop) in wanted {
+            if moved.get(&flow) != Some(&hop)
+                && let Err(error) = connections.set_moved(&flow, hop, now)
             {
                 // For want of room; the others are told all the same, and this one at the next call. What the
                 // table has of it is not forgotten, or it would stay there when nobody wants it any more.
@@ -125,7 +117,7 @@ impl Director {
                 told.extend(moved.get(&flow).map(|before| (flow, *before)));
                 continue;
             }
-            told.insert(flow, claim);
+            told.insert(flow, hop);
         }
         self.moved = Some(told);
         result
@@ -202,9 +194,10 @@ impl Director {
             let clock = self.clock()?;
             self.maps
                 .connections()
-                .for_each_living(clock, |flow, state| {
-                    let is_here = state.kind == ConnectionState::KIND_POD && !state.is_over();
-                    if is_here && (all || unwanted.contains(&flow.frontend)) {
+                .for_each_living(clock, |flow, kind| {
+                    if kind == ConnectionState::KIND_POD
+                        && (all || unwanted.contains(&flow.frontend))
+                    {
                         *here.entry(flow.frontend).or_default() += 1;
                     }
                 })?;

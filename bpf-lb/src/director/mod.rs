@@ -133,9 +133,8 @@ pub struct Director {
     tried: BTreeSet<u32>,
     /// Why a driver refused the programs, as it was said when they came.
     refusals: BTreeMap<u32, String>,
-    /// The connections of other nodes in the tables, by hop id, and whether it is doubtful that they live; unknown
-    /// after a start or a failure.
-    moved: Option<BTreeMap<Flow, (u16, bool)>>,
+    /// The connections of other nodes in the tables, by hop id; unknown after a start or a failure.
+    moved: Option<BTreeMap<Flow, u16>>,
 }
 
 impl Director {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::message::{Body, Digest, Message};
-use super::{Claim, FORGOTTEN, Flow, MOST_KEPT};
+use super::{FORGOTTEN, Flow, MOST_KEPT};
 
 /// What other nodes have here, as they said.
 #[derive(Clone, Debug, Default)]
@@ -24,8 +24,6 @@ struct Teller {
     flows: BTreeSet<Flow>,
     /// Told before the teller started anew or disagreed, and not again since.
     unsure: BTreeSet<Flow>,
-    /// Those of both of which it has said that it is doubtful whether they live.
-    doubtful: BTreeSet<Flow>,
     /// The latest word of each flow: batches that come late must not undo later ones.
     latest: BTreeMap<Flow, u32>,
 }
@@ -50,18 +48,11 @@ impl Kept {
         }
         self.has_news = true;
         if message.boot > teller.boot {
-            let Teller {
-                flows: mut unsure,
-                unsure: mut before,
-                doubtful,
-                ..
-            } = std::mem::take(teller);
-            unsure.append(&mut before);
+            let mut unsure = std::mem::take(teller).into_flows();
             unsure.retain(&is_its_own);
             *teller = Teller {
                 boot: message.boot,
                 unsure,
-                doubtful,
                 ..Teller::default()
             };
         }
@@ -91,10 +82,10 @@ impl Kept {
 
     /// Has been told these by nodes whose word is not known any more: they stay until those nodes have
     /// said all again, or have been silent for long.
-    pub fn restore(&mut self, entries: &BTreeMap<Flow, Claim>, now: Duration) {
+    pub fn restore(&mut self, entries: &BTreeMap<Flow, IpAddr>, now: Duration) {
         self.has_news = true;
-        for (flow, claim) in entries {
-            let teller = self.nodes.entry(claim.node).or_default();
+        for (flow, node) in entries {
+            let teller = self.nodes.entry(*node).or_default();
             teller.heard = teller.heard.max(now);
             if !teller.flows.contains(flow) {
                 teller.unsure.insert(*flow);
@@ -116,28 +107,27 @@ impl Kept {
     }
 
     /// The same as [`Kept::entries`], if something may have changed since the last call.
-    pub fn news(&mut self) -> Option<BTreeMap<Flow, Claim>> {
+    pub fn news(&mut self) -> Option<BTreeMap<Flow, IpAddr>> {
         std::mem::take(&mut self.has_news).then(|| self.entries())
     }
 
-    /// Every connection that another node has, and which. Of two that claim one, the one without a doubt
-    /// is believed; of two alike the last to come: a client's port was used again, and whoever had it
-    /// before cannot have said so yet.
+    /// Every connection that another node has, and which. Of two that claim one the last to come is
+    /// believed: a client's port was used again, and whoever had it before cannot have said so yet.
     #[must_use]
-    pub fn entries(&self) -> BTreeMap<Flow, Claim> {
-        let mut entries: BTreeMap<Flow, Claim> = BTreeMap::new();
-        for (node, teller) in &self.nodes {
-            for flow in teller.flows.union(&teller.unsure) {
-                let claim = Claim {
-                    node: *node,
-                    is_doubtful: teller.doubtful.contains(flow),
-                };
-                let last = self.last.get(flow);
-                let weight = |claim: &Claim| (!claim.is_doubtful, last == Some(&claim.node));
-                match entries.get(flow) {
-                    Some(known) if weight(known) > weight(&claim) => {}
-                    _ => drop(entries.insert(*flow, claim)),
-                }
+    pub fn entries(&self) -> BTreeMap<Flow, IpAddr> {
+        let of = |(node, teller): (&IpAddr, &Teller)| {
+            let node = *node;
+            teller
+                .flows
+                .union(&teller.unsure)
+                .map(move |flow| (*flow, node))
+                .collect::<Vec<_>>()
+        };
+        let mut entries: BTreeMap<Flow, IpAddr> = self.nodes.iter().flat_map(of).collect();
+        for (flow, node) in &self.last {
+            let teller = self.nodes.get(node);
+            if teller.is_some_and(|teller| teller.has(flow)) {
+                entries.insert(*flow, *node);
             }
         }
         entries
@@ -145,6 +135,11 @@ impl Kept {
 }
 
 impl Teller {
+    fn into_flows(mut self) -> BTreeSet<Flow> {
+        self.flows.append(&mut self.unsure);
+        self.flows
+    }
+
     fn has(&self, flow: &Flow) -> bool {
         self.flows.contains(flow) || self.unsure.contains(flow)
     }
@@ -157,11 +152,7 @@ impl Teller {
         news: &mut Vec<Flow>,
     ) -> Option<Body> {
         match body {
-            Body::Keep {
-                sequence,
-                is_doubtful,
-                flows,
-            } => {
+            Body::Keep { sequence, flows } => {
                 let own: Vec<&Flow> = flows.iter().filter(|flow| is_its_own(flow)).collect();
                 // Without room it is not acknowledged, so that it is told again.
                 if self.flows.len() + own.len() > MOST_KEPT {
@@ -174,11 +165,6 @@ impl Teller {
                         }
                         self.flows.insert(*flow);
                         self.unsure.remove(flow);
-                        if *is_doubtful {
-                            self.doubtful.insert(*flow);
-                        } else {
-                            self.doubtful.remove(flow);
-                        }
                     }
                 }
                 Some(Body::Acknowledge {
@@ -190,7 +176,6 @@ impl Teller {
                     if self.is_news(*flow, *sequence) {
                         self.flows.remove(flow);
                         self.unsure.remove(flow);
-                        self.doubtful.remove(flow);
                     }
                 }
                 Some(Body::Acknowledge {
@@ -201,7 +186,6 @@ impl Teller {
                 // What is over need not be remembered once both agree.
                 if *digest == Digest::of(&self.flows) {
                     self.latest.retain(|flow, _| self.flows.contains(flow));
-                    self.doubtful.retain(|flow| self.flows.contains(flow));
                     self.unsure.clear();
                     return None;
                 }

@@ -35,8 +35,6 @@ pub enum Body {
     Keep {
         /// Number of the batch.
         sequence: u32,
-        /// As [`super::Claim::is_doubtful`].
-        is_doubtful: bool,
         /// At most [`BATCH`].
         flows: Vec<Flow>,
     },
@@ -104,10 +102,7 @@ impl Message {
         let mut bytes = vec![VERSION, self.body.kind()];
         bytes.extend(self.boot.to_be_bytes());
         match &self.body {
-            Body::Keep {
-                sequence, flows, ..
-            }
-            | Body::Forget { sequence, flows } => {
+            Body::Keep { sequence, flows } | Body::Forget { sequence, flows } => {
                 bytes.extend(sequence.to_be_bytes());
                 let count = u16::try_from(flows.len()).unwrap_or(u16::MAX);
                 bytes.extend(count.to_be_bytes());
@@ -141,7 +136,7 @@ impl Message {
         let number = u32::from_be_bytes(reader.take()?);
         let count = usize::from(u16::from_be_bytes(reader.take()?));
         let body = match kind {
-            1 | 2 | 6 => {
+            1 | 2 => {
                 if count > BATCH {
                     return Err(Unreadable::Malformed);
                 }
@@ -149,15 +144,10 @@ impl Message {
                     .map(|_| reader.flow())
                     .collect::<Result<Vec<_>, _>>()?;
                 let sequence = number;
-                if kind == 2 {
-                    Body::Forget { sequence, flows }
+                if kind == 1 {
+                    Body::Keep { sequence, flows }
                 } else {
-                    let is_doubtful = kind == 6;
-                    Body::Keep {
-                        sequence,
-                        is_doubtful,
-                        flows,
-                    }
+                    Body::Forget { sequence, flows }
                 }
             }
             3 => Body::Digest(Digest {
@@ -178,16 +168,11 @@ impl Message {
 impl Body {
     const fn kind(&self) -> u8 {
         match self {
-            Self::Keep {
-                is_doubtful: false, ..
-            } => 1,
+            Self::Keep { .. } => 1,
             Self::Forget { .. } => 2,
             Self::Digest(_) => 3,
             Self::Acknowledge { .. } => 4,
             Self::TellAgain => 5,
-            Self::Keep {
-                is_doubtful: true, ..
-            } => 6,
         }
     }
 }

@@ -50,25 +50,6 @@ pub struct Flow {
     pub frontend: Frontend,
 }
 
-/// Who has a connection, as far as is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Claim {
-    /// The node, by its address.
-    pub node: IpAddr,
-    /// Somebody has torn the connection down in its client's name, and its pod has not said whether it believed that. Who
-    /// has it without such a doubt is believed before.
-    pub is_doubtful: bool,
-}
-
-impl From<IpAddr> for Claim {
-    fn from(node: IpAddr) -> Self {
-        Self {
-            node,
-            is_doubtful: false,
-        }
-    }
-}
-
 /// What this node owes to others.
 #[derive(Clone, Debug)]
 pub struct Owed {
@@ -83,18 +64,12 @@ pub struct Owed {
 #[derive(Clone, Debug, Default)]
 struct Told {
     /// What it shall have, and whether it has said that it does.
-    wanted: BTreeMap<Flow, Wanted>,
+    wanted: BTreeMap<Flow, State>,
     /// What it may still have and shall not.
     withdrawn: BTreeMap<Flow, Pending>,
     /// Batches on their way.
     in_flight: BTreeMap<u32, Vec<Flow>>,
     digest_sent: Option<Duration>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Wanted {
-    is_doubtful: bool,
-    state: State,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,18 +102,6 @@ impl Pending {
     }
 }
 
-impl Wanted {
-    fn is_due(&self, now: Duration) -> bool {
-        matches!(self.state, State::Open(pending) if pending.is_due(now))
-    }
-
-    fn send(&mut self, now: Duration, sequence: u32) {
-        if let State::Open(pending) = &mut self.state {
-            pending.send(now, sequence);
-        }
-    }
-}
-
 impl Owed {
     /// Nothing, of a process that calls itself `boot`: a number higher than that of every earlier one.
     #[must_use]
@@ -151,25 +114,20 @@ impl Owed {
     }
 
     /// Owes just this from now on: living connections of this node's pods, each with the node whose
-    /// slot it is, and whether it is doubtful that it lives.
-    pub fn set(&mut self, owed: &BTreeMap<Flow, Claim>) {
-        for (flow, claim) in owed {
-            let told = self.nodes.entry(claim.node).or_default();
+    /// slot it is.
+    pub fn set(&mut self, owed: &BTreeMap<Flow, IpAddr>) {
+        for (flow, node) in owed {
+            let told = self.nodes.entry(*node).or_default();
             told.withdrawn.remove(flow);
-            let wanted = Wanted {
-                is_doubtful: claim.is_doubtful,
-                state: State::Open(Pending::default()),
-            };
-            let known = told.wanted.entry(*flow).or_insert(wanted);
-            if known.is_doubtful != claim.is_doubtful {
-                *known = wanted;
-            }
+            told.wanted
+                .entry(*flow)
+                .or_insert(State::Open(Pending::default()));
         }
         for (node, told) in &mut self.nodes {
             let gone: Vec<Flow> = told
                 .wanted
                 .keys()
-                .filter(|flow| owed.get(flow).map(|claim| claim.node) != Some(*node))
+                .filter(|flow| owed.get(flow) != Some(node))
                 .copied()
                 .collect();
             for flow in gone {
@@ -187,7 +145,7 @@ impl Owed {
             .nodes
             .values()
             .flat_map(|told| &told.wanted)
-            .filter(|(_, wanted)| wanted.state != State::Acknowledged)
+            .filter(|(_, state)| **state != State::Acknowledged)
             .map(|(flow, _)| *flow)
             .collect();
         let mut messages = Vec::new();
@@ -229,22 +187,21 @@ impl Owed {
     #[cfg(test)]
     fn has_told_all(&self) -> bool {
         self.nodes.values().all(|told| {
-            let mut wanted = told.wanted.values();
-            wanted.all(|wanted| wanted.state == State::Acknowledged)
+            told.wanted
+                .values()
+                .all(|state| *state == State::Acknowledged)
         })
     }
 }
 
 impl Told {
     fn due(&mut self, now: Duration, untold: &BTreeSet<Flow>, sequence: &mut u32) -> Vec<Body> {
-        let keep = |doubtful: bool| -> Vec<Flow> {
-            let wanted = self.wanted.iter();
-            wanted
-                .filter(|(_, wanted)| wanted.is_doubtful == doubtful && wanted.is_due(now))
-                .map(|(flow, _)| *flow)
-                .collect()
-        };
-        let keep = [false, true].map(|doubtful| (doubtful, keep(doubtful)));
+        let keep: Vec<Flow> = self
+            .wanted
+            .iter()
+            .filter(|(_, state)| matches!(state, State::Open(pending) if pending.is_due(now)))
+            .map(|(flow, _)| *flow)
+            .collect();
         let forget: Vec<Flow> = self
             .withdrawn
             .iter()
@@ -252,20 +209,15 @@ impl Told {
             .map(|(flow, _)| *flow)
             .collect();
         let mut bodies = Vec::new();
-        for (is_doubtful, keep) in keep {
-            for flows in keep.chunks(message::BATCH) {
-                let sequence = self.next(sequence, flows);
-                for flow in flows {
-                    if let Some(wanted) = self.wanted.get_mut(flow) {
-                        wanted.send(now, sequence);
-                    }
+        for flows in keep.chunks(message::BATCH) {
+            let sequence = self.next(sequence, flows);
+            for flow in flows {
+                if let Some(State::Open(pending)) = self.wanted.get_mut(flow) {
+                    pending.send(now, sequence);
                 }
-                bodies.push(Body::Keep {
-                    sequence,
-                    is_doubtful,
-                    flows: flows.to_vec(),
-                });
             }
+            let flows = flows.to_vec();
+            bodies.push(Body::Keep { sequence, flows });
         }
         for flows in forget.chunks(message::BATCH) {
             let sequence = self.next(sequence, flows);
@@ -277,8 +229,10 @@ impl Told {
             let flows = flows.to_vec();
             bodies.push(Body::Forget { sequence, flows });
         }
-        let mut wanted = self.wanted.values();
-        let settled = wanted.all(|wanted| wanted.state == State::Acknowledged);
+        let settled = self
+            .wanted
+            .values()
+            .all(|state| *state == State::Acknowledged);
         let is_due = self.digest_sent.is_none_or(|sent| now >= sent + REFRESH);
         if settled && is_due && self.withdrawn.is_empty() && !self.wanted.is_empty() {
             self.digest_sent = Some(now);
@@ -307,18 +261,18 @@ impl Told {
             {
                 self.withdrawn.remove(&flow);
             }
-            if let Some(wanted) = self.wanted.get_mut(&flow)
-                && let State::Open(pending) = wanted.state
+            if let Some(state) = self.wanted.get_mut(&flow)
+                && let State::Open(pending) = *state
                 && pending.is_answered_by(sequence)
             {
-                wanted.state = State::Acknowledged;
+                *state = State::Acknowledged;
             }
         }
     }
 
     fn open_all(&mut self) {
-        for wanted in self.wanted.values_mut() {
-            wanted.state = State::Open(Pending::default());
+        for state in self.wanted.values_mut() {
+            *state = State::Open(Pending::default());
         }
         self.digest_sent = None;
     }

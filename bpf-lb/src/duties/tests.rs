@@ -24,11 +24,8 @@ fn flow(number: u16) -> Flow {
     }
 }
 
-fn owed(numbers: impl IntoIterator<Item = u16>) -> BTreeMap<Flow, Claim> {
-    numbers
-        .into_iter()
-        .map(|n| (flow(n), OTHER.into()))
-        .collect()
+fn owed(numbers: impl IntoIterator<Item = u16>) -> BTreeMap<Flow, IpAddr> {
+    numbers.into_iter().map(|n| (flow(n), OTHER)).collect()
 }
 
 fn seconds(seconds: u64) -> Duration {
@@ -123,7 +120,7 @@ fn what_comes_back_after_everything_was_withdrawn_is_kept_again() {
 
 #[test]
 fn what_an_earlier_process_was_told_stays_until_its_node_has_told_all_again() {
-    let before: BTreeMap<Flow, Claim> = (0..100).map(|n| (flow(n), ME.into())).collect();
+    let before: BTreeMap<Flow, IpAddr> = (0..100).map(|n| (flow(n), ME)).collect();
     let mut theirs = Kept::default();
     theirs.restore(&before, seconds(1));
     assert_eq!(has(&theirs).len(), 100);
@@ -178,7 +175,7 @@ fn a_node_that_loses_a_slot_is_told_only_after_the_next_one_knows() {
     let (mut before, mut after) = (Kept::default(), Kept::default());
     mine.set(&owed(0..1));
     exchange(&mut mine, &mut before, seconds(1));
-    mine.set(&[(flow(0), NEXT.into())].into());
+    mine.set(&[(flow(0), NEXT)].into());
     let said = mine.due(seconds(2));
     assert!(matches!(
         said[..],
@@ -210,7 +207,7 @@ fn an_answer_says_nothing_of_the_process_it_comes_from() {
         first.0.set(&owed(numbers.clone()));
         second
             .0
-            .set(&numbers.map(|n| (flow(n + 100), ME.into())).collect());
+            .set(&numbers.map(|n| (flow(n + 100), ME)).collect());
         let now = seconds(now);
         for _ in 0..2 {
             for (_, message) in first.0.due(now) {
@@ -251,52 +248,14 @@ fn of_two_nodes_that_claim_a_connection_the_last_to_come_is_believed() {
     tell(&mut kept, FIRST, &mut before, seconds(1));
     after.set(&owed(0..1));
     tell(&mut kept, ME, &mut after, seconds(2));
-    assert_eq!(kept.entries(), [(flow(0), ME.into())].into());
+    assert_eq!(kept.entries(), [(flow(0), ME)].into());
     // What was known before is said again, and is no news.
     kept.expire(seconds(3));
     tell(&mut kept, FIRST, &mut before, seconds(2) + REFRESH);
-    assert_eq!(kept.entries(), [(flow(0), ME.into())].into());
+    assert_eq!(kept.entries(), [(flow(0), ME)].into());
     after.set(&owed(0..0));
     tell(&mut kept, ME, &mut after, seconds(30));
-    assert_eq!(kept.entries(), [(flow(0), FIRST.into())].into());
-}
-
-#[test]
-fn who_has_a_connection_without_a_doubt_is_believed_whoever_comes_last() {
-    const FIRST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 9));
-    let claim = |node: IpAddr, is_doubtful| Claim { node, is_doubtful };
-    let (mut sure, mut doubtful, mut kept) = (Owed::new(1), Owed::new(1), Kept::default());
-    let tell = |kept: &mut Kept, from: IpAddr, mine: &mut Owed, now: Duration| {
-        for (_, message) in mine.due(now) {
-            if let Some(answer) = kept.receive(from, &message, now, |_| true) {
-                mine.answered(OTHER, &answer);
-            }
-        }
-    };
-    sure.set(&owed(0..1));
-    doubtful.set(&[(flow(0), claim(OTHER, true)), (flow(1), claim(OTHER, true))].into());
-    for (first, second) in [(true, false), (false, true)] {
-        kept = Kept::default();
-        for is_sure in [first, second] {
-            let (from, mine) = if is_sure {
-                (ME, &mut sure)
-            } else {
-                (FIRST, &mut doubtful)
-            };
-            let mut mine = mine.clone();
-            tell(&mut kept, from, &mut mine, seconds(1));
-        }
-        let expected = [(flow(0), ME.into()), (flow(1), claim(FIRST, true))];
-        assert_eq!(kept.entries(), expected.into());
-    }
-    // Its pod goes on: the doubt is gone, and the last to come is right.
-    tell(&mut kept, FIRST, &mut doubtful, seconds(2));
-    doubtful.set(&owed(0..1));
-    tell(&mut kept, FIRST, &mut doubtful, seconds(3));
-    assert!(doubtful.has_told_all());
-    let entries = kept.entries();
-    assert_eq!(entries.len(), 1);
-    assert!(!entries[&flow(0)].is_doubtful);
+    assert_eq!(kept.entries(), [(flow(0), FIRST)].into());
 }
 
 #[test]
@@ -310,7 +269,7 @@ fn what_has_no_room_is_not_acknowledged() {
                 flow.client.set_ip([198, 51, 100, high].into());
                 flow.client
                     .set_port(u16::try_from(number & 0xffff).unwrap());
-                (flow, OTHER.into())
+                (flow, OTHER)
             })
             .collect()
     };
@@ -437,9 +396,9 @@ proptest! {
     }
 
     #[test]
-    fn a_message_cut_anywhere_is_malformed(numbers in proptest::collection::vec(any::<u16>(), 0..BATCH), is_doubtful in any::<bool>(), cut in any::<prop::sample::Index>()) {
+    fn a_message_cut_anywhere_is_malformed(numbers in proptest::collection::vec(any::<u16>(), 0..BATCH), cut in any::<prop::sample::Index>()) {
         let flows = numbers.into_iter().map(|n| flow(n % 20_000)).collect();
-        let message = Message { boot: 7, body: Body::Keep { sequence: 9, is_doubtful, flows } };
+        let message = Message { boot: 7, body: Body::Keep { sequence: 9, flows } };
         let bytes = message.encode();
         prop_assert_eq!(Message::decode(&bytes), Ok(message));
         let cut = cut.index(bytes.len());

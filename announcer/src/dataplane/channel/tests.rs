@@ -121,15 +121,10 @@ async fn a_node_keeps_what_another_owes_it_as_long_as_that_has_a_pod_of_the_fron
     let (a, b) = ("127.18.1.1", "127.18.1.2");
     let (mine, mut theirs) = (node(a, b), node(b, a));
     let owed = |ports: &[u16]| -> Arc<Entries> {
-        Arc::new(
-            ports
-                .iter()
-                .map(|port| (flow(*port), ip(b).into()))
-                .collect(),
-        )
+        Arc::new(ports.iter().map(|port| (flow(*port), ip(b))).collect())
     };
     mine.owed.send_replace(owed(&[80, 81]));
-    keeps(&mut theirs, &[(flow(80), ip(a).into())].into()).await;
+    keeps(&mut theirs, &[(flow(80), ip(a))].into()).await;
     mine.owed.send_replace(owed(&[]));
     keeps(&mut theirs, &Entries::new()).await;
 }
@@ -138,18 +133,13 @@ async fn a_node_keeps_what_another_owes_it_as_long_as_that_has_a_pod_of_the_fron
 async fn what_the_programs_have_from_an_earlier_process_stays_until_its_node_has_spoken() {
     let (a, b) = ("127.18.3.1", "127.18.3.2");
     let mut theirs = node(b, a);
-    let entries = |ports: &[u16]| -> Entries {
-        ports
-            .iter()
-            .map(|port| (flow(*port), ip(a).into()))
-            .collect()
-    };
+    let entries =
+        |ports: &[u16]| -> Entries { ports.iter().map(|port| (flow(*port), ip(a))).collect() };
     theirs.restored.send_replace(Arc::new(entries(&[80, 81])));
     keeps(&mut theirs, &entries(&[80, 81])).await;
     // The node has one of them no more: that is known once it has told the others again.
     let mine = node(a, b);
-    mine.owed
-        .send_replace(Arc::new([(flow(80), ip(b).into())].into()));
+    mine.owed.send_replace(Arc::new([(flow(80), ip(b))].into()));
     keeps(&mut theirs, &entries(&[80])).await;
 }
 
@@ -185,7 +175,7 @@ fn sealed(from: &str, keys: &Keys, message: &[u8]) -> Letter {
 fn what_is_forged_cut_short_or_from_elsewhere_changes_nothing_and_is_counted_by_reason() {
     let mut dialogue = listener();
     let honest = keys(1);
-    let keep = said(&mut Owed::new(7), [(flow(80), ip(OWN).into())].into());
+    let keep = said(&mut Owed::new(7), [(flow(80), ip(OWN))].into());
     let genuine = sealed(HONEST, &honest, &keep);
     let cut = |length: usize| Letter {
         bytes: genuine.bytes[..length].to_vec(),
@@ -225,17 +215,14 @@ fn what_is_forged_cut_short_or_from_elsewhere_changes_nothing_and_is_counted_by_
         read(&mut dialogue, &honest, &genuine),
         Ok(Some(_))
     ));
-    assert_eq!(
-        dialogue.kept.entries(),
-        [(flow(80), ip(HONEST).into())].into()
-    );
+    assert_eq!(dialogue.kept.entries(), [(flow(80), ip(HONEST))].into());
 }
 
 #[test]
 fn what_was_recorded_and_is_said_again_undoes_nothing() {
     let mut dialogue = listener();
     let honest = keys(1);
-    let one = || Entries::from([(flow(80), ip(OWN).into())]);
+    let one = || Entries::from([(flow(80), ip(OWN))]);
     let kept = |dialogue: &Dialogue| dialogue.kept.entries().len();
     let mut earlier = Owed::new(6);
     let mut teller = Owed::new(7);
@@ -253,7 +240,7 @@ fn what_was_recorded_and_is_said_again_undoes_nothing() {
     assert_eq!((told.label(), kept(&dialogue)), ("replayed", 0));
     // Nor does an old answer confirm what has not been heard: this node was started anew since.
     dialogue.owed = Owed::new(2);
-    dialogue.owed.set(&[(flow(80), ip(HONEST).into())].into());
+    dialogue.owed.set(&[(flow(80), ip(HONEST))].into());
     let _ = dialogue.owed.due(clock::now());
     let old = Message {
         boot: 1,
@@ -293,7 +280,6 @@ async fn a_flood_of_letters_is_counted_and_an_honest_one_is_heard_after_it() {
     assert!(heard(&theirs) >= 100);
     assert_eq!(*theirs.kept.borrow().entries, Entries::new());
     let mine = node(a, b);
-    mine.owed
-        .send_replace(Arc::new([(flow(80), ip(b).into())].into()));
-    keeps(&mut theirs, &[(flow(80), ip(a).into())].into()).await;
+    mine.owed.send_replace(Arc::new([(flow(80), ip(b))].into()));
+    keeps(&mut theirs, &[(flow(80), ip(a))].into()).await;
 }
