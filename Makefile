@@ -118,6 +118,7 @@ bench-traffic: ## What 3 to 300 nodes say to each other and to the API server at
 	hack/costs.sh
 
 # What bench-failover measures: addresses on 3 nodes, how often each case, who forwards, and which cases (all of them).
+# bench-failover-sizes: so many addresses at a time, all on the node that something befalls.
 ADDRESSES ?= 10
 MODE ?= Kernel
 CASES ?= rest,busy,kill,link-down,deaf,mute,link-dead,partition,freeze,terminate,drain,rollout,api-away,api-away-node-dead,node-dead,api-slow-node-dead,backend-dead
@@ -127,6 +128,17 @@ bench-failover: ## How long a client goes without an address whose owner fails (
 	@hack/setup.sh
 	$(CARGO) build --release --workspace --bins
 	$(ASSETS) target/release/lab-failover --addresses $(ADDRESSES) --repeat $(or $(REPEAT),10) --mode $(MODE) --cases $(CASES)
+
+SIZES ?= 1 100 1000 10000
+
+.PHONY: bench-failover-sizes
+bench-failover-sizes: ## The same with 1 to 10,000 addresses on the node that dies (target/figures/bench-failover-N.json)
+	@hack/setup.sh
+	$(CARGO) build --release --workspace --bins
+	for addresses in $(SIZES); do \
+	  $(ASSETS) target/release/lab-failover --together --addresses $$addresses --repeat $(or $(REPEAT),10) --mode $(MODE) \
+	    --cases kill,link-down,node-dead --file target/figures/bench-failover-$$addresses.json; \
+	done
 
 .PHONY: benchmarks
 benchmarks: ## Write docs/benchmarks.md from the figures of the bench targets

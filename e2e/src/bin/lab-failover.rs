@@ -16,9 +16,16 @@ struct Flags {
     /// Nodes that announce; two more have the backends
     #[arg(long, default_value_t = 3)]
     nodes: u8,
-    /// Addresses, one Service each
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u8).range(1..=120))]
-    addresses: u8,
+    /// Addresses; a thousand Services have them, or fewer
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    addresses: u16,
+    /// All of them on the node that something befalls: of the nodes that announce, two may own them
+    #[arg(long)]
+    together: bool,
+    /// Addresses asked about at a time; with fewer each is asked about more often, and one client is answered a thousand
+    /// times a second at the most
+    #[arg(long, default_value_t = 20)]
+    asked: usize,
     /// Who forwards: Kernel or XDP
     #[arg(long, default_value = "Kernel", value_parser = ["Kernel", "XDP"])]
     mode: String,
@@ -44,6 +51,8 @@ fn main() -> ExitCode {
     let options = Options {
         nodes: flags.nodes,
         addresses: flags.addresses,
+        together: flags.together,
+        asked: flags.asked,
         mode: flags.mode,
         cases: if flags.cases.is_empty() {
             Case::ALL.to_vec()

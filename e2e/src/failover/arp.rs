@@ -1,6 +1,6 @@
 //! Asks by ARP on a raw socket, one address after the other, and notes who answers.
 //!
-//! Every question is asked in the name of another address of 198.18.0.0/15, the range for benchmarks: the answer repeats
+//! Every question is asked in the name of another address of 198.18.0.0/16, of the range for benchmarks: the answer repeats
 //! that, and so tells which question it answers, however late it comes.
 
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ use crate::lab::plan::Machine;
 /// A question without an answer for so long has none.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
 /// The first address to ask in the name of, and how many there are.
-const NAMES: (u32, u32) = (0xc612_0000, 1 << 17);
+const NAMES: (u32, u32) = (0xc612_0000, 1 << 16);
 
 /// What was asked about one address, and what came back.
 #[derive(Clone, Debug, Default)]

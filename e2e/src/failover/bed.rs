@@ -2,40 +2,51 @@
 //! either an owner or a backend.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use kube::Api;
 use kube::api::ListParams;
-use landfall_crds::LoadBalancerIP;
+use landfall_crds::{LoadBalancerIP, Owner};
 use landfall_testbed::control_plane::assets::source_tree;
 use landfall_testbed::netns;
 
+use super::addresses::{POOL, addresses, manifest};
 use super::case::kubectl;
+use super::rounds::Options;
 use crate::lab::cluster::{Lab, Size};
 use crate::lab::plan::{Machine, Network};
 
 /// Nodes with backends.
-const SERVING: u8 = 2;
-/// How long the cluster may take to come to rest.
+pub(super) const SERVING: u8 = 2;
+/// Of the nodes that announce so many own anything, where one is to own everything.
+const TWO: u8 = 2;
+/// How long the cluster may take to come to rest, and how much longer for each address.
 const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE_EACH: Duration = Duration::from_millis(60);
+/// Between two looks whether it has.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The lab and what stands in it.
 #[derive(Debug)]
 pub(super) struct Bed {
     pub(super) lab: Lab,
-    pub(super) addresses: Vec<Ipv4Addr>,
+    patience: Duration,
+    count: usize,
     tree: PathBuf,
     records: Api<LoadBalancerIP>,
+    deployments: Api<Deployment>,
+    daemons: Api<DaemonSet>,
 }
 
 impl Bed {
-    /// Builds it: so many announcing nodes, two with the backends, one client; so many Services.
-    pub(super) async fn up(nodes: u8, addresses: u8, mode: &str) -> Result<Self> {
+    /// Builds it: so many announcing nodes, two with the backends, one client; the Services with their addresses.
+    pub(super) async fn up(options: &Options) -> Result<Self> {
+        let nodes = options.nodes;
         ensure!(nodes >= 2, "with fewer than 2 nodes nobody can take over");
         let role = |role: &str| BTreeMap::from([("failover/role".to_owned(), role.to_owned())]);
         let names = (1..=nodes).map(|number| (format!("node-{number}"), role("announces")));
@@ -49,52 +60,55 @@ impl Bed {
             network: Network::default(),
         };
         let lab = Box::pin(Lab::up(&size, &mut |stage| eprintln!("failover: {stage}"))).await?;
-        let records = Api::all(lab.client().await?);
+        let client = lab.client().await?;
         let bed = Self {
             lab,
-            addresses: Vec::new(),
+            patience: PATIENCE + PATIENCE_EACH * u32::from(options.addresses),
+            count: usize::from(options.addresses),
             tree: source_tree(),
-            records,
+            records: Api::all(client.clone()),
+            deployments: Api::namespaced(client.clone(), "failover"),
+            daemons: Api::namespaced(client, "landfall-system"),
         };
-        bed.install(nodes, addresses, mode).await
+        bed.install(options).await?;
+        Ok(bed)
     }
 
-    async fn install(mut self, nodes: u8, addresses: u8, mode: &str) -> Result<Self> {
-        eprintln!("failover: Landfall, {addresses} Services, backends");
+    async fn install(&self, options: &Options) -> Result<()> {
+        let count = options.addresses;
+        eprintln!("failover: Landfall, {count} addresses, backends");
+        let route = format!("route add {POOL} dev eth0");
+        netns::ip(&self.client()?.netns, &route)?;
         self.kubectl("apply -k config/default")?;
-        let manifest = self.lab.plan().dir.join("failover.yaml");
-        std::fs::write(&manifest, services(addresses, mode)).context("writing the Services")?;
+        let file = self.lab.plan().dir.join("failover.yaml");
+        std::fs::write(&file, manifest(&addresses(count), &options.mode))
+            .context("writing the Services")?;
         self.kubectl("apply -f e2e/manifests/failover/backends.yaml")?;
-        self.kubectl(&format!("apply -f {}", manifest.display()))?;
+        self.kubectl(&format!("create -f {}", file.display()))?;
         self.kubectl(&format!(
-            "scale -n failover deployment/passenger --replicas={nodes}"
+            "scale -n failover deployment/passenger --replicas={}",
+            options.nodes
         ))?;
-        self.pods_run()?;
-        let until = Instant::now() + PATIENCE;
-        while self.addresses.len() < usize::from(addresses) {
-            ensure!(
-                Instant::now() < until,
-                "not every Service has an address after {PATIENCE:?}; see `kubectl get lbip` in the lab"
-            );
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            self.addresses = self.owners().await?.into_keys().collect();
+        let first = if options.together { 1 } else { options.nodes };
+        self.may_own(1..=first)?;
+        self.until_at_rest(|record| record.is_some()).await?;
+        // What has an owner stays there when there is another.
+        if options.together {
+            self.may_own(TWO..=TWO)?;
         }
-        Ok(self)
+        Ok(())
+    }
+
+    /// From now on these nodes may own addresses.
+    fn may_own(&self, nodes: std::ops::RangeInclusive<u8>) -> Result<()> {
+        let names: Vec<String> = nodes.map(|number| format!("node-{number}")).collect();
+        let words = format!("label node {} failover/owns=yes", names.join(" "));
+        self.kubectl(&words).map(drop)
     }
 
     /// Runs kubectl as the administrator.
     pub(super) fn kubectl(&self, words: &str) -> Result<String> {
         kubectl(&self.lab, &self.tree, words)
-    }
-
-    /// Waits until every pod beside Landfall's is where it should be.
-    fn pods_run(&self) -> Result<()> {
-        for deployment in ["backend", "passenger"] {
-            self.kubectl(&format!(
-                "rollout status -n failover deployment/{deployment} --timeout=180s"
-            ))?;
-        }
-        Ok(())
     }
 
     /// A node that serves and owns nothing.
@@ -116,81 +130,124 @@ impl Bed {
             .context("a lab without a client")
     }
 
-    /// Which node owns each address that has an owner.
-    pub(super) async fn owners(&self) -> Result<BTreeMap<Ipv4Addr, String>> {
-        let records = self.records.list(&ListParams::default()).await?;
+    /// What the records say, as the API server has it at hand.
+    async fn list(&self) -> Result<Vec<(Ipv4Addr, Option<Owner>)>> {
+        let at_hand = ListParams::default().match_any();
+        let records = self.records.list(&at_hand).await?;
         let owners = records.items.into_iter().filter_map(|record| {
-            let owner = record.status?.owner?;
             let IpAddr::V4(address) = record.spec.address.parse().ok()? else {
                 return None;
             };
-            Some((address, owner.node))
+            Some((address, record.status.and_then(|status| status.owner)))
         });
         Ok(owners.collect())
     }
 
     /// How often addresses have changed their owners so far, all together.
     pub(super) async fn transitions(&self) -> Result<usize> {
-        let records = self.records.list(&ListParams::default()).await?;
-        let counts = records.items.into_iter().filter_map(|record| {
-            let owner = record.status?.owner?;
-            usize::try_from(owner.transitions).ok()
-        });
+        let records = self.list().await?;
+        let counts = records
+            .into_iter()
+            .filter_map(|(_, owner)| usize::try_from(owner?.transitions).ok());
         Ok(counts.sum())
     }
 
     /// The node that owns most addresses, and these.
     pub(super) async fn victim(&self) -> Result<(Machine, Vec<Ipv4Addr>)> {
         let mut owned: BTreeMap<String, Vec<Ipv4Addr>> = BTreeMap::new();
-        for (address, node) in self.owners().await? {
-            owned.entry(node).or_default().push(address);
+        for (address, owner) in self.list().await? {
+            if let Some(owner) = owner {
+                owned.entry(owner.node).or_default().push(address);
+            }
         }
         let most = owned
             .into_iter()
             .max_by_key(|(_, addresses)| addresses.len());
-        let (node, addresses) = most.context("no address has an owner")?;
+        let (node, mut addresses) = most.context("no address has an owner")?;
+        addresses.sort_unstable();
         let machine = self.lab.plan().machine(&node);
         let machine =
             machine.with_context(|| format!("{node} owns addresses and is not of the lab"))?;
         Ok((machine.clone(), addresses))
     }
 
-    /// Waits until every node is ready, every announcer runs again, and each hears all others.
+    /// Waits until every pod runs, each announcer hears all others, and every address has an owner and a standby.
     pub(super) async fn rest(&self) -> Result<()> {
-        self.pods_run()?;
-        let until = Instant::now() + PATIENCE;
-        self.run(until).await?;
-        let others = self.lab.plan().nodes.len() - 1;
-        for node in &self.lab.plan().nodes {
-            let says = format!("landfall_peers_heard {others}.0");
-            while !metrics(node).is_ok_and(|text| text.lines().any(|line| line == says)) {
-                ensure!(
-                    Instant::now() < until,
-                    "the announcer on {} does not hear all of {others} others after {PATIENCE:?}; see its /debug/state",
-                    node.name
-                );
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-        }
-        Ok(())
+        let stands = |owner: Option<&Owner>| owner.is_some_and(|owner| owner.standby.is_some());
+        self.until_at_rest(stands).await
     }
 
-    async fn run(&self, until: Instant) -> Result<()> {
+    async fn until_at_rest(&self, fits: impl Fn(Option<&Owner>) -> bool) -> Result<()> {
+        let until = Instant::now() + self.patience;
         loop {
-            let said = self.kubectl(
-                "get daemonset -n landfall-system landfall-announcer -o \
-                 jsonpath={.status.numberReady}/{.status.desiredNumberScheduled}/{.status.numberUnavailable}",
-            )?;
-            let wanted = self.lab.plan().nodes.len();
-            if said == format!("{wanted}/{wanted}/") {
-                return Ok(());
-            }
-            if Instant::now() >= until {
-                bail!("announcers ready/wanted/unavailable are {said} after {PATIENCE:?}");
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            let missing = match self.missing(&fits).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(missing)) => missing,
+                // An API server that was still a moment ago.
+                Err(error) => format!("{error:#}"),
+            };
+            ensure!(
+                Instant::now() < until,
+                "not at rest after {:?}: {missing}",
+                self.patience
+            );
+            tokio::time::sleep(LOOK).await;
         }
     }
+
+    /// The first thing that is not as it is at rest.
+    async fn missing(&self, fits: impl Fn(Option<&Owner>) -> bool) -> Result<Option<String>> {
+        let daemons = self.daemons.get("landfall-announcer").await?;
+        let (ready, wanted) = (announcers(&daemons), self.lab.plan().nodes.len());
+        if ready != Some(wanted) {
+            return Ok(Some(format!("{ready:?} of {wanted} announcers are ready")));
+        }
+        let others = wanted - 1;
+        let says = format!("landfall_peers_heard {others}.0");
+        for node in &self.lab.plan().nodes {
+            let hears = metrics(node).is_ok_and(|text| text.lines().any(|line| line == says));
+            if !hears {
+                let name = &node.name;
+                return Ok(Some(format!(
+                    "the announcer on {name} does not hear all of {others} others; see its /debug/state"
+                )));
+            }
+        }
+        for name in ["backend", "passenger"] {
+            let deployment = self.deployments.get(name).await?;
+            if !is_there(&deployment) {
+                return Ok(Some(format!("the Deployment {name} has not all its Pods")));
+            }
+        }
+        let records = self.list().await?;
+        let fit = records.iter().filter(|(_, owner)| fits(owner.as_ref()));
+        let (fit, wanted) = (fit.count(), self.count);
+        Ok((fit != wanted).then(|| {
+            format!("{fit} of {wanted} addresses have the owner, and the standby, that they should; see `kubectl get lbip` in the lab")
+        }))
+    }
+}
+
+/// How many announcers are ready, once the controller has seen what is wanted now.
+fn announcers(daemons: &DaemonSet) -> Option<usize> {
+    let status = daemons.status.as_ref()?;
+    let is_seen = status.observed_generation == daemons.metadata.generation;
+    let all = status.number_unavailable.unwrap_or_default() == 0
+        && status.updated_number_scheduled == Some(status.desired_number_scheduled);
+    (is_seen && all)
+        .then(|| usize::try_from(status.number_ready).ok())
+        .flatten()
+}
+
+/// Whether a Deployment has all its Pods, and no others.
+fn is_there(deployment: &Deployment) -> bool {
+    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas);
+    deployment.status.as_ref().is_some_and(|status| {
+        status.observed_generation == deployment.metadata.generation
+            && status.replicas == wanted
+            && status.updated_replicas == wanted
+            && status.available_replicas == wanted
+    })
 }
 
 /// What the announcer of a node measures.
@@ -203,39 +260,4 @@ fn metrics(node: &Machine) -> Result<String> {
         stream.read_to_string(&mut text)?;
         Ok(text)
     })?
-}
-
-/// Pool, policy and Services.
-fn services(addresses: u8, mode: &str) -> String {
-    let mut text = format!(
-        "apiVersion: landfall.dev/v1alpha1
-kind: LoadBalancerIPPool
-metadata: {{name: failover}}
-spec:
-  blocks: [{{start: 192.0.2.120, stop: 192.0.2.249}}]
----
-apiVersion: landfall.dev/v1alpha1
-kind: L2AnnouncementPolicy
-metadata: {{name: failover}}
-spec:
-  interfaces: [eth0]
-  loadBalancing: {mode}
-  nodeSelector: {{matchLabels: {{failover/role: announces}}}}
-"
-    );
-    for number in 1..=addresses {
-        let _ = write!(
-            text,
-            "---
-apiVersion: v1
-kind: Service
-metadata: {{name: web-{number}, namespace: failover}}
-spec:
-  type: LoadBalancer
-  selector: {{app: backend}}
-  ports: [{{port: 80, targetPort: 8080}}]
-"
-        );
-    }
-    text
 }

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use landfall_testbed::process::run;
 use nix::sys::signal::Signal;
 
+use super::bed::SERVING;
 use crate::lab::cluster::Lab;
 use crate::lab::plan::Machine;
 use crate::lab::power::{self, Lost};
@@ -180,18 +181,14 @@ impl Case {
         matches!(self, Self::Rest | Self::Busy)
     }
 
-    /// Who is on the smaller side of a split: the owner and another one that announces. The last nodes serve, and stay
-    /// with the client.
+    /// Who is on the smaller side of a split: the owner and the last other one that announces, which where two own all
+    /// is none of them. Those that serve stay with the client.
     fn side(lab: &Lab, node: &Machine) -> Vec<Machine> {
-        let others = lab
-            .plan()
-            .nodes
-            .iter()
-            .filter(|other| other.name != node.name);
-        std::iter::once(node)
-            .chain(others.take(1))
-            .cloned()
-            .collect()
+        let nodes = &lab.plan().nodes;
+        let announce = &nodes[..nodes.len().saturating_sub(usize::from(SERVING))];
+        let others = announce.iter().rev();
+        let other = others.filter(|other| other.name != node.name).take(1);
+        std::iter::once(node).chain(other).cloned().collect()
     }
 
     /// What has to be so before.

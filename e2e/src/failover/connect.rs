@@ -18,10 +18,13 @@ use crate::lab::plan::Machine;
 /// A connection that is not open by then is lost. The kernel repeats a SYN after a second: this is before it.
 pub(super) const PATIENCE: Duration = Duration::from_millis(900);
 
+/// Connections in the order they were begun; of those under way nothing is known.
+type Begun = Arc<Mutex<Vec<(Instant, Option<bool>)>>>;
+
 /// Opens connections until it is dropped.
 #[derive(Debug)]
 pub(super) struct Connecting {
-    samples: Arc<Mutex<Vec<Sample>>>,
+    begun: Begun,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -29,8 +32,8 @@ pub(super) struct Connecting {
 impl Connecting {
     /// To one address, `pause` after `pause`.
     pub(super) fn start(client: &Machine, to: SocketAddr, pause: Duration) -> Result<Self> {
-        let (samples, stop) = (Arc::default(), Arc::new(AtomicBool::new(false)));
-        let (theirs, halt) = (Arc::clone(&samples), Arc::clone(&stop));
+        let (begun, stop) = (Begun::default(), Arc::new(AtomicBool::new(false)));
+        let (theirs, halt) = (Arc::clone(&begun), Arc::clone(&stop));
         let netns = client.netns.clone();
         let (ready, started) = std::sync::mpsc::channel();
         let thread = std::thread::Builder::new()
@@ -55,21 +58,22 @@ impl Connecting {
             .context("starting the thread that connects")?;
         started.recv().context("the thread that connects ended")??;
         Ok(Self {
-            samples,
+            begun,
             stop,
             thread: Some(thread),
         })
     }
 
-    /// The connections whose fate is known by now, in the order they were begun.
+    /// Those whose fate is known, up to the first that is still under way: it may yet be lost.
     pub(super) fn samples(&self) -> Vec<Sample> {
-        let mut samples = self.samples.lock().clone();
-        samples.sort_by_key(|sample| sample.sent);
-        // One that is still on its way may yet be lost, and those after it must wait for it.
-        if let Some(newest) = samples.last().map(|sample| sample.sent) {
-            samples.retain(|sample| sample.sent + PATIENCE <= newest);
-        }
-        samples
+        let begun = self.begun.lock();
+        let known = begun.iter().map_while(|(sent, fate)| {
+            Some(Sample {
+                sent: *sent,
+                answered: (*fate)?,
+            })
+        });
+        known.collect()
     }
 }
 
@@ -83,26 +87,24 @@ impl Drop for Connecting {
     }
 }
 
-async fn connect_until(
-    to: SocketAddr,
-    pause: Duration,
-    samples: Arc<Mutex<Vec<Sample>>>,
-    stop: &AtomicBool,
-) {
+async fn connect_until(to: SocketAddr, pause: Duration, begun: Begun, stop: &AtomicBool) {
     let mut tick = tokio::time::interval(pause);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     while !stop.load(Ordering::Relaxed) {
         tick.tick().await;
-        let samples = Arc::clone(&samples);
+        let begun = Arc::clone(&begun);
+        let number = {
+            let mut begun = begun.lock();
+            begun.push((Instant::now(), None));
+            begun.len() - 1
+        };
         tokio::spawn(async move {
-            let sent = Instant::now();
             let opened = tokio::time::timeout(PATIENCE, TcpStream::connect(to)).await;
             if let Ok(Ok(stream)) = &opened {
                 // Closed by a reset: a thousand a second would otherwise use up the client's ports.
                 let _ = stream.set_zero_linger();
             }
-            let answered = matches!(opened, Ok(Ok(_)));
-            samples.lock().push(Sample { sent, answered });
+            begun.lock()[number].1 = Some(matches!(opened, Ok(Ok(_))));
         });
     }
 }

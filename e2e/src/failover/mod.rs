@@ -5,7 +5,7 @@
 //!    │
 //!   case ── disturbs the node that owns most addresses, and undoes it
 //!    │
-//!   arp, connect ── ask from the client's namespace all the while ──► silence ──► figures
+//!   arp, connect, stream ── ask from the client's namespace all the while ──► silence ──► seen ──► figures
 //! ```
 //!
 //! What it is not: a test. It judges nothing; it prints what was, and writes it down.
@@ -13,13 +13,16 @@
 //! Invariant: a silence is measured between two moments at which the client was served for certain. It is not derived
 //! from logs, timers or records.
 
+mod addresses;
 mod arp;
 mod bed;
 mod case;
 mod connect;
 mod figures;
 mod rounds;
+mod seen;
 mod silence;
+mod stream;
 
 pub(crate) use self::arp::{Asking, PATIENCE};
 pub use self::case::Case;

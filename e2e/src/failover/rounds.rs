@@ -7,15 +7,20 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use super::addresses::sample;
 use super::arp::Asking;
 use super::bed::Bed;
 use super::case::{Case, Victim};
 use super::connect::Connecting;
 use super::figures::{Figure, print, write};
-use super::silence::{Silence, both, silence};
+use super::seen::{Met, Seen};
+use super::silence::{Mac, Sample, both, silence};
+use super::stream::Streaming;
 use crate::lab::plan::Machine;
 
-/// Every probe of so long is answered before and after.
+/// Every probe of so long is answered before.
+const CALM: Duration = Duration::from_millis(300);
+/// And of so long after: what comes back may go again.
 const STEADY: Duration = Duration::from_secs(1);
 /// And of so long when it is undone: a node that comes back may do harm later.
 const UNDONE: Duration = Duration::from_secs(2);
@@ -28,7 +33,11 @@ pub struct Options {
     /// Nodes that announce.
     pub nodes: u8,
     /// Addresses.
-    pub addresses: u8,
+    pub addresses: u16,
+    /// One node owns all of them, and one other may.
+    pub together: bool,
+    /// Addresses asked about at a time.
+    pub asked: usize,
     /// `Kernel` or `XDP`.
     pub mode: String,
     /// What befalls the owner.
@@ -43,19 +52,82 @@ pub struct Options {
     pub file: PathBuf,
 }
 
-/// What one case showed.
-#[derive(Debug, Default)]
-struct Seen {
-    arp: Vec<Duration>,
-    arp_lost: Vec<usize>,
-    both: Vec<Duration>,
-    thawed: Vec<usize>,
-    undone: Vec<Duration>,
-    undone_both: Vec<Duration>,
-    connect: Vec<Duration>,
-    connect_lost: Vec<usize>,
-    /// Addresses that changed their owner while nothing befell it.
-    moved: Vec<usize>,
+/// Who asks, and about what.
+struct Client {
+    asking: Asking,
+    connecting: Connecting,
+    streaming: Streaming,
+    addresses: Vec<Ipv4Addr>,
+}
+
+impl Client {
+    fn start(client: &Machine, addresses: Vec<Ipv4Addr>, pause: Duration) -> Result<Self> {
+        let first = *addresses
+            .first()
+            .context("the node that owns most addresses owns none")?;
+        let to = SocketAddr::new(IpAddr::V4(first), 80);
+        Ok(Self {
+            asking: Asking::start(client, &addresses, pause)?,
+            connecting: Connecting::start(client, to, pause.max(Duration::from_millis(5)))?,
+            streaming: Streaming::start(client, &addresses)?,
+            addresses,
+        })
+    }
+
+    /// Whether all of it was answered all the time for a while.
+    fn is_calm(&self) -> bool {
+        let now = Instant::now();
+        let Some(since) = now.checked_sub(CALM) else {
+            return false;
+        };
+        let calm = |samples: &[Sample]| {
+            let late = samples
+                .iter()
+                .rev()
+                .take_while(|sample| sample.sent >= since);
+            let reaches = samples.first().is_some_and(|sample| sample.sent < since);
+            let newest = samples
+                .last()
+                .is_some_and(|sample| now < sample.sent + CALM);
+            reaches && newest && late.into_iter().all(|sample| sample.answered)
+        };
+        let series = |address: &Ipv4Addr| calm(&self.asking.series(*address).samples);
+        self.streaming.flow()
+            && calm(&self.connecting.samples())
+            && self.addresses.iter().all(series)
+    }
+
+    /// Whether every address is answered again since, and has been for so long.
+    fn answers(&self, since: Instant, steady: Duration) -> bool {
+        let answers = |address: &Ipv4Addr| {
+            silence(&self.asking.series(*address).samples, since, steady).is_some()
+        };
+        self.addresses.iter().all(answers)
+    }
+
+    /// What the questions about each address have met since.
+    fn met(&self, since: Instant, steady: Duration, met: &mut Met) {
+        for address in &self.addresses {
+            let series = self.asking.series(*address);
+            if let Some(silence) = silence(&series.samples, since, steady) {
+                met.add(&silence);
+            }
+            met.both.push(both(&series.answers, since));
+        }
+    }
+
+    /// Answers that a machine gave since.
+    fn answers_of(&self, machine: &Machine, since: Instant) -> usize {
+        let is_its = |mac: &Mac| {
+            let text: Vec<String> = mac.iter().map(|byte| format!("{byte:02x}")).collect();
+            text.join(":").eq_ignore_ascii_case(&machine.mac)
+        };
+        let answers = self.addresses.iter();
+        answers
+            .flat_map(|address| self.asking.series(*address).answers)
+            .filter(|(at, mac)| *at >= since && is_its(mac))
+            .count()
+    }
 }
 
 /// Measures, prints and writes.
@@ -63,8 +135,9 @@ struct Seen {
 /// # Errors
 /// When the lab does not come up, or an address is not answered again.
 pub async fn run(options: &Options) -> Result<()> {
-    let mut bed = Box::pin(Bed::up(options.nodes, options.addresses, &options.mode)).await?;
+    let mut bed = Box::pin(Bed::up(options)).await?;
     let mut seen: BTreeMap<&'static str, (Case, Seen)> = BTreeMap::new();
+    let mut rounds = 0;
     for case in &options.cases {
         let times = case.times(options.repeat);
         for round in 1..=times {
@@ -72,132 +145,147 @@ pub async fn run(options: &Options) -> Result<()> {
                 .entry(case.name())
                 .or_insert((*case, Seen::default()))
                 .1;
-            let began = Instant::now();
-            Box::pin(one(&mut bed, *case, options, all))
+            let took = Box::pin(one(&mut bed, *case, options, rounds, all))
                 .await
                 .with_context(|| format!("{} number {round}", case.name()))?;
-            let took = all.arp.iter().rev().take(1).map(Duration::as_millis);
+            rounds += 1;
+            let longest = all.arp.silent.iter().rev().take(took.asked).max();
             eprintln!(
-                "failover: {} {round}/{times}: ARP silent for {:?} ms; the round took {:.1} s",
+                "failover: {} {round}/{times}: ARP silent for {} ms at the most; {took}",
                 case.name(),
-                took.collect::<Vec<_>>(),
-                began.elapsed().as_secs_f64()
+                longest.map_or(0, Duration::as_millis),
             );
         }
     }
-    let circumstances = circumstances();
     let figures: Vec<Figure> = seen
         .into_values()
-        .flat_map(|(case, seen)| figures(case, &seen, options, &circumstances))
+        .flat_map(|(case, seen)| seen.figures(case, options))
         .collect();
     print(&figures);
     write(&figures, &options.file)
 }
 
-async fn one(bed: &mut Bed, case: Case, options: &Options, seen: &mut Seen) -> Result<()> {
+/// What a round spent its time on.
+#[derive(Debug)]
+struct Took {
+    asked: usize,
+    parts: Vec<(&'static str, Duration)>,
+    since: Instant,
+}
+
+impl Took {
+    fn new() -> Self {
+        Self {
+            asked: 0,
+            parts: Vec::new(),
+            since: Instant::now(),
+        }
+    }
+
+    /// What was done since the last one.
+    fn on(&mut self, what: &'static str) {
+        let now = Instant::now();
+        self.parts.push((what, now - self.since));
+        self.since = now;
+    }
+}
+
+impl std::fmt::Display for Took {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let whole: Duration = self.parts.iter().map(|(_, took)| *took).sum();
+        write!(out, "the round took {:.1} s", whole.as_secs_f64())?;
+        for (what, took) in &self.parts {
+            write!(out, ", {what} {:.1}", took.as_secs_f64())?;
+        }
+        Ok(())
+    }
+}
+
+async fn one(
+    bed: &mut Bed,
+    case: Case,
+    options: &Options,
+    round: usize,
+    seen: &mut Seen,
+) -> Result<Took> {
+    let mut took = Took::new();
     bed.rest().await?;
-    let client = bed.client()?.clone();
-    let (owner, lost) = bed.victim().await?;
+    took.on("rest");
+    let (owner, owned) = bed.victim().await?;
     let victim = match case.victim() {
         Victim::Owner => owner,
         Victim::Backend => bed.backend()?,
     };
-    let first = *lost
-        .first()
-        .context("the node that owns most addresses owns none")?;
-    let to = SocketAddr::new(IpAddr::V4(first), 80);
-    let asking = Asking::start(&client, &bed.addresses, options.pause)?;
-    let connecting = Connecting::start(&client, to, options.pause.max(Duration::from_millis(5)))?;
-    let calm = Instant::now();
+    let asked = sample(&owned, options.asked, round);
+    took.asked = asked.len();
+    let client = Client::start(bed.client()?, asked, options.pause)?;
     eventually("every address is answered before it is lost", || {
-        quiet(&asking, &connecting, &bed.addresses, calm)
+        client.is_calm()
     })
     .await?;
+    took.on("calm");
 
     case.prepare(&bed.lab).await?;
     // Of an API server that stands still nothing is asked.
-    let owned = match case.is_quiet() {
+    let moved = match case.is_quiet() {
         true => bed.transitions().await?,
         false => 0,
     };
     let disturbed = Instant::now();
     case.disturb(&bed.lab, bed.tree(), &victim, options.quiet)
         .await?;
-    let silent = |address: &Ipv4Addr| silence(&asking.series(*address).samples, disturbed, STEADY);
+    took.on("disturbance");
+    let again = || silence(&client.connecting.samples(), disturbed, STEADY);
     eventually("every address is answered again", || {
-        lost.iter().all(|address| silent(address).is_some())
-            && silence(&connecting.samples(), disturbed, STEADY).is_some()
+        client.answers(disturbed, STEADY) && again().is_some()
     })
     .await?;
-    for address in &lost {
-        let series = asking.series(*address);
-        if let Some(Silence { lasted, lost }) = silence(&series.samples, disturbed, STEADY) {
-            seen.arp.push(lasted);
-            seen.arp_lost.push(lost);
-        }
-        seen.both.push(both(&series.answers, disturbed));
+    client.met(disturbed, STEADY, &mut seen.arp);
+    if let Some(silence) = again() {
+        seen.connect.add(&silence);
     }
-    if let Some(Silence { lasted, lost }) = silence(&connecting.samples(), disturbed, STEADY) {
-        seen.connect.push(lasted);
-        seen.connect_lost.push(lost);
-    }
+    seen.streams.add(streams(&client, disturbed).await?);
+    took.on("answers");
 
     if case.is_quiet() {
-        let moved = bed.transitions().await?.saturating_sub(owned);
-        seen.moved.push(moved);
+        let now = bed.transitions().await?;
+        seen.moved.push(now.saturating_sub(moved));
     }
     let undone = Instant::now();
     let tree = bed.tree().to_owned();
     case.undo(&mut bed.lab, &tree, &victim)?;
     if case.undoing().is_some() {
-        let silent = |address: &Ipv4Addr| silence(&asking.series(*address).samples, undone, UNDONE);
         eventually("every address is answered when it is undone", || {
-            lost.iter().all(|address| silent(address).is_some())
+            client.answers(undone, UNDONE)
         })
         .await?;
-        for address in &lost {
-            seen.undone
-                .extend(silent(address).map(|silence| silence.lasted));
-            seen.undone_both
-                .push(both(&asking.series(*address).answers, undone));
-        }
+        client.met(undone, UNDONE, &mut seen.undone);
+        seen.undone_streams.add(streams(&client, undone).await?);
     }
     if case == Case::Freeze {
-        seen.thawed
-            .push(answers_of(&asking, &lost, &victim, undone));
+        seen.thawed.push(client.answers_of(&victim, undone));
     }
-    drop((asking, connecting));
+    drop(client);
+    took.on("undoing");
     if case.ends_the_process() {
         bed.kubectl(&format!(
             "delete pod -n landfall-system -l app.kubernetes.io/name=landfall-announcer --field-selector=spec.nodeName={} --wait=true",
             victim.name
         ))?;
+        took.on("a new Pod");
     }
-    Ok(())
+    Ok(took)
 }
 
-/// Whether every address and the connections were answered all the time since.
-fn quiet(asking: &Asking, connecting: &Connecting, addresses: &[Ipv4Addr], since: Instant) -> bool {
-    let calm = |samples: &[super::silence::Sample]| {
-        silence(samples, since, STEADY).is_some_and(|silence| since.elapsed() > silence.lasted)
-    };
-    addresses
-        .iter()
-        .all(|address| calm(&asking.series(*address).samples))
-        && calm(&connecting.samples())
-}
-
-/// Answers that a machine gave since.
-fn answers_of(asking: &Asking, addresses: &[Ipv4Addr], machine: &Machine, since: Instant) -> usize {
-    let is_its = |mac: &super::silence::Mac| {
-        let text: Vec<String> = mac.iter().map(|byte| format!("{byte:02x}")).collect();
-        text.join(":").eq_ignore_ascii_case(&machine.mac)
-    };
-    addresses
-        .iter()
-        .flat_map(|address| asking.series(*address).answers)
-        .filter(|(at, mac)| *at >= since && is_its(mac))
-        .count()
+/// What befell the streams since, as soon as that is certain.
+async fn streams(client: &Client, since: Instant) -> Result<super::stream::Fates> {
+    let mut fates = None;
+    eventually("every stream goes on or has ended", || {
+        fates = client.streaming.fates(since);
+        fates.is_some()
+    })
+    .await?;
+    Ok(fates.unwrap_or_default())
 }
 
 async fn eventually(what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
@@ -207,93 +295,7 @@ async fn eventually(what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
             Instant::now() < until,
             "still not so after {GIVE_UP:?}: {what}"
         );
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())
-}
-
-/// What else a reader of the figures must know: how the programs were built, and how busy the machine is.
-fn circumstances() -> String {
-    let build = if cfg!(debug_assertions) {
-        "unoptimized build"
-    } else {
-        "optimized build"
-    };
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    // Of the last fifteen minutes: the lab's own part of it is small.
-    let load = load.split_whitespace().nth(2).unwrap_or("unknown");
-    format!("{build}, load of the machine {load}")
-}
-
-fn figures(case: Case, seen: &Seen, options: &Options, circumstances: &str) -> Vec<Figure> {
-    let (name, mode) = (case.name(), &options.mode);
-    let method = |asked: &str| {
-        format!(
-            "{}; {} nodes, {} addresses, {mode}; {asked}; {circumstances}",
-            case.what(),
-            options.nodes,
-            options.addresses
-        )
-    };
-    let each = u128::from(options.addresses) * options.pause.as_millis();
-    let arp = method(&format!(
-        "ARP for each address every {each} ms, over the addresses the node owned"
-    ));
-    let connect = method(
-        "a TCP connection to one of its addresses, from the last opened before to the first after which all were",
-    );
-    let both = method("from the first answer of the new owner to the last of the old one");
-    let thawed = method("ARP answers of the thawed node in the 2 s after SIGCONT");
-    let undoing = case.undoing().unwrap_or("undone");
-    let moved = method(&format!(
-        "addresses that changed their owner within {} s",
-        options.quiet.as_secs()
-    ));
-    let undone = method("ARP for each address, from the moment when it is undone");
-    [
-        Figure::milliseconds(format!("{name}/{mode}/arp-silence"), &seen.arp, &arp),
-        Figure::counts(
-            format!("{name}/{mode}/arp-lost"),
-            "probes",
-            &seen.arp_lost,
-            &arp,
-        ),
-        Figure::counts(
-            format!("{name}/{mode}/moves"),
-            "addresses",
-            &seen.moved,
-            &moved,
-        ),
-        Figure::milliseconds(format!("{name}/{mode}/two-answering"), &seen.both, &both),
-        Figure::counts(
-            format!("{name}/{mode}/thawed-answers"),
-            "probes",
-            &seen.thawed,
-            &thawed,
-        ),
-        Figure::milliseconds(
-            format!("{undoing}/{mode}/arp-silence"),
-            &seen.undone,
-            &undone,
-        ),
-        Figure::milliseconds(
-            format!("{undoing}/{mode}/two-answering"),
-            &seen.undone_both,
-            &undone,
-        ),
-        Figure::milliseconds(
-            format!("{name}/{mode}/connect-silence"),
-            &seen.connect,
-            &connect,
-        ),
-        Figure::counts(
-            format!("{name}/{mode}/connect-lost"),
-            "probes",
-            &seen.connect_lost,
-            &connect,
-        ),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
 }
