@@ -148,7 +148,11 @@ async fn all(to: Vec<SocketAddr>, streams: Arc<Mutex<Vec<Stream>>>, stop: Cancel
     for (number, to) in to.into_iter().enumerate() {
         let streams = Arc::clone(&streams);
         tasks.spawn(async move {
-            let _ = stream(to, |at| streams.lock()[number].echoes.push(at)).await;
+            // Until a number has come back there is no stream that could be lost.
+            while streams.lock()[number].echoes.is_empty() {
+                let _ = stream(to, |at| streams.lock()[number].echoes.push(at)).await;
+                tokio::time::sleep(EVERY).await;
+            }
             streams.lock()[number].ended = Some(Instant::now());
         });
     }
