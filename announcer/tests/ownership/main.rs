@@ -4,6 +4,7 @@ mod cluster;
 mod heartbeats;
 mod nodes;
 mod restore;
+mod sessions;
 
 use landfall_testbed::skipped;
 use std::time::Instant;
