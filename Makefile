@@ -100,6 +100,11 @@ bench-wire: ## What an answer costs, beside the kernel's own (target/figures/ben
 	@hack/setup.sh
 	$(call against,wire,landfall-announcer)
 
+.PHONY: bench-brain
+bench-brain: ## What a decision costs with up to 10,000 addresses (target/figures/bench-brain.json; needs valgrind for instructions)
+	@hack/setup.sh build
+	$(call against,brain,landfall-announcer)
+
 .PHONY: bench-ipam
 bench-ipam: ## What an address costs, in process and on a real API server (target/figures/bench-ipam*.json)
 	@hack/setup.sh

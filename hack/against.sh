@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs a bench of two revisions in turn, and says the ratio of each figure: this tree to the base.
 #
-#   hack/against.sh ipam|wire|xdp BASE [rounds]     3 rounds
+#   hack/against.sh brain|ipam|wire|xdp BASE [rounds]     3 rounds
 #
 # Of each side the least of all rounds counts, so that what else runs on the machine counts least.
 # Writes target/figures/against-BENCH.json. Figures that only one side has are named and left out.
@@ -9,8 +9,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 bench=${1:-} base=${2:-} rounds=${3:-3}
-if ! [[ $bench =~ ^(ipam|wire|xdp)$ && -n $base && $rounds =~ ^[1-9][0-9]*$ ]]; then
-  echo "against: usage: hack/against.sh ipam|wire|xdp BASE [rounds]" >&2
+if ! [[ $bench =~ ^(brain|ipam|wire|xdp)$ && -n $base && $rounds =~ ^[1-9][0-9]*$ ]]; then
+  echo "against: usage: hack/against.sh brain|ipam|wire|xdp BASE [rounds]" >&2
   exit 2
 fi
 commit=$(git rev-parse --verify --quiet "$base^{commit}") || {

@@ -25,13 +25,17 @@ impl Figures {
     }
 
     /// Writes the file.
-    pub(crate) fn write(&self) {
+    pub(crate) fn write(&self, bench: &str) {
         let folder = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
             || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
             std::path::PathBuf::from,
         );
         std::fs::create_dir_all(folder.join("figures")).unwrap();
         let text = serde_json::to_string_pretty(&self.0).unwrap();
-        std::fs::write(folder.join("figures/bench-wire.json"), text + "\n").unwrap();
+        std::fs::write(
+            folder.join(format!("figures/bench-{bench}.json")),
+            text + "\n",
+        )
+        .unwrap();
     }
 }

@@ -53,7 +53,7 @@ fn main() {
     segment::on_a_segment("the floods of bench-wire", async |segment| {
         floods(&segment, &mut figures).await;
     });
-    figures.write();
+    figures.write("wire");
 }
 
 /// Nothing is held back, and the announcements, which are not what is measured, leave at once and once.

@@ -49,7 +49,7 @@ use crate::dataplane::{DataPath, DirectorNews, assemble};
 use crate::election::owners::{self, Candidate, Event, Owners, Record, Settings};
 use crate::election::{ClaimReason, Now};
 use crate::link::{IfIndex, LinkTable, NeighbourTable};
-use crate::model::{InterfacePatterns, Key, Kind, Object, World, XdpState};
+use crate::model::{InterfacePatterns, Key, Kind, Lbip, Object, World, XdpState};
 use crate::names::{NodeName, ServiceKey};
 use crate::policy::{Announcements, plan};
 use crate::report::Conflict;
@@ -230,30 +230,42 @@ impl Brain {
     }
 
     fn apply(&mut self, mut object: Object, now: Now) {
-        let address = match &mut object {
-            Object::Address(lbip) => Some(lbip.address),
-            Object::Session(node, peer) => {
-                let known = self.world.peers.get(node);
-                if let Some(by) = self.wrongs.read(node, peer, known, now) {
-                    self.wronged(node.clone(), by);
-                }
-                self.absences.read(node, Some(peer), now);
-                let seen = Event::LeaseSeen(node.clone(), peer.lease.clone());
-                self.owners.observe(seen, now);
-                None
+        if let Object::Session(node, peer) = &mut object {
+            let known = self.world.peers.get(node);
+            if let Some(by) = self.wrongs.read(node, peer, known, now) {
+                self.wronged(node.clone(), by);
             }
-            _ => None,
-        };
+            self.absences.read(node, Some(peer), now);
+            let seen = Event::LeaseSeen(node.clone(), peer.lease.clone());
+            self.owners.observe(seen, now);
+        }
         let slice_of = match &object {
             Object::Slice(service, ..) => Some(service.clone()),
             _ => None,
         };
+        if let Object::Address(lbip) = object {
+            return self.apply_address(lbip);
+        }
         if self.world.apply(object) {
             self.changed(slice_of.as_ref());
         }
-        if let Some(address) = address {
-            self.show_record(address);
+    }
+
+    /// A record whose status alone is another changes nothing of what policies and the data path make of it: where ten
+    /// thousand change their owner, it is not planned ten thousand times who may own them.
+    fn apply_address(&mut self, lbip: Lbip) {
+        let address = lbip.address;
+        let known = self.world.lbips.get(&address);
+        let is_planned = known.is_some_and(|known| known.differs_in_status_alone(&lbip));
+        if self.world.apply(Object::Address(lbip)) {
+            if is_planned {
+                self.report_due = true;
+                self.to_peers.due = true;
+            } else {
+                self.changed(None);
+            }
         }
+        self.show_record(address);
     }
 
     /// Shows the election what the record of an address says now, if there is one.
@@ -398,7 +410,12 @@ impl Brain {
             let new = effects.owned.keys().filter(|a| !before.contains_key(a));
             effects.taken_over = self.silences.answered(new.copied());
             self.say_what_ended(&before, &effects.owned);
-            self.report(now, wall, &mut effects);
+            if effects.taken_over.is_empty() {
+                self.report(now, wall, &mut effects);
+            } else {
+                // Answers first: what is written about it comes in the step after.
+                effects.wake_at = Some(now);
+            }
             self.describe(now, wall, &mut effects);
         }
         // What was said of the addresses given away is part of the farewell, unless nobody may hear it any more.

@@ -63,7 +63,11 @@ pub(super) struct ToPeers {
 impl Brain {
     /// Takes in what the thread found out.
     pub(super) fn peers_said(&mut self, report: Report, now: Now) {
-        self.report_due = true;
+        // Of what is heard all the time nothing is written.
+        self.report_due |= !matches!(
+            report,
+            Report::Flags(..) | Report::Claims(..) | Report::Moves(..)
+        );
         if matches!(report, Report::OwnEnded(_)) {
             self.to_peers.session_over = self.owners.session().cloned();
         }
@@ -334,6 +338,58 @@ mod tests {
         let effects = brain.step(secs(103), &wall());
         assert_eq!(effects.taken_over, [secs(101)], "it was heard then");
         assert!(brain.step(secs(103), &wall()).taken_over.is_empty(), "once");
+    }
+
+    /// n2 answers for the address in this session, and n1 stands by.
+    fn n1_stands_by(brain: &mut Brain, version: u64, session: &str) {
+        let owner = landfall_crds::Owner {
+            node: "n2".into(),
+            session: session.into(),
+            standby: Some("n1".into()),
+            transitions: 1,
+            ..landfall_crds::Owner::default()
+        };
+        let status = LoadBalancerIPStatus {
+            owner: Some(owner),
+            ..LoadBalancerIPStatus::default()
+        };
+        let seen = Input::Applied(Object::Address(record(version, status)));
+        brain.take(seen, secs(100));
+    }
+
+    #[test]
+    fn a_standby_answers_first_and_says_what_is_to_be_written_of_it_in_the_step_after() {
+        let mut brain = owned_by_n2();
+        n1_stands_by(&mut brain, 7, "n2-s");
+        brain.step(secs(101), &wall());
+        let fenced = Fenced {
+            node: NodeName::new("n2"),
+            session: SessionId::new("n2-s"),
+            by: NodeName::new("n3"),
+            written: true,
+        };
+        let ended = Report::Ended(fenced, Some(secs(101)));
+        brain.take(Input::Peers(ended), secs(102));
+        let effects = brain.step(secs(102), &wall());
+        assert_eq!(effects.owned.len(), 1);
+        assert!(brain.report_due);
+        assert_eq!(effects.wake_at, Some(secs(102)));
+        brain.step(secs(102), &wall());
+        assert!(!brain.report_due);
+    }
+
+    #[test]
+    fn another_owner_of_an_address_is_no_reason_to_plan_anew_and_another_holder_is() {
+        let mut brain = owned_by_n2();
+        brain.step(secs(101), &wall());
+        n1_stands_by(&mut brain, 7, "n2-t");
+        assert!(!brain.plan_due && !brain.path_due);
+        assert!(brain.report_due && brain.to_peers.due);
+        brain.step(secs(101), &wall());
+        let mut other = record(8, LoadBalancerIPStatus::default());
+        other.holders.clear();
+        brain.take(Input::Applied(Object::Address(other)), secs(101));
+        assert!(brain.plan_due && brain.path_due);
     }
 
     #[test]

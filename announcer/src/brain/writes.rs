@@ -13,7 +13,7 @@ use super::effects::{Effects, Expiry, Job, Swap};
 use super::input::SwapOutcome;
 use crate::election::owners::{Event, Outcome, Owner, Record, Write};
 use crate::election::{ClaimReason, Now};
-use crate::model::{Key, Lbip, Object};
+use crate::model::{Key, Lbip};
 use crate::names::{NodeName, SessionId, Version};
 use crate::report::status_of;
 
@@ -43,7 +43,7 @@ impl Brain {
                     self.claimed(&lbip, reason, before);
                 }
                 self.say_end(address);
-                self.plan_due |= self.world.apply(Object::Address(*lbip));
+                self.apply_address(*lbip);
                 Outcome::Done
             }
             SwapOutcome::Refused(Some(lbip)) => {

@@ -202,6 +202,33 @@ pub struct Peer {
     pub carries: BTreeSet<IpAddr>,
 }
 
+impl Lbip {
+    /// Whether both say the same but for what becomes of the address: who may announce it and how follows from the rest.
+    #[must_use]
+    pub fn differs_in_status_alone(&self, other: &Self) -> bool {
+        let Self {
+            address,
+            name,
+            uid,
+            version: _,
+            generation,
+            holders,
+            gateways,
+            frontends,
+            overruled,
+            status: _,
+        } = self;
+        *address == other.address
+            && *name == other.name
+            && *uid == other.uid
+            && *generation == other.generation
+            && *holders == other.holders
+            && *gateways == other.gateways
+            && *frontends == other.frontends
+            && *overruled == other.overruled
+    }
+}
+
 impl Stamped for Lbip {
     fn uid(&self) -> &str {
         &self.uid

@@ -48,6 +48,7 @@ impl Owners {
             out.wake(until);
         }
         let (load, standbys) = self.loads(world, now);
+        let claims = |memory: &&Memory| memory.work == Work::Writing(Kind::Claim);
         let mut round = Round {
             now,
             live: self.live_nodes(now),
@@ -58,6 +59,7 @@ impl Owners {
             unknown: BTreeMap::new(),
             claims: Vec::new(),
             standby_writes: 0,
+            claiming: self.memory.values().filter(claims).count(),
         };
         let mut memory = std::mem::take(&mut self.memory);
         for (address, record) in world.records {
@@ -120,7 +122,9 @@ impl Owners {
                 self.keep(address, memory, record, eligible, round, out);
             }
             State::Inherited => {
-                if self.has_api(now) {
+                // It answers already; the answer to a claim under way is the turn of the next.
+                if self.has_api(now) && round.claiming < self.settings.claims {
+                    round.claiming += 1;
                     self.claim(address, memory, record, ClaimReason::OwnerDied, round, out);
                 }
             }

@@ -90,6 +90,9 @@ pub struct Settings {
     pub retry_max: Duration,
     /// Standbys renamed at a time.
     pub standby_writes: usize,
+    /// Claims of a standby that answers already under way at a time: more are no sooner written, and only keep it from
+    /// answering.
+    pub claims: usize,
     /// Between two addresses given to a node that has fewer; none by default.
     pub rebalance: Option<Duration>,
 }
@@ -115,6 +118,7 @@ impl Settings {
             retry_min: Duration::from_secs(1),
             retry_max: Duration::from_secs(60),
             standby_writes: 8,
+            claims: 256,
             rebalance: None,
         }
     }

@@ -25,6 +25,8 @@ pub(super) struct Round<'a> {
     pub(super) unknown: BTreeMap<NodeName, SessionId>,
     pub(super) claims: Vec<Title>,
     pub(super) standby_writes: usize,
+    /// Claims under way.
+    pub(super) claiming: usize,
 }
 
 impl<'a> Round<'a> {

@@ -163,6 +163,40 @@ fn a_standby_answers_on_the_word_that_the_session_ended_and_writes_behind() {
 }
 
 #[test]
+fn a_standby_of_many_answers_for_all_at_once_and_claims_some_hundreds_at_a_time() {
+    let mut trio = Trio::new(None).heard();
+    let at_a_time = trio.owners.settings.claims;
+    let many = u32::try_from(at_a_time * 2).unwrap();
+    let record = |version: &str, owner| Record {
+        version: Version::new(version),
+        uid: "u".into(),
+        owner: Some(owner),
+    };
+    trio.records = (0..many)
+        .map(|number| IpAddr::V4((0xc613_0000 + number).into()))
+        .map(|address| (address, record("1", owner("b1", Some("a"), 4))))
+        .collect();
+    let candidates = trio.candidates[&VIP].clone();
+    let addresses = trio.records.keys();
+    trio.candidates = addresses
+        .map(|address| (*address, candidates.clone()))
+        .collect();
+    trio.end("b1", true);
+    let decision = trio.decide();
+    assert_eq!(decision.answering.len(), trio.records.len());
+    assert_eq!(claims(&decision), at_a_time);
+    assert_eq!(claims(&trio.decide()), 0, "they are under way");
+    // One is written: the next one goes.
+    let Some(Write::Claim { address, .. }) = decision.writes.first() else {
+        panic!("no claim in {:?}", decision.writes.first());
+    };
+    let written = record("2", owner("a1", Some("c"), 5));
+    trio.records.insert(*address, written);
+    trio.tell(Event::Settled(*address, Outcome::Done));
+    assert_eq!(claims(&trio.decide()), 1);
+}
+
+#[test]
 fn a_node_that_is_not_the_standby_leaves_it_half_a_second() {
     let mut trio = Trio::new(Some(owner("b1", Some("c"), 4))).heard();
     trio.end("b1", true);
