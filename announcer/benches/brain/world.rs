@@ -143,11 +143,11 @@ pub(crate) fn brain(addresses: u32) -> Brain {
             Kind::Service,
             (1..=addresses)
                 .map(|number| {
-                    let service_ = Service {
+                    let held = Service {
                         uid: "uid".into(),
                         ..Service::default()
                     };
-                    Object::Service(service(number), service_)
+                    Object::Service(service(number), held)
                 })
                 .collect(),
         ),
