@@ -20,7 +20,11 @@ use crate::link::scheduling::{self, Priority, Rank};
 /// # Errors
 /// The operating system's, when it has no more threads.
 pub fn start(name: &str, end: CancellationToken) -> io::Result<Handle> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        // Those that block for it are not before others.
+        .on_thread_start(scheduling::ordinary)
+        .build()?;
     let handle = runtime.handle().clone();
     thread::Builder::new()
         .name(name.to_owned())

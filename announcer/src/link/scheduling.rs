@@ -18,7 +18,7 @@ pub enum Rank {
 pub enum Priority {
     /// Before every ordinary thread (`SCHED_FIFO`).
     RealTime,
-    /// Like no other ordinary one (nice −20).
+    /// Before ordinary ones, as far as one of them can be (nice −20; what answers, −10).
     Favoured,
     /// Like any other.
     #[default]
@@ -29,7 +29,7 @@ impl fmt::Display for Priority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::RealTime => "real time",
-            Self::Favoured => "nice -20: real time was refused; it takes CAP_SYS_NICE and a kernel without CONFIG_RT_GROUP_SCHED",
+            Self::Favoured => "favoured: real time was refused; it takes CAP_SYS_NICE and a kernel without CONFIG_RT_GROUP_SCHED",
             Self::Ordinary => "ordinary: real time was refused; it takes CAP_SYS_NICE and a kernel without CONFIG_RT_GROUP_SCHED",
         })
     }
@@ -39,7 +39,7 @@ impl fmt::Display for Priority {
 pub fn raise(rank: Rank) -> Priority {
     if real_time(rank).is_ok() {
         Priority::RealTime
-    } else if favour().is_ok() {
+    } else if favour(rank).is_ok() {
         Priority::Favoured
     } else {
         Priority::Ordinary
@@ -61,13 +61,26 @@ fn real_time(rank: Rank) -> io::Result<()> {
     outcome(result)
 }
 
-/// Gives the calling thread the largest share an ordinary one can have.
+/// Gives the calling thread, and those that it starts, a larger share than ordinary ones have: nice −20 or −10.
 ///
 /// # Errors
 /// `EACCES` without `CAP_SYS_NICE`.
-fn favour() -> io::Result<()> {
+fn favour(rank: Rank) -> io::Result<()> {
+    nice(match rank {
+        Rank::Beats => -20,
+        Rank::Answers => -10,
+    })
+}
+
+/// Makes the calling thread an ordinary one, whoever started it.
+pub fn ordinary() {
+    // It can only lose by it, so it is permitted.
+    let _ = nice(0);
+}
+
+fn nice(value: libc::c_int) -> io::Result<()> {
     // SAFETY: plain integers; on Linux 0 is the calling thread.
-    outcome(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) })
+    outcome(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, value) })
 }
 
 fn outcome(result: libc::c_int) -> io::Result<()> {

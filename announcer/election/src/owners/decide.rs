@@ -324,7 +324,12 @@ impl Owners {
         let Some(place) = ranked.iter().position(|node| **node == self.me) else {
             return;
         };
-        if self.own.leaving || self.view.is_cut_off(now) || self.own.few_hear {
+        // Where everybody has lost the same, nobody is better off.
+        let is_better_off = |node: &NodeName| {
+            *node != self.me && !self.view.flags(node).is_some_and(|flags| flags.few_hear)
+        };
+        let is_lost = self.own.few_hear && ranked.iter().any(|node| is_better_off(node));
+        if self.own.leaving || self.view.is_cut_off(now) || is_lost {
             return;
         }
         let ended = record

@@ -47,7 +47,8 @@ impl Peers {
         let gap = self
             .lateness
             .turn(now, interval, self.settings.longest_window);
-        if gap > interval * 2 {
+        let was_late = gap > interval * 2;
+        if was_late {
             self.forgive(now);
         }
         // No catching up: a turn that was missed is missed.
@@ -57,6 +58,7 @@ impl Peers {
             return;
         }
         self.note_who_hears(now);
+        self.look_who_hears(was_late, now, out);
         self.sequence += 1;
         self.sent.push_back((self.sequence, now));
         if self.sent.len() > SENT {
@@ -279,7 +281,6 @@ impl Peers {
                 .find(|(sequence, _)| *sequence == heard.sequence)
         });
         let acked = acked.map(|(_, at)| *at);
-        let is_up_elsewhere = self.is_up_beside(id, &node);
         let Some(segment) = self.segments.get_mut(&id) else {
             return;
         };
@@ -306,6 +307,12 @@ impl Peers {
         }
         let slept = link.is_up() && link.tells_of_a_pause(beat, now);
         let flags_changed = link.flags.differ(&beat.flags);
+        if named.is_some() {
+            link.unnamed = 0;
+        } else if names_all && beat.kind == Kind::Watch && beat.sequence > link.sequence {
+            // One that comes by two ways counts once, and one way that names us is enough.
+            link.unnamed = link.unnamed.saturating_add(1);
+        }
         link.sequence = beat.sequence;
         link.heard_at = now;
         link.interval = beat.interval;
@@ -314,9 +321,6 @@ impl Peers {
         link.flags = beat.flags;
         // A poll is no watch: nobody who was merely asked may fall silent.
         let watches = beat.kind == Kind::Watch && named.is_some();
-        // On a single segment this node cannot help it: the others end its session.
-        link.is_unheard =
-            is_up_elsewhere && names_all && beat.kind == Kind::Watch && named.is_none();
         if watches {
             link.named_at = Some(now);
             link.acked = link.acked.max(acked);

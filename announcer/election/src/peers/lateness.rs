@@ -6,9 +6,11 @@ use std::time::Duration;
 use crate::Now;
 
 /// The largest gap of so long is one.
-const SLOT: Duration = Duration::from_secs(10);
-/// And so many are remembered: ten minutes.
-const SLOTS: usize = 60;
+const SLOT: Duration = Duration::from_secs(2);
+/// It is remembered for so long.
+const REMEMBERED: Duration = Duration::from_secs(600);
+/// And so many of them at most, the latest: of more the second largest is no other for long.
+const SLOTS: usize = 64;
 
 /// The largest gap of each slot in which there was a large one.
 ///
@@ -31,14 +33,18 @@ impl Lateness {
             .last_turn
             .map_or(Duration::ZERO, |last| now.saturating_sub(last));
         self.last_turn = Some(now);
-        let old = SLOT * u32::try_from(SLOTS).unwrap_or(u32::MAX);
-        self.largest.retain(|(began, _)| now < *began + old);
+        self.largest.retain(|(began, _)| now < *began + REMEMBERED);
         if gap <= interval * 3 / 2 || gap > longest {
             return gap;
         }
         match self.largest.back_mut() {
             Some((began, largest)) if now < *began + SLOT => *largest = gap.max(*largest),
-            _ => self.largest.push_back((now, gap)),
+            _ => {
+                if self.largest.len() == SLOTS {
+                    self.largest.pop_front();
+                }
+                self.largest.push_back((now, gap));
+            }
         }
         gap
     }
@@ -82,7 +88,7 @@ mod tests {
     #[test]
     fn what_happened_once_is_no_habit_and_what_happens_again_is_asked_to_be_forgiven() {
         let millis = Duration::from_millis;
-        let start = [(0, 300), (0, 150), (1, 200)];
+        let start = [(0, 300), (0, 150), (1, 200)]; // Within two seconds.
         assert_eq!(window_after(&start), millis(150));
         assert_eq!(
             window_after(&[&start[..], &[(20, 120)]].concat()),

@@ -36,8 +36,8 @@ pub(super) struct Link {
     /// When it last named our session: it watches us, or asks to.
     pub(super) named_at: Option<Now>,
     pub(super) phase: Phase,
-    /// It speaks to all of whom it hears and names us no more, and hears us on another segment.
-    pub(super) is_unheard: bool,
+    /// Beats in a row in which it names whom it hears, and not us.
+    pub(super) unnamed: u32,
     /// We were late ourselves: nothing is held against it before then.
     pub(super) forgiven_until: Now,
 }
@@ -54,7 +54,7 @@ impl Link {
             acked: None,
             named_at: None,
             phase: Phase::Distant,
-            is_unheard: false,
+            unnamed: 0,
             forgiven_until: Now::ZERO,
         }
     }
@@ -73,9 +73,13 @@ impl Link {
         match self.phase {
             Phase::Distant | Phase::Silent => None,
             Phase::Awaited(until) => Some(until),
-            Phase::Up if self.is_unheard => Some(self.heard_at.max(self.forgiven_until)),
             Phase::Up => Some(self.up_until().max(self.forgiven_until)),
         }
+    }
+
+    /// Whether it is heard, and hears us by what it said last: a word that got lost is no deafness.
+    pub(super) fn hears_us(&self) -> bool {
+        self.is_up() && self.unnamed < 2
     }
 
     /// Whether it was heard within its window, or may have been without our knowing it yet.
@@ -103,7 +107,7 @@ impl Link {
 
     /// Whether it would count as heard both ways now.
     pub(super) fn would_be_up(&self, now: Now) -> bool {
-        self.acked.is_some() && !self.is_unheard && now < self.up_until()
+        self.acked.is_some() && now < self.up_until()
     }
 
     /// Whether this beat came sooner after the last than its sequence allows: then our own clock stood still.

@@ -27,6 +27,7 @@ mod frame;
 mod judge;
 mod lateness;
 mod link;
+mod loss;
 mod permit;
 pub(crate) mod ring;
 mod segment;
@@ -131,7 +132,8 @@ pub struct Peers {
     due_at: Now,
     lateness: Lateness,
     flags: Flags,
-    few_since: Option<Now>,
+    /// Whether it was reported that few hear this node.
+    lost: bool,
     known: BTreeMap<NodeName, SessionId>,
     segments: BTreeMap<SegmentId, Segment>,
     suspicions: BTreeMap<NodeName, Suspicion>,
@@ -162,7 +164,7 @@ impl Peers {
             due_at: Duration::ZERO,
             lateness: Lateness::default(),
             flags: Flags::default(),
-            few_since: None,
+            lost: false,
             known: BTreeMap::new(),
             segments: BTreeMap::new(),
             suspicions: BTreeMap::new(),

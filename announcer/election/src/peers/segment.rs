@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Settings;
 use super::link::{Link, Phase};
+use super::loss::Loss;
 use super::ring;
 use crate::Now;
 use crate::names::NodeName;
@@ -22,6 +23,8 @@ pub(super) struct Segment {
     pub(super) targets: BTreeSet<NodeName>,
     pub(super) discover_at: Now,
     pub(super) witnessed_at: Option<Now>,
+    /// How few hear this node here, and for how many of its own turns.
+    pub(super) loss: Option<(Loss, u32)>,
     pub(super) census: Option<Census>,
     partners: BTreeSet<NodeName>,
     /// Members came or went: the rings are to be drawn anew.
