@@ -27,6 +27,7 @@ mod frame;
 mod judge;
 mod lateness;
 mod link;
+mod pace;
 mod permit;
 pub(crate) mod ring;
 mod segment;
