@@ -180,6 +180,7 @@ impl Bed {
     async fn until_at_rest(&self, fits: impl Fn(Option<&Owner>) -> bool) -> Result<()> {
         let until = Instant::now() + self.patience;
         loop {
+            let began = Instant::now();
             let missing = match self.missing(&fits).await {
                 Ok(None) => return Ok(()),
                 Ok(Some(missing)) => missing,
@@ -191,7 +192,8 @@ impl Bed {
                 "not at rest after {:?}: {missing}",
                 self.patience
             );
-            tokio::time::sleep(LOOK).await;
+            // Ten thousand records are not read without a pause: who looks keeps those waiting who write.
+            tokio::time::sleep(LOOK.max(began.elapsed() * 3)).await;
         }
     }
 

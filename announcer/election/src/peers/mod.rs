@@ -28,6 +28,7 @@ mod judge;
 mod lateness;
 mod link;
 mod loss;
+mod pace;
 mod permit;
 pub(crate) mod ring;
 mod segment;
