@@ -1,7 +1,14 @@
 #!/bin/sh
-# What the access logs of Envoy Gateway's proxies say, each once: Gateway, route, client. (e2e/scenarios/envoy-gateway.yaml)
+# What the access logs of Envoy Gateway's proxies say, each once. (e2e/scenarios/envoy-gateway.yaml)
+#   access.sh         Gateway, route, client
+#   access.sh PATH    of requests for a path: proxy, client
 set -eu
+client='.*"downstream_remote_address":"\[?(::ffff:)?([0-9a-f.:]+)\]?:[0-9]+"'
+logs() { kubectl logs -n envoy-gateway-system -l "gateway.envoyproxy.io/owning-gateway-name=$1" -c envoy --prefix --tail=-1; }
 for gateway in internet private; do
-  kubectl logs -n envoy-gateway-system -l "gateway.envoyproxy.io/owning-gateway-name=$gateway" -c envoy --tail=-1 |
-    sed -nE "s/.*\"downstream_remote_address\":\"\[?(::ffff:)?([0-9a-f.:]+)\]?:[0-9]+\".*\"upstream_cluster\":\"([^\"]*)\".*/$gateway \3 \2/p" | sort -u
-done
+  if [ $# -eq 0 ]; then
+    logs "$gateway" | sed -nE "s|$client.*\"upstream_cluster\":\"([^\"]*)\".*|$gateway \3 \2|p"
+  else
+    logs "$gateway" | sed -nE "s|^\[pod/([^/]+)/envoy\]$client.*\"x-envoy-origin-path\":\"$1\".*|\1 \3|p"
+  fi
+done | sort -u
