@@ -13,7 +13,7 @@ use std::thread;
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 
-use crate::link::scheduling::{self, Rank};
+use crate::link::scheduling::{self, Priority, Rank};
 
 /// Starts a thread of this name, and a runtime on it, until the token is cancelled.
 ///
@@ -25,8 +25,9 @@ pub fn start(name: &str, end: CancellationToken) -> io::Result<Handle> {
     thread::Builder::new()
         .name(name.to_owned())
         .spawn(move || {
-            if let Err(error) = scheduling::real_time(Rank::Answers) {
-                tracing::info!(%error, "answers wait for their turn on a busy node: no real-time priority");
+            let priority = scheduling::raise(Rank::Answers);
+            if priority != Priority::RealTime {
+                tracing::info!(%priority, "answers may wait for their turn on a busy node");
             }
             runtime.block_on(end.cancelled());
         })?;

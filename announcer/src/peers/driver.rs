@@ -19,9 +19,10 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::questions::{self, Asked, Questions};
 use super::segment::Segment;
 use super::voice::Voice;
-use super::{Command, PeersStatus, Priority, STRETCHED, View, Wanted, convert};
+use super::{Command, PeersStatus, STRETCHED, View, Wanted, convert};
 use crate::brain::{Input, Whereabouts};
 use crate::clock;
+use crate::link::scheduling::Priority;
 use crate::link::{IfIndex, PeerSocket};
 use crate::responder::Responder;
 

@@ -21,7 +21,6 @@ mod convert;
 mod driver;
 mod keys;
 mod lane;
-mod priority;
 mod questions;
 mod segment;
 mod view;
@@ -41,11 +40,11 @@ use tokio::sync::mpsc;
 
 pub use keys::{KeyFiles, KeysError, follow as follow_keys};
 pub use lane::run as run_lane;
-pub use priority::Priority;
 pub use view::{PeersStatus, View};
 
 use crate::brain::{Input, Whereabouts};
 use crate::link::IfIndex;
+use crate::link::scheduling::{self, Rank};
 use crate::responder::Responder;
 
 /// Why beats may be further apart than was asked for.
@@ -128,7 +127,7 @@ impl Peers {
 
 fn spawn(driver: driver::Driver, told: Receiver<Command>, ear: UnixStream) -> io::Result<()> {
     let body = move || {
-        let priority = priority::raise();
+        let priority = scheduling::raise(Rank::Beats);
         driver.run(priority, &told, &ear);
     };
     let thread = std::thread::Builder::new().name("peers".to_owned());

@@ -9,7 +9,7 @@ use landfall_election::{NodeName, SessionId};
 use landfall_wire::peers::Refusal;
 use parking_lot::Mutex;
 
-use super::Priority;
+use crate::link::scheduling::Priority;
 
 /// Counters and state; clones share them. Counting waits for nobody.
 #[derive(Clone, Debug, Default)]

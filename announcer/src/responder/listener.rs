@@ -85,8 +85,8 @@ impl Listener {
 
     /// Receives until it is stopped: nothing that is received ends it.
     fn run(mut self, shared: &Shared, stopped: &AtomicBool) {
-        // Where that is not permitted it answers like any other thread; what it may take is bounded in any case.
-        let _ = scheduling::real_time(Rank::Answers);
+        // Whatever is permitted: what it may take is bounded in any case.
+        scheduling::raise(Rank::Answers);
         let port = Arc::clone(&self.port);
         let (mut frame, mut out) = ([0; FRAME], buffer());
         while !stopped.load(Ordering::Relaxed) {

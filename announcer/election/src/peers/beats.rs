@@ -44,7 +44,9 @@ impl Peers {
             ends.extend(dropped.into_iter().map(|node| (*id, node)));
         }
         let interval = self.interval();
-        let gap = self.lateness.turn(now, self.settings.longest_window);
+        let gap = self
+            .lateness
+            .turn(now, interval, self.settings.longest_window);
         if gap > interval * 2 {
             self.forgive(now);
         }
@@ -90,10 +92,12 @@ impl Peers {
             sequence: link.sequence,
         };
         if segment.is_small(&self.settings, known) {
+            // Who is heard no more is not named: a node whose sending side is dead learns it from that.
             let heard = segment
                 .targets
                 .iter()
                 .filter_map(|node| segment.links.get(node))
+                .filter(|link| link.is_heard(now))
                 .map(name);
             beats.push((To::All, Kind::Watch, heard.take(ACKNOWLEDGEMENTS).collect()));
         } else {
@@ -275,9 +279,11 @@ impl Peers {
                 .find(|(sequence, _)| *sequence == heard.sequence)
         });
         let acked = acked.map(|(_, at)| *at);
+        let is_up_elsewhere = self.is_up_beside(id, &node);
         let Some(segment) = self.segments.get_mut(&id) else {
             return;
         };
+        let names_all = segment.is_small(&self.settings, self.known.len());
         let link = match segment.links.entry(node.clone()) {
             std::collections::btree_map::Entry::Vacant(entry) => {
                 segment.changed = true;
@@ -308,6 +314,9 @@ impl Peers {
         link.flags = beat.flags;
         // A poll is no watch: nobody who was merely asked may fall silent.
         let watches = beat.kind == Kind::Watch && named.is_some();
+        // On a single segment this node cannot help it: the others end its session.
+        link.is_unheard =
+            is_up_elsewhere && names_all && beat.kind == Kind::Watch && named.is_none();
         if watches {
             link.named_at = Some(now);
             link.acked = link.acked.max(acked);

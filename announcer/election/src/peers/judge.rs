@@ -1,10 +1,11 @@
 //! Judging silence: from a watch that runs out to a session that is over.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::frame::{Body, Fenced, Frame, Heard, Kind, Suspect};
 use super::link::{Link, Phase};
-use super::segment::Side;
+use super::segment::{Segment, Side};
 use super::suspicion::{Stage, Suspicion, rest};
 use super::{Action, Peers, Proof, Report, SegmentId, To};
 use crate::Now;
@@ -313,7 +314,7 @@ impl Peers {
         session: &SessionId,
         said: &BTreeSet<&NodeName>,
         half: bool,
-    ) -> std::time::Duration {
+    ) -> Duration {
         let place = |watcher: &NodeName| score(session.as_str().as_bytes(), watcher.as_str());
         let mine = (place(&self.me), &self.me);
         let before = said
@@ -325,7 +326,7 @@ impl Peers {
         turn + if yields {
             self.settings.fence * 3
         } else {
-            std::time::Duration::ZERO
+            Duration::ZERO
         }
     }
 
@@ -355,32 +356,56 @@ impl Peers {
 
     /// Whether fewer than half of the watchers hear this node, for a while.
     fn look_who_hears(&mut self, now: Now, out: &mut Vec<Action>) {
-        let few = self.segments.values().any(|segment| {
-            let links = segment
-                .targets
-                .iter()
-                .filter_map(|node| segment.links.get(node));
-            let (up, all, heard) = links.fold((0, 0, 0), |(up, all, heard), link| {
-                let member = usize::from(link.is_member());
-                (
-                    up + usize::from(link.is_up()),
-                    all + member,
-                    heard + usize::from(link.is_fresh(now)),
-                )
-            });
-            // Of one watcher it is not known which of the two fell silent; unless we hear it, and it does not hear us.
-            all > 1 && up * 2 < all || up == 0 && heard > 0
-        });
-        let since = if few {
-            Some(self.few_since.unwrap_or(now))
-        } else {
-            None
-        };
-        self.few_since = since;
-        let says = since.is_some_and(|since| now >= since + self.settings.few_after);
+        let after = self
+            .segments
+            .iter()
+            .filter_map(|(id, segment)| self.is_lost_after(*id, segment, now))
+            .min();
+        self.few_since = after.map(|_| self.few_since.unwrap_or(now));
+        let over = self
+            .few_since
+            .zip(after)
+            .map(|(since, after)| since + after);
+        let says = over.is_some_and(|over| now >= over);
         if says != self.flags.few_hear {
             self.flags.few_hear = says;
             out.push(Action::Report(Report::FewHear(says)));
         }
+    }
+
+    /// Whether a node is heard both ways on another segment than this.
+    pub(super) fn is_up_beside(&self, id: SegmentId, node: &NodeName) -> bool {
+        let mut others = self.segments.iter().filter(|(other, _)| **other != id);
+        others.any(|(_, segment)| segment.links.get(node).is_some_and(Link::is_up))
+    }
+
+    /// How long it takes until this node counts as heard by few on a segment, if few hear it there now.
+    fn is_lost_after(&self, id: SegmentId, segment: &Segment, now: Now) -> Option<Duration> {
+        let links = segment
+            .targets
+            .iter()
+            .filter_map(|node| segment.links.get(node));
+        let (up, all, heard) = links.fold((0, 0, 0), |(up, all, heard), link| {
+            let member = usize::from(link.is_member());
+            (
+                up + usize::from(link.is_up()),
+                all + member,
+                heard + usize::from(link.is_fresh(now)),
+            )
+        });
+        // Of one watcher it is not known which of the two fell silent; unless we hear it, and it does not hear us.
+        let few = all > 1 && up * 2 < all || up == 0 && heard > 0;
+        // All of them at once, and one of them still hears this node on another segment: it is this node's link.
+        let elsewhere = || {
+            let mut nodes = segment.targets.iter();
+            nodes.any(|node| self.is_up_beside(id, node))
+        };
+        few.then(|| {
+            if up == 0 && all > 1 && elsewhere() {
+                self.interval() * 3
+            } else {
+                self.settings.few_after
+            }
+        })
     }
 }

@@ -36,6 +36,8 @@ pub(super) struct Link {
     /// When it last named our session: it watches us, or asks to.
     pub(super) named_at: Option<Now>,
     pub(super) phase: Phase,
+    /// It speaks to all of whom it hears and names us no more, and hears us on another segment.
+    pub(super) is_unheard: bool,
     /// We were late ourselves: nothing is held against it before then.
     pub(super) forgiven_until: Now,
 }
@@ -52,6 +54,7 @@ impl Link {
             acked: None,
             named_at: None,
             phase: Phase::Distant,
+            is_unheard: false,
             forgiven_until: Now::ZERO,
         }
     }
@@ -70,13 +73,23 @@ impl Link {
         match self.phase {
             Phase::Distant | Phase::Silent => None,
             Phase::Awaited(until) => Some(until),
+            Phase::Up if self.is_unheard => Some(self.heard_at.max(self.forgiven_until)),
             Phase::Up => Some(self.up_until().max(self.forgiven_until)),
         }
     }
 
+    /// Whether it was heard within its window, or may have been without our knowing it yet.
+    pub(super) fn is_heard(&self, now: Now) -> bool {
+        now < self.heard_until().max(self.forgiven_until)
+    }
+
     /// A quarter of an interval more than asked for, so that the beat that is due at the very end still counts.
+    fn heard_until(&self) -> Now {
+        self.heard_at + self.window + self.interval / 4
+    }
+
     fn up_until(&self) -> Now {
-        let heard = self.heard_at + self.window + self.interval / 4;
+        let heard = self.heard_until();
         match self.acked {
             Some(acked) => heard.min(acked + self.window * ACK_WINDOWS),
             None => heard,
@@ -90,7 +103,7 @@ impl Link {
 
     /// Whether it would count as heard both ways now.
     pub(super) fn would_be_up(&self, now: Now) -> bool {
-        self.acked.is_some() && now < self.up_until()
+        self.acked.is_some() && !self.is_unheard && now < self.up_until()
     }
 
     /// Whether this beat came sooner after the last than its sequence allows: then our own clock stood still.

@@ -2,13 +2,13 @@
 
 mod concession;
 mod pace;
+mod reach;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::lateness::Lateness;
 use super::ring::partners;
 use super::*;
 
@@ -351,31 +351,6 @@ fn another_machine_of_the_same_name_is_said_once() {
     assert_eq!(lone.out.iter().filter(said).count(), 1);
 }
 
-#[test]
-fn a_late_process_asks_for_a_longer_window_and_a_quiet_one_for_three_beats() {
-    let settings = Settings::default();
-    let mut lateness = Lateness::default();
-    let mut now = Duration::from_secs(1);
-    for _ in 0..10 {
-        now += settings.interval;
-        lateness.turn(now, settings.longest_window);
-    }
-    assert_eq!(
-        lateness.window(settings.interval, settings.longest_window),
-        settings.interval * 3
-    );
-    lateness.turn(now + millis(200), settings.longest_window);
-    assert_eq!(
-        lateness.window(settings.interval, settings.longest_window),
-        millis(400)
-    );
-    lateness.turn(now + millis(1000), settings.longest_window);
-    assert_eq!(
-        lateness.window(settings.interval, settings.longest_window),
-        settings.longest_window
-    );
-}
-
 fn names(count: usize) -> Vec<NodeName> {
     (0..count).map(|n| node(&format!("node-{n}"))).collect()
 }
@@ -496,6 +471,8 @@ fn heard_for_two_seconds(by: &[&str]) -> Lone {
                 lone.hears(name, sequence);
             } else {
                 lone.hear(name, beat(sequence, &[], &[]));
+                // It lives, and answers for its addresses.
+                lone.tell(Event::Answered(SEGMENT, node(&name[..1])));
             }
         }
         lone.turn();

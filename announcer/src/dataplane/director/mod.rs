@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use landfall_bpf_lb::{AttachMode, Director, Settings, Verdict};
 use parking_lot::Mutex;
@@ -17,8 +17,10 @@ use tokio_util::sync::CancellationToken;
 use super::channel::{Disbelieved, Entries, Going, Numbered};
 use super::{DataPath, DirectorNews, RunsOn};
 use crate::model::XdpState;
+use lingering::Lingering;
 use work::{Outcome, Work};
 
+mod lingering;
 mod work;
 
 /// Between two looks at what is: what failed is tried again, and connections that are over are taken out.
@@ -221,6 +223,7 @@ pub async fn run(
         settings.load.seed = found;
         view.status.lock().problems.clear();
     }
+    let mut lingering = Lingering::default();
     let mut feed = tokio::time::interval(FEED);
     feed.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -244,7 +247,14 @@ pub async fn run(
                 moved.known.send_replace(kept.number);
             }
             again = outcome.must_look_again().then_some(AGAIN);
-            let said = outcome.news();
+            let mut said = outcome.news();
+            if again.is_none() {
+                // Nobody would look when it is over.
+                lingering = Lingering::default();
+            }
+            said.carries = said
+                .carries
+                .map(|found| lingering.say(found, Instant::now()));
             tell(&moved.going, Arc::new(outcome.going()));
             tell(&moved.owed, Arc::new(outcome.owed));
             tell(&moved.restored, Arc::new(outcome.restored));
