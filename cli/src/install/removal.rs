@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use kube::ResourceExt as _;
 use landfall_crds::conditions::{ADDRESS_ASSIGNED, SERVICE_ANNOUNCED};
 use landfall_crds::gateway_api::{CONTROLLER, GATEWAYS_EXIST, GatewayClass};
-use landfall_crds::{DRAIN_FINALIZER, LoadBalancerIP, ServiceKey};
+use landfall_crds::{LoadBalancerIP, ServiceKey};
 use serde_json::{Value, json};
 
 use crate::manifests::{Choice, manifests};
@@ -297,6 +297,8 @@ pub(super) fn by_hand(nodes: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use landfall_crds::DRAIN_FINALIZER;
+
     use crate::picture::Sight;
 
     use super::*;

@@ -345,7 +345,7 @@ impl Removal {
 }
 
 /// Takes a finalizer of ours off an object, unless it went in the meantime.
-async fn take_off<K>(api: &Api<K>, object: &K, finalizer: &str) -> kube::Result<()>
+async fn take_off<K>(api: &Api<K>, object: &K, finalizer: &str) -> anyhow::Result<()>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
 {
@@ -353,9 +353,9 @@ where
         "finalizers": others_finalizers(object.finalizers(), finalizer),
         "resourceVersion": object.resource_version(),
     }});
-    let params = PatchParams::default();
-    let answer = api.patch(&object.name_any(), &params, &Patch::Merge(&patch));
-    gone(answer.await.map(drop))
+    let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+    let answer = api.patch(&object.name_any(), &params, &patch).await;
+    gone(answer.map(drop))
 }
 
 fn is_ready(node: &Node) -> bool {
