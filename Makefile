@@ -40,6 +40,13 @@ conformance: setup ## The Gateway API's own suite, its profiles of layer 4, in t
 	$(ASSETS) target/debug/lab run e2e/scenarios/conformance.yaml
 	install -m 0644 target/conformance/report.yaml docs/conformance/standard-v0.1.0-default-report.yaml
 
+.PHONY: e2e-envoy-gateway
+e2e-envoy-gateway: setup ## Envoy Gateway beside Landfall in the lab: routes of every kind, and its changes under load (root)
+	@hack/go-program.sh echo-basic >/dev/null
+	@hack/go-program.sh envoy-gateway >/dev/null
+	$(CARGO) build --workspace --bins
+	$(ASSETS) target/debug/lab run e2e/scenarios/envoy-gateway.yaml
+
 .PHONY: setup
 setup: ## Install what Landfall is built and tried with, by name from the package registries
 	@hack/setup.sh

@@ -6,6 +6,7 @@
 #   hack/go-program.sh flannel    a CNI with an overlay (e2e/flannel); LANDFALL_FLANNEL=/path uses another one
 #   hack/go-program.sh gateway-conformance    the suite of the Gateway API, as a test program (e2e/conformance)
 #   hack/go-program.sh echo-basic             the server behind its routes, of the same module
+#   hack/go-program.sh envoy-gateway          Envoy Gateway's control plane (e2e/envoy-gateway); LANDFALL_ENVOY_GATEWAY=/path uses another one
 #   hack/go-program.sh helm       what renders and checks the chart (e2e/helm); LANDFALL_HELM=/path uses another one
 set -euo pipefail
 
@@ -18,6 +19,7 @@ case $name in
 coredns) module=cluster-dns package=github.com/coredns/coredns cgo=0 linking='-s -w' ;;
 gateway-conformance) module=conformance package=. cgo=0 linking='-s -w' building=(test -c) ;;
 echo-basic) module=conformance package=sigs.k8s.io/gateway-api/conformance/echo-basic cgo=0 linking='-s -w' ;;
+envoy-gateway) module=envoy-gateway package=github.com/envoyproxy/gateway/cmd/envoy-gateway cgo=0 linking='-s -w' ;;
 helm) module=helm package=helm.sh/helm/v3/cmd/helm cgo=0 linking='-s -w' ;;
 # One of its back ends is written in C. Static, because it is built here and runs in an image.
 flannel) module=flannel package=github.com/flannel-io/flannel cgo=1 linking='-s -w -extldflags "-static"' ;;

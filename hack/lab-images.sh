@@ -4,7 +4,8 @@
 # did not change costs nothing. The last line on stdout is that directory; everything else goes to stderr.
 #
 #   hack/lab-images.sh DIR [PROGRAM...]    the directory with landfall-controller, landfall-announcer and lab-echo; with
-#                                          the images of these programs of hack/go-program.sh: flannel, echo-basic
+#                                          the images of these programs of hack/go-program.sh: flannel, echo-basic,
+#                                          envoy-gateway
 set -euo pipefail
 built=$(realpath "${1:?usage: hack/lab-images.sh DIR [PROGRAM...]}")
 shift
@@ -44,7 +45,11 @@ for program; do
     image="registry.k8s.io/gateway-api/echo-basic:v1.6.3 e2e/conformance/Dockerfile"
     more+=(e2e/conformance/Dockerfile)
     ;;
-  *) refuse "the lab has no image of '$program'" "flannel, echo-basic" ;;
+  envoy-gateway)
+    image="docker.io/envoyproxy/gateway:v1.9.1 e2e/envoy-gateway/Dockerfile"
+    more+=(e2e/envoy-gateway/Dockerfile)
+    ;;
+  *) refuse "the lab has no image of '$program'" "flannel, echo-basic, envoy-gateway" ;;
   esac
   others[$program]=$(hack/go-program.sh "$program")
   images+=("$image $program $program")

@@ -8,6 +8,7 @@ use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{DeserializeGuard, PartialObjectMetaExt as _};
 use kube::{Api, Client, Resource};
+use landfall_crds::gateway_api::{ReferenceGrant, TCPRoute, UDPRoute, earlier};
 use serde::de::DeserializeOwned;
 
 use crate::args::Connection;
@@ -168,9 +169,9 @@ impl Cluster {
             ) = tokio::try_join!(
                 list(Api::all(all())),
                 list(Api::all(all())),
-                list(Api::all(all())),
-                list(Api::all(all())),
-                list(Api::all(all())),
+                list_either::<TCPRoute, earlier::TCPRoute>(all()),
+                list_either::<UDPRoute, earlier::UDPRoute>(all()),
+                list_either::<ReferenceGrant, earlier::ReferenceGrant>(all()),
             )?;
             picture.namespaces = match namespaces {
                 Sight::Seen(all) => Sight::Seen(
@@ -213,6 +214,21 @@ where
         Err(kube::Error::Api(status)) if status.code == 403 => Ok(Sight::Hidden(Hidden::Forbidden)),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(Sight::Hidden(Hidden::Absent)),
         Err(error) => Err(error).with_context(|| format!("listing {}", K::plural(&()))),
+    }
+}
+
+/// Lists a kind, by its earlier version where a cluster does not serve the newer one.
+async fn list_either<K, E>(client: Client) -> anyhow::Result<Sight<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    E: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Into<K>,
+{
+    match list(Api::all(client.clone())).await? {
+        Sight::Hidden(Hidden::Absent) => Ok(match list::<E>(Api::all(client)).await? {
+            Sight::Seen(all) => Sight::Seen(all.into_iter().map(Into::into).collect()),
+            Sight::Hidden(why) => Sight::Hidden(why),
+        }),
+        sight => Ok(sight),
     }
 }
 

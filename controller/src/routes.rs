@@ -1,25 +1,31 @@
 //! Decides while there is something to decide, on every replica, and writes the status of classes, ListenerSets and routes
 //! while we lead. A Gateway's status is the dispatcher's.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
-use kube::{Api, ResourceExt as _};
-use landfall_crds::gateway_api::{BUNDLE_VERSION, GatewayClass, ListenerSet, TCPRoute, UDPRoute};
+use kube::{Api, Resource, ResourceExt as _};
+use landfall_crds::gateway_api::{
+    BUNDLE_VERSION, GatewayClass, ListenerSet, TCPRoute, UDPRoute, earlier,
+};
 use landfall_crds::{LoadBalancerIP, ip_name};
 use landfall_gateway::{NamespacedName, RouteKey, RouteKind, class};
 use landfall_ipam::address::Point;
 use landfall_runtime::call::{Failure, within};
 use landfall_runtime::class::Class;
 use landfall_runtime::later::{Later, Retry};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::cache::Cache;
 use crate::context::{Context, MANAGER, PATIENCE};
 use crate::gateway::{Subject, infrastructure, status};
 use crate::watch::{tcp_route_answered, udp_route_answered};
@@ -36,21 +42,24 @@ const DEFINITION: &str = "gateways.gateway.networking.k8s.io";
 /// Decides and writes until the token is cancelled. The two do not wait for each other: a slow API server keeps no decision
 /// from the announcers.
 pub(crate) async fn run(context: Context, leads: watch::Receiver<bool>, token: CancellationToken) {
+    let classes = Notify::new();
     let work = async {
         tokio::join!(
-            decide(&context),
+            decide(&context, &classes),
             write(&context, leads),
-            ask_release(&context)
+            ask_release(&context, &classes)
         );
     };
     // On the heap: it is one of many that one future holds.
     token.run_until_cancelled(Box::pin(work)).await;
 }
 
-async fn decide(context: &Context) {
+/// Tells who asks for the release when there is a class of ours.
+async fn decide(context: &Context, classes: &Notify) {
     loop {
         if context.state.lock().decide_gateways() {
             context.state.services_changed.notify_one();
+            classes.notify_one();
         }
         context.state.gateway_statuses_changed.notify_one();
         tokio::time::sleep(PAUSE).await;
@@ -126,15 +135,25 @@ async fn write_stale(context: &Context, leads: &watch::Receiver<bool>, later: &m
 
 async fn write_class(context: &Context, name: &str) -> Result<(), Failure> {
     let now = Time(Timestamp::now());
-    let Some(status) = status::class(&context.state.lock().gateway_api, name, now) else {
-        return Ok(());
+    let (status, finalizer) = {
+        let known = &context.state.lock().gateway_api;
+        let status = status::class(known, name, now);
+        (status, status::finalizer(known, name))
     };
     let api = Api::<GatewayClass>::all(context.client.clone());
-    let answer = landfall_runtime::apply::status(&api, name, MANAGER, &status);
-    let class = within(PATIENCE, answer).await?;
-    context
-        .state
-        .change(|cache| cache.gateway_api.class_answered(name, class));
+    let answered = |class: GatewayClass| {
+        let answered = |cache: &mut Cache| cache.gateway_api.class_answered(name, class);
+        context.state.change(answered);
+    };
+    if let Some(status) = status {
+        let answer = landfall_runtime::apply::status(&api, name, MANAGER, &status);
+        answered(within(PATIENCE, answer).await?);
+    }
+    if let Some(finalizer) = finalizer {
+        let params = PatchParams::apply(status::FINALIZER_MANAGER);
+        let patch = Patch::Apply(finalizer);
+        answered(within(PATIENCE, api.patch(name, &params, &patch)).await?);
+    }
     Ok(())
 }
 
@@ -186,30 +205,16 @@ async fn write_route(context: &Context, key: &RouteKey) -> Result<(), Failure> {
         };
         (status, live.version.clone())
     };
-    let namespace = &key.name.namespace;
-    let name = &key.name.name;
-    let params = PatchParams::apply(MANAGER).force();
-    let patch = |kind: RouteKind| -> Value {
-        json!({
-            "apiVersion": "gateway.networking.k8s.io/v1",
-            "kind": kind.as_str(),
-            "metadata": {"name": name, "resourceVersion": version},
-            "status": status,
-        })
-    };
+    let said = (&key.name, version.as_str(), &status);
     match key.kind {
         RouteKind::Tcp => {
-            let api = Api::<TCPRoute>::namespaced(context.client.clone(), namespace);
-            let patch = Patch::Apply(patch(key.kind));
-            let route = within(PATIENCE, api.patch_status(name, &params, &patch)).await?;
+            let route = apply_to::<TCPRoute, earlier::TCPRoute>(context, said).await?;
             context
                 .state
                 .change(|cache| tcp_route_answered(cache, &route));
         }
         RouteKind::Udp => {
-            let api = Api::<UDPRoute>::namespaced(context.client.clone(), namespace);
-            let patch = Patch::Apply(patch(key.kind));
-            let route = within(PATIENCE, api.patch_status(name, &params, &patch)).await?;
+            let route = apply_to::<UDPRoute, earlier::UDPRoute>(context, said).await?;
             context
                 .state
                 .change(|cache| udp_route_answered(cache, &route));
@@ -218,38 +223,84 @@ async fn write_route(context: &Context, key: &RouteKey) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Asks of which release the definitions are, while there is a class of ours to say it of.
-async fn ask_release(context: &Context) {
-    let api = Api::<CustomResourceDefinition>::all(context.client.clone());
-    loop {
-        let asks = context
-            .state
-            .lock()
-            .gateway_api
-            .world
-            .our_classes()
-            .next()
-            .is_some();
-        if asks {
-            match within(PATIENCE, api.get_metadata_opt(DEFINITION)).await {
-                Ok(found) => {
-                    let release =
-                        found.and_then(|one| one.annotations().get(BUNDLE_VERSION).cloned());
-                    learn_release(context, release);
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "the release of the Gateway API is not known")
-                }
-            }
-            tokio::time::sleep(RELEASE).await;
-        } else {
-            tokio::time::sleep(PAUSE * 10).await;
+/// A route by name and version, and its status.
+type Said<'a> = (&'a NamespacedName, &'a str, &'a Value);
+
+/// Applies a status to a kind, by its earlier version where its own is not served.
+async fn apply_to<K, E>(context: &Context, said: Said<'_>) -> Result<K, Failure>
+where
+    K: Routes,
+    E: Routes + Into<K>,
+{
+    match apply_status::<K>(context, said).await {
+        // It may just as well be gone: then the other version says so, too.
+        Err(error) if error.class() == Class::NotFound => {
+            Ok(apply_status::<E>(context, said).await?.into())
         }
+        answer => answer,
+    }
+}
+
+/// What the kinds of routes have in common, in any version.
+trait Routes:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug
+{
+}
+
+impl<K> Routes for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + Debug
+{
+}
+
+async fn apply_status<K: Routes>(
+    context: &Context,
+    (at, version, status): Said<'_>,
+) -> Result<K, Failure> {
+    let api = Api::<K>::namespaced(context.client.clone(), &at.namespace);
+    let patch = Patch::Apply(json!({
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
+        "metadata": {"name": at.name, "resourceVersion": version},
+        "status": status,
+    }));
+    let params = PatchParams::apply(MANAGER).force();
+    within(PATIENCE, api.patch_status(&at.name, &params, &patch)).await
+}
+
+/// Asks of which release the definitions are, while there is a class of ours to say it of.
+async fn ask_release(context: &Context, classes: &Notify) {
+    let api = Api::<CustomResourceDefinition>::all(context.client.clone());
+    let is_asked_for = || {
+        let world = &context.state.lock().gateway_api.world;
+        world.our_classes().next().is_some()
+    };
+    loop {
+        if !is_asked_for() {
+            classes.notified().await;
+            continue;
+        }
+        match within(PATIENCE, api.get_metadata_opt(DEFINITION)).await {
+            Ok(found) => {
+                let release = found.and_then(|one| one.annotations().get(BUNDLE_VERSION).cloned());
+                learn_release(context, release);
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the release of the Gateway API is not known");
+                let known = context.state.lock().gateway_api.world.bundle.clone();
+                learn_release(context, known);
+            }
+        }
+        tokio::time::sleep(RELEASE).await;
     }
 }
 
 fn learn_release(context: &Context, release: Option<String>) {
-    if context.state.lock().gateway_api.world.bundle == release {
+    let said = release.clone();
+    let learn = |cache: &mut Cache| cache.gateway_api.release_seen(said);
+    if !context.state.change(learn) {
         return;
     }
     match &release {
@@ -261,9 +312,6 @@ fn learn_release(context: &Context, release: Option<String>) {
             "the Gateway API is of a release that is not known; what can be read is served"
         ),
     }
-    context
-        .state
-        .change(|cache| cache.gateway_api.change(|world| world.bundle = release));
 }
 
 #[cfg(test)]
@@ -336,8 +384,7 @@ mod tests {
         let gateway = json!({"metadata": {"name": "edge", "namespace": "blue", "uid": "g"},
             "spec": {"gatewayClassName": "internet", "listeners": []}});
         let gateway = serde_json::from_value(gateway).unwrap();
-        let change =
-            |cache: &mut crate::cache::Cache| cache.gateway_object_seen(&at, Some(gateway));
+        let change = |cache: &mut Cache| cache.gateway_object_seen(&at, Some(gateway));
         context.state.change(change);
         let decided = || {
             let cache = context.state.lock();

@@ -18,6 +18,8 @@ pub const EXHAUSTED: &str = "Exhausted";
 
 /// On a LoadBalancerIP: whether its owner answers for it.
 pub const ANNOUNCED: &str = "Announced";
+/// On a LoadBalancerIP that a Service and a Gateway share: whether the Gateway is served, too.
+pub const GATEWAYS_SERVED: &str = "GatewaysServed";
 /// On a LoadBalancerIP: whether a foreign host uses the address.
 pub const ADDRESS_CONFLICT: &str = "AddressConflict";
 /// On a LoadBalancerIP: whether its pool no longer covers it, or no longer admits its holder.
@@ -27,7 +29,7 @@ pub const OUT_OF_POOL: &str = "OutOfPool";
 pub const DIRECTOR_READY: &str = "DirectorReady";
 
 /// Every condition: on which kind, its type, and what `True` says.
-pub const ALL: [(&str, &str, &str); 10] = [
+pub const ALL: [(&str, &str, &str); 11] = [
     (
         "Service",
         ADDRESS_ASSIGNED,
@@ -57,6 +59,11 @@ pub const ALL: [(&str, &str, &str); 10] = [
         "LoadBalancerIP",
         ANNOUNCED,
         "its owner answers for it, and on which interfaces",
+    ),
+    (
+        "LoadBalancerIP",
+        GATEWAYS_SERVED,
+        "the Gateways that share it with Services are served; there only after they were not",
     ),
     (
         "LoadBalancerIP",

@@ -213,7 +213,7 @@ pub struct LoadBalancerIPStatus {
     #[schemars(length(max = 32), inner(length(max = 15)))]
     pub interfaces: Vec<String>,
 
-    /// `Announced`, `AddressConflict`, `OutOfPool`.
+    /// `Announced`, `GatewaysServed`, `AddressConflict`, `OutOfPool`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,

@@ -1,7 +1,6 @@
 //! What records say to the election, and its writes as requests, the whole status each of them leaves behind; and what
 //! became of them.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -15,6 +14,7 @@ use crate::election::owners::{Event, Outcome, Owner, Record, Write};
 use crate::election::{ClaimReason, Now};
 use crate::model::{Key, Lbip};
 use crate::names::{NodeName, SessionId, Version};
+use crate::policy::Announcement;
 use crate::report::status_of;
 
 /// The record as the election sees it.
@@ -158,12 +158,8 @@ impl Brain {
             effects.wake_at = Some(now);
             return self.settled(address, Outcome::Refused, now);
         }
-        let empty = BTreeSet::new();
-        let interfaces = self
-            .plan
-            .addresses
-            .get(&address)
-            .map_or(&empty, |p| &p.interfaces);
+        let nothing = Announcement::default();
+        let plan = self.plan.addresses.get(&address).unwrap_or(&nothing);
         let conflict = self.conflicts.get(&address).map(|(conflict, _)| conflict);
         let owner = owner.map(|(owner, since)| written(owner, since));
         let amends = owner.as_ref().map(|owner| &owner.session)
@@ -174,7 +170,7 @@ impl Brain {
                 owner: Some(owner),
                 ..lbip.status.clone()
             },
-            owner => status_of(lbip, owner, interfaces, conflict, wall),
+            owner => status_of(lbip, owner, plan, conflict, wall),
         };
         let swap = Swap {
             address,

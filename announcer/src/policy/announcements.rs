@@ -53,6 +53,8 @@ pub struct Announcement {
     pub period: Option<Duration>,
     /// Why there is no candidate.
     pub refusal: Option<Unannounced>,
+    /// Why Gateways that share it are not served on it, although it is announced for Services.
+    pub unserved: Option<Unannounced>,
 }
 
 /// Plans the announcements as node `me` sees them, whose usable interfaces are `own`.
@@ -129,21 +131,23 @@ fn plan_address(
         let more = for_gateways.iter().filter(|policy| policy.is_xdp());
         matching.extend(more.filter(|policy| !names.contains(policy.name)));
     }
+    let undirected = lbip.gateways.first().filter(|_| !directed);
+    let undirected = undirected.map(|gateway| Unannounced::NoDirector {
+        gateway: format!("{}/{}", gateway.namespace, gateway.name),
+        kernel: for_gateways
+            .iter()
+            .map(|policy| policy.name.to_string())
+            .collect(),
+        policies: policies.len(),
+    });
     if matching.is_empty() {
-        plan.refusal = Some(match (holders.first(), lbip.gateways.first()) {
+        plan.refusal = Some(match (holders.first(), undirected) {
             (Some((service, first)), _) => Unannounced::NoPolicy {
                 service: (*service).clone(),
                 external: first.external_ips.contains(&lbip.address),
                 policies: policies.len(),
             },
-            (None, Some(gateway)) => Unannounced::NoDirector {
-                gateway: format!("{}/{}", gateway.namespace, gateway.name),
-                kernel: for_gateways
-                    .iter()
-                    .map(|policy| policy.name.to_string())
-                    .collect(),
-                policies: policies.len(),
-            },
+            (None, Some(undirected)) => undirected,
             (None, None) => Unannounced::Unheld,
         });
         return plan;
@@ -156,6 +160,7 @@ fn plan_address(
     plan.period = matching.iter().filter_map(|policy| policy.period).min();
     plan.xdp = matching.iter().any(|policy| policy.is_xdp());
     fill_candidates(&mut plan, world, &holders, &matching);
+    plan.unserved = undirected.or_else(|| without_director(&plan, world, &matching));
     let mine = matching
         .iter()
         .filter(|policy| policy.nodes.contains_key(me));
@@ -259,6 +264,23 @@ fn fill_candidates(
             ..Candidate::plain(node.clone())
         })
         .collect();
+}
+
+/// Why Gateways are not served where every node that may announce forwards by the kernel, for a Service beside them.
+fn without_director(
+    plan: &Announcement,
+    world: &World,
+    matching: &[&CompiledPolicy<'_>],
+) -> Option<Unannounced> {
+    let mut nodes = plan.candidates.iter().map(|candidate| &candidate.node);
+    let lacks = !plan.frontends.is_empty()
+        && !plan.candidates.is_empty()
+        && nodes.all(|node| lacks_director(world, node));
+    let policies = matching.iter().map(|policy| policy.name.to_string());
+    lacks.then(|| Unannounced::NoNode {
+        policies: policies.collect(),
+        impeded: [(Impediment::NoDirector, plan.candidates.len())].into(),
+    })
 }
 
 /// A node whose director cannot or must not run forwards by the kernel, which works; one whose director runs is better.

@@ -303,6 +303,28 @@ fn a_gateway_is_announced_by_a_policy_with_the_director_and_by_no_other() {
 }
 
 #[test]
+fn a_gateway_beside_a_service_that_no_director_serves_is_told_of() {
+    let mut world = world();
+    let gateway = world_of_a_gateway().lbips.remove(&VIP).unwrap();
+    let record = world.lbips.get_mut(&VIP).unwrap();
+    record.gateways = gateway.gateways;
+    record.frontends = gateway.frontends;
+    policy_named(&mut world, "kernel", json!({}));
+    let plan = planned(&world);
+    assert_eq!(candidates(&plan), ["n1", "n2"]);
+    assert_eq!(plan.refusal, None);
+    insta::assert_snapshot!(plan.unserved.unwrap().message(VIP), @"192.0.2.10 is Gateway shop/edge's, which the XDP director alone can serve, and policy kernel forwards by the kernel; set loadBalancing: XDP there, or in another policy for it");
+    policy_named(&mut world, "fast", json!({"loadBalancing": "XDP"}));
+    assert_eq!(planned(&world).unserved, None);
+    for peer in world.peers.values_mut() {
+        peer.xdp = XdpState::Failed;
+    }
+    let plan = planned(&world);
+    assert_eq!(candidates(&plan), ["n1", "n2"]);
+    assert!(matches!(plan.unserved, Some(Unannounced::NoNode { .. })));
+}
+
+#[test]
 fn a_policy_for_services_selects_no_gateway_and_one_for_gateways_no_service() {
     let selects = |world: &mut World, spec: serde_json::Value| {
         let mut spec = spec;

@@ -3,27 +3,27 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use landfall_crds::conditions::{ADDRESS_CONFLICT, ANNOUNCED, NewCondition, find};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use landfall_crds::conditions::{ADDRESS_CONFLICT, ANNOUNCED, GATEWAYS_SERVED, NewCondition, find};
 use landfall_crds::{LoadBalancerIPStatus, Owner};
 
 use super::{Conflict, Report, View, put};
 use crate::model::Lbip;
 use crate::policy::Announcement;
 
-/// The status a write of the owner leaves behind: with `owner` (or none), answering on `interfaces`. Everything else
-/// stays as it was.
+/// The status a write of the owner leaves behind: with `owner` (or none), answering on the interfaces of `plan`.
+/// Everything else stays as it was.
 #[must_use]
 pub fn status_of(
     lbip: &Lbip,
     owner: Option<Owner>,
-    interfaces: &BTreeSet<String>,
+    plan: &Announcement,
     conflict: Option<&Conflict>,
     now: &Time,
 ) -> LoadBalancerIPStatus {
     let mut status = lbip.status.clone();
     let verdict = match &owner {
-        Some(owner) => announced(lbip.address, &owner.node, interfaces),
+        Some(owner) => announced(lbip.address, &owner.node, &plan.interfaces),
         None => NewCondition {
             type_: ANNOUNCED,
             status: Some(false),
@@ -35,7 +35,7 @@ pub fn status_of(
         },
     };
     status.interfaces = if owner.is_some() {
-        interfaces.iter().cloned().collect()
+        plan.interfaces.iter().cloned().collect()
     } else {
         Vec::new()
     };
@@ -46,7 +46,38 @@ pub fn status_of(
         verdict.condition(&before, lbip.generation, now.clone()),
     );
     put_conflict(&mut status, lbip, conflict, now);
+    put_served(&mut status, lbip, plan, now);
     status
+}
+
+/// Whether Gateways that share it are served appears when they are not, says `True` when they are again, and goes with
+/// the last of them.
+fn put_served(status: &mut LoadBalancerIPStatus, lbip: &Lbip, plan: &Announcement, now: &Time) {
+    let is_ours = |condition: &Condition| condition.type_ == GATEWAYS_SERVED;
+    if lbip.gateways.is_empty() {
+        status.conditions.retain(|condition| !is_ours(condition));
+        return;
+    }
+    let verdict = match &plan.unserved {
+        Some(why) => NewCondition {
+            type_: GATEWAYS_SERVED,
+            status: Some(false),
+            reason: why.reason().into(),
+            message: why.message(lbip.address),
+        },
+        None if status.conditions.iter().any(is_ours) => NewCondition {
+            type_: GATEWAYS_SERVED,
+            status: Some(true),
+            reason: "Served".into(),
+            message: format!("the director serves its Gateways on {}", lbip.address),
+        },
+        None => return,
+    };
+    let before = status.conditions.clone();
+    put(
+        &mut status.conditions,
+        verdict.condition(&before, lbip.generation, now.clone()),
+    );
 }
 
 fn announced(address: IpAddr, node: &str, interfaces: &BTreeSet<String>) -> NewCondition {
@@ -134,7 +165,7 @@ pub(super) fn reports(view: View<'_>) -> Vec<Report> {
                     continue;
                 };
                 let owner = Some(owner.clone());
-                status_of(lbip, owner, &plan.interfaces, conflict, view.now)
+                status_of(lbip, owner, plan, conflict, view.now)
             }
             Some(owner) if view.live.iter().any(|node| node.as_str() == owner.node) => continue,
             _ => match unowned(view, lbip, plan, conflict) {

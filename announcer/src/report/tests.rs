@@ -1,7 +1,7 @@
 //! Who writes what.
 
 use k8s_openapi::jiff::Timestamp;
-use landfall_crds::conditions::{ADDRESS_CONFLICT, ANNOUNCED, find};
+use landfall_crds::conditions::{ADDRESS_CONFLICT, ANNOUNCED, GATEWAYS_SERVED, find};
 use landfall_crds::{LoadBalancerIPStatus, Owner};
 
 use super::*;
@@ -53,9 +53,9 @@ impl Scene {
             session: format!("{node}-s"),
             ..Owner::default()
         };
-        let interfaces = BTreeSet::from(["eth0".to_owned()]);
+        let plan = &self.plan.addresses[&ip(address)];
         let lbip = self.world.lbips.get_mut(&ip(address)).unwrap();
-        lbip.status = status_of(lbip, Some(owner), &interfaces, None, &at(5));
+        lbip.status = status_of(lbip, Some(owner), plan, None, &at(5));
     }
 
     fn refuse(&mut self, address: &str) {
@@ -254,6 +254,36 @@ fn an_owner_without_an_interface_admits_it() {
     };
     assert_eq!(find(&status.conditions, ANNOUNCED).unwrap().status, "False");
     assert!(status.interfaces.is_empty());
+}
+
+#[test]
+fn an_address_says_whether_the_gateways_that_share_it_are_served() {
+    let mut scene = Scene::new();
+    let vip = ip("192.0.2.10");
+    let gateway = Gateway {
+        namespace: "shop".to_owned(),
+        name: "edge".to_owned(),
+        class: None,
+        labels: BTreeMap::new(),
+    };
+    let served = |scene: &Scene| {
+        let conditions = &scene.world.lbips[&vip].status.conditions;
+        find(conditions, GATEWAYS_SERVED).map(|condition| condition.status.clone())
+    };
+    scene.own("192.0.2.10", "n1");
+    assert_eq!(served(&scene), None);
+    scene.world.lbips.get_mut(&vip).unwrap().gateways = vec![gateway];
+    scene.own("192.0.2.10", "n1");
+    assert_eq!(served(&scene), None);
+    scene.plan.addresses.get_mut(&vip).unwrap().unserved = Some(Unannounced::Unheld);
+    scene.own("192.0.2.10", "n1");
+    assert_eq!(served(&scene).as_deref(), Some("False"));
+    scene.plan.addresses.get_mut(&vip).unwrap().unserved = None;
+    scene.own("192.0.2.10", "n1");
+    assert_eq!(served(&scene).as_deref(), Some("True"));
+    scene.world.lbips.get_mut(&vip).unwrap().gateways.clear();
+    scene.own("192.0.2.10", "n1");
+    assert_eq!(served(&scene), None);
 }
 
 #[test]

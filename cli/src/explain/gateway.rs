@@ -48,7 +48,8 @@ fn ours(asked: &Asked<'_>, key: &HolderKey, at: &NamespacedName, object: &Gatewa
     let cache = survey::cache(asked.picture.objects(), asked.settings);
     let class = object.spec.gateway_class_name.as_str();
     let decisions = &cache.gateway_api.decisions;
-    let of_class = decisions.classes.get(class).into_iter().flatten();
+    let of_class = decisions.classes.get(class).into_iter();
+    let of_class = of_class.flat_map(|decision| &decision.conditions);
     let of_class = of_class.filter(|one| one.type_ == "Accepted").map(decided);
     let mut below = vec![Tree::new(
         format!("✓ its class {class} is Landfall's"),

@@ -10,7 +10,8 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use kube::ResourceExt as _;
 use landfall_crds::conditions::{ADDRESS_ASSIGNED, SERVICE_ANNOUNCED};
-use landfall_crds::{DRAIN_FINALIZER, LoadBalancerIP, ServiceKey};
+use landfall_crds::gateway_api::{CONTROLLER, GATEWAYS_EXIST, GatewayClass};
+use landfall_crds::{LoadBalancerIP, ServiceKey};
 use serde_json::{Value, json};
 
 use crate::manifests::{Choice, manifests};
@@ -30,6 +31,8 @@ pub(super) const SWEEPER: (&str, &str) = ("app.kubernetes.io/name", "landfall-re
 pub(super) struct Plan {
     pub(super) policies: Vec<String>,
     pub(super) pools: usize,
+    /// GatewayClasses that a finalizer of ours holds.
+    pub(super) classes: usize,
     /// Addresses with a holder: they will be nobody's, and answered by nobody.
     pub(super) held: usize,
     pub(super) kept: usize,
@@ -57,6 +60,7 @@ pub(super) fn plan(picture: &Picture) -> Plan {
     Plan {
         policies: names(picture.policies.all()),
         pools: picture.pools.all().len(),
+        classes: held_classes(picture).len(),
         held,
         kept: records.len() - held,
         marked: picture
@@ -124,6 +128,13 @@ impl Plan {
                 "rights, admission policies and the namespace {NAMESPACE} with all that is in it"
             ),
         ];
+        if self.classes > 0 {
+            let step = format!(
+                "the finalizers that hold {} GatewayClasses in use",
+                self.classes
+            );
+            steps.insert(5, step);
+        }
         if release {
             steps.insert(
                 4,
@@ -183,10 +194,24 @@ pub(super) fn holders(records: &[LoadBalancerIP]) -> Vec<ServiceKey> {
         .collect()
 }
 
-/// The finalizers that a pool keeps: those of others.
-pub(super) fn others_finalizers(finalizers: &[String]) -> Vec<String> {
-    let others = finalizers.iter().filter(|name| *name != DRAIN_FINALIZER);
+/// The finalizers that an object keeps: all but ours.
+pub(super) fn others_finalizers(finalizers: &[String], ours: &str) -> Vec<String> {
+    let others = finalizers.iter().filter(|name| *name != ours);
     others.cloned().collect()
+}
+
+/// The GatewayClasses of Landfall that a finalizer holds.
+pub(super) fn held_classes(picture: &Picture) -> Vec<&GatewayClass> {
+    let is_held = |class: &&GatewayClass| {
+        class.spec.controller_name == CONTROLLER
+            && class.finalizers().iter().any(|name| name == GATEWAYS_EXIST)
+    };
+    picture
+        .gateway_classes
+        .all()
+        .iter()
+        .filter(is_held)
+        .collect()
 }
 
 /// Why somebody still answers, or nothing.
@@ -272,6 +297,8 @@ pub(super) fn by_hand(nodes: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use landfall_crds::DRAIN_FINALIZER;
+
     use crate::picture::Sight;
 
     use super::*;
@@ -383,8 +410,35 @@ mod tests {
     }
 
     #[test]
+    fn the_classes_of_landfall_that_are_held_are_freed_and_no_others() {
+        let class = |name: &str, controller: &str, finalizers: &[&str]| {
+            serde_json::from_value(json!({"metadata": {"name": name, "finalizers": finalizers},
+                "spec": {"controllerName": controller}}))
+            .unwrap()
+        };
+        let picture = Picture {
+            gateway_classes: Sight::Seen(vec![
+                class("held", CONTROLLER, &["x.org/y", GATEWAYS_EXIST]),
+                class("free", CONTROLLER, &["x.org/y"]),
+                class("theirs", "example.org/theirs", &[GATEWAYS_EXIST]),
+            ]),
+            ..Picture::default()
+        };
+        let plan = plan(&picture);
+        assert_eq!(plan.classes, 1);
+        let said = plan.draw(false);
+        assert!(
+            said.contains("6. the finalizers that hold 1 GatewayClasses in use"),
+            "{said}"
+        );
+    }
+
+    #[test]
     fn finalizers_of_others_stay() {
         let all = ["example.org/hold".to_owned(), DRAIN_FINALIZER.to_owned()];
-        assert_eq!(others_finalizers(&all), ["example.org/hold"]);
+        assert_eq!(
+            others_finalizers(&all, DRAIN_FINALIZER),
+            ["example.org/hold"]
+        );
     }
 }

@@ -8,7 +8,10 @@ use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
 use kube::{Api, Client, Resource, ResourceExt as _};
-use landfall_crds::{L2AnnouncementPolicy, LoadBalancerIP, LoadBalancerIPPool, ServiceKey};
+use landfall_crds::gateway_api::{GATEWAYS_EXIST, GatewayClass};
+use landfall_crds::{
+    DRAIN_FINALIZER, L2AnnouncementPolicy, LoadBalancerIP, LoadBalancerIPPool, ServiceKey,
+};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
@@ -53,7 +56,7 @@ pub(crate) async fn uninstall(cluster: &Cluster, flags: &Uninstall) -> anyhow::R
     plan.left_alone = others.iter().map(left_alone).collect();
     say!("Cluster: {}", crate::words::plain(&cluster.place));
     print(&plan.draw(flags.release_addresses));
-    let rights = rights::needed(&objects, !plan.nodes.is_empty());
+    let rights = rights::needed(&objects, !plan.nodes.is_empty(), plan.classes > 0);
     rights::ensure(&cluster.client, &rights).await?;
     if flags.dry_run {
         say!("Nothing was changed: this was a dry run.");
@@ -118,6 +121,7 @@ impl Removal {
         self.workload::<Deployment>(CONTROLLER).await?;
         self.services().await?;
         self.pools().await?;
+        self.classes(picture).await?;
         let left = self.rest(applier).await?;
         if !missed.is_empty() {
             say!("{}", by_hand(&missed));
@@ -288,19 +292,27 @@ impl Removal {
         let pools: Sight<LoadBalancerIPPool> = list(self.all()).await?;
         for pool in pools.all() {
             let name = pool.name_any();
-            let keeps = others_finalizers(pool.finalizers());
-            let patch = json!({"metadata": {
-                "finalizers": keeps,
-                "resourceVersion": pool.resource_version(),
-            }});
-            let answer = api
-                .patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
-                .await;
-            gone(answer.map(drop))
+            take_off(&api, pool, DRAIN_FINALIZER)
+                .await
                 .with_context(|| format!("taking the finalizer off pool {name}"))?;
             gone(api.delete(&name, &DeleteParams::default()).await)?;
         }
         say!("pools deleted: {}", pools.all().len());
+        Ok(())
+    }
+
+    /// Takes the finalizer off the GatewayClasses that nobody serves any more; they are not ours to delete.
+    async fn classes(&self, picture: &Picture) -> anyhow::Result<()> {
+        let api: Api<GatewayClass> = self.all();
+        for class in removal::held_classes(picture) {
+            let name = class.name_any();
+            let Some(class) = api.get_opt(&name).await? else {
+                continue;
+            };
+            take_off(&api, &class, GATEWAYS_EXIST)
+                .await
+                .with_context(|| format!("taking the finalizer off GatewayClass {name}"))?;
+        }
         Ok(())
     }
 
@@ -330,6 +342,20 @@ impl Removal {
         );
         Ok(left)
     }
+}
+
+/// Takes a finalizer of ours off an object, unless it went in the meantime.
+async fn take_off<K>(api: &Api<K>, object: &K, finalizer: &str) -> anyhow::Result<()>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let patch = json!({"metadata": {
+        "finalizers": others_finalizers(object.finalizers(), finalizer),
+        "resourceVersion": object.resource_version(),
+    }});
+    let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+    let answer = api.patch(&object.name_any(), &params, &patch).await;
+    gone(answer.map(drop))
 }
 
 fn is_ready(node: &Node) -> bool {

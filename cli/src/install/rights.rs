@@ -69,8 +69,12 @@ impl Right {
     }
 }
 
-/// Everything that a removal of these objects does, whether it sweeps nodes or not.
-pub(super) fn needed(objects: &[(Named, ApiResource)], sweeps: bool) -> BTreeSet<Right> {
+/// Everything that a removal of these objects does, whether it sweeps nodes or not, frees GatewayClasses or not.
+pub(super) fn needed(
+    objects: &[(Named, ApiResource)],
+    sweeps: bool,
+    frees: bool,
+) -> BTreeSet<Right> {
     let mut rights = BTreeSet::from([
         Right::new("delete", GROUP, "l2announcementpolicies"),
         Right::new("patch", GROUP, "loadbalancerippools"),
@@ -81,6 +85,11 @@ pub(super) fn needed(objects: &[(Named, ApiResource)], sweeps: bool) -> BTreeSet
     if sweeps {
         rights.insert(Right::new("create", "", "pods").here());
         rights.insert(Right::new("deletecollection", "", "pods").here());
+    }
+    if frees {
+        let group = landfall_crds::gateway_api::GROUP;
+        rights.insert(Right::new("get", group, "gatewayclasses"));
+        rights.insert(Right::new("patch", group, "gatewayclasses"));
     }
     for (named, resource) in objects {
         let right = Right::new("delete", &resource.group, &resource.plural).called(&named.name);
@@ -163,12 +172,13 @@ mod tests {
                 resource("", "namespaces"),
             ),
         ];
-        let said = |sweeps| {
-            let rights = needed(&objects, sweeps);
+        let said = |all| {
+            let rights = needed(&objects, all, all);
             rights.iter().map(Right::said).collect::<Vec<_>>()
         };
         insta::assert_snapshot!(said(true).join("\n"));
         let quiet = said(false);
         assert!(!quiet.iter().any(|right| right.starts_with("create")));
+        assert!(!quiet.iter().any(|right| right.contains("gatewayclasses")));
     }
 }

@@ -13,22 +13,41 @@ const POOL: &str = "LoadBalancerIPPool";
 const MAJOR: u32 = 1;
 const FIRST_MINOR: u32 = 6;
 
-/// What is served of the standard, by the names of its conformance suite and in their order: of Gateways what layer 4 has.
-/// Nothing is made for a Gateway that its `infrastructure` could be seen on (`GatewayInfrastructure`).
-pub const FEATURES: [&str; 7] = [
-    "Gateway",
-    "GatewayAddressEmpty",
-    "GatewayStaticAddresses",
-    "ListenerSet",
-    "ReferenceGrant",
-    "TCPRoute",
-    "UDPRoute",
+/// What is served of the standard, by the names of its conformance suite and in their order, each with the kind that has to
+/// be read for it: of Gateways what layer 4 has. Nothing is made for a Gateway that its `infrastructure` could be seen on
+/// (`GatewayInfrastructure`).
+const FEATURES: [(&str, &str); 7] = [
+    ("Gateway", "gateways"),
+    ("GatewayAddressEmpty", "gateways"),
+    ("GatewayStaticAddresses", "gateways"),
+    ("ListenerSet", "listenersets"),
+    ("ReferenceGrant", "referencegrants"),
+    ("TCPRoute", "tcproutes"),
+    ("UDPRoute", "udproutes"),
 ];
 
-/// The conditions of a class of ours.
+/// What becomes of a class of ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClassDecision {
+    /// `Accepted`, `SupportedVersion`.
+    pub conditions: Vec<NewCondition>,
+    /// What is served of the standard.
+    pub features: Vec<&'static str>,
+    /// A Gateway is of it, so that it has to stay.
+    pub in_use: bool,
+}
+
+/// Decides a class of ours.
 #[must_use]
-pub fn conditions(world: &World, class: &GatewayClass) -> Vec<NewCondition> {
-    vec![accepted(world, class), supported(world.bundle.as_deref())]
+pub fn decide(world: &World, name: &str, class: &GatewayClass) -> ClassDecision {
+    let features = FEATURES.iter();
+    let features = features.filter(|(_, kind)| !world.hidden.contains(kind));
+    let mut gateways = world.gateways.values();
+    ClassDecision {
+        conditions: vec![accepted(world, class), supported(world.bundle.as_deref())],
+        features: features.map(|(feature, _)| *feature).collect(),
+        in_use: gateways.any(|gateway| gateway.spec.gateway_class_name == name),
+    }
 }
 
 /// The only pool that Gateways of the class have addresses of, if it names one.
@@ -68,19 +87,21 @@ pub fn pool(world: &World, class: &GatewayClass) -> Result<Option<String>, Strin
 }
 
 fn accepted(world: &World, class: &GatewayClass) -> NewCondition {
-    match pool(world, class) {
-        Ok(Some(pool)) => is(
-            ACCEPTED,
-            "Accepted",
-            format!("its Gateways get addresses of pool {pool}"),
+    let pools = match pool(world, class) {
+        Ok(Some(pool)) => format!("of pool {pool}"),
+        Ok(None) => "of the pools that admit them".to_owned(),
+        Err(why) => return is_not(ACCEPTED, "InvalidParameters", why),
+    };
+    let hidden: Vec<&str> = world.hidden.iter().copied().collect();
+    let hidden = match hidden.as_slice() {
+        [] => String::new(),
+        kinds => format!(
+            "; Landfall may not read {}, and takes none to be there: kubectl apply -k config/gateway-api",
+            kinds.join(", ")
         ),
-        Ok(None) => is(
-            ACCEPTED,
-            "Accepted",
-            "its Gateways get addresses of the pools that admit them",
-        ),
-        Err(why) => is_not(ACCEPTED, "InvalidParameters", why),
-    }
+    };
+    let message = format!("its Gateways get addresses {pools}{hidden}");
+    is(ACCEPTED, "Accepted", message)
 }
 
 /// Whether this release of the standard is one that we know. Others are served as far as they agree with it.

@@ -30,20 +30,19 @@ pub mod world;
 
 use std::collections::BTreeMap;
 
+pub use class::ClassDecision;
 pub use gateway::GatewayDecision;
 pub use listener::ListenerDecision;
 pub use listener_set::ListenerSetDecision;
-pub use programmed::{Standing, programmed};
+pub use programmed::{Standing, crowded, programmed};
 pub use route::ParentDecision;
 pub use world::{NamespacedName, ParentKey, ParentKind, Route, RouteKey, RouteKind, World};
-
-use landfall_crds::conditions::NewCondition;
 
 /// What becomes of everything that is ours.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decisions {
-    /// The conditions of our classes.
-    pub classes: BTreeMap<String, Vec<NewCondition>>,
+    /// Our classes.
+    pub classes: BTreeMap<String, ClassDecision>,
     /// The Gateways of our classes.
     pub gateways: BTreeMap<NamespacedName, GatewayDecision>,
     /// The ListenerSets of these.
@@ -57,7 +56,7 @@ pub struct Decisions {
 pub fn decide(world: &World) -> Decisions {
     let attachments = route::attachments(world);
     let classes = world.our_classes();
-    let classes = classes.map(|(name, class)| (name.clone(), class::conditions(world, class)));
+    let classes = classes.map(|(name, class)| (name.clone(), class::decide(world, name, class)));
     let mut decisions = Decisions {
         classes: classes.collect(),
         ..Decisions::default()

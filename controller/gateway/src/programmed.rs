@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use landfall_crds::conditions::{AssignedReason, NewCondition};
+use landfall_crds::{FrontendProtocol, MAX_FRONTENDS};
 
 use crate::condition::{PROGRAMMED, is, is_not, unknown};
 use crate::gateway::GatewayDecision;
@@ -33,6 +34,26 @@ pub fn programmed(decision: &GatewayDecision, standing: &Standing) -> NewConditi
         Standing::Refused(reason, message) => is_not(PROGRAMMED, refusal(*reason), message.clone()),
         Standing::Assigned(addresses) => announced(addresses),
     }
+}
+
+/// `Programmed` of a Gateway that is served, but for ports for which the record of its address has no room beside those of
+/// the Gateways that share it.
+#[must_use]
+pub fn crowded(address: IpAddr, left_out: &[(u16, FrontendProtocol)]) -> NewCondition {
+    let ports = left_out.iter().map(|(port, protocol)| match protocol {
+        FrontendProtocol::Tcp => format!("TCP {port}"),
+        FrontendProtocol::Udp => format!("UDP {port}"),
+    });
+    let ports: Vec<String> = ports.collect();
+    is_not(
+        PROGRAMMED,
+        "NoResources",
+        format!(
+            "{address} serves {MAX_FRONTENDS} ports, and the Gateways that share it have more: not served is {}; let this \
+             Gateway share another address, or none",
+            ports.join(", ")
+        ),
+    )
 }
 
 /// The API's reason for one of the allocator's: an address that was asked for cannot be used, or none could be found.

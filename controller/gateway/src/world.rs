@@ -181,6 +181,8 @@ pub struct World {
     pub pools: BTreeSet<String>,
     /// The release of the standard whose definitions are installed, where they say so.
     pub bundle: Option<String>,
+    /// The kinds that we may not read, by their plurals: there may be any number of them.
+    pub hidden: BTreeSet<&'static str>,
 }
 
 impl World {

@@ -20,7 +20,7 @@ fn of_class(
     world.pools.insert("public".to_owned());
     world.bundle = bundle.map(str::to_owned);
     class(&mut world, "internet", spec);
-    find(&decide(&world).classes["internet"], type_)
+    find(&decide(&world).classes["internet"].conditions, type_)
 }
 
 #[test]
@@ -54,6 +54,38 @@ fn a_class_is_accepted_with_a_pool_or_none_and_refused_with_anything_else() {
         "InvalidParameters",
         "remove spec.parametersRef.namespace",
     );
+}
+
+#[test]
+fn a_class_says_which_kinds_may_not_be_read_and_claims_nothing_of_them() {
+    let mut world = world();
+    world.hidden = ["listenersets", "udproutes"].into();
+    let class = &decide(&world).classes["internet"];
+    says(
+        &find(&class.conditions, "Accepted"),
+        true,
+        "Accepted",
+        "may not read listenersets, udproutes, and takes none to be there: kubectl apply -k config/gateway-api",
+    );
+    let claimed = class.features.join(" ");
+    assert_eq!(
+        claimed,
+        "Gateway GatewayAddressEmpty GatewayStaticAddresses ReferenceGrant TCPRoute"
+    );
+}
+
+#[test]
+fn a_class_is_in_use_while_a_gateway_is_of_it() {
+    let mut world = world();
+    assert!(!decide(&world).classes["internet"].in_use);
+    gateway(
+        &mut world,
+        "blue/edge",
+        json!({"gatewayClassName": "other"}),
+    );
+    assert!(!decide(&world).classes["internet"].in_use);
+    gateway(&mut world, "blue/gate", json!({}));
+    assert!(decide(&world).classes["internet"].in_use);
 }
 
 #[test]

@@ -68,16 +68,21 @@ impl Cache {
         }
     }
 
-    /// What a record says is served: ListenerSets of the Gateways that hold its address wait for it.
+    /// What a record says is served: ListenerSets of the Gateways that hold its address wait for it, and these say of it
+    /// what there is no room for.
     pub(crate) fn served_seen(&mut self, at: Point, frontends: &[Frontend]) {
         if !self.gateway_api.served_seen(at, frontends) {
             return;
         }
         let entry = self.index.entry(at).into_iter();
-        for key in entry.flat_map(|entry| entry.holder_keys()) {
-            if key.kind == HolderKind::Gateway {
-                let gateway = NamespacedName::new(&key.namespace, &key.name);
-                self.gateway_api.sets_again(&gateway);
+        let keys = entry.flat_map(|entry| entry.holder_keys());
+        let keys: Vec<HolderKey> = keys.filter(|key| key.kind == HolderKind::Gateway).collect();
+        for key in &keys {
+            let gateway = NamespacedName::new(&key.namespace, &key.name);
+            self.gateway_api.sets_again(&gateway);
+            // Alone nobody has more than there is room for.
+            if keys.len() > 1 {
+                self.gateway_again(key);
             }
         }
     }

@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use landfall_crds::Frontend;
-use landfall_crds::conditions::{ANNOUNCED, find};
+use landfall_crds::conditions::{ANNOUNCED, GATEWAYS_SERVED, find};
 use landfall_crds::gateway_api::{Address, GatewayClass, ListenerSet, RouteParentStatus};
 use landfall_crds::version::{Stamped, supersedes};
+use landfall_crds::{Frontend, FrontendProtocol, MAX_FRONTENDS};
 use landfall_gateway::world::Backing;
 use landfall_gateway::{Decisions, NamespacedName, Route, RouteKey, World};
 use landfall_ipam::address::Point;
@@ -78,6 +78,8 @@ pub struct Known {
     pub open: BTreeSet<Subject>,
     /// The world has changed since it was decided.
     changed: bool,
+    /// Of which release the definitions are was asked: until then nothing is said of a class, which would be said anew.
+    release_asked: bool,
 }
 
 impl Known {
@@ -111,8 +113,7 @@ impl Known {
     /// Whose status says something else than what was decided now.
     pub fn mark_stale(&mut self) {
         let classes = self.decisions.classes.keys();
-        let classes =
-            classes.filter(|name| status::class(self, name, status::long_ago()).is_some());
+        let classes = classes.filter(|name| self.class_speaks_otherwise(name));
         let sets = self.world.listener_sets.keys();
         let sets = sets.filter(|key| status::listener_set(self, key, status::long_ago()).is_some());
         let routes = self.routes.keys().filter(|key| self.speaks_otherwise(key));
@@ -125,6 +126,37 @@ impl Known {
         self.stale.extend(stale);
     }
 
+    fn class_speaks_otherwise(&self, name: &str) -> bool {
+        let differs = status::class(self, name, status::long_ago()).is_some()
+            || status::finalizer(self, name).is_some();
+        self.release_asked && differs
+    }
+
+    /// The release of the definitions was asked for, and could be learnt or not; whether that is news.
+    pub fn release_seen(&mut self, release: Option<String>) -> bool {
+        let asked = std::mem::replace(&mut self.release_asked, true);
+        if asked && self.world.bundle == release {
+            return false;
+        }
+        self.change(|world| world.bundle = release);
+        true
+    }
+
+    /// Whether a kind of the API, by its plural, may be read. Returns whether that is news.
+    pub fn kind_seen(&mut self, plural: &'static str, readable: bool) -> bool {
+        if self.world.hidden.contains(plural) != readable {
+            return false;
+        }
+        self.change(|world| {
+            if readable {
+                world.hidden.remove(plural);
+            } else {
+                world.hidden.insert(plural);
+            }
+        });
+        true
+    }
+
     /// What a record says is served; whether that is news.
     pub fn served_seen(&mut self, at: Point, frontends: &[Frontend]) -> bool {
         let served: BTreeSet<Frontend> = frontends.iter().cloned().collect();
@@ -132,6 +164,26 @@ impl Known {
             return self.served.remove(&at).is_some();
         }
         self.served.insert(at, served.clone()) != Some(served)
+    }
+
+    /// The first of these addresses whose record is full and has no room for some of this, with the ports that are left out.
+    #[must_use]
+    pub fn left_out(
+        &self,
+        addresses: &[IpAddr],
+        frontends: &[Frontend],
+    ) -> Option<(IpAddr, Vec<(u16, FrontendProtocol)>)> {
+        let port = |one: &Frontend| (one.port, one.protocol);
+        addresses.iter().find_map(|address| {
+            let served = self.served.get(&Point::from(*address))?;
+            if served.len() < MAX_FRONTENDS {
+                return None;
+            }
+            let served: BTreeSet<_> = served.iter().map(port).collect();
+            let ours = frontends.iter().map(port);
+            let left_out: Vec<_> = ours.filter(|one| !served.contains(one)).collect();
+            (!left_out.is_empty()).then_some((*address, left_out))
+        })
     }
 
     /// Whether the records of these addresses say that all of this is served.
@@ -285,11 +337,11 @@ impl Known {
     /// What a record says of its announcement. Returns whether that is news.
     pub fn announced_seen(&mut self, at: Point, conditions: &[Condition]) -> bool {
         let said = find(conditions, ANNOUNCED).map(|condition| {
-            if condition.status == "True" {
-                Ok(())
-            } else {
-                Err(condition.message.clone())
-            }
+            // It may be announced for a Service that shares it, and nobody serves the Gateway.
+            let served = find(conditions, GATEWAYS_SERVED).into_iter();
+            let all = [condition].into_iter().chain(served);
+            let mut no = all.filter(|one| one.status != "True");
+            no.next().map_or(Ok(()), |no| Err(no.message.clone()))
         });
         match said {
             Some(said) => self.announced.insert(at, said.clone()) != Some(said),

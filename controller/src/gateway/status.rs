@@ -6,22 +6,23 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use landfall_crds::conditions::{NewCondition, find};
 use landfall_crds::gateway_api::{
-    self, Address, CONTROLLER, Gateway, GatewayStatus, ListenerStatus, RouteGroupKind,
-    RouteParentStatus, SupportedFeature,
+    self, Address, CONTROLLER, GATEWAYS_EXIST, Gateway, GatewayStatus, ListenerStatus,
+    RouteGroupKind, RouteParentStatus, SupportedFeature,
 };
-use landfall_gateway::class::FEATURES;
-use landfall_gateway::listener_set;
 use landfall_gateway::{
-    ListenerDecision, NamespacedName, RouteKey, RouteKind, Standing, programmed,
+    ListenerDecision, NamespacedName, RouteKey, RouteKind, Standing, crowded, programmed,
 };
+use landfall_gateway::{listener, listener_set};
 use landfall_ipam::address::Point;
 use landfall_ipam::index::Writes;
 use serde_json::{Value, json};
 
 use super::Known;
-use crate::managed::wrote;
+use crate::managed::{owns, wrote};
 
 const PROGRAMMED: &str = "Programmed";
+/// The field manager of finalizers alone: what it applies no more goes by itself.
+pub const FINALIZER_MANAGER: &str = "landfall-finalizer";
 
 /// A time for who asks only whether there is something to write.
 pub(super) fn long_ago() -> Time {
@@ -48,21 +49,47 @@ fn has_all(live: &[Condition], ours: &[Condition]) -> bool {
 #[must_use]
 pub fn class(known: &Known, name: &str, now: Time) -> Option<Value> {
     let class = known.world.classes.get(name)?;
-    let decided = known.decisions.classes.get(name)?.clone();
+    let decided = known.decisions.classes.get(name)?;
     let before = class
         .status
         .as_ref()
         .map_or(&[][..], |status| &status.conditions);
-    let ours = conditions(decided, before, class.metadata.generation, &now);
-    let features = FEATURES.map(|name| SupportedFeature {
-        name: name.to_owned(),
+    let generation = class.metadata.generation;
+    let ours = conditions(decided.conditions.clone(), before, generation, &now);
+    let features = decided.features.iter().map(|name| SupportedFeature {
+        name: (*name).to_owned(),
     });
+    let features: Vec<SupportedFeature> = features.collect();
     let live = class.status.iter();
     let same = live
         .flat_map(|status| &status.supported_features)
         .eq(&features);
     (!same || !has_all(before, &ours))
         .then(|| json!({"conditions": ours, "supportedFeatures": features}))
+}
+
+/// What gives a class the finalizer that keeps it while a Gateway is of it, or takes our own off. Nobody can add one to what
+/// is being deleted.
+#[must_use]
+pub fn finalizer(known: &Known, name: &str) -> Option<Value> {
+    let metadata = &known.world.classes.get(name)?.metadata;
+    let wanted = known.decisions.classes.get(name)?.in_use;
+    let mut finalizers = metadata.finalizers.iter().flatten();
+    let stands = finalizers.any(|one| one == GATEWAYS_EXIST);
+    let path = format!("/f:metadata/f:finalizers/v:\"{GATEWAYS_EXIST}\"");
+    let differs = if wanted {
+        !stands && metadata.deletion_timestamp.is_none()
+    } else {
+        stands && owns(FINALIZER_MANAGER, metadata, &path)
+    };
+    let finalizers: &[&str] = if wanted { &[GATEWAYS_EXIST] } else { &[] };
+    differs.then(|| {
+        json!({
+            "apiVersion": "gateway.networking.k8s.io/v1",
+            "kind": "GatewayClass",
+            "metadata": {"name": name, "uid": metadata.uid, "finalizers": finalizers},
+        })
+    })
 }
 
 /// The status of a ListenerSet; one that adds to no Gateway of ours any more is cleared of what we wrote.
@@ -90,7 +117,7 @@ pub fn listener_set(known: &Known, key: &NamespacedName, now: Time) -> Option<Va
     let own = conditions(own, &live.conditions, generation, &now);
     let listeners = listeners(
         &decision.listeners,
-        &parent,
+        |_| &parent,
         &live.listeners,
         generation,
         &now,
@@ -112,7 +139,8 @@ fn said_of(known: &Known, at: &NamespacedName, gateway: &Gateway) -> NewConditio
     let is_of_now = |one: &&Condition| {
         one.observed_generation == gateway.metadata.generation
             && attached == count(wanted)
-            && known.is_served(addresses, frontends)
+            // Where there is no room for all of it, it waits for nothing.
+            && (one.reason == "NoResources" || known.is_served(addresses, frontends))
     };
     let said = find(conditions, PROGRAMMED).filter(is_of_now);
     NewCondition {
@@ -183,16 +211,30 @@ pub fn gateway(known: &Known, at: &NamespacedName, writes: &Writes, now: Time) -
         Standing::Refused(outcome.reason, outcome.message.clone())
     };
     let programmed = programmed(decision, &standing);
+    let left_out = known.left_out(&addresses, &decision.frontends);
+    let left_out = left_out.filter(|_| programmed.status == Some(true));
+    let (crowded, ports) = left_out.map_or((None, Vec::new()), |(at, ports)| {
+        (Some(crowded(at, &ports)), ports)
+    });
     // Not of the object: a spec that came since then is decided before anything is said of it.
     let generation = decision.generation;
+    let parent = |listener: &ListenerDecision| {
+        let mut all = object.spec.listeners.iter();
+        let spec = all.find(|one| one.name == listener.name);
+        let port = spec.and_then(|one| Some((one.port, listener::kind(one)?.protocol())));
+        let crowded = crowded.as_ref();
+        let crowded = crowded.filter(|_| port.is_some_and(|port| ports.contains(&port)));
+        crowded.unwrap_or(&programmed)
+    };
     let listeners = listeners(
         &decision.listeners,
-        &programmed,
+        parent,
         &live.listeners,
         generation,
         &now,
     );
     let attached = count(decision.attached_sets);
+    let programmed = crowded.as_ref().unwrap_or(&programmed).clone();
     let own = vec![decision.accepted.clone(), programmed];
     let own = conditions(own, &live.conditions, generation, &now);
     let addresses: Vec<Address> = addresses
@@ -224,9 +266,10 @@ pub fn gateway(known: &Known, at: &NamespacedName, writes: &Writes, now: Time) -
     })
 }
 
-fn listeners(
+/// What is said of listeners, each with the `Programmed` of its parent as far as it goes for it.
+fn listeners<'p>(
     decided: &[ListenerDecision],
-    programmed: &NewCondition,
+    parent: impl Fn(&ListenerDecision) -> &'p NewCondition,
     live: &[ListenerStatus],
     generation: Option<i64>,
     now: &Time,
@@ -238,7 +281,12 @@ fn listeners(
             name: listener.name.clone(),
             supported_kinds: listener.supported_kinds.iter().copied().map(kind).collect(),
             attached_routes: i32::try_from(listener.attached).unwrap_or(i32::MAX),
-            conditions: conditions(listener.conditions(programmed), before, generation, now),
+            conditions: conditions(
+                listener.conditions(parent(listener)),
+                before,
+                generation,
+                now,
+            ),
         }
     });
     all.collect()
@@ -311,6 +359,63 @@ mod tests {
         let condition = json!([{"type": "Accepted", "status": "True", "reason": "Accepted", "message": "attached",
             "observedGeneration": generation, "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
         parent("edge", CONTROLLER, condition)
+    }
+
+    /// A class of ours with this metadata, of which there is a Gateway or none.
+    fn class_known(metadata: Value, in_use: bool) -> Known {
+        let mut known = Known::default();
+        let class =
+            json!({"metadata": metadata, "spec": {"controllerName": gateway_api::CONTROLLER}});
+        known.class_seen("c", serde_json::from_value(class).unwrap());
+        if in_use {
+            let gateway = json!({"metadata": {}, "spec": {"gatewayClassName": "c"}});
+            let gateway: Gateway = serde_json::from_value(gateway).unwrap();
+            let at = NamespacedName::new("blue", "edge");
+            known.change(|world| {
+                world.gateways.insert(at, gateway.into());
+            });
+        }
+        known.decide();
+        known
+    }
+
+    #[test]
+    fn a_class_has_the_finalizer_while_a_gateway_is_of_it() {
+        let plain = json!({"name": "c", "uid": "u"});
+        assert_eq!(finalizer(&class_known(plain.clone(), false), "c"), None);
+        let patch = finalizer(&class_known(plain.clone(), true), "c").unwrap();
+        assert_eq!(
+            patch["metadata"],
+            json!({"name": "c", "uid": "u", "finalizers": [GATEWAYS_EXIST]})
+        );
+        // Nothing can be added to one that is being deleted.
+        let mut going = plain.clone();
+        going["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        assert_eq!(finalizer(&class_known(going, true), "c"), None);
+
+        let mut held = plain;
+        held["finalizers"] = json!([GATEWAYS_EXIST]);
+        assert_eq!(finalizer(&class_known(held.clone(), true), "c"), None);
+        // Somebody else's is theirs to take off.
+        assert_eq!(finalizer(&class_known(held.clone(), false), "c"), None);
+        let name = format!("v:\"{GATEWAYS_EXIST}\"");
+        held["managedFields"] = json!([{"manager": FINALIZER_MANAGER, "operation": "Apply",
+            "apiVersion": "gateway.networking.k8s.io/v1", "fieldsType": "FieldsV1",
+            "fieldsV1": {"f:metadata": {"f:finalizers": {name: {}}}}}]);
+        let patch = finalizer(&class_known(held, false), "c").unwrap();
+        assert_eq!(patch["metadata"]["finalizers"], json!([]));
+    }
+
+    #[test]
+    fn of_a_class_nothing_is_said_before_the_release_was_asked_for() {
+        let mut known = class_known(json!({"name": "c", "uid": "u"}), false);
+        known.mark_stale();
+        assert!(known.pop_stale(|_| false).is_empty());
+        assert!(known.release_seen(None));
+        known.decide();
+        known.mark_stale();
+        assert_eq!(known.pop_stale(|_| false).len(), 1);
+        assert!(!known.release_seen(None));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use landfall_crds::gateway_api::{
-    Gateway, GatewayClass, ListenerSet, ReferenceGrant, TCPRoute, UDPRoute,
+    Gateway, GatewayClass, ListenerSet, ReferenceGrant, TCPRoute, UDPRoute, earlier,
 };
 use landfall_crds::{LoadBalancerIP, LoadBalancerIPPool, ip_name, parse_ip_name};
 use landfall_gateway::NamespacedName;
@@ -307,6 +307,7 @@ impl Follow<DeserializeGuard<ServiceCIDR>> for Cache {
 }
 
 mod gateways;
+mod versions;
 
 pub(crate) use gateways::{tcp_route_answered, udp_route_answered};
 
@@ -342,11 +343,15 @@ impl Watch {
                             self.gone::<K>(cache, key);
                         }
                     });
+                    self.may_read(true);
                     self.readiness.ready(self.kind);
                     self.complete(&mut first);
                 }
                 News::Broken(error) if self.absent(&error).is_some() => {
-                    if first && let Some(why) = self.absent(&error) {
+                    let taken = says(&error, 403) && self.may_read(false);
+                    if (first || taken)
+                        && let Some(why) = self.absent(&error)
+                    {
                         tracing::info!(kind = self.kind, why, "looked for again and again");
                         self.readiness.ready_without(self.kind, why);
                     }
@@ -369,6 +374,17 @@ impl Watch {
         let absent = kind.filter(|_| says(error, 404)).map(|(_, why)| *why);
         let by_leave = BY_LEAVE.contains(&self.kind) && says(error, 403);
         absent.or(by_leave.then_some(NO_LEAVE))
+    }
+
+    /// Whether a kind that nobody need let us read may be read; whether that is news. What may not be read is not known to be
+    /// absent, and those whom it concerns are told.
+    fn may_read(&self, may: bool) -> bool {
+        let plural = self.kind.strip_prefix("watch ");
+        let plural = plural.filter(|_| BY_LEAVE.contains(&self.kind));
+        plural.is_some_and(|plural| {
+            let seen = |cache: &mut Cache| cache.gateway_api.kind_seen(plural, may);
+            self.state.change(seen)
+        })
     }
 
     fn gone<K>(&self, cache: &mut Cache, key: &<Cache as Follow<K>>::Key)
@@ -396,6 +412,18 @@ fn says(error: &watcher::Error, code: u16) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == code)
 }
 
+fn config() -> watcher::Config {
+    // A connection that died silently is noticed after this long.
+    watcher::Config::default().timeout(120)
+}
+
+fn all<K>(client: &Client) -> Api<K>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    Api::all(client.clone())
+}
+
 /// Starts all watches; the receiver counts those whose first list is complete.
 pub(crate) fn start(
     client: &Client,
@@ -412,18 +440,10 @@ pub(crate) fn start(
         readiness: readiness.clone(),
         synced: synced.clone(),
     };
-    // A connection that died silently is noticed after this long.
-    let config = || watcher::Config::default().timeout(120);
     let spawn = |task: futures::future::BoxFuture<'static, ()>| {
         let token = token.clone();
         tokio::spawn(async move { token.run_until_cancelled(task).await });
     };
-    fn all<K>(client: &Client) -> Api<K>
-    where
-        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
-    {
-        Api::all(client.clone())
-    }
     let services = watcher::watcher(all::<DeserializeGuard<Service>>(client), config());
     spawn(Box::pin(watch(0).run(services)));
     let pools = watcher::watcher(
@@ -443,11 +463,11 @@ pub(crate) fn start(
     spawn(Box::pin(watch(6).run(networks)));
     let classes = watcher::watcher(all::<DeserializeGuard<GatewayClass>>(client), config());
     spawn(Box::pin(watch(7).run(classes)));
-    let routes = watcher::watcher(all::<DeserializeGuard<TCPRoute>>(client), config());
+    let routes = versions::watched::<TCPRoute, earlier::TCPRoute>(client);
     spawn(Box::pin(watch(8).run(routes)));
-    let routes = watcher::watcher(all::<DeserializeGuard<UDPRoute>>(client), config());
+    let routes = versions::watched::<UDPRoute, earlier::UDPRoute>(client);
     spawn(Box::pin(watch(9).run(routes)));
-    let grants = watcher::watcher(all::<DeserializeGuard<ReferenceGrant>>(client), config());
+    let grants = versions::watched::<ReferenceGrant, earlier::ReferenceGrant>(client);
     spawn(Box::pin(watch(10).run(grants)));
     let sets = watcher::watcher(all::<DeserializeGuard<ListenerSet>>(client), config());
     spawn(Box::pin(watch(11).run(sets)));

@@ -11,6 +11,7 @@
 #[path = "../definitions/mod.rs"]
 mod definitions;
 mod listener_sets;
+mod releases;
 mod statuses;
 #[path = "../support/mod.rs"]
 mod support;
@@ -30,8 +31,14 @@ const GROUP: &str = "gateway.networking.k8s.io";
 
 /// A cluster with the Gateway API, the class `internet` and a controller.
 async fn cluster(test: &str) -> Option<Cluster> {
+    let mut cluster = without_controller(test).await?;
+    cluster.controller().await;
+    Some(cluster)
+}
+
+async fn without_controller(test: &str) -> Option<Cluster> {
     let standard = definitions::find(test)?;
-    let mut cluster = Cluster::start(test).await?;
+    let cluster = Cluster::start(test).await?;
     definitions::install(&cluster, &standard).await;
     for kind in [
         "TCPRoute",
@@ -48,6 +55,12 @@ async fn cluster(test: &str) -> Option<Cluster> {
                 .await
                 .unwrap();
         }
+        if kind == "GatewayClass" {
+            let all = all.list(&ListParams::default()).await.unwrap();
+            for object in all {
+                free_class(&cluster, &object.name_any()).await;
+            }
+        }
     }
     apply(
         &cluster,
@@ -57,8 +70,17 @@ async fn cluster(test: &str) -> Option<Cluster> {
         json!({"controllerName": "landfall.dev/gateway-controller"}),
     )
     .await;
-    cluster.controller().await;
     Some(cluster)
+}
+
+/// Takes the finalizers off a class that is being deleted, as somebody may who wants it gone.
+async fn free_class(cluster: &Cluster, name: &str) {
+    let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    let api = api(cluster, "GatewayClass", None);
+    match api.patch(name, &PatchParams::default(), &free).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => {}
+        answer => drop(answer.unwrap()),
+    }
 }
 
 fn resource(kind: &str) -> ApiResource {

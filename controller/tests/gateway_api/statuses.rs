@@ -1,5 +1,7 @@
 //! What is said of classes and Gateways when their specs change, and when they come to be ours or stop being so.
 
+use landfall_crds::gateway_api::GATEWAYS_EXIST;
+
 use super::*;
 
 #[tokio::test]
@@ -91,6 +93,7 @@ async fn a_class_that_is_deleted_and_made_anew_costs_nobody_an_address() {
         .delete("internet", &DeleteParams::default())
         .await
         .unwrap();
+    free_class(&cluster, "internet").await;
     eventually("the class is known to be gone", async || {
         let routes = api(&cluster, "TCPRoute", Some("blue"));
         let status = routes.get("sign").await.unwrap().data["status"].clone();
@@ -109,6 +112,107 @@ async fn a_class_that_is_deleted_and_made_anew_costs_nobody_an_address() {
         get(&cluster, "edge").await.status,
     );
     assert_eq!(after, before);
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_class_in_use_stays_until_the_last_of_its_gateways_goes() {
+    let test = "a_class_in_use_stays_until_the_last_of_its_gateways_goes";
+    let Some(mut cluster) = cluster(test).await else {
+        return;
+    };
+    cluster.cidrs("public", &["192.0.2.0/29"]).await;
+    let classes = api(&cluster, "GatewayClass", None);
+    let held = async |want: bool| {
+        eventually(&format!("the class is held: {want}"), async || {
+            let class = classes.get("internet").await.unwrap();
+            let held = class.finalizers() == [GATEWAYS_EXIST];
+            let said = format!("{:?}", class.metadata);
+            if held == want { Ok(()) } else { Err(said) }
+        })
+        .await;
+    };
+    gateway(&cluster, "edge", json!({})).await;
+    held(true).await;
+    let gateways = api(&cluster, "Gateway", Some("blue"));
+    let gone = DeleteParams::default();
+    gateways.delete("edge", &gone).await.unwrap();
+    held(false).await;
+
+    gateway(&cluster, "edge", json!({})).await;
+    held(true).await;
+    classes.delete("internet", &gone).await.unwrap();
+    // It is served on: another address of its own is given to it.
+    gateway(
+        &cluster,
+        "edge",
+        json!({"addresses": [{"value": "192.0.2.3"}]}),
+    )
+    .await;
+    has(&cluster, "edge", &["192.0.2.3"]).await;
+    held(true).await;
+    gateways.delete("edge", &gone).await.unwrap();
+    eventually("the class is gone", async || {
+        match classes.get_opt("internet").await.unwrap() {
+            None => Ok(()),
+            Some(class) => Err(format!("{:?}", class.metadata)),
+        }
+    })
+    .await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_class_says_which_kinds_landfall_may_not_read() {
+    let test = "a_class_says_which_kinds_landfall_may_not_read";
+    let Some(mut cluster) = without_controller(test).await else {
+        return;
+    };
+    let role = [
+        "patch",
+        "clusterrole",
+        "landfall-gateway-controller",
+        "--type=json",
+    ];
+    let list = |kinds: Value| {
+        json!([{"op": "replace", "path": "/rules/0/resources", "value": kinds}]).to_string()
+    };
+    let fewer = list(json!([
+        "gatewayclasses",
+        "tcproutes",
+        "udproutes",
+        "referencegrants"
+    ]));
+    cluster
+        .kubectl(&[&role[..], &["-p", &fewer]].concat())
+        .await;
+    cluster.controller().await;
+    let said = async |hidden: bool| {
+        eventually(&format!("the class says so: {hidden}"), async || {
+            let class = api(&cluster, "GatewayClass", None);
+            let status = class.get("internet").await.unwrap().data["status"].clone();
+            let accepted = status["conditions"][0]["message"].to_string();
+            let claimed = status["supportedFeatures"].to_string();
+            let says = accepted.contains("may not read listenersets")
+                && accepted.contains("kubectl apply -k config/gateway-api");
+            if says == hidden && claimed.contains("ListenerSet") != hidden {
+                Ok(())
+            } else {
+                Err(status.to_string())
+            }
+        })
+        .await;
+    };
+    said(true).await;
+    let all = list(json!([
+        "gatewayclasses",
+        "listenersets",
+        "tcproutes",
+        "udproutes",
+        "referencegrants"
+    ]));
+    cluster.kubectl(&[&role[..], &["-p", &all]].concat()).await;
+    said(false).await;
     cluster.stop().await;
 }
 

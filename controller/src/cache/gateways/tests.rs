@@ -270,3 +270,57 @@ fn a_listener_set_is_programmed_once_the_records_say_that_its_listeners_are_serv
     cache.served_seen(address, &frontends);
     assert_eq!(programmed(&cache), "True");
 }
+
+#[test]
+fn a_port_for_which_a_shared_address_has_no_room_is_told_of() {
+    let mut cache = cache(OURS);
+    with_address(&mut cache);
+    let address = Point::from("192.0.2.0".parse::<std::net::IpAddr>().unwrap());
+    let announced: Condition = serde_json::from_value(json!({"type": "Announced", "status": "True",
+        "reason": "Announced", "message": "by node-1", "lastTransitionTime": "2026-01-01T00:00:00Z"}))
+    .unwrap();
+    cache.announcement_seen(address, &[announced]);
+    let own = cache.index.service(&key()).unwrap().frontends.clone();
+    let of = |port: u16| Frontend {
+        port,
+        ..own[0].clone()
+    };
+    let full: Vec<Frontend> = (1000..)
+        .map(of)
+        .take(landfall_crds::MAX_FRONTENDS)
+        .collect();
+    cache.served_seen(address, &full);
+    let status = served(&mut cache);
+    let programmed = &status["conditions"][1];
+    assert_eq!(programmed["reason"], "NoResources");
+    let said = programmed["message"].as_str().unwrap();
+    assert!(said.contains("192.0.2.0 serves 256 ports"), "{said}");
+    assert!(said.contains("not served is TCP 80"), "{said}");
+    let listener = &status["listeners"][0]["conditions"][3];
+    assert_eq!(
+        (&listener["type"], &listener["status"]),
+        (&json!("Programmed"), &json!("False"))
+    );
+    cache.served_seen(address, &[&full[1..], &own].concat());
+    assert_eq!(served(&mut cache)["conditions"][1]["status"], "True");
+}
+
+#[test]
+fn a_gateway_that_shares_its_address_is_programmed_once_it_is_served_there_too() {
+    let mut cache = cache(OURS);
+    with_address(&mut cache);
+    let address = Point::from("192.0.2.0".parse::<std::net::IpAddr>().unwrap());
+    let condition = |type_: &str, status: &str| -> Condition {
+        serde_json::from_value(json!({"type": type_, "status": status, "reason": "R",
+            "message": format!("{type_} is {status}"), "lastTransitionTime": "2026-01-01T00:00:00Z"}))
+        .unwrap()
+    };
+    let announced = condition("Announced", "True");
+    let unserved = condition("GatewaysServed", "False");
+    cache.announcement_seen(address, &[announced.clone(), unserved]);
+    let said = served(&mut cache)["conditions"][1].clone();
+    assert_eq!(said["status"], "False");
+    assert_eq!(said["message"], "192.0.2.0: GatewaysServed is False");
+    cache.announcement_seen(address, &[announced, condition("GatewaysServed", "True")]);
+    assert_eq!(served(&mut cache)["conditions"][1]["status"], "True");
+}
