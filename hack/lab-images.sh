@@ -3,7 +3,7 @@
 # directory of containerd, from which every node of a lab begins. Both live in a cache outside the tree; a program that
 # did not change costs nothing. The last line on stdout is that directory; everything else goes to stderr.
 #
-#   hack/lab-images.sh DIR [PROGRAM...]    the directory with landfall-controller, landfall-announcer and lab-echo; with
+#   hack/lab-images.sh DIR [PROGRAM...]    the directory with landfall-{controller,announcer,probe} and lab-echo; with
 #                                          the images of these programs of hack/go-program.sh: flannel, echo-basic
 set -euo pipefail
 built=$(realpath "${1:?usage: hack/lab-images.sh DIR [PROGRAM...]}")
@@ -19,6 +19,7 @@ refuse() { say "$1"; say "remedy: $2"; exit 1; }
 images=(
   "docker.io/landfall/landfall-controller:0.1.0 Dockerfile controller landfall-controller"
   "docker.io/landfall/landfall-announcer:0.1.0 Dockerfile announcer landfall-announcer"
+  "docker.io/landfall/landfall-probe:0.1.0 Dockerfile probe landfall-probe"
   "docker.io/landfall/lab-echo:0.1.0 e2e/images/Dockerfile lab-echo lab-echo"
   "docker.io/envoyproxy/envoy:v1.40.0 e2e/images/Dockerfile envoy envoy"
   "docker.io/coredns/coredns:v1.15.0 e2e/images/Dockerfile coredns coredns"
@@ -28,7 +29,7 @@ images=(
 for tool in buildah busybox containerd ctr strip; do
   command -v "$tool" >/dev/null || refuse "no $tool on the PATH" "hack/setup.sh lab"
 done
-for program in landfall-controller landfall-announcer lab-echo; do
+for program in landfall-controller landfall-announcer landfall-probe lab-echo; do
   [[ -x $built/$program ]] || refuse "$built has no $program" "cargo build --workspace --bins"
 done
 declare -A others
@@ -54,7 +55,7 @@ exec 9>"$images_cache/.lock"
 flock 9
 
 recipes=$(recipes)
-sources=("$built"/{landfall-controller,landfall-announcer,lab-echo} "${others[@]}")
+sources=("$built"/{landfall-controller,landfall-announcer,landfall-probe,lab-echo} "${others[@]}")
 key=$({ echo "$recipes"; cat "${more[@]}"; containerd --version; stat -c '%n %s %y %i' "${sources[@]}"; } | sha256sum | cut -c1-16)
 target=$images_cache/nodes/$key
 if [[ -d $target ]]; then
@@ -81,7 +82,7 @@ trap 'exit 143' TERM
 stage() {
   cmp -s "$1" "$images_cache/programs/$2" || install -m 0755 "$1" "$images_cache/programs/$2"
 }
-for program in landfall-controller landfall-announcer lab-echo; do
+for program in landfall-controller landfall-announcer landfall-probe lab-echo; do
   # Symbols stay, for backtraces; line tables would be most of the image.
   strip --strip-debug -o "$work/$program" "$built/$program"
   stage "$work/$program" "$program"

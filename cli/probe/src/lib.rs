@@ -17,14 +17,14 @@
 //!
 //! Invariant: the stranger speaks in no address that somebody else answers for; it asks before.
 
-#[cfg(target_os = "linux")]
+#[cfg(feature = "program")]
 pub mod backend;
-#[cfg(target_os = "linux")]
+#[cfg(feature = "program")]
 pub mod frames;
-#[cfg(target_os = "linux")]
+#[cfg(feature = "program")]
 pub mod interface;
-#[cfg(target_os = "linux")]
+#[cfg(feature = "program")]
 mod questions;
 pub mod report;
-#[cfg(target_os = "linux")]
+#[cfg(feature = "program")]
 pub mod stranger;
