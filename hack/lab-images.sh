@@ -5,6 +5,7 @@
 #
 #   hack/lab-images.sh DIR [PROGRAM...]    the directory with landfall-{controller,announcer,probe} and lab-echo; with
 #                                          the images of these programs of hack/go-program.sh: flannel, echo-basic
+# LANDFALL_LAB_BASE=DIR                  also the controller and the announcer of another build, with the tag `base`
 set -euo pipefail
 built=$(realpath "${1:?usage: hack/lab-images.sh DIR [PROGRAM...]}")
 shift
@@ -56,7 +57,9 @@ flock 9
 
 recipes=$(recipes)
 sources=("$built"/{landfall-controller,landfall-announcer,landfall-probe,lab-echo} "${others[@]}")
-key=$({ echo "$recipes"; cat "${more[@]}"; containerd --version; stat -c '%n %s %y %i' "${sources[@]}"; } | sha256sum | cut -c1-16)
+base=${LANDFALL_LAB_BASE:-}
+[[ -z $base ]] || sources+=("$base"/landfall-{controller,announcer})
+key=$({ echo "$base $recipes"; cat "${more[@]}"; containerd --version; stat -c '%n %s %y %i' "${sources[@]}"; } | sha256sum | cut -c1-16)
 target=$images_cache/nodes/$key
 if [[ -d $target ]]; then
   touch "$target"
@@ -111,6 +114,22 @@ for image in "${images[@]}"; do
   fi
   archives+=("$archive")
 done
+
+if [[ -n $base ]]; then
+  mkdir -p "$images_cache/programs/base"
+  for part in controller announcer; do
+    strip --strip-debug -o "$work/base" "$base/landfall-$part"
+    stage "$work/base" "base/landfall-$part"
+    id=$({ echo "$recipes"; cat "$images_cache/programs/base/landfall-$part"; } | sha256sum | cut -c1-16)
+    archive=$images_cache/archives/base-$part-$id.tar
+    if [[ ! -e $archive ]]; then
+      build_archive "docker.io/landfall/landfall-$part:base" Dockerfile "$part" "$images_cache/programs/base" "$work/image.tar"
+      rm -f "$images_cache/archives/base-$part"-*.tar
+      mv "$work/image.tar" "$archive"
+    fi
+    archives+=("$archive")
+  done
+fi
 
 # A containerd of its own unpacks them, once; nodes share the unpacked files.
 cat >"$work/config.toml" <<TOML

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 /// A question is not longer.
-const MOST: u64 = 64;
+const MOST: usize = 64;
 /// Who says nothing for so long is hung up on.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -48,13 +48,13 @@ fn open(address: IpAddr, port: u16) -> io::Result<(TcpListener, UdpSocket)> {
 fn converse(stream: &TcpStream, from: SocketAddr, pod: &str) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut question = String::new();
-    BufReader::new(stream.take(MOST)).read_line(&mut question)?;
+    BufReader::new(stream.take(MOST as u64)).read_line(&mut question)?;
     let answer = answer(question.trim_end(), pod, from);
     (&mut &*stream).write_all(answer.as_bytes())
 }
 
 fn datagrams(socket: &UdpSocket, pod: &str) {
-    let mut buffer = [0; MOST as usize];
+    let mut buffer = [0; MOST];
     loop {
         let Ok((length, from)) = socket.recv_from(&mut buffer) else {
             continue;

@@ -1,5 +1,6 @@
 //! A stranger on the segment: an Ethernet and an IP address of its own on a node's interface, behind which no kernel is.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::net::IpAddr;
@@ -20,6 +21,11 @@ use crate::report::{Line, Window};
 const WINDOW: Duration = Duration::from_millis(250);
 /// Between two datagrams: the grain in which a silence is measured.
 const DATAGRAM: Duration = Duration::from_millis(20);
+/// How long datagrams come from one port. Then another one is taken, as a resolver does: a flow may stay with its pod for as
+/// long as it lasts, and what is to be seen is the address.
+const FLOW: Duration = Duration::from_secs(1);
+/// Flows whose answers are still waited for.
+const FLOWS: usize = 4;
 /// Between two connections.
 const CONNECTION: Duration = Duration::from_millis(100);
 /// Between two questions who has the address.
@@ -89,7 +95,8 @@ struct Stranger<'a> {
     interface: Interface,
     sockets: SocketSet<'static>,
     connections: Vec<(SocketHandle, Option<Attempt>)>,
-    datagrams: SocketHandle,
+    /// The flow of now is the first.
+    flows: VecDeque<SocketHandle>,
     questions: Questions,
     window: Window,
     port: u16,
@@ -100,6 +107,7 @@ struct Stranger<'a> {
 struct Next {
     datagram: Instant,
     connection: Instant,
+    flow: Instant,
     who: Instant,
     line: Instant,
 }
@@ -122,11 +130,8 @@ impl<'a> Stranger<'a> {
         let connections = connections.collect();
         let buffer =
             || udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; 256], vec![0; 32 * 1024]);
-        let mut datagrams = udp::Socket::new(buffer(), buffer());
-        datagrams
-            .bind(PORTS.end)
-            .map_err(|error| anyhow::anyhow!("taking a port: {error:?}"))?;
-        let datagrams = sockets.add(datagrams);
+        let flows = (0..FLOWS).map(|_| sockets.add(udp::Socket::new(buffer(), buffer())));
+        let flows = flows.collect();
         let now = Instant::now();
         // Ports that an earlier stranger did not use just now.
         let [high, low] = random()?;
@@ -139,13 +144,14 @@ impl<'a> Stranger<'a> {
             interface,
             sockets,
             connections,
-            datagrams,
+            flows,
             questions: Questions::new(now),
             window: Window::new(errand.vip),
             port,
             next: Next {
                 datagram: now,
                 connection: now,
+                flow: now,
                 who: now,
                 line: now + WINDOW,
             },
@@ -184,21 +190,44 @@ impl<'a> Stranger<'a> {
     }
 
     fn datagrams(&mut self, now: Instant) {
-        let socket = self.sockets.get_mut::<udp::Socket<'_>>(self.datagrams);
-        while let Ok((bytes, _)) = socket.recv() {
-            let text = String::from_utf8_lossy(bytes).into_owned();
-            let number = text.split(' ').next().and_then(|word| word.parse().ok());
-            if number.is_some_and(|number| self.questions.answered(number)) {
-                note(&mut self.window, &text);
+        if now >= self.next.flow {
+            self.next.flow = now + FLOW;
+            self.flows.rotate_right(1);
+            let port = self.next_port();
+            let socket = self.flow();
+            socket.close();
+            // A port in its range is free for a socket that is closed.
+            let _ = socket.bind(port);
+        }
+        for handle in &self.flows {
+            let socket = self.sockets.get_mut::<udp::Socket<'_>>(*handle);
+            while let Ok((bytes, _)) = socket.recv() {
+                let text = String::from_utf8_lossy(bytes).into_owned();
+                let number = text.split(' ').next().and_then(|word| word.parse().ok());
+                if number.is_some_and(|number| self.questions.answered(number)) {
+                    note(&mut self.window, &text);
+                }
             }
         }
-        if now >= self.next.datagram && socket.can_send() {
+        if now >= self.next.datagram {
             self.next.datagram = now + DATAGRAM;
             let number = self.questions.ask(now);
             let to = (self.errand.vip, self.errand.port);
             // One that finds no room is lost, and counts as that.
-            let _ = socket.send_slice(format!("{number}\n").as_bytes(), to);
+            let _ = self.flow().send_slice(format!("{number}\n").as_bytes(), to);
         }
+    }
+
+    fn flow(&mut self) -> &mut udp::Socket<'static> {
+        self.sockets.get_mut::<udp::Socket<'_>>(self.flows[0])
+    }
+
+    fn next_port(&mut self) -> u16 {
+        self.port = match self.port + 1 {
+            port if port < PORTS.end => port,
+            _ => PORTS.start,
+        };
+        self.port
     }
 
     fn connections(&mut self, now: Instant) {
@@ -231,21 +260,15 @@ impl<'a> Stranger<'a> {
             return;
         }
         self.next.connection = now + CONNECTION;
+        let port = self.next_port();
         let Some((handle, attempt)) = self.connections.iter_mut().find(|(handle, attempt)| {
             attempt.is_none() && !self.sockets.get::<tcp::Socket<'_>>(*handle).is_open()
         }) else {
             return;
         };
-        self.port = match self.port + 1 {
-            port if port < PORTS.end => port,
-            _ => PORTS.start,
-        };
         let socket = self.sockets.get_mut::<tcp::Socket<'_>>(*handle);
         let to = (self.errand.vip, self.errand.port);
-        if socket
-            .connect(self.interface.context(), to, self.port)
-            .is_ok()
-        {
+        if socket.connect(self.interface.context(), to, port).is_ok() {
             *attempt = Some(Attempt {
                 since: now,
                 asked: false,
