@@ -28,7 +28,7 @@ pub struct Window {
     pub vip: IpAddr,
     pub tcp: Tally,
     pub udp: Tally,
-    /// The longest time that no datagram sent in it was answered, in milliseconds, ended or not.
+    /// The longest time from a datagram without an answer to the next one with one, in milliseconds, ended or not.
     pub silence_ms: u64,
     /// Answers, by the Pod that gave them.
     pub pods: BTreeMap<String, u64>,

@@ -145,7 +145,7 @@ impl<'a> Stranger<'a> {
             sockets,
             connections,
             flows,
-            questions: Questions::new(now),
+            questions: Questions::default(),
             window: Window::new(errand.vip),
             port,
             next: Next {
