@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
-    EthernetRepr, Icmpv6Packet, Icmpv6Repr, IpProtocol, Ipv6Packet, Ipv6Repr, NdiscRepr,
+    EthernetRepr, Icmpv6Packet, Icmpv6Repr, IpProtocol, Ipv6Packet, Ipv6Repr, NdiscNeighborFlags,
+    NdiscRepr,
 };
 
 /// A question of `mac` who has `target`. Without an address of its own it only wants to know whether the target is free.
@@ -61,10 +62,38 @@ fn solicitation(mac: EthernetAddress, own: Ipv6Addr, target: Ipv6Addr) -> Vec<u8
         0xff00 | u16::from(a),
         u16::from_be_bytes([b, c]),
     );
-    let words = Icmpv6Repr::Ndisc(NdiscRepr::NeighborSolicit {
+    let words = NdiscRepr::NeighborSolicit {
         target_addr: target,
         lladdr: (!own.is_unspecified()).then(|| mac.into()),
-    });
+    };
+    neighbour(mac, own, group, [0x33, 0x33, 0xff, a, b, c], words)
+}
+
+/// Says to everybody that `own` is at `mac`, so that whoever remembers it elsewhere does not go on.
+#[must_use]
+pub fn announcement(mac: EthernetAddress, own: IpAddr) -> Vec<u8> {
+    match own {
+        IpAddr::V4(own) => arp(mac, own, own),
+        IpAddr::V6(own) => {
+            let words = NdiscRepr::NeighborAdvert {
+                flags: NdiscNeighborFlags::OVERRIDE,
+                target_addr: own,
+                lladdr: Some(mac.into()),
+            };
+            let all = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+            neighbour(mac, own, all, [0x33, 0x33, 0, 0, 0, 1], words)
+        }
+    }
+}
+
+fn neighbour(
+    mac: EthernetAddress,
+    own: Ipv6Addr,
+    group: Ipv6Addr,
+    to: [u8; 6],
+    words: NdiscRepr<'_>,
+) -> Vec<u8> {
+    let words = Icmpv6Repr::Ndisc(words);
     let ip = Ipv6Repr {
         src_addr: own,
         dst_addr: group,
@@ -74,7 +103,7 @@ fn solicitation(mac: EthernetAddress, own: Ipv6Addr, target: Ipv6Addr) -> Vec<u8
     };
     let head = EthernetRepr {
         src_addr: mac,
-        dst_addr: EthernetAddress([0x33, 0x33, 0xff, a, b, c]),
+        dst_addr: EthernetAddress(to),
         ethertype: EthernetProtocol::Ipv6,
     };
     let mut bytes = vec![0; head.buffer_len() + ip.buffer_len() + words.buffer_len()];
@@ -144,8 +173,6 @@ pub fn answer(frame: &[u8], target: IpAddr) -> Option<EthernetAddress> {
 
 #[cfg(test)]
 mod tests {
-    use smoltcp::wire::NdiscNeighborFlags;
-
     use super::*;
 
     const MAC: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 9]);
@@ -193,6 +220,19 @@ mod tests {
         let named = question(MAC, Some("2001:db8::9".parse().unwrap()), target);
         assert_eq!(named.len(), asks.len() + 8);
         assert!(named.ends_with(&[&[1, 1][..], &MAC.0].concat()));
+    }
+
+    #[test]
+    fn an_announcement_by_ndp_says_where_its_sender_is_and_one_by_arp_is_no_answer() {
+        let six: IpAddr = "2001:db8::9".parse().unwrap();
+        assert_eq!(answer(&announcement(MAC, six), six), Some(MAC));
+        let four: IpAddr = "192.0.2.9".parse().unwrap();
+        let frame = announcement(MAC, four);
+        assert_eq!(answer(&frame, four), None);
+        assert_eq!(
+            (&frame[28..32], &frame[38..42]),
+            (&[192, 0, 2, 9][..], &[192, 0, 2, 9][..])
+        );
     }
 
     #[test]

@@ -100,6 +100,8 @@ struct Stranger<'a> {
     questions: Questions,
     window: Window,
     port: u16,
+    /// How often it still says where it is.
+    announcements: u8,
     next: Next,
 }
 
@@ -148,6 +150,7 @@ impl<'a> Stranger<'a> {
             questions: Questions::default(),
             window: Window::new(errand.vip),
             port,
+            announcements: 4,
             next: Next {
                 datagram: now,
                 connection: now,
@@ -285,6 +288,11 @@ impl<'a> Stranger<'a> {
             self.window.asked_who += 1;
             let question = frames::question(self.mac, Some(self.errand.own), self.errand.vip);
             self.wire.send(&question)?;
+            if self.announcements > 0 {
+                self.announcements -= 1;
+                self.wire
+                    .send(&frames::announcement(self.mac, self.errand.own))?;
+            }
         }
         Ok(())
     }

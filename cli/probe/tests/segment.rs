@@ -107,6 +107,26 @@ fn a_stranger_is_answered_by_arp_ndp_tcp_and_udp_and_is_seen_in_its_own_address(
 }
 
 #[test]
+fn the_next_stranger_of_an_address_is_answered_where_it_is_and_not_where_the_last_one_was() {
+    let Some(net) = segment("a stranger comes after another one") else {
+        return;
+    };
+    let mut serve = net.command("backend", PROBE);
+    let _backend = Running::start(serve.args(["serve", "--port=8080", "--pod=pod-a"]));
+    for _ in 0..2 {
+        let mut asking = stranger(&net, &["2001:db8::9=2001:db8::1"]);
+        let mut sum = Window::new("2001:db8::1".parse().unwrap());
+        asking.until(|line| {
+            if let Line::Window(window) = line {
+                sum.add(window);
+            }
+            sum.tcp.answered > 3
+        });
+        assert_eq!(sum.tcp.lost, 0);
+    }
+}
+
+#[test]
 fn where_nobody_serves_a_connection_is_refused_and_a_datagram_lost() {
     let Some(net) = segment("a stranger asks nobody") else {
         return;
