@@ -120,6 +120,71 @@ fn neighbour(
     bytes
 }
 
+/// Whether a frame asks for `own` without an address of its own: its sender wants to know whether it is free.
+#[must_use]
+pub fn is_probe(frame: &[u8], own: IpAddr) -> Option<EthernetAddress> {
+    let frame = EthernetFrame::new_checked(frame).ok()?;
+    let asks = match (frame.ethertype(), own) {
+        (EthernetProtocol::Arp, IpAddr::V4(own)) => {
+            let packet = ArpPacket::new_checked(frame.payload()).ok()?;
+            let ArpRepr::EthernetIpv4 {
+                operation,
+                source_protocol_addr,
+                target_protocol_addr,
+                ..
+            } = ArpRepr::parse(&packet).ok()?
+            else {
+                return None;
+            };
+            operation == ArpOperation::Request
+                && source_protocol_addr.is_unspecified()
+                && target_protocol_addr == own
+        }
+        (EthernetProtocol::Ipv6, IpAddr::V6(own)) => {
+            matches!(neighbours(frame.payload())?, (from, NdiscRepr::NeighborSolicit { target_addr, .. })
+                if from.is_unspecified() && target_addr == own)
+        }
+        _ => false,
+    };
+    asks.then(|| frame.src_addr())
+}
+
+/// The Ethernet address that speaks as `address`, be it in an answer or of its own accord.
+#[must_use]
+pub fn speaks_as(frame: &[u8], address: IpAddr) -> Option<EthernetAddress> {
+    let of_arp = || {
+        let frame = EthernetFrame::new_checked(frame).ok()?;
+        if frame.ethertype() != EthernetProtocol::Arp {
+            return None;
+        }
+        let packet = ArpPacket::new_checked(frame.payload()).ok()?;
+        match ArpRepr::parse(&packet).ok()? {
+            ArpRepr::EthernetIpv4 {
+                source_hardware_addr,
+                source_protocol_addr,
+                ..
+            } if address == IpAddr::V4(source_protocol_addr) => Some(source_hardware_addr),
+            _ => None,
+        }
+    };
+    answer(frame, address).or_else(of_arp)
+}
+
+/// What a packet says of neighbours, and from whom.
+fn neighbours(packet: &[u8]) -> Option<(Ipv6Addr, NdiscRepr<'_>)> {
+    let packet = Ipv6Packet::new_checked(packet).ok()?;
+    let ip = Ipv6Repr::parse(&packet).ok()?;
+    if ip.next_header != IpProtocol::Icmpv6 || ip.hop_limit != 255 {
+        return None;
+    }
+    let words = Icmpv6Packet::new_checked(packet.payload()).ok()?;
+    let caps = ChecksumCapabilities::default();
+    match Icmpv6Repr::parse(&ip.src_addr, &ip.dst_addr, &words, &caps).ok()? {
+        Icmpv6Repr::Ndisc(words) => Some((ip.src_addr, words)),
+        _ => None,
+    }
+}
+
 /// The Ethernet address that a frame says has `target`; nothing where it says nothing of it.
 #[must_use]
 pub fn answer(frame: &[u8], target: IpAddr) -> Option<EthernetAddress> {
@@ -139,34 +204,19 @@ pub fn answer(frame: &[u8], target: IpAddr) -> Option<EthernetAddress> {
             (operation == ArpOperation::Reply && source_protocol_addr == target)
                 .then_some(source_hardware_addr)
         }
-        (EthernetProtocol::Ipv6, IpAddr::V6(target)) => {
-            let packet = Ipv6Packet::new_checked(frame.payload()).ok()?;
-            let ip = Ipv6Repr::parse(&packet).ok()?;
-            if ip.next_header != IpProtocol::Icmpv6 || ip.hop_limit != 255 {
-                return None;
+        (EthernetProtocol::Ipv6, IpAddr::V6(target)) => match neighbours(frame.payload())?.1 {
+            NdiscRepr::NeighborAdvert {
+                target_addr,
+                lladdr,
+                ..
+            } if target_addr == target => {
+                let bytes = lladdr?;
+                <[u8; 6]>::try_from(bytes.as_bytes())
+                    .ok()
+                    .map(EthernetAddress)
             }
-            let words = Icmpv6Packet::new_checked(packet.payload()).ok()?;
-            let words = Icmpv6Repr::parse(
-                &ip.src_addr,
-                &ip.dst_addr,
-                &words,
-                &ChecksumCapabilities::default(),
-            )
-            .ok()?;
-            match words {
-                Icmpv6Repr::Ndisc(NdiscRepr::NeighborAdvert {
-                    target_addr,
-                    lladdr,
-                    ..
-                }) if target_addr == target => {
-                    let bytes = lladdr?;
-                    <[u8; 6]>::try_from(bytes.as_bytes())
-                        .ok()
-                        .map(EthernetAddress)
-                }
-                _ => None,
-            }
-        }
+            _ => None,
+        },
         _ => None,
     }
 }
@@ -220,6 +270,22 @@ mod tests {
         let named = question(MAC, Some("2001:db8::9".parse().unwrap()), target);
         assert_eq!(named.len(), asks.len() + 8);
         assert!(named.ends_with(&[&[1, 1][..], &MAC.0].concat()));
+    }
+
+    #[test]
+    fn who_only_asks_is_known_by_it_and_who_speaks_as_an_address_by_any_word() {
+        for address in ["192.0.2.9", "2001:db8::9"] {
+            let address: IpAddr = address.parse().unwrap();
+            let asks = question(OTHER, None, address);
+            assert_eq!(is_probe(&asks, address), Some(OTHER));
+            assert_eq!(speaks_as(&asks, address), None);
+            let named = question(OTHER, Some(address), address);
+            assert_eq!(is_probe(&named, address), None);
+            assert_eq!(
+                speaks_as(&announcement(OTHER, address), address),
+                Some(OTHER)
+            );
+        }
     }
 
     #[test]

@@ -72,7 +72,7 @@ fn main() -> anyhow::Result<()> {
                     })
                 })
                 .collect();
-            ask(&errands?)
+            ask(errands?)
         }
         Command::Metrics { port } => metrics(port),
     }
@@ -86,20 +86,19 @@ fn pair(text: &str) -> Result<(IpAddr, IpAddr), String> {
     parsed.ok_or_else(|| "write it like 192.0.2.9=192.0.2.1".to_owned())
 }
 
-/// Every errand on a thread of its own, until the first cannot go on.
-fn ask(errands: &[Errand]) -> anyhow::Result<()> {
-    thread::scope(|scope| {
-        let running: Vec<_> = errands
-            .iter()
-            .map(|errand| scope.spawn(|| run(errand, say)))
-            .collect();
-        running
-            .into_iter()
-            .try_for_each(|thread| match thread.join() {
-                Ok(ended) => ended,
-                Err(panic) => std::panic::resume_unwind(panic),
-            })
-    })
+/// Every errand on a thread of its own, until all are done or the first cannot go on.
+fn ask(errands: Vec<Errand>) -> anyhow::Result<()> {
+    let (sender, ended) = std::sync::mpsc::channel();
+    for errand in errands {
+        let sender = sender.clone();
+        thread::spawn(move || {
+            let result = run(&errand, say);
+            // Nobody listens any more: another one ended it all.
+            let _ = sender.send(result.with_context(|| format!("asking for {}", errand.vip)));
+        });
+    }
+    drop(sender);
+    ended.into_iter().collect()
 }
 
 fn say(line: &Line) {

@@ -32,6 +32,8 @@ const CONNECTION: Duration = Duration::from_millis(100);
 const WHO: Duration = Duration::from_millis(500);
 /// A connection without an answer for so long is lost.
 const LOST: Duration = Duration::from_secs(3);
+/// Frames looked at before something else is done.
+const AT_ONCE: usize = 256;
 /// Connections at a time.
 const SOCKETS: usize = 8;
 /// Ports of its own, from here on.
@@ -76,6 +78,14 @@ pub fn run(errand: &Errand, mut say: impl FnMut(&Line)) -> anyhow::Result<()> {
         if let Some(window) = stranger.turn()? {
             say(&Line::Window(window));
         }
+        // Two machines in one address serve neither: the one that was there by right stays.
+        if let Some(other) = stranger.other {
+            say(&Line::Taken {
+                address: errand.own,
+                mac: written(other),
+            });
+            return Ok(());
+        }
     }
     Ok(())
 }
@@ -100,6 +110,8 @@ struct Stranger<'a> {
     questions: Questions,
     window: Window,
     port: u16,
+    /// Somebody else who speaks as the stranger's own address.
+    other: Option<EthernetAddress>,
     /// How often it still says where it is.
     announcements: u8,
     next: Next,
@@ -150,6 +162,7 @@ impl<'a> Stranger<'a> {
             questions: Questions::default(),
             window: Window::new(errand.vip),
             port,
+            other: None,
             announcements: 4,
             next: Next {
                 datagram: now,
@@ -280,9 +293,20 @@ impl<'a> Stranger<'a> {
     }
 
     fn who(&mut self, now: Instant) -> anyhow::Result<()> {
-        self.wire.heard(self.errand.vip, |mac| {
-            *self.window.macs.entry(written(mac)).or_default() += 1;
+        let (own, vip, mac) = (self.errand.own, self.errand.vip, self.mac);
+        let mut is_asked_for = false;
+        self.wire.heard(|frame| {
+            if let Some(answers) = frames::answer(frame, vip) {
+                *self.window.macs.entry(written(answers)).or_default() += 1;
+            }
+            is_asked_for |= frames::is_probe(frame, own).is_some_and(|asks| asks != mac);
+            let other = frames::speaks_as(frame, own).filter(|other| *other != mac);
+            self.other = self.other.or(other);
         })?;
+        // The stack does not answer who only wants to know whether its address is free.
+        if is_asked_for {
+            self.wire.send(&frames::announcement(mac, own))?;
+        }
         if now >= self.next.who {
             self.next.who = now + WHO;
             self.window.asked_who += 1;
@@ -358,20 +382,17 @@ impl Wire {
         (&self.0).write_all(frame).context("sending a frame")
     }
 
-    /// What has come, as far as it says who has an address.
-    fn heard(&self, target: IpAddr, mut says: impl FnMut(EthernetAddress)) -> anyhow::Result<()> {
+    /// Frames that have come: at most so many that there is time for others.
+    fn heard(&self, mut look: impl FnMut(&[u8])) -> anyhow::Result<()> {
         let mut buffer = [0; 2048];
-        loop {
+        for _ in 0..AT_ONCE {
             match (&self.0).read(&mut buffer) {
-                Ok(length) => {
-                    if let Some(mac) = frames::answer(&buffer[..length], target) {
-                        says(mac);
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Ok(length) => look(&buffer[..length]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error).context("reading frames"),
             }
         }
+        Ok(())
     }
 
     /// Who has an address that ought to be free.
@@ -387,7 +408,11 @@ impl Wire {
             while Instant::now() < end && found.is_none() {
                 let left = smoltcp::time::Duration::from_millis(20);
                 phy::wait(self.0.as_raw_fd(), Some(left)).context("waiting for frames")?;
-                self.heard(target, |mac| found = Some(mac))?;
+                self.heard(|frame| {
+                    let taken = frames::speaks_as(frame, target);
+                    let taken = taken.or_else(|| frames::is_probe(frame, target));
+                    found = found.or(taken.filter(|other| *other != mac));
+                })?;
             }
         }
         Ok(found)
