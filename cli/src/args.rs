@@ -326,8 +326,8 @@ pub enum Check {
     RollingUpdate,
     /// No new connection is lost while the address moves because its backends leave the owner's node
     PlannedMove,
-    /// The address is answered again soon after its owner's announcer is deleted (--disruptive)
-    Failover,
+    /// The address is answered while its owner's announcer is deleted and started anew (--disruptive)
+    Restart,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -355,6 +355,10 @@ pub struct ConnectivityTest {
     /// How long to wait for each thing
     #[arg(long, default_value = "2m", value_parser = duration, value_name = "DURATION")]
     pub timeout: Duration,
+
+    /// Take away first what a test of this namespace left whose client still runs
+    #[arg(long)]
+    pub clear: bool,
 
     /// Write what became of each check to a file, as JUnit has it
     #[arg(long, value_name = "FILE")]

@@ -11,8 +11,8 @@ use super::report::Outcome;
 const MAY_BE_LOST: u64 = 1;
 /// The longest silence of a move that is announced before it happens.
 pub(super) const PLANNED: u64 = 1_000;
-/// The longest one when the owner's announcer is deleted.
-pub(super) const FAILOVER: u64 = 3_000;
+/// The longest one when the owner's announcer is deleted: the process hands over, and may not get to it.
+pub(super) const RESTART: u64 = 3_000;
 
 /// An address, and what became of questions to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -204,7 +204,7 @@ pub(super) fn rolling_update(seen: &[Seen], before: &BTreeSet<String>) -> Outcom
 pub(super) fn moved(seen: &[Seen], from: &str, to: &[String], limit: u64) -> Outcome {
     let mut faults = match limit {
         // What was being opened when an announcer went may be lost.
-        FAILOVER => too_long(seen, limit),
+        RESTART => too_long(seen, limit),
         limit => lost(seen, limit),
     };
     for (Seen { owner, window, .. }, to) in seen.iter().zip(to) {
@@ -293,7 +293,7 @@ mod tests {
             xdp("node-1", 7, 307, 300),
             rolling_update(&seen, &["old".to_owned()].into()),
             moved(&seen, "node-1", &to, PLANNED),
-            moved(&seen, "node-1", &to, FAILOVER),
+            moved(&seen, "node-1", &to, RESTART),
         ];
         insta::assert_yaml_snapshot!(outcomes);
     }
@@ -338,7 +338,7 @@ mod tests {
                 &but(|seen| seen.window.silence_ms = 3_001),
                 "node-1",
                 &["node-2".to_owned()],
-                FAILOVER,
+                RESTART,
             ),
         ];
         assert!(outcomes.iter().all(Outcome::is_failed), "{outcomes:#?}");

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::plan::Plan;
 
-/// On everything that the test makes: it takes away nothing else.
+/// On everything that a test makes, with its namespace's name as the value: it takes away nothing else.
 pub(super) const LABEL: &str = "landfall.dev/connectivity-test";
-/// The name of the Deployment, the Service and the policy.
+/// The name of the Deployment and the Service.
 pub(super) const ECHO: &str = "landfall-connectivity-test";
 /// The Pod that asks, and for whom its addresses are reserved.
 pub(super) const CLIENT: &str = "client";
@@ -20,6 +20,31 @@ pub(super) const PORT: u16 = 80;
 const GRACE: u32 = 5;
 /// Backends a node.
 const BACKENDS: usize = 2;
+
+/// The Secrets that the announcers' images are pulled with.
+pub(super) fn pull_secrets(announcer: &DaemonSet) -> Vec<String> {
+    let pod = announcer
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.template.spec.as_ref());
+    let named = pod.and_then(|pod| pod.image_pull_secrets.as_ref());
+    named
+        .into_iter()
+        .flatten()
+        .map(|secret| secret.name.clone())
+        .collect()
+}
+
+/// The account that the test's Pods run as: with the Secrets that images are pulled with, and no rights.
+pub(super) fn account(secrets: &[String]) -> Value {
+    let secrets: Vec<Value> = secrets.iter().map(|name| json!({ "name": name })).collect();
+    json!({
+        "apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": {"name": ECHO},
+        "automountServiceAccountToken": false,
+        "imagePullSecrets": secrets,
+    })
+}
 
 /// The image of the test's programs: beside the announcer's.
 pub(super) fn image(announcer: &DaemonSet) -> Result<String, String> {
@@ -42,7 +67,7 @@ pub(super) fn namespace(name: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Namespace",
         "metadata": {"name": name, "labels": {
-            LABEL: "",
+            LABEL: name,
             // The client opens a raw socket in its host's network.
             "pod-security.kubernetes.io/enforce": "privileged",
         }}
@@ -54,7 +79,7 @@ pub(super) fn deployment(image: &str, plan: &Plan, hosts: &[&str], round: u32) -
     let labels = json!({"app": ECHO});
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
-        "metadata": {"name": ECHO, "labels": {LABEL: ""}},
+        "metadata": {"name": ECHO},
         "spec": {
             "replicas": BACKENDS * plan.backends.len(),
             "selector": {"matchLabels": labels},
@@ -71,7 +96,7 @@ pub(super) fn deployment(image: &str, plan: &Plan, hosts: &[&str], round: u32) -
                         "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule",
                         "labelSelector": {"matchLabels": labels}, "matchLabelKeys": ["pod-template-hash"]
                     }],
-                    "automountServiceAccountToken": false,
+                    "serviceAccountName": ECHO, "automountServiceAccountToken": false,
                     "terminationGracePeriodSeconds": GRACE,
                     "securityContext": {
                         "runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}
@@ -97,7 +122,7 @@ pub(super) fn deployment(image: &str, plan: &Plan, hosts: &[&str], round: u32) -
 pub(super) fn service(pool: Option<&str>) -> Value {
     let mut service = json!({
         "apiVersion": "v1", "kind": "Service",
-        "metadata": {"name": ECHO, "labels": {LABEL: ""}},
+        "metadata": {"name": ECHO},
         "spec": {
             "type": "LoadBalancer", "loadBalancerClass": landfall_crds::LOAD_BALANCER_CLASS,
             "ipFamilyPolicy": "PreferDualStack", "externalTrafficPolicy": "Local",
@@ -115,11 +140,16 @@ pub(super) fn service(pool: Option<&str>) -> Value {
     service
 }
 
+/// The policy's name: two tests of two namespaces have two.
+pub(super) fn policy_name(namespace: &str) -> String {
+    format!("{ECHO}-{namespace}")
+}
+
 /// Announces the test's Service where no policy of the cluster does.
 pub(super) fn policy(namespace: &str) -> Value {
     json!({
         "apiVersion": "landfall.dev/v1alpha1", "kind": "L2AnnouncementPolicy",
-        "metadata": {"name": ECHO, "labels": {LABEL: ""}},
+        "metadata": {"name": policy_name(namespace), "labels": {LABEL: namespace}},
         "spec": {"serviceSelector": {"matchLabels": {
             "io.kubernetes.service.namespace": namespace, "io.kubernetes.service.name": ECHO
         }}}
@@ -130,7 +160,7 @@ pub(super) fn policy(namespace: &str) -> Value {
 pub(super) fn reservation(namespace: &str, address: IpAddr) -> Value {
     json!({
         "apiVersion": "landfall.dev/v1alpha1", "kind": "LoadBalancerIP",
-        "metadata": {"name": ip_name(address), "labels": {LABEL: ""}},
+        "metadata": {"name": ip_name(address), "labels": {LABEL: namespace}},
         "spec": {
             "address": address.to_string(),
             "reservedFor": {"kind": "Service", "namespace": namespace, "name": CLIENT}
@@ -139,11 +169,17 @@ pub(super) fn reservation(namespace: &str, address: IpAddr) -> Value {
 }
 
 /// The client: on the node and the interfaces of the plan it asks for each address in one of its own.
-pub(super) fn client(image: &str, plan: &Plan, pairs: &[(IpAddr, IpAddr)], seconds: u64) -> Value {
+pub(super) fn client(
+    image: &str,
+    plan: &Plan,
+    interfaces: &[String],
+    pairs: &[(IpAddr, IpAddr)],
+    seconds: u64,
+) -> Value {
     let mut args = vec![
         "ask".to_owned(),
         format!("--port={PORT}"),
-        format!("--interfaces={}", plan.interfaces.join(",")),
+        format!("--interfaces={}", interfaces.join(",")),
         format!("--seconds={seconds}"),
     ];
     args.extend(pairs.iter().map(|(own, vip)| format!("--pair={own}={vip}")));
@@ -160,11 +196,11 @@ pub(super) fn reader(name: &str, image: &str, node: &str) -> Value {
 fn on_a_host(name: &str, image: &str, node: &str, args: &[String]) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": name, "labels": {LABEL: ""}},
+        "metadata": {"name": name},
         "spec": {
             "nodeName": node, "hostNetwork": true, "restartPolicy": "Never",
             "tolerations": [{"operator": "Exists"}],
-            "automountServiceAccountToken": false,
+            "serviceAccountName": ECHO, "automountServiceAccountToken": false,
             "terminationGracePeriodSeconds": 1,
             "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
             "containers": [{
@@ -212,11 +248,12 @@ mod tests {
         let pairs = [(address("192.0.2.9"), address("192.0.2.1"))];
         insta::assert_yaml_snapshot!([
             namespace("t"),
+            account(&["registry".to_owned()]),
             deployment("probe:7", &plan, &["host-1"], 2),
             service(Some("public")),
             policy("t"),
             reservation("t", pairs[0].0),
-            client("probe:7", &plan, &pairs, 600),
+            client("probe:7", &plan, &plan.interfaces, &pairs, 600),
             reader("before", "probe:7", "node-1"),
         ]);
     }

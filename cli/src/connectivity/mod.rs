@@ -21,7 +21,7 @@ mod stage;
 use std::path::Path;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::ConnectivityTest;
 use crate::cluster::Cluster;
@@ -42,24 +42,36 @@ pub(crate) async fn connectivity_test(
     if flags.output.output != crate::args::Output::Table {
         words_beside();
     }
-    let mut interrupts = signal(SignalKind::interrupt())?;
-    let mut ends = signal(SignalKind::terminate())?;
+    // A file that cannot be written is known before anything is made.
+    let junit = flags.junit.as_deref().map(|path| (path, write(path, "")));
+    if let Some((_, written)) = junit {
+        written?;
+    }
+    let mut stops = Stops::new()?;
     let stage = Stage::new(cluster, flags);
-    stage.claim().await?;
+    tokio::select! {
+        claimed = Box::pin(stage.claim()) => claimed?,
+        () = stops.next() => {
+            complain!("{}", stage.by_hand());
+            anyhow::bail!("interrupted");
+        }
+    }
     let mut report = Report::new(&flags.tests);
     let ended = {
         let mut course = Course::new(&stage, flags, &mut report);
         tokio::select! {
             ended = Box::pin(course.run()) => ended,
-            _ = interrupts.recv() => Err(anyhow::anyhow!("interrupted")),
-            _ = ends.recv() => Err(anyhow::anyhow!("interrupted")),
+            () = stops.next() => Err(anyhow::anyhow!("interrupted")),
         }
     };
     // Whoever asks a second time is told what stays.
     let cleaned = tokio::select! {
         cleaned = Box::pin(stage.clear()) => cleaned,
-        _ = interrupts.recv() => Err(anyhow::anyhow!("interrupted while taking the test away")),
+        () = stops.next() => Err(anyhow::anyhow!("interrupted while taking the test away")),
     };
+    if cleaned.is_err() {
+        complain!("{}", stage.by_hand());
+    }
     if let Err(error) = &ended {
         report.stop(&plain(&format!("{error:#}")));
     }
@@ -71,11 +83,31 @@ pub(crate) async fn connectivity_test(
     if let Some(path) = &flags.junit {
         write(path, &report.junit())?;
     }
-    if let Err(error) = cleaned {
-        complain!("{}", stage.by_hand());
-        return Err(error);
+    cleaned.and(ended)?;
+    Ok(report.end())
+}
+
+/// What ends a program from outside.
+struct Stops([Signal; 3]);
+
+impl Stops {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self([
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            // The terminal is closed, or its connection gone.
+            signal(SignalKind::hangup())?,
+        ]))
     }
-    ended.map(|()| End::of(report.well()))
+
+    async fn next(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
 }
 
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {

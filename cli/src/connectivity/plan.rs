@@ -31,12 +31,30 @@ impl Plan {
     }
 }
 
+/// Why there is no plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Lack {
+    /// Nothing is wrong; nothing can be tried either.
+    TooFew(String),
+    /// Nobody's address can be announced.
+    Broken(String),
+}
+
 /// The plan, or why there is none.
 pub(super) fn plan(
     picture: &Picture,
     namespace: (&str, &Labels),
     service: &str,
-) -> Result<Plan, String> {
+) -> Result<Plan, Lack> {
+    for (kind, hidden) in [
+        ("Nodes", picture.nodes.hidden()),
+        ("L2Nodes", picture.l2_nodes.hidden()),
+        ("L2AnnouncementPolicies", picture.policies.hidden()),
+    ] {
+        if let Some(why) = hidden {
+            return Err(Lack::Broken(format!("{kind} cannot be read: {why}")));
+        }
+    }
     let (namespace, of_namespace) = namespace;
     let labels = service_labels(namespace, service, &Labels::new());
     let selecting = picture.policies.all().iter().filter(|policy| {
@@ -69,17 +87,32 @@ pub(super) fn plan(
         .iter()
         .copied()
         .partition(|node| takes_pods(node) && announces(node));
+    if able.is_empty() {
+        return Err(Lack::Broken(
+            "no Ready node has an announcer with an interface that can announce; `landfall status` says more"
+                .to_owned(),
+        ));
+    }
+    if may.is_empty() && !selecting.is_empty() {
+        let names: Vec<String> = selecting.iter().map(|policy| policy.name_any()).collect();
+        return Err(Lack::Broken(format!(
+            "policy {} selects the test's Service and no node that announces and takes Pods",
+            names.join(" and ")
+        )));
+    }
     // Whoever could not announce anyway is the client's host; else the last of those who could.
+    let mut others = others;
+    others.sort_by_key(|node| !is_cordoned(node));
     let (client, backends) = match (others.last(), may.split_last()) {
         (Some(client), _) if !may.is_empty() => (*client, &may[..]),
         (_, Some((client, rest))) if !rest.is_empty() => (*client, rest),
         _ => {
-            return Err(format!(
+            return Err(Lack::TooFew(format!(
                 "it takes two Ready nodes with an announcer, one for the client and one for backends, that a policy \
                  selects and that take Pods; there are {} with an announcer, and {} of them can have backends",
                 able.len(),
                 may.len()
-            ));
+            )));
         }
     };
     let backends = backends.iter().take(2).map(|node| {
@@ -125,6 +158,11 @@ fn is_ready(node: &Node) -> bool {
         .into_iter()
         .flatten();
     conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+fn is_cordoned(node: &Node) -> bool {
+    let spec = node.spec.as_ref();
+    spec.is_some_and(|spec| spec.unschedulable == Some(true))
 }
 
 /// Whether Pods without tolerations run there.
@@ -173,7 +211,7 @@ mod tests {
         }
     }
 
-    fn planned(picture: &Picture) -> Result<(String, Vec<String>), String> {
+    fn planned(picture: &Picture) -> Result<(String, Vec<String>), Lack> {
         let plan = plan(picture, ("t", &Labels::new()), "echo")?;
         Ok((plan.client, plan.backends.into_keys().collect()))
     }
@@ -195,7 +233,19 @@ mod tests {
             planned(&picture(&three[..2], &[])),
             Ok(("n02".to_owned(), backends(&["n01"])))
         );
-        assert!(planned(&picture(&three[..1], &[])).is_err());
+        assert!(matches!(
+            planned(&picture(&three[..1], &[])),
+            Err(Lack::TooFew(_))
+        ));
+        // Where nobody could announce something is wrong.
+        let nowhere = json!({"nodeSelector": {"matchLabels": {"name": "n9"}}});
+        let broken = |picture: &Picture| matches!(planned(picture), Err(Lack::Broken(_)));
+        assert!(broken(&picture(&three, &[nowhere])) && broken(&Picture::default()));
+        let hidden = Picture {
+            nodes: Sight::Hidden(crate::picture::Hidden::Forbidden),
+            ..picture(&three, &[])
+        };
+        assert!(broken(&hidden));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use clap::ValueEnum as _;
 use serde::Serialize;
 
 use crate::args::Check;
+use crate::out::End;
 use crate::words::plain;
 
 impl Check {
@@ -81,6 +82,9 @@ pub(crate) struct Report {
     /// The checks that were wanted, and those they stand on.
     #[serde(skip)]
     pub(crate) wanted: Vec<Check>,
+    /// Those that were named.
+    #[serde(skip)]
+    named: BTreeSet<Check>,
     pub(crate) checks: Vec<Done>,
     /// Why it did not go on to the end.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -97,6 +101,7 @@ impl Report {
         });
         Self {
             wanted: wanted.collect(),
+            named,
             checks: Vec::new(),
             stopped: None,
         }
@@ -118,12 +123,25 @@ impl Report {
         self.stopped = Some(why.to_owned());
     }
 
-    /// Nothing failed, something was tried, and it came to its end.
-    pub(crate) fn well(&self) -> bool {
-        let tried = |done: &Done| matches!(done.outcome, Outcome::Passed(_));
-        self.stopped.is_none()
-            && self.checks.iter().any(tried)
-            && !self.checks.iter().any(|done| done.outcome.is_failed())
+    /// Well where nothing failed and what was asked for was tried: with names each of those, else anything of what a
+    /// client sees.
+    pub(crate) fn end(&self) -> End {
+        let passed = |done: &Done| matches!(done.outcome, Outcome::Passed(_));
+        let named = |done: &&Done| self.named.contains(&done.check);
+        if self.checks.iter().any(|done| done.outcome.is_failed()) {
+            return End::NotWell;
+        }
+        let tried = match self.named.is_empty() {
+            true => self
+                .checks
+                .iter()
+                .any(|done| !done.check.is_ground() && passed(done)),
+            false => self.checks.iter().filter(named).all(passed),
+        };
+        match tried && self.stopped.is_none() {
+            true => End::Well,
+            false => End::Unknown,
+        }
     }
 
     /// The line of the check with this number.
@@ -250,23 +268,31 @@ mod tests {
             wanted.into_iter().map(Check::name).collect::<Vec<_>>()
         };
         assert_eq!(names(&[Check::Pools]), ["installed", "pools"]);
-        assert_eq!(names(&[Check::Tcp, Check::Failover]).len(), 8);
+        assert_eq!(names(&[Check::Tcp, Check::Restart]).len(), 8);
         assert_eq!(names(&[]).len(), Check::value_variants().len());
     }
 
     #[test]
-    fn what_failed_or_stopped_or_tried_nothing_is_not_well() {
+    fn only_what_was_tried_and_passed_is_well() {
         let moment = Duration::ZERO;
         let mut report = Report::new(&[]);
-        assert!(!report.well());
-        report.add(Check::Pools, Outcome::skipped("no cluster"), moment);
-        assert!(!report.well());
-        report.add(Check::Arp, Outcome::passed("one"), moment);
-        assert!(report.well());
+        report.add(Check::Installed, Outcome::passed("runs"), moment);
+        report.add(Check::Arp, Outcome::skipped("one node"), moment);
+        assert_eq!(
+            report.end(),
+            End::Unknown,
+            "nothing of a client's was tried"
+        );
+        report.add(Check::Tcp, Outcome::passed("answered"), moment);
+        assert_eq!(report.end(), End::Well);
         let mut stopped = report.clone();
         stopped.stop("interrupted");
-        assert!(!stopped.well());
-        report.add(Check::Ndp, Outcome::failed("none"), moment);
-        assert!(!report.well());
+        assert_eq!(stopped.end(), End::Unknown);
+        report.add(Check::Udp, Outcome::failed("none"), moment);
+        assert_eq!(report.end(), End::NotWell);
+        let mut named = Report::new(&[Check::Restart]);
+        named.add(Check::Client, Outcome::passed("runs"), moment);
+        named.add(Check::Restart, Outcome::skipped("not permitted"), moment);
+        assert_eq!(named.end(), End::Unknown);
     }
 }

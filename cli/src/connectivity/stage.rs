@@ -9,11 +9,14 @@ use anyhow::Context as _;
 use futures::{AsyncBufReadExt as _, TryStreamExt as _};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
-use kube::api::{DeleteParams, ListParams, LogParams, Patch, PatchParams};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret, Service};
+use kube::api::{
+    DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams, Preconditions,
+};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use landfall_crds::{L2AnnouncementPolicy, LoadBalancerIP, ip_name};
 use landfall_probe::report::{Line, Window, parse};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -22,7 +25,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::manifests::{self, LABEL};
 use crate::args::ConnectivityTest;
-use crate::cluster::{Cluster, list};
+use crate::cluster::Cluster;
 use crate::out::complain;
 use crate::picture::{ANNOUNCER, NAMESPACE};
 
@@ -39,6 +42,10 @@ pub(super) struct Stage<'a> {
     pub(super) client: Client,
     pub(super) namespace: String,
     pub(super) timeout: Duration,
+    /// The addresses of the test's Service.
+    pub(super) vips: std::cell::RefCell<Vec<IpAddr>>,
+    /// What a test left goes, though its client still runs.
+    clear: bool,
 }
 
 impl<'a> Stage<'a> {
@@ -48,6 +55,8 @@ impl<'a> Stage<'a> {
             client: cluster.client.clone(),
             namespace: flags.test_namespace.clone(),
             timeout: flags.timeout,
+            vips: std::cell::RefCell::default(),
+            clear: flags.clear,
         }
     }
 
@@ -72,17 +81,82 @@ impl<'a> Stage<'a> {
                 self.namespace
             );
         }
-        let left = ListParams::default().labels(LABEL);
-        let records: Api<LoadBalancerIP> = Api::all(self.client.clone());
-        let kept = match records.list(&left).await {
-            Ok(kept) => kept.items.len(),
-            // Without Landfall there is no such kind, and nothing was left.
-            Err(kube::Error::Api(status)) if status.code == 404 => 0,
-            Err(error) => return Err(error).context("looking for what an earlier test left"),
-        };
-        if found.is_some() || kept > 0 {
+        let client = self.own::<Pod>().get_opt(manifests::CLIENT).await?;
+        let phase = client.and_then(|pod| pod.status?.phase);
+        anyhow::ensure!(
+            self.clear || !matches!(phase.as_deref(), Some("Pending" | "Running")),
+            "a test of namespace {} runs, or was killed less than a quarter of an hour ago: --test-namespace names another \
+             one, --clear takes it away",
+            self.namespace
+        );
+        if found.is_some() || !self.reservations().await?.is_empty() {
             complain!("an earlier test left something, which goes first");
             self.clear().await?;
+        }
+        Ok(())
+    }
+
+    /// What selects this test's objects.
+    fn ours(&self) -> ListParams {
+        ListParams::default().labels(&format!("{LABEL}={}", self.namespace))
+    }
+
+    /// The records that keep an address for the client, and for nobody else.
+    async fn reservations(&self) -> anyhow::Result<Vec<LoadBalancerIP>> {
+        let records: Api<LoadBalancerIP> = Api::all(self.client.clone());
+        match records.list(&self.ours()).await {
+            Ok(found) => {
+                let mut found = found.items;
+                found.retain(|record| record.spec.holders.is_empty());
+                Ok(found)
+            }
+            // Without Landfall there is no such kind, and nothing was left.
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(Vec::new()),
+            Err(error) => Err(error).context("listing the test's reservations"),
+        }
+    }
+
+    /// Makes an object of the cluster's; one that is there already is somebody's.
+    pub(super) async fn make<K>(&self, value: &Value) -> anyhow::Result<K>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Serialize + Debug,
+    {
+        let api: Api<K> = Api::all(self.client.clone());
+        let object: K = serde_json::from_value(value.clone())?;
+        let name = object.name_any();
+        api.create(&PostParams::default(), &object)
+            .await
+            .with_context(|| format!("making {} {name}", K::kind(&())))
+    }
+
+    /// Makes a reservation; false where somebody has that address.
+    pub(super) async fn reserve(&self, value: &Value) -> anyhow::Result<bool> {
+        match self.make::<LoadBalancerIP>(value).await {
+            Ok(_) => Ok(true),
+            Err(error) => match error.downcast_ref::<kube::Error>() {
+                Some(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Copies the Secrets that images are pulled with.
+    pub(super) async fn copy_secrets(&self, names: &[String]) -> anyhow::Result<()> {
+        let theirs: Api<Secret> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let own: Api<Secret> = self.own();
+        for name in names {
+            let Some(found) = theirs.get_opt(name).await? else {
+                continue;
+            };
+            let mut copy = Secret {
+                data: found.data,
+                type_: found.type_,
+                ..Secret::default()
+            };
+            copy.metadata.name = Some(name.clone());
+            own.create(&PostParams::default(), &copy)
+                .await
+                .with_context(|| format!("copying Secret {name}, with which images are pulled"))?;
         }
         Ok(())
     }
@@ -98,14 +172,6 @@ impl<'a> Stage<'a> {
         apply(self.own(), value).await
     }
 
-    /// Applies an object of the cluster's.
-    pub(super) async fn put_wide<K>(&self, value: &Value) -> anyhow::Result<K>
-    where
-        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
-    {
-        apply(Api::all(self.client.clone()), value).await
-    }
-
     /// Looks again and again until there is something to return; else why there was nothing at the end.
     pub(super) async fn until<T>(
         &self,
@@ -117,7 +183,9 @@ impl<'a> Stage<'a> {
             match timeout_at(end, look()).await {
                 Ok(Ok(Ok(found))) => return Ok(Ok(found)),
                 Ok(Ok(Err(why))) => open = why,
-                Ok(Err(error)) => return Err(error),
+                // An API server that is busy or starts anew is asked again.
+                Ok(Err(error)) if is_final(&error) => return Err(error),
+                Ok(Err(error)) => open = format!("{error:#}"),
                 Err(_) => {}
             }
             if Instant::now() + AGAIN >= end {
@@ -267,54 +335,91 @@ impl<'a> Stage<'a> {
         .await
     }
 
-    /// Takes away everything that a test made, this one or an earlier one.
+    /// Takes away everything that a test of this namespace made, this one or an earlier one: the client first, so that
+    /// nobody uses its addresses any more when they are free, and the reservations last.
     ///
     /// # Errors
     /// When something is still there at the end.
     pub(super) async fn clear(&self) -> anyhow::Result<()> {
-        let now = DeleteParams::default();
-        let own = ListParams::default().labels(LABEL);
-        let policies: Api<L2AnnouncementPolicy> = Api::all(self.client.clone());
-        let records: Api<LoadBalancerIP> = Api::all(self.client.clone());
-        let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        absent(policies.delete_collection(&now, &own).await.map(drop))
-            .context("deleting the test's policy")?;
-        absent(records.delete_collection(&now, &own).await.map(drop))
-            .context("deleting the test's reservations")?;
-        let ours = namespaces.get_opt(&self.namespace).await?;
-        if ours.is_none_or(|found| !found.labels().contains_key(LABEL)) {
-            return Ok(());
-        }
-        absent(namespaces.delete(&self.namespace, &now).await.map(drop))
-            .with_context(|| format!("deleting namespace {}", self.namespace))?;
         let end = Instant::now() + CLEARING;
         loop {
-            let left = namespaces.get_opt(&self.namespace).await?;
-            let held = list::<LoadBalancerIP>(Api::all(self.client.clone())).await?;
-            let held = held.all().iter().any(|record| {
-                let mut holders = record.spec.holders.iter();
-                holders.any(|holder| holder.namespace == self.namespace)
-            });
-            if left.is_none() && !held {
-                return Ok(());
-            }
+            let left = match timeout_at(end, self.clear_once()).await {
+                Ok(Ok(None)) => return Ok(()),
+                Ok(Ok(Some(left))) => left,
+                Ok(Err(error)) if is_final(&error) => return Err(error),
+                Ok(Err(error)) => format!("{error:#}"),
+                Err(_) => "the API server did not answer".to_owned(),
+            };
             anyhow::ensure!(
-                Instant::now() < end,
-                "the test's {} is still there after {CLEARING:?}",
-                if left.is_some() {
-                    "namespace"
-                } else {
-                    "address"
-                }
+                Instant::now() + AGAIN < end,
+                "something of the test is still there after {CLEARING:?}: {left}"
             );
             sleep(AGAIN).await;
         }
     }
 
+    /// Asks for the next things to go; what is still there.
+    async fn clear_once(&self) -> anyhow::Result<Option<String>> {
+        let now = DeleteParams::default();
+        let policies: Api<L2AnnouncementPolicy> = Api::all(self.client.clone());
+        let records: Api<LoadBalancerIP> = Api::all(self.client.clone());
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let ours = namespaces.get_opt(&self.namespace).await?;
+        let ours = ours.filter(|found| found.labels().contains_key(LABEL));
+        if let Some(found) = &ours {
+            let pods: Api<Pod> = self.own();
+            if let Some(client) = pods.get_opt(manifests::CLIENT).await? {
+                if client.metadata.deletion_timestamp.is_none() {
+                    absent(pods.delete(manifests::CLIENT, &now).await.map(drop))?;
+                }
+                return Ok(Some("the client's Pod".to_owned()));
+            }
+            if found.metadata.deletion_timestamp.is_none() {
+                absent(
+                    policies
+                        .delete_collection(&now, &self.ours())
+                        .await
+                        .map(drop),
+                )
+                .context("deleting the test's policy")?;
+                absent(namespaces.delete(&self.namespace, &now).await.map(drop))
+                    .with_context(|| format!("deleting namespace {}", self.namespace))?;
+            }
+            return Ok(Some(format!("namespace {}", self.namespace)));
+        }
+        absent(
+            policies
+                .delete_collection(&now, &self.ours())
+                .await
+                .map(drop),
+        )
+        .context("deleting the test's policy")?;
+        for record in self.reservations().await? {
+            let only = now.clone().preconditions(Preconditions {
+                uid: record.uid(),
+                resource_version: record.resource_version(),
+            });
+            absent(records.delete(&record.name_any(), &only).await.map(drop))
+                .context("deleting the test's reservations")?;
+        }
+        let vips = self.vips.borrow().clone();
+        for address in vips {
+            let record = self.record(address).await?;
+            let held = record.is_some_and(|record| {
+                let mut holders = record.spec.holders.iter();
+                holders.any(|holder| holder.namespace == self.namespace)
+            });
+            if held {
+                return Ok(Some(format!("the record of {address}")));
+            }
+        }
+        Ok(None)
+    }
+
     /// What takes away the test where it could not.
     pub(super) fn by_hand(&self) -> String {
         format!(
-            "Something of the test may be left: kubectl delete namespace {}; kubectl delete lbip,l2policy -l {LABEL}",
+            "Something of the test may be left: kubectl delete namespace {0}; kubectl delete lbip,l2policy -l {LABEL}={0}",
             self.namespace
         )
     }
@@ -329,6 +434,16 @@ where
     api.patch(name, &params, &Patch::Apply(value))
         .await
         .with_context(|| format!("making {} {name}", K::kind(&())))
+}
+
+/// Asking again would not help: it is refused.
+fn is_final(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .any(|cause| match cause.downcast_ref::<kube::Error>() {
+            Some(kube::Error::Api(status)) => matches!(status.code, 400 | 401 | 403 | 404 | 422),
+            _ => false,
+        })
 }
 
 /// Gone is what is wanted, and a kind that is not served has none.

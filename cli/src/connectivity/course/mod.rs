@@ -24,6 +24,8 @@ use crate::picture::Picture;
 
 /// How long the client watches where nothing is done to anybody.
 const QUIET: Duration = Duration::from_secs(5);
+/// How long a connection needs to be lost.
+const LOST: Duration = Duration::from_secs(4);
 
 /// A step's result; the error of the outer one ends the test.
 type Tried<T> = anyhow::Result<Result<T, Outcome>>;
@@ -34,6 +36,7 @@ pub(super) struct Course<'a> {
     flags: &'a ConnectivityTest,
     report: &'a mut Report,
     image: String,
+    secrets: Vec<String>,
     plan: Option<Plan>,
     /// The client's own address by each that it asks for.
     pairs: BTreeMap<IpAddr, IpAddr>,
@@ -64,6 +67,7 @@ impl<'a> Course<'a> {
             flags,
             report,
             image: flags.image.clone().unwrap_or_default(),
+            secrets: Vec::new(),
             plan: None,
             pairs: BTreeMap::new(),
             client: None,
@@ -108,7 +112,7 @@ impl<'a> Course<'a> {
             Check::Xdp => self.xdp().await,
             Check::RollingUpdate => self.rolling_update().await,
             Check::PlannedMove => self.planned_move().await,
-            Check::Failover => self.failover().await,
+            Check::Restart => self.restart().await,
         }
     }
 
@@ -189,7 +193,8 @@ impl<'a> Course<'a> {
             return Ok(Err(outcome));
         }
         let mark = self.mark();
-        if let Err(outcome) = self.watch(QUIET).await {
+        // What was asked last has time to be lost.
+        if let Err(outcome) = self.watch(QUIET + LOST).await {
             return Ok(Err(outcome));
         }
         let seen = self.seen(mark).await?;

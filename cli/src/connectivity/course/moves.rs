@@ -1,16 +1,12 @@
 //! The last checks: backends are replaced, and the address moves, while the client asks.
 
-use std::time::Duration;
-
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 
-use super::{Course, Tried, tried};
-use crate::connectivity::judge::{self, FAILOVER, PLANNED, Seen};
+use super::{Course, LOST, Tried, tried};
+use crate::connectivity::judge::{self, PLANNED, RESTART, Seen};
 use crate::connectivity::report::Outcome;
 
-/// How long a connection needs to be lost.
-const LOST: Duration = Duration::from_secs(4);
 const ONE_NODE: &str =
     "backends can run on one node beside the client's, and an address cannot move to another";
 
@@ -50,7 +46,7 @@ impl Course<'_> {
         })
     }
 
-    pub(super) async fn failover(&mut self) -> anyhow::Result<Outcome> {
+    pub(super) async fn restart(&mut self) -> anyhow::Result<Outcome> {
         if !self.flags.disruptive {
             return Ok(Outcome::skipped(
                 "deletes an announcer's Pod: --disruptive permits it",
@@ -66,7 +62,7 @@ impl Course<'_> {
         }
         tried!(self.left(&from).await?);
         tried!(self.watch(LOST).await.map(|()| Vec::<()>::new()));
-        self.moved(mark, &before, &from, FAILOVER).await
+        self.moved(mark, &before, &from, RESTART).await
     }
 
     /// The owner of an address, where another node could have it.
