@@ -1,5 +1,5 @@
-# The images of Landfall: `docker build --target controller .` and `--target announcer`. BuildKit, podman and buildah
-# build it, for amd64 and arm64; `make image` calls whichever there is.
+# The images of Landfall: `docker build --target controller .`, `--target announcer` and `--target probe`. BuildKit, podman
+# and buildah build it, for amd64 and arm64; `make image` calls whichever there is.
 #
 # An image holds one program and what it needs: libc, libgcc_s, and the certificates that the world's authorities are
 # known by. No shell, no package manager.
@@ -17,10 +17,10 @@ COPY rust-toolchain.toml .
 RUN hack/setup.sh build
 COPY . .
 ARG LANDFALL_REVISION=unknown
-RUN cargo build --release --locked -p landfall-controller -p landfall-announcer
+RUN cargo build --release --locked -p landfall-controller -p landfall-announcer -p landfall-probe
 
 FROM scratch AS binaries
-COPY --from=compile /src/target/release/landfall-controller /src/target/release/landfall-announcer /
+COPY --from=compile /src/target/release/landfall-controller /src/target/release/landfall-announcer /src/target/release/landfall-probe /
 
 # The root: files of Debian's packages, their licences, and their records where scanners look for them.
 FROM ${DEBIAN} AS packages
@@ -53,3 +53,10 @@ COPY --from=binaries /landfall-announcer /usr/local/bin/
 # Root, because only root may write below the bpf file system; the DaemonSet says what this root may do.
 USER 0:0
 ENTRYPOINT ["/usr/local/bin/landfall-announcer"]
+
+FROM root AS probe
+LABEL org.opencontainers.image.title="landfall-probe" \
+      org.opencontainers.image.description="Backends and a client for landfall connectivity test"
+COPY --from=binaries /landfall-probe /usr/local/bin/
+USER 65532:65532
+ENTRYPOINT ["/usr/local/bin/landfall-probe"]

@@ -32,6 +32,11 @@ e2e-kind: ## The main scenarios in a kind cluster (root, Docker with the interne
 	$(CARGO) build --workspace --bins
 	hack/kind.sh $(SCENARIOS)
 
+.PHONY: upgrade-test
+upgrade-test: setup ## From another revision to this one and back, in the lab under load (BASE=revision; root)
+	$(CARGO) build --workspace --bins
+	$(ASSETS) CARGO="$(CARGO)" hack/upgrade.sh $(BASE)
+
 .PHONY: conformance
 conformance: setup ## The Gateway API's own suite, its profiles of layer 4, in the lab; its report is kept in docs/conformance (root)
 	@hack/go-program.sh echo-basic >/dev/null

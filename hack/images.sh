@@ -62,20 +62,20 @@ if [[ $tool = buildah && -z $programs ]]; then
   [[ ${PLATFORM:-$host} = "$host" ]] ||
     refuse "buildah takes what cargo compiles here, for $host, and $PLATFORM is wanted" \
       "docker or podman, which compile in a container; or --programs with a directory of programs for $PLATFORM"
-  LANDFALL_REVISION=$revision cargo build --release -p landfall-controller -p landfall-announcer
+  LANDFALL_REVISION=$revision cargo build --release -p landfall-controller -p landfall-announcer -p landfall-probe
   programs=$(realpath "${CARGO_TARGET_DIR:-target}/release")
 fi
 if [[ -n $programs ]]; then
   # Symbols stay, for backtraces; line tables would be most of the image.
   stripped=$(mktemp -d)
   trap 'rm -rf "$stripped"' EXIT
-  for program in landfall-controller landfall-announcer; do
+  for program in landfall-controller landfall-announcer landfall-probe; do
     [[ -x $programs/$program ]] || refuse "$programs has no $program" "cargo build --release -p $program"
     strip --strip-debug -o "$stripped/$program" "$programs/$program"
   done
   flags+=(--build-context "binaries=$stripped")
 fi
-for part in controller announcer; do
+for part in controller announcer probe; do
   name=$registry/landfall-$part:$version
   if [[ $tool = buildah ]]; then
     mkdir -p "$images_cache"

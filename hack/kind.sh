@@ -83,7 +83,7 @@ mkdir -p "$work"/nodes/node-{1,2,3}/log/pods "$work/control-plane/identities"
 configuration "$work" >"$work/cluster.json"
 KIND_EXPERIMENTAL_DOCKER_NETWORK=$NETWORK kind create cluster --config "$work/cluster.json" --wait 120s \
   --kubeconfig "$work/control-plane/identities/admin.kubeconfig" >&2
-kind load docker-image --name "$CLUSTER" docker.io/landfall/{landfall-controller,landfall-announcer,lab-echo}:0.1.0 >&2
+kind load docker-image --name "$CLUSTER" docker.io/landfall/{landfall-controller,landfall-announcer,landfall-probe,lab-echo}:0.1.0 >&2
 # A client needs nothing of its own but a network: its programs are this machine's.
 docker run --detach --name "$CLIENT" --network "$NETWORK" --cap-add NET_ADMIN --entrypoint sleep \
   "$(docker inspect --format '{{.Config.Image}}' "$CLUSTER-control-plane")" infinity >/dev/null

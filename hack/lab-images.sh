@@ -3,9 +3,10 @@
 # directory of containerd, from which every node of a lab begins. Both live in a cache outside the tree; a program that
 # did not change costs nothing. The last line on stdout is that directory; everything else goes to stderr.
 #
-#   hack/lab-images.sh DIR [PROGRAM...]    the directory with landfall-controller, landfall-announcer and lab-echo; with
+#   hack/lab-images.sh DIR [PROGRAM...]    the directory with landfall-{controller,announcer,probe} and lab-echo; with
 #                                          the images of these programs of hack/go-program.sh: flannel, echo-basic,
 #                                          envoy-gateway
+# LANDFALL_LAB_BASE=DIR                  also the controller and the announcer of another build, with the tag `base`
 set -euo pipefail
 built=$(realpath "${1:?usage: hack/lab-images.sh DIR [PROGRAM...]}")
 shift
@@ -20,6 +21,7 @@ refuse() { say "$1"; say "remedy: $2"; exit 1; }
 images=(
   "docker.io/landfall/landfall-controller:0.1.0 Dockerfile controller landfall-controller"
   "docker.io/landfall/landfall-announcer:0.1.0 Dockerfile announcer landfall-announcer"
+  "docker.io/landfall/landfall-probe:0.1.0 Dockerfile probe landfall-probe"
   "docker.io/landfall/lab-echo:0.1.0 e2e/images/Dockerfile lab-echo lab-echo"
   "docker.io/envoyproxy/envoy:v1.40.0 e2e/images/Dockerfile envoy envoy"
   "docker.io/coredns/coredns:v1.15.0 e2e/images/Dockerfile coredns coredns"
@@ -29,7 +31,7 @@ images=(
 for tool in buildah busybox containerd ctr strip; do
   command -v "$tool" >/dev/null || refuse "no $tool on the PATH" "hack/setup.sh lab"
 done
-for program in landfall-controller landfall-announcer lab-echo; do
+for program in landfall-controller landfall-announcer landfall-probe lab-echo; do
   [[ -x $built/$program ]] || refuse "$built has no $program" "cargo build --workspace --bins"
 done
 declare -A others
@@ -59,8 +61,10 @@ exec 9>"$images_cache/.lock"
 flock 9
 
 recipes=$(recipes)
-sources=("$built"/{landfall-controller,landfall-announcer,lab-echo} "${others[@]}")
-key=$({ echo "$recipes"; cat "${more[@]}"; containerd --version; stat -c '%n %s %y %i' "${sources[@]}"; } | sha256sum | cut -c1-16)
+sources=("$built"/{landfall-controller,landfall-announcer,landfall-probe,lab-echo} "${others[@]}")
+base=${LANDFALL_LAB_BASE:-}
+[[ -z $base ]] || sources+=("$base"/landfall-{controller,announcer})
+key=$({ echo "$base $recipes"; cat "${more[@]}"; containerd --version; stat -c '%n %s %y %i' "${sources[@]}"; } | sha256sum | cut -c1-16)
 target=$images_cache/nodes/$key
 if [[ -d $target ]]; then
   touch "$target"
@@ -86,7 +90,7 @@ trap 'exit 143' TERM
 stage() {
   cmp -s "$1" "$images_cache/programs/$2" || install -m 0755 "$1" "$images_cache/programs/$2"
 }
-for program in landfall-controller landfall-announcer lab-echo; do
+for program in landfall-controller landfall-announcer landfall-probe lab-echo; do
   # Symbols stay, for backtraces; line tables would be most of the image.
   strip --strip-debug -o "$work/$program" "$built/$program"
   stage "$work/$program" "$program"
@@ -115,6 +119,22 @@ for image in "${images[@]}"; do
   fi
   archives+=("$archive")
 done
+
+if [[ -n $base ]]; then
+  mkdir -p "$images_cache/programs/base"
+  for part in controller announcer; do
+    strip --strip-debug -o "$work/base" "$base/landfall-$part"
+    stage "$work/base" "base/landfall-$part"
+    id=$({ echo "$recipes"; cat "$images_cache/programs/base/landfall-$part"; } | sha256sum | cut -c1-16)
+    archive=$images_cache/archives/base-$part-$id.tar
+    if [[ ! -e $archive ]]; then
+      build_archive "docker.io/landfall/landfall-$part:base" Dockerfile "$part" "$images_cache/programs/base" "$work/image.tar"
+      rm -f "$images_cache/archives/base-$part"-*.tar
+      mv "$work/image.tar" "$archive"
+    fi
+    archives+=("$archive")
+  done
+fi
 
 # A containerd of its own unpacks them, once; nodes share the unpacked files.
 cat >"$work/config.toml" <<TOML

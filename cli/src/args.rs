@@ -73,6 +73,9 @@ pub enum Command {
     Validate(Validate),
     /// Move over from another balancer: its objects in, Landfall's out, and no address in use changes
     Migrate(Migrate),
+    /// Try whether addresses work
+    #[command(subcommand)]
+    Connectivity(Connectivity),
     /// Collect what somebody needs who looks at the cluster from afar, without any Secret
     Sysdump(Sysdump),
     /// Show the version of this program and of what is installed
@@ -279,6 +282,87 @@ pub struct Migrate {
     /// Accept that addresses which no pool of the plan covers become nobody's
     #[arg(long)]
     pub leave_alone: bool,
+
+    #[command(flatten)]
+    pub output: OutputArg,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum Connectivity {
+    /// Give a Service of its own an address, and ask for it from the segment: who answers, whether connections and datagrams
+    /// are answered, whether any is lost when backends and the address move; and take all of it away
+    Test(ConnectivityTest),
+}
+
+/// What is tried, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Check {
+    /// Landfall runs
+    Installed,
+    /// Pools are accepted and have addresses left
+    Pools,
+    /// The test's backends run
+    Backends,
+    /// Their Service gets its addresses
+    Address,
+    /// One node owns each address and says that it answers
+    Owner,
+    /// The test's client has a place on the segment
+    Client,
+    /// The owner answers ARP, and nobody else does
+    Arp,
+    /// The owner answers NDP, and nobody else does
+    Ndp,
+    /// Every new connection is answered
+    Tcp,
+    /// Every datagram is answered
+    Udp,
+    /// Backends see the client's own address
+    ClientAddress,
+    /// The owner's XDP programs carry the packets
+    Xdp,
+    /// No new connection is lost while all backends are replaced
+    RollingUpdate,
+    /// No new connection is lost while the address moves because its backends leave the owner's node
+    PlannedMove,
+    /// The address is answered while its owner's announcer is deleted and started anew (--disruptive)
+    Restart,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct ConnectivityTest {
+    /// Only these checks, and what they stand on
+    #[arg(long = "test", value_enum, value_name = "CHECK")]
+    pub tests: Vec<Check>,
+
+    /// The namespace that the test makes, and takes away
+    #[arg(long, default_value = "landfall-test", value_name = "NAME")]
+    pub test_namespace: String,
+
+    /// The pool to take addresses from; without, that which a Service gets
+    #[arg(long, value_name = "NAME")]
+    pub pool: Option<String>,
+
+    /// The image of the test's programs; without, landfall-probe beside the announcers' image
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<String>,
+
+    /// Also delete the Pod of the announcer that owns the test's address
+    #[arg(long)]
+    pub disruptive: bool,
+
+    /// How long to wait for each thing
+    #[arg(long, default_value = "2m", value_parser = duration, value_name = "DURATION")]
+    pub timeout: Duration,
+
+    /// Take away first what a test of this namespace left whose client still runs
+    #[arg(long)]
+    pub clear: bool,
+
+    /// Write what became of each check to a file, as JUnit has it
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
 
     #[command(flatten)]
     pub output: OutputArg,

@@ -3,6 +3,7 @@
 //! ```text
 //!  args ──► run ──► cluster (reads, writes) ──► picture ──► status, pools, ips, explain ──► out
 //!              ├──► install (apply, wait, remove)  ◄── manifests
+//!              ├──► connectivity (test) ◄── what a stranger on the segment sees
 //!              ├──► validate ◄── files
 //!              └──► migrate  ◄── another balancer's objects
 //! ```
@@ -18,6 +19,7 @@
 
 pub mod args;
 mod cluster;
+mod connectivity;
 mod explain;
 mod files;
 mod flags;

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::args::{self, Args, Command, DryRun};
 use crate::cluster::{Cluster, Wants, connect, list, namespace};
+use crate::connectivity::connectivity_test;
 use crate::explain::{self, Asked};
 use crate::install::{install, print_only, uninstall};
 use crate::migrate::migrate;
@@ -83,6 +84,9 @@ async fn run(args: Args) -> anyhow::Result<End> {
         Command::Uninstall(flags) => uninstall(&connect(connection).await?, flags).await,
         Command::Validate(flags) => validate(connection, flags).await,
         Command::Migrate(flags) => migrate(connection, flags).await,
+        Command::Connectivity(args::Connectivity::Test(flags)) => {
+            connectivity_test(&connect(connection).await?, flags).await
+        }
         Command::Sysdump(flags) => sysdump(&connect(connection).await?, flags).await,
         Command::Version(flags) => version(connection, flags).await,
         Command::Completion { shell } => {

@@ -18,6 +18,7 @@ use serde_json::Value;
 
 const CONTROLLER: &str = "landfall-controller";
 const ANNOUNCER: &str = "landfall-announcer";
+const PROBE: &str = "landfall-probe";
 const CERTIFICATES: &str = "etc/ssl/certs/ca-certificates.crt";
 
 /// An image, unpacked.
@@ -73,7 +74,7 @@ fn archives(test: &str) -> Option<&'static Path> {
         Some("root")
     } else if landfall_testbed::missing(&["buildah", "debootstrap", "strip", "jq"]).is_some() {
         Some("buildah, debootstrap, binutils, jq: hack/setup.sh lab")
-    } else if ![CONTROLLER, ANNOUNCER]
+    } else if ![CONTROLLER, ANNOUNCER, PROBE]
         .iter()
         .all(|name| programs.join(name).is_file())
     {
@@ -120,7 +121,7 @@ fn names(dir: &Path) -> Vec<String> {
 
 #[test]
 fn each_program_runs_in_its_image() {
-    for program in [CONTROLLER, ANNOUNCER] {
+    for program in [CONTROLLER, ANNOUNCER, PROBE] {
         let Some(image) = Image::of(program, "each_program_runs_in_its_image") else {
             return;
         };
@@ -163,7 +164,11 @@ fn an_image_holds_one_program_and_what_it_needs() {
 #[test]
 fn an_image_says_what_it_is_and_runs_as_nobody_where_it_can() {
     let test = "an_image_says_what_it_is_and_runs_as_nobody_where_it_can";
-    for (program, user) in [(CONTROLLER, "65532:65532"), (ANNOUNCER, "0:0")] {
+    for (program, user) in [
+        (CONTROLLER, "65532:65532"),
+        (ANNOUNCER, "0:0"),
+        (PROBE, "65532:65532"),
+    ] {
         let Some(image) = Image::of(program, test) else {
             return;
         };
@@ -254,6 +259,7 @@ fn what_a_program_is_made_of_is_written_beside_its_image() {
     for (program, crate_in_it) in [
         (CONTROLLER, "pkg:cargo/kube@"),
         (ANNOUNCER, "pkg:cargo/aya@"),
+        (PROBE, "pkg:cargo/smoltcp@"),
     ] {
         let text = fs::read(out.join(format!("{program}.cdx.json"))).unwrap();
         let document: Value = serde_json::from_slice(&text).unwrap();

@@ -215,6 +215,15 @@ fn the_command_line_installs_and_leaves_nothing() {
 }
 
 #[test]
+fn the_connectivity_test_finds_what_is_broken_and_leaves_nothing() {
+    hold_with_landfall(
+        "the_connectivity_test_finds_what_is_broken_and_leaves_nothing",
+        &[],
+        &["connectivity-test.yaml"],
+    );
+}
+
+#[test]
 fn every_scenario_file_is_understood() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
     let files: Vec<_> = std::fs::read_dir(dir)

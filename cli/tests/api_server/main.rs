@@ -82,6 +82,22 @@ async fn what_is_installed_is_seen_explained_checked_and_taken_away_without_a_tr
             .all(|done| !again.out.contains(done)),
         "{again:#?}"
     );
+    // No node, nothing to try; and a namespace of somebody's is not the test's.
+    let refused = cluster.run(&["connectivity", "test", "--test-namespace=blue"]);
+    assert!(
+        refused.code == 2 && refused.err.contains("is not this test's"),
+        "{refused:#?}"
+    );
+    cluster.run(&["connectivity", "test", "--timeout=2s"]).has(
+        1,
+        &[
+            "installed       FAILED",
+            "SKIPPED",
+            "stands on installed",
+            "0 passed, 1 failed",
+        ],
+    );
+    assert!(namespaces.get_opt("landfall-test").await.unwrap().is_none());
     // What people gave to a workload stays, a tag stays with its version, and nothing goes back unasked.
     let sets: Api<DaemonSet> = Api::namespaced(cluster.client.clone(), "landfall-system");
     let mut args = sets

@@ -175,3 +175,23 @@ fn a_path_that_is_not_there_is_found_in_backticks_and_in_links() {
     );
     assert_eq!(places(&found), [("docs/page.md", 1), ("docs/page.md", 2)]);
 }
+
+#[test]
+fn a_dead_link_and_a_page_that_the_summary_does_not_list_are_found() {
+    let found = check(
+        &[
+            ("src/lib.rs", ""),
+            ("docs/SUMMARY.md", "[one](one.md)"),
+            (
+                "docs/one.md",
+                "[two](below/two.md)\n[none](none.md#a), [far](https://example.org/x)",
+            ),
+            ("docs/below/two.md", "[back](../one.md)"),
+        ],
+        |_, tree| pages::dead_links(tree),
+    );
+    assert_eq!(
+        places(&found),
+        [("docs/below/two.md", 1), ("docs/one.md", 2)]
+    );
+}

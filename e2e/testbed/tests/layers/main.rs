@@ -100,3 +100,8 @@ fn no_file_is_too_long() {
 fn every_path_that_a_page_names_is_there() {
     none(pages::dead_paths(&tree()));
 }
+
+#[test]
+fn every_link_of_the_documentation_leads_somewhere_and_its_summary_to_every_page() {
+    none(pages::dead_links(&tree()));
+}

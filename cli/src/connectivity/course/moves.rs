@@ -1,0 +1,116 @@
+//! The last checks: backends are replaced, and the address moves, while the client asks.
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+
+use super::{Course, LOST, Tried, tried};
+use crate::connectivity::judge::{self, PLANNED, RESTART, Seen};
+use crate::connectivity::report::Outcome;
+
+const ONE_NODE: &str =
+    "backends can run on one node beside the client's, and an address cannot move to another";
+
+impl Course<'_> {
+    pub(super) async fn rolling_update(&mut self) -> anyhow::Result<Outcome> {
+        let before = match self.stage.rolled_out().await? {
+            Ok(pods) => pods.iter().map(Pod::name_any).collect(),
+            Err(why) => return Ok(Outcome::failed(why)),
+        };
+        let mark = self.mark();
+        if let Err(why) = self.deploy(None).await? {
+            return Ok(Outcome::failed(why));
+        }
+        tried!(self.watch(LOST).await.map(|()| Vec::<()>::new()));
+        Ok(judge::rolling_update(
+            &tried!(self.seen(mark).await?),
+            &before,
+        ))
+    }
+
+    pub(super) async fn planned_move(&mut self) -> anyhow::Result<Outcome> {
+        let Some(from) = self.may_move().await? else {
+            return Ok(Outcome::skipped(ONE_NODE));
+        };
+        let before = tried!(self.seen(self.mark().saturating_sub(8)).await?);
+        let mark = self.mark();
+        if let Err(why) = self.deploy(Some(&from)).await? {
+            return Ok(Outcome::failed(why));
+        }
+        tried!(self.left(&from).await?);
+        tried!(self.watch(LOST).await.map(|()| Vec::<()>::new()));
+        let outcome = self.moved(mark, &before, &from, PLANNED).await?;
+        // As it was, for what comes after.
+        Ok(match self.deploy(None).await? {
+            Ok(_) => outcome,
+            Err(why) => Outcome::failed(why),
+        })
+    }
+
+    pub(super) async fn restart(&mut self) -> anyhow::Result<Outcome> {
+        if !self.flags.disruptive {
+            return Ok(Outcome::skipped(
+                "deletes an announcer's Pod: --disruptive permits it",
+            ));
+        }
+        let Some(from) = self.may_move().await? else {
+            return Ok(Outcome::skipped(ONE_NODE));
+        };
+        let before = tried!(self.seen(self.mark().saturating_sub(8)).await?);
+        let mark = self.mark();
+        if let Err(why) = self.stage.replace_announcer(&from).await? {
+            return Ok(Outcome::failed(why));
+        }
+        tried!(self.left(&from).await?);
+        tried!(self.watch(LOST).await.map(|()| Vec::<()>::new()));
+        self.moved(mark, &before, &from, RESTART).await
+    }
+
+    /// The owner of an address, where another node could have it.
+    async fn may_move(&self) -> anyhow::Result<Option<String>> {
+        if self
+            .plan
+            .as_ref()
+            .is_none_or(|plan| plan.backends.len() < 2)
+        {
+            return Ok(None);
+        }
+        Ok(self
+            .owned()
+            .await?
+            .ok()
+            .and_then(|owners| owners.into_values().next()))
+    }
+
+    /// Waits until a node has no address of the test any more.
+    async fn left(&self, node: &str) -> Tried<()> {
+        let left = self
+            .stage
+            .until(async || {
+                Ok(match self.owned().await? {
+                    Ok(owners) => match owners.iter().find(|(_, owner)| *owner == node) {
+                        None => Ok(()),
+                        Some((vip, _)) => Err(format!("{vip} is still at {node}")),
+                    },
+                    Err(why) => Err(why),
+                })
+            })
+            .await?;
+        Ok(left.map_err(Outcome::failed))
+    }
+
+    async fn moved(
+        &self,
+        mark: usize,
+        before: &[Seen],
+        from: &str,
+        limit: u64,
+    ) -> anyhow::Result<Outcome> {
+        let after = tried!(self.seen(mark).await?);
+        let to: Vec<String> = after.iter().map(|seen| seen.owner.clone()).collect();
+        let seen = after.into_iter().zip(before).map(|(after, before)| Seen {
+            owner: before.owner.clone(),
+            ..after
+        });
+        Ok(judge::moved(&seen.collect::<Vec<_>>(), from, &to, limit))
+    }
+}

@@ -1,0 +1,594 @@
+//! Makes what the test needs, waits for it, reads it, and takes it away.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures::{AsyncBufReadExt as _, TryStreamExt as _};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret, Service};
+use kube::api::{
+    DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams, Preconditions,
+};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use landfall_crds::{L2AnnouncementPolicy, LoadBalancerIP, ip_name};
+use landfall_probe::report::{Line, Window, parse};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::manifests::{self, LABEL};
+use crate::args::ConnectivityTest;
+use crate::cluster::Cluster;
+use crate::out::complain;
+use crate::picture::{ANNOUNCER, NAMESPACE};
+
+/// Who writes the test's objects.
+const MANAGER: &str = "landfall-connectivity-test";
+/// How often it is looked.
+const AGAIN: Duration = Duration::from_millis(250);
+/// How long the end of everything is waited for.
+const CLEARING: Duration = Duration::from_secs(90);
+
+/// The cluster, and the test's place in it.
+pub(super) struct Stage<'a> {
+    pub(super) cluster: &'a Cluster,
+    pub(super) client: Client,
+    pub(super) namespace: String,
+    pub(super) timeout: Duration,
+    /// The addresses of the test's Service.
+    pub(super) vips: std::cell::RefCell<Vec<IpAddr>>,
+    /// What a test left goes, though its client still runs.
+    clear: bool,
+}
+
+impl<'a> Stage<'a> {
+    pub(super) fn new(cluster: &'a Cluster, flags: &ConnectivityTest) -> Self {
+        Self {
+            cluster,
+            client: cluster.client.clone(),
+            namespace: flags.test_namespace.clone(),
+            timeout: flags.timeout,
+            vips: std::cell::RefCell::default(),
+            clear: flags.clear,
+        }
+    }
+
+    pub(super) fn own<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Makes sure that the namespace is nobody's, and takes away what an earlier test left.
+    ///
+    /// # Errors
+    /// When it is somebody's.
+    pub(super) async fn claim(&self) -> anyhow::Result<()> {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let found = namespaces.get_opt(&self.namespace).await?;
+        if let Some(found) = &found {
+            anyhow::ensure!(
+                found.labels().contains_key(LABEL),
+                "namespace {} is there and is not this test's: --test-namespace names another one",
+                self.namespace
+            );
+        }
+        let client = self.own::<Pod>().get_opt(manifests::CLIENT).await?;
+        let phase = client.and_then(|pod| pod.status?.phase);
+        anyhow::ensure!(
+            self.clear || !matches!(phase.as_deref(), Some("Pending" | "Running")),
+            "a test of namespace {} runs, or was killed less than a quarter of an hour ago: --test-namespace names another \
+             one, --clear takes it away",
+            self.namespace
+        );
+        if found.is_some() || !self.reservations().await?.is_empty() {
+            complain!("an earlier test left something, which goes first");
+            self.clear().await?;
+        }
+        Ok(())
+    }
+
+    /// What selects this test's objects.
+    fn ours(&self) -> ListParams {
+        ListParams::default().labels(&format!("{LABEL}={}", self.namespace))
+    }
+
+    /// The records that keep an address for the client, and for nobody else.
+    async fn reservations(&self) -> anyhow::Result<Vec<LoadBalancerIP>> {
+        let records: Api<LoadBalancerIP> = Api::all(self.client.clone());
+        match records.list(&self.ours()).await {
+            Ok(found) => {
+                let mut found = found.items;
+                found.retain(|record| record.spec.holders.is_empty());
+                Ok(found)
+            }
+            // Without Landfall there is no such kind, and nothing was left.
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(Vec::new()),
+            Err(error) => Err(error).context("listing the test's reservations"),
+        }
+    }
+
+    /// Makes an object of the cluster's; one that is there already is somebody's.
+    pub(super) async fn make<K>(&self, value: &Value) -> anyhow::Result<K>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Serialize + Debug,
+    {
+        let api: Api<K> = Api::all(self.client.clone());
+        let object: K = serde_json::from_value(value.clone())?;
+        let name = object.name_any();
+        api.create(&PostParams::default(), &object)
+            .await
+            .with_context(|| format!("making {} {name}", K::kind(&())))
+    }
+
+    /// Makes a reservation; false where somebody has that address.
+    pub(super) async fn reserve(&self, value: &Value) -> anyhow::Result<bool> {
+        match self.make::<LoadBalancerIP>(value).await {
+            Ok(_) => Ok(true),
+            Err(error) => match error.downcast_ref::<kube::Error>() {
+                Some(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Copies the Secrets that images are pulled with.
+    pub(super) async fn copy_secrets(&self, names: &[String]) -> anyhow::Result<()> {
+        let theirs: Api<Secret> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let own: Api<Secret> = self.own();
+        for name in names {
+            let Some(found) = theirs.get_opt(name).await? else {
+                continue;
+            };
+            let mut copy = Secret {
+                data: found.data,
+                type_: found.type_,
+                ..Secret::default()
+            };
+            copy.metadata.name = Some(name.clone());
+            own.create(&PostParams::default(), &copy)
+                .await
+                .with_context(|| format!("copying Secret {name}, with which images are pulled"))?;
+        }
+        Ok(())
+    }
+
+    /// Applies an object of the test's namespace.
+    pub(super) async fn put<K>(&self, value: &Value) -> anyhow::Result<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + DeserializeOwned
+            + Debug,
+    {
+        apply(self.own(), value).await
+    }
+
+    /// Looks again and again until there is something to return; else why there was nothing at the end.
+    pub(super) async fn until<T>(
+        &self,
+        mut look: impl AsyncFnMut() -> anyhow::Result<Result<T, String>>,
+    ) -> anyhow::Result<Result<T, String>> {
+        let end = Instant::now() + self.timeout;
+        let mut open = "the API server did not answer".to_owned();
+        loop {
+            match timeout_at(end, look()).await {
+                Ok(Ok(Ok(found))) => return Ok(Ok(found)),
+                Ok(Ok(Err(why))) => open = why,
+                // An API server that is busy or starts anew is asked again.
+                Ok(Err(error)) if is_final(&error) => return Err(error),
+                Ok(Err(error)) => open = format!("{error:#}"),
+                Err(_) => {}
+            }
+            if Instant::now() + AGAIN >= end {
+                return Ok(Err(format!("{open}, after {:?}", self.timeout)));
+            }
+            sleep(AGAIN).await;
+        }
+    }
+
+    /// Waits until the backends of the last round run, and no others; returns their Pods.
+    pub(super) async fn rolled_out(&self) -> anyhow::Result<Result<Vec<Pod>, String>> {
+        let deployments: Api<Deployment> = self.own();
+        let pods: Api<Pod> = self.own();
+        let of = ListParams::default().labels(&format!("app={}", manifests::ECHO));
+        self.until(async || {
+            let found = deployments.get(manifests::ECHO).await?;
+            let wanted = found.spec.as_ref().and_then(|spec| spec.replicas);
+            let status = found.status.clone().unwrap_or_default();
+            let counts = [
+                status.replicas,
+                status.updated_replicas,
+                status.available_replicas,
+            ];
+            let current = status.observed_generation >= found.metadata.generation;
+            let there = pods.list(&of).await?.items;
+            if current
+                && counts.iter().all(|count| *count == wanted)
+                && i32::try_from(there.len()).ok() == wanted
+            {
+                return Ok(Ok(there));
+            }
+            let why = there.iter().find_map(waits);
+            Ok(Err(format!(
+                "{} of {} backends are available{}",
+                status.available_replicas.unwrap_or_default(),
+                wanted.unwrap_or_default(),
+                why.map(|why| format!(": {why}")).unwrap_or_default()
+            )))
+        })
+        .await
+    }
+
+    pub(super) async fn service(&self) -> anyhow::Result<Service> {
+        let api: Api<Service> = self.own();
+        api.get(manifests::ECHO)
+            .await
+            .context("reading the test's Service")
+    }
+
+    pub(super) async fn record(&self, address: IpAddr) -> anyhow::Result<Option<LoadBalancerIP>> {
+        let api: Api<LoadBalancerIP> = Api::all(self.client.clone());
+        api.get_opt(&ip_name(address))
+            .await
+            .with_context(|| format!("reading the record of {address}"))
+    }
+
+    /// The log of the client's Pod, line by line as it is written.
+    pub(super) async fn listen(&self) -> anyhow::Result<Result<Observer, String>> {
+        let pods: Api<Pod> = self.own();
+        let begun = self
+            .until(async || {
+                let pod = pods.get(manifests::CLIENT).await?;
+                let phase = pod
+                    .status
+                    .as_ref()
+                    .and_then(|status| status.phase.as_deref());
+                Ok(match phase {
+                    Some("Running" | "Succeeded" | "Failed") => Ok(()),
+                    _ => Err(waits(&pod).unwrap_or_else(|| "its Pod does not run".to_owned())),
+                })
+            })
+            .await?;
+        if let Err(why) = begun {
+            return Ok(Err(why));
+        }
+        let params = LogParams {
+            follow: true,
+            ..LogParams::default()
+        };
+        let mut lines = pods.log_stream(manifests::CLIENT, &params).await?.lines();
+        let (sender, seen) = watch::channel(Vec::new());
+        let reading = tokio::spawn(async move {
+            while let Ok(Some(text)) = lines.try_next().await {
+                let said = match parse(&text) {
+                    Some(line) => Said::Line(line),
+                    None => Said::Word(text),
+                };
+                sender.send_modify(|all| all.push(said));
+            }
+        });
+        Ok(Ok(Observer { seen, reading }))
+    }
+
+    /// What the announcer of a node says of itself.
+    pub(super) async fn metrics(
+        &self,
+        name: &str,
+        image: &str,
+        node: &str,
+    ) -> anyhow::Result<Result<String, String>> {
+        let pods: Api<Pod> = self.own();
+        self.put::<Pod>(&manifests::reader(name, image, node))
+            .await?;
+        let ended = self
+            .until(async || {
+                let pod = pods.get(name).await?;
+                let phase = pod.status.as_ref().and_then(|status| status.phase.clone());
+                Ok(match phase.as_deref() {
+                    Some("Succeeded") => Ok(true),
+                    Some("Failed") => Ok(false),
+                    _ => Err(waits(&pod)
+                        .unwrap_or_else(|| "the Pod that reads metrics does not end".to_owned())),
+                })
+            })
+            .await?;
+        Ok(match ended {
+            Ok(well) => {
+                let text = pods.logs(name, &LogParams::default()).await?;
+                if well { Ok(text) } else { Err(text) }
+            }
+            Err(why) => Err(why),
+        })
+    }
+
+    /// Deletes the Pod of the announcer of a node, at once; returns when its successor is ready.
+    pub(super) async fn replace_announcer(&self, node: &str) -> anyhow::Result<Result<(), String>> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let of = ListParams::default()
+            .labels(&format!("app.kubernetes.io/name={ANNOUNCER}"))
+            .fields(&format!("spec.nodeName={node}"));
+        let Some(old) = pods.list(&of).await?.items.into_iter().next() else {
+            return Ok(Err(format!("no announcer runs on {node}")));
+        };
+        pods.delete(&old.name_any(), &DeleteParams::default().grace_period(0))
+            .await
+            .with_context(|| format!("deleting the announcer's Pod {}", old.name_any()))?;
+        self.until(async || {
+            let now = pods.list(&of).await?.items;
+            let successor = now
+                .iter()
+                .any(|pod| pod.uid() != old.uid() && is_ready(pod));
+            Ok(match successor {
+                true => Ok(()),
+                false => Err(format!("no announcer is ready on {node} again")),
+            })
+        })
+        .await
+    }
+
+    /// Takes away everything that a test of this namespace made, this one or an earlier one: the client first, so that
+    /// nobody uses its addresses any more when they are free, and the reservations last.
+    ///
+    /// # Errors
+    /// When something is still there at the end.
+    pub(super) async fn clear(&self) -> anyhow::Result<()> {
+        let end = Instant::now() + CLEARING;
+        loop {
+            let left = match timeout_at(end, self.clear_once()).await {
+                Ok(Ok(None)) => return Ok(()),
+                Ok(Ok(Some(left))) => left,
+                Ok(Err(error)) if is_final(&error) => return Err(error),
+                Ok(Err(error)) => format!("{error:#}"),
+                Err(_) => "the API server did not answer".to_owned(),
+            };
+            anyhow::ensure!(
+                Instant::now() + AGAIN < end,
+                "something of the test is still there after {CLEARING:?}: {left}"
+            );
+            sleep(AGAIN).await;
+        }
+    }
+
+    /// Asks for the next things to go; what is still there.
+    async fn clear_once(&self) -> anyhow::Result<Option<String>> {
+        let now = DeleteParams::default();
+        let policies: Api<L2AnnouncementPolicy> = Api::all(self.client.clone());
+        let records: Api<LoadBalancerIP> = Api::all(self.client.clone());
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let ours = namespaces.get_opt(&self.namespace).await?;
+        let ours = ours.filter(|found| found.labels().contains_key(LABEL));
+        if let Some(found) = &ours {
+            let pods: Api<Pod> = self.own();
+            if let Some(client) = pods.get_opt(manifests::CLIENT).await? {
+                if client.metadata.deletion_timestamp.is_none() {
+                    absent(pods.delete(manifests::CLIENT, &now).await.map(drop))?;
+                }
+                return Ok(Some("the client's Pod".to_owned()));
+            }
+            if found.metadata.deletion_timestamp.is_none() {
+                absent(
+                    policies
+                        .delete_collection(&now, &self.ours())
+                        .await
+                        .map(drop),
+                )
+                .context("deleting the test's policy")?;
+                absent(namespaces.delete(&self.namespace, &now).await.map(drop))
+                    .with_context(|| format!("deleting namespace {}", self.namespace))?;
+            }
+            return Ok(Some(format!("namespace {}", self.namespace)));
+        }
+        absent(
+            policies
+                .delete_collection(&now, &self.ours())
+                .await
+                .map(drop),
+        )
+        .context("deleting the test's policy")?;
+        for record in self.reservations().await? {
+            let only = now.clone().preconditions(Preconditions {
+                uid: record.uid(),
+                resource_version: record.resource_version(),
+            });
+            absent(records.delete(&record.name_any(), &only).await.map(drop))
+                .context("deleting the test's reservations")?;
+        }
+        let vips = self.vips.borrow().clone();
+        for address in vips {
+            let record = self.record(address).await?;
+            let held = record.is_some_and(|record| {
+                let mut holders = record.spec.holders.iter();
+                holders.any(|holder| holder.namespace == self.namespace)
+            });
+            if held {
+                return Ok(Some(format!("the record of {address}")));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What takes away the test where it could not.
+    pub(super) fn by_hand(&self) -> String {
+        format!(
+            "Something of the test may be left: kubectl delete namespace {0}; kubectl delete lbip,l2policy -l {LABEL}={0}",
+            self.namespace
+        )
+    }
+}
+
+async fn apply<K>(api: Api<K>, value: &Value) -> anyhow::Result<K>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    let name = value["metadata"]["name"].as_str().unwrap_or_default();
+    let params = PatchParams::apply(MANAGER).force();
+    api.patch(name, &params, &Patch::Apply(value))
+        .await
+        .with_context(|| format!("making {} {name}", K::kind(&())))
+}
+
+/// Asking again would not help: it is refused.
+fn is_final(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .any(|cause| match cause.downcast_ref::<kube::Error>() {
+            Some(kube::Error::Api(status)) => matches!(status.code, 400 | 401 | 403 | 404 | 422),
+            _ => false,
+        })
+}
+
+/// Gone is what is wanted, and a kind that is not served has none.
+fn absent(answer: Result<(), kube::Error>) -> anyhow::Result<()> {
+    match answer {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        answer => Ok(answer?),
+    }
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let status = pod.status.as_ref();
+    let mut conditions = status
+        .and_then(|s| s.conditions.as_ref())
+        .into_iter()
+        .flatten();
+    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// Why a Pod does not run, in its own words.
+fn waits(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let containers = status.container_statuses.iter().flatten();
+    let mut waiting = containers.filter_map(|container| container.state.as_ref()?.waiting.clone());
+    let unscheduled = || {
+        let mut conditions = status.conditions.iter().flatten();
+        let found = conditions.find(|c| c.type_ == "PodScheduled" && c.status == "False")?;
+        found.message.clone()
+    };
+    let waiting = waiting.find_map(|state| {
+        let reason = state
+            .reason
+            .filter(|reason| reason != "ContainerCreating")?;
+        Some(format!("{reason} {}", state.message.unwrap_or_default()))
+    });
+    let why = waiting.or_else(unscheduled)?;
+    Some(format!("{}: {}", pod.name_any(), why.trim()))
+}
+
+/// What the client's log has.
+#[derive(Clone, Debug)]
+enum Said {
+    Line(Line),
+    /// What is no line of a report: why it ended.
+    Word(String),
+}
+
+/// What the client sees.
+pub(super) struct Observer {
+    seen: watch::Receiver<Vec<Said>>,
+    reading: JoinHandle<()>,
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        self.reading.abort();
+    }
+}
+
+impl Observer {
+    /// Now, as a place to look back to.
+    pub(super) fn mark(&self) -> usize {
+        self.seen.borrow().len()
+    }
+
+    /// What it saw since, by address.
+    pub(super) fn since(&self, mark: usize) -> BTreeMap<IpAddr, Window> {
+        let mut sums: BTreeMap<IpAddr, Window> = BTreeMap::new();
+        for said in self.seen.borrow().iter().skip(mark) {
+            if let Said::Line(Line::Window(window)) = said {
+                sums.entry(window.vip)
+                    .or_insert_with(|| Window::new(window.vip))
+                    .add(window);
+            }
+        }
+        sums
+    }
+
+    /// Waits until it asks for so many addresses; else why it does not.
+    pub(super) async fn begun(
+        &mut self,
+        addresses: usize,
+        patience: Duration,
+    ) -> Result<(), String> {
+        let end = Instant::now() + patience;
+        loop {
+            {
+                let seen = self.seen.borrow_and_update();
+                let lines = seen.iter().filter_map(|said| match said {
+                    Said::Line(line) => Some(line),
+                    Said::Word(_) => None,
+                });
+                let mut began = 0;
+                for line in lines {
+                    match line {
+                        Line::Began { .. } => began += 1,
+                        Line::Taken { address, mac } => {
+                            return Err(format!(
+                                "{address}, which the pool has free and the client was to have, is used by {mac}; \
+                                 exclude it from the pool"
+                            ));
+                        }
+                        Line::Window(_) => {}
+                    }
+                }
+                if began == addresses {
+                    return Ok(());
+                }
+                if self.reading.is_finished() {
+                    return Err(ended(&seen));
+                }
+            }
+            if timeout_at(end, self.seen.changed()).await.is_err() {
+                return Err(format!("it said nothing for {patience:?}"));
+            }
+        }
+    }
+
+    /// Lets it ask for a while; else why it has ended.
+    pub(super) async fn watch(&mut self, time: Duration) -> Result<(), String> {
+        let (end, before) = (Instant::now() + time, self.mark());
+        sleep(time).await;
+        // What was asked by then is on its way through the API server.
+        let grace = end + Duration::from_secs(10);
+        while self.mark() == before {
+            match timeout_at(grace, self.seen.changed()).await {
+                Ok(Ok(())) => {}
+                _ => return Err(ended(&self.seen.borrow())),
+            }
+        }
+        match self.reading.is_finished() {
+            true => Err(ended(&self.seen.borrow())),
+            false => Ok(()),
+        }
+    }
+}
+
+fn ended(seen: &[Said]) -> String {
+    let words = seen.iter().filter_map(|said| match said {
+        Said::Word(word) => Some(word.trim()),
+        Said::Line(_) => None,
+    });
+    let words: Vec<&str> = words.collect();
+    match words.is_empty() {
+        true => "the client fell silent".to_owned(),
+        false => format!("the client ended: {}", words.join(" ")),
+    }
+}
