@@ -138,7 +138,7 @@ async fn write_class(context: &Context, name: &str) -> Result<(), Failure> {
     let (status, finalizer) = {
         let known = &context.state.lock().gateway_api;
         let status = status::class(known, name, now);
-        (status, status::finalizer(known, name))
+        (status, known.finalizer(name))
     };
     let api = Api::<GatewayClass>::all(context.client.clone());
     let answered = |class: GatewayClass| {
@@ -152,7 +152,13 @@ async fn write_class(context: &Context, name: &str) -> Result<(), Failure> {
     if let Some(finalizer) = finalizer {
         let params = PatchParams::apply(status::FINALIZER_MANAGER);
         let patch = Patch::Apply(finalizer);
-        answered(within(PATIENCE, api.patch(name, &params, &patch)).await?);
+        let answer = within(PATIENCE, api.patch(name, &params, &patch)).await;
+        let may = !matches!(&answer, Err(error) if error.class() == Class::Forbidden);
+        if may {
+            answered(answer?);
+        }
+        let hold = |cache: &mut Cache| cache.gateway_api.hold_seen(may);
+        context.state.change(hold);
     }
     Ok(())
 }
@@ -294,6 +300,7 @@ async fn ask_release(context: &Context, classes: &Notify) {
             }
         }
         tokio::time::sleep(RELEASE).await;
+        context.state.change(|cache| cache.gateway_api.hold_again());
     }
 }
 

@@ -63,7 +63,7 @@ pub const ALL: [(&str, &str, &str); 11] = [
     (
         "LoadBalancerIP",
         GATEWAYS_SERVED,
-        "the Gateways that share it with Services are served; there only after they were not",
+        "the Gateways that share it with Services are served, too; there wherever they share it",
     ),
     (
         "LoadBalancerIP",

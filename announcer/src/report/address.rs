@@ -50,11 +50,10 @@ pub fn status_of(
     status
 }
 
-/// Whether Gateways that share it are served appears when they are not, says `True` when they are again, and goes with
-/// the last of them.
+/// Whether Gateways are served is said wherever Services share their address: that a node answers for it says nothing then.
 fn put_served(status: &mut LoadBalancerIPStatus, lbip: &Lbip, plan: &Announcement, now: &Time) {
     let is_ours = |condition: &Condition| condition.type_ == GATEWAYS_SERVED;
-    if lbip.gateways.is_empty() {
+    if lbip.gateways.is_empty() || lbip.holders.is_empty() {
         status.conditions.retain(|condition| !is_ours(condition));
         return;
     }
@@ -65,13 +64,12 @@ fn put_served(status: &mut LoadBalancerIPStatus, lbip: &Lbip, plan: &Announcemen
             reason: why.reason().into(),
             message: why.message(lbip.address),
         },
-        None if status.conditions.iter().any(is_ours) => NewCondition {
+        None => NewCondition {
             type_: GATEWAYS_SERVED,
             status: Some(true),
             reason: "Served".into(),
             message: format!("the director serves its Gateways on {}", lbip.address),
         },
-        None => return,
     };
     let before = status.conditions.clone();
     put(

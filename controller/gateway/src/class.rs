@@ -100,7 +100,12 @@ fn accepted(world: &World, class: &GatewayClass) -> NewCondition {
             kinds.join(", ")
         ),
     };
-    let message = format!("its Gateways get addresses {pools}{hidden}");
+    let unheld = if world.may_not_hold {
+        "; Landfall may not patch gatewayclasses, so that nothing keeps it while it is in use: kubectl apply -k config/gateway-api"
+    } else {
+        ""
+    };
+    let message = format!("its Gateways get addresses {pools}{hidden}{unheld}");
     is(ACCEPTED, "Accepted", message)
 }
 

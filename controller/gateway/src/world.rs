@@ -183,6 +183,8 @@ pub struct World {
     pub bundle: Option<String>,
     /// The kinds that we may not read, by their plurals: there may be any number of them.
     pub hidden: BTreeSet<&'static str>,
+    /// We may not give classes the finalizer that keeps them while they are in use.
+    pub may_not_hold: bool,
 }
 
 impl World {

@@ -1,18 +1,21 @@
 //! What the Gateway API changes in the cache, and what follows from a decision about it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
 use landfall_crds::Frontend;
 use landfall_crds::gateway_api::Gateway;
 use landfall_crds::version::{Stamped, supersedes};
 use landfall_gateway::NamespacedName;
 use landfall_ipam::address::Point;
+use landfall_ipam::index::Writes;
 use landfall_ipam::{HolderKey, HolderKind};
+use serde_json::Value;
 
 use super::Cache;
-use crate::gateway::{LiveRecord, Marks, Subject};
+use crate::gateway::{LiveRecord, Marks, Subject, status};
 use crate::validate::gateway as holder;
 
 /// Whether both are one state of one object: an answer that its watch told of already, or to a write that changed nothing.
@@ -80,10 +83,7 @@ impl Cache {
         for key in &keys {
             let gateway = NamespacedName::new(&key.namespace, &key.name);
             self.gateway_api.sets_again(&gateway);
-            // Alone nobody has more than there is room for.
-            if keys.len() > 1 {
-                self.gateway_again(key);
-            }
+            self.gateway_again(key);
         }
     }
 
@@ -121,6 +121,27 @@ impl Cache {
         }
         let wanted = Marks::of(gateways.into_iter().map(|gateway| &**gateway));
         (wanted != live.marks).then(|| (live.uid.clone(), wanted))
+    }
+
+    /// The status to write of a Gateway for which this was planned.
+    pub(crate) fn gateway_status(
+        &self,
+        at: &NamespacedName,
+        writes: &Writes,
+        now: Time,
+    ) -> Option<Value> {
+        let addresses = writes.service.iter();
+        let addresses = addresses.flat_map(|service| writes.plan.addresses(service));
+        let is_shared = |at: &Point| {
+            let mut holders = self
+                .index
+                .entry(*at)
+                .into_iter()
+                .flat_map(|one| one.holder_keys());
+            holders.any(|key| key.kind == HolderKind::Service)
+        };
+        let beside: BTreeSet<Point> = addresses.map(Point::from).filter(is_shared).collect();
+        status::gateway(&self.gateway_api, at, writes, &beside, now)
     }
 
     fn gateway_again(&mut self, key: &HolderKey) {

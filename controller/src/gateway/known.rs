@@ -18,6 +18,7 @@ use landfall_gateway::world::Backing;
 use landfall_gateway::{Decisions, NamespacedName, Route, RouteKey, World};
 use landfall_ipam::address::Point;
 use landfall_ipam::service::Labels;
+use serde_json::Value;
 
 use super::{Marks, status};
 
@@ -72,6 +73,8 @@ pub struct Known {
     served: BTreeMap<Point, BTreeSet<Frontend>>,
     /// Whether a record's address is answered for, and if not, why not.
     announced: BTreeMap<Point, Result<(), String>>,
+    /// Of which of them it is said whether Gateways are served, too.
+    told: BTreeSet<Point>,
     /// Whose status says something else than what was decided.
     stale: BTreeSet<Subject>,
     /// What is being written, or is to be tried again.
@@ -80,6 +83,8 @@ pub struct Known {
     changed: bool,
     /// Of which release the definitions are was asked: until then nothing is said of a class, which would be said anew.
     release_asked: bool,
+    /// The finalizer of classes was refused, and is not tried again yet.
+    hold_refused: bool,
 }
 
 impl Known {
@@ -128,8 +133,27 @@ impl Known {
 
     fn class_speaks_otherwise(&self, name: &str) -> bool {
         let differs = status::class(self, name, status::long_ago()).is_some()
-            || status::finalizer(self, name).is_some();
+            || self.finalizer(name).is_some();
         self.release_asked && differs
+    }
+
+    /// The finalizer to write of a class, unless that was refused just now.
+    pub fn finalizer(&self, name: &str) -> Option<Value> {
+        status::finalizer(self, name).filter(|_| !self.hold_refused)
+    }
+
+    /// The finalizer of a class was written, or we may not write it: then the classes say so.
+    pub fn hold_seen(&mut self, may: bool) {
+        self.hold_refused = !may;
+        if self.world.may_not_hold == may {
+            self.change(|world| world.may_not_hold = !may);
+        }
+    }
+
+    /// What was refused may be granted by now.
+    pub fn hold_again(&mut self) {
+        self.hold_refused = false;
+        self.mark_stale();
     }
 
     /// The release of the definitions was asked for, and could be learnt or not; whether that is news.
@@ -343,16 +367,29 @@ impl Known {
             let mut no = all.filter(|one| one.status != "True");
             no.next().map_or(Ok(()), |no| Err(no.message.clone()))
         });
-        match said {
+        let told = find(conditions, GATEWAYS_SERVED).is_some();
+        let told = if told {
+            self.told.insert(at)
+        } else {
+            self.told.remove(&at)
+        };
+        let news = match said {
             Some(said) => self.announced.insert(at, said.clone()) != Some(said),
             None => self.announced.remove(&at).is_some(),
-        }
+        };
+        news || told
     }
 
     /// Whether an address is answered for, and if not, why not.
     pub fn announced(&self, at: Point) -> Result<(), String> {
         let said = self.announced.get(&at).cloned();
         said.unwrap_or_else(|| Err("no node answers for it yet".to_owned()))
+    }
+
+    /// Whether it is said of an address that Services share if Gateways are served there, too.
+    #[must_use]
+    pub fn is_told(&self, at: Point) -> bool {
+        self.told.contains(&at)
     }
 
     /// What is to be written now, but for what waits for another attempt.

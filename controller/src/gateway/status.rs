@@ -2,11 +2,15 @@
 //!
 //! `None`: it says so already, so that nothing to do writes nothing.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
+use landfall_crds::FrontendProtocol;
 use landfall_crds::conditions::{NewCondition, find};
 use landfall_crds::gateway_api::{
-    self, Address, CONTROLLER, GATEWAYS_EXIST, Gateway, GatewayStatus, ListenerStatus,
+    self, Address, CONTROLLER, GATEWAYS_EXIST, Gateway, GatewayStatus, Listener, ListenerStatus,
     RouteGroupKind, RouteParentStatus, SupportedFeature,
 };
 use landfall_gateway::{
@@ -21,6 +25,7 @@ use super::Known;
 use crate::managed::{owns, wrote};
 
 const PROGRAMMED: &str = "Programmed";
+const NO_RESOURCES: &str = "NoResources";
 /// The field manager of finalizers alone: what it applies no more goes by itself.
 pub const FINALIZER_MANAGER: &str = "landfall-finalizer";
 
@@ -110,14 +115,23 @@ pub fn listener_set(known: &Known, key: &NamespacedName, now: Time) -> Option<Va
     if known.world.waits_for_class(gateway) {
         return None;
     }
-    let parent = said_of(known, &decision.gateway, gateway);
+    let said = said_of(known, &decision.gateway, gateway);
+    let (served, ports) = with_room(known, &decision.gateway, gateway, &said);
+    let parent = |listener: &ListenerDecision| {
+        let port = port_of(&object.spec.listeners, &listener.name);
+        let left_out = port.is_some_and(|port| ports.contains(&port));
+        served.as_ref().filter(|_| !left_out).unwrap_or(&said)
+    };
+    let mut parents = decision.listeners.iter().map(parent);
+    let whole = parents.find(|one| one.status != Some(true));
+    let whole = whole.or(served.as_ref()).unwrap_or(&said);
     let generation = decision.generation;
     let live = object.status.clone().unwrap_or_default();
-    let own = vec![decision.accepted.clone(), decision.programmed(&parent)];
+    let own = vec![decision.accepted.clone(), decision.programmed(whole)];
     let own = conditions(own, &live.conditions, generation, &now);
     let listeners = listeners(
         &decision.listeners,
-        |_| &parent,
+        parent,
         &live.listeners,
         generation,
         &now,
@@ -140,7 +154,7 @@ fn said_of(known: &Known, at: &NamespacedName, gateway: &Gateway) -> NewConditio
         one.observed_generation == gateway.metadata.generation
             && attached == count(wanted)
             // Where there is no room for all of it, it waits for nothing.
-            && (one.reason == "NoResources" || known.is_served(addresses, frontends))
+            && (one.reason == NO_RESOURCES || known.is_served(addresses, frontends))
     };
     let said = find(conditions, PROGRAMMED).filter(is_of_now);
     NewCondition {
@@ -150,6 +164,37 @@ fn said_of(known: &Known, at: &NamespacedName, gateway: &Gateway) -> NewConditio
         message: said
             .map_or("it is being worked on", |one| &one.message)
             .to_owned(),
+    }
+}
+
+/// A port of a listener.
+type Port = (u16, FrontendProtocol);
+
+fn port_of(listeners: &[Listener], name: &str) -> Option<Port> {
+    let listener = listeners.iter().find(|one| one.name == name)?;
+    Some((listener.port, listener::kind(listener)?.protocol()))
+}
+
+/// What holds of the ports for which there is room where a Gateway says that there is none for all, and those others.
+fn with_room(
+    known: &Known,
+    at: &NamespacedName,
+    gateway: &Gateway,
+    said: &NewCondition,
+) -> (Option<NewCondition>, Vec<Port>) {
+    let addresses = gateway.status.iter().flat_map(|status| &status.addresses);
+    let addresses: Vec<IpAddr> = addresses.filter_map(|one| one.value.parse().ok()).collect();
+    let frontends = known.decisions.gateways.get(at);
+    let frontends = frontends.map_or(&[][..], |decision| &decision.frontends);
+    let left_out = known.left_out(&addresses, frontends);
+    match left_out.filter(|_| said.reason == NO_RESOURCES) {
+        None => (None, Vec::new()),
+        Some((_, ports)) => {
+            let served = addresses.iter().map(|address| (*address, Ok(()))).collect();
+            let decision = known.decisions.gateways.get(at);
+            let served = decision.map(|one| programmed(one, &Standing::Assigned(served)));
+            (served, ports)
+        }
     }
 }
 
@@ -188,9 +233,15 @@ pub fn route(known: &Known, key: &RouteKey, now: Time) -> Option<Value> {
 }
 
 /// The status of a Gateway for which this was planned; one that is no longer ours is cleared of what we wrote. While its
-/// class is not there, nobody can say whether it is, and what stands there stays.
+/// class is not there, nobody can say whether it is, and what stands there stays. Services share the addresses `beside`.
 #[must_use]
-pub fn gateway(known: &Known, at: &NamespacedName, writes: &Writes, now: Time) -> Option<Value> {
+pub fn gateway(
+    known: &Known,
+    at: &NamespacedName,
+    writes: &Writes,
+    beside: &BTreeSet<Point>,
+    now: Time,
+) -> Option<Value> {
     let service = writes.service.as_ref()?;
     let object = known.world.gateways.get(at)?;
     if known.world.waits_for_class(object) {
@@ -204,8 +255,21 @@ pub fn gateway(known: &Known, at: &NamespacedName, writes: &Writes, now: Time) -
     let live = object.status.as_ref().unwrap_or(&nothing);
     let addresses = writes.plan.addresses(service);
     let standing = if outcome.assigned {
-        let announced = addresses.iter();
-        let announced = announced.map(|one| (*one, known.announced(Point::from(*one))));
+        // That a node answers for it is for the Service, until one says that it serves the Gateway, too. Who was served stays so.
+        let was = find(&live.conditions, PROGRAMMED).is_some_and(|one| one.status == "True");
+        let had = |one: &IpAddr| {
+            live.addresses
+                .iter()
+                .any(|had| had.value == one.to_string())
+        };
+        let announced = addresses.iter().map(|one| {
+            let at = Point::from(*one);
+            let untold = beside.contains(&at) && !known.is_told(at) && !(was && had(one));
+            let untold =
+                untold.then(|| "no node says yet that it serves Gateways there".to_owned());
+            let announced = known.announced(at);
+            (*one, announced.and_then(|()| untold.map_or(Ok(()), Err)))
+        });
         Standing::Assigned(announced.collect())
     } else {
         Standing::Refused(outcome.reason, outcome.message.clone())
@@ -219,9 +283,7 @@ pub fn gateway(known: &Known, at: &NamespacedName, writes: &Writes, now: Time) -
     // Not of the object: a spec that came since then is decided before anything is said of it.
     let generation = decision.generation;
     let parent = |listener: &ListenerDecision| {
-        let mut all = object.spec.listeners.iter();
-        let spec = all.find(|one| one.name == listener.name);
-        let port = spec.and_then(|one| Some((one.port, listener::kind(one)?.protocol())));
+        let port = port_of(&object.spec.listeners, &listener.name);
         let crowded = crowded.as_ref();
         let crowded = crowded.filter(|_| port.is_some_and(|port| ports.contains(&port)));
         crowded.unwrap_or(&programmed)
@@ -404,6 +466,24 @@ mod tests {
             "fieldsV1": {"f:metadata": {"f:finalizers": {name: {}}}}}]);
         let patch = finalizer(&class_known(held, false), "c").unwrap();
         assert_eq!(patch["metadata"]["finalizers"], json!([]));
+    }
+
+    #[test]
+    fn a_finalizer_that_is_refused_is_told_of_and_tried_again_later() {
+        let mut known = class_known(json!({"name": "c", "uid": "u"}), true);
+        known.release_seen(None);
+        known.hold_seen(false);
+        known.decide();
+        assert_eq!(known.finalizer("c"), None);
+        let said = class(&known, "c", long_ago()).unwrap()["conditions"][0]["message"].clone();
+        let said = said.as_str().unwrap();
+        assert!(said.contains("may not patch gatewayclasses"), "{said}");
+        known.hold_again();
+        assert!(known.finalizer("c").is_some());
+        known.hold_seen(true);
+        known.decide();
+        let said = class(&known, "c", long_ago()).unwrap()["conditions"][0]["message"].clone();
+        assert!(!said.as_str().unwrap().contains("may not patch"), "{said}");
     }
 
     #[test]

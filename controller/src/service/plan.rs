@@ -17,7 +17,6 @@ use super::{build, status};
 use crate::cache::Cache;
 use crate::contest::Said;
 use crate::context::Context;
-use crate::gateway;
 use crate::validate::LiveService;
 
 /// Planned writes with the status they end in; everything a task needs to carry them out.
@@ -57,7 +56,7 @@ pub fn plan(context: &Context, queued: &QueueKey) -> Planned {
         HolderKind::Service => build::status(&writes, &live, now),
         HolderKind::Gateway => {
             let at = NamespacedName::new(&queued.key.namespace, &queued.key.name);
-            gateway::status::gateway(&cache.gateway_api, &at, &writes, now)
+            cache.gateway_status(&at, &writes, now)
         }
     };
     let said = cache.said.get(&queued.key);
@@ -303,7 +302,7 @@ mod tests {
         let writes = cache.index.plan(&key).unwrap();
         let live = cache.services.get(&key).cloned().unwrap();
         let now = Time(Timestamp::now());
-        let status = gateway::status::gateway(&cache.gateway_api, &at, &writes, now);
+        let status = cache.gateway_status(&at, &writes, now);
         Work {
             queued,
             note: build::note(&writes, &live, status.as_ref(), None),

@@ -65,7 +65,7 @@ fn seen(cache: &mut Cache, gateway: Gateway) {
 fn planned(cache: &mut Cache) -> Option<(Writes, Option<Value>)> {
     let writes = cache.index.plan(&key())?;
     let now = Time(Timestamp::UNIX_EPOCH);
-    let status = status::gateway(&cache.gateway_api, &at(), &writes, now);
+    let status = cache.gateway_status(&at(), &writes, now);
     Some((writes, status))
 }
 
@@ -301,7 +301,10 @@ fn a_port_for_which_a_shared_address_has_no_room_is_told_of() {
         (&listener["type"], &listener["status"]),
         (&json!("Programmed"), &json!("False"))
     );
+    queued(&mut cache);
+    // It is looked at again, whoever shares the address by now.
     cache.served_seen(address, &[&full[1..], &own].concat());
+    assert_eq!(queued(&mut cache), 1);
     assert_eq!(served(&mut cache)["conditions"][1]["status"], "True");
 }
 
@@ -321,6 +324,16 @@ fn a_gateway_that_shares_its_address_is_programmed_once_it_is_served_there_too()
     let said = served(&mut cache)["conditions"][1].clone();
     assert_eq!(said["status"], "False");
     assert_eq!(said["message"], "192.0.2.0: GatewaysServed is False");
+    // Beside a Service it waits for a word of its own.
+    cache.announcement_seen(address, std::slice::from_ref(&announced));
+    let writes = cache.index.plan(&key()).unwrap();
+    let now = Time(Timestamp::UNIX_EPOCH);
+    let beside = [address].into();
+    let status = status::gateway(&cache.gateway_api, &at(), &writes, &beside, now).unwrap();
+    assert_eq!(status["conditions"][1]["status"], "False");
     cache.announcement_seen(address, &[announced, condition("GatewaysServed", "True")]);
+    let now = Time(Timestamp::UNIX_EPOCH);
+    let status = status::gateway(&cache.gateway_api, &at(), &writes, &beside, now).unwrap();
+    assert_eq!(status["conditions"][1]["status"], "True");
     assert_eq!(served(&mut cache)["conditions"][1]["status"], "True");
 }
