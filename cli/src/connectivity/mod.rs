@@ -14,6 +14,7 @@
 mod course;
 mod judge;
 mod manifests;
+mod observer;
 mod plan;
 mod report;
 mod stage;

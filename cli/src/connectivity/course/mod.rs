@@ -14,9 +14,10 @@ use landfall_crds::conditions::{ANNOUNCED, SERVICE_ANNOUNCED, find};
 
 use super::judge::{self, Seen};
 use super::manifests;
+use super::observer::Observer;
 use super::plan::{self, Plan};
 use super::report::{Outcome, Report};
-use super::stage::{Observer, Stage};
+use super::stage::Stage;
 use crate::args::{Check, ConnectivityTest};
 use crate::cluster::Wants;
 use crate::out::say;
