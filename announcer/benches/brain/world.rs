@@ -17,6 +17,7 @@ use landfall_announcer::model::{
     XdpState,
 };
 use landfall_announcer::names::{NodeName, PolicyName, ServiceKey, SessionId, Version};
+use landfall_announcer::policy::Announcement;
 use landfall_announcer::report::status_of;
 use landfall_crds::{L2AnnouncementPolicySpec, LoadBalancerIPStatus, Owner};
 use landfall_wire::Mac;
@@ -60,8 +61,11 @@ fn record(number: u32, version: u64) -> Lbip {
         since: Some(wall()),
         ..Owner::default()
     };
-    let interfaces = ["eth0".to_owned()].into();
-    let status = status_of(&lbip, Some(owner), &interfaces, None, &wall());
+    let plan = Announcement {
+        interfaces: ["eth0".to_owned()].into(),
+        ..Announcement::default()
+    };
+    let status = status_of(&lbip, Some(owner), &plan, None, &wall());
     Lbip { status, ..lbip }
 }
 
