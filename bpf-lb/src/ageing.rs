@@ -21,6 +21,9 @@ const UDP: u32 = 180;
 const UNCONFIRMED: u32 = 30;
 /// One without its other direction, or of a pod that nobody names any more.
 const ORPHAN: u32 = 60;
+/// Datagrams to a pod that nobody names any more, since it answered last: a client that keeps its port goes on asking, and
+/// is another pod's from then on. kube-proxy forgets such a flow at once.
+const UNANSWERED: u32 = 10;
 
 /// The time of one sweep.
 #[derive(Clone, Copy, Debug)]
@@ -70,11 +73,16 @@ pub(crate) fn limit(protocol: Protocol, state: &ConnectionState, around: Surroun
         Protocol::Tcp if client_ends || state.pod_fin != 0 => HALF_CLOSED,
         Protocol::Tcp => ESTABLISHED,
     };
-    if around.is_served {
-        limit
-    } else {
-        limit.min(ORPHAN)
+    match protocol {
+        _ if around.is_served => limit,
+        Protocol::Udp => UNANSWERED,
+        Protocol::Tcp => limit.min(ORPHAN),
     }
+}
+
+/// Whether its client alone may go on, which then says nothing about the connection's age.
+pub(crate) fn may_be_asked_in_vain(protocol: Protocol, around: Surroundings) -> bool {
+    protocol == Protocol::Udp && !around.is_served
 }
 
 /// Whether a connection goes, by both its directions. Either may have been seen later.
@@ -90,9 +98,12 @@ pub(crate) fn is_over(
         return false;
     }
     let alone = state.kind == ConnectionState::KIND_POD && twin.is_none();
-    let silent = twin.map_or(clock.silent(state), |twin| {
-        clock.silent(state).min(clock.silent(twin))
-    });
+    let silent = match twin {
+        None if may_be_asked_in_vain(protocol, around) => u32::MAX,
+        None => clock.silent(state),
+        Some(twin) if may_be_asked_in_vain(protocol, around) => clock.silent(twin),
+        Some(twin) => clock.silent(state).min(clock.silent(twin)),
+    };
     let is_served = around.is_served && !alone;
     silent
         >= limit(
@@ -240,6 +251,21 @@ mod tests {
             UNSERVED
         ));
         assert!(!is_over(at(59), Protocol::Tcp, &seen(), None, UNSERVED));
+    }
+
+    #[test]
+    fn datagrams_to_a_pod_that_is_gone_keep_no_flow_and_answers_do() {
+        let asked = ConnectionState {
+            seen: at(100).now,
+            ..seen()
+        };
+        let is_over = |pod: Option<&ConnectionState>, around| {
+            super::is_over(at(100), Protocol::Udp, &asked, pod, around)
+        };
+        assert!(is_over(Some(&seen()), UNSERVED));
+        assert!(is_over(None, UNSERVED), "nobody has answered");
+        assert!(!is_over(Some(&asked), UNSERVED), "it answers still");
+        assert!(!is_over(Some(&seen()), SERVED));
     }
 
     #[test]

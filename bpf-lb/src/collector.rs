@@ -14,7 +14,7 @@ use aya::maps::{HashMap, Map, MapData, MapError};
 use landfall_bpf_lb_common::names;
 use landfall_bpf_lb_common::records::{ConnectionState, Direction};
 
-use crate::ageing::{Clock, Surroundings, is_over, is_stale};
+use crate::ageing::{Clock, Surroundings, is_over, is_stale, may_be_asked_in_vain};
 use crate::desired::{Endpoint, Protocol};
 use crate::duties::Flow;
 use crate::sys;
@@ -187,7 +187,10 @@ impl<F: Table> Tables<F> {
                 is_crowded,
                 is_served,
             };
-            if is_over(clock, protocol, state, Some(state), around) {
+            // What the other direction says is looked at of these alone.
+            let maybe = is_over(clock, protocol, state, Some(state), around)
+                || may_be_asked_in_vain(protocol, around);
+            if maybe {
                 over.push((*key, protocol, around));
             } else {
                 swept.kernels += usize::from(state.kind == ConnectionState::KIND_KERNEL);

@@ -449,3 +449,37 @@ fn a_repeated_syn_follows_the_first_over_a_change() {
         assert_eq!(reached(&third), family.pods[1]);
     });
 }
+
+#[test]
+fn datagrams_from_one_port_reach_another_pod_soon_after_theirs_is_gone() {
+    needs_root!("datagrams_from_one_port_reach_another_pod_soon_after_theirs_is_gone");
+    const UDP: Protocol = Protocol::Udp;
+    for family in families() {
+        let node = Node::new();
+        let mut director = node.director();
+        director
+            .apply(&family.desired(UDP, node.ifindex, &BOTH))
+            .unwrap();
+        let flow = family.flow(UDP);
+        let asks = |director: &mut Director| says(director, node.ifindex, flow, SEGMENT);
+        let pod = reached(&asks(&mut director));
+        answers(&mut director, flow, pod, SEGMENT);
+        assert_eq!(reached(&asks(&mut director)), pod);
+        director.sweep().unwrap();
+        let other = family.pods[..2].iter().position(|one| *one != pod).unwrap();
+        director
+            .apply(&family.desired(UDP, node.ifindex, &[(other, None, Active)]))
+            .unwrap();
+        // It may answer yet; that it is asked is no sign of life.
+        support::maps::age(&node.settings, 9);
+        assert_eq!(reached(&asks(&mut director)), pod);
+        assert_eq!(director.sweep().unwrap().removed, 0);
+        support::maps::age(&node.settings, 2);
+        assert_eq!(reached(&asks(&mut director)), pod);
+        assert_eq!(director.sweep().unwrap().removed, 1);
+        assert_eq!(reached(&asks(&mut director)), family.pods[other]);
+        answers(&mut director, flow, family.pods[other], SEGMENT);
+        assert_eq!(reached(&asks(&mut director)), family.pods[other]);
+        Director::remove(&node.settings).unwrap();
+    }
+}
