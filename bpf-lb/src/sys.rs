@@ -15,6 +15,10 @@ use aya::Pod;
 
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_LINK_DETACH: libc::c_long = 34;
+const BPF_PROG_QUERY: libc::c_long = 16;
+const BPF_TCX_EGRESS: u32 = 47;
+/// The kernel's limit of a chain (`BPF_MPROG_MAX`).
+const CHAIN: usize = 64;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 const MEMBARRIER_CMD_GLOBAL: libc::c_long = 1;
 
@@ -90,6 +94,47 @@ pub(crate) fn for_each<K: Pod + Default, V: Pod + Default>(
         }
         first = false;
     }
+}
+
+/// `union bpf_attr` of the query.
+#[repr(C)]
+#[derive(Default)]
+struct Query {
+    ifindex: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    ids: u64,
+    count: u32,
+    unused: u32,
+    more: [u64; 4],
+}
+
+/// The id of the program that an interface's egress chain begins with (tcx, Linux 6.6).
+///
+/// The library's query opens every program it finds, which takes `CAP_SYS_ADMIN`; the ids take `CAP_NET_ADMIN`.
+pub(crate) fn first_of_egress(ifindex: u32) -> io::Result<Option<u32>> {
+    let mut ids = [0_u32; CHAIN];
+    let mut query = Query {
+        ifindex,
+        attach_type: BPF_TCX_EGRESS,
+        ids: ids.as_mut_ptr() as u64,
+        count: u32::try_from(CHAIN).map_err(io::Error::other)?,
+        ..Query::default()
+    };
+    // SAFETY: `ids` has room for as many as said, and both are alive during the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_PROG_QUERY,
+            &raw mut query,
+            size_of::<Query>(),
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok((query.count > 0).then_some(ids[0]))
 }
 
 /// `union bpf_attr`, as far as the two commands read it.

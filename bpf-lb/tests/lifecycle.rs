@@ -174,6 +174,53 @@ fn replies_are_seen_before_any_other_program_or_that_one_is_named() {
     assert!(applied.problems.is_empty(), "{:?}", applied.problems);
 }
 
+/// Takes `CAP_SYS_ADMIN` from the calling thread, which no container of the announcer has.
+fn without_sys_admin() {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    const SYS_ADMIN: u32 = 21;
+    let mut header = Header {
+        version: 0x2008_0522,
+        pid: 0,
+    };
+    // Effective, permitted, inheritable; the low half and the high one.
+    let mut sets = [[0_u32; 3]; 2];
+    // SAFETY: both are as large as this version says, and alive during the calls.
+    unsafe {
+        assert_eq!(
+            libc::syscall(libc::SYS_capget, &raw mut header, &raw mut sets),
+            0
+        );
+        sets[0][0] &= !(1 << SYS_ADMIN);
+        assert_eq!(
+            libc::syscall(libc::SYS_capset, &raw mut header, &raw mut sets),
+            0
+        );
+    }
+}
+
+#[test]
+fn what_the_announcers_container_is_permitted_is_enough() {
+    needs_root!("what_the_announcers_container_is_permitted_is_enough");
+    let node = Node::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            without_sys_admin();
+            let mut director = Director::load(&node.settings).unwrap();
+            for _ in 0..2 {
+                let applied = director.apply(&on(&[node.ifindex])).unwrap();
+                assert!(applied.problems.is_empty(), "{:?}", applied.problems);
+                assert!(applied.interfaces.contains_key(&node.ifindex));
+                director.sweep().unwrap();
+            }
+        });
+    });
+    Director::remove(&node.settings).unwrap();
+}
+
 #[test]
 fn a_veth_runs_in_the_generic_path_unless_asked_otherwise() {
     needs_root!("a_veth_runs_in_the_generic_path_unless_asked_otherwise");

@@ -239,7 +239,11 @@ impl Director {
             match self.attach(*ifindex, interface) {
                 Ok(attached) => {
                     applied.interfaces.insert(*ifindex, attached);
-                    problems.extend(self.links.is_first(&mut self.ebpf, &interface.name).err());
+                    problems.extend(
+                        self.links
+                            .is_first(&mut self.ebpf, *ifindex, &interface.name)
+                            .err(),
+                    );
                 }
                 Err(error) => problems.push(error),
             }

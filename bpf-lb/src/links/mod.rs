@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use aya::Ebpf;
 use aya::programs::links::FdLink;
 use aya::programs::tc::TcAttachOptions;
-use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
+use aya::programs::{LinkOrder, ProgramError, TcAttachType};
 use landfall_bpf_lb_common::names;
 
 pub use attached::{AttachError, AttachMode, Attached, XdpPath};
@@ -28,6 +28,7 @@ use program::{pin, remove_pin, replace_egress, replace_xdp, wrong_link};
 
 use crate::desired::Interface;
 use crate::interface;
+use crate::sys::first_of_egress;
 
 /// The pinned links below one directory.
 #[derive(Debug)]
@@ -113,17 +114,19 @@ impl Links {
     }
 
     /// Whether somebody else's TC program runs before ours, which was the first when it came.
-    pub(crate) fn is_first(&self, ebpf: &mut Ebpf, name: &str) -> Result<(), AttachError> {
+    pub(crate) fn is_first(
+        &self,
+        ebpf: &mut Ebpf,
+        ifindex: u32,
+        name: &str,
+    ) -> Result<(), AttachError> {
         if !self.tc_links {
             return Ok(());
         }
         let mut first = || -> Result<Option<u32>, ProgramError> {
             let ours = classifier(ebpf)?.info()?.id();
-            let (_, chain) = SchedClassifier::query_tcx(name, TcAttachType::Egress)?;
-            Ok(chain
-                .first()
-                .map(|first| first.id())
-                .filter(|id| *id != ours))
+            let first = first_of_egress(ifindex)?;
+            Ok(first.filter(|id| *id != ours))
         };
         match first() {
             Ok(None) => Ok(()),
