@@ -107,14 +107,24 @@ const CONTROLLER: &[Use] = &[
 const GATEWAY_API: &[Use] = &[
     ("gatewayclasses list", &["<GatewayClass>", WATCH]),
     ("gatewayclasses watch", &["<GatewayClass>", WATCH]),
+    (
+        "gatewayclasses patch",
+        &["Api::<GatewayClass>", ".patch(", "finalizer"],
+    ),
     ("listenersets list", &["<ListenerSet>", WATCH]),
     ("listenersets watch", &["<ListenerSet>", WATCH]),
-    ("tcproutes list", &["<TCPRoute>", WATCH]),
-    ("tcproutes watch", &["<TCPRoute>", WATCH]),
-    ("udproutes list", &["<UDPRoute>", WATCH]),
-    ("udproutes watch", &["<UDPRoute>", WATCH]),
-    ("referencegrants list", &["<ReferenceGrant>", WATCH]),
-    ("referencegrants watch", &["<ReferenceGrant>", WATCH]),
+    ("tcproutes list", &["versions::watched::<TCPRoute,"]),
+    ("tcproutes watch", &["versions::watched::<TCPRoute,"]),
+    ("udproutes list", &["versions::watched::<UDPRoute,"]),
+    ("udproutes watch", &["versions::watched::<UDPRoute,"]),
+    (
+        "referencegrants list",
+        &["versions::watched::<ReferenceGrant,"],
+    ),
+    (
+        "referencegrants watch",
+        &["versions::watched::<ReferenceGrant,"],
+    ),
     ("gateways get", &["Api<Gateway>", ".get_opt("]),
     (
         "gatewayclasses/status patch",
@@ -127,11 +137,11 @@ const GATEWAY_API: &[Use] = &[
     ),
     (
         "tcproutes/status patch",
-        &["Api::<TCPRoute>", ".patch_status("],
+        &["apply_to::<TCPRoute,", ".patch_status("],
     ),
     (
         "udproutes/status patch",
-        &["Api::<UDPRoute>", ".patch_status("],
+        &["apply_to::<UDPRoute,", ".patch_status("],
     ),
     (
         "customresourcedefinitions get",
