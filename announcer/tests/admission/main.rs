@@ -425,7 +425,10 @@ async fn an_address_goes_to_ones_own_node_or_from_it(cluster: &Cluster) {
     let answer = api
         .patch_status(&lost, &params, &Patch::Merge(&forged))
         .await;
-    refused(answer, "conditions Announced and AddressConflict");
+    refused(
+        answer,
+        "conditions Announced, AddressConflict and GatewaysServed",
+    );
     let mut drawn = condition("Announced");
     drawn["message"] = json!("two\nlines");
     let drawn = json!({"status": {"conditions": [drawn]}});
