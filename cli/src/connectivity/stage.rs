@@ -348,7 +348,6 @@ impl<'a> Stage<'a> {
     /// Asks for the next things to go; what is still there.
     async fn clear_once(&self) -> anyhow::Result<Option<String>> {
         let now = DeleteParams::default();
-        let policies: Api<L2AnnouncementPolicy> = Api::all(self.client.clone());
         let records: Api<LoadBalancerIP> = Api::all(self.client.clone());
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let ours = namespaces.get_opt(&self.namespace).await?;
@@ -362,25 +361,13 @@ impl<'a> Stage<'a> {
                 return Ok(Some("the client's Pod".to_owned()));
             }
             if found.metadata.deletion_timestamp.is_none() {
-                absent(
-                    policies
-                        .delete_collection(&now, &self.ours())
-                        .await
-                        .map(drop),
-                )
-                .context("deleting the test's policy")?;
+                self.delete_policy().await?;
                 absent(namespaces.delete(&self.namespace, &now).await.map(drop))
                     .with_context(|| format!("deleting namespace {}", self.namespace))?;
             }
             return Ok(Some(format!("namespace {}", self.namespace)));
         }
-        absent(
-            policies
-                .delete_collection(&now, &self.ours())
-                .await
-                .map(drop),
-        )
-        .context("deleting the test's policy")?;
+        self.delete_policy().await?;
         for record in self.reservations().await? {
             let only = now.clone().preconditions(Preconditions {
                 uid: record.uid(),
@@ -401,6 +388,14 @@ impl<'a> Stage<'a> {
             }
         }
         Ok(None)
+    }
+
+    async fn delete_policy(&self) -> anyhow::Result<()> {
+        let api: Api<L2AnnouncementPolicy> = Api::all(self.client.clone());
+        let answer = api
+            .delete_collection(&DeleteParams::default(), &self.ours())
+            .await;
+        absent(answer.map(drop)).context("deleting the test's policy")
     }
 
     /// What takes away the test where it could not.
