@@ -22,8 +22,7 @@ demo: setup ## Show the main job without a cluster: pool, Service, XDP, Envoy, a
 	$(ASSETS) target/debug/lab run e2e/scenarios/demo.yaml
 
 .PHONY: test
-test: setup lint check-generated ## Set up what is needed and pass every test this machine can run
-	@hack/setup.sh tests
+test: setup-tests lint check-generated ## Set up what is needed and pass every test this machine can run
 	$(CARGO) build --workspace --bins
 	$(ASSETS) $(CARGO) test --workspace --no-fail-fast
 
@@ -55,6 +54,10 @@ e2e-envoy-gateway: setup ## Envoy Gateway beside Landfall in the lab: routes of 
 .PHONY: setup
 setup: ## Install what Landfall is built and tried with, by name from the package registries
 	@hack/setup.sh
+
+.PHONY: setup-tests
+setup-tests:
+	@hack/setup.sh all tests
 
 .PHONY: build
 build: ## Build the binaries for use

@@ -58,6 +58,8 @@ command -v go >/dev/null ||
     refuse "no 'go' on the PATH; it is needed once, to build Kubernetes $version" \
         "install Go $(awk '$1 == "go" { print $2; exit }' "$module/go.mod") or newer (https://go.dev/dl), or point KUBEBUILDER_ASSETS at a directory with ${wanted[*]}"
 mkdir -p "$cache"
+# Gigabytes that nobody needs once the programs are there: hack/setup.sh deletes them.
+export GOCACHE=${GOCACHE:-${cache%/*}/go-build}
 free=$(df --output=avail -k "$cache" | tail -1)
 ((free > 6 * 1024 * 1024)) ||
     refuse "only $((free / 1024)) MiB are free for $cache and Go's build cache; about 6 GiB are needed" \

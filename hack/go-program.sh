@@ -38,6 +38,8 @@ if [[ -n ${!own:-} ]]; then
   exit 0
 fi
 mkdir -p "$cache"
+# Gigabytes that nobody needs once the programs are there: hack/setup.sh deletes them.
+export GOCACHE=${GOCACHE:-$cache/go-build}
 exec 9>"$cache/.$name-lock"
 flock 9
 if [[ ! -x $target/$name ]]; then

@@ -4,7 +4,7 @@
 #
 #   hack/setup.sh build   Rust components, bpf-linker, shellcheck
 #   hack/setup.sh lab     network tools, containerd, buildah, the Kubernetes control plane, Envoy, scapy
-#   hack/setup.sh         both
+#   hack/setup.sh         both; several parts may be named at once
 #   hack/setup.sh tests   what only tests need: another network's flannel and iptables, Helm
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -95,14 +95,18 @@ setup_tests() {
   hack/go-program.sh helm >/dev/null
 }
 
-case "${1:-all}" in
-  build) setup_build ;;
-  lab) setup_lab ;;
-  tests) setup_tests ;;
-  all)
-    setup_build
-    setup_lab
-    ;;
-  *) refuse "unknown part: $1" "hack/setup.sh [build|lab|tests]" ;;
-esac
+for part in "${@:-all}"; do
+  case $part in
+    build) setup_build ;;
+    lab) setup_lab ;;
+    tests) setup_tests ;;
+    all)
+      setup_build
+      setup_lab
+      ;;
+    *) refuse "unknown part: $part" "hack/setup.sh [build|lab|tests|all]..." ;;
+  esac
+done
+# Several gigabytes, of use only to the next program that is built of the same modules.
+rm -rf "${XDG_CACHE_HOME:-$HOME/.cache}/landfall/go-build"
 say "ready"
