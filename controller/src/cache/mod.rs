@@ -16,6 +16,7 @@ use kube::core::DeserializeGuard;
 use landfall_crds::LoadBalancerIPPool;
 use landfall_crds::version::Known;
 use landfall_gateway::NamespacedName;
+use landfall_ipam::pools::Pool;
 use landfall_ipam::{HolderKey, Index, PoolName};
 
 use crate::contest::Said;
@@ -97,6 +98,22 @@ impl Cache {
                 self.undecodable.seen(regarding, error.to_string());
                 None
             }
+        }
+    }
+
+    /// The API server answers a write to a pool. What is in it besides may be newer than the watch: its users' last change.
+    pub(crate) fn pool_answered(&mut self, name: &PoolName, pool: LoadBalancerIPPool) {
+        if self.pools.answered(name, pool) {
+            self.compile_pool(name);
+        }
+    }
+
+    /// Decides by the pool as it is known now.
+    pub(crate) fn compile_pool(&mut self, name: &PoolName) {
+        if let Some(pool) = self.pools.get(name) {
+            let draining = pool.metadata.deletion_timestamp.is_some();
+            let compiled = Pool::compile(name.as_str(), &pool.spec, draining);
+            self.index.pool_seen(name, Some(compiled));
         }
     }
 

@@ -56,6 +56,6 @@ pub(crate) async fn hold(context: &Context, name: &PoolName) -> kube::Result<()>
     let pool = write(context, name, &patch).await?;
     context
         .state
-        .change(|cache| cache.pools.answered(name, pool));
+        .change(|cache| cache.pool_answered(name, pool));
     Ok(())
 }

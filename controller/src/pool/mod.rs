@@ -103,12 +103,12 @@ fn done(
 ) -> Option<Class> {
     match answer {
         Ok(pool) => {
-            let mut cache = context.state.lock();
             let draining = pool.metadata.deletion_timestamp.is_some();
             let finished = draining && pool.metadata.finalizers.as_ref().is_none_or(Vec::is_empty);
-            if !finished && cache.pools.contains(name) {
-                cache.pools.answered(name, pool);
-                cache.index.pool_again(name.clone());
+            if !finished {
+                context
+                    .state
+                    .change(|cache| cache.pool_answered(name, pool));
             }
             None
         }

@@ -20,7 +20,6 @@ use landfall_crds::gateway_api::{
 use landfall_crds::{LoadBalancerIP, LoadBalancerIPPool, ip_name, parse_ip_name};
 use landfall_gateway::NamespacedName;
 use landfall_ipam::address::Point;
-use landfall_ipam::pools::Pool;
 use landfall_ipam::{HolderKey, HolderKind, Network, PoolName};
 use landfall_runtime::readiness::Readiness;
 use landfall_runtime::watch::{News, follow};
@@ -134,11 +133,10 @@ impl Follow<DeserializeGuard<LoadBalancerIPPool>> for Cache {
             return;
         };
         if let Some(pool) = self.decoded(object) {
-            let draining = pool.metadata.deletion_timestamp.is_some();
-            let compiled = Pool::compile(name.as_str(), &pool.spec, draining);
-            self.pools.shown(name.clone(), pool);
             self.gateway_api.pool_seen(name.as_str(), true);
-            self.index.pool_seen(&name, Some(compiled));
+            if self.pools.shown(name.clone(), pool) {
+                self.compile_pool(&name);
+            }
         }
     }
 

@@ -17,6 +17,35 @@ fn settings() -> Settings {
 }
 
 #[test]
+fn a_pool_is_decided_by_as_its_answer_has_it_and_an_older_word_of_the_watch_changes_nothing() {
+    let pool = |version: &str, cidr: &str| {
+        let pool = json!({
+            "apiVersion": "landfall.dev/v1alpha1", "kind": "LoadBalancerIPPool",
+            "metadata": {"name": "a", "uid": "u", "resourceVersion": version},
+            "spec": {"blocks": [{"cidr": cidr}]},
+        });
+        serde_json::from_value::<LoadBalancerIPPool>(pool).unwrap()
+    };
+    let (mut cache, name) = (Cache::default(), PoolName::from("a"));
+    let total = |cache: &Cache| {
+        let compiled = cache.index.pool(&name).unwrap().as_ref().unwrap();
+        compiled.total(landfall_ipam::Family::V4)
+    };
+    let seen = |cache: &mut Cache, pool| {
+        let guarded = DeserializeGuard(Ok(pool));
+        cache.seen(guarded, &settings());
+    };
+    seen(&mut cache, pool("1", "192.0.2.0/31"));
+    assert_eq!(total(&cache), 2);
+    cache.pool_answered(&name, pool("3", "192.0.2.0/29"));
+    assert_eq!(total(&cache), 8);
+    seen(&mut cache, pool("2", "192.0.2.0/30"));
+    assert_eq!(total(&cache), 8, "the watch is late");
+    cache.pool_answered(&PoolName::from("b"), pool("4", "192.0.2.0/29"));
+    assert!(cache.index.pool(&PoolName::from("b")).is_none(), "gone");
+}
+
+#[test]
 fn an_object_that_cannot_be_decoded_is_told_of_once_and_leaves_what_was_known() {
     let settings = settings();
     let pool = |version: &str, priority: serde_json::Value| {
