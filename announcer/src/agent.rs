@@ -46,8 +46,12 @@ const REST: u32 = 4;
 /// A decision that takes long, on a machine that is busy, must not be followed by so long a rest that the peers' thread
 /// takes this half for stuck.
 const LONGEST_REST: Duration = Duration::from_millis(200);
-/// How long peers may have to wait for the word that this node answers, because its kernel is not ready for the questions.
+/// How long peers may have to wait for the word that this node answers, because its kernel is not ready for the questions,
+/// where an owner is gone: others might take over as well.
 const UNTOLD: Duration = Duration::from_millis(100);
+/// And where the record says that this node has it: the owner before may still be answering, and stops at this word, or at
+/// the end of its hand-over (two seconds).
+const HANDED: Duration = Duration::from_secs(1);
 
 /// So many inputs are taken in before the next decision, however many more there are: while lists come in, as after an
 /// outage, peers must not have to wait for the word that this node is at work.
@@ -224,6 +228,7 @@ impl Parts {
     /// What this node answers for is told once it does: an owner that gives an address away stops when it hears of it.
     fn tell_peers(&self, heartbeats: Option<Heartbeats>, events: Vec<Event>, deadline: Command) {
         let is_claim = |event: &Event| matches!(event, Event::Say(_, Body::Claims(_)));
+        let is_on_record = |event: &Event| matches!(event, Event::Say(_, Body::Claims(titles)) if titles.iter().all(|title| title.written));
         let (claims, events): (Vec<Event>, Vec<Event>) = if self.responder.is_in_force() {
             (Vec::new(), events)
         } else {
@@ -231,9 +236,14 @@ impl Parts {
         };
         if !claims.is_empty() {
             let (responder, peers) = (self.responder.clone(), self.peers.clone());
+            let longest = if claims.iter().all(is_on_record) {
+                HANDED
+            } else {
+                UNTOLD
+            };
             tokio::spawn(async move {
                 // A claim is told in any case: others go by it.
-                let _ = tokio::time::timeout(UNTOLD, responder.in_force()).await;
+                let _ = tokio::time::timeout(longest, responder.in_force()).await;
                 peers.tell(claims.into_iter().map(Command::Learn));
             });
         }

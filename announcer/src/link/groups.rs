@@ -1,79 +1,15 @@
-//! Solicited-node groups: joined through the kernel, which sends the listener reports, and counted.
-//!
-//! Addresses that share their last 24 bits share a group, so a group is left with its last address. The count is pure
-//! ([`GroupSet`]); the sockets that hold the memberships are [`Groups`].
+//! Solicited-node groups: joined through the kernel, which sends the listener reports.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::Ipv6Addr;
 
-use landfall_wire::ndp::solicited_node;
 use socket2::{Domain, Socket, Type};
 
 use super::IfIndex;
 
 /// A group on an interface.
 pub type GroupKey = (IfIndex, Ipv6Addr);
-
-/// What has to be done for a change of addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Membership {
-    /// The first address of a group has come.
-    Join(GroupKey),
-    /// The last address of a group has gone.
-    Leave(GroupKey),
-}
-
-/// Which addresses need which groups.
-#[derive(Clone, Debug, Default)]
-pub struct GroupSet {
-    addresses: BTreeMap<GroupKey, BTreeSet<Ipv6Addr>>,
-}
-
-impl GroupSet {
-    /// An address has come to an interface.
-    pub fn add(&mut self, ifindex: IfIndex, address: Ipv6Addr) -> Option<Membership> {
-        let key = (ifindex, solicited_node(address));
-        let addresses = self.addresses.entry(key).or_default();
-        let first = addresses.is_empty();
-        addresses.insert(address);
-        first.then_some(Membership::Join(key))
-    }
-
-    /// An address has gone from an interface.
-    pub fn remove(&mut self, ifindex: IfIndex, address: Ipv6Addr) -> Option<Membership> {
-        let key = (ifindex, solicited_node(address));
-        let addresses = self.addresses.get_mut(&key)?;
-        if !addresses.remove(&address) || !addresses.is_empty() {
-            return None;
-        }
-        self.addresses.remove(&key);
-        Some(Membership::Leave(key))
-    }
-
-    /// Groups needed.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.addresses.len()
-    }
-
-    /// The groups needed.
-    pub fn keys(&self) -> impl Iterator<Item = GroupKey> {
-        self.addresses.keys().copied()
-    }
-
-    /// The groups needed on an interface.
-    pub fn on(&self, ifindex: IfIndex) -> impl Iterator<Item = GroupKey> {
-        let all = (ifindex, Ipv6Addr::UNSPECIFIED)..=(ifindex, Ipv6Addr::from(u128::MAX));
-        self.addresses.range(all).map(|(key, _)| *key)
-    }
-
-    /// Whether none is needed.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.addresses.is_empty()
-    }
-}
 
 /// The memberships of this process. The kernel bounds the memory of one socket, so there may be several; one that
 /// holds none any more is closed.
@@ -191,43 +127,9 @@ fn is_full(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use landfall_wire::ndp::solicited_node;
+
     use super::*;
-
-    #[test]
-    fn a_group_is_joined_with_its_first_address_and_left_with_its_last() {
-        let (a, b): (Ipv6Addr, Ipv6Addr) = (
-            "2001:db8::1:aabb".parse().unwrap(),
-            "2001:db8:1::1:aabb".parse().unwrap(),
-        );
-        let key = (3, "ff02::1:ff01:aabb".parse().unwrap());
-        let mut groups = GroupSet::default();
-        assert_eq!(groups.add(3, a), Some(Membership::Join(key)));
-        assert_eq!(groups.add(3, b), None);
-        assert_eq!(groups.add(3, b), None);
-        assert_eq!(groups.remove(3, a), None);
-        assert_eq!(groups.remove(3, a), None);
-        assert_eq!(groups.remove(3, b), Some(Membership::Leave(key)));
-        assert!(groups.is_empty());
-    }
-
-    #[test]
-    fn the_same_group_on_two_interfaces_is_two_memberships() {
-        let address = "2001:db8::1".parse().unwrap();
-        let mut groups = GroupSet::default();
-        assert!(matches!(
-            groups.add(1, address),
-            Some(Membership::Join((1, _)))
-        ));
-        assert!(matches!(
-            groups.add(2, address),
-            Some(Membership::Join((2, _)))
-        ));
-        assert!(matches!(
-            groups.remove(1, address),
-            Some(Membership::Leave((1, _)))
-        ));
-        assert_eq!(groups.len(), 1);
-    }
 
     #[test]
     fn the_kernel_s_list_is_read_by_interface() {

@@ -23,7 +23,7 @@ pub mod scheduling;
 mod socket;
 
 pub use addresses::{AddressFilter, FilterCounts};
-pub use groups::{GroupKey, GroupSet, Groups, Membership, kernel_groups};
+pub use groups::{GroupKey, Groups, kernel_groups};
 pub use monitor::monitor;
 pub use neighbours::{NeighbourTable, Neighbours};
 pub use peer_socket::{Ear, PeerSocket};

@@ -12,15 +12,16 @@ use std::time::{Duration, Instant};
 
 use landfall_wire::Mac;
 use landfall_wire::announce::announcement;
+use landfall_wire::ndp::solicited_node;
 use landfall_wire::schedule::{Schedule, Turn};
 use tokio_util::sync::CancellationToken;
 
 use super::listener::Listeners;
-use super::membership::Memberships;
+use super::membership::{Failed, Memberships, Wanted};
 use super::port::Port;
 use super::state::{Listening, Pair, Shared, State};
 use super::{Event, Filter, Rate};
-use crate::link::{AddressFilter, FilterCounts, IfIndex, LinkTable, Protocol};
+use crate::link::{AddressFilter, FilterCounts, GroupKey, IfIndex, LinkTable, Protocol};
 
 /// Before a port that could not be opened is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -79,7 +80,7 @@ pub(super) async fn run(shared: Arc<Shared>, token: CancellationToken) {
         open: BTreeMap::new(),
         openings: 0,
         announced: BTreeMap::new(),
-        memberships: Memberships::default(),
+        memberships: Memberships::start(),
         schedule: Schedule::new(shared.settings.pace),
         filter: None,
         retry: None,
@@ -91,10 +92,6 @@ pub(super) async fn run(shared: Arc<Shared>, token: CancellationToken) {
             Arc::clone(&links.borrow_and_update()),
         );
         supervisor.reconcile(&state, &table);
-        // The kernel may take its time over groups: what needs none does not wait for them.
-        supervisor.announce(Instant::now());
-        supervisor.join(&table);
-        supervisor.publish(state.generation);
         loop {
             let wake = supervisor.announce(Instant::now());
             let sleep = async {
@@ -121,6 +118,12 @@ pub(super) async fn run(shared: Arc<Shared>, token: CancellationToken) {
                         *shared.filtered.lock() = Some(counts);
                     }
                     break;
+                }
+                (settled, failed) = supervisor.memberships.settled() => {
+                    supervisor.receive_all(failed);
+                    if let Some(generation) = settled {
+                        supervisor.publish(generation);
+                    }
                 }
                 () = sleep => if supervisor.retry.is_some_and(|time| time <= Instant::now()) { break },
             }
@@ -152,7 +155,12 @@ impl Supervisor {
             .retain(|ifindex, _| links.links.contains_key(ifindex));
         self.stand(state);
         self.narrow();
-        if self.memberships.is_settled() {
+        let groups = self.groups();
+        self.shared
+            .groups
+            .store(groups.len() as u64, Ordering::Relaxed);
+        let wanted = Wanted::new(groups, self.open.keys().copied(), links);
+        if self.memberships.ask(wanted, state.generation) {
             self.publish(state.generation);
         }
     }
@@ -222,15 +230,12 @@ impl Supervisor {
         owned.chain(probed).filter_map(stand).collect()
     }
 
-    /// Takes in what has changed for every pair: its group, and whether it is to be announced.
+    /// Takes in what has changed for every pair: whether it is to be announced.
     fn stand(&mut self, state: &State) {
         let announced = self.announced(state);
         let before = std::mem::take(&mut self.announced);
-        for (&pair, was) in &before {
+        for &pair in before.keys() {
             let is = announced.get(&pair);
-            if is.is_none_or(|is| is.opening != was.opening) {
-                self.memberships.remove(pair);
-            }
             if is.is_none_or(|is| is.arrival.is_none()) {
                 self.schedule.disarm(pair);
             }
@@ -238,9 +243,6 @@ impl Supervisor {
         let now = Instant::now();
         for (&pair, is) in &announced {
             let was = before.get(&pair);
-            if was.is_none_or(|was| was.opening != is.opening) {
-                self.memberships.add(pair);
-            }
             let frames = announcement(pair.0).1;
             if is.arrival.is_none() || was == Some(is) {
                 continue;
@@ -306,10 +308,18 @@ impl Supervisor {
         }
     }
 
-    /// Joins the groups of what stands. Where that fails, on an interface without IPv6 of its own, the kernel reports
-    /// no groups, but may still hand them over; it is tried again.
-    fn join(&mut self, links: &LinkTable) {
-        let failed = self.memberships.settle(self.open.keys().copied(), links);
+    /// The groups that what stands needs.
+    fn groups(&self) -> BTreeMap<GroupKey, u64> {
+        let of = |(&(address, ifindex), announced): (&Pair, &Announced)| match address {
+            IpAddr::V6(address) => Some(((ifindex, solicited_node(address)), announced.opening)),
+            IpAddr::V4(_) => None,
+        };
+        self.announced.iter().filter_map(of).collect()
+    }
+
+    /// Where no group can be joined, on an interface without IPv6 of its own, the kernel reports none, but may still hand
+    /// over what is sent to them; it is tried again.
+    fn receive_all(&mut self, failed: Failed) {
         for (ifindex, (key, error)) in failed {
             self.retry = Some(Instant::now() + RETRY);
             let Some(open) = self.open.get_mut(&ifindex) else {
@@ -322,8 +332,6 @@ impl Supervisor {
             open.all_multicast = socket.receive_all_multicast(ifindex).is_ok();
             tracing::warn!(ifindex, group = %key.1, %error, all_multicast = open.all_multicast, "cannot join a solicited-node group");
         }
-        let groups = self.memberships.len() as u64;
-        self.shared.groups.store(groups, Ordering::Relaxed);
     }
 
     /// Sends the announcements that are due; says when to come back. While the session is not alive nothing is due:
