@@ -16,10 +16,12 @@ REGISTRY ?= docker.io/landfall
 help: ## List every target
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# ENVOY_GATEWAY=1: one chapter more, for which Envoy Gateway itself is built first (once, ten minutes of two cores).
 .PHONY: demo
-demo: setup ## Show the main job without a cluster: pool, Service, XDP, Envoy, a node's death (KEEP=1 leaves it up)
+demo: setup ## Show the main job without a cluster: pool, Service, XDP, Envoy, a node's death (KEEP=1 leaves it up; ENVOY_GATEWAY=1)
+	$(if $(ENVOY_GATEWAY),@hack/go-program.sh envoy-gateway >/dev/null && hack/go-program.sh helm >/dev/null)
 	$(CARGO) build --workspace --bins
-	$(ASSETS) target/debug/lab run e2e/scenarios/demo.yaml
+	$(ASSETS) target/debug/lab run $(if $(ENVOY_GATEWAY),--together) e2e/scenarios/demo.yaml $(if $(ENVOY_GATEWAY),e2e/scenarios/demo-envoy-gateway.yaml)
 
 .PHONY: test
 test: setup-tests lint check-generated ## Set up what is needed and pass every test this machine can run
