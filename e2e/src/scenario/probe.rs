@@ -5,13 +5,14 @@
 //! which all were answered again: both are moments at which the client was, for certain, served.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -19,12 +20,12 @@ use tokio::net::TcpStream;
 use landfall_testbed::netns;
 
 /// The fate of one probe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
     /// When it was sent.
     pub sent: Instant,
-    /// How long its answer took; none: it was lost.
-    pub answered: Option<Duration>,
+    /// How long its answer took, or how it was lost.
+    pub answered: Result<Duration, String>,
 }
 
 /// The silence a client met.
@@ -65,7 +66,12 @@ pub struct Target {
 
 impl Target {
     /// Out of an `http://` address whose host is a number.
-    pub fn parse(netns: &str, url: &str, every: Duration, timeout: Duration) -> Result<Self> {
+    pub fn parse(
+        netns: &str,
+        url: &str,
+        every: Duration,
+        timeout: Duration,
+    ) -> anyhow::Result<Self> {
         let rest = url
             .strip_prefix("http://")
             .with_context(|| format!("{url:?} is no http:// address"))?;
@@ -90,7 +96,7 @@ impl Target {
 
 impl Probing {
     /// Begins.
-    pub fn start(target: Target) -> Result<Self> {
+    pub fn start(target: Target) -> anyhow::Result<Self> {
         let samples = Arc::new(Mutex::new(Vec::new()));
         let stop = Arc::new(AtomicBool::new(false));
         let (theirs, halt) = (Arc::clone(&samples), Arc::clone(&stop));
@@ -133,9 +139,29 @@ impl Probing {
         let samples = self.samples.lock();
         let answered = samples
             .iter()
-            .filter(|sample| sample.answered.is_some())
+            .filter(|sample| sample.answered.is_ok())
             .count();
         (answered, samples.len() - answered)
+    }
+
+    /// How those were lost that were sent since a moment, in a few words.
+    pub fn losses(&self, since: Instant) -> String {
+        let mut how: BTreeMap<String, usize> = BTreeMap::new();
+        for sample in self
+            .samples
+            .lock()
+            .iter()
+            .filter(|sample| sample.sent >= since)
+        {
+            if let Err(word) = &sample.answered {
+                *how.entry(word.clone()).or_default() += 1;
+            }
+        }
+        let words: Vec<String> = how
+            .iter()
+            .map(|(word, many)| format!("{many} {word}"))
+            .collect();
+        words.join(", ")
     }
 }
 
@@ -157,30 +183,44 @@ async fn ask_on(target: &Target, samples: &Arc<Mutex<Vec<Sample>>>, stop: &Atomi
         tokio::spawn(async move {
             let sent = Instant::now();
             let answer = tokio::time::timeout(target.timeout, ask(&target)).await;
-            let answered = matches!(answer, Ok(Ok(true))).then(|| sent.elapsed());
+            let answered = match answer {
+                Ok(Ok(())) => Ok(sent.elapsed()),
+                Ok(Err(how)) => Err(how),
+                Err(_) => Err("silent".to_owned()),
+            };
             samples.lock().push(Sample { sent, answered });
         });
     }
 }
 
-/// One connection, one request; whether it was answered with 200.
-async fn ask(target: &Target) -> std::io::Result<bool> {
-    let mut stream = TcpStream::connect(target.address).await?;
+/// One connection, one request; if it was not answered with 200, what came instead.
+async fn ask(target: &Target) -> Result<(), String> {
+    let said = |error: std::io::Error| match error.kind() {
+        ErrorKind::ConnectionRefused => "refused".to_owned(),
+        ErrorKind::ConnectionReset => "reset".to_owned(),
+        _ => error.to_string(),
+    };
+    let mut stream = TcpStream::connect(target.address).await.map_err(said)?;
     let request = format!(
         "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
         target.path, target.address
     );
-    stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
-    stream.take(64 * 1024).read_to_end(&mut answer).await?;
-    Ok(answer.starts_with(b"HTTP/1.") && answer.get(8..12) == Some(b" 200"))
+    stream.write_all(request.as_bytes()).await.map_err(said)?;
+    let mut stream = stream.take(64 * 1024);
+    stream.read_to_end(&mut answer).await.map_err(said)?;
+    match (answer.starts_with(b"HTTP/1."), answer.get(9..12)) {
+        (true, Some(b"200")) => Ok(()),
+        (true, Some(status)) => Err(format!("with {}", String::from_utf8_lossy(status))),
+        _ => Err("closed".to_owned()),
+    }
 }
 
 fn silence(samples: &[Sample], disturbed: Instant, steady: Duration) -> Option<Silence> {
     // By the moment of sending: the lost ones are entered late.
     let by_sending: BTreeMap<Instant, bool> = samples
         .iter()
-        .map(|sample| (sample.sent, sample.answered.is_some()))
+        .map(|sample| (sample.sent, sample.answered.is_ok()))
         .collect();
     let (last, _) = by_sending.last_key_value()?;
     let lost: Vec<Instant> = by_sending
@@ -230,7 +270,11 @@ mod tests {
             .enumerate()
             .map(|(index, fate)| Sample {
                 sent: start + Duration::from_millis(10) * u32::try_from(index).unwrap(),
-                answered: (fate == b'.').then_some(Duration::from_millis(1)),
+                answered: if fate == b'.' {
+                    Ok(Duration::from_millis(1))
+                } else {
+                    Err("silent".to_owned())
+                },
             })
             .collect()
     }

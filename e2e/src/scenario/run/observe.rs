@@ -62,6 +62,11 @@ impl Runner<'_> {
             silence.sent,
             silence.answered_again.as_millis()
         );
+        if silence.lost > 0 {
+            let how = probing.losses(disturbed);
+            self.transcript
+                .output(&format!("lost since then: {how}"), None);
+        }
         self.transcript.output(&text, None);
         self.vars.set(
             &format!("{}.outage-ms", outage.of),
