@@ -144,24 +144,22 @@ impl Probing {
         (answered, samples.len() - answered)
     }
 
-    /// How those were lost that were sent since a moment, in a few words.
+    /// How those were lost that were sent since a moment, and at which seconds after it, in a few words.
     pub fn losses(&self, since: Instant) -> String {
-        let mut how: BTreeMap<String, usize> = BTreeMap::new();
-        for sample in self
-            .samples
-            .lock()
-            .iter()
-            .filter(|sample| sample.sent >= since)
-        {
-            if let Err(word) = &sample.answered {
-                *how.entry(word.clone()).or_default() += 1;
+        let mut how: BTreeMap<String, BTreeMap<u64, usize>> = BTreeMap::new();
+        for sample in self.samples.lock().iter() {
+            if let (Err(word), Some(after)) =
+                (&sample.answered, sample.sent.checked_duration_since(since))
+            {
+                let seconds = how.entry(word.clone()).or_default();
+                *seconds.entry(after.as_secs()).or_default() += 1;
             }
         }
-        let words: Vec<String> = how
-            .iter()
-            .map(|(word, many)| format!("{many} {word}"))
-            .collect();
-        words.join(", ")
+        let words = how.iter().map(|(word, seconds)| {
+            let each = seconds.iter().map(|(at, many)| format!("{many} at {at} s"));
+            format!("{word}: {}", each.collect::<Vec<_>>().join(", "))
+        });
+        words.collect::<Vec<_>>().join("; ")
     }
 }
 
