@@ -189,7 +189,7 @@ impl Watch {
     }
 
     fn why<K: Resource<DynamicType = ()>>(&self, error: &watcher::Error) -> Option<String> {
-        why(self.kind, &self.what::<K>(), error)
+        why(self.kind, &self.what::<K>(), self.place.is_some(), error)
     }
 }
 
@@ -210,7 +210,7 @@ fn what(kind: Kind, plural: &str, group: &str, place: Option<&str>) -> String {
 }
 
 /// Why it is not watched, and what would help. A cluster without the Gateway API is none to speak of.
-fn why(kind: Kind, what: &str, error: &watcher::Error) -> Option<String> {
+fn why(kind: Kind, what: &str, is_placed: bool, error: &watcher::Error) -> Option<String> {
     let (verb, said) = match error {
         watcher::Error::InitialListFailed(error) => ("list", Some(error)),
         watcher::Error::WatchStartFailed(error) => ("watch", Some(error)),
@@ -223,13 +223,16 @@ fn why(kind: Kind, what: &str, error: &watcher::Error) -> Option<String> {
     let ours = matches!(kind, Kind::Address | Kind::Node);
     match code {
         403 => {
-            let remedy = match ours {
-                true => "; the ClusterRole landfall-view permits it",
-                false => "",
+            let of_all = matches!(
+                kind,
+                Kind::Service | Kind::Gateway | Kind::ControllersEvent | Kind::AnnouncersEvent
+            ) && !is_placed;
+            let remedy = match (ours, of_all) {
+                (true, _) => "; the ClusterRole landfall-view permits it",
+                (_, true) => " of all namespaces; -n names one",
+                _ => "",
             };
-            Some(format!(
-                "you may not {verb} {what}{remedy}; the rest goes on"
-            ))
+            Some(format!("you may not {verb} {what}{remedy}"))
         }
         404 if ours => Some(format!(
             "the cluster does not know {what}; `landfall install` brings it"
@@ -256,28 +259,38 @@ mod tests {
         let services = what(Kind::Service, "services", "", Some("blue"));
         let listing = watcher::Error::InitialListFailed(refused(403));
         assert_eq!(
-            why(Kind::Service, &services, &listing).unwrap(),
-            "you may not list services of namespace blue; the rest goes on"
+            why(Kind::Service, &services, true, &listing).unwrap(),
+            "you may not list services of namespace blue"
+        );
+        assert_eq!(
+            why(Kind::Service, "services", false, &listing).unwrap(),
+            "you may not list services of all namespaces; -n names one"
         );
         let records = what(Kind::Address, "loadbalancerips", "landfall.dev", None);
         let watching = watcher::Error::WatchStartFailed(refused(403));
         assert_eq!(
-            why(Kind::Address, &records, &watching).unwrap(),
-            "you may not watch loadbalancerips.landfall.dev; the ClusterRole landfall-view permits it; the rest goes on"
+            why(Kind::Address, &records, false, &watching).unwrap(),
+            "you may not watch loadbalancerips.landfall.dev; the ClusterRole landfall-view permits it"
         );
     }
 
     #[test]
     fn a_cluster_without_the_gateway_api_is_none_to_speak_of_and_one_without_landfall_is() {
         let listing = watcher::Error::InitialListFailed(refused(404));
-        assert_eq!(why(Kind::Gateway, "gateways", &listing), None);
-        let said = why(Kind::Node, "l2nodes", &listing).unwrap();
+        assert_eq!(why(Kind::Gateway, "gateways", false, &listing), None);
+        let said = why(Kind::Node, "l2nodes", false, &listing).unwrap();
         assert!(said.contains("`landfall install` brings it"), "{said}");
     }
 
     #[test]
     fn a_watch_that_breaks_off_says_so_and_that_it_goes_on() {
-        let said = why(Kind::Node, "l2nodes", &watcher::Error::NoResourceVersion).unwrap();
+        let said = why(
+            Kind::Node,
+            "l2nodes",
+            false,
+            &watcher::Error::NoResourceVersion,
+        )
+        .unwrap();
         assert!(said.starts_with("l2nodes are not watched for a moment, and will be again: "));
     }
 }
