@@ -77,7 +77,7 @@ build() {
   echo "${CARGO_TARGET_DIR:-target}/$1/release"
 }
 
-krew=()
+archives=()
 for target in $targets; do
   name=$(platform "$target")
   if ! [[ $target = "$host" && -n $programs ]] && ! linker "$target" >/dev/null; then
@@ -95,31 +95,11 @@ for target in $targets; do
   tar --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX --mtime="@$moment" -C "$folder" \
     -c LICENSE kubectl-landfall landfall | gzip -n >"$out/$archive"
   rm -rf "$folder"
-  krew+=("    - selector: {matchLabels: {os: ${name%-*}, arch: ${name#*-}}}
-      uri: $downloads/$archive
-      sha256: $(sha256sum "$out/$archive" | cut -d' ' -f1)
-      bin: kubectl-landfall
-      files: [{from: kubectl-landfall, to: .}, {from: LICENSE, to: .}]")
+  archives+=("$out/$archive")
 done
-[[ ${#krew[@]} -gt 0 ]] || refuse "the command line was built for nobody" "TARGETS=$host, or --programs DIR"
+[[ ${#archives[@]} -gt 0 ]] || refuse "the command line was built for nobody" "TARGETS=$host, or --programs DIR"
 
-{
-  cat <<YAML
-apiVersion: krew.googlecontainertools.github.com/v1alpha2
-kind: Plugin
-metadata:
-  name: landfall
-spec:
-  version: v$version
-  homepage: ${downloads%/releases/*}
-  shortDescription: See and explain LoadBalancer addresses
-  description: |
-    Installs Landfall, shows its pools, addresses and their owners, explains why a Service has an
-    address or none, validates manifests, and moves a cluster over from another balancer.
-  platforms:
-YAML
-  printf '%s\n' "${krew[@]}"
-} >"$out/landfall.yaml"
+hack/krew.sh "$version" "$downloads" "${archives[@]}" >"$out/landfall.yaml"
 
 # Names of images as the release has them; everything else is what the tree has.
 sed -E "s#image: landfall/(landfall-[a-z]+):.*#image: $registry/\1:$version#" config/install.yaml >"$out/install.yaml"

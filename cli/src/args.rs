@@ -1,10 +1,14 @@
 //! Flags as they are typed.
 
+mod monitor;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use landfall_runtime::args::duration;
+
+pub use monitor::{LineOutput, Monitor};
 
 /// Install, see, explain and migrate to Landfall.
 ///
@@ -66,6 +70,14 @@ pub enum Command {
     Pools(Pools),
     /// Show the addresses: who holds each, which node answers for it, since when
     Ips(Ips),
+    /// Tell what happens, line by line: addresses that move, Services and Gateways, nodes, Events
+    ///
+    /// Begins with how the addresses stand, one line each. What may not be watched is named with the right that is lacking, and the
+    /// rest goes on; a watch that breaks off is taken up again, and both are said. Ends with exit code 0 when it is interrupted.
+    ///
+    /// It tells what the API server knows: who owns an address and why it moved, whom each node hears, foreign hosts at our
+    /// addresses. Single packets and heartbeats are not in it; /debug/state of an announcer says on its own node how it does.
+    Monitor(Monitor),
     /// Tell why a Service or an address is as it is
     #[command(subcommand)]
     Explain(Explain),

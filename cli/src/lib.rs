@@ -3,6 +3,7 @@
 //! ```text
 //!  args ──► run ──► cluster (reads, writes) ──► picture ──► status, pools, ips, explain ──► out
 //!              ├──► install (apply, wait, remove)  ◄── manifests
+//!              ├──► monitor ◄── watches
 //!              ├──► connectivity (test) ◄── what a stranger on the segment sees
 //!              ├──► validate ◄── files
 //!              └──► migrate  ◄── another balancer's objects
@@ -27,12 +28,14 @@ mod install;
 mod ips;
 mod manifests;
 mod migrate;
+mod monitor;
 mod out;
 mod picture;
 mod pools;
 mod run;
 mod settings;
 mod status;
+mod stops;
 mod sysdump;
 mod try_out;
 mod validate;

@@ -67,6 +67,15 @@ pub(crate) fn print(text: &str) {
     let _ = out.flush();
 }
 
+/// The same of an answer that has no end. False when nobody reads it any more.
+pub(crate) fn print_heard(text: &str) -> bool {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .is_ok()
+}
+
 /// The same for what is no part of the answer.
 pub(crate) fn print_aside(text: &str) {
     use std::io::Write as _;

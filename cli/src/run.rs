@@ -16,6 +16,7 @@ use crate::connectivity::connectivity_test;
 use crate::explain::{self, Asked};
 use crate::install::{install, print_only, uninstall};
 use crate::migrate::migrate;
+use crate::monitor::monitor;
 use crate::out::{End, complain, failed, form, print};
 use crate::picture::{CONTROLLER, Hidden, Picture};
 use crate::sysdump::sysdump;
@@ -75,6 +76,7 @@ async fn run(args: Args) -> anyhow::Result<End> {
             let named = namespace(connection).filter(|_| !flags.all_namespaces);
             ips(&cluster, named.as_deref(), flags).await
         }
+        Command::Monitor(flags) => monitor(connection, flags).await,
         Command::Explain(what) => explain(&connect(connection).await?, what).await,
         Command::Install(flags) | Command::Upgrade(flags) if flags.dry_run == DryRun::Client => {
             print_only(connect(connection).await.ok().as_ref(), flags).await

@@ -22,11 +22,11 @@ mod stage;
 use std::path::Path;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::ConnectivityTest;
 use crate::cluster::Cluster;
 use crate::out::{End, complain, form, print, words_beside};
+use crate::stops::Stops;
 use crate::words::plain;
 use course::Course;
 use report::Report;
@@ -86,29 +86,6 @@ pub(crate) async fn connectivity_test(
     }
     cleaned.and(ended)?;
     Ok(report.end())
-}
-
-/// What ends a program from outside.
-struct Stops([Signal; 3]);
-
-impl Stops {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self([
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-            // The terminal is closed, or its connection gone.
-            signal(SignalKind::hangup())?,
-        ]))
-    }
-
-    async fn next(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.0;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
-    }
 }
 
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cluster;
+mod monitoring;
 mod moving_over;
 
 use std::net::TcpListener;
@@ -442,6 +443,7 @@ fn an_api_server_that_says_nothing_holds_nobody_up() {
         &["status", "--request-timeout=1s"][..],
         &["status", "--wait", "--timeout=2s", "--request-timeout=1h"],
         &["uninstall", "--yes", "--request-timeout=1s"],
+        &["monitor", "--request-timeout=1s"],
     ] {
         assert_eq!(Said::of(&kubeconfig, args).code, 2, "{args:?}");
     }

@@ -1,0 +1,44 @@
+//! Flags of `landfall monitor`.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use landfall_runtime::args::duration;
+
+/// How to print what has no end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LineOutput {
+    /// For people
+    #[default]
+    Table,
+    /// For programs: an object a line
+    Json,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct Monitor {
+    /// Of all namespaces, also where the context names one
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+
+    /// Only what concerns this node, or addresses that it owns
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
+
+    /// Only what concerns this address
+    #[arg(long, value_name = "ADDRESS")]
+    pub address: Option<IpAddr>,
+
+    /// Leave out how the addresses stand at the beginning
+    #[arg(long)]
+    pub changes_only: bool,
+
+    /// How long; without, until it is interrupted
+    #[arg(long, value_parser = duration, value_name = "DURATION")]
+    pub r#for: Option<Duration>,
+
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: LineOutput,
+}
