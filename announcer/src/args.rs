@@ -97,11 +97,13 @@ pub struct Args {
 /// How to attach the director.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum XdpMode {
-    /// Native where the driver can, else generic.
+    /// Native where the driver can, else at TC, else generic.
     Auto,
     /// In the driver, or not at all.
     Native,
-    /// In the network stack.
+    /// As packets enter the network stack, or not at all.
+    Tc,
+    /// Before the network stack.
     Generic,
     /// Never: XDP policies take the kernel's path on this node; what an earlier process left serves what it has to its end.
     Off,

@@ -108,6 +108,7 @@ impl TryFrom<&Args> for Settings {
                 mode: match args.xdp_mode {
                     XdpMode::Auto => Some(AttachMode::Auto),
                     XdpMode::Native => Some(AttachMode::Native),
+                    XdpMode::Tc => Some(AttachMode::Tc),
                     XdpMode::Generic => Some(AttachMode::Generic),
                     XdpMode::Off => None,
                 },

@@ -23,7 +23,7 @@ pub(crate) fn name(ifindex: u32) -> io::Result<String> {
     Ok(name.to_string_lossy().into_owned())
 }
 
-/// Why XDP belongs into the generic path on the interface `name` whatever its driver offers, if it does.
+/// Why the program does not belong into the driver of the interface `name` whatever that offers, if so.
 pub(crate) fn why_generic(name: &str) -> io::Result<Option<String>> {
     Ok(match driver(name)? {
         None => Some("it has no driver to tell".to_owned()),

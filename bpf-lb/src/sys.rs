@@ -16,7 +16,9 @@ use aya::Pod;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_LINK_DETACH: libc::c_long = 34;
 const BPF_PROG_QUERY: libc::c_long = 16;
-const BPF_TCX_EGRESS: u32 = 47;
+/// The chains of TC programs of an interface.
+pub(crate) const BPF_TCX_INGRESS: u32 = 46;
+pub(crate) const BPF_TCX_EGRESS: u32 = 47;
 /// The kernel's limit of a chain (`BPF_MPROG_MAX`).
 const CHAIN: usize = 64;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
@@ -110,14 +112,14 @@ struct Query {
     more: [u64; 4],
 }
 
-/// The id of the program that an interface's egress chain begins with (tcx, Linux 6.6).
+/// The ids of the programs in a chain of an interface, in their order (tcx, Linux 6.6).
 ///
 /// The library's query opens every program it finds, which takes `CAP_SYS_ADMIN`; the ids take `CAP_NET_ADMIN`.
-pub(crate) fn first_of_egress(ifindex: u32) -> io::Result<Option<u32>> {
-    let mut ids = [0_u32; CHAIN];
+pub(crate) fn chain(ifindex: u32, chain: u32) -> io::Result<Vec<u32>> {
+    let mut ids = vec![0_u32; CHAIN];
     let mut query = Query {
         ifindex,
-        attach_type: BPF_TCX_EGRESS,
+        attach_type: chain,
         ids: ids.as_mut_ptr() as u64,
         count: u32::try_from(CHAIN).map_err(io::Error::other)?,
         ..Query::default()
@@ -134,7 +136,8 @@ pub(crate) fn first_of_egress(ifindex: u32) -> io::Result<Option<u32>> {
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok((query.count > 0).then_some(ids[0]))
+    ids.truncate(query.count as usize);
+    Ok(ids)
 }
 
 /// `union bpf_attr`, as far as the two commands read it.

@@ -8,6 +8,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+#[macro_use]
 mod support;
 
 use landfall_bpf_lb::desired::{BackendState, Protocol};

@@ -7,6 +7,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+#[macro_use]
 mod support;
 
 use landfall_bpf_lb::desired::{BackendState, Desired, Protocol};

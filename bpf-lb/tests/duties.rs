@@ -7,6 +7,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+#[macro_use]
 mod support;
 
 use std::collections::BTreeMap;

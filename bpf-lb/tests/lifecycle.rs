@@ -7,6 +7,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+#[macro_use]
 mod support;
 
 use std::collections::BTreeSet;
@@ -19,6 +20,14 @@ use support::frames::{SEGMENT, see};
 use support::scene::families;
 use support::talk::{answers, establish, says};
 use support::{Node, on, problem, run_command};
+
+/// The settings that put the program for received packets at TC.
+fn at_tc(node: &Node) -> Settings {
+    Settings {
+        attach: AttachMode::Tc,
+        ..node.settings.clone()
+    }
+}
 
 const LOCAL: [(usize, Option<usize>, BackendState); 1] = [(0, None, BackendState::Active)];
 
@@ -209,7 +218,7 @@ fn what_the_announcers_container_is_permitted_is_enough() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             without_sys_admin();
-            let mut director = Director::load(&node.settings).unwrap();
+            let mut director = Director::load(&at_tc(&node)).unwrap();
             for _ in 0..2 {
                 let applied = director.apply(&on(&[node.ifindex])).unwrap();
                 assert!(applied.problems.is_empty(), "{:?}", applied.problems);
@@ -222,8 +231,8 @@ fn what_the_announcers_container_is_permitted_is_enough() {
 }
 
 #[test]
-fn a_veth_runs_in_the_generic_path_unless_asked_otherwise() {
-    needs_root!("a_veth_runs_in_the_generic_path_unless_asked_otherwise");
+fn a_veth_has_the_program_at_tc_unless_asked_otherwise() {
+    needs_root!("a_veth_has_the_program_at_tc_unless_asked_otherwise");
     let node = Node::new();
     let path = |attach| {
         let settings = Settings {
@@ -235,7 +244,8 @@ fn a_veth_runs_in_the_generic_path_unless_asked_otherwise() {
         director.apply(&Desired::default()).unwrap();
         applied.interfaces[&node.ifindex].path
     };
-    assert_eq!(path(AttachMode::Auto), XdpPath::Generic);
+    assert_eq!(path(AttachMode::Auto), XdpPath::Tc);
+    assert_eq!(path(AttachMode::Tc), XdpPath::Tc);
     assert_eq!(path(AttachMode::Native), XdpPath::Native);
     assert_eq!(path(AttachMode::Generic), XdpPath::Generic);
 }
@@ -421,12 +431,14 @@ fn the_kernel_has_room_for_every_size_the_defaults_ask_for() {
 fn the_verifier_has_room_to_spare() {
     needs_root!("the_verifier_has_room_to_spare");
     let node = Node::new();
-    let mut director = Director::load(&node.settings).unwrap();
+    let mut director = Director::load(&at_tc(&node)).unwrap();
+    let applied = director.apply(&on(&[node.ifindex])).unwrap();
+    assert!(applied.problems.is_empty(), "{:?}", applied.problems);
     let mut looked_at = |name: &str| {
         let program = director.programs().program_mut(name).unwrap();
         program.info().unwrap().verified_instruction_count()
     };
-    for name in ["landfall_xdp", "landfall_egress"] {
+    for name in ["landfall_xdp", "landfall_tc", "landfall_egress"] {
         // Its limit is a million; kernels older than this one prune less.
         let count = looked_at(name).expect("a kernel that tells");
         println!("{name}: {count}");

@@ -7,6 +7,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+#[macro_use]
 mod support;
 
 use landfall_bpf_lb::desired::{BackendState, Placement, Protocol, Vip};
@@ -15,7 +16,7 @@ use support::frames::{FIN, SEGMENT, SYN, SYN_ACK, Shape, frame, see, shaped};
 use support::run::{DROP, PASS, TX, receive, send};
 use support::scene::{HOPS, each, families};
 use support::talk::says;
-use support::{Node, OWN, on};
+use support::{Node, OWN, at_tc, on};
 
 fn untouched(director: &mut Director, ifindex: u32, sent: &[u8], verdict: Verdict) {
     let ran = receive(director, ifindex, sent);
@@ -60,6 +61,7 @@ fn a_frame_cut_at_any_length_passes() {
     for at in [None, Some(0)] {
         each(&node, at, |director, family, protocol| {
             for tags in [vec![], vec![5, 6]] {
+                let is_tagged = !tags.is_empty();
                 let whole = shaped(
                     family.flow(protocol),
                     &Shape {
@@ -67,8 +69,14 @@ fn a_frame_cut_at_any_length_passes() {
                         ..Shape::default()
                     },
                 );
-                // The kernel runs nothing on less than an Ethernet header.
-                for length in 14..whole.len() {
+                // The kernel runs nothing on less than an Ethernet header, and at TC on less than the IP header behind it.
+                let least = match (at_tc(), is_tagged, family.vip.is_ipv4()) {
+                    (false, ..) => 14,
+                    (true, true, _) => 15,
+                    (true, false, true) => 14 + 20,
+                    (true, false, false) => 14 + 40,
+                };
+                for length in least..whole.len() {
                     untouched(director, node.ifindex, &whole[..length], Verdict::Malformed);
                 }
             }

@@ -14,6 +14,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+#[macro_use]
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -134,7 +135,11 @@ impl Node {
             assert!(applied.refused.is_empty());
             assert_eq!(
                 applied.interfaces[&index("eth0")].path,
-                XdpPath::Generic,
+                if support::at_tc() {
+                    XdpPath::Tc
+                } else {
+                    XdpPath::Generic
+                },
                 "{:?}",
                 applied.problems
             );

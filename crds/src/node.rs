@@ -92,7 +92,7 @@ pub struct L2NodeInterface {
     /// Its Ethernet address.
     #[schemars(length(min = 17, max = 17))]
     pub mac: String,
-    /// Where the programs of the XDP director run on it: `native`, `native-frags` or `generic`; without them, nothing.
+    /// Where the programs of the XDP director run on it: `native`, `native-frags`, `tc` or `generic`; without them, nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub xdp: Option<String>,

@@ -43,6 +43,13 @@ impl Change {
             .double(old[3], new[3])
     }
 
+    /// What is added to a sum of the bytes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn difference(self) -> u16 {
+        fold(self.0)
+    }
+
     /// The checksum `checksum` after the change.
     #[inline(always)]
     #[must_use]

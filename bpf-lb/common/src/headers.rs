@@ -143,8 +143,19 @@ impl Transport {
 pub enum Lengths {
     /// Received frames: what the header promises must be there.
     Checked,
+    /// Received frames that the kernel may have merged into one: a length of zero is that of the frame, where the field
+    /// cannot hold it.
+    Merged,
     /// Frames our own kernel sends: the length may be left to the device (large sends).
     Trusted,
+}
+
+impl Lengths {
+    /// Whether the field's `length` says that the frame's own is to be taken.
+    #[inline(always)]
+    fn leave_it_to<W: Window + ?Sized>(self, frame: &W, length: usize) -> bool {
+        self == Self::Merged && length == 0 && frame.length() > usize::from(u16::MAX)
+    }
 }
 
 /// Finds the IP header of an Ethernet frame behind at most two VLAN tags.
@@ -192,9 +203,10 @@ pub fn ipv4<W: Window + ?Sized>(
         return Err(Verdict::Fragment);
     }
     let minimum = minimum(header[9])?;
-    if lengths == Lengths::Checked {
+    if lengths != Lengths::Trusted {
         let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
-        if total < header_length + minimum || offset + total > frame.length() {
+        let is_wrong = total < header_length + minimum || offset + total > frame.length();
+        if is_wrong && !lengths.leave_it_to(frame, total) {
             return Err(Verdict::Malformed);
         }
     }
@@ -218,9 +230,10 @@ pub fn ipv6<W: Window + ?Sized>(
     }
     let (protocol, extensions) = extensions(frame, offset + IPV6, header[6])?;
     let minimum = minimum(protocol)?;
-    if lengths == Lengths::Checked {
+    if lengths != Lengths::Trusted {
         let payload = usize::from(u16::from_be_bytes([header[4], header[5]]));
-        if payload < extensions + minimum || offset + IPV6 + payload > frame.length() {
+        let is_wrong = payload < extensions + minimum || offset + IPV6 + payload > frame.length();
+        if is_wrong && !lengths.leave_it_to(frame, payload) {
             return Err(Verdict::Malformed);
         }
     }
@@ -418,6 +431,17 @@ mod tests {
         frame[16..18].copy_from_slice(&[0, 0]);
         assert_eq!(transport_of(&frame), Err(Verdict::Malformed));
         assert!(ipv4(&*frame, 14, Lengths::Trusted).is_ok());
+    }
+
+    #[test]
+    fn a_length_of_zero_is_the_frames_where_the_field_cannot_hold_it() {
+        for (payload, is_taken) in [(0, false), (70_000, true)] {
+            let mut frame = udp4(b"");
+            frame.resize(frame.len() + payload, 0);
+            frame[16..18].copy_from_slice(&[0, 0]);
+            assert_eq!(ipv4(&*frame, 14, Lengths::Merged).is_ok(), is_taken);
+            assert!(ipv4(&*frame, 14, Lengths::Checked).is_err());
+        }
     }
 
     proptest! {

@@ -49,7 +49,7 @@ pub mod names {
     /// The one [`crate::records::StateEntry`].
     pub const STATE: &str = "LF_STATE_2";
     /// Packets by [`crate::Verdict`], per CPU.
-    pub const COUNTERS: &str = "LF_COUNTERS_5";
+    pub const COUNTERS: &str = "LF_COUNTERS_6";
 
     /// All of them.
     pub const MAPS: [&str; 13] = [
@@ -79,6 +79,8 @@ pub mod names {
     pub const XDP: &str = "landfall_xdp";
     /// The same for frames of several buffers.
     pub const XDP_FRAGS: &str = "landfall_xdp_frags";
+    /// The same, at TC ingress.
+    pub const TC: &str = "landfall_tc";
     /// The reverse of delivery, at TC egress.
     pub const EGRESS: &str = "landfall_egress";
     /// Tells the jiffies of now and notes that user space lives.

@@ -86,6 +86,7 @@ verdicts! {
     DropLoopGuard = "drop_loop_guard", Drop, "In mid-connection, and the nodes' tables differ for a moment; TCP repeats it.";
     DropUnsettled = "drop_unsettled", Drop, "In mid-connection and unknown here, and another node may still say that it has it; TCP repeats it.";
     DropCollision = "drop_collision", Drop, "In mid-connection, and its client's port reaches its pod by another frontend.";
+    Broken = "drop_broken", Drop, "Translating it to a pod failed half-way.";
     ReplyRewritten = "reply_rewritten", Pass, "A tracked connection's reply, given its VIP as source.";
     ReplyUntracked = "reply_untracked", Pass, "Leaving packet of no tracked connection.";
     ReplyFragment = "reply_fragment", Pass, "Leaving fragment; only whole replies are given their VIP.";

@@ -7,12 +7,12 @@
 #![no_main]
 
 use aya_ebpf::Global;
-use aya_ebpf::bindings::TC_ACT_OK;
+use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_PASS};
 use aya_ebpf::macros::{classifier, map, xdp};
 use aya_ebpf::maps::{Array, PerCpuArray};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use landfall_bpf_lb_ebpf::{Frame, receive};
+use landfall_bpf_lb_ebpf::{Frame, receive_frame, receive_tc};
 
 /// The frame to write, in words of eight bytes.
 const WORDS: usize = 10;
@@ -31,8 +31,7 @@ static FLOWS: Global<u32> = Global::new(0);
 
 /// Writes the template, and the next source port into it.
 #[inline(always)]
-fn renew(ctx: &XdpContext) -> Option<Frame> {
-    let frame = Frame::of_xdp(ctx);
+fn renew(frame: Frame) -> Option<Frame> {
     let template = TEMPLATE.get(0)?;
     let runs = RUNS.get_ptr_mut(0)?;
     // SAFETY: this CPU's own counter.
@@ -62,7 +61,7 @@ fn renew(ctx: &XdpContext) -> Option<Frame> {
 /// The prologue alone.
 #[xdp]
 pub fn bench_renew(ctx: XdpContext) -> u32 {
-    match renew(&ctx) {
+    match renew(Frame::of_xdp(&ctx)) {
         Some(_) => XDP_PASS,
         None => XDP_ABORTED,
     }
@@ -71,9 +70,33 @@ pub fn bench_renew(ctx: XdpContext) -> u32 {
 /// The prologue and the data path.
 #[xdp]
 pub fn bench_path(ctx: XdpContext) -> u32 {
-    match renew(&ctx) {
-        Some(frame) => receive(&frame),
+    match renew(Frame::of_xdp(&ctx)) {
+        Some(frame) => receive_frame(&frame),
         None => XDP_ABORTED,
+    }
+}
+
+/// Does nothing: the floor of TC.
+#[classifier]
+pub fn bench_tc_empty(_ctx: TcContext) -> i32 {
+    TC_ACT_UNSPEC
+}
+
+/// The prologue alone, at TC.
+#[classifier]
+pub fn bench_tc_renew(ctx: TcContext) -> i32 {
+    match renew(Frame::of_skb(&ctx)) {
+        Some(_) => TC_ACT_UNSPEC,
+        None => TC_ACT_SHOT,
+    }
+}
+
+/// The prologue and the data path, at TC.
+#[classifier]
+pub fn bench_tc_path(ctx: TcContext) -> i32 {
+    match renew(Frame::of_skb(&ctx)) {
+        Some(_) => receive_tc(&ctx),
+        None => TC_ACT_SHOT,
     }
 }
 

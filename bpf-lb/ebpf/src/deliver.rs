@@ -9,7 +9,8 @@
 
 use landfall_bpf_lb_common::Verdict;
 use landfall_bpf_lb_common::checksum::Change;
-use landfall_bpf_lb_common::headers::{TCP, TCP_CHECKSUM, UDP_CHECKSUM};
+use aya_ebpf::bindings::BPF_F_MARK_MANGLED_0;
+use landfall_bpf_lb_common::headers::{TCP, TCP_CHECKSUM, Transport, UDP_CHECKSUM};
 
 use crate::family::Family;
 use crate::packet::{Packet, Pod};
@@ -19,12 +20,7 @@ use crate::packet::{Packet, Pod};
 pub(crate) fn deliver<F: Family>(packet: &Packet<F>, pod: Pod<F>) -> Result<(), Verdict> {
     let frame = &packet.frame;
     let transport = &packet.transport;
-    let checksum_offset = transport.offset
-        + if transport.protocol == TCP {
-            TCP_CHECKSUM
-        } else {
-            UDP_CHECKSUM
-        };
+    let (checksum_offset, _) = checksum_of(transport);
     let ports = frame
         .bytes::<4>(transport.offset)
         .ok_or(Verdict::Malformed)?;
@@ -43,4 +39,18 @@ pub(crate) fn deliver<F: Family>(packet: &Packet<F>, pod: Pod<F>) -> Result<(), 
     };
     ports[2..].copy_from_slice(&port);
     Ok(())
+}
+
+/// Offset of the transport checksum, and the flags with which the kernel updates it.
+#[inline(always)]
+pub(crate) fn checksum_of(transport: &Transport) -> (usize, u64) {
+    if transport.protocol == TCP {
+        (transport.offset + TCP_CHECKSUM, 0)
+    } else {
+        // Zero means that there is none, and stays.
+        (
+            transport.offset + UDP_CHECKSUM,
+            u64::from(BPF_F_MARK_MANGLED_0),
+        )
+    }
 }

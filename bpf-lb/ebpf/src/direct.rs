@@ -5,6 +5,7 @@ use landfall_bpf_lb_common::Verdict;
 use landfall_bpf_lb_common::headers::ETHERNET;
 
 use crate::family::Family;
+use crate::hook::Hook;
 use crate::maps;
 use crate::packet::{Outcome, Packet};
 
@@ -12,6 +13,7 @@ use crate::packet::{Outcome, Packet};
 #[inline(always)]
 pub(crate) fn direct<F: Family>(
     packet: &Packet<F>,
+    hook: impl Hook,
     id: u16,
     limit: u8,
     verdict: Verdict,
@@ -39,10 +41,10 @@ pub(crate) fn direct<F: Family>(
         interface.device == hop.ifindex
     };
     // The tag names a segment of this interface; a VLAN device would add its own before it.
-    if !same && packet.network != ETHERNET {
+    if !same && (packet.network != ETHERNET || hook.has_tag_aside()) {
         return Err(Verdict::Tagged);
     }
-    F::set_hop_limit(frame, packet.network, limit).ok_or(Verdict::Malformed)?;
+    hook.set_hop_limit(packet, limit).ok_or(Verdict::Malformed)?;
     ethernet[..6].copy_from_slice(&hop.mac);
     ethernet[6..].copy_from_slice(&hop.source);
     let verdict = if same {
@@ -60,13 +62,14 @@ pub(crate) fn direct<F: Family>(
 #[inline(always)]
 pub(crate) fn send_back<F: Family>(
     packet: &Packet<F>,
+    hook: impl Hook,
     limit: u8,
     verdict: Verdict,
 ) -> Result<Outcome, Verdict> {
     let frame = &packet.frame;
     let ethernet = frame.bytes::<12>(0).ok_or(Verdict::Malformed)?;
     let [a, b, c, d, e, f, g, h, i, j, k, l] = *ethernet;
-    F::set_hop_limit(frame, packet.network, limit).ok_or(Verdict::Malformed)?;
+    hook.set_hop_limit(packet, limit).ok_or(Verdict::Malformed)?;
     *ethernet = [g, h, i, j, k, l, a, b, c, d, e, f];
     Ok(verdict.into())
 }

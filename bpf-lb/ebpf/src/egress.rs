@@ -4,23 +4,21 @@
 //! The kernel's checksum helpers are used, not our own arithmetic, because here the checksum field
 //! may still be a device's to fill in, and only they know.
 
-use aya_ebpf::bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC_ACT_UNSPEC};
+use aya_ebpf::bindings::{BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::helpers::bpf_csum_diff;
 use aya_ebpf::programs::TcContext;
 use landfall_bpf_lb_common::headers::{
-    self, ETHERNET, IPV4_CHECKSUM, IPV4_SOURCE, IPV6, IPV6_SOURCE, Lengths, Network, TCP,
-    TCP_CHECKSUM, TCP_LENGTH, TCP_MINIMUM, TCP_SEQUENCE, Transport, UDP_CHECKSUM, Window,
+    self, IPV4_CHECKSUM, IPV4_SOURCE, IPV6_SOURCE, Lengths, Network, TCP_LENGTH, TCP_SEQUENCE,
+    Transport, Window,
 };
 use landfall_bpf_lb_common::{Action, Verdict};
 
+use crate::deliver::checksum_of;
 use crate::family::{Family, V4, V6};
 use crate::frame::Frame;
 use crate::maps;
 use crate::packet::Pod;
 use crate::replies::{self, Numbers, Reply};
-
-/// What must be visible to find the ports of any ordinary packet.
-const HEADERS: usize = ETHERNET + 8 + IPV6 + TCP_MINIMUM;
 
 /// The whole of the TC program; returns the TC action: the next program on the interface, never an
 /// end to its chain.
@@ -43,17 +41,7 @@ pub fn reply(ctx: &TcContext) -> i32 {
 
 #[inline(always)]
 fn rewrite(ctx: &TcContext) -> Result<(), Verdict> {
-    let length = ctx.len();
-    let mut frame = Frame::of_skb(ctx);
-    if frame.visible() < HEADERS && frame.visible() < length as usize {
-        let wanted = if length < HEADERS as u32 {
-            length
-        } else {
-            HEADERS as u32
-        };
-        ctx.pull_data(wanted).map_err(|_| Verdict::Malformed)?;
-        frame = Frame::of_skb(ctx);
-    }
+    let frame = Frame::of_headers(ctx)?;
     match headers::network(&frame)? {
         Network::V4(network) => {
             let transport = headers::ipv4(&frame, network, Lengths::Trusted)?;
@@ -143,20 +131,6 @@ fn rewrite_port(ctx: &TcContext, transport: &Transport, port: u16) -> Result<(),
     ctx.l4_csum_replace(checksum, old, new, flags | 2)
         .map_err(broken)?;
     ctx.store(transport.offset, &port, 0).map_err(broken)
-}
-
-/// Offset of the transport checksum, and the flags with which it is updated.
-#[inline(always)]
-fn checksum_of(transport: &Transport) -> (usize, u64) {
-    if transport.protocol == TCP {
-        (transport.offset + TCP_CHECKSUM, 0)
-    } else {
-        // Zero means that there is none, and stays.
-        (
-            transport.offset + UDP_CHECKSUM,
-            u64::from(BPF_F_MARK_MANGLED_0),
-        )
-    }
 }
 
 #[inline(always)]

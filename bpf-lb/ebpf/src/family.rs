@@ -33,6 +33,8 @@ pub(crate) trait Family: Copy {
 
     /// Length of a header with nothing optional in it.
     const HEADER: usize;
+    /// Whether the header has a checksum of its own.
+    const HEADER_CHECKSUM: bool;
     /// The address that is all zeros.
     const ZERO: Self::Address;
 
@@ -127,6 +129,7 @@ impl Family for V4 {
     type Entry = ConnectionEntry4;
 
     const HEADER: usize = IPV4;
+    const HEADER_CHECKSUM: bool = true;
     const ZERO: u32 = 0;
 
     #[inline(always)]
@@ -258,6 +261,7 @@ impl Family for V6 {
     type Entry = ConnectionEntry6;
 
     const HEADER: usize = IPV6;
+    const HEADER_CHECKSUM: bool = false;
     const ZERO: [u64; 2] = [0; 2];
 
     #[inline(always)]

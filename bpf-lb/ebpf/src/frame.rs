@@ -2,7 +2,11 @@
 
 use aya_ebpf::helpers::bpf_xdp_get_buff_len;
 use aya_ebpf::programs::{TcContext, XdpContext};
-use landfall_bpf_lb_common::headers::Window;
+use landfall_bpf_lb_common::Verdict;
+use landfall_bpf_lb_common::headers::{ETHERNET, IPV6, TCP_MINIMUM, Window};
+
+/// What must be visible to find the ports of any ordinary packet.
+const HEADERS: usize = ETHERNET + 8 + IPV6 + TCP_MINIMUM;
 
 /// The bytes of a frame, and the interface it came in by.
 #[derive(Clone, Copy)]
@@ -44,13 +48,33 @@ impl Frame {
 
     /// The linear part of the packet a TC program was called for.
     #[inline(always)]
-    pub(crate) fn of_skb(ctx: &TcContext) -> Self {
+    #[must_use]
+    pub fn of_skb(ctx: &TcContext) -> Self {
         Self {
             start: ctx.data(),
             end: ctx.data_end(),
             length: ctx.len() as usize,
-            ifindex: 0,
+            // SAFETY: the context the kernel called the program with.
+            ifindex: unsafe { (*ctx.skb.skb).ifindex },
         }
+    }
+
+    /// The same with the headers of any ordinary packet in it: their bytes alone are brought there if they are
+    /// elsewhere.
+    #[inline(always)]
+    pub(crate) fn of_headers(ctx: &TcContext) -> Result<Self, Verdict> {
+        let frame = Self::of_skb(ctx);
+        let length = ctx.len();
+        if frame.visible() >= HEADERS || frame.visible() >= length as usize {
+            return Ok(frame);
+        }
+        let wanted = if length < HEADERS as u32 {
+            length
+        } else {
+            HEADERS as u32
+        };
+        ctx.pull_data(wanted).map_err(|_| Verdict::Malformed)?;
+        Ok(Self::of_skb(ctx))
     }
 
     /// How many bytes can be looked at.

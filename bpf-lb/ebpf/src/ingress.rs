@@ -1,19 +1,18 @@
 //! From a received frame to direct, deliver or pass.
 
-use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
-use aya_ebpf::helpers::bpf_redirect;
-use aya_ebpf::programs::XdpContext;
-use landfall_bpf_lb_common::headers::{self, Lengths, Network, Transport, Window};
+use aya_ebpf::bindings::TC_ACT_UNSPEC;
+use aya_ebpf::programs::{TcContext, XdpContext};
+use landfall_bpf_lb_common::Verdict;
+use landfall_bpf_lb_common::headers::{self, Network, Transport, Window};
 use landfall_bpf_lb_common::records::FrontendEntry;
-use landfall_bpf_lb_common::{Action, Verdict};
 
 use crate::connections;
 use crate::course::course;
-use crate::deliver::deliver;
 use crate::direct::{direct, send_back};
 use crate::family::{Family, V4, V6};
 use crate::forget::Zero;
 use crate::frame::Frame;
+use crate::hook::{Hook, Tc, Xdp};
 use crate::maps;
 use crate::packet::{Course, Outcome, Packet};
 use crate::refuse::refuse;
@@ -22,44 +21,57 @@ use crate::refuse::refuse;
 #[inline(always)]
 #[must_use]
 pub fn receive_xdp(ctx: &XdpContext) -> u32 {
-    receive(&Frame::of_xdp(ctx))
+    receive(&Frame::of_xdp(ctx), Xdp)
 }
 
 /// The whole of the XDP program for frames of several buffers.
 #[inline(always)]
 #[must_use]
 pub fn receive_xdp_frags(ctx: &XdpContext) -> u32 {
-    receive(&Frame::of_xdp_frags(ctx))
+    receive(&Frame::of_xdp_frags(ctx), Xdp)
 }
 
-/// Directs, delivers or passes `frame`; returns the XDP action.
+/// What the XDP program does with `frame`.
 #[inline(always)]
 #[must_use]
-pub fn receive(frame: &Frame) -> u32 {
-    let outcome = match decide(frame) {
+pub fn receive_frame(frame: &Frame) -> u32 {
+    receive(frame, Xdp)
+}
+
+/// The whole of the TC program for received packets; returns the TC action.
+#[inline(always)]
+#[must_use]
+pub fn receive_tc(ctx: &TcContext) -> i32 {
+    match Frame::of_headers(ctx) {
+        Ok(frame) => receive(&frame, Tc(ctx)) as i32,
+        Err(verdict) => {
+            maps::count(verdict);
+            TC_ACT_UNSPEC
+        }
+    }
+}
+
+/// Directs, delivers or passes `frame`; returns what the program does.
+#[inline(always)]
+fn receive(frame: &Frame, hook: impl Hook) -> u32 {
+    let outcome = match decide(frame, hook) {
         Ok(outcome) => outcome,
         Err(verdict) => verdict.into(),
     };
     maps::count(outcome.verdict);
-    match outcome.verdict.action() {
-        Action::Pass => XDP_PASS,
-        Action::Transmit => XDP_TX,
-        // SAFETY: a plain helper call.
-        Action::Redirect => unsafe { bpf_redirect(outcome.ifindex, 0) as u32 },
-        Action::Drop => XDP_DROP,
-    }
+    hook.act(frame, &outcome)
 }
 
 #[inline(always)]
-fn decide(frame: &Frame) -> Result<Outcome, Verdict> {
+fn decide<H: Hook>(frame: &Frame, hook: H) -> Result<Outcome, Verdict> {
     match headers::network(frame)? {
         Network::V4(network) => {
-            let transport = headers::ipv4(frame, network, Lengths::Checked)?;
-            balance::<V4>(frame, network, transport)
+            let transport = headers::ipv4(frame, network, H::LENGTHS)?;
+            balance::<V4>(frame, hook, network, transport)
         }
         Network::V6(network) => {
-            let transport = headers::ipv6(frame, network, Lengths::Checked)?;
-            balance::<V6>(frame, network, transport)
+            let transport = headers::ipv6(frame, network, H::LENGTHS)?;
+            balance::<V6>(frame, hook, network, transport)
         }
     }
 }
@@ -67,6 +79,7 @@ fn decide(frame: &Frame) -> Result<Outcome, Verdict> {
 #[inline(always)]
 fn balance<F: Family>(
     frame: &Frame,
+    hook: impl Hook,
     network: usize,
     transport: Transport,
 ) -> Result<Outcome, Verdict> {
@@ -98,7 +111,7 @@ fn balance<F: Family>(
         table: frontend.table,
         slot: maps::slot_number(F::hash(client, port, vip, &transport)),
     };
-    carry_out(&packet).map_err(|verdict| {
+    carry_out(&packet, hook).map_err(|verdict| {
         if packet.transport.is_mid_stream() {
             return verdict.in_mid_connection();
         }
@@ -110,14 +123,14 @@ fn balance<F: Family>(
 }
 
 #[inline(always)]
-fn carry_out<F: Family>(packet: &Packet<F>) -> Result<Outcome, Verdict> {
+fn carry_out<F: Family>(packet: &Packet<F>, hook: impl Hook) -> Result<Outcome, Verdict> {
     match course(packet)? {
         Course::Deliver(pod, verdict) => {
-            deliver(packet, pod)?;
+            hook.translate(packet, pod)?;
             Ok(verdict.into())
         }
-        Course::Direct(hop, limit, verdict) => direct(packet, hop, limit, verdict),
-        Course::Return(limit, verdict) => send_back(packet, limit, verdict),
-        Course::Refuse => refuse(packet),
+        Course::Direct(hop, limit, verdict) => direct(packet, hook, hop, limit, verdict),
+        Course::Return(limit, verdict) => send_back(packet, hook, limit, verdict),
+        Course::Refuse => refuse(packet, hook),
     }
 }

@@ -1,4 +1,4 @@
-//! The data path: a director and a deliverer at XDP, and the reverse of delivery at TC egress.
+//! The data path: a director and a deliverer at XDP or TC ingress, and the reverse of delivery at TC egress.
 //!
 //! ```text
 //! frame ─► headers ─► frontend ─► Maglev slot ─┬─ elsewhere: direct   (new Ethernet addresses, TX)
@@ -22,6 +22,7 @@ mod egress;
 mod family;
 mod forget;
 mod frame;
+mod hook;
 mod ingress;
 mod maps;
 mod packet;
@@ -31,5 +32,5 @@ mod shared;
 
 pub use egress::reply;
 pub use frame::Frame;
-pub use ingress::{receive, receive_xdp, receive_xdp_frags};
+pub use ingress::{receive_frame, receive_tc, receive_xdp, receive_xdp_frags};
 pub use shared::feed_xdp;

@@ -18,6 +18,12 @@ pub fn landfall_xdp_frags(ctx: XdpContext) -> u32 {
     landfall_bpf_lb_ebpf::receive_xdp_frags(&ctx)
 }
 
+/// The same as received packets enter the network stack, where the driver has no room for it.
+#[classifier]
+pub fn landfall_tc(ctx: TcContext) -> i32 {
+    landfall_bpf_lb_ebpf::receive_tc(&ctx)
+}
+
 /// Does nothing: the floor of every measurement.
 #[xdp]
 pub fn landfall_empty(_ctx: XdpContext) -> u32 {

@@ -11,6 +11,7 @@ use landfall_bpf_lb_common::headers::{
 
 use crate::course::FIRST_MARK;
 use crate::family::Family;
+use crate::hook::Hook;
 use crate::maps;
 use crate::packet::{Outcome, Packet};
 
@@ -23,11 +24,10 @@ const NOTHING: [u8; 2] = [0xff, 0xff];
 /// somebody still has, and of what was sent on between nodes whose tables differ they will soon say the same. What a node or its
 /// pods send of their own is answered.
 #[inline(always)]
-pub(crate) fn refuse<F: Family>(packet: &Packet<F>) -> Result<Outcome, Verdict> {
+pub(crate) fn refuse<F: Family>(packet: &Packet<F>, hook: impl Hook) -> Result<Outcome, Verdict> {
     let frame = &packet.frame;
     let transport = &packet.transport;
-    let ethernet = frame.bytes::<12>(0).ok_or(Verdict::Malformed)?;
-    let [a, b, c, d, e, f, g, h, i, j, k, l] = *ethernet;
+    let [a, b, c, d, e, f, g, h, i, j, k, l] = *frame.bytes::<12>(0).ok_or(Verdict::Malformed)?;
     let (to, from) = ([a, b, c, d, e, f], [g, h, i, j, k, l]);
     maps::ours(frame.ifindex, to).ok_or(Verdict::NotOurMac)?;
     let is_plain = transport.offset == packet.network + F::HEADER;
@@ -35,6 +35,9 @@ pub(crate) fn refuse<F: Family>(packet: &Packet<F>) -> Result<Outcome, Verdict> 
     if !transport.opens() || !is_plain || is_sent_on {
         return Err(Verdict::DropRefused);
     }
+    let cut = hook.cut(frame, transport.offset + TCP_MINIMUM, transport.offset)?;
+    let frame = &cut.frame;
+    let ethernet = frame.bytes::<12>(0).ok_or(Verdict::Malformed)?;
     let segment = F::answer(frame, packet.network, packet.client, packet.vip);
     let segment = segment.ok_or(Verdict::Malformed)?;
     let length = TCP_MINIMUM as u16;
@@ -48,14 +51,19 @@ pub(crate) fn refuse<F: Family>(packet: &Packet<F>) -> Result<Outcome, Verdict> 
     let flags = [WORDS, RST | ACK];
     let sum = F::replace(Change::none(), F::ZERO, packet.client);
     let sum = F::replace(sum, F::ZERO, packet.vip);
-    let checksum = sum
-        .word([0; 2], [0, TCP])
-        .word([0; 2], length.to_be_bytes())
+    let pseudo = sum.word([0; 2], [0, TCP]).word([0; 2], length.to_be_bytes());
+    let whole = pseudo
         .word([0; 2], source)
         .word([0; 2], destination)
         .double([0; 4], acknowledged)
         .word([0; 2], flags)
         .apply(NOTHING);
+    // A device adds the segment to the sum of the rest.
+    let checksum = if cut.is_unfinished {
+        pseudo.difference().to_ne_bytes()
+    } else {
+        whole
+    };
 
     *segment = [0; TCP_MINIMUM];
     segment[..2].copy_from_slice(&destination);

@@ -152,7 +152,9 @@ impl Director {
         discard_misshapen(&maps_dir, settings)?;
         let mut ebpf = load_object(object::LANDFALL, settings)?;
         load_program(names::XDP, || xdp_program(&mut ebpf)?.load())?;
-        load_program(names::EGRESS, || classifier(&mut ebpf)?.load())?;
+        load_program(names::EGRESS, || {
+            classifier(&mut ebpf, names::EGRESS)?.load()
+        })?;
         let mut maps = Maps::open(&maps_dir, settings)?;
         load_program(names::FEED, || feeder(&mut ebpf)?.load())?;
         let programmed = maps.read(settings)?;
@@ -285,10 +287,11 @@ impl Director {
         attached
     }
 
-    /// Why a program runs in the generic path is said once, when it comes, and holds as long as it is there.
+    /// Why a program does not run in the driver is said once, when it comes, and holds as long as it is there.
     fn explain(&mut self, ifindex: u32, attached: &mut Attached) {
-        let is_forced =
-            attached.path == XdpPath::Generic && self.settings.attach != AttachMode::Generic;
+        let is_native = matches!(attached.path, XdpPath::Native | XdpPath::Frags);
+        let is_wanted = matches!(self.settings.attach, AttachMode::Auto | AttachMode::Native);
+        let is_forced = is_wanted && !is_native;
         if !is_forced {
             self.refusals.remove(&ifindex);
             return;

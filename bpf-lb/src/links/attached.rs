@@ -7,37 +7,43 @@ use std::path::PathBuf;
 use aya::programs::ProgramError;
 use landfall_bpf_lb_common::names;
 
-/// How an XDP program shall be attached.
+/// How the program for received packets shall be attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AttachMode {
-    /// Generic on veth, bridge and tap; native elsewhere if the driver can, else generic.
+    /// In the driver if that can do it and it is right there, else at TC, and before the network stack only if that is
+    /// refused too.
     #[default]
     Auto,
     /// In the driver, or not at all.
     Native,
-    /// In the network stack.
+    /// As packets enter the network stack (TC ingress), or not at all.
+    Tc,
+    /// Before the network stack (generic XDP).
     Generic,
 }
 
-/// Where a program runs on an interface.
+/// Where the program for received packets runs on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum XdpPath {
     /// In the driver.
     Native,
     /// In the driver, whose frames may lie in several buffers (jumbo frames).
     Frags,
-    /// In the network stack.
+    /// As packets enter the network stack: the same at TC ingress.
+    Tc,
+    /// Before the network stack.
     Generic,
 }
 
 impl XdpPath {
     /// All of them.
-    pub(crate) const ALL: [Self; 3] = [Self::Native, Self::Frags, Self::Generic];
+    pub(crate) const ALL: [Self; 4] = [Self::Native, Self::Frags, Self::Tc, Self::Generic];
 
     /// The program that runs there.
     pub(crate) const fn program(self) -> &'static str {
         match self {
             Self::Frags => names::XDP_FRAGS,
+            Self::Tc => names::TC,
             Self::Native | Self::Generic => names::XDP,
         }
     }
@@ -48,6 +54,7 @@ impl fmt::Display for XdpPath {
         f.write_str(match self {
             Self::Native => "native",
             Self::Frags => "native-frags",
+            Self::Tc => "tc",
             Self::Generic => "generic",
         })
     }
@@ -56,7 +63,7 @@ impl fmt::Display for XdpPath {
 /// How an interface has the programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attached {
-    /// Where the XDP program runs.
+    /// Where the program for received packets runs.
     pub path: XdpPath,
     /// Why not in the driver, unless nobody wanted that.
     pub why_generic: Option<String>,
@@ -91,11 +98,16 @@ pub enum AttachError {
         "{name} carries VLANs and takes their tags off before native XDP sees the frames, which would be sent on without: `ethtool -K {name} rxvlan off`, or attach the generic program"
     )]
     StrippedTags { name: String },
-    /// Replies may leave unchanged: what ends the chain of TC programs before ours hides them from it.
+    /// Packets may pass ours by: what ends the chain of TC programs before it hides them from it.
     #[error(
-        "another TC program (id {prog_id}) runs before landfall_egress on {name}, and if it ends the chain, replies leave with the pod's address; attach it after ours"
+        "another TC program (id {prog_id}) runs before {program} on {name}, and if it ends the chain, {what}; attach it after ours",
+        what = if *program == names::EGRESS { "replies leave with the pod's address" } else { "packets take the kernel's path" }
     )]
-    Preceded { name: String, prog_id: u32 },
+    Preceded {
+        program: &'static str,
+        name: String,
+        prog_id: u32,
+    },
     /// The map of interfaces could not be written.
     #[error("recording interface {ifindex}: {source}")]
     Map {

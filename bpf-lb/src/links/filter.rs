@@ -1,5 +1,5 @@
-//! Before TC had links (Linux 6.6): a filter in the `clsact` queueing discipline, which outlives us
-//! by itself.
+//! Before TC had links (Linux 6.6): filters in the `clsact` queueing discipline, which outlive us
+//! by themselves.
 
 use std::io;
 
@@ -10,7 +10,7 @@ use landfall_bpf_lb_common::names;
 
 use super::attached::AttachError;
 
-/// Priority of our filter: before everybody else, as with links.
+/// Priority of our filters: before everybody else, as with links.
 const FILTER_PRIORITY: u16 = 1;
 const FILTER_HANDLE: TcHandle = TcHandle::new(0, 1);
 
@@ -19,8 +19,12 @@ pub(crate) fn has_tc_links() -> bool {
     KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0))
 }
 
-/// Adds our filter, or makes the one that is there run this program.
-pub(super) fn attach(program: &mut SchedClassifier, name: &str) -> Result<(), ProgramError> {
+/// Adds our filter for this direction, or makes the one that is there run this program.
+pub(super) fn attach(
+    program: &mut SchedClassifier,
+    name: &str,
+    direction: TcAttachType,
+) -> Result<(), ProgramError> {
     // It may be there already, ours or somebody else's.
     let _ = tc::qdisc_add_clsact(name);
     let options = NlOptions {
@@ -28,16 +32,12 @@ pub(super) fn attach(program: &mut SchedClassifier, name: &str) -> Result<(), Pr
         handle: FILTER_HANDLE,
         classid: None,
     };
-    let id = match program.attach_with_options(
-        name,
-        TcAttachType::Egress,
-        TcAttachOptions::Netlink(options),
-    ) {
+    let id = match program.attach_with_options(name, direction, TcAttachOptions::Netlink(options)) {
         Ok(id) => id,
         Err(_) => {
             let link = SchedClassifierLink::attached(
                 name,
-                TcAttachType::Egress,
+                direction,
                 FILTER_PRIORITY,
                 FILTER_HANDLE,
                 None,
@@ -51,15 +51,21 @@ pub(super) fn attach(program: &mut SchedClassifier, name: &str) -> Result<(), Pr
     Ok(())
 }
 
-/// Takes our filter off; one that is not there is no error.
+/// Takes our filters off; one that is not there is no error.
 pub(super) fn detach(name: &str) -> Result<(), AttachError> {
-    match tc::qdisc_detach_program(name, TcAttachType::Egress, names::EGRESS) {
-        Err(tc::TcError::IoError(error)) if error.kind() != io::ErrorKind::NotFound => {
-            Err(AttachError::Interface {
+    for (direction, program) in [
+        (TcAttachType::Egress, names::EGRESS),
+        (TcAttachType::Ingress, names::TC),
+    ] {
+        if let Err(tc::TcError::IoError(source)) =
+            tc::qdisc_detach_program(name, direction, program)
+            && source.kind() != io::ErrorKind::NotFound
+        {
+            return Err(AttachError::Interface {
                 name: name.to_owned(),
-                source: error,
-            })
+                source,
+            });
         }
-        _ => Ok(()),
     }
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! The programs on interfaces: attaching, replacing and removing, by links that are pinned.
 //!
 //! A link's pin names what it is: `xdp-native-<ifindex>`, `xdp-native-frags-<ifindex>`,
-//! `xdp-generic-<ifindex>`, `egress-<ifindex>`. So a restart finds everything without a file of its own.
+//! `xdp-generic-<ifindex>`, `xdp-tc-<ifindex>`, `egress-<ifindex>`. So a restart finds everything without a file of its own.
 //!
 //! Invariant: a program of somebody else is never replaced or removed.
 
@@ -10,25 +10,24 @@ mod filter;
 mod program;
 mod xdp;
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
-use aya::programs::links::FdLink;
-use aya::programs::tc::TcAttachOptions;
-use aya::programs::{LinkOrder, ProgramError, TcAttachType};
+use aya::programs::{ProgramError, TcAttachType};
 use landfall_bpf_lb_common::names;
 
 pub use attached::{AttachError, AttachMode, Attached, XdpPath};
 pub(crate) use filter::has_tc_links;
 pub(crate) use program::{classifier, feeder, xdp_program};
-use program::{pin, remove_pin, replace_egress, replace_xdp, wrong_link};
+use program::{create_tc, pin, remove_pin, replace_on, replace_tc};
 
 use crate::desired::Interface;
 use crate::interface;
-use crate::sys::first_of_egress;
+use crate::sys::{self, BPF_TCX_EGRESS, BPF_TCX_INGRESS};
 
 /// The pinned links below one directory.
 #[derive(Debug)]
@@ -36,6 +35,8 @@ pub(crate) struct Links {
     directory: PathBuf,
     /// Whether the kernel has links for TC programs.
     tc_links: bool,
+    /// Interfaces on which the program for received packets could not be put at TC.
+    without_tc: RefCell<BTreeSet<u32>>,
 }
 
 impl Links {
@@ -43,6 +44,7 @@ impl Links {
         Self {
             directory,
             tc_links,
+            without_tc: RefCell::default(),
         }
     }
 
@@ -62,10 +64,14 @@ impl Links {
             let on = |on: &XdpPath| name.starts_with(&format!("xdp-{on}-"));
             let on = XdpPath::ALL.iter().rev().copied().find(|path| on(path));
             let on = on.unwrap_or(XdpPath::Native);
+            if on == XdpPath::Tc && !self.tc_links {
+                // The filter has no link: it gets its program with the first wanted state.
+                continue;
+            }
             let replaced = if is_egress {
-                replace_egress(ebpf, &path)
+                replace_tc(ebpf, names::EGRESS, &path)
             } else {
-                replace_xdp(ebpf, on, &path)
+                replace_on(ebpf, on, &path)
             };
             match replaced {
                 Ok(true) => {}
@@ -98,7 +104,7 @@ impl Links {
     ) -> Result<Attached, AttachError> {
         let name = &interface.name;
         let is_fit = self.fit_for_native(ifindex, interface, mode)?;
-        if let Some(path) = self.running(ebpf, ifindex, name)? {
+        if let Some(path) = self.running(ebpf, ifindex, name, mode)? {
             return Ok(Attached {
                 path,
                 why_generic: is_fit.err(),
@@ -106,7 +112,7 @@ impl Links {
             });
         }
         let had_egress = self.attach_egress(ebpf, ifindex, name)?;
-        let attached = self.attach_xdp(ebpf, ifindex, name, mode, is_fit);
+        let attached = self.attach_ingress(ebpf, ifindex, name, mode, is_fit);
         if attached.is_err() && !had_egress {
             self.detach_egress(ifindex)?;
         }
@@ -123,23 +129,36 @@ impl Links {
         if !self.tc_links {
             return Ok(());
         }
-        let mut first = || -> Result<Option<u32>, ProgramError> {
-            let ours = classifier(ebpf)?.info()?.id();
-            let first = first_of_egress(ifindex)?;
-            Ok(first.filter(|id| *id != ours))
-        };
-        match first() {
-            Ok(None) => Ok(()),
-            Ok(Some(prog_id)) => Err(AttachError::Preceded {
-                name: name.to_owned(),
-                prog_id,
-            }),
-            Err(source) => Err(AttachError::Program {
-                program: names::EGRESS,
-                name: name.to_owned(),
-                source,
-            }),
+        let mut chains = vec![(names::EGRESS, BPF_TCX_EGRESS)];
+        if self.on(XdpPath::Tc, ifindex).exists() {
+            chains.push((names::TC, BPF_TCX_INGRESS));
         }
+        for (program, chain) in chains {
+            let mut first = || -> Result<Option<u32>, ProgramError> {
+                let ours = classifier(ebpf, program)?.info()?.id();
+                let chain = sys::chain(ifindex, chain)?;
+                Ok(chain.first().copied().filter(|id| *id != ours))
+            };
+            let name = name.to_owned();
+            match first() {
+                Ok(None) => {}
+                Ok(Some(prog_id)) => {
+                    return Err(AttachError::Preceded {
+                        program,
+                        name,
+                        prog_id,
+                    });
+                }
+                Err(source) => {
+                    return Err(AttachError::Program {
+                        program,
+                        name,
+                        source,
+                    });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Returns whether it was there already.
@@ -156,24 +175,17 @@ impl Links {
         };
         let path = self.egress(ifindex);
         if path.exists() {
-            if replace_egress(ebpf, &path).map_err(failed)? {
+            if replace_tc(ebpf, names::EGRESS, &path).map_err(failed)? {
                 return Ok(true);
             }
             remove_pin(&path)?;
         }
-        let program = classifier(ebpf).map_err(failed)?;
         if !self.tc_links {
-            filter::attach(program, name).map_err(failed)?;
+            let program = classifier(ebpf, names::EGRESS).map_err(failed)?;
+            filter::attach(program, name, TcAttachType::Egress).map_err(failed)?;
             return Ok(false);
         }
-        // Before everybody else, or one that ends the chain would let replies leave unchanged. Ours
-        // never ends it.
-        let order = TcAttachOptions::TcxOrder(LinkOrder::first());
-        let id = program
-            .attach_with_options(name, TcAttachType::Egress, order)
-            .map_err(failed)?;
-        let link = program.take_link(id).map_err(failed)?;
-        let link = FdLink::try_from(link).map_err(|error| failed(wrong_link(error)))?;
+        let link = create_tc(ebpf, names::EGRESS, TcAttachType::Egress, name).map_err(failed)?;
         pin(link, &path)?;
         Ok(false)
     }
@@ -183,7 +195,7 @@ impl Links {
     pub(crate) fn detach(&self, ifindex: u32) -> Result<(), AttachError> {
         self.detach_filter(ifindex)?;
         for path in XdpPath::ALL {
-            remove_pin(&self.xdp(path, ifindex))?;
+            remove_pin(&self.on(path, ifindex))?;
         }
         remove_pin(&self.egress(ifindex))
     }
@@ -226,7 +238,7 @@ impl Links {
         }
     }
 
-    fn xdp(&self, path: XdpPath, ifindex: u32) -> PathBuf {
+    fn on(&self, path: XdpPath, ifindex: u32) -> PathBuf {
         self.directory.join(format!("xdp-{path}-{ifindex}"))
     }
 

@@ -1,4 +1,4 @@
-//! The two programs and their pinned links: made, replaced in place, taken off.
+//! The programs and their pinned links: made, replaced in place, taken off.
 
 use std::fs;
 use std::io;
@@ -6,9 +6,9 @@ use std::path::Path;
 
 use aya::Ebpf;
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
-use aya::programs::tc::SchedClassifierLink;
+use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::xdp::XdpLink;
-use aya::programs::{ProgramError, SchedClassifier, Xdp, XdpMode};
+use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode};
 use landfall_bpf_lb_common::names;
 
 use super::attached::{AttachError, XdpPath};
@@ -39,10 +39,41 @@ pub(crate) fn feeder(ebpf: &mut Ebpf) -> Result<&mut Xdp, ProgramError> {
         .try_into()
 }
 
-pub(crate) fn classifier(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier, ProgramError> {
-    ebpf.program_mut(names::EGRESS)
+/// The TC program of this name. That for received packets is loaded when it is first asked for, as above.
+pub(crate) fn classifier<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &str,
+) -> Result<&'a mut SchedClassifier, ProgramError> {
+    let program: &mut SchedClassifier = ebpf
+        .program_mut(name)
         .ok_or(ProgramError::NotLoaded)?
-        .try_into()
+        .try_into()?;
+    if name == names::TC && program.fd().is_err() {
+        program.load()?;
+    }
+    Ok(program)
+}
+
+/// The id of the program that runs on this path.
+pub(super) fn id_on(ebpf: &mut Ebpf, path: XdpPath) -> Result<u32, ProgramError> {
+    Ok(match path {
+        XdpPath::Tc => classifier(ebpf, names::TC)?.info()?.id(),
+        _ => program_on(ebpf, path)?.info()?.id(),
+    })
+}
+
+/// Links a TC program to an interface, before everybody else's: one that ends the chain would let packets pass it by.
+/// Ours never ends it.
+pub(super) fn create_tc(
+    ebpf: &mut Ebpf,
+    program: &str,
+    direction: TcAttachType,
+    name: &str,
+) -> Result<FdLink, ProgramError> {
+    let program = classifier(ebpf, program)?;
+    let order = TcAttachOptions::TcxOrder(LinkOrder::first());
+    let id = program.attach_with_options(name, direction, order)?;
+    FdLink::try_from(program.take_link(id)?).map_err(wrong_link)
 }
 
 pub(super) fn create_xdp(
@@ -51,8 +82,8 @@ pub(super) fn create_xdp(
     path: XdpPath,
 ) -> Result<FdLink, ProgramError> {
     let mode = match path {
-        XdpPath::Native | XdpPath::Frags => XdpMode::Driver,
         XdpPath::Generic => XdpMode::Skb,
+        _ => XdpMode::Driver,
     };
     let program = program_on(ebpf, path)?;
     let id = program.attach_to_if_index(ifindex, mode)?;
@@ -60,11 +91,10 @@ pub(super) fn create_xdp(
 }
 
 /// Makes the pinned link run this program; `false` if its interface is gone.
-pub(super) fn replace_xdp(
-    ebpf: &mut Ebpf,
-    path: XdpPath,
-    pin: &Path,
-) -> Result<bool, ProgramError> {
+pub(super) fn replace_on(ebpf: &mut Ebpf, path: XdpPath, pin: &Path) -> Result<bool, ProgramError> {
+    if path == XdpPath::Tc {
+        return replace_tc(ebpf, names::TC, pin);
+    }
     let link = XdpLink::try_from(open(pin)?).map_err(wrong_link)?;
     let program = program_on(ebpf, path)?;
     still_there(
@@ -76,9 +106,9 @@ pub(super) fn replace_xdp(
 }
 
 /// Makes the pinned link run this program; `false` if its interface is gone.
-pub(super) fn replace_egress(ebpf: &mut Ebpf, path: &Path) -> Result<bool, ProgramError> {
-    let link = SchedClassifierLink::try_from(open(path)?).map_err(wrong_link)?;
-    let program = classifier(ebpf)?;
+pub(super) fn replace_tc(ebpf: &mut Ebpf, program: &str, pin: &Path) -> Result<bool, ProgramError> {
+    let link = SchedClassifierLink::try_from(open(pin)?).map_err(wrong_link)?;
+    let program = classifier(ebpf, program)?;
     still_there(
         program
             .attach_to_link(link)
@@ -112,6 +142,15 @@ pub(super) fn wrong_link(error: LinkError) -> ProgramError {
 
 pub(super) fn pin(link: FdLink, path: &Path) -> Result<(), AttachError> {
     link.pin(path).map(drop).map_err(|error| AttachError::Pin {
+        path: path.to_owned(),
+        source: io::Error::other(error),
+    })
+}
+
+/// Pins a program that no link holds, in the place of what was pinned there.
+pub(super) fn pin_program(program: &mut SchedClassifier, path: &Path) -> Result<(), AttachError> {
+    remove_pin(path)?;
+    program.pin(path).map_err(|error| AttachError::Pin {
         path: path.to_owned(),
         source: io::Error::other(error),
     })

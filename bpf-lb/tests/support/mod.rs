@@ -15,12 +15,18 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use landfall_bpf_lb::desired::{Desired, Interface};
-use landfall_bpf_lb::{Applied, AttachError, Director, Settings};
+use landfall_bpf_lb::{Applied, AttachError, AttachMode, Director, Settings};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
 /// MAC address of the node under test, on both interfaces.
 pub(crate) const OWN: [u8; 6] = [0x02, 0x4c, 0x46, 0, 0, 1];
+
+/// Whether these tests are those of `tc.rs`, where received packets meet the program at TC.
+#[must_use]
+pub(crate) fn at_tc() -> bool {
+    env!("CARGO_CRATE_NAME") == "tc"
+}
 
 /// Says loudly that a test did not run; `true` if it must not.
 #[must_use]
@@ -118,6 +124,11 @@ pub(crate) fn private_settings() -> Settings {
         connections6: 1024,
         half_open4: 1024,
         half_open6: 1024,
+        attach: if at_tc() {
+            AttachMode::Tc
+        } else {
+            AttachMode::Generic
+        },
         ..Settings::new(PathBuf::from("/sys/fs/landfall"))
     }
 }
@@ -156,10 +167,9 @@ pub(crate) fn index(name: &str) -> u32 {
 }
 
 /// Leaves a test that needs root with a loud word, where there is none.
-#[macro_export]
 macro_rules! needs_root {
     ($test:literal) => {
-        if $crate::support::skipped($test) {
+        if support::skipped($test) {
             return;
         }
     };

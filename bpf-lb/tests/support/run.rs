@@ -1,8 +1,10 @@
 //! Running the programs on exact bytes, by `BPF_PROG_TEST_RUN`.
 
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp};
-use landfall_bpf_lb::{Director, Verdict};
+use landfall_bpf_lb::{Action, Director, Verdict};
 use std::collections::BTreeMap;
+
+use super::at_tc;
 
 pub(crate) const DROP: u32 = 1;
 pub(crate) const PASS: u32 = 2;
@@ -31,7 +33,32 @@ impl Ran {
 
 /// A frame received on the interface `ifindex`.
 pub(crate) fn receive(director: &mut Director, ifindex: u32, frame: &[u8]) -> Ran {
+    if at_tc() {
+        return receive_at_tc(director, ifindex, frame);
+    }
     receive_by(director, "landfall_xdp", ifindex, frame)
+}
+
+/// The same at TC ingress; what comes of it is told in the words of XDP.
+pub(crate) fn receive_at_tc(director: &mut Director, ifindex: u32, frame: &[u8]) -> Ran {
+    const NEXT: u32 = u32::MAX;
+    const SHOT: u32 = 2;
+    const REDIRECTED: u32 = 7;
+    let before = director.counters().unwrap();
+    // The eleventh word of a `struct __sk_buff` is the interface.
+    let mut context = [0; 11];
+    context[10] = ifindex;
+    let context: Vec<u8> = context.into_iter().flat_map(u32::to_ne_bytes).collect();
+    let ran = classify(director, "landfall_tc", frame, Some(&context), &before);
+    let told = ran.counted.keys().next().map(|verdict| verdict.action());
+    let action = match (ran.action, told) {
+        (NEXT, _) => PASS,
+        (SHOT, _) => DROP,
+        (REDIRECTED, Some(Action::Transmit)) => TX,
+        (REDIRECTED, Some(Action::Redirect)) => REDIRECT,
+        other => panic!("{other:?}"),
+    };
+    Ran { action, ..ran }
 }
 
 /// The same, by the program of this name.
@@ -69,17 +96,28 @@ pub(crate) fn receive_by(
 /// A frame about to leave.
 pub(crate) fn send(director: &mut Director, frame: &[u8]) -> Ran {
     let before = director.counters().unwrap();
-    let egress: &SchedClassifier = director
+    classify(director, "landfall_egress", frame, None, &before)
+}
+
+fn classify(
+    director: &mut Director,
+    program: &str,
+    frame: &[u8],
+    context: Option<&[u8]>,
+    before: &[(Verdict, u64)],
+) -> Ran {
+    let program: &SchedClassifier = director
         .programs()
-        .program("landfall_egress")
+        .program(program)
         .unwrap()
         .try_into()
         .unwrap();
     let mut out = vec![0; frame.len() + 256];
-    let result = egress
+    let result = program
         .test_run(TestRunOptions {
             data_in: Some(frame),
             data_out: Some(&mut out),
+            ctx_in: context,
             ..TestRunOptions::new()
         })
         .unwrap();
@@ -87,7 +125,7 @@ pub(crate) fn send(director: &mut Director, frame: &[u8]) -> Ran {
     Ran {
         action: result.return_value,
         frame: out,
-        counted: since(&before, director),
+        counted: since(before, director),
     }
 }
 

@@ -85,7 +85,7 @@ pub struct DirectorView {
 pub struct DirectorStatus {
     /// In a word.
     pub state: XdpState,
-    /// Interfaces it runs on: name and path (native, generic).
+    /// Interfaces it runs on: name and path (native, native-frags, tc, generic).
     pub interfaces: BTreeMap<String, String>,
     /// Why it is not in the driver of those where that was wanted.
     pub why_generic: BTreeMap<String, String>,

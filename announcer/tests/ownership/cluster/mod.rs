@@ -339,7 +339,7 @@ impl Cluster {
                 "info,landfall_announcer=debug",
             ])
             .arg("--bpf-pin-dir")
-            .arg(self.logs.path().join("bpf").join(node))
+            .arg(self.pin_dir(node))
             .args(flags)
             .env("KUBECONFIG", self.plane.kubeconfig("announcer"))
             .stdout(Stdio::null())
@@ -396,6 +396,11 @@ impl Cluster {
             .await_some("the announcer to stop", async || child.try_wait().unwrap())
             .await;
         assert!(status.success(), "{status}");
+    }
+
+    /// Where the director of this node pins.
+    pub(crate) fn pin_dir(&self, node: &str) -> PathBuf {
+        self.logs.path().join("bpf").join(node)
     }
 
     /// Mounts the bpffs below which the directors pin; false where that cannot be.
