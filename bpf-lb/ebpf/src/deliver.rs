@@ -7,9 +7,9 @@
 //! The update makes that field meaningless; the note stays, so every receiver behind a veth or
 //! tap trusts the packet unread, as it would have without us.
 
+use aya_ebpf::bindings::BPF_F_MARK_MANGLED_0;
 use landfall_bpf_lb_common::Verdict;
 use landfall_bpf_lb_common::checksum::Change;
-use aya_ebpf::bindings::BPF_F_MARK_MANGLED_0;
 use landfall_bpf_lb_common::headers::{TCP, TCP_CHECKSUM, Transport, UDP_CHECKSUM};
 
 use crate::family::Family;

@@ -44,7 +44,8 @@ pub(crate) fn direct<F: Family>(
     if !same && (packet.network != ETHERNET || hook.has_tag_aside()) {
         return Err(Verdict::Tagged);
     }
-    hook.set_hop_limit(packet, limit).ok_or(Verdict::Malformed)?;
+    hook.set_hop_limit(packet, limit)
+        .ok_or(Verdict::Malformed)?;
     ethernet[..6].copy_from_slice(&hop.mac);
     ethernet[6..].copy_from_slice(&hop.source);
     let verdict = if same {
@@ -69,7 +70,8 @@ pub(crate) fn send_back<F: Family>(
     let frame = &packet.frame;
     let ethernet = frame.bytes::<12>(0).ok_or(Verdict::Malformed)?;
     let [a, b, c, d, e, f, g, h, i, j, k, l] = *ethernet;
-    hook.set_hop_limit(packet, limit).ok_or(Verdict::Malformed)?;
+    hook.set_hop_limit(packet, limit)
+        .ok_or(Verdict::Malformed)?;
     *ethernet = [g, h, i, j, k, l, a, b, c, d, e, f];
     Ok(verdict.into())
 }

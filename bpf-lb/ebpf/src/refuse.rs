@@ -51,7 +51,9 @@ pub(crate) fn refuse<F: Family>(packet: &Packet<F>, hook: impl Hook) -> Result<O
     let flags = [WORDS, RST | ACK];
     let sum = F::replace(Change::none(), F::ZERO, packet.client);
     let sum = F::replace(sum, F::ZERO, packet.vip);
-    let pseudo = sum.word([0; 2], [0, TCP]).word([0; 2], length.to_be_bytes());
+    let pseudo = sum
+        .word([0; 2], [0, TCP])
+        .word([0; 2], length.to_be_bytes());
     let whole = pseudo
         .word([0; 2], source)
         .word([0; 2], destination)
