@@ -180,25 +180,27 @@ async fn ask_on(target: &Target, samples: &Arc<Mutex<Vec<Sample>>>, stop: &Atomi
         let (target, samples) = (target.clone(), Arc::clone(samples));
         tokio::spawn(async move {
             let sent = Instant::now();
-            let answer = tokio::time::timeout(target.timeout, ask(&target)).await;
+            let mut silent = "never connected";
+            let answer = tokio::time::timeout(target.timeout, ask(&target, &mut silent)).await;
             let answered = match answer {
                 Ok(Ok(())) => Ok(sent.elapsed()),
                 Ok(Err(how)) => Err(how),
-                Err(_) => Err("silent".to_owned()),
+                Err(_) => Err(silent.to_owned()),
             };
             samples.lock().push(Sample { sent, answered });
         });
     }
 }
 
-/// One connection, one request; if it was not answered with 200, what came instead.
-async fn ask(target: &Target) -> Result<(), String> {
+/// One connection, one request; if it was not answered with 200, what came instead. How far it has come stands in `silent`.
+async fn ask(target: &Target, silent: &mut &'static str) -> Result<(), String> {
     let said = |error: std::io::Error| match error.kind() {
         ErrorKind::ConnectionRefused => "refused".to_owned(),
         ErrorKind::ConnectionReset => "reset".to_owned(),
         _ => error.to_string(),
     };
     let mut stream = TcpStream::connect(target.address).await.map_err(said)?;
+    *silent = "connected, not answered";
     let request = format!(
         "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
         target.path, target.address
