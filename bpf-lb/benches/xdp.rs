@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use aya::maps::{Array, HashMap, Map, MapData};
-use aya::programs::{TestRun, TestRunOptions, Xdp};
+use aya::programs::{Program, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
 use etherparse::PacketBuilder;
 use landfall_bpf_lb::desired::{
@@ -249,112 +249,78 @@ fn frame(addresses: &Addresses, to: IpAddr) -> Result<Vec<u8>> {
     Ok(frame)
 }
 
+/// The names of TC's cases begin so; the rest is the name of the same case at XDP.
+const AT_TC: &str = "tc_";
+
 fn cases(settings: &Settings) -> Result<Vec<Case>> {
+    const NEXT: u32 = u32::MAX;
+    const REDIRECTED: u32 = 7;
     let (four, six) = (v4(), v6());
+    let (near4, far4) = ((&four, four.local), (&four, four.remote));
+    let (near6, far6) = ((&six, six.local), (&six, six.remote));
     let mut cases = Vec::new();
-    let mut add = |name, program, frame: Vec<u8>, flows, action| -> Result<()> {
-        let ebpf = load(settings, program, &frame, flows)?;
+    for (name, program, (addresses, to), flows, action) in [
+        ("empty", "landfall_empty", far4, 1, PASS),
+        ("prologue_ipv4", "bench_renew", far4, MANY, PASS),
+        ("prologue_ipv6", "bench_renew", far6, MANY, PASS),
+        (
+            "not_ours_ipv4",
+            "bench_path",
+            (&four, four.foreign),
+            1,
+            PASS,
+        ),
+        ("not_ours_ipv6", "bench_path", (&six, six.foreign), 1, PASS),
+        ("director_ipv4_1_flow", "bench_path", far4, 1, TX),
+        ("director_ipv4_64k_flows", "bench_path", far4, MANY, TX),
+        ("director_ipv6_1_flow", "bench_path", far6, 1, TX),
+        ("director_ipv6_64k_flows", "bench_path", far6, MANY, TX),
+        ("deliver_ipv4_1_flow", "bench_path", near4, 1, PASS),
+        ("deliver_ipv4_64k_flows", "bench_path", near4, MANY, PASS),
+        ("deliver_ipv6_1_flow", "bench_path", near6, 1, PASS),
+        ("deliver_ipv6_64k_flows", "bench_path", near6, MANY, PASS),
+        ("tc_empty", "bench_tc_empty", far4, 1, NEXT),
+        ("tc_prologue_ipv4", "bench_tc_renew", far4, MANY, NEXT),
+        ("tc_prologue_ipv6", "bench_tc_renew", far6, MANY, NEXT),
+        (
+            "tc_director_ipv4_64k_flows",
+            "bench_tc_path",
+            far4,
+            MANY,
+            REDIRECTED,
+        ),
+        (
+            "tc_director_ipv6_64k_flows",
+            "bench_tc_path",
+            far6,
+            MANY,
+            REDIRECTED,
+        ),
+        (
+            "tc_deliver_ipv4_64k_flows",
+            "bench_tc_path",
+            near4,
+            MANY,
+            NEXT,
+        ),
+        (
+            "tc_deliver_ipv6_64k_flows",
+            "bench_tc_path",
+            near6,
+            MANY,
+            NEXT,
+        ),
+    ] {
+        let frame = frame(addresses, to)?;
         cases.push(Case {
             name,
-            ebpf,
+            ebpf: load(settings, program, &frame, flows)?,
             program,
             frame,
             action,
             samples: Vec::new(),
         });
-        Ok(())
-    };
-    add(
-        "empty",
-        "landfall_empty",
-        frame(&four, four.remote)?,
-        1,
-        PASS,
-    )?;
-    add(
-        "prologue_ipv4",
-        "bench_renew",
-        frame(&four, four.remote)?,
-        MANY,
-        PASS,
-    )?;
-    add(
-        "prologue_ipv6",
-        "bench_renew",
-        frame(&six, six.remote)?,
-        MANY,
-        PASS,
-    )?;
-    add(
-        "not_ours_ipv4",
-        "bench_path",
-        frame(&four, four.foreign)?,
-        1,
-        PASS,
-    )?;
-    add(
-        "not_ours_ipv6",
-        "bench_path",
-        frame(&six, six.foreign)?,
-        1,
-        PASS,
-    )?;
-    add(
-        "director_ipv4_1_flow",
-        "bench_path",
-        frame(&four, four.remote)?,
-        1,
-        TX,
-    )?;
-    add(
-        "director_ipv4_64k_flows",
-        "bench_path",
-        frame(&four, four.remote)?,
-        MANY,
-        TX,
-    )?;
-    add(
-        "director_ipv6_1_flow",
-        "bench_path",
-        frame(&six, six.remote)?,
-        1,
-        TX,
-    )?;
-    add(
-        "director_ipv6_64k_flows",
-        "bench_path",
-        frame(&six, six.remote)?,
-        MANY,
-        TX,
-    )?;
-    add(
-        "deliver_ipv4_1_flow",
-        "bench_path",
-        frame(&four, four.local)?,
-        1,
-        PASS,
-    )?;
-    add(
-        "deliver_ipv4_64k_flows",
-        "bench_path",
-        frame(&four, four.local)?,
-        MANY,
-        PASS,
-    )?;
-    add(
-        "deliver_ipv6_1_flow",
-        "bench_path",
-        frame(&six, six.local)?,
-        1,
-        PASS,
-    )?;
-    add(
-        "deliver_ipv6_64k_flows",
-        "bench_path",
-        frame(&six, six.local)?,
-        MANY,
-        PASS,
-    )?;
+    }
     Ok(cases)
 }
 
@@ -378,11 +344,11 @@ fn load(settings: &Settings, program: &str, frame: &[u8], flows: u32) -> Result<
         loader.default_map_pin_directory(settings.pin_dir.join("maps"));
         loader.load(object::BENCH)?
     };
-    let loaded: &mut Xdp = ebpf
-        .program_mut(program)
-        .context("no such program")?
-        .try_into()?;
-    loaded.load()?;
+    match ebpf.program_mut(program).context("no such program")? {
+        Program::Xdp(program) => program.load()?,
+        Program::SchedClassifier(program) => program.load()?,
+        _ => anyhow::bail!("{program} is of another kind"),
+    }
     Ok(ebpf)
 }
 
@@ -403,22 +369,27 @@ impl Case {
 
     /// Mean nanoseconds of a packet over one million.
     fn run(&mut self, ifindex: u32) -> Result<f64> {
+        let bytes = |words: &[u32]| -> Vec<u8> {
+            words.iter().flat_map(|word| word.to_ne_bytes()).collect()
+        };
         let length = u32::try_from(self.frame.len())?;
-        let context: Vec<u8> = [0, length, 0, ifindex, 0, 0]
-            .into_iter()
-            .flat_map(u32::to_ne_bytes)
-            .collect();
-        let program: &Xdp = self
-            .ebpf
-            .program(self.program)
-            .context("no such program")?
-            .try_into()?;
-        let result = program.test_run(TestRunOptions {
+        let program = self.ebpf.program(self.program).context("no such program")?;
+        // The interface in a `struct xdp_md` and in a `struct __sk_buff`.
+        let context = match program {
+            Program::Xdp(_) => bytes(&[0, length, 0, ifindex, 0, 0]),
+            _ => bytes(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ifindex]),
+        };
+        let options = TestRunOptions {
             data_in: Some(&self.frame),
             ctx_in: Some(&context),
             repeat: REPEAT,
             ..TestRunOptions::new()
-        })?;
+        };
+        let result = match program {
+            Program::Xdp(program) => program.test_run(options)?,
+            Program::SchedClassifier(program) => program.test_run(options)?,
+            _ => anyhow::bail!("{} is of another kind", self.program),
+        };
         ensure!(
             result.return_value == self.action,
             "{} returned {}",
@@ -460,7 +431,7 @@ fn report(cases: &mut [Case]) -> Result<()> {
         "ns per packet", "min", "median", "p99", "max"
     );
     let mut json = Vec::new();
-    for case in cases {
+    for case in &mut *cases {
         let figure = case.figure();
         writeln!(
             table,
@@ -473,6 +444,15 @@ fn report(cases: &mut [Case]) -> Result<()> {
             "method": method,
         }));
     }
+    for (name, ratio) in ratios(cases) {
+        writeln!(
+            table,
+            "{name:<40} {ratio:>8.2} of XDP, both without prologue"
+        )?;
+        json.push(serde_json::json!({
+            "name": format!("xdp_{name}_ratio"), "value": ratio, "unit": "", "n": ROUNDS, "method": method,
+        }));
+    }
     std::io::stdout().write_all(table.as_bytes())?;
     let directory = target_directory().join("figures");
     std::fs::create_dir_all(&directory)?;
@@ -481,6 +461,28 @@ fn report(cases: &mut [Case]) -> Result<()> {
         serde_json::to_string_pretty(&json)? + "\n",
     )?;
     Ok(())
+}
+
+/// What the data path costs at TC, as a part of what it costs at XDP, without the prologues.
+fn ratios(cases: &[Case]) -> Vec<(&'static str, f64)> {
+    let minimum = |name: &str| {
+        let case = cases.iter().find(|case| case.name == name);
+        case.and_then(|case| case.samples.first().copied())
+    };
+    let cost = |at: &str, name: &str| {
+        let family = if name.contains("ipv4") {
+            "ipv4"
+        } else {
+            "ipv6"
+        };
+        Some(minimum(&format!("{at}{name}"))? - minimum(&format!("{at}prologue_{family}"))?)
+    };
+    let paths = cases.iter().filter(|case| case.program == "bench_tc_path");
+    let ratio = |case: &Case| {
+        let name = case.name.strip_prefix(AT_TC)?;
+        Some((case.name, cost(AT_TC, name)? / cost("", name)?))
+    };
+    paths.filter_map(ratio).collect()
 }
 
 fn target_directory() -> PathBuf {

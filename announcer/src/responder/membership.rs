@@ -41,14 +41,23 @@ impl Wanted {
 /// Of each interface where a group could not be joined, the first and the reason.
 pub(super) type Failed = BTreeMap<IfIndex, (GroupKey, io::Error)>;
 
+/// What the thread is asked for.
+#[derive(Debug)]
+struct Order {
+    number: u64,
+    /// Of the state that wants it.
+    generation: u64,
+    wanted: Arc<Wanted>,
+}
+
 /// The thread, and what it was asked for last.
 #[derive(Debug)]
 pub(super) struct Memberships {
-    orders: mpsc::Sender<(u64, Arc<Wanted>)>,
-    done: UnboundedReceiver<(u64, Failed)>,
+    orders: mpsc::Sender<Order>,
+    done: UnboundedReceiver<(Order, Failed)>,
     wanted: Arc<Wanted>,
-    order: u64,
-    /// Of the state that wants it.
+    number: u64,
+    /// Of the last state that wants it.
     generation: u64,
     settled: Settled,
 }
@@ -71,7 +80,7 @@ impl Memberships {
             orders,
             done,
             wanted: Arc::default(),
-            order: 0,
+            number: 0,
             generation: 0,
             settled: Settled::Joined,
         }
@@ -83,37 +92,42 @@ impl Memberships {
         self.generation = generation;
         if *self.wanted != wanted || self.settled == Settled::InPart {
             self.wanted = Arc::new(wanted);
-            self.order += 1;
+            self.number += 1;
             self.settled = Settled::NotYet;
+            let order = Order {
+                number: self.number,
+                generation,
+                wanted: Arc::clone(&self.wanted),
+            };
             // The thread ends after this.
-            let _ = self.orders.send((self.order, Arc::clone(&self.wanted)));
+            let _ = self.orders.send(order);
         }
         self.settled != Settled::NotYet
     }
 
-    /// Waits for the end of an order. Of the last one: which generation has its groups now. Cancel-safe.
-    pub(super) async fn settled(&mut self) -> (Option<u64>, Failed) {
+    /// Waits for the end of an order: which generation has its groups now. Cancel-safe.
+    pub(super) async fn settled(&mut self) -> (u64, Failed) {
         let Some((order, failed)) = self.done.recv().await else {
             return std::future::pending().await;
         };
-        let is_last = order == self.order;
-        if is_last {
-            self.settled = if failed.is_empty() {
-                Settled::Joined
-            } else {
-                Settled::InPart
-            };
+        if order.number != self.number {
+            return (order.generation, failed);
         }
-        (is_last.then_some(self.generation), failed)
+        self.settled = if failed.is_empty() {
+            Settled::Joined
+        } else {
+            Settled::InPart
+        };
+        (self.generation, failed)
     }
 }
 
 /// Carries out the newest order each time, until nobody can give one.
-fn work(orders: &mpsc::Receiver<(u64, Arc<Wanted>)>, done: &UnboundedSender<(u64, Failed)>) {
+fn work(orders: &mpsc::Receiver<Order>, done: &UnboundedSender<(Order, Failed)>) {
     let mut held = Held::default();
     while let Ok(order) = orders.recv() {
-        let (order, wanted) = orders.try_iter().last().unwrap_or(order);
-        let failed = held.settle(&wanted);
+        let order = orders.try_iter().last().unwrap_or(order);
+        let failed = held.settle(&order.wanted);
         if done.send((order, failed)).is_err() {
             return;
         }
@@ -178,4 +192,73 @@ fn ipv6_addresses(links: &LinkTable, ifindex: IfIndex) -> Vec<IpNetwork> {
         .flatten()
         .filter(|address| address.is_ipv6());
     ipv6.copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Groups of the loopback device, which is always there.
+    fn wanted(groups: &[(u16, u64)]) -> Wanted {
+        let key = |number: u16| (1, format!("ff02::1:ff00:{number:x}").parse().unwrap());
+        Wanted {
+            groups: groups
+                .iter()
+                .map(|(number, opening)| (key(*number), *opening))
+                .collect(),
+            addresses: BTreeMap::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_state_has_its_groups_once_they_are_joined_and_at_once_if_they_were() {
+        let mut memberships = Memberships::start();
+        assert!(memberships.ask(wanted(&[]), 1), "nothing is needed");
+        assert!(!memberships.ask(wanted(&[(1, 1)]), 2));
+        assert!(!memberships.ask(wanted(&[(1, 1)]), 3), "under way");
+        let (generation, failed) = memberships.settled().await;
+        if !failed.is_empty() {
+            let test = "a_state_has_its_groups_once_they_are_joined_and_at_once_if_they_were";
+            landfall_testbed::skipped(test, "IPv6 on the loopback device");
+            return;
+        }
+        assert_eq!(generation, 3);
+        assert!(memberships.ask(wanted(&[(1, 1)]), 4));
+        assert!(!memberships.ask(wanted(&[(1, 2)]), 5), "opened anew");
+        assert_eq!(memberships.settled().await.0, 5);
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_more_and_more_hears_of_what_was_done_meanwhile() {
+        let mut memberships = Memberships::start();
+        memberships.ask(wanted(&[(1, 1)]), 1);
+        let (generation, _) = memberships.settled().await;
+        assert_eq!(generation, 1);
+        memberships.ask(wanted(&[(1, 1), (2, 1)]), 2);
+        // Done by now, and not looked at.
+        while memberships.done.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        memberships.ask(wanted(&[(1, 1), (2, 1), (3, 1)]), 3);
+        assert_eq!(memberships.settled().await.0, 2);
+        assert_eq!(memberships.settled().await.0, 3);
+    }
+
+    #[test]
+    fn a_group_is_held_as_long_as_it_is_wanted() {
+        let mut held = Held::default();
+        if !held.settle(&wanted(&[(1, 1)])).is_empty() {
+            landfall_testbed::skipped(
+                "a_group_is_held_as_long_as_it_is_wanted",
+                "IPv6 on the loopback device",
+            );
+            return;
+        }
+        held.settle(&wanted(&[(2, 1), (3, 1)]));
+        assert_eq!(held.groups.len(), 2);
+        held.settle(&wanted(&[(3, 2)]));
+        assert_eq!(held.groups.len(), 1);
+        held.settle(&wanted(&[]));
+        assert!(held.groups.is_empty() && held.joined.is_empty());
+    }
 }

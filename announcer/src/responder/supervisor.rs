@@ -119,11 +119,9 @@ pub(super) async fn run(shared: Arc<Shared>, token: CancellationToken) {
                     }
                     break;
                 }
-                (settled, failed) = supervisor.memberships.settled() => {
+                (generation, failed) = supervisor.memberships.settled() => {
                     supervisor.receive_all(failed);
-                    if let Some(generation) = settled {
-                        supervisor.publish(generation);
-                    }
+                    supervisor.publish(generation);
                 }
                 () = sleep => if supervisor.retry.is_some_and(|time| time <= Instant::now()) { break },
             }
