@@ -32,10 +32,13 @@ awk '
     for (i = 1; i < NF; i++) if ($i == "/*" && $(i + 2) == "in") own[$(i + 1)] = 1
     if ($NF ~ /^[0-9]+$/) own[$NF] = 1
   }
+  # What another thread cut short stands in two lines.
+  / <unfinished \.\.\.>$/ { begun[$1] = $0 }
   / = -1 (EPERM|EACCES|ENOSYS) / {
     match($0, / = -1 [A-Z]+/)
     how = substr($0, RSTART + 6, RLENGTH - 6)
-    if (match($0, /BPF_PROG_TYPE_[A-Z_]+/)) name = name " " substr($0, RSTART, RLENGTH)
+    call = $2 == "<..." ? begun[$1] : $0
+    if (match(call, /BPF_PROG_TYPE_[A-Z_]+/)) name = name " " substr(call, RSTART, RLENGTH)
     refused[name " " how]++
   }
   END {
