@@ -18,8 +18,8 @@ help: ## List every target
 
 # ENVOY_GATEWAY=1: one chapter more, for which Envoy Gateway itself is built first (once, ten minutes of two cores).
 .PHONY: demo
-demo: setup ## Show the main job without a cluster: pool, Service, XDP, Envoy, a node's death (KEEP=1 leaves it up; ENVOY_GATEWAY=1)
-	$(if $(ENVOY_GATEWAY),@hack/go-program.sh envoy-gateway >/dev/null && hack/go-program.sh helm >/dev/null)
+demo: ## Show the main job without a cluster: pool, Service, XDP, Envoy, a node's death (KEEP=1 leaves it up; ENVOY_GATEWAY=1)
+	@hack/setup.sh all $(if $(ENVOY_GATEWAY),envoy-gateway helm)
 	$(CARGO) build --workspace --bins
 	$(ASSETS) target/debug/lab run $(if $(ENVOY_GATEWAY),--together) e2e/scenarios/demo.yaml $(if $(ENVOY_GATEWAY),e2e/scenarios/demo-envoy-gateway.yaml)
 
@@ -39,17 +39,15 @@ upgrade-test: setup ## From another revision to this one and back, in the lab un
 	$(ASSETS) CARGO="$(CARGO)" hack/upgrade.sh $(BASE)
 
 .PHONY: conformance
-conformance: setup ## The Gateway API's own suite, its profiles of layer 4, in the lab; its report is kept in docs/conformance (root)
-	@hack/go-program.sh echo-basic >/dev/null
-	@hack/go-program.sh gateway-conformance >/dev/null
+conformance: ## The Gateway API's own suite, its profiles of layer 4, in the lab; its report is kept in docs/conformance (root)
+	@hack/setup.sh all echo-basic gateway-conformance
 	$(CARGO) build --workspace --bins
 	$(ASSETS) target/debug/lab run e2e/scenarios/conformance.yaml
 	install -m 0644 target/conformance/report.yaml docs/conformance/standard-v0.1.0-default-report.yaml
 
 .PHONY: e2e-envoy-gateway
-e2e-envoy-gateway: setup ## Envoy Gateway beside Landfall in the lab: routes of every kind, and its changes under load (root)
-	@hack/go-program.sh echo-basic >/dev/null
-	@hack/go-program.sh envoy-gateway >/dev/null
+e2e-envoy-gateway: ## Envoy Gateway beside Landfall in the lab: routes of every kind, and its changes under load (root)
+	@hack/setup.sh all echo-basic envoy-gateway
 	$(CARGO) build --workspace --bins
 	$(ASSETS) target/debug/lab run e2e/scenarios/envoy-gateway.yaml
 

@@ -4,7 +4,7 @@
 #
 #   hack/setup.sh build   Rust components, bpf-linker, shellcheck
 #   hack/setup.sh lab     network tools, containerd, buildah, the Kubernetes control plane, Envoy, scapy
-#   hack/setup.sh         both; several parts may be named at once
+#   hack/setup.sh         both; several parts may be named at once, programs of hack/go-program.sh among them
 #   hack/setup.sh tests   what only tests need: another network's flannel and iptables, Helm
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -104,6 +104,7 @@ for part in "${@:-all}"; do
       setup_build
       setup_lab
       ;;
+    echo-basic | envoy-gateway | gateway-conformance | helm) hack/go-program.sh "$part" >/dev/null ;;
     *) refuse "unknown part: $part" "hack/setup.sh [build|lab|tests|all]..." ;;
   esac
 done

@@ -20,11 +20,10 @@ use crate::cluster::Cluster;
 use crate::picture::NAMESPACE;
 use crate::words::plain;
 
-/// How long the API server lets a watch go on before it is begun again where it was.
-pub(super) const ROUND: Duration = Duration::from_secs(60);
-
-/// The same as a watch asks for it.
+/// Seconds that the API server lets a watch go on before it is begun again where it was.
 const ROUND_SECONDS: u32 = 60;
+/// The same.
+pub(super) const ROUND: Duration = Duration::from_secs(ROUND_SECONDS as u64);
 
 /// A watch that stays broken is spoken of again after this long.
 const REMIND: Duration = Duration::from_secs(60);
