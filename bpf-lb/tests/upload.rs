@@ -15,6 +15,7 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
@@ -96,6 +97,18 @@ impl Path {
         }
     }
 
+    /// Segments that the client has sent again.
+    fn retransmitted(&self) -> u64 {
+        let table = self
+            .client
+            .run(|| fs::read_to_string("/proc/thread-self/net/snmp").unwrap());
+        let mut lines = table.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+        let [names, values] = [lines.next().unwrap(), lines.next().unwrap()];
+        let mut columns = names.split(' ').zip(values.split(' '));
+        let (_, value) = columns.find(|(name, _)| *name == "RetransSegs").unwrap();
+        value.parse().unwrap()
+    }
+
     /// A client's upload, with the owner's programs attached so; whether all of it arrives in this time.
     fn upload(&self, family: usize, patience: Duration) -> bool {
         self.client.run(move || {
@@ -165,8 +178,8 @@ fn desired() -> Desired {
 }
 
 #[test]
-fn an_upload_of_merged_segments_hangs_before_the_network_stack_and_arrives_at_tc() {
-    needs_root!("an_upload_of_merged_segments_hangs_before_the_network_stack_and_arrives_at_tc");
+fn an_upload_loses_merged_segments_before_the_network_stack_and_arrives_at_tc() {
+    needs_root!("an_upload_loses_merged_segments_before_the_network_stack_and_arrives_at_tc");
     let path = Path::new();
     for (mode, on, patience) in [
         (AttachMode::Generic, XdpPath::Generic, 3),
@@ -188,8 +201,15 @@ fn an_upload_of_merged_segments_hangs_before_the_network_stack_and_arrives_at_tc
         };
         let mut before = counters();
         for family in 0..2 {
+            let sent_again = path.retransmitted();
             let arrived = path.upload(family, Duration::from_secs(patience));
-            assert_eq!(arrived, mode == AttachMode::Tc, "{mode:?}");
+            let sent_again = path.retransmitted() - sent_again;
+            // What is swallowed is sent again, in ever smaller pieces, until those pass one by one: some uploads end so.
+            match mode {
+                AttachMode::Tc => assert!(arrived, "{sent_again} sent again"),
+                _ => assert_ne!(sent_again, 0, "{mode:?}: arrived: {arrived}"),
+            }
+            println!("{mode:?}: arrived: {arrived}, {sent_again} segments sent again");
             let after = counters();
             assert!(after > before, "it counts as directed in either case");
             before = after;
