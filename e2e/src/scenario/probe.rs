@@ -144,6 +144,15 @@ impl Probing {
         (answered, samples.len() - answered)
     }
 
+    /// The longest that an answer took to one that was sent since a moment.
+    pub fn slowest(&self, since: Instant) -> Option<Duration> {
+        let samples = self.samples.lock();
+        let since = samples.iter().filter(|sample| sample.sent >= since);
+        since
+            .filter_map(|sample| sample.answered.as_ref().ok().copied())
+            .max()
+    }
+
     /// How those were lost that were sent since a moment, and at which seconds after it, in a few words.
     pub fn losses(&self, since: Instant) -> String {
         let mut how: BTreeMap<String, BTreeMap<u64, usize>> = BTreeMap::new();

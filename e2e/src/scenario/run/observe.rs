@@ -67,6 +67,11 @@ impl Runner<'_> {
             self.transcript
                 .output(&format!("lost since then: {how}"), None);
         }
+        if let Some(slowest) = probing.slowest(disturbed) {
+            let slowest = slowest.as_millis();
+            self.transcript
+                .output(&format!("the slowest answer took {slowest} ms"), None);
+        }
         self.transcript.output(&text, None);
         self.vars.set(
             &format!("{}.outage-ms", outage.of),
