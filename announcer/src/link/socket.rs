@@ -136,6 +136,37 @@ impl PacketSocket {
         received((&self.socket).read(buffer))
     }
 
+    /// Waits until a frame has come, for a while; a signal ends it, too.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn wait(&self) -> io::Result<()> {
+        match self.poll(LONGEST_WAIT) {
+            Err(error) if error.kind() == Interrupted => Ok(()),
+            waited => waited.map(drop),
+        }
+    }
+
+    /// Whether a frame has come that nobody has read.
+    #[must_use]
+    pub fn has_unread(&self) -> bool {
+        self.poll(Duration::ZERO).unwrap_or(false)
+    }
+
+    fn poll(&self, longest: Duration) -> io::Result<bool> {
+        let mut wanted = libc::pollfd {
+            fd: self.socket.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        let longest = c_int::try_from(longest.as_millis()).unwrap_or(c_int::MAX);
+        // SAFETY: the pointer is to one such value, which outlives the call; the kernel writes plain integers into it.
+        match unsafe { libc::poll(&raw mut wanted, 1, longest) } {
+            0.. => Ok(wanted.revents & libc::POLLIN != 0),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
     /// Sends a frame, now or not at all.
     ///
     /// # Errors

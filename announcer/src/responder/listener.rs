@@ -108,7 +108,7 @@ impl Listener {
         }
     }
 
-    /// Takes the next frame, or waits for one; in a flood not at once, so that it finds several then.
+    /// Takes the next frame, or waits until there is one; in a flood not at once, so that it finds several then.
     fn receive(
         &mut self,
         shared: &Shared,
@@ -116,9 +116,11 @@ impl Listener {
         frame: &mut [u8],
     ) -> io::Result<Option<usize>> {
         let socket = port.socket(self.protocol);
+        port.looks(self.protocol, true);
         if let Some(length) = socket.receive_now(frame)? {
             return Ok(Some(length));
         }
+        port.looks(self.protocol, false);
         let wakes = Rate {
             burst: WAKES_AT_ONCE,
             ..shared.share().shared_by(WAKES)
@@ -126,7 +128,8 @@ impl Listener {
         if self.wakes.admit(wakes, Instant::now()).is_err() {
             std::thread::sleep(BREATH);
         }
-        socket.receive(frame)
+        socket.wait()?;
+        Ok(None)
     }
 
     /// Waits until there is room for one more frame; the time then.

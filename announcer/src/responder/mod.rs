@@ -28,7 +28,7 @@ mod supervisor;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use landfall_wire::Mac;
 use landfall_wire::probe::Timing;
@@ -47,6 +47,10 @@ pub use probing::ProbeOutcome;
 pub use snapshot::Snapshot;
 
 use state::Shared;
+
+/// What has been asked about an address before it is taken away is answered first; nobody waits longer for that. Two nodes
+/// answer for so long at the most when one hands an address over to the other.
+const UNREAD: Duration = Duration::from_millis(5);
 
 /// How fast and how patient.
 #[derive(Clone, Copy, Debug)]
@@ -139,8 +143,13 @@ impl Responder {
     }
 
     /// The whole table of what this node owns, and on which interfaces. What is new is announced; what is not in it
-    /// any more is not answered from the moment this returns.
+    /// any more is not answered from the moment this returns. Before, it is given [`UNREAD`] for what has been asked
+    /// already: the next owner may not have heard that.
     pub fn set_owned(&self, owned: BTreeMap<IpAddr, BTreeSet<IfIndex>>) {
+        let until = Instant::now() + UNREAD;
+        while self.shared.is_behind(&owned) && Instant::now() < until {
+            std::thread::sleep(UNREAD / 50);
+        }
         self.shared.update(|state| state.set_owned(owned));
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use landfall_wire::Mac;
 use landfall_wire::announce::{Unasked, announcement};
@@ -28,6 +28,12 @@ pub(super) struct Port {
     ndp: PacketSocket,
     /// When the listeners were last seen at work, in nanoseconds of [`clock::now`].
     worked_at: [AtomicU64; 2],
+    /// Whether the listener is looking for a frame or has one in hand; it is not once it has found none.
+    looks: [AtomicBool; 2],
+}
+
+fn place(protocol: Protocol) -> usize {
+    usize::from(protocol == Protocol::Ndp)
 }
 
 impl Port {
@@ -41,6 +47,7 @@ impl Port {
             arp,
             ndp,
             worked_at: [0; 2].map(|_| AtomicU64::new(clock::nanos(clock::now()))),
+            looks: [false; 2].map(AtomicBool::new),
         })
     }
 
@@ -53,8 +60,18 @@ impl Port {
 
     /// The listener of the protocol is at work.
     pub(super) fn works(&self, protocol: Protocol) {
-        let word = &self.worked_at[usize::from(protocol == Protocol::Ndp)];
-        word.store(clock::nanos(clock::now()), Ordering::Relaxed);
+        self.worked_at[place(protocol)].store(clock::nanos(clock::now()), Ordering::Relaxed);
+    }
+
+    /// The listener of the protocol is about to read a frame, or has read the last one and answered it.
+    pub(super) fn looks(&self, protocol: Protocol, looks: bool) {
+        self.looks[place(protocol)].store(looks, Ordering::SeqCst);
+    }
+
+    /// Whether frames of the protocol have come that are not dealt with yet. What is read is in hand before it is not
+    /// unread any more, so this misses none.
+    pub(super) fn is_behind(&self, protocol: Protocol) -> bool {
+        self.socket(protocol).has_unread() || self.looks[place(protocol)].load(Ordering::SeqCst)
     }
 
     /// When the one of the listeners was last at work that was not for longer.

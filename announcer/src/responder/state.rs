@@ -15,7 +15,7 @@ use super::counters::Counters;
 use super::permit::Permit;
 use super::port::Ports;
 use super::{Event, Rate, Settings};
-use crate::link::{FilterCounts, IfIndex, LinkTable};
+use crate::link::{FilterCounts, IfIndex, LinkTable, Protocol};
 
 /// An address on an interface.
 pub(super) type Pair = (IpAddr, IfIndex);
@@ -198,6 +198,33 @@ impl Shared {
         } else {
             state.generation
         }
+    }
+
+    /// Whether questions have come, and are not dealt with, about what is owned and not among these.
+    pub(super) fn is_behind(&self, owned: &BTreeMap<IpAddr, BTreeSet<IfIndex>>) -> bool {
+        let state = self.state.borrow();
+        let stays = |(address, ifindex): &Pair| {
+            let interfaces = owned.get(address);
+            interfaces.is_some_and(|interfaces| interfaces.contains(ifindex))
+        };
+        let going = state.owned.keys().filter(|pair| !stays(pair));
+        let sockets: BTreeSet<_> = going
+            .map(|(address, ifindex)| (*ifindex, address.is_ipv6()))
+            .collect();
+        if sockets.is_empty() {
+            return false;
+        }
+        let ports = Arc::clone(&self.ports.borrow().ports);
+        sockets.into_iter().any(|(ifindex, is_ipv6)| {
+            let protocol = if is_ipv6 {
+                Protocol::Ndp
+            } else {
+                Protocol::Arp
+            };
+            ports
+                .get(&ifindex)
+                .is_some_and(|port| port.is_behind(protocol))
+        })
     }
 
     /// Of the frames this node looks at, those of one socket.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use landfall_announcer::link::{PacketSocket, Protocol};
+
 use super::*;
 use crate::segment::{Capture, clock, enter, owned, send_all, thread_names, unlimited, within};
 
@@ -50,6 +52,58 @@ fn nothing_is_said_of_an_address_from_the_moment_it_has_been_taken_away() {
             }
         },
     );
+}
+
+#[test]
+fn what_has_been_asked_before_an_address_is_taken_away_is_answered() {
+    on_a_segment(
+        "what_has_been_asked_before_an_address_is_taken_away_is_answered",
+        async |segment| {
+            const ASKED: usize = 100;
+            const ROUNDS: usize = 100;
+            let mut node = Node::with(unlimited(Settings::default())).await;
+            let eth0 = node.link("eth0").await;
+            let mut answers = 0;
+            for _ in 0..ROUNDS {
+                node.own(eth0, &[V4, V6]).await;
+                node.responder.in_force().await;
+                let before = answered(&node);
+                let (namespace, responder) = (segment.name("client"), node.responder.clone());
+                let asker = std::thread::spawn(move || {
+                    enter(&namespace);
+                    send_all(&vec![arp_request(foreign("client")); ASKED]);
+                    responder.set_owned(owned(eth0, &[V6]));
+                });
+                asker.join().unwrap();
+                answers += answered(&node) - before;
+            }
+            // On a busy machine it takes longer to look at them, now and then, than is waited for.
+            let asked = (ASKED * ROUNDS) as u64;
+            assert!(answers >= asked / 100 * 95, "{answers} of {asked}");
+        },
+    );
+}
+
+#[test]
+fn a_question_is_unread_until_it_is_read() {
+    on_a_segment("a_question_is_unread_until_it_is_read", async |segment| {
+        let mut node = Node::start().await;
+        let eth0 = node.link("eth0").await;
+        let socket = PacketSocket::open(eth0, Protocol::Arp).unwrap();
+        assert!(!socket.has_unread());
+        let namespace = segment.name("client");
+        std::thread::spawn(move || {
+            enter(&namespace);
+            send_all(&[arp_request(foreign("client"))]);
+        })
+        .join()
+        .unwrap();
+        eventually("it has come", || socket.has_unread()).await;
+        socket.wait().unwrap();
+        assert!(socket.has_unread(), "waiting reads nothing");
+        while socket.receive_now(&mut [0; 64]).unwrap().is_some() {}
+        assert!(!socket.has_unread());
+    });
 }
 
 #[test]
