@@ -290,7 +290,7 @@ pub(super) fn sweeper(announcer: &DaemonSet, node: &str) -> Option<Value> {
 pub(super) fn by_hand(nodes: &[String]) -> String {
     format!(
         "Not reached: {}. Where {ANNOUNCER} ran with XDP on them, their programs stay pinned: on each, \
-         rm -r /sys/fs/bpf/landfall (before Linux 6.6 also `tc qdisc del dev INTERFACE clsact`).",
+         rm -r /sys/fs/bpf/landfall (before Linux 6.6 see docs/how-to/remove.md, too).",
         nodes.join(", ")
     )
 }

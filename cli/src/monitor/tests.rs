@@ -266,6 +266,17 @@ fn what_is_missing_when_a_watch_is_taken_up_again_went_meanwhile() {
 }
 
 #[test]
+fn what_cannot_be_read_is_said_so_and_not_to_be_gone() {
+    let object = owned("node-1", "a", "node-2", None);
+    let at = key(&object);
+    let mut world = world(&[(Kind::Address, object.clone())]);
+    let why = "LoadBalancerIP cannot be read".to_owned();
+    let lines = told(&mut world, [News::Unreadable(Kind::Address, at, why)]);
+    let changes: Vec<_> = lines.iter().map(|line| line.change).collect();
+    assert_eq!(changes, ["unreadable"]);
+}
+
+#[test]
 fn only_what_concerns_a_namespace_a_node_or_an_address_is_told_where_one_is_named() {
     let mut world = world(&[(Kind::Address, owned("node-1", "a", "node-2", None))]);
     let lines = told(

@@ -28,6 +28,10 @@ pub(super) const ROUND: Duration = Duration::from_secs(ROUND_SECONDS as u64);
 /// A watch that stays broken is spoken of again after this long.
 const REMIND: Duration = Duration::from_secs(60);
 
+/// A watch of which no error was heard for so long goes on: it says so by what changes, and nothing may. Longer than the
+/// longest wait before it is tried again, and a round.
+const QUIET: Duration = Duration::from_secs(30 + ROUND_SECONDS as u64 + 5);
+
 /// Everything that is watched but classes, which only tell whose a Gateway is.
 pub(super) const TELLING: [Kind; 7] = [
     Kind::Address,
@@ -139,14 +143,22 @@ impl Watch {
         };
         let stream = watcher(api, self.config.clone()).default_backoff();
         let mut told = pin!(follow(stream, key));
-        while let Some(told) = told.next().await {
+        loop {
+            let patience = self.spoken.map_or(Duration::MAX, |_| QUIET);
+            let told = tokio::time::timeout(patience, told.next()).await;
+            let told = match told {
+                Ok(None) => return,
+                Ok(Some(told)) => Some(told),
+                Err(_) => None,
+            };
             let mut all = Vec::new();
-            if !matches!(told, Told::Broken(_)) && self.spoken.take().is_some() {
+            if !matches!(told, Some(Told::Broken(_))) && self.spoken.take().is_some() {
                 let words = format!("{} are watched again", self.what::<K>());
                 all.push(News::Mended(words));
             }
             match told {
-                Told::Seen(guard) => match (key(&guard), guard.0) {
+                None => {}
+                Some(Told::Seen(guard)) => match (key(&guard), guard.0) {
                     (None, _) => {}
                     (Some(key), Ok(seen)) => all.push(News::Seen(kind, key, object(seen))),
                     (Some(key), Err(invalid)) => {
@@ -159,12 +171,14 @@ impl Watch {
                         all.push(News::Unreadable(kind, key, words));
                     }
                 },
-                Told::Gone(key) => all.push(News::Gone(kind, key)),
-                Told::Listed(keys) => all.push(News::Listed(kind, keys)),
-                Told::Broken(error) => {
-                    let is_due = self.spoken.is_none_or(|spoken| spoken.elapsed() >= REMIND);
+                Some(Told::Gone(key)) => all.push(News::Gone(kind, key)),
+                Some(Told::Listed(keys)) => all.push(News::Listed(kind, keys)),
+                Some(Told::Broken(error)) => {
+                    let is_due = self
+                        .spoken
+                        .is_none_or(|spoken| spoken.elapsed() >= REMIND && !lasts(&error));
                     let words = is_due.then(|| self.why::<K>(&error)).flatten();
-                    if is_due {
+                    if words.is_some() {
                         self.spoken = Some(Instant::now());
                     }
                     all.push(News::Broken(kind, words));
@@ -208,19 +222,28 @@ fn what(kind: Kind, plural: &str, group: &str, place: Option<&str>) -> String {
     }
 }
 
+/// The code with which the API server refused; 0 where it did not.
+fn code(error: &watcher::Error) -> u16 {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code,
+        _ => 0,
+    }
+}
+
+/// Whether it stays so until somebody changes the cluster: nobody has to be reminded of that.
+fn lasts(error: &watcher::Error) -> bool {
+    matches!(code(error), 403 | 404)
+}
+
 /// Why it is not watched, and what would help. A cluster without the Gateway API is none to speak of.
 fn why(kind: Kind, what: &str, is_placed: bool, error: &watcher::Error) -> Option<String> {
-    let (verb, said) = match error {
-        watcher::Error::InitialListFailed(error) => ("list", Some(error)),
-        watcher::Error::WatchStartFailed(error) => ("watch", Some(error)),
-        _ => ("watch", None),
-    };
-    let code = match said {
-        Some(kube::Error::Api(status)) => status.code,
-        _ => 0,
+    let verb = match error {
+        watcher::Error::InitialListFailed(_) => "list",
+        _ => "watch",
     };
     let ours = matches!(kind, Kind::Address | Kind::Node);
-    match code {
+    match code(error) {
         403 => {
             let of_all = matches!(
                 kind,
@@ -251,6 +274,12 @@ mod tests {
 
     fn refused(code: u16) -> kube::Error {
         kube::Error::Api(Box::new(Status::failure("no", "No").with_code(code)))
+    }
+
+    #[test]
+    fn of_what_is_refused_nobody_is_reminded() {
+        let failed = |code| lasts(&watcher::Error::WatchStartFailed(refused(code)));
+        assert_eq!([403, 404, 500, 410].map(failed), [true, true, false, false]);
     }
 
     #[test]

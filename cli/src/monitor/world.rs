@@ -122,9 +122,9 @@ impl World {
             }
             News::Mended(words) => vec![Line::new(now, About::Watch, "mended", &words)],
             News::Unreadable(kind, key, why) => {
-                let mut lines = self.gone(kind, &key, now);
-                lines.push(Line::new(now, About::Watch, "unreadable", &why));
-                lines
+                // It is there: what is not known of it is not said to be gone.
+                let _ = self.gone(kind, &key, now);
+                vec![Line::new(now, About::Watch, "unreadable", &why)]
             }
         }
     }

@@ -188,3 +188,69 @@ async fn a_listener_set_adds_to_the_address_of_its_gateway_as_long_as_that_lets_
     .await;
     cluster.stop().await;
 }
+
+#[tokio::test]
+async fn listener_sets_of_a_full_address_are_told_what_has_no_room_there() {
+    let test = "listener_sets_of_a_full_address_are_told_what_has_no_room_there";
+    let Some(mut cluster) = cluster(test).await else {
+        return;
+    };
+    cluster.cidrs("public", &["192.0.2.0/29"]).await;
+    let open = json!({"allowedListeners": {"namespaces": {"from": "Same"}}});
+    gateway(&cluster, "edge", open).await;
+    has(&cluster, "edge", &["192.0.2.0"]).await;
+    announce(&cluster, "192.0.2.0", "True", "answered").await;
+    let blue = ("blue", ["first", "second", "third", "fourth"]);
+    let listeners = |set: u16, many: u16| {
+        let ports = (1..=many).map(|port| port + 1000 * (set + 1));
+        Value::from_iter(ports.map(|port| tcp(&format!("l{port}"), port)))
+    };
+    for (set, name) in (0..).zip(blue.1) {
+        listener_set(&cluster, blue.0, name, listeners(set, 64)).await;
+    }
+    attached(&cluster, 4).await;
+    let refused = async || {
+        let mut refused = Vec::new();
+        for name in blue.1 {
+            let sets = api(&cluster, "ListenerSet", Some(blue.0));
+            let status = sets.get(name).await.unwrap().data["status"].clone();
+            for listener in status["listeners"].as_array().into_iter().flatten() {
+                let conditions = listener["conditions"].clone();
+                let conditions: Vec<Condition> = serde_json::from_value(conditions).unwrap();
+                if let Some(said) = says(&conditions, "Accepted", "False", "TooManyListeners") {
+                    refused.push((name, said));
+                }
+            }
+        }
+        refused
+    };
+    // The Gateway's own port, and 64 of each, are one more than an address serves.
+    let unlucky = eventually("one is told of that has no room", async || {
+        let refused = refused().await;
+        match &refused[..] {
+            [(name, said)] if said.contains("an address serves 256 listeners at most") => Ok(*name),
+            _ => Err(format!("{refused:?}")),
+        }
+    })
+    .await;
+    for name in blue.1 {
+        let reason = match name == unlucky {
+            true => "ListenersNotValid",
+            false => "Accepted",
+        };
+        set_says(&cluster, (blue.0, name), "Accepted", "True", reason).await;
+        set_says(&cluster, (blue.0, name), "Programmed", "True", "Programmed").await;
+    }
+    gateway_says(&cluster, "edge", "Programmed", "True", "Programmed").await;
+    let served = record(&cluster, "192.0.2.0").await.unwrap().spec.frontends;
+    assert_eq!(served.len(), 256);
+
+    let (set, fewer) = (0..)
+        .zip(blue.1)
+        .find(|(_, name)| *name != unlucky)
+        .unwrap();
+    listener_set(&cluster, blue.0, fewer, listeners(set, 63)).await;
+    set_says(&cluster, (blue.0, unlucky), "Accepted", "True", "Accepted").await;
+    assert_eq!(refused().await, []);
+    cluster.stop().await;
+}

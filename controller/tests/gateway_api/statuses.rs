@@ -217,6 +217,39 @@ async fn a_class_says_which_kinds_landfall_may_not_read() {
 }
 
 #[tokio::test]
+async fn a_class_that_may_not_be_kept_serves_and_says_so() {
+    let test = "a_class_that_may_not_be_kept_serves_and_says_so";
+    let Some(mut cluster) = without_controller(test).await else {
+        return;
+    };
+    let less = json!([
+        {"op": "test", "path": "/rules/2/verbs", "value": ["patch"]},
+        {"op": "test", "path": "/rules/2/resources", "value": ["gatewayclasses"]},
+        {"op": "remove", "path": "/rules/2"},
+    ]);
+    let role = ["patch", "clusterrole", "landfall-gateway-controller"];
+    let patch = ["--type=json", "-p", &less.to_string()];
+    cluster.kubectl(&[&role[..], &patch].concat()).await;
+    cluster.controller().await;
+    cluster.cidrs("public", &["192.0.2.0/29"]).await;
+    gateway(&cluster, "edge", json!({})).await;
+    has(&cluster, "edge", &["192.0.2.0"]).await;
+    eventually("the class says what is missing", async || {
+        let class = api(&cluster, "GatewayClass", None);
+        let class = class.get("internet").await.unwrap();
+        let accepted = &class.data["status"]["conditions"][0];
+        let message = accepted["message"].to_string();
+        (accepted["status"] == "True"
+            && message.contains("may not patch gatewayclasses")
+            && class.metadata.finalizers.is_none())
+        .then_some(())
+        .ok_or_else(|| class.data["status"].to_string())
+    })
+    .await;
+    cluster.stop().await;
+}
+
+#[tokio::test]
 async fn the_status_of_a_gateway_is_of_its_newest_spec_and_comes_back_when_it_is_wiped() {
     let test = "the_status_of_a_gateway_is_of_its_newest_spec_and_comes_back_when_it_is_wiped";
     let Some(mut cluster) = cluster(test).await else {
