@@ -21,6 +21,7 @@ use landfall_bpf_lb_common::neighbour::{ADDRESSES, Address, AddressKey, FILTER, 
 pub use landfall_bpf_lb_common::fairness::Rates;
 pub use landfall_bpf_lb_common::neighbour::LeftOut;
 
+use crate::links::uninterrupted;
 use crate::object;
 
 /// Why there is no such filter here. A filter of the classic kind has to do.
@@ -77,7 +78,8 @@ impl SocketFilter {
             .btf(None)
             .override_global(SECRET, &secret, true)
             .load(object::FILTER)?;
-        program(&mut ebpf)?.load()?;
+        let program = program(&mut ebpf)?;
+        uninterrupted(|| program.load())?;
         let mut map = |name: &str| {
             let named = || MapError::InvalidName {
                 name: name.to_owned(),

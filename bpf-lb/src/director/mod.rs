@@ -20,7 +20,8 @@ use crate::diff::{Refusal, plan};
 use crate::duties::Flow;
 use crate::interface;
 use crate::links::{
-    AttachError, AttachMode, Attached, Links, XdpPath, classifier, feeder, xdp_program,
+    AttachError, AttachMode, Attached, Links, XdpPath, classifier, feeder, uninterrupted,
+    xdp_program,
 };
 use crate::maps::Maps;
 use crate::object;
@@ -406,27 +407,13 @@ impl Director {
     }
 }
 
-/// Has the kernel take a program in. A signal makes it give up half-way and say so.
+/// Has the kernel take a program in.
 fn load_program(
     program: &'static str,
-    mut load: impl FnMut() -> Result<(), ProgramError>,
+    load: impl FnMut() -> Result<(), ProgramError>,
 ) -> Result<(), LoadError> {
-    let was_interrupted = |error: &ProgramError| match error {
-        ProgramError::LoadError { io_error, .. } => io_error.raw_os_error() == Some(libc::EAGAIN),
-        _ => false,
-    };
-    let mut loaded = load();
-    for _ in 1..ATTEMPTS {
-        if !loaded.as_ref().is_err_and(was_interrupted) {
-            break;
-        }
-        loaded = load();
-    }
-    loaded.map_err(|source| LoadError::Program { program, source })
+    uninterrupted(load).map_err(|source| LoadError::Program { program, source })
 }
-
-/// So often as libbpf does.
-const ATTEMPTS: usize = 5;
 
 /// The frontends that are not wanted any more, and may have connections.
 fn unwanted(now: &Programmed, desired: &Desired) -> BTreeSet<Frontend> {

@@ -22,7 +22,7 @@ use landfall_bpf_lb_common::names;
 
 pub use attached::{AttachError, AttachMode, Attached, XdpPath};
 pub(crate) use filter::has_tc_links;
-pub(crate) use program::{classifier, feeder, xdp_program};
+pub(crate) use program::{classifier, feeder, uninterrupted, xdp_program};
 use program::{create_tc, pin, remove_pin, replace_on, replace_tc};
 
 use crate::desired::Interface;

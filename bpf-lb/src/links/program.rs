@@ -14,6 +14,27 @@ use landfall_bpf_lb_common::names;
 use super::attached::{AttachError, XdpPath};
 use crate::sys;
 
+/// So often as libbpf does.
+const ATTEMPTS: usize = 5;
+
+/// Has the kernel take a program in. A signal makes its verifier give up half-way and say so: then once more.
+pub(crate) fn uninterrupted(
+    mut load: impl FnMut() -> Result<(), ProgramError>,
+) -> Result<(), ProgramError> {
+    let was_interrupted = |error: &ProgramError| match error {
+        ProgramError::LoadError { io_error, .. } => io_error.raw_os_error() == Some(libc::EAGAIN),
+        _ => false,
+    };
+    let mut loaded = load();
+    for _ in 1..ATTEMPTS {
+        if !loaded.as_ref().is_err_and(was_interrupted) {
+            break;
+        }
+        loaded = load();
+    }
+    loaded
+}
+
 pub(crate) fn xdp_program(ebpf: &mut Ebpf) -> Result<&mut Xdp, ProgramError> {
     ebpf.program_mut(names::XDP)
         .ok_or(ProgramError::NotLoaded)?
@@ -28,7 +49,7 @@ pub(super) fn program_on(ebpf: &mut Ebpf, path: XdpPath) -> Result<&mut Xdp, Pro
         .ok_or(ProgramError::NotLoaded)?
         .try_into()?;
     if path == XdpPath::Frags && program.fd().is_err() {
-        program.load()?;
+        uninterrupted(|| program.load())?;
     }
     Ok(program)
 }
@@ -49,7 +70,7 @@ pub(crate) fn classifier<'a>(
         .ok_or(ProgramError::NotLoaded)?
         .try_into()?;
     if name == names::TC && program.fd().is_err() {
-        program.load()?;
+        uninterrupted(|| program.load())?;
     }
     Ok(program)
 }
