@@ -39,7 +39,12 @@ impl Owners {
         }
         let may_take = eligible && !self.own.leaving;
         let invited = memory.invited.as_ref() == Some(&(owner.session.clone(), owner.transitions));
-        if may_take && (owner.handover_to.as_ref() == Some(&self.me) || invited) {
+        // By what a record says, only if the peers ended the session; else the write decides.
+        let standby =
+            owner.standby.as_ref() == Some(&self.me) && self.view.was_ended(&owner.session);
+        // Whoever may answer at once does not wait for a claim, though it was asked for one before the owner died.
+        let inherits = may_take && standby && !self.view.is_cut_off(now);
+        if may_take && !inherits && (owner.handover_to.as_ref() == Some(&self.me) || invited) {
             return State::Invited;
         }
         match self.view.fate(&owner.node, &owner.session, now) {
@@ -67,10 +72,7 @@ impl Owners {
                 {
                     return State::Foreign;
                 }
-                // By what a record says, only if the peers ended the session; else the write decides.
-                let standby =
-                    owner.standby.as_ref() == Some(&self.me) && self.view.was_ended(&owner.session);
-                if may_take && !self.view.is_cut_off(now) && (standby || memory.taken) {
+                if inherits || may_take && memory.taken && !self.view.is_cut_off(now) {
                     State::Inherited
                 } else {
                     State::Orphaned

@@ -196,6 +196,27 @@ fn a_claim_that_is_read_before_its_write_is_answered_is_told_at_once() {
 }
 
 #[test]
+fn an_invited_standby_whose_owner_dies_answers_before_its_claim_is_written() {
+    let invitation = Owner {
+        handover_to: Some(node("a")),
+        ..owner("b1", Some("a"), 4)
+    };
+    let mut trio = Trio::new(Some(invitation)).heard();
+    let decision = trio.decide();
+    assert!(
+        matches!(decision.writes.as_slice(), [Write::Claim { .. }]),
+        "asked by the owner, it claims: {:?}",
+        decision.writes
+    );
+    assert!(decision.answering.is_empty(), "the owner still does");
+    trio.end("b1", true);
+    assert!(
+        trio.decide().answering.contains(&VIP),
+        "nobody else would while the write is under way"
+    );
+}
+
+#[test]
 fn an_invited_node_claims_and_a_stranger_is_not_believed() {
     let mut trio = Trio::new(Some(owner("b1", Some("c"), 4))).heard();
     let moves = vec![Move {
