@@ -48,8 +48,8 @@ pub use snapshot::Snapshot;
 
 use state::Shared;
 
-/// What has been asked about an address before it is taken away is answered first; nobody waits longer for that. Two nodes
-/// answer for so long at the most when one hands an address over to the other.
+/// What has been asked about an address before it is taken away is answered first; nobody waits longer for that. When one
+/// node hands an address over to another, both answer for so much longer at the most.
 const UNREAD: Duration = Duration::from_millis(5);
 
 /// How fast and how patient.
@@ -143,8 +143,8 @@ impl Responder {
     }
 
     /// The whole table of what this node owns, and on which interfaces. What is new is announced; what is not in it
-    /// any more is not answered from the moment this returns. Before, it is given [`UNREAD`] for what has been asked
-    /// already: the next owner may not have heard that.
+    /// any more is not answered from the moment this returns. Before, this blocks up to [`UNREAD`] for what has been
+    /// asked already: the next owner may not have heard that.
     pub fn set_owned(&self, owned: BTreeMap<IpAddr, BTreeSet<IfIndex>>) {
         let until = Instant::now() + UNREAD;
         while self.shared.is_behind(&owned) && Instant::now() < until {
