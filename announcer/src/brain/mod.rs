@@ -68,6 +68,8 @@ pub struct Brain {
     /// What the records of `world` say to the election, and what `plan` does: shown to it, never written but from these.
     records: BTreeMap<IpAddr, Record>,
     candidates: BTreeMap<IpAddr, Vec<Candidate>>,
+    /// Addresses of others' candidates, for which this node has no interface any more.
+    without_interface: BTreeSet<IpAddr>,
     /// Interfaces on which some address would be answered for.
     candidate_on: BTreeSet<String>,
     /// What it answered for, as it decided last.
@@ -121,6 +123,7 @@ impl Brain {
             owners: Owners::new(me.clone(), settings),
             records: BTreeMap::new(),
             candidates: BTreeMap::new(),
+            without_interface: BTreeSet::new(),
             candidate_on: BTreeSet::new(),
             answering: BTreeSet::new(),
             answered_on: BTreeMap::new(),
@@ -377,6 +380,7 @@ impl Brain {
             let shown = owners::World {
                 records: &self.records,
                 candidates: &self.candidates,
+                without_interface: &self.without_interface,
             };
             let decision = self.owners.decide(&shown, now);
             self.decided(&decision);
@@ -424,6 +428,7 @@ impl Brain {
         let shown = owners::World {
             records: &self.records,
             candidates: &self.candidates,
+            without_interface: &self.without_interface,
         };
         effects.has_left = self.leaving && (!self.ready() || self.owners.has_left(&shown) && said);
         if let Some(until) = self.unavailable.values().min() {
@@ -443,6 +448,7 @@ impl Brain {
         let shown = owners::World {
             records: &self.records,
             candidates: &self.candidates,
+            without_interface: &self.without_interface,
         };
         let owned: BTreeSet<IpAddr> = self.owners.owned(&shown).collect();
         let hopeless =
@@ -467,6 +473,10 @@ impl Brain {
         self.candidates = addresses
             .map(|(address, plan)| (*address, plan.candidates.clone()))
             .collect();
+        let others = self.candidates.iter();
+        let others = others.filter(|(_, all)| all.iter().all(|one| one.node != self.me));
+        let mute = others.filter(|(address, _)| self.answered_on(**address).is_empty());
+        self.without_interface = mute.map(|(address, _)| *address).collect();
         let interfaces = self.plan.addresses.values().map(|plan| &plan.interfaces);
         self.candidate_on = interfaces.flatten().cloned().collect();
         let programmed = self.director.state != XdpState::Failed;

@@ -66,7 +66,7 @@ impl Brain {
         // Of what is heard all the time nothing is written.
         self.report_due |= !matches!(
             report,
-            Report::Flags(..) | Report::Claims(..) | Report::Moves(..)
+            Report::Flags(..) | Report::Claims(..) | Report::Moves(..) | Report::Ceded(..)
         );
         if matches!(report, Report::OwnEnded(_)) {
             self.to_peers.session_over = self.owners.session().cloned();
@@ -135,7 +135,7 @@ impl Brain {
             Report::EndedThoughHeard(node) => {
                 tracing::info!(%node, "a session is over that this node hears: it takes nothing for a moment");
             }
-            Report::Flags(..) | Report::Claims(..) | Report::Moves(..) => {}
+            Report::Flags(..) | Report::Claims(..) | Report::Moves(..) | Report::Ceded(..) => {}
         }
     }
 

@@ -82,10 +82,14 @@ impl Brain {
         for report in reports {
             let key = key_of(&report);
             due.insert(key.clone());
-            // What the election is writing right now is left alone: one of the two would be refused, and the owner's
-            // write says it all.
-            if matches!(&key, ReportKey::Address(address) if self.owners.is_writing(address)) {
-                continue;
+            // What the election is writing right now, or has another node write, is left alone: one of the two would be
+            // refused, and the owner's write says it all.
+            if let ReportKey::Address(address) = &key {
+                let ceded = self.owners.is_ceding(address);
+                self.report_due |= ceded;
+                if ceded || self.owners.is_writing(address) {
+                    continue;
+                }
             }
             let reporting = self.reporting.entry(key).or_default();
             if reporting.in_flight {

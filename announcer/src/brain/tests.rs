@@ -8,7 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 use landfall_bpf_lb::desired::{PodId, Protocol};
 use landfall_crds::conditions::{ANNOUNCED, find};
 use landfall_crds::{L2AnnouncementPolicySpec, LoadBalancerIPStatus};
-use landfall_election::peers::{Report, Title};
+use landfall_election::peers::{self, Body, Flags, Move, Report, Title, To};
 use landfall_runtime::class::Class;
 
 use super::*;
@@ -322,6 +322,39 @@ fn losing_carrier_gives_the_address_to_another_node() {
         ("n1", Some("n2"))
     );
     assert!(effects.published.unwrap().interfaces.is_empty());
+}
+
+#[test]
+fn losing_carrier_has_another_node_that_is_heard_answer_at_once() {
+    let mut brain = owning(&["n2"]);
+    let (n2, session) = (NodeName::new("n2"), SessionId::new("n2-s"));
+    let up = Report::Up {
+        node: n2.clone(),
+        session,
+        merged: false,
+    };
+    let flags = Flags {
+        has_api: true,
+        programmed: true,
+        ..Flags::default()
+    };
+    for report in [up, Report::Flags(n2.clone(), flags)] {
+        brain.take(Input::Peers(report), secs(101));
+    }
+    brain.step(secs(101), &wall());
+    brain.take(seen(false), secs(102));
+    let effects = brain.step(secs(102), &wall());
+    assert!(effects.owned.is_empty(), "on no interface any more");
+    let moves = vec![Move {
+        address: VIP,
+        transitions: 1,
+    }];
+    let told = peers::Event::Say(To::Node(n2), Body::Ceded(moves));
+    assert!(effects.to_peers.contains(&told), "{:?}", effects.to_peers);
+    assert!(
+        swaps(&effects).is_empty(),
+        "what this node wrote would be in the way of the claim"
+    );
 }
 
 /// Told to leave, it has released what it owned; its reports are under way.

@@ -47,22 +47,23 @@ pub(super) fn said(frame: &machine::Frame) -> wire::Frame<'_> {
                     )
                     .collect(),
             ),
-            machine::Body::Moves(moves) => wire::Body::Moves(
-                moves
-                    .iter()
-                    .map(
-                        |machine::Move {
-                             address,
-                             transitions,
-                         }| wire::Move {
-                            address: *address,
-                            transitions: *transitions,
-                        },
-                    )
-                    .collect(),
-            ),
+            machine::Body::Moves(moves) => wire::Body::Moves(said_moves(moves)),
+            machine::Body::Ceded(moves) => wire::Body::Ceded(said_moves(moves)),
         },
     }
+}
+
+fn said_moves(moves: &[machine::Move]) -> Vec<wire::Move> {
+    let moves = moves.iter().map(
+        |machine::Move {
+             address,
+             transitions,
+         }| wire::Move {
+            address: *address,
+            transitions: *transitions,
+        },
+    );
+    moves.collect()
 }
 
 fn said_beat(beat: &machine::Beat) -> wire::Beat<'_> {
@@ -173,22 +174,23 @@ pub(super) fn heard(frame: wire::Frame<'_>) -> machine::Frame {
                     )
                     .collect(),
             ),
-            wire::Body::Moves(moves) => machine::Body::Moves(
-                moves
-                    .into_iter()
-                    .map(
-                        |wire::Move {
-                             address,
-                             transitions,
-                         }| machine::Move {
-                            address,
-                            transitions,
-                        },
-                    )
-                    .collect(),
-            ),
+            wire::Body::Moves(moves) => machine::Body::Moves(heard_moves(moves)),
+            wire::Body::Ceded(moves) => machine::Body::Ceded(heard_moves(moves)),
         },
     }
+}
+
+fn heard_moves(moves: Vec<wire::Move>) -> Vec<machine::Move> {
+    let moves = moves.into_iter().map(
+        |wire::Move {
+             address,
+             transitions,
+         }| machine::Move {
+            address,
+            transitions,
+        },
+    );
+    moves.collect()
 }
 
 fn heard_beat(beat: wire::Beat<'_>) -> machine::Beat {
@@ -314,6 +316,10 @@ mod tests {
                 written: true,
             }]),
             machine::Body::Moves(vec![machine::Move {
+                address: ip("2001:db8::1"),
+                transitions: 3,
+            }]),
+            machine::Body::Ceded(vec![machine::Move {
                 address: ip("2001:db8::1"),
                 transitions: 3,
             }]),

@@ -46,6 +46,8 @@ enum Act {
     /// A watch delivers nothing for so many rounds.
     Blind(usize, u32),
     Leave(usize),
+    /// It has no interface to answer on for so many rounds; nobody reads of that.
+    Unplug(usize, u32),
 }
 
 #[derive(Clone, Debug)]
@@ -63,6 +65,7 @@ struct Cluster {
     mute: [u32; NODES],
     cut: [u32; NODES],
     blind: [u32; NODES],
+    unplugged: [u32; NODES],
     away: u32,
     twice: u32,
 }
@@ -132,6 +135,7 @@ impl Cluster {
             mute: [0; NODES],
             cut: [0; NODES],
             blind: [0; NODES],
+            unplugged: [0; NODES],
             away: 0,
             twice: 0,
         };
@@ -167,9 +171,15 @@ impl Cluster {
 
     /// Answered once, and nothing of what the adversary did goes on.
     fn is_well(&self) -> bool {
-        let goes_on = [&self.deaf, &self.mute, &self.cut, &self.blind]
-            .iter()
-            .any(|left| left.iter().any(|n| *n > 0));
+        let goes_on = [
+            &self.deaf,
+            &self.mute,
+            &self.cut,
+            &self.blind,
+            &self.unplugged,
+        ]
+        .iter()
+        .any(|left| left.iter().any(|n| *n > 0));
         let stopped = self
             .nodes
             .iter()
@@ -205,7 +215,16 @@ impl Cluster {
                 let local = self.nodes[n].local(time);
                 self.nodes[n].owners.observe(owners::Event::Leaving, local);
             }
+            Act::Unplug(n, rounds) => {
+                self.unplugged[n] = rounds;
+                self.plug(n, false);
+            }
         }
+    }
+
+    fn plug(&mut self, n: usize, is_up: bool) {
+        let (name, time) = (self.nodes[n].name.clone(), self.time());
+        self.nodes[n].read_of_interface(&name, is_up, time);
     }
 
     /// One round: what was answered comes back, watches deliver, everybody takes its turn, frames arrive at once.
@@ -259,6 +278,12 @@ impl Cluster {
             .chain(&mut self.blind)
         {
             *left = left.saturating_sub(1);
+        }
+        for n in 0..NODES {
+            if self.unplugged[n] == 1 {
+                self.plug(n, true);
+            }
+            self.unplugged[n] = self.unplugged[n].saturating_sub(1);
         }
         self.away = self.away.saturating_sub(1);
         self.twice = if self.answering().len() > 1 {
@@ -443,6 +468,8 @@ impl Model for Adversary {
                 Act::Cut(n, 40),
                 Act::Blind(n, 40),
                 Act::Leave(n),
+                Act::Unplug(n, 2),
+                Act::Unplug(n, 40),
             ]);
         }
         acts.push(Act::ServerAway(4));

@@ -26,6 +26,7 @@ pub(super) struct Node {
     pub(super) owners: Owners,
     pub(super) records: BTreeMap<IpAddr, Record>,
     pub(super) candidates: BTreeMap<IpAddr, Vec<Candidate>>,
+    pub(super) without_interface: BTreeSet<IpAddr>,
     /// This machine's clock runs at `rate` per mille of true time, and stood still for so long.
     pub(super) rate: u32,
     pub(super) stood_still: Duration,
@@ -71,6 +72,7 @@ impl Node {
             owners,
             records: BTreeMap::new(),
             candidates: BTreeMap::new(),
+            without_interface: BTreeSet::new(),
             rate,
             stood_still: Duration::ZERO,
             lives: 0,
@@ -99,9 +101,28 @@ impl Node {
             lives: self.lives,
             stood_still: self.stood_still,
             candidates: std::mem::take(&mut self.candidates),
+            without_interface: std::mem::take(&mut self.without_interface),
             reports: std::mem::take(&mut self.reports),
             ..fresh
         };
+    }
+
+    /// It reads that a node, itself perhaps, may answer for nothing any more because it lost its interface, or may again.
+    pub(super) fn read_of_interface(&mut self, of: &NodeName, is_up: bool, now: Now) {
+        for (address, candidates) in &mut self.candidates {
+            candidates.retain(|candidate| candidate.node != *of);
+            if is_up {
+                candidates.push(Candidate::plain(of.clone()));
+                candidates.sort_by(|a, b| a.node.cmp(&b.node));
+            }
+            if *of == self.name && is_up {
+                self.without_interface.remove(address);
+            } else if *of == self.name {
+                self.without_interface.insert(*address);
+                self.answering.remove(address);
+            }
+        }
+        self.decide_at = self.decide_at.min(now);
     }
 
     pub(super) fn local(&self, now: Now) -> Now {
@@ -252,9 +273,10 @@ impl Node {
         let shown = Shown {
             records: &self.records,
             candidates: &self.candidates,
+            without_interface: &self.without_interface,
         };
         let decision = self.owners.decide(&shown, local);
-        self.answering = decision.answering.clone();
+        self.answering = &decision.answering - &self.without_interface;
         self.decide_at = self
             .true_time(decision.wake_at)
             .max(now + Duration::from_millis(1));

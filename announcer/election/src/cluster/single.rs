@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::storm::{cases, histories};
-use super::world::{CALM, World};
+use super::world::{CALM, STORM, World};
 use crate::owners;
 
 pub(super) fn secs(seconds: u64) -> Duration {
@@ -92,6 +92,74 @@ fn a_leaving_node_hands_over_without_a_gap() {
             world.check.most_twice
         );
         assert!(world.nodes[1].answering.is_empty());
+        world.assert_all_answered_once();
+    }
+}
+
+#[test]
+fn what_a_node_without_an_interface_owned_is_answered_for_at_once() {
+    for (seed, (nodes, server_down)) in
+        cases(200, &[(2, false), (3, false), (3, true), (12, false)])
+    {
+        let mut world = at_rest(seed, nodes, 60);
+        world.check.every = millis(1);
+        world.server_down = server_down;
+        world.plug(1, false);
+        world.run(millis(50));
+        world.read_of_interface(1, false);
+        world.run(secs(3));
+        let case = format!("{nodes} nodes, server down {server_down}, seed {seed}");
+        assert!(
+            world.check.most_dark <= millis(10),
+            "{case}: {:?}",
+            world.check.most_dark
+        );
+        assert_eq!(world.check.most_twice, Duration::ZERO, "{case}");
+        world.server_down = false;
+        world.plug(1, true);
+        world.read_of_interface(1, true);
+        world.run(secs(20));
+        world.assert_all_answered_once();
+        assert!(
+            world.nodes[1].answering.is_empty(),
+            "{case}: nothing comes back unasked"
+        );
+    }
+}
+
+#[test]
+fn a_node_that_loses_its_interface_and_then_dies_is_replaced_within_a_third_of_a_second() {
+    for (seed, pause) in cases(200, &[1, 3, 10, 30, 100, 200]) {
+        let mut world = at_rest(seed, 3, 60);
+        world.plug(1, false);
+        world.run(millis(pause));
+        world.nodes[1].dead = true;
+        world.run(secs(2));
+        assert!(
+            world.check.most_dark <= millis(300),
+            "dead after {pause} ms, seed {seed}: {:?}",
+            world.check.most_dark
+        );
+        world.run(secs(5));
+        world.assert_all_answered_once();
+    }
+}
+
+#[test]
+fn an_interface_that_comes_and_goes_leaves_every_address_answered_once() {
+    for seed in 0..histories(200) {
+        let mut world = World::new(seed, 4, 12, STORM);
+        world.settle();
+        world.run(secs(6));
+        for _ in 0..12 {
+            let n = usize::try_from(world.dice.roll(4)).unwrap();
+            let is_up = world.nodes[n].without_interface.is_empty();
+            world.plug(n, !is_up);
+            let time = world.dice.between(millis(1), millis(700));
+            world.run(time);
+        }
+        world.calm_down();
+        world.run(secs(30));
         world.assert_all_answered_once();
     }
 }

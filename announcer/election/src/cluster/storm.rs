@@ -30,6 +30,26 @@ impl World {
         self.wrong_key.clear();
         self.no_api.clear();
         self.server_down = false;
+        for n in 0..self.nodes.len() {
+            self.plug(n, true);
+            self.read_of_interface(n, true);
+        }
+    }
+
+    /// A node loses the interface it answers on, or has it again.
+    pub(super) fn plug(&mut self, n: usize, is_up: bool) {
+        let name = self.nodes[n].name.clone();
+        self.nodes[n].read_of_interface(&name, is_up, self.now);
+        self.schedule(n);
+    }
+
+    /// The others read of it.
+    pub(super) fn read_of_interface(&mut self, n: usize, is_up: bool) {
+        let name = self.nodes[n].name.clone();
+        for other in (0..self.nodes.len()).filter(|other| *other != n) {
+            self.nodes[other].read_of_interface(&name, is_up, self.now);
+            self.schedule(other);
+        }
     }
 
     /// The end of all faults.

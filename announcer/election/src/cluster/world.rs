@@ -317,7 +317,7 @@ impl World {
         self.schedule(n);
     }
 
-    fn schedule(&mut self, n: usize) {
+    pub(super) fn schedule(&mut self, n: usize) {
         let node = &self.nodes[n];
         if node.dead {
             return;

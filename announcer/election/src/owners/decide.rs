@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use super::rank::{Candidate, Load, rank};
 use super::round::Round;
+use super::successor::tell_again;
 use super::{
-    ClaimReason, Decision, Kind, Memory, Owner, Owners, Record, State, Tell, Work, World, Write,
+    ClaimReason, Decision, Invitation, Kind, Memory, Owner, Owners, Record, State, Tell, Work,
+    World, Write,
 };
 use crate::Now;
 use crate::names::NodeName;
@@ -58,6 +60,7 @@ impl Owners {
             silent: BTreeMap::new(),
             unknown: BTreeMap::new(),
             claims: Vec::new(),
+            moves: BTreeMap::new(),
             standby_writes: 0,
             claiming: self.memory.values().filter(claims).count(),
         };
@@ -99,6 +102,7 @@ impl Owners {
             .iter()
             .any(|candidate| candidate.node == self.me);
         let state = self.state(address, record, memory, eligible, now);
+        memory.lapse(&state, now.saturating_sub(self.settings.handover));
         self.answer(address, memory, record, &state, round, out);
         match memory.work {
             Work::Writing(_) | Work::Probing => return,
@@ -108,15 +112,15 @@ impl Owners {
         match state {
             State::Vacant => self.contend(address, memory, record, ClaimReason::First, round, out),
             State::Mine => self.keep(address, memory, record, eligible, round, out),
-            State::Yielding { to, until } => {
+            State::Yielding { to, until, ceded } => {
                 if now < until && round.live.contains(&to) {
-                    if memory.tell != Tell::Moved {
-                        memory.tell = Tell::Moved;
-                        self.tell_move(address, &to, record, out);
-                    }
-                    return out.wake(until);
+                    out.wake(until);
+                    return tell_again(address, memory, &to, record, round, out);
                 }
-                memory.unwilling.insert(to);
+                if !ceded || !self.has_api(now) {
+                    memory.unwilling.insert(to.clone());
+                }
+                memory.ceded_to = ceded.then_some(to);
                 memory.yielding = None;
                 memory.tell = Tell::Nothing;
                 self.keep(address, memory, record, eligible, round, out);
@@ -125,7 +129,11 @@ impl Owners {
                 // It answers already; the answer to a claim under way is the turn of the next.
                 if self.has_api(now) && round.claiming < self.settings.claims {
                     round.claiming += 1;
-                    self.claim(address, memory, record, ClaimReason::OwnerDied, round, out);
+                    let reason = match self.is_over(record, now) {
+                        true => ClaimReason::OwnerDied,
+                        false => ClaimReason::HandedOver,
+                    };
+                    self.claim(address, memory, record, reason, round, out);
                 }
             }
             State::Invited => {
@@ -165,14 +173,14 @@ impl Owners {
         let now = round.now;
         let quiet = matches!(memory.work, Work::Writing(Kind::Release));
         let answers = match state {
-            State::Mine | State::Yielding { .. } => !quiet,
+            State::Mine | State::Yielding { ceded: false, .. } => !quiet,
             State::Inherited | State::HandedOver { .. } => true,
             _ => false,
         };
         if answers {
             out.answering.insert(address);
             self.rebut(address, memory, record, state, out);
-        } else {
+        } else if !matches!(state, State::Yielding { .. }) {
             memory.yielding = None;
         }
         match state {
@@ -452,11 +460,12 @@ impl Memory {
         }
         self.vacant_since = None;
         self.unwilling.clear();
+        self.ceded_to = None;
         self.probed = None;
         self.invited = self
             .invited
             .take()
-            .filter(|(session, _)| owner.is_some_and(|owner| owner.session == *session));
+            .filter(|invited| owner.is_some_and(|owner| owner.session == invited.session));
         if another_object {
             *self = Self {
                 of: self.of.take(),
@@ -475,8 +484,23 @@ impl Memory {
     }
 }
 
+impl Memory {
+    /// The owner's word, as its record stands, that this node is to take the address.
+    pub(super) fn invitation(&self, owner: &Owner) -> Option<&Invitation> {
+        let invited = self.invited.as_ref();
+        invited.filter(|invited| invited.is_from(&owner.session, owner.transitions))
+    }
+
+    /// What was said before `before` and not acted on is no invitation any more.
+    fn lapse(&mut self, state: &State, before: Now) {
+        if *state != State::Inherited {
+            self.invited.take_if(|invited| invited.at < before);
+        }
+    }
+}
+
 /// Puts a node before all others, if it is among them.
-fn first(ranked: &mut [&NodeName], node: Option<&NodeName>) {
+pub(super) fn first(ranked: &mut [&NodeName], node: Option<&NodeName>) {
     if let Some(place) = ranked.iter().position(|ranked| Some(*ranked) == node) {
         ranked[..=place].rotate_right(1);
     }

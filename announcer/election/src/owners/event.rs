@@ -118,18 +118,20 @@ pub enum State {
     Foreign,
     /// Its owner wants this node to take it.
     Invited,
-    /// Its owner's session is over, and this node is the standby: it answers, and writes.
+    /// Its owner's session is over and this node is the standby, or its owner ceded it to this node: it answers, and writes.
     Inherited,
     /// Its owner's session is over, and nobody is known to have taken it.
     Orphaned,
     /// This node owns it.
     Mine,
-    /// This node owns it, and answers until the other does.
+    /// This node owns it, and answers, if it can, until the other does.
     Yielding {
         /// Who shall take it.
         to: NodeName,
         /// How long it may take.
         until: Now,
+        /// This node can answer no more, and has said so.
+        ceded: bool,
     },
     /// The record names the node it was given to, which was not heard yet: it answers until then.
     HandedOver {

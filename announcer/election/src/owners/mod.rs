@@ -66,6 +66,8 @@ pub struct Settings {
     pub standby_patience: Duration,
     /// How long a successor may take to accept an address, and once more to be heard.
     pub handover: Duration,
+    /// How long a successor may take to be heard that was told by a frame alone.
+    pub cession: Duration,
     /// How long an old owner that reads of its successor's claim answers on where it does not hear its heartbeats: a watch
     /// may be quicker than the answer to the write.
     pub unheard: Duration,
@@ -108,6 +110,7 @@ impl Settings {
             first_patience: Duration::from_secs(6),
             standby_patience: Duration::from_millis(500),
             handover: Duration::from_secs(2),
+            cession: Duration::from_millis(200),
             unheard: Duration::from_millis(250),
             expire_stagger: Duration::from_millis(300),
             apart: duration * 2 / 5,
@@ -157,6 +160,8 @@ pub struct World<'a> {
     pub records: &'a BTreeMap<IpAddr, Record>,
     /// The nodes that may own an address, whether their sessions live or not.
     pub candidates: &'a BTreeMap<IpAddr, Vec<Candidate>>,
+    /// Addresses for which this node has no interface to answer on.
+    pub without_interface: &'a BTreeSet<IpAddr>,
 }
 
 /// What is remembered of one address: nothing that its record says.
@@ -174,8 +179,10 @@ struct Memory {
     /// Without a live owner since.
     vacant_since: Option<Now>,
     probed: Option<Now>,
-    /// A peer asked this node to take it from that session.
-    invited: Option<(SessionId, u64)>,
+    /// A peer asked this node to take it.
+    invited: Option<Invitation>,
+    /// It was ceded to that node, which was not heard.
+    ceded_to: Option<NodeName>,
     /// The highest title of a peer that was heard, and when.
     title: Option<(Title, NodeName, SessionId, Now)>,
     /// Answered for without a record, in turn, while there is no API server to write to.
@@ -194,6 +201,27 @@ struct Yielding {
     until: Now,
     /// The other was heard to answer.
     heard: bool,
+    /// This node answers no more, and has said so.
+    ceded: bool,
+}
+
+/// The word of an address's owner that this node is to take it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Invitation {
+    session: SessionId,
+    /// The record's count of owners when it was given.
+    transitions: u64,
+    /// The owner answers no more.
+    ceded: bool,
+    /// When it was last said.
+    at: Now,
+}
+
+impl Invitation {
+    /// Whether it is of this session, when the record had counted so many owners.
+    fn is_from(&self, session: &SessionId, transitions: u64) -> bool {
+        self.session == *session && self.transitions == transitions
+    }
 }
 
 /// What peers are being told of an address.
@@ -205,6 +233,8 @@ enum Tell {
     Claim { times: u32, at: Now },
     /// The successor was asked.
     Moved,
+    /// The successor was told to answer; it is told again at this time.
+    Ceded(Now),
 }
 
 /// What is under way for an address.
@@ -332,16 +362,10 @@ impl Owners {
                 }
             }
             Report::Moves(node, session, moves) => {
-                for Move {
-                    address,
-                    transitions,
-                } in moves
-                {
-                    if self.view.hears(&node, &session) {
-                        self.memory.entry(address).or_default().invited =
-                            Some((session.clone(), transitions));
-                    }
-                }
+                self.take_moves(&node, &session, moves, false, now);
+            }
+            Report::Ceded(node, session, moves) => {
+                self.take_moves(&node, &session, moves, true, now);
             }
             Report::Up { merged, .. } => {
                 self.merged |= merged;
@@ -355,6 +379,35 @@ impl Owners {
             | Report::Conceded(..)
             | Report::Vetoed { .. }
             | Report::SameName(_) => self.view.take(report, now),
+        }
+    }
+
+    fn take_moves(
+        &mut self,
+        node: &NodeName,
+        session: &SessionId,
+        moves: Vec<Move>,
+        ceded: bool,
+        now: Now,
+    ) {
+        if !self.view.hears(node, session) {
+            return;
+        }
+        for Move {
+            address,
+            transitions,
+        } in moves
+        {
+            let invited = &mut self.memory.entry(address).or_default().invited;
+            let said_before = invited
+                .as_ref()
+                .filter(|before| before.is_from(session, transitions));
+            *invited = Some(Invitation {
+                session: session.clone(),
+                transitions,
+                ceded: ceded || said_before.is_some_and(|before| before.ceded),
+                at: now,
+            });
         }
     }
 
@@ -445,6 +498,13 @@ impl Owners {
             .iter()
             .filter(|(_, record)| self.owner_is_me(record).is_some())
             .map(|(address, _)| *address)
+    }
+
+    /// Whether another node was told to answer for the address, and is about to write.
+    pub fn is_ceding(&self, address: &IpAddr) -> bool {
+        let memory = self.memory.get(address);
+        let yielding = memory.and_then(|memory| memory.yielding.as_ref());
+        yielding.is_some_and(|yielding| yielding.ceded)
     }
 
     /// Whether a write of this address's record is under way.

@@ -9,7 +9,7 @@ use super::{Decision, Owners, World, Write};
 use crate::Now;
 use crate::names::{NodeName, SessionId, Version};
 use crate::order::score;
-use crate::peers::{Body, Title, To};
+use crate::peers::{Body, Move, Title, To};
 
 /// What holds for all addresses of one decision.
 pub(super) struct Round<'a> {
@@ -24,6 +24,8 @@ pub(super) struct Round<'a> {
     pub(super) silent: BTreeMap<NodeName, (SessionId, Now, Version, Option<Version>)>,
     pub(super) unknown: BTreeMap<NodeName, SessionId>,
     pub(super) claims: Vec<Title>,
+    /// What successors are told, and whether this node answers for it no more.
+    pub(super) moves: BTreeMap<(NodeName, bool), Vec<Move>>,
     pub(super) standby_writes: usize,
     /// Claims under way.
     pub(super) claiming: usize,
@@ -35,6 +37,11 @@ impl<'a> Round<'a> {
             .candidates
             .get(&address)
             .map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether this node can answer for the address nowhere.
+    pub(super) fn is_without_interface(&self, address: IpAddr) -> bool {
+        self.world.without_interface.contains(&address)
     }
 }
 
@@ -59,6 +66,13 @@ impl Owners {
                     written,
                 });
             }
+        }
+        for ((to, ceded), moves) in std::mem::take(&mut round.moves) {
+            let body = match ceded {
+                true => Body::Ceded(moves),
+                false => Body::Moves(moves),
+            };
+            out.say.push((To::Node(to), body));
         }
         if !round.claims.is_empty() {
             out.say

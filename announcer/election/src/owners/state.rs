@@ -33,32 +33,40 @@ impl Owners {
                 Some(yielding) => State::Yielding {
                     to: yielding.to.clone(),
                     until: yielding.until,
+                    ceded: yielding.ceded,
                 },
                 None => State::Mine,
             };
         }
         let may_take = eligible && !self.own.leaving;
-        let invited = memory.invited.as_ref() == Some(&(owner.session.clone(), owner.transitions));
+        let invited = memory.invitation(owner);
+        let ceded = invited.is_some_and(|invited| invited.ceded);
         // By what a record says, only if the peers ended the session; else the write decides.
         let standby =
             owner.standby.as_ref() == Some(&self.me) && self.view.was_ended(&owner.session);
         // Whoever may answer at once does not wait for a claim, though it was asked for one before the owner died.
-        let inherits = may_take && standby && !self.view.is_cut_off(now);
-        if may_take && !inherits && (owner.handover_to.as_ref() == Some(&self.me) || invited) {
+        let inherits = may_take && (standby || ceded) && !self.view.is_cut_off(now);
+        let asked = owner.handover_to.as_ref() == Some(&self.me) || invited.is_some();
+        if may_take && !inherits && asked {
             return State::Invited;
         }
         match self.view.fate(&owner.node, &owner.session, now) {
-            Fate::Live { .. } | Fate::Silent { .. } | Fate::Unknown => match &memory.yielding {
-                Some(yielding)
-                    if yielding.to == owner.node && !yielding.heard && now < yielding.until =>
-                {
-                    State::HandedOver {
-                        until: yielding.until,
+            Fate::Live { .. } | Fate::Silent { .. } | Fate::Unknown if !(inherits && ceded) => {
+                match &memory.yielding {
+                    Some(yielding)
+                        if yielding.to == owner.node
+                            && !yielding.heard
+                            && !yielding.ceded
+                            && now < yielding.until =>
+                    {
+                        State::HandedOver {
+                            until: yielding.until,
+                        }
                     }
+                    _ => State::Foreign,
                 }
-                _ => State::Foreign,
-            },
-            Fate::Ended { .. } | Fate::Dead => {
+            }
+            _ => {
                 let next = Title {
                     address,
                     transitions: owner.transitions.saturating_add(1),
@@ -94,11 +102,18 @@ impl Owners {
             })
     }
 
+    /// Whether the owner's session is over.
+    pub(super) fn is_over(&self, record: &Record, now: Now) -> bool {
+        let owner = record.owner.as_ref();
+        let fate = owner.map(|owner| self.view.fate(&owner.node, &owner.session, now));
+        matches!(fate, Some(Fate::Ended { .. } | Fate::Dead))
+    }
+
     /// The title this node answers by, if it does.
     pub(super) fn title(&self, address: IpAddr, state: &State, record: &Record) -> Option<Title> {
         let owner = record.owner.as_ref()?;
         match state {
-            State::Mine | State::Yielding { .. } => Some(Title {
+            State::Mine | State::Yielding { ceded: false, .. } => Some(Title {
                 address,
                 transitions: owner.transitions,
                 written: true,

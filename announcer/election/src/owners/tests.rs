@@ -51,6 +51,7 @@ struct Trio {
     owners: Owners,
     records: BTreeMap<IpAddr, Record>,
     candidates: BTreeMap<IpAddr, Vec<Candidate>>,
+    without_interface: BTreeSet<IpAddr>,
     now: Now,
 }
 
@@ -65,6 +66,7 @@ impl Trio {
                     .map(|name| Candidate::plain(node(name)))
                     .to_vec(),
             )]),
+            without_interface: BTreeSet::new(),
             now: secs(100),
         };
         trio.tell(Event::Programmed(true));
@@ -128,6 +130,7 @@ impl Trio {
         let world = World {
             records: &self.records,
             candidates: &self.candidates,
+            without_interface: &self.without_interface,
         };
         self.owners.decide(&world, self.now)
     }

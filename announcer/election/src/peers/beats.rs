@@ -189,6 +189,11 @@ impl Peers {
                 frame.session,
                 moves,
             ))),
+            Body::Ceded(moves) => out.push(Action::Report(Report::Ceded(
+                frame.node,
+                frame.session,
+                moves,
+            ))),
         }
     }
 

@@ -151,6 +151,8 @@ pub enum Report {
     Claims(NodeName, SessionId, Vec<Title>),
     /// A peer asks this node to take these.
     Moves(NodeName, SessionId, Vec<Move>),
+    /// A peer answers for these no more, and has this node answer.
+    Ceded(NodeName, SessionId, Vec<Move>),
 }
 
 /// How it is known that a suspect lives.

@@ -39,6 +39,8 @@ pub enum Body {
     Claims(Vec<Title>),
     /// "Take these from me."
     Moves(Vec<Move>),
+    /// "I answer for these no more: answer for them at once."
+    Ceded(Vec<Move>),
 }
 
 /// The heartbeat. Its sequence rises by one a turn of its sender, on all segments together.
@@ -182,6 +184,7 @@ impl Body {
             Self::Veto(items) => cut(items, Body::Veto),
             Self::Claims(items) => cut(items, Body::Claims),
             Self::Moves(items) => cut(items, Body::Moves),
+            Self::Ceded(items) => cut(items, Body::Ceded),
             Self::Beat(_) | Self::Fenced(_) => vec![self.clone()],
         }
     }

@@ -21,6 +21,8 @@ pub enum Body<'a> {
     Claims(Vec<Title>),
     /// "Take these from me."
     Moves(Vec<Move>),
+    /// "I answer for these no more: answer for them at once."
+    Ceded(Vec<Move>),
 }
 
 /// The heartbeat.
@@ -146,6 +148,7 @@ impl Body<'_> {
             Self::Fenced(_) => 4,
             Self::Claims(_) => 5,
             Self::Moves(_) => 6,
+            Self::Ceded(_) => 7,
         }
     }
 
@@ -158,7 +161,9 @@ impl Body<'_> {
             }
             Self::Fenced(fenced) => fenced.emit(out),
             Self::Claims(items) => list(out, items, MOST_ITEMS, |out, item| item.emit(out)),
-            Self::Moves(items) => list(out, items, MOST_ITEMS, |out, item| item.emit(out)),
+            Self::Moves(items) | Self::Ceded(items) => {
+                list(out, items, MOST_ITEMS, |out, item| item.emit(out))
+            }
         }
     }
 }
@@ -174,6 +179,7 @@ impl<'a> Body<'a> {
             4 => Fenced::parse(&mut reader).map(Self::Fenced),
             5 => items(&mut reader, MOST_ITEMS, Title::parse).map(Self::Claims),
             6 => items(&mut reader, MOST_ITEMS, Move::parse).map(Self::Moves),
+            7 => items(&mut reader, MOST_ITEMS, Move::parse).map(Self::Ceded),
             _ => return Err(Refusal::UnknownKind),
         };
         body.ok_or(Refusal::Malformed)

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Beat, Body, LONGEST_LIST, MOST_ITEMS};
+use super::{Beat, Body, LONGEST_LIST, MOST_ITEMS, Move};
 
 /// Bytes of a beat without its lists, their two counts included.
 const BEAT: usize = 8 + 4 + 4 + 1 + 1 + 4 + 1 + 1;
@@ -26,10 +26,13 @@ pub(super) fn pieces<'a>(body: &Body<'a>, room: usize) -> Vec<Body<'a>> {
         Body::Claims(items) => cut(items, room, |item| address(item.address) + 8 + 1)
             .map(Body::Claims)
             .collect(),
-        Body::Moves(items) => cut(items, room, |item| address(item.address) + 8)
-            .map(Body::Moves)
-            .collect(),
+        Body::Moves(items) => cut(items, room, moved).map(Body::Moves).collect(),
+        Body::Ceded(items) => cut(items, room, moved).map(Body::Ceded).collect(),
     }
+}
+
+const fn moved(item: &Move) -> usize {
+    address(item.address) + 8
 }
 
 fn shortened<'a>(beat: &Beat<'a>, room: usize) -> Beat<'a> {

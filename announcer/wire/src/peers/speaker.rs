@@ -108,7 +108,7 @@ fn check(frame: &Frame<'_>) -> Result<(), Unsayable> {
             session(fenced.session)?;
             node(fenced.by)
         }
-        Body::Claims(_) | Body::Moves(_) => Ok(()),
+        Body::Claims(_) | Body::Moves(_) | Body::Ceded(_) => Ok(()),
     }
 }
 

@@ -56,6 +56,7 @@ fn has_left(trio: &Trio) -> bool {
     trio.owners.has_left(&World {
         records: &trio.records,
         candidates: &trio.candidates,
+        without_interface: &trio.without_interface,
     })
 }
 
@@ -227,4 +228,134 @@ fn an_invited_node_claims_and_a_stranger_is_not_believed() {
     assert_eq!(claims(&trio.decide()), 0, "it is not the owner's to give");
     trio.report(Report::Moves(node("b"), session("b1"), moves));
     assert_eq!(claims(&trio.decide()), 1);
+}
+
+/// `a` owns the address, `c` stands by, and `a` has just lost its interface.
+fn unplugged() -> Trio {
+    let mut trio = Trio::new(Some(owner("a1", Some("c"), 4))).heard();
+    let candidates = ["b", "c"].map(|name| Candidate::plain(node(name)));
+    trio.candidates.insert(VIP, candidates.to_vec());
+    trio.without_interface.insert(VIP);
+    trio
+}
+
+fn ceded() -> Vec<Move> {
+    vec![Move {
+        address: VIP,
+        transitions: 4,
+    }]
+}
+
+#[test]
+fn an_owner_without_an_interface_has_its_standby_answer_by_a_frame_alone() {
+    let mut trio = unplugged();
+    let decision = trio.decide();
+    assert!(decision.answering.is_empty());
+    assert_eq!(
+        decision.writes,
+        [],
+        "the successor's claim is the only write"
+    );
+    let told = (To::Node(node("c")), Body::Ceded(ceded()));
+    assert_eq!(decision.say, std::slice::from_ref(&told));
+    trio.now += Duration::from_millis(10);
+    assert_eq!(trio.decide().say, [], "not at every turn");
+    trio.now += Duration::from_millis(40);
+    assert_eq!(trio.decide().say, [told], "a frame may be lost");
+    let title = Title {
+        address: VIP,
+        transitions: 5,
+        written: false,
+    };
+    trio.report(Report::Claims(node("c"), session("c1"), vec![title]));
+    let decision = trio.decide();
+    assert_eq!((decision.say, decision.writes), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn a_successor_that_was_not_heard_is_asked_by_the_record() {
+    let mut trio = unplugged();
+    trio.decide();
+    trio.now += Duration::from_millis(200);
+    let decision = trio.decide();
+    let [Write::Amend { owner: written, .. }] = decision.writes.as_slice() else {
+        panic!("one hand-over: {:?}", decision.writes);
+    };
+    assert_eq!(written.handover_to, Some(node("c")));
+}
+
+#[test]
+fn without_the_api_server_an_address_is_ceded_to_one_after_the_other() {
+    let mut trio = unplugged();
+    for name in ["b", "c"] {
+        let flags = Flags {
+            programmed: true,
+            ..Flags::default()
+        };
+        trio.report(Report::Flags(node(name), flags));
+    }
+    trio.now += secs(12);
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        for (to, body) in trio.decide().say {
+            assert_eq!(body, Body::Ceded(ceded()));
+            told.push(to);
+        }
+        trio.now += Duration::from_millis(200);
+    }
+    assert_eq!(told, ["c", "b", "c"].map(|name| To::Node(node(name))));
+}
+
+#[test]
+fn what_its_owner_cedes_is_answered_for_before_it_is_written() {
+    let mut trio = Trio::new(Some(owner("b1", Some("a"), 4))).heard();
+    trio.report(Report::Ceded(node("b"), session("b1"), ceded()));
+    let decision = trio.decide();
+    assert!(decision.answering.contains(&VIP));
+    let [Write::Claim { reason, .. }] = decision.writes.as_slice() else {
+        panic!("one claim: {:?}", decision.writes);
+    };
+    assert_eq!(*reason, ClaimReason::HandedOver);
+    // The same is asked by the record, because this node was not heard: it answers on.
+    trio.report(Report::Moves(node("b"), session("b1"), ceded()));
+    assert!(trio.decide().answering.contains(&VIP));
+}
+
+#[test]
+fn what_was_ceded_to_a_node_that_could_not_answer_then_is_not_taken_later() {
+    let mut trio = Trio::new(Some(owner("b1", Some("a"), 4))).heard();
+    let all = trio.candidates.remove(&VIP).unwrap();
+    trio.report(Report::Ceded(node("b"), session("b1"), ceded()));
+    assert!(trio.decide().answering.is_empty());
+    trio.now += secs(3);
+    trio.decide();
+    trio.candidates.insert(VIP, all);
+    let decision = trio.decide();
+    assert_eq!(
+        (decision.answering, decision.writes),
+        (BTreeSet::new(), Vec::new())
+    );
+}
+
+#[test]
+fn a_stranger_to_the_record_cedes_nothing() {
+    let mut trio = Trio::new(Some(owner("b1", Some("a"), 4))).heard();
+    trio.report(Report::Ceded(node("c"), session("c1"), ceded()));
+    let mut late = ceded();
+    late[0].transitions = 3;
+    trio.report(Report::Ceded(node("b"), session("b1"), late));
+    assert!(trio.decide().answering.is_empty());
+}
+
+#[test]
+fn a_leaving_owner_asks_its_standby_first() {
+    for standby in ["b", "c"] {
+        let mut trio = Trio::new(Some(owner("a1", Some(standby), 4))).heard();
+        trio.tell(Event::Leaving);
+        let decision = trio.decide();
+        let [Write::Amend { owner: written, .. }] = decision.writes.as_slice() else {
+            panic!("one hand-over: {:?}", decision.writes);
+        };
+        assert_eq!(written.handover_to, Some(node(standby)));
+    }
 }

@@ -80,6 +80,7 @@ fn with_nobody_to_yield_to_an_owner_goes_on_past_the_end_of_its_session() {
     let world = World {
         records: &records,
         candidates: &candidates,
+        without_interface: &BTreeSet::new(),
     };
     assert!(owners.decide(&world, secs(60)).answering.contains(&VIP));
     owners.observe(Event::LeaseSeen(node("b"), lease("b1", 2)), secs(61));

@@ -41,6 +41,7 @@ impl Crowd {
         let world = World {
             records: &records,
             candidates: &candidates,
+            without_interface: &BTreeSet::new(),
         };
         let writes = self.owners.decide(&world, self.now).writes.into_iter();
         let expired = writes.filter_map(|write| match write {

@@ -86,15 +86,18 @@ impl Spoken {
                     })
                     .collect(),
             ),
-            _ => Body::Moves(
-                self.addresses
-                    .iter()
-                    .map(|(address, transitions, _)| Move {
-                        address: *address,
-                        transitions: *transitions,
-                    })
-                    .collect(),
-            ),
+            kind => {
+                let moves = self.addresses.iter();
+                let moves = moves.map(|(address, transitions, _)| Move {
+                    address: *address,
+                    transitions: *transitions,
+                });
+                let moves = moves.collect();
+                match kind {
+                    5 => Body::Moves(moves),
+                    _ => Body::Ceded(moves),
+                }
+            }
         };
         Frame {
             node: &self.node,
@@ -114,7 +117,7 @@ fn spoken(node: usize, session: usize, most: usize) -> impl Strategy<Value = Spo
     (
         name(node),
         name(session),
-        0..6_u8,
+        0..7_u8,
         vec((name(node), name(session), any::<u64>()), 1..=most),
         vec(name(session), 0..=LONGEST_LIST),
         vec(any::<(IpAddr, u64, bool)>(), 1..=most),
@@ -165,7 +168,9 @@ fn taken_apart(body: &Body<'_>) -> Vec<String> {
             items.iter().map(|item| format!("{item:?}")).collect()
         }
         Body::Claims(items) => items.iter().map(|item| format!("{item:?}")).collect(),
-        Body::Moves(items) => items.iter().map(|item| format!("{item:?}")).collect(),
+        Body::Moves(items) | Body::Ceded(items) => {
+            items.iter().map(|item| format!("{item:?}")).collect()
+        }
     }
 }
 

@@ -56,7 +56,8 @@ fn examples() -> Vec<(u64, Mac, Body<'static>)> {
         (9, GROUP, Body::Veto(vec![suspect(1_001)])),
         (10, GROUP, Body::Fenced(fenced)),
         (11, GROUP, Body::Claims(claims)),
-        (12, PEER, Body::Moves(moves)),
+        (12, PEER, Body::Moves(moves.clone())),
+        (13, PEER, Body::Ceded(moves)),
     ]
 }
 

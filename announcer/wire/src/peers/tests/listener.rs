@@ -58,7 +58,7 @@ fn every_reason_is_given_for_what_it_says() {
         (changed(38, 200), Refusal::Header),
         (changed(39, 0xff), Refusal::Header),
         (changed(30, 1), Refusal::WrongCode),
-        (authentic(7, &[]), Refusal::UnknownKind),
+        (authentic(8, &[]), Refusal::UnknownKind),
         (authentic(0, &[]), Refusal::UnknownKind),
         (authentic(5, &[]), Refusal::Malformed),
         (authentic(5, &[1, 5, 0]), Refusal::Malformed),
