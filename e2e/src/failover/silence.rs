@@ -1,5 +1,6 @@
 //! The silence in a series of probes of one address. Pure.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// Who answered: the last byte of a lab's hardware addresses tells its machines apart, so all of it is kept.
@@ -53,25 +54,46 @@ pub(super) fn silence(samples: &[Sample], disturbed: Instant, steady: Duration) 
 }
 
 /// How long two machines answered for one address: from the first answer of a later one to the last of an earlier one. Of
-/// several moves, one after the other as in a roll-out, the longest.
+/// several moves, one after the other as in a roll-out, the longest: an owner in between is not one of two.
 pub(crate) fn both(answers: &[(Instant, Mac)], disturbed: Instant) -> Duration {
     let since: Vec<&(Instant, Mac)> = answers.iter().filter(|(at, _)| *at >= disturbed).collect();
     // Where another answers than just before: from when the one did, to when the other does.
-    let switches = since
-        .windows(2)
-        .filter(|pair| pair[0].1 != pair[1].1)
-        .map(|pair| (pair[0].0, pair[1].0));
+    let switches = since.windows(2).filter(|pair| pair[0].1 != pair[1].1);
     let mut longest = Duration::ZERO;
-    let mut under_way: Option<(Instant, Instant)> = None;
-    for (last, other) in switches {
-        let first = match under_way {
-            Some((first, before)) if other < before + APART => first,
-            _ => other,
-        };
-        under_way = Some((first, other));
-        longest = longest.max(last.saturating_duration_since(first));
+    let mut under_way: Option<Move> = None;
+    for pair in switches {
+        let ((last, from), (other, to)) = (*pair[0], *pair[1]);
+        let current = under_way
+            .take()
+            .filter(|current| other < current.switched + APART);
+        under_way = Some(match current {
+            Some(mut current) if current.earlier.contains(&from) => {
+                longest = longest.max(last.saturating_duration_since(current.first));
+                current.switched = other;
+                current
+            }
+            Some(mut current) if current.earlier.contains(&to) => {
+                current.switched = other;
+                current
+            }
+            _ => Move {
+                earlier: BTreeSet::from([from]),
+                first: other,
+                switched: other,
+            },
+        });
     }
     longest
+}
+
+/// A move of an address from one machine to another.
+struct Move {
+    /// Who answered before it.
+    earlier: BTreeSet<Mac>,
+    /// The first answer of the new owner.
+    first: Instant,
+    /// The last time that another answered than before.
+    switched: Instant,
 }
 
 #[cfg(test)]
@@ -136,6 +158,28 @@ mod tests {
         assert_eq!(both(&answers, at(start, 15)), Duration::from_millis(10));
         assert_eq!(both(&answers[..3], at(start, 15)), Duration::ZERO);
         assert_eq!(both(&[], start), Duration::ZERO);
+    }
+
+    #[test]
+    fn an_owner_between_two_others_is_not_one_of_two_that_answer() {
+        let start = Instant::now();
+        let [one, two, three] = [1, 2, 3].map(|last| [2, 0, 0, 0, 16, last]);
+        let moved = [(0, one), (10, two), (400, two), (410, three), (420, three)];
+        let late = [
+            (0, one),
+            (10, two),
+            (400, two),
+            (410, three),
+            (415, two),
+            (420, three),
+        ];
+        for (answers, expected) in [(moved.as_slice(), 0), (&late, 5)] {
+            let answers = answers.iter();
+            let answers: Vec<_> = answers
+                .map(|(after, mac)| (at(start, *after), *mac))
+                .collect();
+            assert_eq!(both(&answers, start), Duration::from_millis(expected));
+        }
     }
 
     #[test]

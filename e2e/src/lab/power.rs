@@ -33,7 +33,10 @@ pub enum Lost {
 
 /// From now on frames are lost on a cable, without a word to either end.
 pub fn lose(plan: &Plan, machine: &Machine, interface: &str, lost: Lost) -> Result<()> {
-    let port = machine.port(interface);
+    netns::nft(&plan.hub, &losing(&machine.port(interface), lost))
+}
+
+fn losing(port: &str, lost: Lost) -> String {
     // The port's way out is the machine's way in.
     let ways: &[&str] = match lost {
         Lost::Received => &["egress"],
@@ -44,8 +47,7 @@ pub fn lose(plan: &Plan, machine: &Machine, interface: &str, lost: Lost) -> Resu
         format!("chain {way} {{ type filter hook {way} device {port} priority 0; policy drop; }}\n")
     });
     let chains: Vec<String> = chains.collect();
-    let rules = format!("table netdev lost-{port} {{\n{}}}\n", chains.concat());
-    netns::nft(&plan.hub, &rules)
+    format!("table netdev lost-{port} {{\n{}}}\n", chains.concat())
 }
 
 /// And no more.
@@ -95,9 +97,18 @@ fn program_of(pid: i32) -> Option<String> {
 
 /// Pulls a node's cables and ends everything on it, without a word to anybody.
 pub fn cut(plan: &Plan, node: &Machine) -> Result<()> {
-    // The cables first: what is about to be killed would say goodbye on them, as no power cut lets it.
+    // The cables first, and all at one moment: what is about to be killed would say on one that it lost the other, and
+    // say goodbye, as no power cut lets it.
+    let rules = node.interfaces().iter();
+    let rules: String = rules
+        .map(|interface| losing(&node.port(interface), Lost::Both))
+        .collect();
+    netns::nft(&plan.hub, &rules)?;
     for interface in node.interfaces() {
         link(plan, node, interface, false)?;
     }
-    node::power_off(plan, node)
+    node::power_off(plan, node)?;
+    node.interfaces()
+        .iter()
+        .try_for_each(|interface| lose_nothing(plan, node, interface))
 }
