@@ -41,21 +41,21 @@ pub(super) async fn write(
 }
 
 /// Sees to it that the pool is held before an address leaves it: one that is deleted right after
-/// drains all the same. A pool that is not known here any more holds nothing.
+/// drains all the same. `false`: it is gone, and nothing may leave it any more.
 ///
 /// # Errors
 /// The API server's: also when the pool is gone by now, or was written by somebody else meanwhile.
-pub(crate) async fn hold(context: &Context, name: &PoolName) -> kube::Result<()> {
+pub(crate) async fn hold(context: &Context, name: &PoolName) -> kube::Result<bool> {
     let patch = {
         let cache = context.state.lock();
         match cache.pools.get(name) {
             Some(pool) if !stands(pool) => patch(pool, true),
-            _ => return Ok(()),
+            known => return Ok(known.is_some()),
         }
     };
     let pool = write(context, name, &patch).await?;
     context
         .state
         .change(|cache| cache.pool_answered(name, pool));
-    Ok(())
+    Ok(true)
 }

@@ -88,17 +88,25 @@ pub(super) async fn write(context: &Context, write: &Write) -> Result<(), StepEr
     }
 }
 
-/// The pool that a record will name is held before it does.
+/// The pool that a record will name is held before it does. One that is gone by now is named by nobody who did not name
+/// it before: what was planned with it is planned anew.
 async fn hold_pool(context: &Context, write: &Write) -> Result<(), StepError> {
-    let (Write::Create(_, spec) | Write::Replace(_, spec, _)) = write else {
-        return Ok(());
+    let (at, spec, before) = match write {
+        Write::Create(at, spec) => (at, spec, None),
+        Write::Replace(at, spec, stored) => (at, spec, stored.spec.pool_ref.as_ref()),
+        Write::Delete(..) => return Ok(()),
     };
     let Some(pool) = &spec.pool_ref else {
         return Ok(());
     };
     let name = PoolName::from(pool.name.as_str());
     let held = within(PATIENCE, guard::hold(context, &name)).await;
-    held.map_err(StepError::api("hold LoadBalancerIPPool", name.to_string()))
+    let held = held.map_err(StepError::api("hold LoadBalancerIPPool", name.to_string()))?;
+    if held || before == Some(pool) {
+        Ok(())
+    } else {
+        Err(StepError::Overtaken(at.address().to_string()))
+    }
 }
 
 fn see(context: &Context, record: Option<&LoadBalancerIP>) {
