@@ -5,7 +5,9 @@
 use std::ffi::CStr;
 use std::io;
 use std::mem::zeroed;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
+
+use crate::netlink::{Attributes, ask, kind_of, receive, socket};
 
 /// Drivers whose frames come from the same machine, or that have no native XDP worth having.
 /// Native XDP on a veth loses the note that a checksum is still to be filled in: what a local
@@ -111,16 +113,6 @@ impl Request {
     }
 }
 
-fn socket(domain: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
-    // SAFETY: a plain system call.
-    let fd = unsafe { libc::socket(domain, kind | libc::SOCK_CLOEXEC, protocol) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: a descriptor that nobody else has.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
 /// The id of the XDP program on the interface, if there is one.
 pub(crate) fn xdp_program(ifindex: u32) -> io::Result<Option<u32>> {
     const IFLA_XDP: u16 = 43;
@@ -149,63 +141,16 @@ const LINK_ATTRIBUTES: usize = 16 + 16;
 
 /// The kernel's RTM_NEWLINK message for the interface.
 fn get_link(ifindex: u32) -> io::Result<Vec<u8>> {
-    let socket = socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE)?;
-    // struct nlmsghdr and struct ifinfomsg, 16 bytes each.
-    let mut request = Vec::with_capacity(32);
-    request.extend(32u32.to_ne_bytes());
-    request.extend(libc::RTM_GETLINK.to_ne_bytes());
-    request.extend(1u16.to_ne_bytes());
-    request.extend([0; 12]);
-    request.extend(ifindex.to_ne_bytes());
-    request.extend([0; 8]);
-    // SAFETY: the buffer is as long as said.
-    let sent = unsafe {
-        libc::send(
-            socket.as_raw_fd(),
-            request.as_ptr().cast(),
-            request.len(),
-            0,
-        )
-    };
-    if sent < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let mut answer = vec![0; 65_536];
-    // SAFETY: the buffer is as long as said.
-    let length = unsafe {
-        libc::recv(
-            socket.as_raw_fd(),
-            answer.as_mut_ptr().cast(),
-            answer.len(),
-            0,
-        )
-    };
-    let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
-    answer.truncate(length);
-    let kind = answer
-        .get(4..6)
-        .map(|kind| u16::from_ne_bytes([kind[0], kind[1]]));
-    if kind != Some(libc::RTM_NEWLINK) {
+    // struct ifinfomsg.
+    let mut asked = vec![0; 4];
+    asked.extend(ifindex.to_ne_bytes());
+    asked.extend([0; 8]);
+    let answer = receive(&ask(libc::RTM_GETLINK, 0, &asked)?)?;
+    if kind_of(&answer) != Some(libc::RTM_NEWLINK) {
         return Err(io::Error::new(
             io::ErrorKind::NotFound,
             format!("no interface {ifindex}"),
         ));
     }
     Ok(answer)
-}
-
-/// Netlink attributes one after the other.
-struct Attributes<'a>(&'a [u8]);
-
-impl<'a> Iterator for Attributes<'a> {
-    type Item = (u16, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let header = self.0.get(..4)?;
-        let length = usize::from(u16::from_ne_bytes([header[0], header[1]]));
-        let kind = u16::from_ne_bytes([header[2], header[3]]);
-        let value = self.0.get(4..length)?;
-        self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((kind, value))
-    }
 }

@@ -25,6 +25,7 @@ mod interface;
 mod links;
 pub mod maglev;
 mod maps;
+mod netlink;
 pub mod object;
 pub mod programmed;
 mod settings;

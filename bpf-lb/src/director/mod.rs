@@ -20,8 +20,7 @@ use crate::diff::{Refusal, plan};
 use crate::duties::Flow;
 use crate::interface;
 use crate::links::{
-    AttachError, AttachMode, Attached, Links, XdpPath, classifier, feeder, uninterrupted,
-    xdp_program,
+    AttachError, Attached, Links, Placed, classifier, feeder, uninterrupted, xdp_program,
 };
 use crate::maps::Maps;
 use crate::object;
@@ -132,8 +131,6 @@ pub struct Director {
     changed: BTreeMap<Frontend, (u32, u32)>,
     /// Interfaces that were attached to, or could not be.
     tried: BTreeSet<u32>,
-    /// Why a driver refused the programs, as it was said when they came.
-    refusals: BTreeMap<u32, String>,
     /// The connections of other nodes in the tables, by hop id; unknown after a start or a failure.
     moved: Option<BTreeMap<Flow, u16>>,
 }
@@ -178,7 +175,6 @@ impl Director {
             away: Away::default(),
             changed: BTreeMap::new(),
             tried: attached,
-            refusals: BTreeMap::new(),
             moved: None,
         })
     }
@@ -240,8 +236,9 @@ impl Director {
         self.served = Some(served);
         for (ifindex, interface) in &desired.interfaces {
             match self.attach(*ifindex, interface) {
-                Ok(attached) => {
+                Ok((attached, stays)) => {
                     applied.interfaces.insert(*ifindex, attached);
+                    problems.extend(stays);
                     problems.extend(
                         self.links
                             .is_first(&mut self.ebpf, *ifindex, &interface.name)
@@ -274,36 +271,15 @@ impl Director {
 
     /// Puts the programs on an interface; where they run already this is two look-ups (since Linux
     /// 6.6). The interface's records come first and do not outlive a failure.
-    fn attach(&mut self, ifindex: u32, interface: &Interface) -> Result<Attached, AttachError> {
+    fn attach(&mut self, ifindex: u32, interface: &Interface) -> Result<Placed, AttachError> {
         self.record(ifindex, interface)
             .map_err(|source| AttachError::Map { ifindex, source })?;
         let mode = self.settings.attach;
-        let mut attached = self.links.attach(&mut self.ebpf, ifindex, interface, mode);
-        if let Ok(attached) = &mut attached {
-            self.explain(ifindex, attached);
-        }
+        let attached = self.links.attach(&mut self.ebpf, ifindex, interface, mode);
         if attached.is_err() && !self.links.interfaces()?.contains(&ifindex) {
             self.forget(ifindex)?;
         }
         attached
-    }
-
-    /// Why a program does not run in the driver is said once, when it comes, and holds as long as it is there.
-    fn explain(&mut self, ifindex: u32, attached: &mut Attached) {
-        let is_native = matches!(attached.path, XdpPath::Native | XdpPath::Frags);
-        let is_wanted = matches!(self.settings.attach, AttachMode::Auto | AttachMode::Native);
-        let is_forced = is_wanted && !is_native;
-        if !is_forced {
-            self.refusals.remove(&ifindex);
-            return;
-        }
-        let why = attached.why_generic.get_or_insert_with(|| {
-            let known = self.refusals.get(&ifindex).cloned();
-            known.unwrap_or_else(|| {
-                "native XDP was refused when an earlier process brought the programs".to_owned()
-            })
-        });
-        self.refusals.insert(ifindex, why.clone());
     }
 
     /// Records an interface and, of a bond, its members.

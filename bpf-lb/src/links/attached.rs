@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use aya::programs::ProgramError;
 use landfall_bpf_lb_common::names;
 
-/// How the program for received packets shall be attached.
+/// How the program for received packets shall be attached. Where it is attached otherwise already, it goes there without a
+/// gap, or stays where that cannot be had ([`AttachError::Stays`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AttachMode {
     /// In the driver if that can do it and it is right there, else at TC, and before the network stack only if that is
@@ -22,8 +23,8 @@ pub enum AttachMode {
     Generic,
 }
 
-/// Where the program for received packets runs on an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where the program for received packets runs on an interface, the best place first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum XdpPath {
     /// In the driver.
     Native,
@@ -38,6 +39,11 @@ pub enum XdpPath {
 impl XdpPath {
     /// All of them.
     pub(crate) const ALL: [Self; 4] = [Self::Native, Self::Frags, Self::Tc, Self::Generic];
+
+    /// Whether a program on the `other` path is one on this: in the driver its frames say which of the two it is.
+    pub(crate) fn covers(self, other: Self) -> bool {
+        self == other || (self, other) == (Self::Native, Self::Frags)
+    }
 
     /// The program that runs there.
     pub(crate) const fn program(self) -> &'static str {
@@ -67,7 +73,7 @@ pub struct Attached {
     pub path: XdpPath,
     /// Why not in the driver, unless nobody wanted that.
     pub why_generic: Option<String>,
-    /// It was there already; another version of it has been replaced without a gap.
+    /// It was there already, on this path or on another: this version has taken its place.
     pub replaced: bool,
 }
 
@@ -107,6 +113,25 @@ pub enum AttachError {
         program: &'static str,
         name: String,
         prog_id: u32,
+    },
+    /// Somebody else's filter is where ours belongs (before Linux 6.6). It is left alone.
+    #[error(
+        "on {name}, {filter} of somebody else's is at {direction} pref 1, where {program} belongs; remove it or give it another pref, run Linux 6.6 or later, which has room for both, or take the interface out of the policy"
+    )]
+    Taken {
+        name: String,
+        direction: &'static str,
+        program: &'static str,
+        filter: String,
+    },
+    /// The mode cannot be had here; the program serves on where it was.
+    #[error(
+        "{name} goes on at {path}, for --xdp-mode cannot be had there: {why}; mend that and restart, or set another mode"
+    )]
+    Stays {
+        name: String,
+        path: XdpPath,
+        why: String,
     },
     /// The map of interfaces could not be written.
     #[error("recording interface {ifindex}: {source}")]

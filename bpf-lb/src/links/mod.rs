@@ -3,15 +3,17 @@
 //! A link's pin names what it is: `xdp-native-<ifindex>`, `xdp-native-frags-<ifindex>`,
 //! `xdp-generic-<ifindex>`, `xdp-tc-<ifindex>`, `egress-<ifindex>`. So a restart finds everything without a file of its own.
 //!
-//! Invariant: a program of somebody else is never replaced or removed.
+//! Invariants: a program or a filter of somebody else is never replaced or removed; what serves stays until the other does.
 
 mod attached;
 mod filter;
+mod listing;
+mod moving;
 mod program;
 mod xdp;
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,6 +23,7 @@ use aya::programs::{ProgramError, TcAttachType};
 use landfall_bpf_lb_common::names;
 
 pub use attached::{AttachError, AttachMode, Attached, XdpPath};
+use filter::Side;
 pub(crate) use filter::has_tc_links;
 pub(crate) use program::{classifier, feeder, uninterrupted, xdp_program};
 use program::{create_tc, pin, remove_pin, replace_on, replace_tc};
@@ -35,16 +38,23 @@ pub(crate) struct Links {
     directory: PathBuf,
     /// Whether the kernel has links for TC programs.
     tc_links: bool,
-    /// Interfaces on which the program for received packets could not be put at TC.
-    without_tc: RefCell<BTreeSet<u32>>,
+    /// Where the program for received packets could not be put, of an interface that has it elsewhere, and why: so that it
+    /// is not tried over and over.
+    refused: RefCell<BTreeMap<u32, Refusals>>,
 }
+
+/// Why the program cannot be had on these paths of an interface.
+type Refusals = BTreeMap<XdpPath, String>;
+
+/// How an interface has the programs, and why not as it was wanted, if so.
+pub(crate) type Placed = (Attached, Option<AttachError>);
 
 impl Links {
     pub(crate) fn new(directory: PathBuf, tc_links: bool) -> Self {
         Self {
             directory,
             tc_links,
-            without_tc: RefCell::default(),
+            refused: RefCell::default(),
         }
     }
 
@@ -94,25 +104,22 @@ impl Links {
     }
 
     /// Attaches both programs to an interface, or replaces them there. Where they run already as links (since Linux 6.6),
-    /// this is two look-ups: replacing a program waits for every CPU to have left the old one.
+    /// this is two look-ups: replacing a program waits for every CPU to have left the old one. Where it fails, whatever
+    /// was there stays.
     pub(crate) fn attach(
         &self,
         ebpf: &mut Ebpf,
         ifindex: u32,
         interface: &Interface,
         mode: AttachMode,
-    ) -> Result<Attached, AttachError> {
+    ) -> Result<Placed, AttachError> {
         let name = &interface.name;
         let is_fit = self.fit_for_native(ifindex, interface, mode)?;
-        if let Some(path) = self.running(ebpf, ifindex, name, mode)? {
-            return Ok(Attached {
-                path,
-                why_generic: is_fit.err(),
-                replaced: true,
-            });
+        if let Some(path) = self.running(ebpf, ifindex, name, mode, &is_fit)? {
+            return Ok(self.placed(ifindex, name, mode, &is_fit, path, true));
         }
         let had_egress = self.attach_egress(ebpf, ifindex, name)?;
-        let attached = self.attach_ingress(ebpf, ifindex, name, mode, is_fit);
+        let attached = self.attach_ingress(ebpf, ifindex, name, mode, &is_fit);
         if attached.is_err() && !had_egress {
             self.detach_egress(ifindex)?;
         }
@@ -182,8 +189,7 @@ impl Links {
         }
         if !self.tc_links {
             let program = classifier(ebpf, names::EGRESS).map_err(failed)?;
-            filter::attach(program, name, TcAttachType::Egress).map_err(failed)?;
-            return Ok(false);
+            return filter::attach(program, ifindex, name, Side::Egress);
         }
         let link = create_tc(ebpf, names::EGRESS, TcAttachType::Egress, name).map_err(failed)?;
         pin(link, &path)?;
@@ -193,7 +199,10 @@ impl Links {
     /// Takes both programs off an interface. The pins go last: by them it is found again, should
     /// something fail.
     pub(crate) fn detach(&self, ifindex: u32) -> Result<(), AttachError> {
-        self.detach_filter(ifindex)?;
+        self.refused.borrow_mut().remove(&ifindex);
+        for side in [Side::Egress, Side::Ingress] {
+            self.detach_filter(ifindex, side)?;
+        }
         for path in XdpPath::ALL {
             remove_pin(&self.on(path, ifindex))?;
         }
@@ -201,14 +210,14 @@ impl Links {
     }
 
     fn detach_egress(&self, ifindex: u32) -> Result<(), AttachError> {
-        self.detach_filter(ifindex)?;
+        self.detach_filter(ifindex, Side::Egress)?;
         remove_pin(&self.egress(ifindex))
     }
 
     /// Takes off what has no pin of its own.
-    fn detach_filter(&self, ifindex: u32) -> Result<(), AttachError> {
+    fn detach_filter(&self, ifindex: u32, side: Side) -> Result<(), AttachError> {
         match interface::name(ifindex) {
-            Ok(name) if !self.tc_links => filter::detach(&name),
+            Ok(name) if !self.tc_links => filter::detach(ifindex, &name, side),
             _ => Ok(()),
         }
     }

@@ -1,13 +1,13 @@
-//! The program for received packets on an interface: in the driver where that is possible and right, at TC elsewhere.
+//! Where the program for received packets belongs on an interface: in the driver where that is possible and right, at TC
+//! elsewhere; and what is said of it. How it gets there is another file's.
+
+use std::io;
 
 use aya::Ebpf;
-use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
-use landfall_bpf_lb_common::names;
 
-use super::program::{
-    classifier, create_tc, create_xdp, id_on, pin, pin_program, remove_pin, replace_on,
-};
-use super::{AttachError, AttachMode, Attached, Links, XdpPath, filter};
+use super::moving::{of_program, unoccupied};
+use super::program::{id_on, remove_pin};
+use super::{AttachError, AttachMode, Attached, Links, Placed, XdpPath};
 use crate::desired::Interface;
 use crate::interface;
 use crate::sys::{self, BPF_TCX_INGRESS};
@@ -16,7 +16,8 @@ use crate::sys::{self, BPF_TCX_INGRESS};
 pub(super) type Fit = Result<(), String>;
 
 impl Links {
-    /// Whether native XDP is wanted and right here. What runs there although it is not is taken off.
+    /// Whether native XDP is wanted and right here. Who wants nothing else has it taken off where it is not; who takes
+    /// another place has it until that is taken.
     pub(super) fn fit_for_native(
         &self,
         ifindex: u32,
@@ -35,13 +36,15 @@ impl Links {
             && let Some(port) = strips_tags(interface).map_err(failed)?
         {
             let refused = AttachError::StrippedTags { name: port };
-            for path in [XdpPath::Native, XdpPath::Frags] {
-                remove_pin(&self.on(path, ifindex))?;
+            if mode == AttachMode::Native {
+                for path in [XdpPath::Native, XdpPath::Frags] {
+                    remove_pin(&self.on(path, ifindex))?;
+                }
+                if self.pinned(ifindex).next().is_none() {
+                    return Err(refused);
+                }
             }
-            return match mode {
-                AttachMode::Native => Err(refused),
-                _ => Ok(Err(refused.to_string())),
-            };
+            return Ok(Err(refused.to_string()));
         }
         Ok(
             match (mode, interface::why_generic(name).map_err(failed)?) {
@@ -51,6 +54,18 @@ impl Links {
         )
     }
 
+    /// Where the program for received packets shall be, without the places where it cannot be had.
+    fn wanted(&self, ifindex: u32, mode: AttachMode, is_fit: &Fit) -> Vec<XdpPath> {
+        let refused = self.refused.borrow();
+        let is_refused = |path: &XdpPath| {
+            let refused = refused.get(&ifindex);
+            refused.is_some_and(|refused| refused.contains_key(path))
+        };
+        let mut wanted = order(mode, is_fit).to_vec();
+        wanted.retain(|path| !is_refused(path));
+        wanted
+    }
+
     /// Where this very program runs on the interface, with the other one beside it, and no better place is to be had.
     pub(super) fn running(
         &self,
@@ -58,16 +73,14 @@ impl Links {
         ifindex: u32,
         name: &str,
         mode: AttachMode,
+        is_fit: &Fit,
     ) -> Result<Option<XdpPath>, AttachError> {
-        let pinned = |path: &XdpPath| self.on(*path, ifindex).exists();
-        let Some(path) = XdpPath::ALL.into_iter().find(pinned) else {
+        let mut pinned = self.pinned(ifindex);
+        let (Some(path), None) = (pinned.next(), pinned.next()) else {
             return Ok(None);
         };
-        let is_to_move = match path {
-            XdpPath::Tc => pinned(&XdpPath::Generic),
-            XdpPath::Generic => self.may_move(mode, ifindex),
-            XdpPath::Native | XdpPath::Frags => false,
-        };
+        let wanted = self.wanted(ifindex, mode, is_fit);
+        let is_to_move = wanted.first().is_some_and(|first| !first.covers(path));
         if is_to_move || !self.egress(ifindex).exists() {
             return Ok(None);
         }
@@ -85,157 +98,113 @@ impl Links {
         Ok(here.contains(&ours).then_some(path))
     }
 
-    /// Whether what runs before the network stack shall go to TC: an earlier version may have put it there.
-    fn may_move(&self, mode: AttachMode, ifindex: u32) -> bool {
-        mode == AttachMode::Auto && !self.without_tc.borrow().contains(&ifindex)
-    }
-
     /// Puts the program for received packets on an interface, at the best place that is to be had and wanted, or
-    /// replaces it where it is.
+    /// replaces it where it is. What is elsewhere goes once it is there; where it cannot be had, that stays.
     pub(super) fn attach_ingress(
         &self,
         ebpf: &mut Ebpf,
         ifindex: u32,
         name: &str,
         mode: AttachMode,
-        is_fit: Fit,
-    ) -> Result<Attached, AttachError> {
-        let mut why_generic = is_fit.err();
-        let attached = |path, why_generic, replaced| Attached {
+        is_fit: &Fit,
+    ) -> Result<Placed, AttachError> {
+        let mut here = self.replaced(ebpf, ifindex, name)?;
+        let had = !here.is_empty();
+        if !had {
+            self.refused.borrow_mut().remove(&ifindex);
+            if mode != AttachMode::Tc {
+                unoccupied(ifindex, name)?;
+            }
+        }
+        let mut result = Err(AttachError::Interface {
+            name: name.to_owned(),
+            source: io::Error::other("no place is left where the program could be"),
+        });
+        for wanted in self.wanted(ifindex, mode, is_fit) {
+            result = self.put(ebpf, ifindex, name, wanted, &mut here);
+            let Err(error) = &result else {
+                break;
+            };
+            let mut refused = self.refused.borrow_mut();
+            let refused = refused.entry(ifindex).or_default();
+            refused.insert(wanted, why_not(wanted, error));
+        }
+        let path = match (result, here.first()) {
+            (Ok(path), _) => path,
+            (Err(_), Some(path)) => *path,
+            (Err(error), None) => return Err(error),
+        };
+        for other in self.pinned(ifindex).filter(|other| *other != path) {
+            self.take_off(ifindex, name, other)?;
+        }
+        Ok(self.placed(ifindex, name, mode, is_fit, path, had))
+    }
+
+    /// What is said of a program on this path.
+    pub(super) fn placed(
+        &self,
+        ifindex: u32,
+        name: &str,
+        mode: AttachMode,
+        is_fit: &Fit,
+        path: XdpPath,
+        replaced: bool,
+    ) -> Placed {
+        let refused = self.refused.borrow();
+        let refused = refused.get(&ifindex).into_iter().flatten();
+        let unfit = is_fit.as_ref().err().map(|why| (&XdpPath::Native, why));
+        let sentences = |before: Option<XdpPath>| {
+            let all = unfit.into_iter().chain(refused.clone());
+            let those = all.filter(|(of, _)| before.is_none_or(|before| **of < before));
+            let those: Vec<&str> = those.map(|(_, why)| why.as_str()).collect();
+            those.join("; ")
+        };
+        let is_native = XdpPath::Native.covers(path);
+        let is_forced = matches!(mode, AttachMode::Auto | AttachMode::Native) && !is_native;
+        let attached = Attached {
             path,
-            why_generic,
+            why_generic: is_forced.then(|| sentences(Some(path))),
             replaced,
         };
-        for path in XdpPath::ALL {
-            let pin = self.on(path, ifindex);
-            if !pin.exists() {
-                continue;
-            }
-            let generic = self.on(XdpPath::Generic, ifindex);
-            if path == XdpPath::Generic
-                && self.may_move(mode, ifindex)
-                && self.attach_tc(ebpf, ifindex, name).is_ok()
-            {
-                // Both run for a moment: what the first has dealt with is none of the second's business.
-                remove_pin(&generic)?;
-                return Ok(attached(XdpPath::Tc, why_generic, true));
-            }
-            let replaced = if path == XdpPath::Tc && !self.tc_links {
-                self.attach_tc(ebpf, ifindex, name).map(|()| true)
-            } else {
-                replace_on(ebpf, path, &pin).map_err(|error| of_program(path, name, error))
-            };
-            if replaced? {
-                if path == XdpPath::Tc {
-                    remove_pin(&generic)?;
-                }
-                return Ok(attached(path, why_generic, true));
-            }
-            remove_pin(&pin)?;
-        }
-        let found = interface::xdp_program(ifindex).map_err(|source| AttachError::Interface {
+        let is_wanted = order(mode, is_fit).iter().any(|wanted| wanted.covers(path));
+        let stays = (!is_wanted).then(|| AttachError::Stays {
             name: name.to_owned(),
-            source,
-        })?;
-        if let Some(prog_id) = found.filter(|_| mode != AttachMode::Tc) {
-            return Err(AttachError::Occupied { ifindex, prog_id });
-        }
-        if matches!(mode, AttachMode::Auto | AttachMode::Native) && why_generic.is_none() {
-            match self.attach_native(ebpf, ifindex) {
-                Ok((path, link)) => {
-                    pin(link, &self.on(path, ifindex))?;
-                    return Ok(attached(path, None, false));
-                }
-                Err(error) if mode == AttachMode::Native => {
-                    return Err(of_program(XdpPath::Native, name, error));
-                }
-                Err(error) => why_generic = Some(refused("its driver refuses native XDP", &error)),
-            }
-        }
-        if matches!(mode, AttachMode::Auto | AttachMode::Tc) {
-            match self.attach_tc(ebpf, ifindex, name) {
-                Ok(()) => return Ok(attached(XdpPath::Tc, why_generic, false)),
-                Err(error) if mode == AttachMode::Tc => return Err(error),
-                Err(error) => {
-                    let why = refused("the kernel refuses it at TC", &error);
-                    why_generic = Some(
-                        why_generic
-                            .into_iter()
-                            .chain([why])
-                            .collect::<Vec<_>>()
-                            .join("; "),
-                    );
-                }
-            }
-        }
-        let path = XdpPath::Generic;
-        let link =
-            create_xdp(ebpf, ifindex, path).map_err(|error| of_program(path, name, error))?;
-        pin(link, &self.on(path, ifindex))?;
-        Ok(attached(path, why_generic, false))
-    }
-
-    /// As packets enter the network stack. A filter (before Linux 6.6) has no link to be pinned: there the pin is the
-    /// program's, and says that the filter is there.
-    fn attach_tc(&self, ebpf: &mut Ebpf, ifindex: u32, name: &str) -> Result<(), AttachError> {
-        let at = self.on(XdpPath::Tc, ifindex);
-        let attached = if self.tc_links {
-            create_tc(ebpf, names::TC, TcAttachType::Ingress, name)
-                .map_err(|error| of_program(XdpPath::Tc, name, error))
-                .and_then(|link| pin(link, &at))
-        } else {
-            attach_filter(ebpf, name)
-                .map_err(|error| of_program(XdpPath::Tc, name, error))
-                .and_then(|program| pin_program(program, &at))
-        };
-        if attached.is_err() {
-            self.without_tc.borrow_mut().insert(ifindex);
-        }
-        attached
-    }
-
-    /// In the driver, for frames of one buffer if these are all that it has: looking at others costs a call for each.
-    fn attach_native(
-        &self,
-        ebpf: &mut Ebpf,
-        ifindex: u32,
-    ) -> Result<(XdpPath, aya::programs::links::FdLink), ProgramError> {
-        let first = match create_xdp(ebpf, ifindex, XdpPath::Native) {
-            Ok(link) => return Ok((XdpPath::Native, link)),
-            Err(error) => error,
-        };
-        // What the first says is the driver's word; an older kernel knows no program of the second kind.
-        match create_xdp(ebpf, ifindex, XdpPath::Frags) {
-            Ok(link) => Ok((XdpPath::Frags, link)),
-            Err(_) => Err(first),
-        }
+            path,
+            why: sentences(None),
+        });
+        (attached, stays)
     }
 }
 
-fn of_program(path: XdpPath, name: &str, source: ProgramError) -> AttachError {
-    AttachError::Program {
-        program: path.program(),
-        name: name.to_owned(),
-        source,
+/// Where a mode wants the program, the best place first.
+fn order(mode: AttachMode, is_fit: &Fit) -> &'static [XdpPath] {
+    match mode {
+        AttachMode::Auto if is_fit.is_ok() => &[XdpPath::Native, XdpPath::Tc, XdpPath::Generic],
+        AttachMode::Auto => &[XdpPath::Tc, XdpPath::Generic],
+        AttachMode::Native if is_fit.is_ok() => &[XdpPath::Native],
+        AttachMode::Native => &[],
+        AttachMode::Tc => &[XdpPath::Tc],
+        AttachMode::Generic => &[XdpPath::Generic],
     }
 }
 
-fn attach_filter<'a>(
-    ebpf: &'a mut Ebpf,
-    name: &str,
-) -> Result<&'a mut SchedClassifier, ProgramError> {
-    let program = classifier(ebpf, names::TC)?;
-    filter::attach(program, name, TcAttachType::Ingress)?;
-    Ok(program)
-}
-
-fn refused(what: &str, error: &dyn std::error::Error) -> String {
-    let cause = error.source().map(|cause| format!(": {cause}"));
-    format!("{what} ({error}{})", cause.unwrap_or_default())
+/// Why the program cannot be had on this path, in words.
+fn why_not(path: XdpPath, error: &AttachError) -> String {
+    let (what, source) = match (path, error) {
+        (XdpPath::Native, AttachError::Program { source, .. }) => {
+            ("its driver refuses native XDP", source)
+        }
+        (XdpPath::Tc, AttachError::Program { source, .. }) => {
+            ("the kernel refuses it at TC", source)
+        }
+        _ => return error.to_string(),
+    };
+    let cause = std::error::Error::source(source).map(|cause| format!(": {cause}"));
+    format!("{what} ({source}{})", cause.unwrap_or_default())
 }
 
 /// The port of a trunk that takes tags off, if one does: of a bond it is its members that receive.
-fn strips_tags(trunk: &Interface) -> std::io::Result<Option<String>> {
+fn strips_tags(trunk: &Interface) -> io::Result<Option<String>> {
     let members = trunk.members.iter();
     let mut ports = members
         .map(|member| interface::name(*member))
