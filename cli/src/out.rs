@@ -2,8 +2,10 @@
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 
 use serde::Serialize;
+use tokio::sync::oneshot;
 
 use crate::args::Output;
 
@@ -67,13 +69,30 @@ pub(crate) fn print(text: &str) {
     let _ = out.flush();
 }
 
-/// The same of an answer that has no end. False when nobody reads it any more.
-pub(crate) fn print_heard(text: &str) -> bool {
-    use std::io::Write as _;
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .is_ok()
+/// Prints an answer that has no end, in a thread of its own: whoever waits for that can be stopped while nobody reads.
+pub(crate) struct Voice(mpsc::Sender<(String, oneshot::Sender<bool>)>);
+
+impl Voice {
+    pub(crate) fn start() -> std::io::Result<Self> {
+        use std::io::Write as _;
+        let (sender, texts) = mpsc::channel::<(String, oneshot::Sender<bool>)>();
+        std::thread::Builder::new()
+            .name("voice".to_owned())
+            .spawn(move || {
+                for (text, heard) in texts {
+                    let mut out = std::io::stdout().lock();
+                    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+                    let _ = heard.send(written.is_ok());
+                }
+            })?;
+        Ok(Self(sender))
+    }
+
+    /// False when nobody reads it any more.
+    pub(crate) async fn say(&self, text: String) -> bool {
+        let (sender, heard) = oneshot::channel();
+        self.0.send((text, sender)).is_ok() && heard.await == Ok(true)
+    }
 }
 
 /// The same for what is no part of the answer.

@@ -32,7 +32,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::args::{self, Connection, LineOutput};
 use crate::cluster::{Cluster, connect, namespace};
-use crate::out::{End, print_heard};
+use crate::out::{End, Voice};
 use crate::stops::Stops;
 use line::{Filter, Line, heading};
 use watch::{ROUND, TELLING, begin};
@@ -80,6 +80,7 @@ async fn tell(connection: &Connection, flags: &args::Monitor) -> anyhow::Result<
             node: flags.node.clone(),
             address: flags.address,
         },
+        voice: Voice::start()?,
     };
     let mut world = World::default();
     let before = first_lists(&mut world, &mut news, patience).await;
@@ -90,14 +91,14 @@ async fn tell(connection: &Connection, flags: &args::Monitor) -> anyhow::Result<
             words.collect::<Vec<_>>().join("; ")
         );
     }
-    let mut heard = teller.begin() && teller.lines(before);
+    let mut heard = teller.begin().await && teller.lines(before).await;
     let mut stated: Option<bool> = None;
     loop {
         // Records that could not be listed at first are told of when they can.
         let by_records = world.has_listed(Kind::Address);
         if !flags.changes_only && stated.is_none_or(|before| by_records && !before) {
             stated = Some(by_records);
-            heard &= teller.lines(world.state(Timestamp::now()));
+            heard &= teller.lines(world.state(Timestamp::now())).await;
         }
         if !heard {
             return Ok(End::Well);
@@ -105,7 +106,7 @@ async fn tell(connection: &Connection, flags: &args::Monitor) -> anyhow::Result<
         let Some(one) = news.recv().await else {
             anyhow::bail!("the watches have ended");
         };
-        heard = teller.lines(world.take(one, Timestamp::now()));
+        heard = teller.lines(world.take(one, Timestamp::now())).await;
     }
 }
 
@@ -139,29 +140,33 @@ async fn first_lists(
 struct Teller {
     output: LineOutput,
     filter: Filter,
+    voice: Voice,
 }
 
 impl Teller {
     /// False when nobody reads.
-    fn begin(&self) -> bool {
+    async fn begin(&self) -> bool {
         match self.output {
-            LineOutput::Table => print_heard(&heading()),
+            LineOutput::Table => self.voice.say(heading()).await,
             LineOutput::Json => true,
         }
     }
 
     /// False when nobody reads.
-    fn lines(&self, lines: Vec<Line>) -> bool {
-        let mut lines = lines.into_iter().filter(|line| self.filter.takes(line));
-        lines.all(|line| {
-            print_heard(&match self.output {
+    async fn lines(&self, lines: Vec<Line>) -> bool {
+        for line in lines.iter().filter(|line| self.filter.takes(line)) {
+            let text = match self.output {
                 LineOutput::Table => line.draw(),
                 // Strings alone: they can be written.
-                LineOutput::Json => match serde_json::to_string(&line) {
+                LineOutput::Json => match serde_json::to_string(line) {
                     Ok(text) => format!("{text}\n"),
-                    Err(_) => return true,
+                    Err(_) => continue,
                 },
-            })
-        })
+            };
+            if !self.voice.say(text).await {
+                return false;
+            }
+        }
+        true
     }
 }

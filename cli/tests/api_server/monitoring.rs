@@ -1,6 +1,6 @@
 //! What happens in a cluster, as the program tells it line by line.
 
-use std::io::{BufRead as _, BufReader, Lines};
+use std::io::{BufRead as _, BufReader, Lines, Write as _};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use k8s_openapi::api::events::v1::Event;
@@ -41,16 +41,25 @@ impl Monitor {
 
     /// How it ends when it is interrupted.
     fn interrupt(mut self) -> Option<i32> {
-        let pid = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-INT", &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
-        self.child.wait().unwrap().code()
+        interrupt(&mut self.child)
     }
+}
+
+fn interrupt(child: &mut Child) -> Option<i32> {
+    let pid = child.id().to_string();
+    let kill = Command::new("kill").args(["-INT", &pid]).status();
+    assert!(kill.unwrap().success());
+    child.wait().unwrap().code()
+}
+
+/// Whether a thread of the process waits until somebody reads what it writes.
+fn waits_for_a_reader(child: &Child) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", child.id())).unwrap();
+    let mut tasks = tasks.map_while(Result::ok);
+    tasks.any(|task| {
+        let place = std::fs::read_to_string(task.path().join("wchan"));
+        place.is_ok_and(|place| place.contains("pipe_write"))
+    })
 }
 
 async fn owned(cluster: &Cluster, node: &str) {
@@ -122,6 +131,23 @@ async fn what_happens_is_told_line_by_line_until_it_is_interrupted() {
     assert_eq!(event["words"], "Warning PoolExhausted: by ours");
     assert_eq!(event["addresses"], json!(["192.0.2.10"]));
     assert_eq!(monitor.interrupt(), Some(0));
+
+    // Nobody reads, and the pipe is full: it can be interrupted all the same.
+    let (reader, mut full) = std::io::pipe().unwrap();
+    full.write_all(&[0; 65_536]).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_landfall"))
+        .arg("--kubeconfig")
+        .arg(cluster.plane.kubeconfig("admin"))
+        .args(["monitor", "-A", "--for=60s"])
+        .stdout(full)
+        .spawn()
+        .unwrap();
+    while !waits_for_a_reader(&child) {
+        assert_eq!(child.try_wait().unwrap(), None);
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(interrupt(&mut child), Some(0));
+    drop(reader);
 
     // Whoever may list and not watch is told what is lacking, and how it stands all the same.
     let said = cluster.run_as("dev", &["monitor", "-n", "blue", "--for=2s"]);
