@@ -59,6 +59,8 @@ pub struct Open {
     pub pools: BTreeSet<PoolName>,
     /// Services that could not be written several times in a row.
     pub failing: BTreeSet<HolderKey>,
+    /// Pools that records under way come to name, and how many.
+    pub naming: BTreeMap<PoolName, usize>,
 }
 
 impl Cache {

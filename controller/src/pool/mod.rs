@@ -74,6 +74,8 @@ pub async fn run(context: Context, mut leads: watch::Receiver<bool>, token: Canc
 enum Patches {
     Nothing,
     Metadata(Value),
+    /// Lets go of it, if really nothing is left.
+    Release(Value),
     Status(Value),
 }
 
@@ -85,6 +87,14 @@ async fn reconcile(context: &Context, name: PoolName) -> (PoolName, Option<Class
             let answer = guard::write(context, &name, &patch).await;
             done(context, &name, answer)
         }
+        Patches::Release(patch) => match guard::is_named(context, &name).await {
+            Ok(true) => Some(Class::Conflict),
+            Ok(false) => {
+                let answer = guard::write(context, &name, &patch).await;
+                done(context, &name, answer)
+            }
+            Err(error) => done(context, &name, Err(error)),
+        },
         Patches::Status(status) => {
             let api: Api<LoadBalancerIPPool> = Api::all(context.client.clone());
             let answer =
@@ -129,8 +139,10 @@ fn patches(context: &Context, name: &PoolName) -> Patches {
     };
     match (&pool.metadata.deletion_timestamp, guard::stands(pool)) {
         (None, false) => Patches::Metadata(guard::patch(pool, true)),
-        (Some(_), true) if cache.index.records_of(name) == 0 => {
-            Patches::Metadata(guard::patch(pool, false))
+        (Some(_), true)
+            if cache.index.records_of(name) == 0 && !cache.open.naming.contains_key(name) =>
+        {
+            Patches::Release(guard::patch(pool, false))
         }
         _ => {
             let now = Time(Timestamp::now());

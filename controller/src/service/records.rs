@@ -16,12 +16,12 @@ use serde_json::json;
 use super::build;
 use super::error::StepError;
 use crate::context::{Context, MANAGER, PATIENCE};
-use crate::pool::guard;
+use crate::pool::guard::{self, Naming};
 use crate::validate;
 
 /// Carries out one write. After a refused one the index has been shown the record as it is.
 pub(super) async fn write(context: &Context, write: &Write) -> Result<(), StepError> {
-    hold_pool(context, write).await?;
+    let _naming = hold_pool(context, write).await?;
     let api: Api<LoadBalancerIP> = Api::all(context.client.clone());
     let (at, operation, answer) = match write {
         Write::Create(at, spec) => {
@@ -90,23 +90,31 @@ pub(super) async fn write(context: &Context, write: &Write) -> Result<(), StepEr
 
 /// The pool that a record will name is held before it does. One that is gone by now is named by nobody who did not name
 /// it before: what was planned with it is planned anew.
-async fn hold_pool(context: &Context, write: &Write) -> Result<(), StepError> {
+async fn hold_pool<'a>(
+    context: &'a Context,
+    write: &Write,
+) -> Result<Option<Naming<'a>>, StepError> {
     let (at, spec, before) = match write {
         Write::Create(at, spec) => (at, spec, None),
         Write::Replace(at, spec, stored) => (at, spec, stored.spec.pool_ref.as_ref()),
-        Write::Delete(..) => return Ok(()),
+        Write::Delete(..) => return Ok(None),
     };
     let Some(pool) = &spec.pool_ref else {
-        return Ok(());
+        return Ok(None);
     };
     let name = PoolName::from(pool.name.as_str());
+    let overtaken = || StepError::Overtaken(at.address().to_string());
+    let is_new = before != Some(pool);
+    let naming = match is_new {
+        true => Some(Naming::begin(context, *at, name.clone()).ok_or_else(overtaken)?),
+        false => None,
+    };
     let held = within(PATIENCE, guard::hold(context, &name)).await;
     let held = held.map_err(StepError::api("hold LoadBalancerIPPool", name.to_string()))?;
-    if held || before == Some(pool) {
-        Ok(())
-    } else {
-        Err(StepError::Overtaken(at.address().to_string()))
+    if is_new && !held {
+        return Err(overtaken());
     }
+    Ok(naming)
 }
 
 fn see(context: &Context, record: Option<&LoadBalancerIP>) {
