@@ -1,5 +1,6 @@
 //! What the edit of a pool reaches, and what it does not.
 
+use landfall_ipam::book::OutOfPool;
 use landfall_ipam::{PoolName, Service};
 use serde_json::json;
 
@@ -168,4 +169,23 @@ fn no_record_comes_to_name_a_pool_that_went_before_it_was_written() {
         "{}",
         world.says("web")
     );
+}
+
+#[test]
+fn a_condition_whose_writing_was_answered_with_an_error_is_put_right_when_it_is_seen() {
+    let mut world = Situation::default();
+    world.cidrs("p", &["192.0.2.0/30"]).plain("web");
+    let (at, entry) = world.index.entries().next().unwrap();
+    let mut stored = entry.stored.clone().unwrap();
+    stored.version = "1000".to_owned();
+    stored.out_of_pool = Some(OutOfPool {
+        is: true,
+        why: "is no longer covered by pool p".to_owned(),
+        since: 0,
+    });
+    world.index.record_seen(at, stored);
+    let queued = world.index.pop().unwrap();
+    let marks = world.index.plan(&queued.key).unwrap().marks;
+    let marks: Vec<_> = marks.iter().map(|mark| &mark.out_of_pool).collect();
+    assert_eq!(marks, [&None]);
 }

@@ -141,6 +141,9 @@ impl Index {
         }
         let same = before.is_some_and(|before| before.spec == stored.spec)
             || entry.and_then(|entry| entry.want.as_ref()) == Some(&stored.spec);
+        // What it says of itself may be a write of ours of which only an error was heard, and of a world that has changed.
+        let marks = |stored: &Stored| (stored.out_of_pool.clone(), stored.shown_to.clone());
+        let is_marked_anew = before.map(marks).unwrap_or_default() != marks(&stored);
         let mut affected: BTreeSet<HolderKey> =
             entry.into_iter().flat_map(Entry::holder_keys).collect();
         self.change(at, |entry| {
@@ -153,7 +156,9 @@ impl Index {
         if let Some(kept) = entry.and_then(Entry::ended_for) {
             self.dirty.insert(release_key(&kept));
         }
-        if !same && let Some(entry) = self.world.book.get(at) {
+        if (!same || is_marked_anew)
+            && let Some(entry) = self.world.book.get(at)
+        {
             affected.extend(entry.holder_keys());
             let kept = entry
                 .want
