@@ -68,7 +68,7 @@ pub struct Brain {
     /// What the records of `world` say to the election, and what `plan` does: shown to it, never written but from these.
     records: BTreeMap<IpAddr, Record>,
     candidates: BTreeMap<IpAddr, Vec<Candidate>>,
-    /// Addresses of others' candidates, for which this node has no interface any more.
+    /// Addresses of this node for which it has no interface any more.
     without_interface: BTreeSet<IpAddr>,
     /// Interfaces on which some address would be answered for.
     candidate_on: BTreeSet<String>,
@@ -473,10 +473,18 @@ impl Brain {
         self.candidates = addresses
             .map(|(address, plan)| (*address, plan.candidates.clone()))
             .collect();
-        let others = self.candidates.iter();
-        let others = others.filter(|(_, all)| all.iter().all(|one| one.node != self.me));
-        let mute = others.filter(|(address, _)| self.answered_on(**address).is_empty());
-        self.without_interface = mute.map(|(address, _)| *address).collect();
+        let is_mine = |(address, record): &(&IpAddr, &Record)| {
+            let owner = record.owner.as_ref();
+            self.answering.contains(address) || owner.is_some_and(|owner| owner.node == self.me)
+        };
+        let is_others = |address: &&IpAddr| {
+            let all = self.candidates.get(*address);
+            all.is_some_and(|all| all.iter().all(|one| one.node != self.me))
+        };
+        let mine = self.records.iter().filter(is_mine);
+        let lost = mine.map(|(address, _)| address).filter(is_others);
+        let lost = lost.filter(|address| self.answered_on(**address).is_empty());
+        self.without_interface = lost.copied().collect();
         let interfaces = self.plan.addresses.values().map(|plan| &plan.interfaces);
         self.candidate_on = interfaces.flatten().cloned().collect();
         let programmed = self.director.state != XdpState::Failed;
