@@ -100,6 +100,8 @@ pub struct Brain {
     /// It is to be assembled in the step after: first those who answer are told.
     path_next: bool,
     report_due: bool,
+    /// Reports that are due once no address is being ceded any more.
+    reports_wait: bool,
     transitions: BTreeMap<&'static str, u64>,
     conflicts_seen: u64,
     /// Interfaces that are no container's although they look like one.
@@ -149,6 +151,7 @@ impl Brain {
             path_due: true,
             path_next: false,
             report_due: true,
+            reports_wait: false,
             transitions: BTreeMap::new(),
             conflicts_seen: 0,
             plain: InterfacePatterns::default(),

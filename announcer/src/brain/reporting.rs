@@ -54,6 +54,10 @@ impl Brain {
         let live = self.owners.live_nodes(now);
         self.report_due |= live != self.live;
         self.live = live;
+        if self.reports_wait && !self.owners.is_ceding_any() {
+            self.reports_wait = false;
+            self.report_due = true;
+        }
         let retry = |r: &Reporting| r.retry_at.filter(|_| !r.in_flight);
         self.report_due |= self
             .reporting
@@ -85,9 +89,9 @@ impl Brain {
             // What the election is writing right now, or has another node write, is left alone: one of the two would be
             // refused, and the owner's write says it all.
             if let ReportKey::Address(address) = &key {
-                let ceded = self.owners.is_ceding(address);
-                self.report_due |= ceded;
-                if ceded || self.owners.is_writing(address) {
+                let is_ceded = self.owners.is_ceding(address);
+                self.reports_wait |= is_ceded;
+                if is_ceded || self.owners.is_writing(address) {
                     continue;
                 }
             }

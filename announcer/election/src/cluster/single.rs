@@ -146,6 +146,32 @@ fn a_node_that_loses_its_interface_and_then_dies_is_replaced_within_a_third_of_a
 }
 
 #[test]
+fn an_address_goes_to_and_fro_between_two_nodes_whose_interfaces_fail_in_turn() {
+    for (seed, (nodes, addresses)) in cases(24, &[(2, 600), (3, 600), (3, 20)]) {
+        let mut world = at_rest(seed, nodes, addresses);
+        for round in 0..6 {
+            let n = round % 2;
+            world.check.forget();
+            world.plug(n, false);
+            world.run(millis(70));
+            world.read_of_interface(n, false);
+            world.run(millis(1500));
+            let case = format!("{nodes} nodes, {addresses} addresses, seed {seed}, round {round}");
+            assert!(
+                world.check.most_dark <= millis(50),
+                "{case}: {:?}",
+                world.check.most_dark
+            );
+            world.assert_all_answered_once();
+            world.plug(n, true);
+            world.run(millis(70));
+            world.read_of_interface(n, true);
+            world.run(secs(3));
+        }
+    }
+}
+
+#[test]
 fn an_interface_that_comes_and_goes_leaves_every_address_answered_once() {
     for seed in 0..histories(200) {
         let mut world = World::new(seed, 4, 12, STORM);

@@ -205,6 +205,13 @@ struct Yielding {
     ceded: bool,
 }
 
+impl Memory {
+    fn is_ceding(&self) -> bool {
+        let yielding = self.yielding.as_ref();
+        yielding.is_some_and(|yielding| yielding.ceded)
+    }
+}
+
 /// The word of an address's owner that this node is to take it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Invitation {
@@ -502,9 +509,12 @@ impl Owners {
 
     /// Whether another node was told to answer for the address, and is about to write.
     pub fn is_ceding(&self, address: &IpAddr) -> bool {
-        let memory = self.memory.get(address);
-        let yielding = memory.and_then(|memory| memory.yielding.as_ref());
-        yielding.is_some_and(|yielding| yielding.ceded)
+        self.memory.get(address).is_some_and(Memory::is_ceding)
+    }
+
+    /// Whether that is so of any address.
+    pub fn is_ceding_any(&self) -> bool {
+        self.memory.values().any(Memory::is_ceding)
     }
 
     /// Whether a write of this address's record is under way.

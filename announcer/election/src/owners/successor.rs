@@ -12,7 +12,7 @@ use crate::names::NodeName;
 use crate::peers::Move;
 
 /// How long until a successor that was not heard is told again that it is to answer.
-const PAUSE: Duration = Duration::from_millis(40);
+const PAUSE: Duration = Duration::from_millis(100);
 
 impl Owners {
     /// This node owns the address and should not: asks the best other candidate, one at a time.

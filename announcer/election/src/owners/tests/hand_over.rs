@@ -260,7 +260,7 @@ fn an_owner_without_an_interface_has_its_standby_answer_by_a_frame_alone() {
     assert_eq!(decision.say, std::slice::from_ref(&told));
     trio.now += Duration::from_millis(10);
     assert_eq!(trio.decide().say, [], "not at every turn");
-    trio.now += Duration::from_millis(40);
+    trio.now += Duration::from_millis(90);
     assert_eq!(trio.decide().say, [told], "a frame may be lost");
     let title = Title {
         address: VIP,
