@@ -7,7 +7,7 @@ use std::io;
 use std::mem::zeroed;
 use std::os::fd::AsRawFd;
 
-use crate::netlink::{Attributes, ask, kind_of, receive, socket};
+use crate::netlink::{Attributes, ERROR, ask, code, kind_of, receive, socket};
 
 /// Drivers whose frames come from the same machine, or that have no native XDP worth having.
 /// Native XDP on a veth loses the note that a checksum is still to be filled in: what a local
@@ -23,6 +23,11 @@ pub(crate) fn name(ifindex: u32) -> io::Result<String> {
         .and_then(|(_, name)| CStr::from_bytes_until_nul(name).ok())
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "an interface without a name"))?;
     Ok(name.to_string_lossy().into_owned())
+}
+
+/// Whether an interface could not be asked for there is none of its index.
+pub(crate) fn is_gone(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENODEV)
 }
 
 /// Why the program does not belong into the driver of the interface `name` whatever that offers, if so.
@@ -145,12 +150,47 @@ fn get_link(ifindex: u32) -> io::Result<Vec<u8>> {
     let mut asked = vec![0; 4];
     asked.extend(ifindex.to_ne_bytes());
     asked.extend([0; 8]);
-    let answer = receive(&ask(libc::RTM_GETLINK, 0, &asked)?)?;
-    if kind_of(&answer) != Some(libc::RTM_NEWLINK) {
-        return Err(io::Error::new(
-            io::ErrorKind::NotFound,
-            format!("no interface {ifindex}"),
-        ));
+    link(receive(&ask(libc::RTM_GETLINK, 0, &asked)?)?)
+}
+
+/// An answer, if it is an RTM_NEWLINK message.
+fn link(answer: Vec<u8>) -> io::Result<Vec<u8>> {
+    match kind_of(&answer) {
+        Some(libc::RTM_NEWLINK) => Ok(answer),
+        Some(ERROR) => Err(code(&answer).err().unwrap_or_else(unexpected)),
+        _ => Err(unexpected()),
     }
-    Ok(answer)
+}
+
+fn unexpected() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "an answer to another question")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A message that says why there is no other.
+    fn refusal(errno: i32) -> Vec<u8> {
+        let mut message = 36_u32.to_ne_bytes().to_vec();
+        message.extend(ERROR.to_ne_bytes());
+        message.extend([0; 10]);
+        message.extend((-errno).to_ne_bytes());
+        message.extend([0; 16]);
+        message
+    }
+
+    #[test]
+    fn an_interface_is_gone_only_if_the_kernel_says_so() {
+        let says = |errno| link(refusal(errno)).unwrap_err();
+        assert!(is_gone(&says(libc::ENODEV)));
+        for errno in [libc::ENOBUFS, libc::EPERM, libc::EMFILE] {
+            assert_eq!(says(errno).raw_os_error(), Some(errno));
+            assert!(!is_gone(&says(errno)));
+        }
+        for cut in [Vec::new(), refusal(0), vec![0; 16]] {
+            assert!(!is_gone(&link(cut).unwrap_err()));
+        }
+        assert!(is_gone(&name(u32::from(u16::MAX)).unwrap_err()));
+    }
 }

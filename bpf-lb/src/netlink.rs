@@ -8,6 +8,9 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 /// The kinds of messages that end an answer.
 pub(crate) const ERROR: u16 = 2;
 pub(crate) const DONE: u16 = 3;
+/// Has the kernel tell the asker what it tells those who listen (`NLM_F_ECHO`), and at least that it was asked
+/// (`NLM_F_ACK`).
+pub(crate) const ONE: u16 = 0x0c;
 /// Has the kernel answer with all that there are (`NLM_F_DUMP`).
 pub(crate) const ALL: u16 = 0x300;
 const REQUEST: u16 = 1;
@@ -59,6 +62,14 @@ pub(crate) fn receive(socket: &OwnedFd) -> io::Result<Vec<u8>> {
 pub(crate) fn kind_of(message: &[u8]) -> Option<u16> {
     let kind = message.get(4..6)?.try_into().ok()?;
     Some(u16::from_ne_bytes(kind))
+}
+
+/// What a message says that ends an answer: that all went well, or why not.
+pub(crate) fn code(message: &[u8]) -> io::Result<()> {
+    match word(message, 16).unwrap_or_default().cast_signed() {
+        0.. => Ok(()),
+        code => Err(io::Error::from_raw_os_error(code.saturating_neg())),
+    }
 }
 
 pub(crate) fn word(bytes: &[u8], at: usize) -> Option<u32> {

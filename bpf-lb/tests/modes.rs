@@ -10,8 +10,11 @@
 #[macro_use]
 mod support;
 
+use std::ffi::CString;
 use std::io::ErrorKind;
 use std::net::UdpSocket;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
@@ -283,4 +286,62 @@ fn what_is_at_tc_stays_where_native_programs_would_not_see_the_tags_of_vlans() {
     let said = problem(applied).to_string();
     assert!(said.contains("rxvlan off"), "{said}");
     println!("{said}");
+}
+
+/// Detaches a link by force, as `bpftool link detach` does; its pin stays.
+fn detach_by_force(pin: &Path) {
+    const BPF_OBJ_GET: libc::c_long = 7;
+    const BPF_LINK_DETACH: libc::c_long = 34;
+    #[repr(C)]
+    #[derive(Default)]
+    struct ObjectGet {
+        path: u64,
+        fd: u32,
+        flags: u32,
+    }
+    let path = CString::new(pin.to_str().unwrap()).unwrap();
+    let get = ObjectGet {
+        path: path.as_ptr() as u64,
+        ..ObjectGet::default()
+    };
+    // SAFETY: the attributes and the path are alive during the call.
+    let link = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_OBJ_GET,
+            &raw const get,
+            size_of::<ObjectGet>(),
+        )
+    };
+    let link = i32::try_from(link).unwrap();
+    assert!(link >= 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: a descriptor that nobody else has.
+    let held = unsafe { OwnedFd::from_raw_fd(link) };
+    // SAFETY: the command reads one descriptor, which is open during the call.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, BPF_LINK_DETACH, &raw const link, 4) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+    drop(held);
+}
+
+#[test]
+fn a_program_that_is_detached_by_force_is_back_at_the_next_look() {
+    needs_root!("a_program_that_is_detached_by_force_is_back_at_the_next_look");
+    for (mode, path) in MODES {
+        let node = Node::new();
+        let mut director = Director::load(&in_mode(&node, mode)).unwrap();
+        let on_it = on(&[node.ifindex]);
+        director.apply(&on_it).unwrap();
+        let leaving = || {
+            let egress = TcAttachType::Egress;
+            SchedClassifier::query_tcx("seg0", egress).unwrap().1.len()
+        };
+        for link in ["egress", &format!("xdp-{path}")] {
+            let pin = format!("links/{link}-{}", node.ifindex);
+            detach_by_force(&node.settings.pin_dir.join(pin));
+            assert_eq!(leaving() + places("seg0").len(), 1, "{link}");
+            let applied = director.apply(&on_it).unwrap();
+            assert!(applied.problems.is_empty(), "{:?}", applied.problems);
+            assert_eq!((leaving(), places("seg0")), (1, vec![path]), "{link}");
+        }
+    }
 }

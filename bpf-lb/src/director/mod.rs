@@ -193,7 +193,10 @@ impl Director {
         let (_, links_dir) = directories(settings);
         let attached = Links::new(links_dir, settings.tc_links).interfaces();
         let mut attached = attached.unwrap_or_default();
-        attached.retain(|ifindex| interface::name(*ifindex).is_ok());
+        attached.retain(|ifindex| {
+            let name = interface::name(*ifindex);
+            !name.is_err_and(|error| interface::is_gone(&error))
+        });
         attached
     }
 
@@ -269,7 +272,7 @@ impl Director {
             .collect()
     }
 
-    /// Puts the programs on an interface; where they run already this is two look-ups (since Linux
+    /// Puts the programs on an interface; where they run already this is three look-ups (since Linux
     /// 6.6). The interface's records come first and do not outlive a failure.
     fn attach(&mut self, ifindex: u32, interface: &Interface) -> Result<Placed, AttachError> {
         self.record(ifindex, interface)

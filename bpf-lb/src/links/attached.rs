@@ -124,6 +124,11 @@ pub enum AttachError {
         program: &'static str,
         filter: String,
     },
+    /// Another queueing discipline is where that for our filters belongs (before Linux 6.6). It is left alone.
+    #[error(
+        "{name} has somebody else's queueing discipline {kind}, which knows no packets that leave, where clsact belongs, which filters of received packets can be in as well; remove it (`tc qdisc del dev {name} {kind}`, its filters go with it), run Linux 6.6 or later, or take the interface out of the policy"
+    )]
+    OtherDiscipline { name: String, kind: String },
     /// The mode cannot be had here; the program serves on where it was.
     #[error(
         "{name} goes on at {path}, for --xdp-mode cannot be had there: {why}; mend that and restart, or set another mode"

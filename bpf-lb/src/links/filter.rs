@@ -77,8 +77,7 @@ pub(super) fn attach(
         name: name.to_owned(),
         source,
     };
-    // It may be there already, ours or somebody else's.
-    let _ = tc::qdisc_add_clsact(name);
+    has_hooks(ifindex, name)?;
     let was_there = match in_our_place(ifindex, name, side)? {
         None => false,
         Some(filter) if side.is_ours(&filter) => true,
@@ -99,6 +98,22 @@ pub(super) fn attach(
     }
     .map_err(failed)?;
     Ok(was_there)
+}
+
+/// Has the interface a `clsact` discipline: it may be there already, ours or somebody else's, and so may another one be,
+/// that knows no packets that leave.
+fn has_hooks(ifindex: u32, name: &str) -> Result<(), AttachError> {
+    if tc::qdisc_add_clsact(name).is_ok() {
+        return Ok(());
+    }
+    match listing::discipline(ifindex) {
+        Ok(Some(kind)) if kind != "clsact" => Err(AttachError::OtherDiscipline {
+            name: name.to_owned(),
+            kind,
+        }),
+        // Without one, adding the filter fails and says why.
+        _ => Ok(()),
+    }
 }
 
 fn add(program: &mut SchedClassifier, name: &str, side: Side) -> Result<(), ProgramError> {

@@ -26,7 +26,7 @@ pub use attached::{AttachError, AttachMode, Attached, XdpPath};
 use filter::Side;
 pub(crate) use filter::has_tc_links;
 pub(crate) use program::{classifier, feeder, uninterrupted, xdp_program};
-use program::{create_tc, pin, remove_pin, replace_on, replace_tc};
+use program::{create_tc, detach_link, pin, remove_pin, replace_on, replace_tc};
 
 use crate::desired::Interface;
 use crate::interface;
@@ -104,8 +104,8 @@ impl Links {
     }
 
     /// Attaches both programs to an interface, or replaces them there. Where they run already as links (since Linux 6.6),
-    /// this is two look-ups: replacing a program waits for every CPU to have left the old one. Where it fails, whatever
-    /// was there stays.
+    /// this is three look-ups: replacing a program waits for every CPU to have left the old one. Where it fails, whatever
+    /// was there stays, unless somebody else has taken the place of the filter for replies: then nothing may be delivered.
     pub(crate) fn attach(
         &self,
         ebpf: &mut Ebpf,
@@ -118,9 +118,20 @@ impl Links {
         if let Some(path) = self.running(ebpf, ifindex, name, mode, &is_fit)? {
             return Ok(self.placed(ifindex, name, mode, &is_fit, path, true));
         }
-        let had_egress = self.attach_egress(ebpf, ifindex, name)?;
+        let had_egress = match self.attach_egress(ebpf, ifindex, name) {
+            Ok(had_egress) => had_egress,
+            Err(taken @ (AttachError::Taken { .. } | AttachError::OtherDiscipline { .. })) => {
+                // Replies to what is delivered would leave with the pod's address.
+                for path in self.pinned(ifindex) {
+                    self.take_off(ifindex, name, path)?;
+                }
+                self.refused.borrow_mut().remove(&ifindex);
+                return Err(taken);
+            }
+            Err(error) => return Err(error),
+        };
         let attached = self.attach_ingress(ebpf, ifindex, name, mode, &is_fit);
-        if attached.is_err() && !had_egress {
+        if attached.is_err() && !had_egress && self.pinned(ifindex).next().is_none() {
             self.detach_egress(ifindex)?;
         }
         attached
@@ -196,12 +207,17 @@ impl Links {
         Ok(false)
     }
 
-    /// Takes both programs off an interface. The pins go last: by them it is found again, should
-    /// something fail.
+    /// Takes both programs off an interface, that for replies last: what has been delivered is answered. The pins outlive
+    /// what has none: by them the interface is found again, should something fail.
     pub(crate) fn detach(&self, ifindex: u32) -> Result<(), AttachError> {
         self.refused.borrow_mut().remove(&ifindex);
-        for side in [Side::Egress, Side::Ingress] {
-            self.detach_filter(ifindex, side)?;
+        if !self.tc_links {
+            for path in [XdpPath::Native, XdpPath::Frags, XdpPath::Generic] {
+                detach_link(&self.on(path, ifindex))?;
+            }
+            for side in [Side::Ingress, Side::Egress] {
+                self.detach_filter(ifindex, side)?;
+            }
         }
         for path in XdpPath::ALL {
             remove_pin(&self.on(path, ifindex))?;
@@ -216,9 +232,16 @@ impl Links {
 
     /// Takes off what has no pin of its own.
     fn detach_filter(&self, ifindex: u32, side: Side) -> Result<(), AttachError> {
+        if self.tc_links {
+            return Ok(());
+        }
         match interface::name(ifindex) {
-            Ok(name) if !self.tc_links => filter::detach(ifindex, &name, side),
-            _ => Ok(()),
+            Ok(name) => filter::detach(ifindex, &name, side),
+            Err(error) if interface::is_gone(&error) => Ok(()),
+            Err(source) => Err(AttachError::Interface {
+                name: ifindex.to_string(),
+                source,
+            }),
         }
     }
 

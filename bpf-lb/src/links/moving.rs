@@ -1,7 +1,7 @@
 //! The program for received packets put on a path of an interface, moved from one to another, taken off.
 //!
 //! Invariant: what serves is taken off when the other serves, or, where there is room for one alone, while the program at
-//! TC does, if that can be had.
+//! TC does. Where that cannot be had, a place that the mode allows is not given up for a better one.
 
 use aya::Ebpf;
 use aya::programs::links::FdLink;
@@ -47,13 +47,15 @@ impl Links {
     }
 
     /// Has the program on this path, unless it is `here` already. Before the network stack there is room for one: what
-    /// is there is taken off first, and meanwhile the program at TC serves, if that can be had.
+    /// is there is taken off first, and meanwhile the program at TC serves. If that cannot be had, what is there stays if it
+    /// is `allowed`, and goes all the same if the mode wants it elsewhere.
     pub(super) fn put(
         &self,
         ebpf: &mut Ebpf,
         ifindex: u32,
         name: &str,
         wanted: XdpPath,
+        allowed: &[XdpPath],
         here: &mut Vec<XdpPath>,
     ) -> Result<XdpPath, AttachError> {
         if let Some(path) = here.iter().copied().find(|path| wanted.covers(*path)) {
@@ -67,9 +69,14 @@ impl Links {
             unoccupied(ifindex, name)?;
             return self.attach_xdp(ebpf, ifindex, name, wanted);
         };
-        let is_at_tc = here.contains(&XdpPath::Tc);
-        if !is_at_tc && self.attach_tc(ebpf, ifindex, name).is_ok() {
-            here.push(XdpPath::Tc);
+        if !here.contains(&XdpPath::Tc) {
+            match self.attach_tc(ebpf, ifindex, name) {
+                Ok(()) => here.push(XdpPath::Tc),
+                Err(error) if allowed.iter().any(|path| path.covers(before)) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(interface = name, from = %before, to = %wanted, %error, "no program serves while it goes elsewhere");
+                }
+            }
         }
         self.take_off(ifindex, name, before)?;
         here.retain(|path| *path != before);

@@ -168,13 +168,35 @@ pub(super) fn pin(link: FdLink, path: &Path) -> Result<(), AttachError> {
     })
 }
 
-/// Pins a program that no link holds, in the place of what was pinned there.
+/// Pins a program that no link holds, in the place of what was pinned there, which is there until then.
 pub(super) fn pin_program(program: &mut SchedClassifier, path: &Path) -> Result<(), AttachError> {
-    remove_pin(path)?;
-    program.pin(path).map_err(|error| AttachError::Pin {
+    let failed = |source| AttachError::Pin {
         path: path.to_owned(),
-        source: io::Error::other(error),
+        source,
+    };
+    // No index ends this name, so that nobody takes it for a pin; a bpffs allows no dots.
+    let mut new = path.to_owned().into_os_string();
+    new.push("-new");
+    let new = Path::new(&new);
+    remove_pin(new)?;
+    program
+        .pin(new)
+        .map_err(|error| failed(io::Error::other(error)))?;
+    fs::rename(new, path).map_err(|error| {
+        if let Err(error) = fs::remove_file(new) {
+            tracing::debug!(pin = %new.display(), %error, "left");
+        }
+        failed(error)
     })
+}
+
+/// Detaches a link whose pin stays; one that is not there is no error. Whatever else is wrong with it, without its pin it
+/// goes.
+pub(super) fn detach_link(path: &Path) -> Result<(), AttachError> {
+    match sys::detach_link(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => remove_pin(path),
+        _ => Ok(()),
+    }
 }
 
 /// Detaches a link and removes its pin; one that is not there is no error.

@@ -4,13 +4,14 @@
 use std::io;
 
 use aya::Ebpf;
+use landfall_bpf_lb_common::names;
 
 use super::moving::{of_program, unoccupied};
-use super::program::{id_on, remove_pin};
+use super::program::{classifier, id_on, remove_pin};
 use super::{AttachError, AttachMode, Attached, Links, Placed, XdpPath};
 use crate::desired::Interface;
 use crate::interface;
-use crate::sys::{self, BPF_TCX_INGRESS};
+use crate::sys::{self, BPF_TCX_EGRESS, BPF_TCX_INGRESS};
 
 /// Why an interface is not fit for native XDP.
 pub(super) type Fit = Result<(), String>;
@@ -95,7 +96,29 @@ impl Links {
             program.into_iter().collect()
         };
         let ours = id_on(ebpf, path).map_err(|source| of_program(path, name, source))?;
-        Ok(here.contains(&ours).then_some(path))
+        let is_running = here.contains(&ours) && self.is_leaving(ebpf, ifindex, name)?;
+        Ok(is_running.then_some(path))
+    }
+
+    /// Whether this very program sees what leaves: its pin alone says little, for a link can be detached by force. Before
+    /// Linux 6.6 there is no pin, and nobody asks.
+    fn is_leaving(&self, ebpf: &mut Ebpf, ifindex: u32, name: &str) -> Result<bool, AttachError> {
+        if !self.tc_links {
+            return Ok(true);
+        }
+        let failed = |source| AttachError::Program {
+            program: names::EGRESS,
+            name: name.to_owned(),
+            source,
+        };
+        let program = classifier(ebpf, names::EGRESS).map_err(failed)?;
+        let ours = program.info().map_err(failed)?.id();
+        let chain =
+            sys::chain(ifindex, BPF_TCX_EGRESS).map_err(|source| AttachError::Interface {
+                name: name.to_owned(),
+                source,
+            })?;
+        Ok(chain.contains(&ours))
     }
 
     /// Puts the program for received packets on an interface, at the best place that is to be had and wanted, or
@@ -121,7 +144,7 @@ impl Links {
             source: io::Error::other("no place is left where the program could be"),
         });
         for wanted in self.wanted(ifindex, mode, is_fit) {
-            result = self.put(ebpf, ifindex, name, wanted, &mut here);
+            result = self.put(ebpf, ifindex, name, wanted, order(mode, is_fit), &mut here);
             let Err(error) = &result else {
                 break;
             };
@@ -156,7 +179,8 @@ impl Links {
         let sentences = |before: Option<XdpPath>| {
             let all = unfit.into_iter().chain(refused.clone());
             let those = all.filter(|(of, _)| before.is_none_or(|before| **of < before));
-            let those: Vec<&str> = those.map(|(_, why)| why.as_str()).collect();
+            let mut those: Vec<&str> = those.map(|(_, why)| why.as_str()).collect();
+            those.dedup();
             those.join("; ")
         };
         let is_native = XdpPath::Native.covers(path);
@@ -191,11 +215,15 @@ fn order(mode: AttachMode, is_fit: &Fit) -> &'static [XdpPath] {
 /// Why the program cannot be had on this path, in words.
 fn why_not(path: XdpPath, error: &AttachError) -> String {
     let (what, source) = match (path, error) {
+        // Also where it was only to serve meanwhile.
+        (
+            _,
+            AttachError::Program {
+                program, source, ..
+            },
+        ) if *program == names::TC => ("the kernel refuses it at TC", source),
         (XdpPath::Native, AttachError::Program { source, .. }) => {
             ("its driver refuses native XDP", source)
-        }
-        (XdpPath::Tc, AttachError::Program { source, .. }) => {
-            ("the kernel refuses it at TC", source)
         }
         _ => return error.to_string(),
     };
