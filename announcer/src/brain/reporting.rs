@@ -54,7 +54,7 @@ impl Brain {
         let live = self.owners.live_nodes(now);
         self.report_due |= live != self.live;
         self.live = live;
-        if self.reports_wait && !self.owners.is_ceding_any() {
+        if self.reports_wait && !self.owners.is_ceding_any(now) {
             self.reports_wait = false;
             self.report_due = true;
         }
@@ -89,7 +89,7 @@ impl Brain {
             // What the election is writing right now, or has another node write, is left alone: one of the two would be
             // refused, and the owner's write says it all.
             if let ReportKey::Address(address) = &key {
-                let is_ceded = self.owners.is_ceding(address);
+                let is_ceded = self.owners.is_ceding(address, now);
                 self.reports_wait |= is_ceded;
                 if is_ceded || self.owners.is_writing(address) {
                     continue;

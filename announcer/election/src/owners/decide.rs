@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::Settings;
 use super::rank::{Candidate, Load, rank};
 use super::round::Round;
 use super::successor::tell_again;
@@ -102,7 +103,7 @@ impl Owners {
             .iter()
             .any(|candidate| candidate.node == self.me);
         let state = self.state(address, record, memory, eligible, now);
-        memory.lapse(&state, now.saturating_sub(self.settings.handover));
+        memory.lapse(&state, now, &self.settings);
         self.answer(address, memory, record, &state, round, out);
         match memory.work {
             Work::Writing(_) | Work::Probing => return,
@@ -113,14 +114,29 @@ impl Owners {
             State::Vacant => self.contend(address, memory, record, ClaimReason::First, round, out),
             State::Mine => self.keep(address, memory, record, eligible, round, out),
             State::Yielding { to, until, ceded } => {
-                if now < until && round.live.contains(&to) {
+                let mut candidates = round.candidates(address).iter();
+                let may_take = candidates.any(|candidate| candidate.node == to);
+                let is_lost = !ceded && round.is_without_interface(address);
+                let takes_back = ceded && eligible && !self.own.leaving;
+                if is_lost && self.view.flags(&to).is_some() {
+                    // It was being handed over, and now there is nothing to be kept up.
+                    memory.yielding = None;
+                    memory.tell = Tell::Nothing;
+                } else if takes_back {
+                    memory.yielding = None;
+                    memory.tell = Tell::Nothing;
+                    return out.wake(now);
+                } else if now < until && may_take && round.live.contains(&to) {
                     out.wake(until);
                     return tell_again(address, memory, &to, record, round, out);
                 }
-                if !ceded || !self.has_api(now) {
-                    memory.unwilling.insert(to.clone());
+                if !is_lost {
+                    let is_asked_next = ceded && may_take && self.has_api(now);
+                    memory.ceded_to = ceded.then(|| to.clone());
+                    if !is_asked_next {
+                        memory.unwilling.insert(to);
+                    }
                 }
-                memory.ceded_to = ceded.then_some(to);
                 memory.yielding = None;
                 memory.tell = Tell::Nothing;
                 self.keep(address, memory, record, eligible, round, out);
@@ -264,6 +280,9 @@ impl Owners {
         };
         memory.vacant_since = None;
         let must = self.own.leaving || !eligible;
+        if !must {
+            memory.ceded_to = None;
+        }
         if must || self.own.draining || self.own.few_hear || self.is_losing() {
             self.give_away(address, memory, record, must, round, out);
             if memory.yielding.is_some() || must {
@@ -491,11 +510,21 @@ impl Memory {
         invited.filter(|invited| invited.is_from(&owner.session, owner.transitions))
     }
 
-    /// What was said before `before` and not acted on is no invitation any more.
-    fn lapse(&mut self, state: &State, before: Now) {
-        if *state != State::Inherited {
-            self.invited.take_if(|invited| invited.at < before);
+    /// What was said some time ago and is not acted on is no invitation any more.
+    fn lapse(&mut self, state: &State, now: Now, settings: &Settings) {
+        if *state == State::Inherited
+            && let Some(invited) = &mut self.invited
+        {
+            invited.at = now;
         }
+        self.invited.take_if(|invited| {
+            // As long as its owner means it, a cession is said again.
+            let lasts = match invited.ceded {
+                true => settings.cession * 2,
+                false => settings.handover,
+            };
+            now > invited.at + lasts
+        });
     }
 }
 

@@ -206,9 +206,12 @@ struct Yielding {
 }
 
 impl Memory {
-    fn is_ceding(&self) -> bool {
+    /// Until a record says who has it: a title that none says yet is of a peer that is about to write.
+    fn is_ceding(&self, lasts: Duration, now: Now) -> bool {
         let yielding = self.yielding.as_ref();
+        let title = self.title.as_ref();
         yielding.is_some_and(|yielding| yielding.ceded)
+            || title.is_some_and(|(title, _, _, at)| !title.written && now < *at + lasts)
     }
 }
 
@@ -508,13 +511,15 @@ impl Owners {
     }
 
     /// Whether another node was told to answer for the address, and is about to write.
-    pub fn is_ceding(&self, address: &IpAddr) -> bool {
-        self.memory.get(address).is_some_and(Memory::is_ceding)
+    pub fn is_ceding(&self, address: &IpAddr, now: Now) -> bool {
+        let memory = self.memory.get(address);
+        memory.is_some_and(|memory| memory.is_ceding(self.settings.title, now))
     }
 
     /// Whether that is so of any address.
-    pub fn is_ceding_any(&self) -> bool {
-        self.memory.values().any(Memory::is_ceding)
+    pub fn is_ceding_any(&self, now: Now) -> bool {
+        let mut all = self.memory.values();
+        all.any(|memory| memory.is_ceding(self.settings.title, now))
     }
 
     /// Whether a write of this address's record is under way.

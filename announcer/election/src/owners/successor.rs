@@ -102,7 +102,7 @@ impl Owners {
                 && heard.is_none_or(|flags| {
                     flags.programmed
                         && !flags.few_hear
-                        && (flags.has_api || cedes)
+                        && (flags.has_api || cedes && !self.has_api(round.now))
                         && (must || !flags.draining)
                 })
                 && (must || !candidate.cordoned)
