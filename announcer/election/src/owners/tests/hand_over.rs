@@ -359,3 +359,99 @@ fn a_leaving_owner_asks_its_standby_first() {
         assert_eq!(written.handover_to, Some(node(standby)));
     }
 }
+
+/// The interface is there again.
+fn plug(trio: &mut Trio) {
+    let candidates = ["a", "b", "c"].map(|name| Candidate::plain(node(name)));
+    trio.candidates.insert(VIP, candidates.to_vec());
+    trio.without_interface.clear();
+}
+
+#[test]
+fn an_owner_whose_interface_is_back_before_anybody_was_heard_answers_at_once() {
+    let mut trio = unplugged();
+    trio.decide();
+    plug(&mut trio);
+    trio.now += Duration::from_millis(60);
+    assert_eq!(trio.decide().wake_at, trio.now);
+    let decision = trio.decide();
+    assert!(decision.answering.contains(&VIP));
+    assert_eq!((decision.say, decision.writes), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn an_interface_that_fails_again_has_its_addresses_ceded_again() {
+    let mut trio = unplugged();
+    trio.decide();
+    trio.now += Duration::from_millis(200);
+    trio.decide();
+    trio.tell(Event::Settled(VIP, Outcome::Refused));
+    plug(&mut trio);
+    trio.now += secs(3);
+    for _ in 0..2 {
+        trio.tell(Event::Renewed(session("a1"), trio.now));
+        trio.decide();
+        trio.tell(Event::Settled(VIP, Outcome::Refused));
+    }
+    let candidates = ["b", "c"].map(|name| Candidate::plain(node(name)));
+    trio.candidates.insert(VIP, candidates.to_vec());
+    trio.without_interface.insert(VIP);
+    let decision = trio.decide();
+    assert!(
+        matches!(&decision.say[..], [(_, Body::Ceded(_))]),
+        "{decision:?}"
+    );
+    assert_eq!(decision.writes, []);
+}
+
+#[test]
+fn a_successor_that_is_no_candidate_any_more_is_not_waited_for() {
+    let mut trio = unplugged();
+    trio.decide();
+    trio.candidates
+        .insert(VIP, vec![Candidate::plain(node("b"))]);
+    trio.now += Duration::from_millis(20);
+    let told = (To::Node(node("b")), Body::Ceded(ceded()));
+    assert_eq!(trio.decide().say, [told]);
+}
+
+#[test]
+fn a_hand_over_becomes_a_cession_when_the_interface_goes() {
+    let (mut trio, to, _) = handing_over(true);
+    let candidates = ["b", "c"].map(|name| Candidate::plain(node(name)));
+    trio.candidates.insert(VIP, candidates.to_vec());
+    trio.without_interface.insert(VIP);
+    let decision = trio.decide();
+    assert!(decision.answering.is_empty());
+    assert_eq!(decision.say, [(To::Node(to), Body::Ceded(ceded()))]);
+}
+
+#[test]
+fn an_owner_that_has_the_api_server_cedes_to_one_that_has_it_too() {
+    let mut trio = unplugged();
+    let alone = Flags {
+        programmed: true,
+        ..Flags::default()
+    };
+    trio.report(Report::Flags(node("c"), alone));
+    let told = (To::Node(node("b")), Body::Ceded(ceded()));
+    assert_eq!(trio.decide().say, [told]);
+}
+
+#[test]
+fn a_cession_that_is_not_repeated_lapses_unless_it_was_acted_on() {
+    for acts in [false, true] {
+        let mut trio = Trio::new(Some(owner("b1", Some("a"), 4))).heard();
+        let all = trio.candidates[&VIP].clone();
+        trio.report(Report::Ceded(node("b"), session("b1"), ceded()));
+        if !acts {
+            trio.candidates.remove(&VIP);
+        }
+        for _ in 0..10 {
+            trio.decide();
+            trio.now += Duration::from_millis(100);
+        }
+        trio.candidates.insert(VIP, all);
+        assert_eq!(trio.decide().answering.contains(&VIP), acts);
+    }
+}
