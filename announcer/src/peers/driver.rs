@@ -208,8 +208,13 @@ impl Driver {
         };
         let destination = match to {
             To::All => GROUP,
-            // Whoever was not heard yet hears what is said to all.
-            To::Node(node) => segment.heard_from.get(node).copied().unwrap_or(GROUP),
+            To::Node(node) => match segment.heard_from.get(node) {
+                Some(mac) => *mac,
+                // It names nobody: all who heard it would answer. It is said again.
+                None if matches!(frame.body, Body::Ceded(_)) => return,
+                // Whoever was not heard yet hears what is said to all.
+                None => GROUP,
+            },
         };
         let (speaker, key) = voice.speak();
         let view = &self.view;

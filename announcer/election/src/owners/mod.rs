@@ -16,6 +16,8 @@
 //!    [`Settings::handover`] after it read the claim in the record, or [`Settings::unheard`] where no heartbeats run.
 //! 2. A session ended by the peers' agreement alone, whose process lives: until its permit is gone (`peers`).
 //! 3. A standby that reads an old record: until the true owner's claim reaches it, or its own write is refused.
+//! 4. An owner whose interface was away, and who heard nothing of the node it ceded the address to: until it does, or reads
+//!    of it.
 //!
 //! Where no heartbeats run, the slow lane is exact: a session ends by its owner's clock *before* it can end by anybody
 //! else's ([`Settings::margin`]), it is expired by compare-and-swap before its addresses are claimed, and whoever claims
