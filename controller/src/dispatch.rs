@@ -227,7 +227,6 @@ mod tests {
     use crate::settings::Settings;
     use crate::state::State;
     use clap::Parser as _;
-    use landfall_ipam::pools::Pool;
     use prometheus_client::registry::Registry;
     use std::convert::Infallible;
     use std::sync::Arc;
@@ -292,17 +291,20 @@ mod tests {
         let mut dispatcher = dispatcher(&mut Registry::default());
         let (client, asked) = silent();
         dispatcher.context.client = client;
-        let blocks = serde_json::json!({"blocks": [{"cidr": "192.0.2.0/30"}]});
-        let pool = Pool::compile("p", &serde_json::from_value(blocks).unwrap(), false);
+        let pool = serde_json::from_value(serde_json::json!({
+            "apiVersion": "landfall.dev/v1alpha1", "kind": "LoadBalancerIPPool",
+            "metadata": {"name": "p", "uid": "p", "finalizers": [landfall_crds::DRAIN_FINALIZER]},
+            "spec": {"blocks": [{"cidr": "192.0.2.0/30"}]},
+        }));
         let service = serde_json::from_value(serde_json::json!({
             "metadata": {"name": "s", "namespace": "n", "uid": "u"},
             "spec": {"type": "LoadBalancer", "ports": [{"port": 80}]},
         }));
         let settings = Arc::clone(&dispatcher.context.settings);
         dispatcher.context.state.change(|cache| {
-            cache
-                .index
-                .pool_seen(&landfall_ipam::PoolName::from("p"), Some(pool));
+            let name = landfall_ipam::PoolName::from("p");
+            cache.pools.shown(name.clone(), pool.unwrap());
+            cache.compile_pool(&name);
             cache.service_seen(service.unwrap(), &settings);
         });
         let (_leads, leads) = watch::channel(true);
