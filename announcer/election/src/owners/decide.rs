@@ -98,14 +98,21 @@ impl Owners {
         out: &mut Decision,
     ) {
         let now = round.now;
-        let eligible = round
-            .candidates(address)
-            .iter()
-            .any(|candidate| candidate.node == self.me);
+        let candidates = round.candidates(address);
+        let eligible = is_among(candidates, &self.me);
+        self.forget_given_up(memory, candidates);
         let state = self.state(address, record, memory, eligible, now);
         memory.lapse(&state, now, &self.settings);
         self.answer(address, memory, record, &state, round, out);
+        // A cession is no write, and waits for none.
+        let cedes = match state {
+            State::Mine => round.is_without_interface(address),
+            State::Yielding { ceded, .. } => ceded || round.is_without_interface(address),
+            _ => false,
+        };
         match memory.work {
+            Work::Writing(Kind::Amend | Kind::Claim) if cedes => {}
+            Work::Pausing(until) if cedes && now < until => out.wake(until),
             Work::Writing(_) | Work::Probing => return,
             Work::Pausing(until) if now < until => return out.wake(until),
             Work::Pausing(_) | Work::Idle => memory.work = Work::Idle,
@@ -114,8 +121,7 @@ impl Owners {
             State::Vacant => self.contend(address, memory, record, ClaimReason::First, round, out),
             State::Mine => self.keep(address, memory, record, eligible, round, out),
             State::Yielding { to, until, ceded } => {
-                let mut candidates = round.candidates(address).iter();
-                let may_take = candidates.any(|candidate| candidate.node == to);
+                let may_take = is_among(candidates, &to);
                 let is_lost = !ceded && round.is_without_interface(address);
                 let takes_back = ceded && eligible && !self.own.leaving;
                 if is_lost && self.view.flags(&to).is_some() {
@@ -174,6 +180,14 @@ impl Owners {
             State::Foreign => self.watch(record, round, out),
             State::Outbid => out.wake(now + TURN),
         }
+    }
+
+    /// Whoever leaves, or may not have the address, answers no more by a title that no record says, and does not say so.
+    fn forget_given_up(&self, memory: &mut Memory, candidates: &[Candidate]) {
+        memory.title.take_if(|(title, holder, ..)| {
+            let leaves = self.view.flags(holder).is_some_and(|flags| flags.leaving);
+            !title.written && (leaves || !is_among(candidates, holder))
+        });
     }
 
     /// Whether the address is answered for, and told of.
@@ -289,11 +303,15 @@ impl Owners {
                 return;
             }
         }
+        if memory.work != Work::Idle {
+            return;
+        }
         let asked = owner.handover_to.is_some();
-        let lame = owner
-            .standby
-            .as_ref()
-            .is_none_or(|standby| !round.live.contains(standby));
+        // Whoever may not have it answers for nobody.
+        let stands_by = |standby: &NodeName| {
+            round.live.contains(standby) && is_among(round.candidates(address), standby)
+        };
+        let lame = !owner.standby.as_ref().is_some_and(stands_by);
         if !self.has_api(round.now)
             || !asked && (!lame || round.standby_writes >= self.settings.standby_writes)
         {
@@ -526,6 +544,10 @@ impl Memory {
             now > invited.at + lasts
         });
     }
+}
+
+fn is_among(candidates: &[Candidate], node: &NodeName) -> bool {
+    candidates.iter().any(|candidate| candidate.node == *node)
 }
 
 /// Puts a node before all others, if it is among them.

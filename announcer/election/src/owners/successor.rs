@@ -36,6 +36,9 @@ impl Owners {
         }
         let version = record.version.clone();
         let Some(successor) = successor else {
+            if memory.work != Work::Idle {
+                return;
+            }
             memory.yielding = None;
             if must && self.has_api(round.now) {
                 memory.work = Work::Writing(Kind::Release);
@@ -44,12 +47,15 @@ impl Owners {
             }
             return;
         };
-        *round.load.entry(successor.clone()).or_default() += 1;
         // By a frame alone where there is nothing to be kept up: until a record says so, and another is written, nobody
         // would answer.
         let ceded = round.is_without_interface(address)
             && self.view.flags(&successor).is_some()
             && (memory.ceded_to.as_ref() != Some(&successor) || !self.has_api(round.now));
+        if !ceded && memory.work != Work::Idle {
+            return;
+        }
+        *round.load.entry(successor.clone()).or_default() += 1;
         let until = round.now
             + match ceded {
                 true => self.settings.cession,

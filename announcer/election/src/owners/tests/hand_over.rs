@@ -455,3 +455,53 @@ fn a_cession_that_is_not_repeated_lapses_unless_it_was_acted_on() {
         assert_eq!(trio.decide().answering.contains(&VIP), acts);
     }
 }
+
+#[test]
+fn a_standby_that_may_not_have_the_address_is_replaced() {
+    let mut trio = Trio::new(Some(owner("a1", Some("c"), 4))).heard();
+    assert_eq!(trio.decide().writes, []);
+    let candidates = ["a", "b"].map(|name| Candidate::plain(node(name)));
+    trio.candidates.insert(VIP, candidates.to_vec());
+    let decision = trio.decide();
+    let [Write::Amend { owner: written, .. }] = decision.writes.as_slice() else {
+        panic!("another standby: {:?}", decision.writes);
+    };
+    assert_eq!(written.standby, Some(node("b")));
+}
+
+#[test]
+fn an_heir_that_may_not_have_the_address_any_more_has_given_it_up() {
+    let mut trio = Trio::new(Some(owner("a1", Some("c"), 4))).heard();
+    let title = Title {
+        address: VIP,
+        transitions: 5,
+        written: false,
+    };
+    trio.report(Report::Claims(node("c"), session("c1"), vec![title]));
+    assert!(trio.decide().answering.is_empty());
+    let all = trio.candidates[&VIP].clone();
+    let candidates = ["a", "b"].map(|name| Candidate::plain(node(name)));
+    trio.candidates.insert(VIP, candidates.to_vec());
+    assert!(trio.decide().answering.contains(&VIP));
+    trio.candidates.insert(VIP, all);
+    assert!(
+        trio.decide().answering.contains(&VIP),
+        "nor when it may again"
+    );
+}
+
+#[test]
+fn a_write_under_way_keeps_no_address_from_being_ceded() {
+    let mut trio = Trio::new(Some(owner("a1", None, 4))).heard();
+    assert!(matches!(trio.decide().writes[..], [Write::Amend { .. }]));
+    let candidates = ["b", "c"].map(|name| Candidate::plain(node(name)));
+    trio.candidates.insert(VIP, candidates.to_vec());
+    trio.without_interface.insert(VIP);
+    let decision = trio.decide();
+    assert!(
+        matches!(&decision.say[..], [(_, Body::Ceded(_))]),
+        "{decision:?}"
+    );
+    trio.now += Duration::from_millis(200);
+    assert_eq!(trio.decide().writes, [], "one write at a time");
+}
