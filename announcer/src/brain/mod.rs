@@ -476,18 +476,7 @@ impl Brain {
         self.candidates = addresses
             .map(|(address, plan)| (*address, plan.candidates.clone()))
             .collect();
-        let is_mine = |(address, record): &(&IpAddr, &Record)| {
-            let owner = record.owner.as_ref();
-            self.answering.contains(address) || owner.is_some_and(|owner| owner.node == self.me)
-        };
-        let is_others = |address: &&IpAddr| {
-            let all = self.candidates.get(*address);
-            all.is_some_and(|all| all.iter().all(|one| one.node != self.me))
-        };
-        let mine = self.records.iter().filter(is_mine);
-        let lost = mine.map(|(address, _)| address).filter(is_others);
-        let lost = lost.filter(|address| self.answered_on(**address).is_empty());
-        self.without_interface = lost.copied().collect();
+        self.without_interface = self.lost();
         let interfaces = self.plan.addresses.values().map(|plan| &plan.interfaces);
         self.candidate_on = interfaces.flatten().cloned().collect();
         let programmed = self.director.state != XdpState::Failed;

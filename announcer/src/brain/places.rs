@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::Brain;
 use crate::election::Now;
-use crate::election::owners::Event;
+use crate::election::owners::{Event, Record};
 use crate::link::{IfIndex, Link};
 use crate::model::{Endpoint, Readiness};
 
@@ -38,6 +38,22 @@ impl Brain {
             .filter(usable)
             .copied()
             .collect()
+    }
+
+    /// Addresses of this node that it has no interface left to answer on.
+    pub(super) fn lost(&self) -> BTreeSet<IpAddr> {
+        let is_mine = |(address, record): &(&IpAddr, &Record)| {
+            let owner = record.owner.as_ref();
+            self.answering.contains(address) || owner.is_some_and(|owner| owner.node == self.me)
+        };
+        let is_others = |address: &&IpAddr| {
+            let all = self.candidates.get(*address);
+            all.is_some_and(|all| all.iter().all(|one| one.node != self.me))
+        };
+        let mine = self.records.iter().filter(is_mine);
+        let lost = mine.map(|(address, _)| address).filter(is_others);
+        let lost = lost.filter(|address| self.answered_on(**address).is_empty());
+        lost.copied().collect()
     }
 
     /// The log says what this node answers for no more, and why: a line a reason, however many they are.

@@ -25,6 +25,8 @@
 
 mod decide;
 mod event;
+mod hear;
+mod memory;
 mod outage;
 mod own;
 mod rank;
@@ -48,7 +50,7 @@ use self::own::Own;
 use self::view::View;
 use self::watchers::Watching;
 use crate::names::{NodeName, SessionId, Version};
-use crate::peers::{Move, Report, Title};
+use crate::peers::Title;
 use crate::{Now, Probed};
 
 /// The times the record half goes by.
@@ -207,16 +209,6 @@ struct Yielding {
     ceded: bool,
 }
 
-impl Memory {
-    /// Until a record says who has it: a title that none says yet is of a peer that is about to write.
-    fn is_ceding(&self, lasts: Duration, now: Now) -> bool {
-        let yielding = self.yielding.as_ref();
-        let title = self.title.as_ref();
-        yielding.is_some_and(|yielding| yielding.ceded)
-            || title.is_some_and(|(title, _, _, at)| !title.written && now < *at + lasts)
-    }
-}
-
 /// The word of an address's owner that this node is to take it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Invitation {
@@ -227,13 +219,6 @@ struct Invitation {
     ceded: bool,
     /// When it was last said.
     at: Now,
-}
-
-impl Invitation {
-    /// Whether it is of this session, when the record had counted so many owners.
-    fn is_from(&self, session: &SessionId, transitions: u64) -> bool {
-        self.session == *session && self.transitions == transitions
-    }
 }
 
 /// What peers are being told of an address.
@@ -356,87 +341,6 @@ impl Owners {
         if let Some(inquiry) = self.inquiries.get_mut(node) {
             inquiry.failures = 0;
         }
-    }
-
-    fn take_report(&mut self, report: Report, now: Now) {
-        match report {
-            Report::OwnEnded(_) => {
-                // Not by its own word: it is not first for what it had.
-                if let Some(session) = self.own.session().cloned() {
-                    self.view.end(session, now);
-                }
-                self.own.lose();
-            }
-            Report::FewHear(few) => self.own.few_hear = few,
-            Report::Claims(node, session, titles) => {
-                for title in titles {
-                    self.take_title(title, &node, &session, now);
-                }
-            }
-            Report::Moves(node, session, moves) => {
-                self.take_moves(&node, &session, moves, false, now);
-            }
-            Report::Ceded(node, session, moves) => {
-                self.take_moves(&node, &session, moves, true, now);
-            }
-            Report::Up { merged, .. } => {
-                self.merged |= merged;
-                self.view.take(report, now);
-            }
-            Report::Down { .. }
-            | Report::Unwatched { .. }
-            | Report::Flags(..)
-            | Report::Ended(..)
-            | Report::EndedThoughHeard(_)
-            | Report::Conceded(..)
-            | Report::Vetoed { .. }
-            | Report::SameName(_) => self.view.take(report, now),
-        }
-    }
-
-    fn take_moves(
-        &mut self,
-        node: &NodeName,
-        session: &SessionId,
-        moves: Vec<Move>,
-        ceded: bool,
-        now: Now,
-    ) {
-        if !self.view.hears(node, session) {
-            return;
-        }
-        for Move {
-            address,
-            transitions,
-        } in moves
-        {
-            let invited = &mut self.memory.entry(address).or_default().invited;
-            let said_before = invited
-                .as_ref()
-                .filter(|before| before.is_from(session, transitions));
-            *invited = Some(Invitation {
-                session: session.clone(),
-                transitions,
-                ceded: ceded || said_before.is_some_and(|before| before.ceded),
-                at: now,
-            });
-        }
-    }
-
-    fn take_title(&mut self, title: Title, node: &NodeName, session: &SessionId, now: Now) {
-        let memory = self.memory.entry(title.address).or_default();
-        if let Some(yielding) = &mut memory.yielding {
-            yielding.heard |= yielding.to == *node && title.transitions > yielding.transitions;
-        }
-        if let Some((known, holder, _, at)) = &mut memory.title {
-            if title == *known && holder == node {
-                *at = now;
-            }
-            if known.beats(holder, &title, node) {
-                return;
-            }
-        }
-        memory.title = Some((title, node.clone(), session.clone(), now));
     }
 
     fn settled(&mut self, address: IpAddr, outcome: Outcome, now: Now) {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::peers::{Body, Fenced, Flags, To};
+use crate::peers::{Body, Fenced, Flags, Move, Report, To};
 use crate::sessions::SeenLease;
 
 const VIP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 10));

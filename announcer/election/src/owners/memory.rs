@@ -1,0 +1,85 @@
+//! How what is remembered of an address becomes stale.
+
+use std::time::Duration;
+
+use super::{Invitation, Memory, Owner, Record, Settings, State};
+use crate::Now;
+use crate::names::SessionId;
+use crate::peers::Title;
+
+impl Memory {
+    /// Forgets what was remembered of another owner, or of another object of the same address.
+    pub(super) fn keep_to(&mut self, record: &Record, overlap: Now) {
+        let owner = record.owner.as_ref();
+        let of = Some((record.uid.clone(), owner.map(|owner| owner.session.clone())));
+        if self.of == of {
+            return;
+        }
+        let another_object = self.of.as_ref().is_some_and(|(uid, _)| *uid != record.uid);
+        self.of = of;
+        if let Some(yielding) = &mut self.yielding {
+            yielding.until = overlap;
+        }
+        self.vacant_since = None;
+        self.unwilling.clear();
+        self.ceded_to = None;
+        self.probed = None;
+        self.invited = self
+            .invited
+            .take()
+            .filter(|invited| owner.is_some_and(|owner| owner.session == invited.session));
+        if another_object {
+            *self = Self {
+                of: self.of.take(),
+                ..Self::default()
+            };
+        }
+        let caught_up =
+            |title: &Title| owner.is_some_and(|owner| owner.transitions >= title.transitions);
+        if self
+            .title
+            .as_ref()
+            .is_some_and(|(title, ..)| caught_up(title))
+        {
+            self.title = None;
+        }
+    }
+
+    /// The owner's word, as its record stands, that this node is to take the address.
+    pub(super) fn invitation(&self, owner: &Owner) -> Option<&Invitation> {
+        let invited = self.invited.as_ref();
+        invited.filter(|invited| invited.is_from(&owner.session, owner.transitions))
+    }
+
+    /// What was said some time ago and is not acted on is no invitation any more.
+    pub(super) fn lapse(&mut self, state: &State, now: Now, settings: &Settings) {
+        if *state == State::Inherited
+            && let Some(invited) = &mut self.invited
+        {
+            invited.at = now;
+        }
+        self.invited.take_if(|invited| {
+            // As long as its owner means it, a cession is said again.
+            let lasts = match invited.ceded {
+                true => settings.cession * 2,
+                false => settings.handover,
+            };
+            now > invited.at + lasts
+        });
+    }
+
+    /// Until a record says who has it: a title that none says yet is of a peer that is about to write.
+    pub(super) fn is_ceding(&self, lasts: Duration, now: Now) -> bool {
+        let yielding = self.yielding.as_ref();
+        let title = self.title.as_ref();
+        yielding.is_some_and(|yielding| yielding.ceded)
+            || title.is_some_and(|(title, _, _, at)| !title.written && now < *at + lasts)
+    }
+}
+
+impl Invitation {
+    /// Whether it is of this session, when the record had counted so many owners.
+    pub(super) fn is_from(&self, session: &SessionId, transitions: u64) -> bool {
+        self.session == *session && self.transitions == transitions
+    }
+}
