@@ -119,30 +119,27 @@ impl Owners {
             State::Vacant => self.contend(address, memory, record, ClaimReason::First, round, out),
             State::Mine => self.keep(address, memory, record, eligible, round, out),
             State::Yielding { to, until, ceded } => {
-                let may_take = is_among(candidates, &to);
-                let is_lost = !ceded && round.is_without_interface(address);
+                // It was being handed over, and now there is nothing to be kept up.
+                let becomes_cession =
+                    !ceded && round.is_without_interface(address) && self.view.flags(&to).is_some();
                 let takes_back = ceded && eligible && !self.own.leaving;
-                if is_lost && self.view.flags(&to).is_some() {
-                    // It was being handed over, and now there is nothing to be kept up.
-                    memory.yielding = None;
-                    memory.tell = Tell::Nothing;
-                } else if takes_back {
-                    memory.yielding = None;
-                    memory.tell = Tell::Nothing;
-                    return out.wake(now);
-                } else if now < until && may_take && round.live.contains(&to) {
-                    out.wake(until);
-                    return tell_again(address, memory, &to, record, round, out);
-                }
-                if !is_lost {
-                    let is_asked_next = ceded && may_take && self.has_api(now);
+                if !becomes_cession && !takes_back {
+                    let may_take = is_among(candidates, &to);
+                    if now < until && may_take && round.live.contains(&to) {
+                        out.wake(until);
+                        return tell_again(address, memory, &to, record, round, out);
+                    }
                     memory.ceded_to = ceded.then(|| to.clone());
-                    if !is_asked_next {
+                    // A candidate that was not heard is asked once more, by the record.
+                    if !ceded || !may_take || !self.has_api(now) {
                         memory.unwilling.insert(to);
                     }
                 }
                 memory.yielding = None;
                 memory.tell = Tell::Nothing;
+                if takes_back {
+                    return out.wake(now);
+                }
                 self.keep(address, memory, record, eligible, round, out);
             }
             State::Inherited => {

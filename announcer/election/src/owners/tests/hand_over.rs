@@ -505,3 +505,17 @@ fn a_write_under_way_keeps_no_address_from_being_ceded() {
     trio.now += Duration::from_millis(200);
     assert_eq!(trio.decide().writes, [], "one write at a time");
 }
+
+#[test]
+fn a_successor_that_nobody_hears_is_passed_over_without_an_interface_too() {
+    let (mut trio, to, _) = handing_over(false);
+    let candidates = ["b", "c"].map(|name| Candidate::plain(node(name)));
+    trio.candidates.insert(VIP, candidates.to_vec());
+    trio.without_interface.insert(VIP);
+    trio.now += secs(3);
+    let decision = trio.decide();
+    let [Write::Amend { owner: written, .. }] = decision.writes.as_slice() else {
+        panic!("another hand-over: {:?}", decision.writes);
+    };
+    assert_ne!(written.handover_to, Some(to));
+}
