@@ -97,6 +97,27 @@ fn a_leaving_node_hands_over_without_a_gap() {
 }
 
 #[test]
+fn what_a_node_that_leaves_could_not_hand_over_before_its_end_is_taken_over_as_from_a_dead_one() {
+    for (seed, (nodes, after)) in cases(200, &[(2, 1), (3, 5), (3, 20), (12, 60)]) {
+        let mut world = at_rest(seed, nodes, 60);
+        // Nothing is written so soon: its addresses are still its own when it is killed.
+        world.weather.request_delay = secs(2);
+        world.tell(1, owners::Event::Leaving);
+        world.run(millis(after));
+        world.nodes[1].dead = true;
+        world.run(secs(1));
+        assert!(
+            world.check.most_dark <= millis(300),
+            "{nodes} nodes, killed after {after} ms, seed {seed}: {:?}",
+            world.check.most_dark
+        );
+        world.weather.request_delay = CALM.request_delay;
+        world.run(secs(8));
+        world.assert_all_answered_once();
+    }
+}
+
+#[test]
 fn what_a_node_without_an_interface_owned_is_answered_for_at_once() {
     for (seed, (nodes, server_down)) in
         cases(200, &[(2, false), (3, false), (3, true), (12, false)])

@@ -48,12 +48,8 @@ impl Peers {
                 if link.deadline().is_none_or(|deadline| now < deadline) {
                     continue;
                 }
-                if link.flags.leaving {
-                    // It said that it would go.
-                    link.phase = Phase::Distant;
-                } else {
-                    link.phase = Phase::Silent;
-                }
+                // One that said that it would go as well: its session's end is known before, or it could not hand over all.
+                link.phase = Phase::Silent;
                 fallen.insert(node.clone());
             }
         }
