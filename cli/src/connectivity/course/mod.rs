@@ -25,11 +25,16 @@ use crate::picture::Picture;
 
 /// How long the client watches where nothing is done to anybody.
 const QUIET: Duration = Duration::from_secs(5);
+/// How long until the client asks: what it asked before the first answer is of the beginning.
+const SETTLING: Duration = Duration::from_secs(1);
 /// How long a connection needs to be lost.
 const LOST: Duration = Duration::from_secs(4);
 
 /// A step's result; the error of the outer one ends the test.
 type Tried<T> = anyhow::Result<Result<T, Outcome>>;
+
+/// The node that has each address.
+type Owners = BTreeMap<IpAddr, String>;
 
 /// The test on its way.
 pub(super) struct Course<'a> {
@@ -138,10 +143,10 @@ impl<'a> Course<'a> {
     }
 
     /// Waits until every address has an owner that answers; returns who that is.
-    async fn owned(&self) -> anyhow::Result<Result<BTreeMap<IpAddr, String>, String>> {
+    async fn owned(&self) -> anyhow::Result<Result<Owners, String>> {
         self.stage
             .until(async || {
-                let mut owners = BTreeMap::new();
+                let mut owners = Owners::new();
                 for vip in self.pairs.keys() {
                     let record = self.stage.record(*vip).await?;
                     let status = record.and_then(|record| record.status).unwrap_or_default();
@@ -189,8 +194,7 @@ impl<'a> Course<'a> {
         if let Some(seen) = &self.quiet {
             return Ok(Ok(seen.clone()));
         }
-        // What was asked before the first answer is of the beginning.
-        if let Err(outcome) = self.watch(Duration::from_secs(1)).await {
+        if let Err(outcome) = self.watch(SETTLING).await {
             return Ok(Err(outcome));
         }
         let mark = self.mark();

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 
-use super::{Course, LOST, Tried, tried};
+use super::{Course, LOST, Owners, SETTLING, Tried, tried};
 use crate::connectivity::judge::{self, PLANNED, RESTART, Seen};
 use crate::connectivity::report::Outcome;
 
@@ -28,10 +28,10 @@ impl Course<'_> {
     }
 
     pub(super) async fn planned_move(&mut self) -> anyhow::Result<Outcome> {
-        let Some(from) = self.may_move().await? else {
+        let Some((from, before)) = self.may_move().await? else {
             return Ok(Outcome::skipped(ONE_NODE));
         };
-        let before = tried!(self.seen(self.mark().saturating_sub(8)).await?);
+        tried!(self.watch(SETTLING).await.map(|()| Vec::<()>::new()));
         let mark = self.mark();
         if let Err(why) = self.deploy(Some(&from)).await? {
             return Ok(Outcome::failed(why));
@@ -52,10 +52,10 @@ impl Course<'_> {
                 "deletes an announcer's Pod: --disruptive permits it",
             ));
         }
-        let Some(from) = self.may_move().await? else {
+        let Some((from, before)) = self.may_move().await? else {
             return Ok(Outcome::skipped(ONE_NODE));
         };
-        let before = tried!(self.seen(self.mark().saturating_sub(8)).await?);
+        tried!(self.watch(SETTLING).await.map(|()| Vec::<()>::new()));
         let mark = self.mark();
         if let Err(why) = self.stage.replace_announcer(&from).await? {
             return Ok(Outcome::failed(why));
@@ -65,8 +65,8 @@ impl Course<'_> {
         self.moved(mark, &before, &from, RESTART).await
     }
 
-    /// The owner of an address, where another node could have it.
-    async fn may_move(&self) -> anyhow::Result<Option<String>> {
+    /// The owner of an address, where another node could have it; and every address's.
+    async fn may_move(&self) -> anyhow::Result<Option<(String, Owners)>> {
         if self
             .plan
             .as_ref()
@@ -74,11 +74,9 @@ impl Course<'_> {
         {
             return Ok(None);
         }
-        Ok(self
-            .owned()
-            .await?
-            .ok()
-            .and_then(|owners| owners.into_values().next()))
+        let owners = self.owned().await?.unwrap_or_default();
+        let first = owners.values().next().cloned();
+        Ok(first.map(|first| (first, owners)))
     }
 
     /// Waits until a node has no address of the test any more.
@@ -101,14 +99,14 @@ impl Course<'_> {
     async fn moved(
         &self,
         mark: usize,
-        before: &[Seen],
+        before: &Owners,
         from: &str,
         limit: u64,
     ) -> anyhow::Result<Outcome> {
         let after = tried!(self.seen(mark).await?);
         let to: Vec<String> = after.iter().map(|seen| seen.owner.clone()).collect();
-        let seen = after.into_iter().zip(before).map(|(after, before)| Seen {
-            owner: before.owner.clone(),
+        let seen = after.into_iter().map(|after| Seen {
+            owner: before.get(&after.window.vip).cloned().unwrap_or_default(),
             ..after
         });
         Ok(judge::moved(&seen.collect::<Vec<_>>(), from, &to, limit))
