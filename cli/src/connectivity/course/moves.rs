@@ -55,6 +55,7 @@ impl Course<'_> {
         let Some((from, before)) = self.may_move().await? else {
             return Ok(Outcome::skipped(ONE_NODE));
         };
+        tried!(self.stood_by().await?);
         tried!(self.watch(SETTLING).await.map(|()| Vec::<()>::new()));
         let mark = self.mark();
         if let Err(why) = self.stage.replace_announcer(&from).await? {
@@ -77,6 +78,24 @@ impl Course<'_> {
         let owners = self.owned().await?.unwrap_or_default();
         let first = owners.values().next().cloned();
         Ok(first.map(|first| (first, owners)))
+    }
+
+    /// Waits until every address has a node that takes it over: the backends have only just come back.
+    async fn stood_by(&self) -> Tried<()> {
+        let stood_by = self
+            .stage
+            .until(async || {
+                for vip in self.pairs.keys() {
+                    let record = self.stage.record(*vip).await?;
+                    let owner = record.and_then(|record| record.status?.owner);
+                    if owner.and_then(|owner| owner.standby).is_none() {
+                        return Ok(Err(format!("no node is {vip}'s standby")));
+                    }
+                }
+                Ok(Ok(()))
+            })
+            .await?;
+        Ok(stood_by.map_err(Outcome::failed))
     }
 
     /// Waits until a node has no address of the test any more.
