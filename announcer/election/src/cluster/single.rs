@@ -206,6 +206,71 @@ fn an_address_goes_to_and_fro_between_two_nodes_whose_interfaces_fail_in_turn() 
 }
 
 #[test]
+fn an_interface_that_comes_back_while_its_addresses_are_still_being_written_darkens_none() {
+    for (seed, (nodes, addresses, back)) in cases(
+        24,
+        &[
+            (2, 200, 1_300),
+            (2, 200, 60),
+            (3, 300, 1_300),
+            (2, 400, 3_000),
+        ],
+    ) {
+        let mut world = at_rest(seed, nodes, addresses);
+        world.pace = millis(30);
+        for round in 0..4 {
+            let n = round % 2;
+            world.check.forget();
+            world.plug(n, false);
+            world.run(millis(40));
+            world.read_of_interface(n, false);
+            world.run(millis(back));
+            world.plug(n, true);
+            world.run(millis(40));
+            world.read_of_interface(n, true);
+            world.run(secs(20));
+            assert!(
+                world.check.most_dark <= millis(100),
+                "{nodes} nodes, {addresses} addresses, back after {back} ms, seed {seed}, round {round}: {:?}",
+                world.check.most_dark
+            );
+            world.assert_all_answered_once();
+        }
+    }
+}
+
+#[test]
+fn an_heir_that_loses_its_session_is_told_again_once_it_has_another() {
+    for seed in 0..histories(24) {
+        let mut world = at_rest(seed, 2, 300);
+        // Every write of all of them would take 9 s.
+        world.pace = millis(60);
+        world.plug(0, false);
+        world.run(millis(40));
+        world.read_of_interface(0, false);
+        world.run(millis(400));
+        world.stop(1, millis(500));
+        world.run(millis(2500));
+        let name = world.nodes[0].name.clone();
+        let ceded = |record: &owners::Record| {
+            let owner = record.owner.as_ref().expect("no address is left to nobody");
+            owner.node == name
+        };
+        let records = world.server.records.values().enumerate();
+        let open: Vec<usize> = records
+            .filter(|(_, record)| ceded(record))
+            .map(|(n, _)| n)
+            .collect();
+        assert!(open.len() > 50, "nearly nothing is written yet: {open:?}");
+        for n in open {
+            assert_eq!(world.answerers(n).len(), 1, "seed {seed}, address {n}");
+        }
+        world.run(secs(60));
+        world.assert_all_answered_once();
+    }
+}
+
+#[test]
 fn an_interface_that_comes_and_goes_leaves_every_address_answered_once() {
     for seed in 0..histories(200) {
         let mut world = World::new(seed, 4, 12, STORM);

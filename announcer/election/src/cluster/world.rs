@@ -107,6 +107,9 @@ pub(super) struct World {
     pub(super) wrong_key: BTreeSet<usize>,
     pub(super) no_api: BTreeSet<usize>,
     pub(super) server_down: bool,
+    /// How long the server is busy with a record's write: they wait for one another.
+    pub(super) pace: Duration,
+    free_at: Now,
     pub(super) router: bool,
     pub(super) check: Check,
     pub(super) fences: u64,
@@ -166,6 +169,8 @@ impl World {
             wrong_key: BTreeSet::new(),
             no_api: BTreeSet::new(),
             server_down: false,
+            pace: Duration::ZERO,
+            free_at: Now::ZERO,
             router: true,
             fences: 0,
             watched: 0,
@@ -458,10 +463,14 @@ impl World {
         if !self.reaches_server(n) || self.dice.chance(self.weather.requests) {
             return self.give_up(n, request);
         }
-        let at = self.now
+        let mut at = self.now
             + self
                 .dice
                 .between(Duration::from_millis(1), self.weather.request_delay);
+        if matches!(request, Request::Write(_)) {
+            at = at.max(self.free_at);
+            self.free_at = at + self.pace;
+        }
         self.at(at, Happening::Serve(n, request));
     }
 

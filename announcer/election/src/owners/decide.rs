@@ -49,7 +49,6 @@ impl Owners {
             out.wake(until);
         }
         let (load, standbys) = self.loads(world, now);
-        let claims = |memory: &&Memory| memory.work == Work::Writing(Kind::Claim);
         let mut round = Round {
             now,
             live: self.live_nodes(now),
@@ -60,8 +59,8 @@ impl Owners {
             unknown: BTreeMap::new(),
             claims: Vec::new(),
             moves: BTreeMap::new(),
-            standby_writes: 0,
-            claiming: self.memory.values().filter(claims).count(),
+            standby_writes: self.under_way(Kind::Amend),
+            claiming: self.under_way(Kind::Claim),
         };
         let mut memory = std::mem::take(&mut self.memory);
         for (address, record) in world.records {
@@ -129,7 +128,7 @@ impl Owners {
                         out.wake(until);
                         return tell_again(address, memory, &to, record, round, out);
                     }
-                    memory.ceded_to = ceded.then(|| to.clone());
+                    memory.ceded_to.take_if(|_| !ceded);
                     // A candidate that was not heard is asked once more, by the record.
                     if !ceded || !may_take || !self.has_api(now) {
                         memory.unwilling.insert(to);
@@ -145,7 +144,6 @@ impl Owners {
             State::Inherited => {
                 // It answers already; the answer to a claim under way is the turn of the next.
                 if self.has_api(now) && round.claiming < self.settings.claims {
-                    round.claiming += 1;
                     let reason = match self.is_over(record, now) {
                         true => ClaimReason::OwnerDied,
                         false => ClaimReason::HandedOver,
@@ -239,7 +237,10 @@ impl Owners {
                 memory.tell = Tell::Nothing;
             }
         }
-        if let (true, Tell::Claim { times, at }) = (answers, memory.tell) {
+        if answers && self.merged {
+            // After a split all of it is told, but for what another has and this one answers only until that is heard.
+            round.claims.extend(self.title(address, state, record));
+        } else if let (true, Tell::Claim { times, at }) = (answers, memory.tell) {
             if times > 0 && now >= at {
                 round.claims.extend(self.title(address, state, record));
                 memory.tell = Tell::Claim {
@@ -291,6 +292,7 @@ impl Owners {
         let must = self.own.leaving || !eligible;
         if !must {
             memory.ceded_to = None;
+            memory.deserted_since = None;
         }
         if must || self.own.draining || self.own.few_hear || self.is_losing() {
             self.give_away(address, memory, record, must, round, out);
@@ -308,7 +310,7 @@ impl Owners {
         };
         let lame = !owner.standby.as_ref().is_some_and(stands_by);
         if !self.has_api(round.now)
-            || !asked && (!lame || round.standby_writes >= self.settings.standby_writes)
+            || !asked && (!lame || !round.has_time_for_standbys(&self.settings))
         {
             return;
         }
@@ -408,7 +410,9 @@ impl Owners {
             memory.work = Work::Probing;
             return out.probes.push(address);
         }
-        self.claim(address, memory, record, reason, round, out);
+        if round.claiming < self.settings.claims {
+            self.claim(address, memory, record, reason, round, out);
+        }
     }
 
     fn claim(
@@ -425,6 +429,7 @@ impl Owners {
         };
         let before = record.owner.as_ref().map_or(0, |owner| owner.transitions);
         memory.work = Work::Writing(Kind::Claim);
+        round.claiming += 1;
         let owner = Owner {
             node: self.me.clone(),
             session: session.clone(),

@@ -23,6 +23,7 @@ impl Memory {
         self.vacant_since = None;
         self.unwilling.clear();
         self.ceded_to = None;
+        self.deserted_since = None;
         self.probed = None;
         self.invited = self
             .invited

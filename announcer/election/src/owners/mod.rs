@@ -94,10 +94,10 @@ pub struct Settings {
     pub retry_min: Duration,
     /// Longest pause.
     pub retry_max: Duration,
-    /// Standbys renamed at a time.
+    /// Standbys renamed at a time, while no claim is under way.
     pub standby_writes: usize,
-    /// Claims of a standby that answers already under way at a time: more are no sooner written, and only keep it from
-    /// answering.
+    /// Claims under way at a time: more are no sooner written, and only keep the node from answering, and the API server
+    /// from what is more urgent.
     pub claims: usize,
     /// Between two addresses given to a node that has fewer; none by default.
     pub rebalance: Option<Duration>,
@@ -125,7 +125,7 @@ impl Settings {
             retry_min: Duration::from_secs(1),
             retry_max: Duration::from_secs(60),
             standby_writes: 8,
-            claims: 256,
+            claims: 32,
             rebalance: None,
         }
     }
@@ -185,8 +185,10 @@ struct Memory {
     probed: Option<Now>,
     /// A peer asked this node to take it.
     invited: Option<Invitation>,
-    /// It was ceded to that node, which was not heard.
-    ceded_to: Option<NodeName>,
+    /// It was ceded to that session, which has not been heard to answer.
+    ceded_to: Option<SessionId>,
+    /// Since when there is nobody to give it to.
+    deserted_since: Option<Now>,
     /// The highest title of a peer that was heard, and when.
     title: Option<(Title, NodeName, SessionId, Now)>,
     /// Answered for without a record, in turn, while there is no API server to write to.

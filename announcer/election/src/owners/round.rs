@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::rank::{Candidate, Load};
 use super::view::Fate;
-use super::{Decision, Owners, World, Write};
+use super::{Decision, Kind, Owners, Settings, Work, World, Write};
 use crate::Now;
 use crate::names::{NodeName, SessionId, Version};
 use crate::order::score;
@@ -26,6 +26,7 @@ pub(super) struct Round<'a> {
     pub(super) claims: Vec<Title>,
     /// What successors are told, and whether this node answers for it no more.
     pub(super) moves: BTreeMap<(NodeName, bool), Vec<Move>>,
+    /// Amendments under way.
     pub(super) standby_writes: usize,
     /// Claims under way.
     pub(super) claiming: usize,
@@ -39,6 +40,11 @@ impl<'a> Round<'a> {
             .map_or(&[], Vec::as_slice)
     }
 
+    /// What somebody waits for is written before who would be next.
+    pub(super) fn has_time_for_standbys(&self, settings: &Settings) -> bool {
+        self.claiming == 0 && self.standby_writes < settings.standby_writes
+    }
+
     /// Whether this node can answer for the address nowhere.
     pub(super) fn is_without_interface(&self, address: IpAddr) -> bool {
         self.world.without_interface.contains(&address)
@@ -46,27 +52,9 @@ impl<'a> Round<'a> {
 }
 
 impl Owners {
-    /// What peers must hear: claims, and after a split everything this node answers for.
+    /// What peers must hear.
     pub(super) fn tell(&mut self, round: &mut Round<'_>, out: &mut Decision) {
-        if std::mem::take(&mut self.merged) {
-            for address in &out.answering {
-                let record = round
-                    .world
-                    .records
-                    .get(address)
-                    .and_then(|record| record.owner.as_ref());
-                let Some(owner) = record else {
-                    continue;
-                };
-                let written = Some(&owner.session) == self.session();
-                let transitions = owner.transitions.saturating_add(u64::from(!written));
-                round.claims.push(Title {
-                    address: *address,
-                    transitions,
-                    written,
-                });
-            }
-        }
+        self.merged = false;
         for ((to, ceded), moves) in std::mem::take(&mut round.moves) {
             let body = match ceded {
                 true => Body::Ceded(moves),
@@ -78,6 +66,12 @@ impl Owners {
             out.say
                 .push((To::All, Body::Claims(std::mem::take(&mut round.claims))));
         }
+    }
+
+    /// How many writes of a kind are not answered yet.
+    pub(super) fn under_way(&self, kind: Kind) -> usize {
+        let writes = self.memory.values().map(|memory| &memory.work);
+        writes.filter(|work| **work == Work::Writing(kind)).count()
     }
 
     /// Addresses by node: what is owned by live sessions, or being handed over; and with what they would inherit.

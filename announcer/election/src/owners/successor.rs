@@ -40,18 +40,21 @@ impl Owners {
                 return;
             }
             memory.yielding = None;
-            if must && self.has_api(round.now) {
+            if must && self.has_api(round.now) && !self.waits_for_heir(address, memory, round, out)
+            {
                 memory.work = Work::Writing(Kind::Release);
                 out.writes.push(Write::Release { address, version });
                 out.answering.remove(&address);
             }
             return;
         };
+        memory.deserted_since = None;
+        let session = self.view.session(&successor).cloned();
         // By a frame alone where there is nothing to be kept up: until a record says so, and another is written, nobody
         // would answer.
         let ceded = round.is_without_interface(address)
-            && self.view.flags(&successor).is_some()
-            && (memory.ceded_to.as_ref() != Some(&successor) || !self.has_api(round.now));
+            && session.is_some()
+            && (memory.ceded_to != session || !self.has_api(round.now));
         if !ceded && memory.work != Work::Idle {
             return;
         }
@@ -71,6 +74,7 @@ impl Owners {
         out.wake(until);
         memory.tell = Tell::Nothing;
         if ceded {
+            memory.ceded_to = session;
             out.answering.remove(&address);
             tell_again(address, memory, &successor, record, round, out);
         } else if self.has_api(round.now) {
@@ -87,6 +91,24 @@ impl Owners {
         } else {
             tell_again(address, memory, &successor, record, round, out);
         }
+    }
+
+    /// Whether somebody may be there in a moment: who begins a session anew is told by a frame that it is to answer. Of an
+    /// address that nobody has it must first ask the network.
+    fn waits_for_heir(
+        &self,
+        address: IpAddr,
+        memory: &mut Memory,
+        round: &Round<'_>,
+        out: &mut Decision,
+    ) -> bool {
+        let since = *memory.deserted_since.get_or_insert(round.now);
+        let until = since + self.settings.first_patience;
+        let waits = !self.own.leaving && round.is_without_interface(address) && round.now < until;
+        if waits {
+            out.wake(until);
+        }
+        waits
     }
 
     fn successor(

@@ -166,7 +166,7 @@ fn a_standby_answers_on_the_word_that_the_session_ended_and_writes_behind() {
 }
 
 #[test]
-fn a_standby_of_many_answers_for_all_at_once_and_claims_some_hundreds_at_a_time() {
+fn a_standby_of_many_answers_for_all_at_once_and_claims_some_at_a_time() {
     let mut trio = Trio::new(None).heard();
     let at_a_time = trio.owners.settings.claims;
     let many = u32::try_from(at_a_time * 2).unwrap();

@@ -149,6 +149,11 @@ impl View {
         self.heard.get(node).map(|heard| &heard.flags)
     }
 
+    /// The session of a peer that is heard.
+    pub(super) fn session(&self, node: &NodeName) -> Option<&SessionId> {
+        self.heard.get(node).map(|heard| &heard.session)
+    }
+
     /// Whether a peer says that it had the API server lately.
     pub(super) fn somebody_has_api(&self) -> bool {
         self.heard.values().any(|heard| heard.flags.has_api)

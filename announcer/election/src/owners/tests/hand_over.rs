@@ -519,3 +519,28 @@ fn a_successor_that_nobody_hears_is_passed_over_without_an_interface_too() {
     };
     assert_ne!(written.handover_to, Some(to));
 }
+
+#[test]
+fn an_old_owner_that_answers_on_claims_nothing_when_a_split_ends() {
+    let (mut trio, to, claimed) = handing_over(true);
+    trio.record(12, Some(claimed));
+    assert!(
+        trio.decide().answering.contains(&VIP),
+        "until the other is heard"
+    );
+    trio.report(Report::Up {
+        session: session(&format!("{to}1")),
+        node: to,
+        merged: true,
+    });
+    let decision = trio.decide();
+    assert!(decision.answering.contains(&VIP));
+    assert!(
+        !decision
+            .say
+            .iter()
+            .any(|(_, body)| matches!(body, Body::Claims(_))),
+        "by a title that nobody gave it the new owner would stop: {:?}",
+        decision.say
+    );
+}
