@@ -39,10 +39,11 @@ use crate::report::Conflict;
 use crate::responder::{self, ProbeOutcome, Responder};
 
 /// Inputs that come within this time of the last decision are decided on together; where deciding is quick, within less.
-const TOGETHER: Duration = Duration::from_millis(5);
+/// What presses does not wait ([`Brain::is_pressing`]).
+const TOGETHER: Duration = Duration::from_millis(20);
 /// After a decision the thread rests for so many times what it took, up to [`TOGETHER`], and for as long as it took where
 /// that is longer; but never for longer than [`LONGEST_REST`].
-const REST: u32 = 4;
+const REST: u32 = 9;
 /// A decision that takes long, on a machine that is busy, must not be followed by so long a rest that the peers' thread
 /// takes this half for stuck.
 const LONGEST_REST: Duration = Duration::from_millis(200);
@@ -125,10 +126,12 @@ pub async fn run(
             }
             () = until(wake_at) => None,
         };
-        let now = clock::now();
-        brain.take_all(input, &mut inputs, now);
-        // Together with what comes right behind; but never later than that.
-        tokio::time::sleep_until(rested).await;
+        let presses = input.as_ref().is_some_and(|input| brain.is_pressing(input));
+        brain.take_all(input, &mut inputs, clock::now());
+        if !presses {
+            // Together with what comes right behind; but never later than that.
+            parts.rest_until(rested, &mut brain).await;
+        }
         brain.take_all(None, &mut inputs, clock::now());
         for _ in 0..MOST_AT_ONCE {
             let Ok(report) = parts.reports.try_recv() else {
@@ -182,6 +185,22 @@ fn show(shown: &Mutex<Summary>, summary: Summary) {
 
 impl Parts {
     /// The table first: a write that gives an address away must find this node quiet already.
+    /// Until then, or until something comes that does not wait.
+    async fn rest_until(&mut self, rested: Instant, brain: &mut Brain) {
+        loop {
+            let input = tokio::select! {
+                () = tokio::time::sleep_until(rested) => return,
+                Some(report) = self.reports.recv() => report,
+                () = news(&mut self.links) => Input::Links(self.links.borrow_and_update().clone()),
+            };
+            let presses = brain.is_pressing(&input);
+            brain.take(input, clock::now());
+            if presses {
+                return;
+            }
+        }
+    }
+
     fn carry_out(&self, effects: Effects) {
         self.responder.set_peers(effects.peers);
         self.responder.set_owned(effects.owned);
@@ -383,7 +402,7 @@ mod tests {
     #[test]
     fn a_decision_is_followed_by_a_rest_that_is_never_long() {
         let millis = Duration::from_millis;
-        assert_eq!(rest(millis(1)), millis(4));
+        assert_eq!(rest(millis(1)), millis(9));
         assert_eq!(rest(millis(3)), TOGETHER);
         assert_eq!(rest(millis(40)), millis(40));
         assert_eq!(rest(millis(900)), LONGEST_REST);

@@ -9,6 +9,7 @@ use landfall_runtime::class::Class;
 use landfall_wire::Mac;
 use landfall_wire::peers::KeyId;
 
+use super::Brain;
 use super::effects::{ReportKey, Subject};
 use crate::dataplane::DirectorNews;
 use crate::election::Now;
@@ -86,4 +87,27 @@ pub enum ProbeNews {
     Taken(Conflict),
     /// It could not be asked.
     Unable,
+}
+
+impl Brain {
+    /// Whether a decision on it is not put off until more has come: somebody waits for an answer, or for this node to stop.
+    #[must_use]
+    pub fn is_pressing(&self, input: &Input) -> bool {
+        match input {
+            Input::Leave | Input::Links(_) => true,
+            Input::Peers(Report::Claims(_, _, titles)) => {
+                titles.iter().any(|title| self.owners.awaits(title))
+            }
+            Input::Peers(report) => matches!(
+                report,
+                Report::Ended(..)
+                    | Report::EndedThoughHeard(_)
+                    | Report::OwnEnded(_)
+                    | Report::Conceded(..)
+                    | Report::Moves(..)
+                    | Report::Ceded(..)
+            ),
+            _ => false,
+        }
+    }
 }

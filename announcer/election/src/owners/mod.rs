@@ -124,7 +124,7 @@ impl Settings {
             probe_validity: Duration::from_secs(5),
             retry_min: Duration::from_secs(1),
             retry_max: Duration::from_secs(60),
-            standby_writes: 8,
+            standby_writes: 32,
             claims: 32,
             rebalance: None,
         }
@@ -416,6 +416,14 @@ impl Owners {
             .iter()
             .filter(|(_, record)| self.owner_is_me(record).is_some())
             .map(|(address, _)| *address)
+    }
+
+    /// Whether this node gives the address to somebody of whom it has not heard yet that he has it, and hears it by this.
+    #[must_use]
+    pub fn awaits(&self, title: &Title) -> bool {
+        let memory = self.memory.get(&title.address);
+        let yielding = memory.and_then(|memory| memory.yielding.as_ref());
+        yielding.is_some_and(|yielding| !yielding.heard && title.transitions > yielding.transitions)
     }
 
     /// Whether another node was told to answer for the address, and is about to write.
