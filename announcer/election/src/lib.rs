@@ -50,6 +50,14 @@ pub enum ClaimReason {
 }
 
 impl ClaimReason {
+    /// All of them. What counts by reason has each from the start, or who looks at an increase would miss the first.
+    pub const ALL: [Self; 4] = [
+        Self::First,
+        Self::OwnerDied,
+        Self::HandedOver,
+        Self::Restarted,
+    ];
+
     /// The metric label.
     pub const fn as_str(self) -> &'static str {
         match self {

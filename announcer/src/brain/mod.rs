@@ -152,7 +152,7 @@ impl Brain {
             path_next: false,
             report_due: true,
             reports_wait: false,
-            transitions: BTreeMap::new(),
+            transitions: ClaimReason::ALL.map(|reason| (reason.as_str(), 0)).into(),
             conflicts_seen: 0,
             plain: InterfacePatterns::default(),
             denied: BTreeSet::new(),

@@ -44,8 +44,19 @@ pub struct Whereabouts {
     pub addresses: Vec<IpAddr>,
 }
 
+/// What is counted of sessions of others that heartbeats ended, and of suspects that were found to live.
+const OUTCOMES: [&str; 7] = [
+    "agreed",
+    "fenced",
+    "own",
+    "vetoed_answer",
+    "vetoed_fellow",
+    "vetoed_refused",
+    "wrongly",
+];
+
 /// What is on its way to the thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct ToPeers {
     events: Vec<peers::Event>,
     said: Option<Heartbeats>,
@@ -56,8 +67,23 @@ pub(super) struct ToPeers {
     pub(super) due: bool,
     /// The keys that this node believes.
     pub(super) keys: Vec<KeyId>,
-    /// Sessions of others that heartbeats ended, and suspects that were found to live, by how.
+    /// How often each of them was.
     pub(super) counts: BTreeMap<&'static str, u64>,
+}
+
+impl Default for ToPeers {
+    fn default() -> Self {
+        Self {
+            events: Vec::new(),
+            said: None,
+            session_over: None,
+            heard_from: None,
+            due: false,
+            keys: Vec::new(),
+            // From nothing on: who looks at an increase would miss the first one of an outcome that was not there before.
+            counts: OUTCOMES.map(|outcome| (outcome, 0)).into(),
+        }
+    }
 }
 
 impl Brain {
@@ -328,7 +354,8 @@ mod tests {
             panic!("{effects:?}")
         };
         assert_eq!(swap.status.owner.as_ref().unwrap().node, "n1");
-        assert_eq!(brain.summary(secs(102)).silences["fenced"], 1);
+        let silences = brain.summary(secs(102)).silences;
+        assert_eq!((silences["fenced"], silences["agreed"]), (1, 0));
         // The claim does not wait until it is known what the end means to the data path; that is next.
         assert!(brain.path_due);
         assert_eq!(effects.wake_at, Some(secs(102)));

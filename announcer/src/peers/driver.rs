@@ -18,6 +18,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::questions::{self, Asked, Questions};
 use super::segment::Segment;
+use super::view::lateness;
 use super::voice::Voice;
 use super::{Command, PeersStatus, STRETCHED, View, Wanted, convert};
 use crate::brain::{Input, Whereabouts};
@@ -113,10 +114,12 @@ impl Driver {
         commands: &Receiver<Command>,
         ear: &UnixStream,
     ) {
+        let begun = clock::now();
         loop {
             let wake_at = self.wake_at();
             self.wait(wake_at, ear);
-            self.late = self.late.max(clock::now().saturating_sub(wake_at));
+            let late = lateness(wake_at, begun, clock::now());
+            self.late = self.late.max(late);
             // Frames first: what waited in the sockets was said before the time that is told next.
             self.receive();
             if !self.take_commands(commands, ear) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use landfall_election::{NodeName, SessionId};
+use landfall_election::{NodeName, Now, SessionId};
 use landfall_wire::peers::Refusal;
 use parking_lot::Mutex;
 
@@ -119,5 +119,23 @@ impl View {
         Refusal::ALL
             .iter()
             .map(|reason| (*reason, counters[reason.index()].load(Ordering::Relaxed)))
+    }
+}
+
+/// How late a turn is that was due at `due`. What is due since ever, as all is at first, is due since the thread began.
+pub(super) fn lateness(due: Now, begun: Now, now: Now) -> Duration {
+    now.saturating_sub(due.max(begun))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_turn_of_a_machine_that_is_long_up_is_not_late() {
+        let at = Duration::from_millis;
+        assert_eq!(lateness(Now::ZERO, at(9000), at(9001)), at(1));
+        assert_eq!(lateness(at(9100), at(9000), at(9103)), at(3));
+        assert_eq!(lateness(at(9200), at(9000), at(9103)), Duration::ZERO);
     }
 }
