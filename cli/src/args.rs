@@ -72,8 +72,9 @@ pub enum Command {
     Ips(Ips),
     /// Tell what happens, line by line: addresses that move, Services and Gateways, nodes, Events
     ///
-    /// Begins with how the addresses stand, one line each. What may not be watched is named with the right that is lacking, and the
-    /// rest goes on; a watch that breaks off is taken up again, and both are said. Ends with exit code 0 when it is interrupted.
+    /// Begins with how the addresses stand, and the nodes where it is about all namespaces, one line each. What may not be watched is
+    /// named with the right that is lacking, and the rest goes on; a watch that breaks off is taken up again, and both are said. Ends
+    /// with exit code 0 when it is interrupted.
     ///
     /// It tells what the API server knows: who owns an address and why it moved, whom each node hears, foreign hosts at our
     /// addresses. Single packets and heartbeats are not in it; /debug/state of an announcer says on its own node how it does.

@@ -164,11 +164,13 @@ const PUBLISHED: &str = "landfall.dev/announcer";
 
 /// As much of what an announcer publishes as people ask about. What a later version may say besides is let be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub(crate) struct Published {
     pub(crate) interfaces: Vec<Interface>,
     pub(crate) xdp: String,
     pub(crate) leaving: bool,
+    /// The node that lately ended its session although others heard it.
+    pub(crate) wronged_by: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -192,6 +194,12 @@ impl Session {
         const CLOCKS: i64 = 30;
         self.held && self.expires.is_none_or(|end| now <= end + CLOCKS)
     }
+}
+
+/// Whether this is the Lease of a node's session.
+pub(crate) fn is_session_of(lease: &Lease, node: &str) -> bool {
+    let name = lease.metadata.name.as_deref();
+    name.and_then(|name| name.strip_prefix(SESSION)) == Some(node)
 }
 
 /// The sessions, by node.

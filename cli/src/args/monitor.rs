@@ -30,7 +30,7 @@ pub struct Monitor {
     #[arg(long, value_name = "ADDRESS")]
     pub address: Option<IpAddr>,
 
-    /// Leave out how the addresses stand at the beginning
+    /// Leave out how addresses and nodes stand at the beginning
     #[arg(long)]
     pub changes_only: bool,
 

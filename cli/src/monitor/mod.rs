@@ -97,8 +97,11 @@ async fn tell(connection: &Connection, flags: &args::Monitor) -> anyhow::Result<
         // Records that could not be listed at first are told of when they can.
         let by_records = world.has_listed(Kind::Address);
         if !flags.changes_only && stated.is_none_or(|before| by_records && !before) {
-            stated = Some(by_records);
             heard &= teller.lines(world.state(Timestamp::now())).await;
+            if stated.is_none() {
+                heard &= teller.lines(world.nodes(Timestamp::now())).await;
+            }
+            stated = Some(by_records);
         }
         if !heard {
             return Ok(End::Well);

@@ -9,20 +9,27 @@ use crate::picture::sessions;
 /// On a Lease whose session another node has ended: that node.
 const FENCED_BY: &str = "landfall.dev/fenced-by";
 
-/// What happened to the node between the two.
+/// How the node stands, as it says itself and the Lease of its session does, where that is to be seen.
+pub(super) fn state(node: &L2Node, lease: Option<&Lease>) -> Change {
+    let status = node.status.clone().unwrap_or_default();
+    let ended = lease.is_some_and(|lease| !is_held(lease));
+    let session = match (&status.session, lease.and_then(fenced_by)) {
+        (Some(_), Some(by)) if ended => format!("its session was ended by {by}"),
+        (Some(_), _) if ended => "its session has ended".to_owned(),
+        (Some(session), _) => format!("session {session}"),
+        (None, _) => "it has no session".to_owned(),
+    };
+    Change::new("state", format!("{session}; {}", stands(&status)))
+}
+
+/// What happened to the node between the two; the nodes of a change are others that it concerns.
 pub(super) fn changes(before: Option<&L2Node>, now: Option<&L2Node>) -> Vec<Change> {
     let status = |node: &L2Node| node.status.clone().unwrap_or_default();
     match (before.map(status), now.map(status)) {
         (None, None) => Vec::new(),
         (Some(_), None) => vec![Change::new("gone", "it announces no longer")],
         (None, Some(now)) => {
-            let words = format!(
-                "{}; {}; {}; {}",
-                session(&now),
-                interfaces(&now),
-                xdp(&now),
-                heard(&now)
-            );
+            let words = format!("{}; {}", session(&now), stands(&now));
             vec![Change::new("joined", words)]
         }
         (Some(before), Some(now)) => {
@@ -39,7 +46,7 @@ pub(super) fn changes(before: Option<&L2Node>, now: Option<&L2Node>) -> Vec<Chan
                 format!("{}; before, {}", interfaces(&now), interfaces(&before)),
             );
             say("xdp", xdp(&before) != xdp(&now), xdp(&now));
-            say("hears", before.hears != now.hears, hearing(&before, &now));
+            changes.extend(hearing(&before, &now));
             changes
         }
     }
@@ -74,25 +81,47 @@ fn xdp(status: &L2NodeStatus) -> String {
     format!("XDP is {:?}{modes}", status.xdp)
 }
 
+fn stands(status: &L2NodeStatus) -> String {
+    format!("{}; {}; {}", interfaces(status), xdp(status), heard(status))
+}
+
 fn heard(status: &L2NodeStatus) -> String {
+    let columns = status.summary.as_ref();
     match status.hears.as_slice() {
+        [] if columns.is_some_and(|shown| shown.hears == "no heartbeats") => {
+            "it runs no heartbeats".to_owned()
+        }
         [] => "it hears nobody".to_owned(),
         names => format!("it hears {}", names.join(", ")),
     }
 }
 
-fn hearing(before: &L2NodeStatus, now: &L2NodeStatus) -> String {
-    let only = |one: &L2NodeStatus, other: &L2NodeStatus| {
+/// Whom it hears now and did not, and the other way round; both concern those others as much.
+fn hearing(before: &L2NodeStatus, now: &L2NodeStatus) -> Option<Change> {
+    let only = |one: &L2NodeStatus, other: &L2NodeStatus| -> Vec<String> {
         let names = one.hears.iter();
         let names = names.filter(|name| !other.hears.contains(name));
-        names.cloned().collect::<Vec<_>>().join(", ")
+        names.cloned().collect()
     };
     let (come, gone) = (only(now, before), only(before, now));
-    match (come.is_empty(), gone.is_empty()) {
-        (false, true) => format!("it hears {come} now"),
-        (true, false) => format!("it hears {gone} no longer; {}", heard(now)),
-        _ => format!("it hears {come} now, and {gone} no longer"),
-    }
+    let words = match (come.join(", "), gone.join(", ")) {
+        (come, gone) if come.is_empty() && gone.is_empty() => return None,
+        (come, gone) if gone.is_empty() => format!("it hears {come} now"),
+        (come, gone) if come.is_empty() => format!("it hears {gone} no longer; {}", heard(now)),
+        (come, gone) => format!("it hears {come} now, and {gone} no longer"),
+    };
+    let others = come.iter().chain(&gone).map(String::as_str);
+    Some(Change::new("hears", words).at(others))
+}
+
+fn fenced_by(lease: &Lease) -> Option<&String> {
+    lease.metadata.annotations.as_ref()?.get(FENCED_BY)
+}
+
+fn is_held(lease: &Lease) -> bool {
+    sessions(std::slice::from_ref(lease))
+        .values()
+        .any(|session| session.held)
 }
 
 /// The node of a session's Lease, and what happened to the session. That one begins, the L2Node says.
@@ -106,14 +135,25 @@ pub(super) fn session_changes(
         return Vec::new();
     };
     let is = after.unwrap_or_default().remove(&node);
-    let ended = was.held && !is.as_ref().is_some_and(|is| is.held);
-    let leaving = is.is_some_and(|is| is.published.leaving) && !was.published.leaving;
-    let by = now.and_then(|lease| lease.metadata.annotations.as_ref()?.get(FENCED_BY));
-    let change = match by {
-        Some(by) if ended => Change::new("session", format!("its session was ended by {by}")),
-        _ if ended => Change::new("session", "its session has ended"),
-        _ if leaving => Change::new("leaving", "its announcer is about to stop"),
-        _ => return Vec::new(),
-    };
-    vec![(node, change)]
+    let mut changes = Vec::new();
+    if was.held && !is.as_ref().is_some_and(|is| is.held) {
+        changes.push(match now.and_then(fenced_by) {
+            Some(by) => {
+                let words = format!("its session was ended by {by}");
+                Change::new("session", words).at([by.as_str()])
+            }
+            None => Change::new("session", "its session has ended"),
+        });
+    } else if is.as_ref().is_some_and(|is| is.published.leaving) && !was.published.leaving {
+        changes.push(Change::new("leaving", "its announcer is about to stop"));
+    }
+    let wronged_by = is.and_then(|is| is.published.wronged_by);
+    if let Some(by) = wronged_by.filter(|by| Some(by) != was.published.wronged_by.as_ref()) {
+        let words = format!(
+            "{by} had ended its session although others heard it; what {by} does to it is not believed for a while"
+        );
+        changes.push(Change::new("wronged", words).at([by.as_str()]));
+    }
+    let of_node = |change| (node.clone(), change);
+    changes.into_iter().map(of_node).collect()
 }

@@ -205,6 +205,10 @@ fn services_gateways_nodes_and_events_are_told_of() {
             seen(Kind::Node, l2_node("b", json!([]), "Ready", &[])),
             seen(Kind::Session, lease("a", r#"{"leaving":true}"#, None)),
             seen(Kind::Session, lease("", "{}", Some("node-2"))),
+            seen(
+                Kind::Session,
+                lease("c", r#"{"wrongedBy":"node-2"}"#, Some("node-2")),
+            ),
             seen(Kind::ControllersEvent, event.clone()),
             // An Event that is listed again is not told again.
             seen(Kind::ControllersEvent, event),
@@ -231,6 +235,58 @@ fn what_is_there_at_the_beginning_is_the_state_and_no_change() {
     ] {
         assert!(line.contains(part), "no {part:?} in {line}");
     }
+}
+
+#[test]
+fn how_nodes_stand_and_whom_they_hear_is_told_to_who_looks_at_all() {
+    let named = |name: &str, mut node: Value| {
+        node["metadata"]["name"] = name.into();
+        node["spec"]["nodeName"] = name.into();
+        node
+    };
+    let lease = |name: &str, holder: &str, by: Option<&str>| {
+        let by = by.map(|by| json!({"landfall.dev/fenced-by": by}));
+        json!({"metadata": {"namespace": "landfall-system", "name": name, "annotations": by},
+            "spec": {"holderIdentity": holder}})
+    };
+    let eth0 = json!([{"name": "eth0", "mac": "02:00:00:00:00:01"}]);
+    let mut alone = named("node-4", l2_node("d", json!([]), "Off", &[]));
+    alone["status"]["summary"] = json!({"interfaces": "none", "hears": "no heartbeats"});
+    let world = world(&[
+        (Kind::Node, l2_node("a", eth0, "Ready", &["node-2"])),
+        (Kind::Session, lease("announcer-node-1", "a", None)),
+        (
+            Kind::Node,
+            named("node-2", l2_node("b", json!([]), "Off", &["node-1"])),
+        ),
+        (Kind::Session, lease("announcer-node-2", "", None)),
+        (
+            Kind::Node,
+            named("node-3", l2_node("c", json!([]), "Off", &[])),
+        ),
+        (Kind::Session, lease("announcer-node-3", "", Some("node-1"))),
+        (Kind::Node, alone),
+    ]);
+    let lines = world.nodes(at(0));
+    insta::assert_snapshot!(drawn(&lines));
+    let in_one = Filter {
+        namespace: Some("blue".to_owned()),
+        ..Filter::default()
+    };
+    assert!(!lines.iter().any(|line| in_one.takes(line)));
+}
+
+#[test]
+fn that_a_node_is_heard_no_longer_concerns_that_node() {
+    let mut world = world(&[(Kind::Node, l2_node("a", json!([]), "Off", &["node-2"]))]);
+    let lines = told(
+        &mut world,
+        [seen(
+            Kind::Node,
+            l2_node("a", json!([]), "Off", &["node-3"]),
+        )],
+    );
+    assert_eq!(lines[0].nodes, ["node-1", "node-3", "node-2"]);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::holder::{self, Holder};
 use super::line::{About, Line, Whose};
 use super::node;
 use crate::ips::{self, is_balanced};
-use crate::picture::{Picture, Sight};
+use crate::picture::{Picture, Sight, is_session_of};
 
 /// Kinds that are watched; Events by who writes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -251,6 +251,22 @@ impl World {
         lines
     }
 
+    /// How the nodes stand, a line each, for who looks at all namespaces: in one, addresses alone are one's own.
+    pub(super) fn nodes(&self, now: Timestamp) -> Vec<Line> {
+        let lines = self.nodes.iter().map(|((_, name), l2_node)| {
+            let mut leases = self.sessions.values();
+            let lease = leases.find(|lease| is_session_of(lease, name));
+            let mut line = line(
+                About::Node,
+                node::state(l2_node, lease).at([name.as_str()]),
+                now,
+            );
+            line.whose = Whose::Namespaces(Vec::new());
+            line
+        });
+        lines.collect()
+    }
+
     /// Of which classes Gateways are ours is not always to be seen: then all are told of.
     fn of_gateway(
         &self,
@@ -393,14 +409,18 @@ fn of_record(
     lines.collect()
 }
 
+/// The node itself comes first, and then whom else it concerns.
 fn of_node(name: &str, changes: Vec<Change>, now: Timestamp) -> Vec<Line> {
     let changes = changes.into_iter();
-    let lines = changes.map(|change| line(About::Node, change.at([name]), now));
+    let lines = changes.map(|mut change| {
+        change.nodes.insert(0, name.to_owned());
+        line(About::Node, change, now)
+    });
     lines.collect()
 }
 
 fn of_session(before: Option<&Lease>, after: Option<&Lease>, now: Timestamp) -> Vec<Line> {
     let changes = node::session_changes(before, after).into_iter();
-    let lines = changes.map(|(name, change)| line(About::Node, change.at([name.as_str()]), now));
+    let lines = changes.flat_map(|(name, change)| of_node(&name, vec![change], now));
     lines.collect()
 }
