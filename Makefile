@@ -90,6 +90,10 @@ transcript: setup ## Run the demo and write its transcript (docs/demo.txt, and t
 	$(CARGO) build --workspace --bins
 	$(ASSETS) hack/transcript.sh
 
+.PHONY: book
+book: ## The documentation as a book, in target/book (mdBook is built once)
+	"$$(hack/mdbook.sh)" build
+
 .PHONY: nightly
 nightly: setup ## The long forms: 10,000 random histories, 10,000 of every simulated fault, ten minutes of fuzzing a parser
 	LANDFALL_HISTORIES=10000 $(CARGO) test --release -p landfall-ipam --test histories

@@ -187,11 +187,37 @@ fn a_dead_link_and_a_page_that_the_summary_does_not_list_are_found() {
                 "[two](below/two.md)\n[none](none.md#a), [far](https://example.org/x)",
             ),
             ("docs/below/two.md", "[back](../one.md)"),
+            ("README.md", "[one](docs/one.md), [three](docs/three.md)"),
         ],
         |_, tree| pages::dead_links(tree),
     );
     assert_eq!(
         places(&found),
-        [("docs/below/two.md", 1), ("docs/one.md", 2)]
+        [
+            ("README.md", 1),
+            ("docs/below/two.md", 1),
+            ("docs/one.md", 2)
+        ]
     );
+}
+
+#[test]
+fn a_link_to_a_heading_that_is_not_there_is_found() {
+    let found = check(
+        &[
+            ("src/lib.rs", ""),
+            ("docs/SUMMARY.md", "[one](one.md)\n[two](two.md)"),
+            (
+                "docs/one.md",
+                "# One\n[it](two.md#who-is-heard-1-of-2), [again](two.md#two-1)\n[not](two.md#three)\n[here](#one)\n[nor](#two)\n\
+                 ```\n[code](two.md#none)\n```\n",
+            ),
+            (
+                "docs/two.md",
+                "# Two\n## Who is `heard`, 1 of 2?\n## Two\n```sh\n# three\n```\n",
+            ),
+        ],
+        |_, tree| pages::dead_links(tree),
+    );
+    assert_eq!(places(&found), [("docs/one.md", 3), ("docs/one.md", 5)]);
 }

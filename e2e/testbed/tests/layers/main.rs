@@ -102,6 +102,6 @@ fn every_path_that_a_page_names_is_there() {
 }
 
 #[test]
-fn every_link_of_the_documentation_leads_somewhere_and_its_summary_to_every_page() {
+fn every_link_leads_somewhere_and_the_summary_to_every_page_of_the_documentation() {
     none(pages::dead_links(&tree()));
 }

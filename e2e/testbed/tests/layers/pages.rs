@@ -1,6 +1,7 @@
-//! Pages that lead through the sources: every path they name must be there. And all pages of the documentation: every link
-//! must lead somewhere, and the book's summary to every page.
+//! Pages that lead through the sources: every path they name must be there. And all pages: every link must lead somewhere,
+//! to a heading where it names one, and the book's summary to every page of the documentation.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -51,19 +52,31 @@ pub(crate) fn dead_paths_of(tree: &Path, page: &str, text: &str) -> Vec<Violatio
     found
 }
 
-/// Where a line's links lead, below or beside the page.
+/// Where a line's links lead, below or beside the page, without the places in it.
 fn links(line: &str) -> impl Iterator<Item = &str> {
-    line.split("](")
-        .skip(1)
-        .filter_map(|rest| rest.split([')', '#']).next())
-        .filter(|target| !target.is_empty() && !target.contains("://"))
+    targets(line)
+        .map(|(path, _)| path)
+        .filter(|path| !path.is_empty())
 }
 
-/// The pages of a folder and of those below it.
+/// A line's links within the tree: a path, empty for the page itself, and the place in it, where one is named.
+fn targets(line: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
+    line.split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next())
+        .filter(|target| !target.contains("://"))
+        .map(|target| match target.split_once('#') {
+            Some((path, place)) => (path, Some(place)),
+            None => (target, None),
+        })
+}
+
+/// The pages of a folder and of those below it, what is built left out.
 fn pages(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap();
     let mut found: Vec<PathBuf> = entries
         .map(|entry| entry.unwrap().path())
+        .filter(|path| !path.ends_with("target"))
         .flat_map(|path| match path.is_dir() {
             true => pages(&path),
             false => vec![path],
@@ -74,36 +87,89 @@ fn pages(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Every link of the documentation that leads nowhere, and every page that its summary does not list.
+/// Every link of a page that leads nowhere, or to no heading, and every page of the documentation that its summary does
+/// not list.
 pub(crate) fn dead_links(tree: &Path) -> Vec<Violation> {
-    const SUMMARY: &str = "SUMMARY.md";
-    let docs = tree.join("docs");
-    let summary = fs::read_to_string(docs.join(SUMMARY)).unwrap();
+    const SUMMARY: &str = "docs/SUMMARY.md";
+    let summary = fs::read_to_string(tree.join(SUMMARY)).unwrap();
     let listed: Vec<&str> = summary.lines().flat_map(links).collect();
     let mut found = Vec::new();
-    for page in pages(&docs) {
-        let name = page.strip_prefix(&docs).unwrap().display().to_string();
+    for page in pages(tree) {
+        let name = page.strip_prefix(tree).unwrap().display().to_string();
         let say = |line: usize, what: String, remedy: &str| Violation {
-            file: format!("docs/{name}"),
+            file: name.clone(),
             line,
             what,
             remedy: remedy.to_owned(),
         };
-        if name != SUMMARY && !listed.contains(&name.as_str()) {
-            let what = format!("docs/{SUMMARY} does not list it");
-            found.push(say(1, what, "give it a line there"));
+        let documentation = name.strip_prefix("docs/");
+        if name != SUMMARY && documentation.is_some_and(|page| !listed.contains(&page)) {
+            found.push(say(
+                1,
+                format!("{SUMMARY} does not list it"),
+                "give it a line there",
+            ));
         }
         let text = fs::read_to_string(&page).unwrap();
-        for (number, line) in text.lines().enumerate() {
-            for target in links(line) {
-                if !page.parent().unwrap().join(target).exists() {
-                    let what = format!("{target} is not there");
-                    found.push(say(number + 1, what, "link to what has taken its place"));
+        for (number, line) in prose(&text) {
+            for (path, place) in targets(line) {
+                let target = match path {
+                    "" => page.clone(),
+                    path => page.parent().unwrap().join(path),
+                };
+                if !target.exists() {
+                    let what = format!("{path} is not there");
+                    found.push(say(number, what, "link to what has taken its place"));
+                } else if let Some(place) = place.filter(|place| !has_place(&target, place)) {
+                    let what = format!("{path} has no heading #{place}");
+                    found.push(say(number, what, "link to the heading that it has now"));
                 }
             }
         }
     }
     found
+}
+
+/// The lines of a page that are not between fences, by number.
+fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut fenced = false;
+    let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line));
+    lines.filter(move |(_, line)| {
+        let fence = line.trim_start().starts_with("```");
+        fenced ^= fence;
+        !fenced && !fence
+    })
+}
+
+/// Whether a page has a heading that is linked to by this name. Of what is no page, every place is believed.
+fn has_place(page: &Path, place: &str) -> bool {
+    if page.extension().is_none_or(|ending| ending != "md") {
+        return true;
+    }
+    let text = fs::read_to_string(page).unwrap();
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    prose(&text)
+        .filter(|(_, line)| line.starts_with('#'))
+        .any(|(_, heading)| {
+            let plain = place_of(heading.trim_start_matches('#').trim());
+            let before = seen.entry(plain.clone()).or_default();
+            let named = match *before {
+                0 => plain,
+                again => format!("{plain}-{again}"),
+            };
+            *before += 1;
+            named == place
+        })
+}
+
+/// A heading's name in links, as GitHub and mdBook make it.
+fn place_of(heading: &str) -> String {
+    heading
+        .chars()
+        .filter(|one| one.is_alphanumeric() || "-_ ".contains(*one))
+        .map(|one| if one == ' ' { '-' } else { one })
+        .flat_map(char::to_lowercase)
+        .collect()
 }
 
 /// Whether a word in backticks means a file of ours: a folder, a slash, a file with one of our endings.
