@@ -94,6 +94,12 @@ transcript: setup ## Run the demo and write its transcript (docs/demo.txt, and t
 book: ## The documentation as a book, in target/book (mdBook is built once)
 	"$$(hack/mdbook.sh)" build
 
+.PHONY: pictures
+pictures: setup ## Run three minutes of the lab and draw the dashboard of them (docs/pictures; root)
+	$(CARGO) build --workspace --bins
+	$(ASSETS) target/debug/lab run e2e/scenarios/pictures.yaml
+	python3 hack/pictures.py target/pictures/ranges.json docs/pictures
+
 .PHONY: nightly
 nightly: setup ## The long forms: 10,000 random histories, 10,000 of every simulated fault, ten minutes of fuzzing a parser
 	LANDFALL_HISTORIES=10000 $(CARGO) test --release -p landfall-ipam --test histories
