@@ -58,6 +58,9 @@ recipes() { cat Dockerfile e2e/images/Dockerfile hack/image-root.sh hack/buildah
 
 # Builds one image of the programs in a directory and writes it to a file, as docker and containerd load it.
 #   build_archive NAME DOCKERFILE TARGET PROGRAMS FILE [FLAG...]
+# What is in `labels`, arguments of buildah, is put on last: a layer is found again by its recipe's text, and has the values
+# of the labels of another time.
+labels=()
 build_archive() {
   local name=$1 file=$2 stage=$3 programs=$4 archive=$5 log
   shift 5
@@ -69,6 +72,7 @@ build_archive() {
     builder bud --layers --pull-never --target root -t "$ROOT" "$@" -f Dockerfile . &&
       builder bud --layers --pull-never --target "$stage" --build-arg "ROOT=$ROOT" -t "$name" "$@" -f "$file" \
         --build-context "programs=$programs" --build-context "binaries=$programs" . &&
+      { [[ ${#labels[@]} -eq 0 ]] || builder bud --pull-never "${labels[@]}" -t "$name" -f - . <<<"FROM $name"; } &&
       builder push "$name" "docker-archive:$archive:$name"
   } >"$log" 2>&1 || {
     tail -n 20 "$log" >&2

@@ -32,7 +32,8 @@ done
 registry=${REGISTRY:-docker.io/landfall}
 version=${VERSION:-0.1.0}
 revision=$(git describe --always --dirty 2>/dev/null || echo unknown)
-flags=(--build-arg "LANDFALL_REVISION=$revision")
+labels=(--label "org.opencontainers.image.version=$version" --label "org.opencontainers.image.revision=$revision")
+flags=(--build-arg "LANDFALL_REVISION=$revision" "${labels[@]}")
 [[ -z ${PLATFORM:-} ]] || flags+=(--platform "$PLATFORM")
 
 works() {
@@ -62,7 +63,7 @@ if [[ $tool = buildah && -z $programs ]]; then
   [[ ${PLATFORM:-$host} = "$host" ]] ||
     refuse "buildah takes what cargo compiles here, for $host, and $PLATFORM is wanted" \
       "docker or podman, which compile in a container; or --programs with a directory of programs for $PLATFORM"
-  LANDFALL_REVISION=$revision cargo build --release -p landfall-controller -p landfall-announcer -p landfall-probe
+  LANDFALL_REVISION=$revision cargo build --release --locked -p landfall-controller -p landfall-announcer -p landfall-probe
   programs=$(realpath "${CARGO_TARGET_DIR:-target}/release")
 fi
 if [[ -n $programs ]]; then
