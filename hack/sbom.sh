@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Prints what a program of ours is made of, as a CycloneDX document: every crate that is linked into it, by version and
-# licence. The Debian packages of its image are on record in the image itself, where scanners look (/var/lib/dpkg/status.d).
+# Prints what a program of ours is made of, as a CycloneDX document: every crate that is linked into it, or into what it loads
+# into the kernel, by version and licence. The Debian packages of its image are on record in the image itself, where scanners
+# look (/var/lib/dpkg/status.d).
 #
 #   hack/sbom.sh landfall-controller
 set -euo pipefail
@@ -8,7 +9,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 program=${1:?usage: hack/sbom.sh PROGRAM}
 command -v jq >/dev/null || { echo "sbom: jq is missing; remedy: apt-get install jq" >&2; exit 1; }
 host=$(rustc -vV | sed -n 's/^host: //p')
-cargo metadata --locked --format-version 1 --filter-platform "$host" | jq --arg program "$program" '
+
+# A package of a project, and every crate that it needs, and those.
+made_of() {
+  cargo metadata --locked --format-version 1 --filter-platform "$host" --manifest-path "$2" | jq --arg program "$1" '
+  def part: {name, version, "bom-ref": "pkg:cargo/\(.name)@\(.version)", purl: "pkg:cargo/\(.name)@\(.version)"}
+    + (if .license then {licenses: [{expression: (.license | gsub("/"; " OR "))}]} else {} end);
   (.resolve.nodes | map({key: .id, value: [.deps[] | select(any(.dep_kinds[]; .kind == null)) | .pkg]}) | from_entries) as $needs
   | (.packages | map({key: .id, value: .}) | from_entries) as $packages
   | (.packages[] | select(.name == $program)) as $top
@@ -17,9 +23,22 @@ cargo metadata --locked --format-version 1 --filter-platform "$host" | jq --arg 
   | [.seen[] | $packages[.]] as $all
   | {
       bomFormat: "CycloneDX", specVersion: "1.5", version: 1,
-      metadata: {component: {type: "application", name: $program, version: $top.version, "bom-ref": "pkg:cargo/\($program)@\($top.version)"}},
-      components: [$all[] | select(.id != $top.id) | {
-        type: "library", name, version, "bom-ref": "pkg:cargo/\(.name)@\(.version)", purl: "pkg:cargo/\(.name)@\(.version)"
-      } + (if .license then {licenses: [{expression: (.license | gsub("/"; " OR "))}]} else {} end)] | sort_by(.purl)
+      metadata: {component: ({type: "application"} + ($top | part))},
+      components: [$all[] | select(.id != $top.id) | {type: "library"} + part] | sort_by(.purl)
     }
   | .dependencies = [$all[] | {ref: "pkg:cargo/\(.name)@\(.version)", dependsOn: [$needs[.id][] | $packages[.] | "pkg:cargo/\(.name)@\(.version)"] | unique}]'
+}
+
+made=$(made_of "$program" Cargo.toml)
+# What is loaded into the kernel is a project of its own, and comes as bytes in the crate that loads it.
+if jq --exit-status 'any(.components[]; .name == "landfall-bpf-lb")' <<<"$made" >/dev/null; then
+  made=$(jq --slurp '
+    (.[1].metadata.component + {type: "library"}) as $loaded
+    | (.[0].components[] | select(.name == "landfall-bpf-lb") | ."bom-ref") as $loader
+    | .[0] + {
+        components: ([.[].components[], $loaded] | unique_by(."bom-ref")),
+        dependencies: (([.[].dependencies[], {ref: $loader, dependsOn: [$loaded."bom-ref"]}])
+          | group_by(.ref) | map({ref: .[0].ref, dependsOn: ([.[].dependsOn[]] | unique)}))
+      }' <(echo "$made") <(made_of landfall-bpf-lb-ebpf bpf-lb/ebpf/Cargo.toml))
+fi
+echo "$made"
