@@ -36,6 +36,7 @@ registry=${REGISTRY:-docker.io/landfall}
 downloads=${DOWNLOADS:-https://github.com/landfall/landfall/releases/download/v$version}
 # Archives of the same commit are the same to the byte.
 moment=$(git log -1 --format=%ct)
+revision=$(git describe --always --dirty)
 helm=$(hack/go-program.sh helm)
 if [[ -d $out && -n $(ls -A "$out") ]]; then
   [[ -f $out/checksums.txt ]] || refuse "$out is not empty, and no release" "name another directory with --out"
@@ -68,11 +69,17 @@ build() {
     echo "$programs"
     return
   fi
+  # What the images are made of is built for this platform, too, and shares what both are made of.
+  if [[ $1 = "$host" ]]; then
+    LANDFALL_REVISION=$revision cargo build --release --locked -p landfall-cli >&2
+    echo "${CARGO_TARGET_DIR:-target}/release"
+    return
+  fi
   local link variable=${1^^}
   link=$(linker "$1")
   variable=CARGO_TARGET_${variable//-/_}_LINKER
   rustup target add "$1" >&2
-  env "$variable=$link" "CC_${1//-/_}=$link" LANDFALL_REVISION="$(git describe --always --dirty)" \
+  env "$variable=$link" "CC_${1//-/_}=$link" LANDFALL_REVISION="$revision" \
     cargo build --release --locked -p landfall-cli --target "$1" >&2
   echo "${CARGO_TARGET_DIR:-target}/$1/release"
 }

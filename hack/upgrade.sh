@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Tries an upgrade in the lab: from the manifests and images of another revision to this tree's, and back, under load.
 #
-#   hack/upgrade.sh BASE                     builds the base in a tree of its own below target/against
+#   hack/upgrade.sh BASE                     builds the base in a tree of its own below target/against, which stays for the
+#                                            next time: `git worktree remove --force` it to have its gigabytes back
 #   hack/upgrade.sh BASE --programs DIR      of programs of the base that are built already
 #
 # This tree's own programs are those in target/debug.
