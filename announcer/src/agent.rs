@@ -184,7 +184,6 @@ fn show(shown: &Mutex<Summary>, summary: Summary) {
 }
 
 impl Parts {
-    /// The table first: a write that gives an address away must find this node quiet already.
     /// Until then, or until something comes that does not wait.
     async fn rest_until(&mut self, rested: Instant, brain: &mut Brain) {
         loop {
@@ -201,6 +200,7 @@ impl Parts {
         }
     }
 
+    /// The table first: a write that gives an address away must find this node quiet already.
     fn carry_out(&self, effects: Effects) {
         self.responder.set_peers(effects.peers);
         self.responder.set_owned(effects.owned);
