@@ -44,6 +44,8 @@ const TOGETHER: Duration = Duration::from_millis(20);
 /// After a decision the thread rests for so many times what it took, up to [`TOGETHER`], and for as long as it took where
 /// that is longer; but never for longer than [`LONGEST_REST`].
 const REST: u32 = 9;
+/// As long as a decision took, up to this, the thread rests before any other.
+const SOON: Duration = Duration::from_millis(5);
 /// A decision that takes long, on a machine that is busy, must not be followed by so long a rest that the peers' thread
 /// takes this half for stuck.
 const LONGEST_REST: Duration = Duration::from_millis(200);
@@ -97,7 +99,7 @@ pub async fn run(
     let mut neighbours = parts.neighbours.watch();
     let mut events = parts.responder.events();
     let mut wake_at: Option<Instant> = None;
-    let mut rested = Instant::now();
+    let (mut ready, mut rested) = (Instant::now(), Instant::now());
     let mut leave_by: Option<Instant> = None;
     let links = parts.links.borrow_and_update().clone();
     let director = parts.director.borrow_and_update().clone();
@@ -126,8 +128,11 @@ pub async fn run(
             }
             () = until(wake_at) => None,
         };
-        let presses = input.as_ref().is_some_and(|input| brain.is_pressing(input));
+        // What the brain itself put off is late enough.
+        let presses = input.as_ref().is_none_or(|input| brain.is_pressing(input));
         brain.take_all(input, &mut inputs, clock::now());
+        // Others on this thread have their turn, whatever presses.
+        tokio::time::sleep_until(ready).await;
         if !presses {
             // Together with what comes right behind; but never later than that.
             parts.rest_until(rested, &mut brain).await;
@@ -146,6 +151,7 @@ pub async fn run(
         parts.carry_out(effects);
         show(&parts.summary, brain.summary(now));
         let took = began.elapsed();
+        ready = Instant::now() + took.min(SOON);
         rested = Instant::now() + rest(took);
         wake_at = woken.map(clock::timer);
         if let Some(by) = leave_by {

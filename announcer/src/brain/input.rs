@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use landfall_election::peers::Report;
+use landfall_election::peers::{Report, Title};
 use landfall_runtime::class::Class;
 use landfall_wire::Mac;
 use landfall_wire::peers::KeyId;
@@ -96,7 +96,10 @@ impl Brain {
         match input {
             Input::Leave | Input::Links(_) => true,
             Input::Peers(Report::Claims(_, _, titles)) => {
-                titles.iter().any(|title| self.owners.awaits(title))
+                let answers = |title: &Title| self.answered_on.contains_key(&title.address);
+                titles
+                    .iter()
+                    .any(|title| answers(title) || self.owners.awaits(title))
             }
             Input::Peers(report) => matches!(
                 report,
@@ -109,5 +112,43 @@ impl Brain {
             ),
             _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use landfall_election::owners::Settings;
+
+    use super::*;
+    use crate::names::SessionId;
+
+    #[test]
+    fn what_somebody_waits_for_presses_and_what_is_heard_all_the_time_does_not() {
+        let settings = Settings::for_duration(Duration::from_secs(15));
+        let mut brain = Brain::new(NodeName::new("n1"), settings);
+        let peer = || (NodeName::new("n2"), SessionId::new("s2"));
+        let (node, session) = peer();
+        let title = Title {
+            address: "192.0.2.1".parse().unwrap(),
+            transitions: 2,
+            written: false,
+        };
+        let claims = Input::Peers(Report::Claims(node, session, vec![title.clone()]));
+        assert!(!brain.is_pressing(&claims), "of another's address");
+        brain.answered_on.insert(title.address, BTreeSet::new());
+        assert!(brain.is_pressing(&claims), "this node is to be silent");
+        let (node, session) = peer();
+        assert!(brain.is_pressing(&Input::Peers(Report::Ceded(node, session, Vec::new()))));
+        assert!(brain.is_pressing(&Input::Leave));
+        assert!(!brain.is_pressing(&Input::HeardFrom(None)));
+        let (node, session) = peer();
+        let up = Report::Up {
+            node,
+            session,
+            merged: false,
+        };
+        assert!(!brain.is_pressing(&Input::Peers(up)));
     }
 }

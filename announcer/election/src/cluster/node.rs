@@ -39,6 +39,8 @@ pub(super) struct Node {
     pub(super) stopped: Option<Now>,
     pub(super) frozen: bool,
     pub(super) dead: bool,
+    /// Of a dead one: its process alone is; the kernel answers for the machine's own address.
+    pub(super) gone: bool,
     pub(super) waiting: VecDeque<Input>,
     pub(super) sessions: BTreeMap<NodeName, SessionId>,
     known_due: bool,
@@ -84,6 +86,7 @@ impl Node {
             stopped: None,
             frozen: false,
             dead: false,
+            gone: false,
             waiting: VecDeque::new(),
             sessions: BTreeMap::new(),
             known_due: false,

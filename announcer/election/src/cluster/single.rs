@@ -117,6 +117,46 @@ fn what_a_node_that_leaves_could_not_hand_over_before_its_end_is_taken_over_as_f
     }
 }
 
+/// A node hands over all, gives its session up and ends, on a machine that runs on.
+fn leave(world: &mut World, n: usize) {
+    world.tell(n, owners::Event::Leaving);
+    world.run(secs(3));
+    let name = world.nodes[n].name.clone();
+    world.server.put_lease(&name, None, None);
+    world.nodes[n].dead = true;
+    world.nodes[n].gone = true;
+}
+
+#[test]
+fn who_has_left_is_no_silent_member_for_the_others() {
+    for (seed, (nodes, after, server_down)) in cases(
+        200,
+        &[
+            (2, 1, true),
+            (2, 500, true),
+            (3, 500, false),
+            (4, 500, false),
+        ],
+    ) {
+        let mut world = at_rest(seed, nodes, 40);
+        leave(&mut world, 0);
+        world.run(millis(after));
+        let case = format!("{nodes} nodes, seed {seed}, the next {after} ms later");
+        world.check.forget();
+        if server_down {
+            // Nobody is there to yield to.
+            world.server_down = true;
+            world.run(secs(8));
+            assert_eq!(world.check.most_dark, Duration::ZERO, "{case}");
+        } else {
+            world.nodes[1].dead = true;
+            world.run(secs(2));
+            let dark = world.check.most_dark;
+            assert!(dark <= millis(450), "{case}: {dark:?}");
+        }
+    }
+}
+
 #[test]
 fn what_a_node_without_an_interface_owned_is_answered_for_at_once() {
     for (seed, (nodes, server_down)) in

@@ -441,7 +441,7 @@ impl World {
         let other = &self.nodes[suspect];
         let answers = match owned {
             Some(address) => other.answers(&address, self.now),
-            None => !other.dead && !other.frozen,
+            None => !other.frozen && (!other.dead || other.gone),
         };
         if answers && self.joined(n, suspect) {
             let at = self.now + Duration::from_millis(1);

@@ -119,8 +119,11 @@ impl Owners {
             State::Mine => self.keep(address, memory, record, eligible, round, out),
             State::Yielding { to, until, ceded } => {
                 // It was being handed over, and now there is nothing to be kept up.
-                let becomes_cession =
-                    !ceded && round.is_without_interface(address) && self.view.flags(&to).is_some();
+                let session = self.view.session(&to);
+                let becomes_cession = !ceded
+                    && round.is_without_interface(address)
+                    && session.is_some()
+                    && memory.ceded_to.as_ref() != session;
                 let takes_back = ceded && eligible && !self.own.leaving;
                 if !becomes_cession && !takes_back {
                     let may_take = is_among(candidates, &to);
@@ -137,6 +140,7 @@ impl Owners {
                 memory.yielding = None;
                 memory.tell = Tell::Nothing;
                 if takes_back {
+                    out.answering.insert(address);
                     return out.wake(now);
                 }
                 self.keep(address, memory, record, eligible, round, out);
@@ -410,9 +414,7 @@ impl Owners {
             memory.work = Work::Probing;
             return out.probes.push(address);
         }
-        if round.claiming < self.settings.claims {
-            self.claim(address, memory, record, reason, round, out);
-        }
+        self.claim(address, memory, record, reason, round, out);
     }
 
     fn claim(

@@ -96,8 +96,8 @@ pub struct Settings {
     pub retry_max: Duration,
     /// Standbys renamed at a time, while no claim is under way.
     pub standby_writes: usize,
-    /// Claims under way at a time: more are no sooner written, and only keep the node from answering, and the API server
-    /// from what is more urgent.
+    /// Claims under way at a time before an address is claimed that is answered for already: more are no sooner written,
+    /// and only keep the API server from what is more urgent.
     pub claims: usize,
     /// Between two addresses given to a node that has fewer; none by default.
     pub rebalance: Option<Duration>,

@@ -48,8 +48,12 @@ impl Peers {
                 if link.deadline().is_none_or(|deadline| now < deadline) {
                     continue;
                 }
-                // One that said that it would go as well: its session's end is known before, or it could not hand over all.
-                link.phase = Phase::Silent;
+                // One that said that it would go has gone if its session is over; else it may not have handed over all.
+                let has_left = link.flags.leaving && self.known.get(node) != Some(&link.session);
+                link.phase = match has_left {
+                    true => Phase::Distant,
+                    false => Phase::Silent,
+                };
                 fallen.insert(node.clone());
             }
         }
@@ -325,8 +329,47 @@ impl Peers {
         }
     }
 
+    /// Who left, and handed over all, is no member that is silent: nobody is in the minority because of it, or waits for its
+    /// word.
+    pub(super) fn let_go(&mut self, node: &NodeName) {
+        let links = self
+            .segments
+            .values_mut()
+            .filter_map(|segment| segment.links.get_mut(node));
+        for link in links.filter(|link| link.phase == Phase::Silent && link.flags.leaving) {
+            link.phase = Phase::Distant;
+        }
+        if let Some(suspicion) = self.suspicions.remove(node) {
+            self.words.forget(&suspicion.session);
+        }
+    }
+
+    fn is_leaving(&self, node: &NodeName) -> bool {
+        let mut links = self
+            .segments
+            .values()
+            .filter_map(|segment| segment.links.get(node));
+        links.any(|link| link.phase == Phase::Silent && link.flags.leaving)
+    }
+
+    /// Those whose sessions were given up after they fell silent.
+    pub(super) fn let_go_who_left(&mut self) {
+        let suspects = self.suspicions.iter();
+        let over = suspects.filter(|(node, suspicion)| {
+            self.known.get(*node) != Some(&suspicion.session) && self.is_leaving(node)
+        });
+        let over: Vec<NodeName> = over.map(|(node, _)| node.clone()).collect();
+        for node in over {
+            self.let_go(&node);
+        }
+    }
+
     /// Somebody knows that the suspect lives.
     pub(super) fn veto(&mut self, node: &NodeName, proof: Proof, now: Now, out: &mut Vec<Action>) {
+        if proof == Proof::Answer && self.is_leaving(node) {
+            // Its machine answers, of which nothing is asked but itself once it owns nothing.
+            return self.let_go(node);
+        }
         let Some(suspicion) = self.suspicions.get_mut(node) else {
             return;
         };

@@ -304,6 +304,7 @@ impl Peers {
             .filter(|known| known.node != self.me)
             .map(|known| (known.node, known.session))
             .collect();
+        self.let_go_who_left();
     }
 
     fn take_segments(&mut self, ids: &[SegmentId], now: Now) {
