@@ -208,7 +208,7 @@ impl Peers {
                     ..flags
                 }
             }
-            Event::Segments(ids) => self.take_segments(&ids, now),
+            Event::Segments(ids) => self.take_segments(&ids, now, out),
             Event::Heard(segment, frame) => self.hear(segment, frame, now, out),
             Event::Refused(_, node) => self.veto(&node, Proof::Refused, now, out),
             Event::Answered(_, node) => self.veto(&node, Proof::Answer, now, out),
@@ -307,8 +307,16 @@ impl Peers {
         self.let_go_who_left();
     }
 
-    fn take_segments(&mut self, ids: &[SegmentId], now: Now) {
+    /// Who was heard on segments alone that are no more is heard nowhere: its Lease tells of it from then on.
+    fn take_segments(&mut self, ids: &[SegmentId], now: Now, out: &mut Vec<Action>) {
+        let heard = |peers: &Self| -> BTreeSet<(NodeName, SessionId)> {
+            peers.heard().into_values().flatten().collect()
+        };
+        let before = heard(self);
         self.segments.retain(|id, _| ids.contains(id));
+        for (node, session) in &before - &heard(self) {
+            out.push(Action::Report(Report::Unwatched { node, session }));
+        }
         for id in ids {
             self.segments
                 .entry(*id)

@@ -571,3 +571,16 @@ fn what_a_node_said_that_was_wrong_about_another_is_not_believed_about_that_one(
     lone.hear("d1", Body::Fenced(fenced("d")));
     assert!(lone.reported(ended));
 }
+
+#[test]
+fn whoever_was_heard_on_a_segment_that_is_no_more_is_left_to_its_lease() {
+    let mut lone = heard_for_two_seconds(&["b1"]);
+    let unwatched = |report: &Report| matches!(report, Report::Unwatched { node: who, .. } if *who == node("b"));
+    lone.tell(Event::Segments(vec![SEGMENT, SEGMENT + 1]));
+    assert!(!lone.reported(unwatched));
+    lone.tell(Event::Segments(vec![SEGMENT + 1]));
+    assert!(
+        lone.reported(unwatched),
+        "nothing else would ever say that it is not heard any more"
+    );
+}
