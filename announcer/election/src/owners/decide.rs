@@ -59,7 +59,7 @@ impl Owners {
             unknown: BTreeMap::new(),
             claims: Vec::new(),
             moves: BTreeMap::new(),
-            standby_writes: self.under_way(Kind::Amend),
+            amending: self.under_way(Kind::Amend),
             claiming: self.under_way(Kind::Claim),
         };
         let mut memory = std::mem::take(&mut self.memory);
@@ -324,7 +324,7 @@ impl Owners {
             owner.standby.clone()
         };
         if asked || standby != owner.standby {
-            round.standby_writes += 1;
+            round.amending += 1;
             memory.work = Work::Writing(Kind::Amend);
             let owner = Owner {
                 standby,

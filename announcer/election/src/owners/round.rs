@@ -27,7 +27,7 @@ pub(super) struct Round<'a> {
     /// What successors are told, and whether this node answers for it no more.
     pub(super) moves: BTreeMap<(NodeName, bool), Vec<Move>>,
     /// Amendments under way.
-    pub(super) standby_writes: usize,
+    pub(super) amending: usize,
     /// Claims under way.
     pub(super) claiming: usize,
 }
@@ -42,7 +42,7 @@ impl<'a> Round<'a> {
 
     /// What somebody waits for is written before who would be next.
     pub(super) fn has_time_for_standbys(&self, settings: &Settings) -> bool {
-        self.claiming == 0 && self.standby_writes < settings.standby_writes
+        self.claiming == 0 && self.amending < settings.standby_writes
     }
 
     /// Whether this node can answer for the address nowhere.
