@@ -56,6 +56,9 @@ const UNTOLD: Duration = Duration::from_millis(100);
 /// the end of its hand-over (two seconds).
 const HANDED: Duration = Duration::from_secs(1);
 
+/// What people and metrics see is at most this old: to copy it costs as much as to decide.
+const SHOWN: Duration = Duration::from_millis(100);
+
 /// So many inputs are taken in before the next decision, however many more there are: while lists come in, as after an
 /// outage, peers must not have to wait for the word that this node is at work.
 const MOST_AT_ONCE: usize = 1_024;
@@ -100,6 +103,7 @@ pub async fn run(
     let mut events = parts.responder.events();
     let mut wake_at: Option<Instant> = None;
     let (mut ready, mut rested) = (Instant::now(), Instant::now());
+    let mut show_at = Instant::now();
     let mut leave_by: Option<Instant> = None;
     let links = parts.links.borrow_and_update().clone();
     let director = parts.director.borrow_and_update().clone();
@@ -149,11 +153,17 @@ pub async fn run(
         let effects = brain.step(now, &Time(Timestamp::now()));
         let (woken, has_left, in_vain) = (effects.wake_at, effects.has_left, effects.in_vain);
         parts.carry_out(effects);
-        show(&parts.summary, brain.summary(now));
+        let mut woken = woken.map(clock::timer);
+        if Instant::now() >= show_at {
+            show(&parts.summary, brain.summary(now));
+            show_at = Instant::now() + SHOWN;
+        } else {
+            woken = Some(woken.map_or(show_at, |at| at.min(show_at)));
+        }
         let took = began.elapsed();
         ready = Instant::now() + took.min(SOON);
         rested = Instant::now() + rest(took);
-        wake_at = woken.map(clock::timer);
+        wake_at = woken;
         if let Some(by) = leave_by {
             if has_left || in_vain || Instant::now() >= by {
                 return parts.farewell(has_left);
@@ -332,6 +342,8 @@ impl Parts {
             tracing::info!("every address is in other hands");
         } else {
             tracing::warn!("stopping although addresses could not be handed over");
+            // It is silent from now on, and not once its session is given up: peers take over from whoever is silent.
+            self.peers.tell([Command::Learn(Event::Lost)]);
         }
     }
 }

@@ -58,6 +58,13 @@ pub struct Effects {
     pub has_left: bool,
 }
 
+impl Effects {
+    /// Thinks again at this time, if not before.
+    pub(super) fn wake_no_later(&mut self, at: Now) {
+        self.wake_at = Some(self.wake_at.map_or(at, |wake| wake.min(at)));
+    }
+}
+
 /// A request to the API server.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Job {

@@ -100,6 +100,8 @@ pub struct Brain {
     /// It is to be assembled in the step after: first those who answer are told.
     path_next: bool,
     report_due: bool,
+    /// Before this it is not found out again what to report.
+    report_at: Now,
     /// Reports that are due once no address is being ceded any more.
     reports_wait: bool,
     transitions: BTreeMap<&'static str, u64>,
@@ -151,6 +153,7 @@ impl Brain {
             path_due: true,
             path_next: false,
             report_due: true,
+            report_at: Now::ZERO,
             reports_wait: false,
             transitions: ClaimReason::ALL.map(|reason| (reason.as_str(), 0)).into(),
             conflicts_seen: 0,
@@ -426,7 +429,7 @@ impl Brain {
             self.describe(now, wall, &mut effects);
         }
         // What was said of the addresses given away is part of the farewell, unless nobody may hear it any more.
-        let said = self.reporting.values().all(|reporting| reporting.refused);
+        let said = self.has_reported();
         effects.in_vain = self.leaving && said && self.may_write_nothing();
         let shown = owners::World {
             records: &self.records,
@@ -435,7 +438,7 @@ impl Brain {
         };
         effects.has_left = self.leaving && (!self.ready() || self.owners.has_left(&shown) && said);
         if let Some(until) = self.unavailable.values().min() {
-            effects.wake_at = Some(effects.wake_at.map_or(*until, |at| at.min(*until)));
+            effects.wake_no_later(*until);
         }
         if std::mem::take(&mut self.path_next) {
             self.path_due = true;

@@ -226,7 +226,7 @@ impl Brain {
         }
         effects.to_peers = std::mem::take(&mut self.to_peers.events);
         let again = now + AGAIN;
-        effects.wake_at = Some(effects.wake_at.map_or(again, |at| at.min(again)));
+        effects.wake_no_later(again);
     }
 
     /// The thread speaks for the same session as the election.
