@@ -1,6 +1,6 @@
 //! A node that stands by for all addresses of another: one Service each, three nodes, a policy for all of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,7 +65,7 @@ fn record(number: u32, version: u64) -> Lbip {
         interfaces: ["eth0".to_owned()].into(),
         ..Announcement::default()
     };
-    let status = status_of(&lbip, Some(owner), &plan, None, &wall());
+    let status = status_of(&lbip, Some(owner), &plan, &BTreeMap::new(), None, &wall());
     Lbip { status, ..lbip }
 }
 

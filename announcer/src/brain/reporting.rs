@@ -94,6 +94,7 @@ impl Brain {
         let reports = reports(View {
             world: &self.world,
             plan: &self.plan,
+            runs_on: &self.director.runs_on,
             me: &self.me,
             session: self.owners.session(),
             live: &self.live,

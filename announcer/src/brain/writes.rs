@@ -170,7 +170,7 @@ impl Brain {
                 owner: Some(owner),
                 ..lbip.status.clone()
             },
-            owner => status_of(lbip, owner, plan, conflict, wall),
+            owner => status_of(lbip, owner, plan, &self.director.runs_on, conflict, wall),
         };
         let swap = Swap {
             address,

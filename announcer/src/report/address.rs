@@ -1,6 +1,6 @@
 //! Conditions of addresses.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -8,22 +8,24 @@ use landfall_crds::conditions::{ADDRESS_CONFLICT, ANNOUNCED, GATEWAYS_SERVED, Ne
 use landfall_crds::{LoadBalancerIPStatus, Owner};
 
 use super::{Conflict, Report, View, put};
+use crate::dataplane::RunsOn;
 use crate::model::Lbip;
 use crate::policy::Announcement;
 
-/// The status a write of the owner leaves behind: with `owner` (or none), answering on the interfaces of `plan`.
-/// Everything else stays as it was.
+/// The status a write of the owner leaves behind: with `owner` (or none), answering on the interfaces of `plan`, of which
+/// the director runs on some. Everything else stays as it was.
 #[must_use]
 pub fn status_of(
     lbip: &Lbip,
     owner: Option<Owner>,
     plan: &Announcement,
+    runs_on: &BTreeMap<String, RunsOn>,
     conflict: Option<&Conflict>,
     now: &Time,
 ) -> LoadBalancerIPStatus {
     let mut status = lbip.status.clone();
     let verdict = match &owner {
-        Some(owner) => announced(lbip.address, &owner.node, &plan.interfaces),
+        Some(owner) => announced(lbip.address, &owner.node, plan, runs_on),
         None => NewCondition {
             type_: ANNOUNCED,
             status: Some(false),
@@ -78,8 +80,13 @@ fn put_served(status: &mut LoadBalancerIPStatus, lbip: &Lbip, plan: &Announcemen
     );
 }
 
-fn announced(address: IpAddr, node: &str, interfaces: &BTreeSet<String>) -> NewCondition {
-    if interfaces.is_empty() {
+fn announced(
+    address: IpAddr,
+    node: &str,
+    plan: &Announcement,
+    runs_on: &BTreeMap<String, RunsOn>,
+) -> NewCondition {
+    if plan.interfaces.is_empty() {
         return NewCondition {
             type_: ANNOUNCED,
             status: Some(false),
@@ -87,7 +94,13 @@ fn announced(address: IpAddr, node: &str, interfaces: &BTreeSet<String>) -> NewC
             message: format!("node {node} owns {address} and has no eligible interface up for it"),
         };
     }
-    let names: Vec<_> = interfaces.iter().map(String::as_str).collect();
+    // What carries its traffic there, where the director should.
+    let interface = |name: &String| match runs_on.get(name) {
+        _ if !plan.xdp => name.clone(),
+        Some(on) => format!("{name} (XDP: {})", on.path),
+        None => format!("{name} (XDP: not there, the kernel forwards)"),
+    };
+    let names: Vec<String> = plan.interfaces.iter().map(interface).collect();
     NewCondition {
         type_: ANNOUNCED,
         status: Some(true),
@@ -163,7 +176,7 @@ pub(super) fn reports(view: View<'_>) -> Vec<Report> {
                     continue;
                 };
                 let owner = Some(owner.clone());
-                status_of(lbip, owner, plan, conflict, view.now)
+                status_of(lbip, owner, plan, view.runs_on, conflict, view.now)
             }
             Some(owner) if view.live.iter().any(|node| node.as_str() == owner.node) => continue,
             _ => match unowned(view, lbip, plan, conflict) {

@@ -21,6 +21,7 @@ use landfall_wire::Mac;
 pub use address::status_of;
 pub use node::{OwnNode, node_status};
 
+use crate::dataplane::RunsOn;
 use crate::model::World;
 use crate::names::{NodeName, PolicyName, ServiceKey, SessionId};
 use crate::policy::Announcements;
@@ -31,6 +32,8 @@ pub struct View<'a> {
     pub world: &'a World,
     /// What is announced, and why the rest is not.
     pub plan: &'a Announcements,
+    /// The interfaces that this node's director runs on.
+    pub runs_on: &'a BTreeMap<String, RunsOn>,
     pub me: &'a NodeName,
     pub session: Option<&'a SessionId>,
     /// Nodes with a live session.

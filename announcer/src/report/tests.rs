@@ -13,6 +13,7 @@ use crate::testing::{ip, key, lbip, mac, peer, policy, service};
 struct Scene {
     world: World,
     plan: Announcements,
+    runs_on: BTreeMap<String, RunsOn>,
     conflicts: BTreeMap<IpAddr, Conflict>,
 }
 
@@ -43,6 +44,7 @@ impl Scene {
         Self {
             world,
             plan,
+            runs_on: BTreeMap::new(),
             conflicts: BTreeMap::new(),
         }
     }
@@ -55,7 +57,7 @@ impl Scene {
         };
         let plan = &self.plan.addresses[&ip(address)];
         let lbip = self.world.lbips.get_mut(&ip(address)).unwrap();
-        lbip.status = status_of(lbip, Some(owner), plan, None, &at(5));
+        lbip.status = status_of(lbip, Some(owner), plan, &self.runs_on, None, &at(5));
     }
 
     fn refuse(&mut self, address: &str) {
@@ -73,6 +75,7 @@ impl Scene {
         reports(View {
             world: &self.world,
             plan: &self.plan,
+            runs_on: &self.runs_on,
             me: &NodeName::new(node),
             session: Some(&SessionId::new(format!("{node}-s"))),
             live: &live,
@@ -254,6 +257,26 @@ fn an_owner_without_an_interface_admits_it() {
     };
     assert_eq!(find(&status.conditions, ANNOUNCED).unwrap().status, "False");
     assert!(status.interfaces.is_empty());
+}
+
+#[test]
+fn an_address_of_the_director_says_where_that_runs() {
+    let mut scene = Scene::new();
+    let address = "192.0.2.10";
+    let plan = scene.plan.addresses.get_mut(&ip(address)).unwrap();
+    plan.xdp = true;
+    plan.interfaces.insert("eth1".into());
+    let native = RunsOn {
+        path: "native".into(),
+        why_generic: None,
+    };
+    scene.runs_on.insert("eth0".into(), native);
+    scene.own(address, "n1");
+    let conditions = &scene.world.lbips[&ip(address)].status.conditions;
+    assert_eq!(
+        find(conditions, ANNOUNCED).unwrap().message,
+        "node n1 answers for 192.0.2.10 on eth0 (XDP: native), eth1 (XDP: not there, the kernel forwards)"
+    );
 }
 
 #[test]
