@@ -49,7 +49,7 @@ use crate::dataplane::{DataPath, DirectorNews, assemble};
 use crate::election::owners::{self, Candidate, Event, Owners, Record, Settings};
 use crate::election::{ClaimReason, Now};
 use crate::link::{IfIndex, LinkTable, NeighbourTable};
-use crate::model::{InterfacePatterns, Key, Kind, Lbip, Object, World, XdpState};
+use crate::model::{InterfacePatterns, Key, Kind, Object, World, XdpState};
 use crate::names::{NodeName, ServiceKey};
 use crate::policy::{Announcements, plan};
 use crate::report::Conflict;
@@ -252,29 +252,24 @@ impl Brain {
             Object::Slice(service, ..) => Some(service.clone()),
             _ => None,
         };
-        if let Object::Address(lbip) = object {
-            return self.apply_address(lbip);
-        }
+        let address = match &object {
+            Object::Address(lbip) => Some(lbip.address),
+            _ => None,
+        };
+        // Where ten thousand addresses change their owner, and their Services the condition, it is not planned ten thousand
+        // times who may own them.
+        let status_alone = self.world.differs_in_status_alone(&object);
         if self.world.apply(object) {
-            self.changed(slice_of.as_ref());
-        }
-    }
-
-    /// A record whose status alone is another changes nothing of what policies and the data path make of it: where ten
-    /// thousand change their owner, it is not planned ten thousand times who may own them.
-    fn apply_address(&mut self, lbip: Lbip) {
-        let address = lbip.address;
-        let known = self.world.lbips.get(&address);
-        let is_planned = known.is_some_and(|known| known.differs_in_status_alone(&lbip));
-        if self.world.apply(Object::Address(lbip)) {
-            if is_planned {
+            if status_alone {
                 self.report_due = true;
-                self.to_peers.due = true;
+                self.to_peers.due |= address.is_some();
             } else {
-                self.changed(None);
+                self.changed(slice_of.as_ref());
             }
         }
-        self.show_record(address);
+        if let Some(address) = address {
+            self.show_record(address);
+        }
     }
 
     /// Shows the election what the record of an address says now, if there is one.

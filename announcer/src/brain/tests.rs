@@ -175,6 +175,54 @@ fn a_report_is_sent_once_and_again_only_after_it_failed() {
 }
 
 #[test]
+fn what_was_written_about_an_object_makes_no_plan_anew() {
+    let mut brain = owning(&["n2"]);
+    let effects = brain.step(secs(101), &wall());
+    let [swap] = swaps(&effects)[..] else {
+        panic!("{effects:?}")
+    };
+    let condition = find(&swap.status.conditions, ANNOUNCED).unwrap().clone();
+    let told = Service {
+        conditions: vec![condition],
+        ..service()
+    };
+    let mut reported = policy(L2AnnouncementPolicySpec::default());
+    reported.status.addresses = 1;
+    let status_alone = [
+        Object::Address(record(7, swap.status.clone())),
+        Object::Service(key(), told),
+        Object::Policy(PolicyName::new("all"), reported),
+    ];
+    for object in status_alone {
+        brain.report_due = false;
+        let key = object.key();
+        brain.take(Input::Applied(object), secs(102));
+        assert!(
+            brain.report_due && !brain.plan_due && !brain.path_due,
+            "{key:?}"
+        );
+    }
+    let local = Service {
+        local: true,
+        ..service()
+    };
+    brain.take(Input::Applied(Object::Service(key(), local)), secs(102));
+    assert!(brain.plan_due && brain.path_due);
+}
+
+#[test]
+fn a_read_after_a_refusal_is_what_the_election_goes_by() {
+    let mut brain = owning(&["n2"]);
+    brain.step(secs(101), &wall());
+    let read = SwapOutcome::Refused(Some(Box::new(record(9, LoadBalancerIPStatus::default()))));
+    brain.take(Input::Swapped(VIP, read), secs(102));
+    let shown = &brain.records[&VIP];
+    assert!(shown.version == Version::new("9") && shown.owner.is_none());
+    brain.take(Input::Swapped(VIP, SwapOutcome::Refused(None)), secs(102));
+    assert!(brain.records.is_empty());
+}
+
+#[test]
 fn a_conflict_found_by_the_probe_is_reported_and_nothing_is_claimed() {
     let mut brain = brain(&[]);
     brain.step(secs(100), &wall());

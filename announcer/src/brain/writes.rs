@@ -12,7 +12,7 @@ use super::effects::{Effects, Expiry, Job, Swap};
 use super::input::SwapOutcome;
 use crate::election::owners::{Event, Outcome, Owner, Record, Write};
 use crate::election::{ClaimReason, Now};
-use crate::model::{Key, Lbip};
+use crate::model::{Key, Lbip, Object};
 use crate::names::{NodeName, SessionId, Version};
 use crate::policy::Announcement;
 use crate::report::status_of;
@@ -43,17 +43,16 @@ impl Brain {
                     self.claimed(&lbip, reason, before);
                 }
                 self.say_end(address);
-                self.apply_address(*lbip);
+                self.apply(Object::Address(*lbip), now);
                 Outcome::Done
             }
             SwapOutcome::Refused(Some(lbip)) => {
-                // A read after the refusal: newer than anything known.
-                self.world.lbips.insert(address, *lbip);
-                self.plan_due = true;
+                // A read after the refusal.
+                self.apply(Object::Address(*lbip), now);
                 Outcome::Refused
             }
             SwapOutcome::Refused(None) => {
-                self.plan_due |= self.world.remove(&Key::Address(address));
+                self.remove(&Key::Address(address), now);
                 Outcome::Refused
             }
             SwapOutcome::Failed => Outcome::Unknown,

@@ -110,6 +110,27 @@ impl World {
         }
     }
 
+    /// Whether the object says what is known of it but for what was made of it, its status: who may announce what, and what
+    /// the director serves, follows from the rest.
+    #[must_use]
+    pub fn differs_in_status_alone(&self, object: &Object) -> bool {
+        match object {
+            Object::Address(lbip) => {
+                let known = self.lbips.get(&lbip.address);
+                known.is_some_and(|known| known.differs_in_status_alone(lbip))
+            }
+            Object::Service(key, service) => {
+                let known = self.services.get(key);
+                known.is_some_and(|known| known.differs_in_status_alone(service))
+            }
+            Object::Policy(name, policy) => {
+                let known = self.policies.get(name);
+                known.is_some_and(|known| known.differs_in_status_alone(policy))
+            }
+            _ => false,
+        }
+    }
+
     fn apply_session(&mut self, node: NodeName, peer: Peer) -> bool {
         let Some(known) = self.peers.get_mut(&node) else {
             self.peers.insert(node, peer);

@@ -203,9 +203,8 @@ pub struct Peer {
 }
 
 impl Lbip {
-    /// Whether both say the same but for what becomes of the address: who may announce it and how follows from the rest.
-    #[must_use]
-    pub fn differs_in_status_alone(&self, other: &Self) -> bool {
+    /// Whether both say the same but for what becomes of the address.
+    pub(super) fn differs_in_status_alone(&self, other: &Self) -> bool {
         let Self {
             address,
             name,
@@ -226,6 +225,50 @@ impl Lbip {
             && *gateways == other.gateways
             && *frontends == other.frontends
             && *overruled == other.overruled
+    }
+}
+
+impl Service {
+    /// Whether both say the same but for conditions.
+    pub(super) fn differs_in_status_alone(&self, other: &Self) -> bool {
+        let Self {
+            uid,
+            labels,
+            external_ips,
+            local,
+            client_ip_affinity,
+            source_ranges,
+            ports,
+            generation,
+            conditions: _,
+        } = self;
+        *uid == other.uid
+            && *labels == other.labels
+            && *external_ips == other.external_ips
+            && *local == other.local
+            && *client_ip_affinity == other.client_ip_affinity
+            && *source_ranges == other.source_ranges
+            && *ports == other.ports
+            && *generation == other.generation
+    }
+}
+
+impl Policy {
+    /// Whether both ask for the same.
+    pub(super) fn differs_in_status_alone(&self, other: &Self) -> bool {
+        let Self {
+            uid,
+            generation,
+            spec,
+            interfaces,
+            pattern_errors,
+            status: _,
+        } = self;
+        *uid == other.uid
+            && *generation == other.generation
+            && *spec == other.spec
+            && *interfaces == other.interfaces
+            && *pattern_errors == other.pattern_errors
     }
 }
 
