@@ -40,7 +40,7 @@ use crate::responder::{self, ProbeOutcome, Responder};
 
 /// Inputs that come within this time of the last decision are decided on together; where deciding is quick, within less.
 /// What presses does not wait ([`Brain::is_pressing`]).
-const TOGETHER: Duration = Duration::from_millis(20);
+const TOGETHER: Duration = Duration::from_millis(100);
 /// After a decision the thread rests for so many times what it took, up to [`TOGETHER`], and for as long as it took where
 /// that is longer; but never for longer than [`LONGEST_REST`]. While a thousand records change their owner each node is told
 /// of every one: what a node spends on them is taken from its Pods.
@@ -133,8 +133,8 @@ pub async fn run(
             }
             () = until(wake_at) => None,
         };
-        // What the brain itself put off is late enough.
-        let presses = input.as_ref().is_none_or(|input| brain.is_pressing(input));
+        // What the brain itself put off can wait for that long: of a thousand addresses some is always due.
+        let presses = input.as_ref().is_some_and(|input| brain.is_pressing(input));
         brain.take_all(input, &mut inputs, clock::now());
         // Others on this thread have their turn, whatever presses.
         tokio::time::sleep_until(ready).await;
@@ -425,8 +425,8 @@ mod tests {
             rest(Duration::from_micros(100)),
             Duration::from_micros(3_900)
         );
-        assert_eq!(rest(millis(1)), TOGETHER);
-        assert_eq!(rest(millis(40)), millis(40));
+        assert_eq!(rest(millis(3)), TOGETHER);
+        assert_eq!(rest(millis(150)), millis(150));
         assert_eq!(rest(millis(900)), LONGEST_REST);
     }
 

@@ -30,6 +30,10 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const PATIENCE_EACH: Duration = Duration::from_millis(60);
 /// Between two looks whether it has.
 const LOOK: Duration = Duration::from_millis(100);
+/// At rest so many objects are written in a second at the most: Leases, and not what is said of a thousand addresses after
+/// each round.
+const WRITES: u64 = 20;
+const A_SECOND: Duration = Duration::from_secs(1);
 
 /// The lab and what stands in it.
 #[derive(Debug)]
@@ -171,10 +175,27 @@ impl Bed {
         Ok((machine.clone(), addresses))
     }
 
-    /// Waits until every pod runs, each announcer hears all others, and every address has an owner and a standby.
+    /// Waits until every pod runs, each announcer hears all others, every address has an owner and a standby, and all that
+    /// is to be said of them was written.
     pub(super) async fn rest(&self) -> Result<()> {
         let stands = |owner: Option<&Owner>| owner.is_some_and(|owner| owner.standby.is_some());
-        self.until_at_rest(stands).await
+        loop {
+            self.until_at_rest(stands).await?;
+            let before = self.revision().await?;
+            tokio::time::sleep(A_SECOND).await;
+            if self.revision().await? <= before + WRITES {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The store's, which counts every write of any object.
+    async fn revision(&self) -> Result<u64> {
+        let latest = ListParams::default().limit(1);
+        let list = self.daemons.list(&latest).await?;
+        let revision = list.metadata.resource_version.unwrap_or_default();
+        let read = revision.parse();
+        read.with_context(|| format!("resourceVersion {revision:?} of a list"))
     }
 
     async fn until_at_rest(&self, fits: impl Fn(Option<&Owner>) -> bool) -> Result<()> {
