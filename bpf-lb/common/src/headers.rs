@@ -7,6 +7,7 @@
 //! offset is bounded by constants, as the verifier wants it.
 
 use crate::Verdict;
+use crate::quote::{self, ICMP, ICMP_HEADER, ICMPV6};
 
 /// Bytes that can be asked for with a bounds check.
 pub trait Window {
@@ -105,10 +106,11 @@ pub enum Network {
     V6(usize),
 }
 
-/// What the director needs of a TCP or UDP packet besides its addresses.
+/// What the director needs of a TCP or UDP packet besides its addresses; or of an ICMP error, as if it were a packet of
+/// the flow that it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transport {
-    /// Offset of the TCP or UDP header.
+    /// Offset of the TCP or UDP header, or of the ICMP one.
     pub offset: usize,
     /// [`TCP`] or [`UDP`].
     pub protocol: u8,
@@ -120,6 +122,8 @@ pub struct Transport {
     pub destination: u16,
     /// Flags of a TCP segment; zero for UDP.
     pub flags: u8,
+    /// How many bytes of the transport header an ICMP error quotes, up to the least that TCP has; zero if this is none.
+    pub quoted: u8,
 }
 
 impl Transport {
@@ -202,15 +206,20 @@ pub fn ipv4<W: Window + ?Sized>(
     if (header[6] & 0x3f) | header[7] != 0 {
         return Err(Verdict::Fragment);
     }
-    let minimum = minimum(header[9])?;
+    let minimum = minimum(header[9], ICMP)?;
+    let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
     if lengths != Lengths::Trusted {
-        let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
         let is_wrong = total < header_length + minimum || offset + total > frame.length();
         if is_wrong && !lengths.leave_it_to(frame, total) {
             return Err(Verdict::Malformed);
         }
     }
-    transport(frame, offset + header_length, header[9], header[IPV4_TTL])
+    let hop_limit = header[IPV4_TTL];
+    if header[9] == ICMP {
+        let length = total.saturating_sub(header_length);
+        return quote::ipv4(frame, offset + header_length, length, hop_limit);
+    }
+    transport(frame, offset + header_length, header[9], hop_limit)
 }
 
 /// Finds the transport header of the IPv6 packet at `offset`, behind at most four extension
@@ -229,20 +238,21 @@ pub fn ipv6<W: Window + ?Sized>(
         return Err(Verdict::Malformed);
     }
     let (protocol, extensions) = extensions(frame, offset + IPV6, header[6])?;
-    let minimum = minimum(protocol)?;
+    let minimum = minimum(protocol, ICMPV6)?;
+    let payload = usize::from(u16::from_be_bytes([header[4], header[5]]));
     if lengths != Lengths::Trusted {
-        let payload = usize::from(u16::from_be_bytes([header[4], header[5]]));
         let is_wrong = payload < extensions + minimum || offset + IPV6 + payload > frame.length();
         if is_wrong && !lengths.leave_it_to(frame, payload) {
             return Err(Verdict::Malformed);
         }
     }
-    transport(
-        frame,
-        offset + IPV6 + extensions,
-        protocol,
-        header[IPV6_HOP_LIMIT],
-    )
+    let hop_limit = header[IPV6_HOP_LIMIT];
+    let offset = offset + IPV6 + extensions;
+    if protocol == ICMPV6 {
+        let length = payload.saturating_sub(extensions);
+        return quote::ipv6(frame, offset, length, hop_limit);
+    }
+    transport(frame, offset, protocol, hop_limit)
 }
 
 /// The upper-layer protocol and the length of the extension headers before it.
@@ -275,11 +285,13 @@ fn extensions<W: Window + ?Sized>(
     Ok((next, length))
 }
 
+/// The least that a packet of this protocol has behind its IP header, where ICMP has the number `icmp`.
 #[inline(always)]
-fn minimum(protocol: u8) -> Result<usize, Verdict> {
+fn minimum(protocol: u8, icmp: u8) -> Result<usize, Verdict> {
     match protocol {
         TCP => Ok(TCP_MINIMUM),
         UDP => Ok(UDP_LENGTH),
+        _ if protocol == icmp => Ok(ICMP_HEADER),
         FRAGMENT => Err(Verdict::Fragment),
         _ => Err(Verdict::OtherProtocol),
     }
@@ -306,6 +318,7 @@ fn transport<W: Window + ?Sized>(
         source: u16::from_ne_bytes([ports[0], ports[1]]),
         destination: u16::from_ne_bytes([ports[2], ports[3]]),
         flags,
+        quoted: 0,
     })
 }
 

@@ -14,6 +14,7 @@ pub mod fairness;
 pub mod flow;
 pub mod headers;
 pub mod neighbour;
+pub mod quote;
 pub mod records;
 mod verdict;
 
@@ -49,7 +50,7 @@ pub mod names {
     /// The one [`crate::records::StateEntry`].
     pub const STATE: &str = "LF_STATE_2";
     /// Packets by [`crate::Verdict`], per CPU.
-    pub const COUNTERS: &str = "LF_COUNTERS_6";
+    pub const COUNTERS: &str = "LF_COUNTERS_7";
 
     /// All of them.
     pub const MAPS: [&str; 13] = [

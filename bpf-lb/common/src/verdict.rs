@@ -63,12 +63,14 @@ verdicts! {
     Delivered = "delivered", Pass, "Translated to a pod on this node.";
     DeliveredPrevious = "delivered_previous", Pass, "Translated to the pod that has this connection, although its slot names another one now.";
     Adopted = "adopted", Pass, "Of no known connection, and nobody else can have it; translated to its slot's pod.";
+    DeliveredError = "delivered_error", Pass, "An ICMP error about a connection of a pod on this node; translated to it, and so is what it quotes.";
     Refused = "refused", Transmit, "Opens a connection that nobody is there for; sent back as a reset.";
     DropRefused = "drop_refused", Drop, "Nobody is there for it, and no reset can tell its sender.";
     NotIp = "pass_not_ip", Pass, "Neither IPv4 nor IPv6, or more than two VLAN tags.";
     Malformed = "pass_malformed", Pass, "Headers are cut short or contradict each other.";
     Fragment = "pass_fragment", Pass, "An IP fragment; the kernel path serves it.";
-    OtherProtocol = "pass_other_protocol", Pass, "Neither TCP nor UDP, or behind unknown extension headers.";
+    OtherProtocol = "pass_other_protocol", Pass, "Neither TCP nor UDP nor an ICMP error about them, or behind unknown extension headers.";
+    UnknownError = "pass_unknown_error", Pass, "An ICMP error about a connection that is not known here; the kernel may know it.";
     NotFrontend = "pass_not_frontend", Pass, "Not addressed to a frontend.";
     NotOurMac = "pass_not_our_mac", Pass, "For a frontend, but the frame was not sent to this node's MAC address.";
     NoBackend = "pass_no_backend", Pass, "The frontend has no backend that takes new connections.";
@@ -88,6 +90,7 @@ verdicts! {
     DropCollision = "drop_collision", Drop, "In mid-connection, and its client's port reaches its pod by another frontend.";
     Broken = "drop_broken", Drop, "Translating it to a pod failed half-way.";
     ReplyRewritten = "reply_rewritten", Pass, "A tracked connection's reply, given its VIP as source.";
+    ReplyError = "reply_error", Pass, "An ICMP error about a tracked connection, given its VIP as source and in what it quotes.";
     ReplyUntracked = "reply_untracked", Pass, "Leaving packet of no tracked connection.";
     ReplyFragment = "reply_fragment", Pass, "Leaving fragment; only whole replies are given their VIP.";
     ReplyBroken = "drop_reply_broken", Drop, "Rewriting a reply failed half-way.";
@@ -104,6 +107,17 @@ impl Verdict {
             Self::NoHop => Self::DropNoHop,
             Self::LoopGuard => Self::DropLoopGuard,
             Self::Collision => Self::DropCollision,
+            other => other,
+        }
+    }
+
+    /// What this verdict is for an ICMP error. What is not known is not served later either, and a kernel that does not know
+    /// it does no harm with it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_an_error(self) -> Self {
+        match self {
+            Self::DropUnsettled => Self::UnknownError,
             other => other,
         }
     }

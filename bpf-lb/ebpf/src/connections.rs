@@ -109,6 +109,20 @@ pub(crate) fn is_half_open(state: &ConnectionState, now: u32) -> bool {
     now.wrapping_sub(state.seen) < second() * HALF_OPEN_SECONDS
 }
 
+/// What is known of the connection that `packet`, an ICMP error, is about. It is no sign of life and no sign of death:
+/// anybody can send one.
+#[inline(always)]
+pub(crate) fn find<F: Family>(packet: &Packet<F>) -> Known<F> {
+    let key = forward(packet);
+    let Some(entry) = F::connection(&key) else {
+        return F::half_open(&key).map_or(Known::No, known_by);
+    };
+    match known_by(entry) {
+        Known::Pod(pod) if state::<F>(entry).is_over() => Known::Over(pod),
+        known => known,
+    }
+}
+
 /// What is known of the connection of `packet`, which does not open one.
 #[inline(always)]
 pub(crate) fn look_up<F: Family>(packet: &Packet<F>) -> Known<F> {

@@ -19,6 +19,8 @@
 //! A connection that is over has an entry for a while, for the last words of both ends. Its client's next
 //! one from the same port may be elsewhere: so whoever else can have it is asked first.
 //!
+//! An ICMP error goes where a segment of the connection that it quotes would go; but nobody takes it in.
+//!
 //! The numbers are hop limits. They are the marks by which a node sees how often a packet has been
 //! sent on already: only a frame from another node carries one, each is lower than the one before,
 //! and nothing is sent on below [`LAST_MARK`]. So nodes whose tables differ for a moment cannot
@@ -244,7 +246,22 @@ fn follow<F: Family>(
     slot: &Slot,
     current: &BackendEntry,
 ) -> Result<Followed<F>, Verdict> {
-    match connections::look_up(packet) {
+    // Not one call with either answer: the verifier refuses to carry on what only one of them fills in.
+    if packet.transport.is_error() {
+        follow_known(packet, slot, current, connections::find(packet))
+    } else {
+        follow_known(packet, slot, current, connections::look_up(packet))
+    }
+}
+
+#[inline(always)]
+fn follow_known<F: Family>(
+    packet: &Packet<F>,
+    slot: &Slot,
+    current: &BackendEntry,
+    known: Known<F>,
+) -> Result<Followed<F>, Verdict> {
+    match known {
         Known::Pod(has_it) => {
             let verdict = if current.hop == 0 && has_it == pod::<F>(current) {
                 Verdict::Delivered
@@ -340,7 +357,12 @@ fn unknown_here<F: Family>(
         return Ok(Course::Deliver(had_it, Verdict::DeliveredPrevious));
     }
     let is_settled = slot.unsettled == 0 && away.is_none();
-    let pod = match connections::adopt(packet, pod::<F>(current), is_settled) {
+    let taken_in = if packet.transport.is_error() {
+        Err(Verdict::DropUnsettled)
+    } else {
+        connections::adopt(packet, pod::<F>(current), is_settled)
+    };
+    let pod = match taken_in {
         Err(Verdict::DropUnsettled) => {
             if let Some((hop, mark)) = away {
                 return Ok(Course::Direct(hop, mark, Verdict::SecondChance));

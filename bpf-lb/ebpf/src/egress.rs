@@ -14,6 +14,7 @@ use landfall_bpf_lb_common::headers::{
 use landfall_bpf_lb_common::{Action, Verdict};
 
 use crate::deliver::checksum_of;
+use crate::errors;
 use crate::family::{Family, V4, V6};
 use crate::frame::Frame;
 use crate::maps;
@@ -26,8 +27,7 @@ use crate::replies::{self, Numbers, Reply};
 #[must_use]
 pub fn reply(ctx: &TcContext) -> i32 {
     let verdict = match rewrite(ctx) {
-        Ok(()) => Verdict::ReplyRewritten,
-        Err(Verdict::ReplyBroken) => Verdict::ReplyBroken,
+        Ok(verdict) | Err(verdict @ Verdict::ReplyBroken) => verdict,
         Err(Verdict::Fragment) => Verdict::ReplyFragment,
         Err(_) => Verdict::ReplyUntracked,
     };
@@ -40,18 +40,29 @@ pub fn reply(ctx: &TcContext) -> i32 {
 }
 
 #[inline(always)]
-fn rewrite(ctx: &TcContext) -> Result<(), Verdict> {
+fn rewrite(ctx: &TcContext) -> Result<Verdict, Verdict> {
     let frame = Frame::of_headers(ctx)?;
     match headers::network(&frame)? {
         Network::V4(network) => {
             let transport = headers::ipv4(&frame, network, Lengths::Trusted)?;
-            rewrite4(ctx, &frame, network, &transport)
+            if transport.is_error() {
+                let (old, vip) = errors::send::<V4>(ctx, &frame, network, &transport)?;
+                set_source4(ctx, network, old, vip)?;
+                return Ok(Verdict::ReplyError);
+            }
+            rewrite4(ctx, &frame, network, &transport)?;
         }
         Network::V6(network) => {
             let transport = headers::ipv6(&frame, network, Lengths::Trusted)?;
-            rewrite6(ctx, &frame, network, &transport)
+            if transport.is_error() {
+                let (_, vip) = errors::send::<V6>(ctx, &frame, network, &transport)?;
+                set_source6(ctx, network, vip)?;
+                return Ok(Verdict::ReplyError);
+            }
+            rewrite6(ctx, &frame, network, &transport)?;
         }
     }
+    Ok(Verdict::ReplyRewritten)
 }
 
 /// The frontend of the connection that this packet replies to. What the pod says here also tells
@@ -95,13 +106,18 @@ fn rewrite4(
     let (pod, client) = V4::addresses(frame, network).ok_or(Verdict::Malformed)?;
     let (vip, port) = tracked::<V4>(frame, transport, pod, client)?;
     let (old, new) = (u64::from(pod), u64::from(vip));
-    ctx.l3_csum_replace(network + IPV4_CHECKSUM, old, new, 4)
-        .map_err(broken)?;
     let (checksum, flags) = checksum_of(transport);
     ctx.l4_csum_replace(checksum, old, new, flags | u64::from(BPF_F_PSEUDO_HDR) | 4)
         .map_err(broken)?;
     rewrite_port(ctx, transport, port)?;
-    ctx.store(network + IPV4_SOURCE, &vip, 0).map_err(broken)
+    set_source4(ctx, network, pod, vip)
+}
+
+#[inline(always)]
+fn set_source4(ctx: &TcContext, network: usize, old: u32, new: u32) -> Result<(), Verdict> {
+    ctx.l3_csum_replace(network + IPV4_CHECKSUM, u64::from(old), u64::from(new), 4)
+        .map_err(broken)?;
+    ctx.store(network + IPV4_SOURCE, &new, 0).map_err(broken)
 }
 
 #[inline(always)]
@@ -121,7 +137,12 @@ fn rewrite6(
     ctx.l4_csum_replace(checksum, 0, change, flags | u64::from(BPF_F_PSEUDO_HDR))
         .map_err(broken)?;
     rewrite_port(ctx, transport, port)?;
-    ctx.store(network + IPV6_SOURCE, &vip, 0).map_err(broken)
+    set_source6(ctx, network, vip)
+}
+
+#[inline(always)]
+fn set_source6(ctx: &TcContext, network: usize, new: [u64; 2]) -> Result<(), Verdict> {
+    ctx.store(network + IPV6_SOURCE, &new, 0).map_err(broken)
 }
 
 #[inline(always)]
@@ -134,6 +155,6 @@ fn rewrite_port(ctx: &TcContext, transport: &Transport, port: u16) -> Result<(),
 }
 
 #[inline(always)]
-fn broken<E>(_error: E) -> Verdict {
+pub(crate) fn broken<E>(_error: E) -> Verdict {
     Verdict::ReplyBroken
 }

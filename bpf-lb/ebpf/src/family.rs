@@ -9,6 +9,7 @@ use landfall_bpf_lb_common::headers::{
     IPV4, IPV4_CHECKSUM, IPV4_DESTINATION, IPV4_LENGTH, IPV4_SOURCE, IPV4_TTL, IPV6,
     IPV6_DESTINATION, IPV6_HOP_LIMIT, IPV6_LENGTH, IPV6_SOURCE, TCP_MINIMUM, Transport,
 };
+use landfall_bpf_lb_common::quote::{self, End, Message4, Message6};
 use landfall_bpf_lb_common::records::{
     BackendEntry, ConnectionEntry4, ConnectionEntry6, ConnectionKey4, ConnectionKey6,
     ConnectionState, Direction, FrontendEntry, FrontendKey4, FrontendKey6,
@@ -18,6 +19,7 @@ use crate::frame::Frame;
 use crate::maps::{
     self, CONNECTIONS4, CONNECTIONS6, FRONTENDS4, FRONTENDS6, HALF_OPEN4, HALF_OPEN6,
 };
+use crate::packet::Pod;
 
 /// What an answer of ours sets out with, as the kernel's own do.
 const HOP_LIMIT: u8 = 64;
@@ -30,6 +32,8 @@ pub(crate) trait Family: Copy {
     type Key;
     /// Value of the tables of connections; its state comes first.
     type Entry;
+    /// What there is of every ICMP error.
+    type Message: Copy + 'static;
 
     /// Length of a header with nothing optional in it.
     const HEADER: usize;
@@ -60,6 +64,17 @@ pub(crate) trait Family: Copy {
         client: Self::Address,
         vip: Self::Address,
     ) -> Option<&'static mut [u8; TCP_MINIMUM]>;
+    /// The ICMP error at `offset`.
+    fn message(frame: &Frame, offset: usize) -> Option<&'static mut Self::Message>;
+    /// Replaces an end of the flow that an ICMP error quotes. On the error's outside `outer.0` becomes `outer.1`.
+    fn translate_quoted(
+        message: &mut Self::Message,
+        end: End,
+        old: Self::Address,
+        new: Pod<Self>,
+        checksum: Option<&mut [u8; 2]>,
+        outer: (Self::Address, Self::Address),
+    );
     /// Writes TTL or hop limit, and the header's own checksum.
     fn set_hop_limit(frame: &Frame, network: usize, limit: u8) -> Option<()>;
 
@@ -127,6 +142,7 @@ impl Family for V4 {
     type Address = u32;
     type Key = ConnectionKey4;
     type Entry = ConnectionEntry4;
+    type Message = Message4;
 
     const HEADER: usize = IPV4;
     const HEADER_CHECKSUM: bool = true;
@@ -209,6 +225,24 @@ impl Family for V4 {
     }
 
     #[inline(always)]
+    fn message(frame: &Frame, offset: usize) -> Option<&'static mut Message4> {
+        frame.bytes(offset)
+    }
+
+    #[inline(always)]
+    fn translate_quoted(
+        message: &mut Message4,
+        end: End,
+        old: u32,
+        new: Pod<Self>,
+        checksum: Option<&mut [u8; 2]>,
+        _outer: (u32, u32),
+    ) {
+        let (old, address) = (old.to_ne_bytes(), new.address.to_ne_bytes());
+        quote::translate4(message, end, old, address, new.port.to_ne_bytes(), checksum);
+    }
+
+    #[inline(always)]
     fn set_hop_limit(frame: &Frame, network: usize, limit: u8) -> Option<()> {
         // TTL, protocol, checksum.
         let words = frame.bytes::<4>(network + IPV4_TTL)?;
@@ -259,6 +293,7 @@ impl Family for V6 {
     type Address = [u64; 2];
     type Key = ConnectionKey6;
     type Entry = ConnectionEntry6;
+    type Message = Message6;
 
     const HEADER: usize = IPV6;
     const HEADER_CHECKSUM: bool = false;
@@ -325,6 +360,25 @@ impl Family for V6 {
         all[IPV6_SOURCE..IPV6_DESTINATION].copy_from_slice(&split(vip));
         all[IPV6_DESTINATION..IPV6].copy_from_slice(&split(client));
         all.last_chunk_mut()
+    }
+
+    #[inline(always)]
+    fn message(frame: &Frame, offset: usize) -> Option<&'static mut Message6> {
+        frame.bytes(offset)
+    }
+
+    #[inline(always)]
+    fn translate_quoted(
+        message: &mut Message6,
+        end: End,
+        old: [u64; 2],
+        new: Pod<Self>,
+        checksum: Option<&mut [u8; 2]>,
+        outer: ([u64; 2], [u64; 2]),
+    ) {
+        let outer = (split(outer.0), split(outer.1));
+        let (old, address, port) = (split(old), split(new.address), new.port.to_ne_bytes());
+        quote::translate6(message, end, old, address, port, checksum, outer);
     }
 
     #[inline(always)]

@@ -4,9 +4,12 @@ use aya_ebpf::helpers::bpf_xdp_get_buff_len;
 use aya_ebpf::programs::{TcContext, XdpContext};
 use landfall_bpf_lb_common::Verdict;
 use landfall_bpf_lb_common::headers::{ETHERNET, IPV6, TCP_MINIMUM, Window};
+use landfall_bpf_lb_common::quote::{ICMP, ICMP_HEADER, ICMPV6};
 
 /// What must be visible to find the ports of any ordinary packet.
 const HEADERS: usize = ETHERNET + 8 + IPV6 + TCP_MINIMUM;
+/// And of what an ICMP error quotes.
+const ERRORS: usize = HEADERS + ICMP_HEADER + IPV6;
 
 /// The bytes of a frame, and the interface it came in by.
 #[derive(Clone, Copy)]
@@ -65,16 +68,27 @@ impl Frame {
     pub(crate) fn of_headers(ctx: &TcContext) -> Result<Self, Verdict> {
         let frame = Self::of_skb(ctx);
         let length = ctx.len();
-        if frame.visible() >= HEADERS || frame.visible() >= length as usize {
+        let visible = frame.visible();
+        if visible >= ERRORS || visible >= length as usize {
             return Ok(frame);
         }
-        let wanted = if length < HEADERS as u32 {
-            length
-        } else {
-            HEADERS as u32
-        };
+        let most = if frame.is_icmp() { ERRORS } else { HEADERS } as u32;
+        if visible >= most as usize {
+            return Ok(frame);
+        }
+        let wanted = if length < most { length } else { most };
         ctx.pull_data(wanted).map_err(|_| Verdict::Malformed)?;
         Ok(Self::of_skb(ctx))
+    }
+
+    /// Whether this is ICMP right behind an IP header that is right behind the Ethernet one, as far as can be seen.
+    #[inline(always)]
+    fn is_icmp(&self) -> bool {
+        match self.at::<{ ETHERNET + 10 }>(0) {
+            Some([.., 0x08, 0x00, _, _, _, _, _, _, _, _, _, protocol]) => protocol == ICMP,
+            Some([.., 0x86, 0xdd, _, _, _, _, _, _, next, _, _, _]) => next == ICMPV6,
+            _ => false,
+        }
     }
 
     /// How many bytes can be looked at.

@@ -9,6 +9,7 @@ use landfall_bpf_lb_common::records::FrontendEntry;
 use crate::connections;
 use crate::course::course;
 use crate::direct::{direct, send_back};
+use crate::errors;
 use crate::family::{Family, V4, V6};
 use crate::forget::Zero;
 use crate::frame::Frame;
@@ -83,7 +84,7 @@ fn balance<F: Family>(
     network: usize,
     transport: Transport,
 ) -> Result<Outcome, Verdict> {
-    let (client, vip) = F::addresses(frame, network).ok_or(Verdict::Malformed)?;
+    let (client, vip) = errors::ends::<F>(frame, network, &transport)?;
     let frontend = F::frontend(vip, &transport).ok_or(Verdict::NotFrontend)?;
     if frontend.table == FrontendEntry::NO_TABLE {
         return Err(Verdict::NoBackend);
@@ -99,6 +100,7 @@ fn balance<F: Family>(
         offset: any.offset(transport.offset),
         protocol: any.byte(transport.protocol),
         flags: any.byte(transport.flags),
+        quoted: any.byte(transport.quoted),
         ..transport
     };
     let packet = Packet::<F> {
@@ -112,6 +114,9 @@ fn balance<F: Family>(
         slot: maps::slot_number(F::hash(client, port, vip, &transport)),
     };
     carry_out(&packet, hook).map_err(|verdict| {
+        if packet.transport.is_error() {
+            return verdict.of_an_error();
+        }
         if packet.transport.is_mid_stream() {
             return verdict.in_mid_connection();
         }
@@ -125,6 +130,10 @@ fn balance<F: Family>(
 #[inline(always)]
 fn carry_out<F: Family>(packet: &Packet<F>, hook: impl Hook) -> Result<Outcome, Verdict> {
     match course(packet)? {
+        Course::Deliver(pod, _) if packet.transport.is_error() => {
+            errors::deliver(packet, pod)?;
+            Ok(Verdict::DeliveredError.into())
+        }
         Course::Deliver(pod, verdict) => {
             hook.translate(packet, pod)?;
             Ok(verdict.into())

@@ -19,6 +19,7 @@ mod course;
 mod deliver;
 mod direct;
 mod egress;
+mod errors;
 mod family;
 mod forget;
 mod frame;

@@ -43,7 +43,7 @@ pub(crate) static HALF_OPEN6: LruHashMap<ConnectionKey6, ConnectionEntry6> =
     LruHashMap::pinned(65_536, 0);
 #[map(name = "LF_STATE_2")]
 static STATE: Array<StateEntry> = Array::pinned(1, MMAPABLE);
-#[map(name = "LF_COUNTERS_6")]
+#[map(name = "LF_COUNTERS_7")]
 static COUNTERS: PerCpuArray<[u64; Verdict::COUNT]> = PerCpuArray::pinned(1, 0);
 
 #[unsafe(no_mangle)]

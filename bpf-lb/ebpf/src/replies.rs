@@ -71,6 +71,15 @@ pub(crate) fn frontend<F: Family>(
     Some((found.address, found.port))
 }
 
+/// The same of an ICMP error about what the client sent: no sign of life, and none of death.
+#[inline(always)]
+pub(crate) fn frontend_of_error<F: Family>(reply: &Reply<F>) -> Option<(F::Address, u16)> {
+    let key = reply.reverse();
+    let entry = F::connection(&key).or_else(|| F::half_open(&key))?;
+    let found = pod_of::<F>(entry);
+    Some((found.address, found.port))
+}
+
 /// The pod answers a SYN: the acknowledgement of its sequence number will confirm the connection.
 /// Where none is being opened, it says again what it has said (it lost the acknowledgement, or had no
 /// room for the connection), or this one came to the pod without us, and what we know by these ports

@@ -16,6 +16,21 @@ fuzz_target!(|frame: &[u8]| {
             Network::V6(offset) => (ipv6(frame, offset, lengths), offset + 40),
         };
         let Ok(found) = found else { continue };
+        if found.is_error() {
+            let quoted = found.offset
+                + 8
+                + if matches!(network, Network::V4(_)) {
+                    20
+                } else {
+                    40
+                };
+            assert!(found.offset >= header);
+            assert!(quoted + 8 <= frame.len());
+            assert!([TCP, UDP].contains(&found.protocol) && found.flags == 0);
+            assert_eq!(found.destination.to_ne_bytes(), frame[quoted..quoted + 2]);
+            assert_eq!(found.source.to_ne_bytes(), frame[quoted + 2..quoted + 4]);
+            continue;
+        }
         let minimum = match found.protocol {
             TCP if lengths == Lengths::Checked => 20,
             TCP => 14,

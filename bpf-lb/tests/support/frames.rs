@@ -161,13 +161,18 @@ pub(crate) fn shaped(flow: Flow, shape: &Shape) -> Vec<u8> {
             segment.write(&mut frame, &shape.payload).unwrap();
         }
     }
-    insert_options(&mut frame, &shape.options);
-    insert_extensions(&mut frame, &shape.extensions);
+    dress(&mut frame, shape);
+    frame
+}
+
+/// Puts options, extension headers and tags into a plain frame.
+pub(crate) fn dress(frame: &mut Vec<u8>, shape: &Shape) {
+    insert_options(frame, &shape.options);
+    insert_extensions(frame, &shape.extensions);
     for tag in shape.tags.iter().rev() {
         let [high, low] = tag.to_be_bytes();
         frame.splice(12..12, [0x81, 0x00, high, low]);
     }
-    frame
 }
 
 fn insert_options(frame: &mut Vec<u8>, options: &[u8]) {

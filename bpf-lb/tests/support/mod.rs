@@ -5,6 +5,7 @@
 pub(crate) mod cluster;
 pub(crate) mod frames;
 pub(crate) mod hosts;
+pub(crate) mod icmp;
 pub(crate) mod maps;
 pub(crate) mod run;
 pub(crate) mod scene;

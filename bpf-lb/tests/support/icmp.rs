@@ -1,0 +1,64 @@
+//! ICMP messages, built by etherparse.
+
+use std::net::IpAddr;
+
+use etherparse::PacketBuilder;
+
+use super::frames::{Shape, dress};
+
+/// What an ICMP error says: type, code, and the four bytes behind the checksum.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Said(pub(crate) u8, pub(crate) u8, pub(crate) [u8; 4]);
+
+/// Every error that is understood.
+pub(crate) fn errors(ipv6: bool) -> Vec<Said> {
+    let mtu = [0, 0, 5, 0x14];
+    if ipv6 {
+        vec![
+            Said(2, 0, mtu),
+            Said(1, 4, [0; 4]),
+            Said(3, 0, [0; 4]),
+            Said(4, 1, [0, 0, 0, 6]),
+        ]
+    } else {
+        vec![
+            Said(3, 4, mtu),
+            Said(3, 3, [0; 4]),
+            Said(11, 0, [0; 4]),
+            Said(12, 0, [9, 0, 0, 0]),
+        ]
+    }
+}
+
+/// The one that says that a packet does not fit.
+pub(crate) fn too_big(ipv6: bool) -> Said {
+    errors(ipv6)[0]
+}
+
+/// The IP packet in this frame, to so many bytes behind its IP header.
+pub(crate) fn quote(frame: &[u8], octets: usize) -> Vec<u8> {
+    let header = if frame[12] == 0x08 { 20 } else { 40 };
+    let end = (14 + header + octets).min(frame.len());
+    frame[14..end].to_vec()
+}
+
+/// A frame of this shape with an ICMP message in it, all checksums right.
+pub(crate) fn message(from: IpAddr, to: IpAddr, said: Said, body: &[u8], shape: &Shape) -> Vec<u8> {
+    let ethernet = PacketBuilder::ethernet2(shape.source, shape.destination);
+    let Said(kind, code, rest) = said;
+    let mut frame = Vec::new();
+    match (from, to) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => ethernet
+            .ipv4(from.octets(), to.octets(), shape.hop_limit)
+            .icmpv4_raw(kind, code, rest)
+            .write(&mut frame, body),
+        (IpAddr::V6(from), IpAddr::V6(to)) => ethernet
+            .ipv6(from.octets(), to.octets(), shape.hop_limit)
+            .icmpv6_raw(kind, code, rest)
+            .write(&mut frame, body),
+        _ => panic!("two families in one packet"),
+    }
+    .unwrap();
+    dress(&mut frame, shape);
+    frame
+}
