@@ -2,6 +2,11 @@
 //!
 //! Addresses and ports are held as integers, with their bytes in the order of the packet: the
 //! verifier refuses words at odd places of the stack, where byte arrays may end up.
+//!
+//! Keys are written as whole words: the kernel's hash reads them so, and would have to wait for what is put together of
+//! smaller pieces.
+
+use core::mem::transmute;
 
 use landfall_bpf_lb_common::checksum::Change;
 use landfall_bpf_lb_common::flow;
@@ -156,12 +161,9 @@ impl Family for V4 {
 
     #[inline(always)]
     fn frontend(vip: u32, transport: &Transport) -> Option<&'static FrontendEntry> {
-        let key = FrontendKey4 {
-            address: vip,
-            port: transport.destination,
-            protocol: transport.protocol,
-            zero: 0,
-        };
+        let service = service(transport.destination, transport.protocol);
+        // SAFETY: words of a record without padding, of which any value is one.
+        let key: FrontendKey4 = unsafe { transmute([vip, service]) };
         // SAFETY: an entry that is being removed still points to a table of valid ids.
         unsafe { FRONTENDS4.get(key) }
     }
@@ -261,15 +263,10 @@ impl Family for V4 {
         protocol: u8,
         direction: Direction,
     ) -> ConnectionKey4 {
-        ConnectionKey4 {
-            client,
-            address,
-            client_port,
-            port,
-            protocol,
-            direction: direction as u8,
-            zero: [0; 2],
-        }
+        let addresses = join_halves(client, address);
+        let rest = last_word(client_port, port, protocol, direction);
+        // SAFETY: as above.
+        unsafe { transmute([addresses, rest]) }
     }
 
     #[inline(always)]
@@ -308,12 +305,9 @@ impl Family for V6 {
     #[inline(always)]
     fn frontend(vip: [u64; 2], transport: &Transport) -> Option<&'static FrontendEntry> {
         let [a, b] = vip.map(halves);
-        let key = FrontendKey6 {
-            address: [a[0], a[1], b[0], b[1]],
-            port: transport.destination,
-            protocol: transport.protocol,
-            zero: 0,
-        };
+        let service = service(transport.destination, transport.protocol);
+        // SAFETY: as above.
+        let key: FrontendKey6 = unsafe { transmute([a[0], a[1], b[0], b[1], service]) };
         // SAFETY: an entry that is being removed still points to a table of valid ids.
         unsafe { FRONTENDS6.get(key) }
     }
@@ -396,15 +390,9 @@ impl Family for V6 {
         protocol: u8,
         direction: Direction,
     ) -> ConnectionKey6 {
-        ConnectionKey6 {
-            client,
-            address,
-            client_port,
-            port,
-            protocol,
-            direction: direction as u8,
-            zero: [0; 2],
-        }
+        let rest = last_word(client_port, port, protocol, direction);
+        // SAFETY: as above.
+        unsafe { transmute([client[0], client[1], address[0], address[1], rest]) }
     }
 
     #[inline(always)]
@@ -422,6 +410,30 @@ impl Family for V6 {
     }
 
     tables!(CONNECTIONS6, HALF_OPEN6);
+}
+
+/// The last word of a frontend's key.
+#[inline(always)]
+fn service(port: u16, protocol: u8) -> u32 {
+    let port = port.to_ne_bytes();
+    u32::from_ne_bytes([port[0], port[1], protocol, 0])
+}
+
+/// The last word of a connection's key.
+#[inline(always)]
+fn last_word(client_port: u16, port: u16, protocol: u8, direction: Direction) -> u64 {
+    let (client, port) = (client_port.to_ne_bytes(), port.to_ne_bytes());
+    let direction = direction as u8;
+    u64::from_ne_bytes([
+        client[0], client[1], port[0], port[1], protocol, direction, 0, 0,
+    ])
+}
+
+/// Two words as one, in the order of memory.
+#[inline(always)]
+fn join_halves(first: u32, second: u32) -> u64 {
+    let (a, b) = (first.to_ne_bytes(), second.to_ne_bytes());
+    u64::from_ne_bytes([a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]])
 }
 
 /// A word as two, in the order of memory.
