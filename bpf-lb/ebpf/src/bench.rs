@@ -29,6 +29,51 @@ static PORT_OFFSET: Global<u32> = Global::new(34);
 #[unsafe(no_mangle)]
 static FLOWS: Global<u32> = Global::new(0);
 
+/// Writes the first `LENGTH` bytes of the template, 6 + 8 × `WORDS` + 2, with `port` at `place`. Behind the Ethernet
+/// destination they are words in each of which a whole address lies, or two, or the ports: no load has to wait for two
+/// stores, as it need not for a packet from the wire.
+#[inline(always)]
+fn write<const LENGTH: usize, const WORDS: usize>(
+    frame: &Frame,
+    template: &[u64; 10],
+    place: usize,
+    port: [u8; 2],
+) -> Option<()> {
+    let to = frame.bytes::<LENGTH>(0)?.as_mut_ptr();
+    let from = template.as_ptr().cast();
+    // SAFETY: both have as many bytes.
+    unsafe {
+        copy::<u32>(from, to, 0);
+        copy::<u16>(from, to, 4);
+        for word in 0..WORDS {
+            let offset = 6 + word * 8;
+            copy::<u64>(from, to, offset);
+            if offset <= place && place < offset + 8 {
+                let mut bytes = *from.add(offset).cast::<[u8; 8]>();
+                bytes[place - offset] = port[0];
+                bytes[place - offset + 1] = port[1];
+                let word = u64::from_ne_bytes(bytes);
+                to.add(offset).cast::<u64>().write_unaligned(word);
+            }
+        }
+        copy::<u16>(from, to, LENGTH - 2);
+    }
+    Some(())
+}
+
+/// Copies one integer.
+///
+/// # Safety
+/// It lies within both.
+#[inline(always)]
+unsafe fn copy<T: Copy>(from: *const u8, to: *mut u8, offset: usize) {
+    // SAFETY: as the caller says.
+    unsafe {
+        let value = from.add(offset).cast::<T>().read_unaligned();
+        to.add(offset).cast::<T>().write_unaligned(value);
+    }
+}
+
 /// Writes the template, and the next source port into it.
 #[inline(always)]
 fn renew(frame: Frame) -> Option<Frame> {
@@ -39,22 +84,14 @@ fn renew(frame: Frame) -> Option<Frame> {
         *runs += 1;
         *runs
     };
-    if let Some(bytes) = frame.bytes::<80>(0) {
-        // SAFETY: the same 80 bytes.
-        bytes.copy_from_slice(unsafe { &*(template.as_ptr().cast::<[u8; 80]>()) });
-    } else {
-        let bytes = frame.bytes::<64>(0)?;
-        // SAFETY: the first 64 of 80 bytes.
-        bytes.copy_from_slice(unsafe { &*(template.as_ptr().cast::<[u8; 64]>()) });
-    }
-    let port = if PORT_OFFSET.load() == 34 {
-        frame.bytes::<2>(34)?
-    } else {
-        frame.bytes::<2>(54)?
-    };
     // An odd factor visits every flow, far from the one before.
     let flow = (run as u32).wrapping_mul(40_503) & FLOWS.load();
-    *port = (flow as u16).to_be_bytes();
+    let port = (flow as u16).to_be_bytes();
+    if PORT_OFFSET.load() == 34 {
+        write::<64, 7>(&frame, template, 34, port)?;
+    } else {
+        write::<80, 9>(&frame, template, 54, port)?;
+    }
     Some(frame)
 }
 
