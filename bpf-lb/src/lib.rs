@@ -26,6 +26,7 @@ mod links;
 pub mod maglev;
 mod maps;
 mod netlink;
+mod nodes;
 pub mod object;
 pub mod programmed;
 mod settings;

@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use aya::Pod;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use landfall_bpf_lb_common::records::{
-    BackendEntry, FrontendEntry, FrontendKey4, FrontendKey6, HopEntry, InterfaceEntry, MacKey,
-    Slot, StateEntry,
+    BackendEntry, FrontendEntry, FrontendKey4, FrontendKey6, HopEntry, InterfaceEntry, Slot,
+    StateEntry,
 };
 use landfall_bpf_lb_common::{Verdict, names};
 
@@ -23,6 +23,7 @@ use crate::collector::{Collector, Swept};
 use crate::desired::{Endpoint, Frontend, Protocol};
 use crate::diff::{Operation, ids_in_use};
 use crate::duties::Flow;
+use crate::nodes::Nodes;
 use crate::programmed::{Installed, Programmed};
 use crate::settings::Settings;
 use crate::sys;
@@ -33,7 +34,7 @@ pub(crate) struct Maps {
     frontends6: HashMap<MapData, FrontendKey6, FrontendEntry>,
     backends: Array<MapData, BackendEntry>,
     hops: Array<MapData, HopEntry>,
-    nodes: HashMap<MapData, MacKey, u32>,
+    nodes: Nodes,
     interfaces: HashMap<MapData, u32, InterfaceEntry>,
     counters: PerCpuArray<MapData, [u64; Verdict::COUNT]>,
     tables: Tables,
@@ -50,7 +51,7 @@ impl Maps {
             frontends6: Map::HashMap(open(names::FRONTENDS6)?).try_into()?,
             backends: Map::Array(open(names::BACKENDS)?).try_into()?,
             hops: Map::Array(open(names::HOPS)?).try_into()?,
-            nodes: Map::HashMap(open(names::NODES)?).try_into()?,
+            nodes: Nodes::open(open)?,
             interfaces: Map::HashMap(open(names::INTERFACES)?).try_into()?,
             counters: Map::PerCpuArray(open(names::COUNTERS)?).try_into()?,
             tables: Tables {
@@ -107,9 +108,7 @@ impl Maps {
                 programmed.hops.insert(id, hop);
             }
         }
-        for node in self.nodes.keys() {
-            programmed.nodes.insert(node?.mac);
-        }
+        programmed.nodes = self.nodes.read()?;
         Ok(programmed)
     }
 
@@ -143,7 +142,7 @@ impl Maps {
     pub(crate) fn carry_out(&mut self, operation: &Operation) -> Result<(), MapError> {
         match operation {
             Operation::SetHop(id, hop) => self.hops.set(u32::from(*id), hop, 0),
-            Operation::AddNode(mac) => self.nodes.insert(as_key(*mac), 1, 0),
+            Operation::AddNode(mac) => self.nodes.insert(*mac),
             Operation::SetBackend(id, backend) => self.backends.set(u32::from(*id), backend, 0),
             Operation::Settle => sys::let_packets_pass().map_err(MapError::IoError),
             Operation::WriteTable(table, slots) => {
@@ -162,7 +161,7 @@ impl Maps {
                 self.backends
                     .set(u32::from(*id), BackendEntry::default(), 0)
             }
-            Operation::RemoveNode(mac) => gone(self.nodes.remove(&as_key(*mac))),
+            Operation::RemoveNode(mac) => self.nodes.remove(*mac),
             Operation::ClearHop(id) => self.hops.set(u32::from(*id), HopEntry::default(), 0),
         }
     }
@@ -248,10 +247,6 @@ impl Maps {
     }
 }
 
-fn as_key(mac: [u8; 6]) -> MacKey {
-    MacKey { mac, zero: [0; 2] }
-}
-
 /// An IPv6 address as the words of a key.
 fn to_words(address: Ipv6Addr) -> [u32; 4] {
     let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address.octets();
@@ -288,7 +283,7 @@ fn key(frontend: &Frontend) -> Key {
 }
 
 /// Removing what is not there is what was wanted.
-fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
+pub(crate) fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
         Err(MapError::SyscallError(error))
             if error.io_error.raw_os_error() == Some(libc::ENOENT) =>

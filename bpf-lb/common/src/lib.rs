@@ -37,6 +37,8 @@ pub mod names {
     pub const HOPS: &str = "LF_HOPS_2";
     /// MAC address → nothing: the nodes that run a director.
     pub const NODES: &str = "LF_NODES_2";
+    /// A bit for each of those, by [`crate::records::node_bit`]: most frames come from none of them.
+    pub const NODE_BITS: &str = "LF_NODEBITS_1";
     /// Interface index → [`crate::records::InterfaceEntry`].
     pub const INTERFACES: &str = "LF_INTERF_2";
     /// IPv4 connections, both directions of each.
@@ -53,13 +55,14 @@ pub mod names {
     pub const COUNTERS: &str = "LF_COUNTERS_7";
 
     /// All of them.
-    pub const MAPS: [&str; 13] = [
+    pub const MAPS: [&str; 14] = [
         FRONTENDS4,
         FRONTENDS6,
         TABLES,
         BACKENDS,
         HOPS,
         NODES,
+        NODE_BITS,
         INTERFACES,
         CONNECTIONS4,
         CONNECTIONS6,

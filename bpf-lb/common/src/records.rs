@@ -144,6 +144,17 @@ record! {
     }
 }
 
+/// Words of bits in front of the MAC addresses of other nodes.
+pub const NODE_WORDS: u32 = 64;
+
+/// Word and bit that are set if this MAC address may be another node's. Those of one maker differ at the end.
+#[inline(always)]
+#[must_use]
+pub const fn node_bit(mac: [u8; 6]) -> (u32, u64) {
+    let end = u16::from_be_bytes([mac[4], mac[5]]) as u32;
+    ((end >> 6) % NODE_WORDS, 1 << (end % u64::BITS))
+}
+
 record! {
     /// An interface by which frames come in.
     InterfaceEntry: 16 align 8 {

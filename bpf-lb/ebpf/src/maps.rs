@@ -9,7 +9,8 @@ use landfall_bpf_lb_common::Verdict;
 use landfall_bpf_lb_common::flow::{self, SEED_WORDS, Seed};
 use landfall_bpf_lb_common::records::{
     BackendEntry, ConnectionEntry4, ConnectionEntry6, ConnectionKey4, ConnectionKey6,
-    FrontendEntry, FrontendKey4, FrontendKey6, HopEntry, InterfaceEntry, MacKey, Slot, StateEntry,
+    FrontendEntry, FrontendKey4, FrontendKey6, HopEntry, InterfaceEntry, MacKey, NODE_WORDS, Slot,
+    StateEntry, node_bit,
 };
 
 /// `BPF_F_MMAPABLE`: user space reads and writes it as memory.
@@ -27,6 +28,8 @@ static BACKENDS: Array<BackendEntry> = Array::pinned(16_384, 0);
 static HOPS: Array<HopEntry> = Array::pinned(4096, 0);
 #[map(name = "LF_NODES_2")]
 static NODES: HashMap<MacKey, u32> = HashMap::pinned(4096, 0);
+#[map(name = "LF_NODEBITS_1")]
+static NODE_BITS: Array<u64> = Array::pinned(NODE_WORDS, 0);
 #[map(name = "LF_INTERF_2")]
 static INTERFACES: HashMap<u32, InterfaceEntry> = HashMap::pinned(64, 0);
 #[map(name = "LF_CONNECT4_1")]
@@ -111,7 +114,9 @@ pub(crate) fn hop(id: u16) -> Option<&'static HopEntry> {
 /// Whether frames from this MAC address were sent by another node.
 #[inline(always)]
 pub(crate) fn is_node(mac: [u8; 6]) -> bool {
-    NODES.get_ptr(MacKey { mac, zero: [0; 2] }).is_some()
+    let (word, bit) = node_bit(mac);
+    NODE_BITS.get(word).is_some_and(|bits| bits & bit != 0)
+        && NODES.get_ptr(MacKey { mac, zero: [0; 2] }).is_some()
 }
 
 /// The interface of this index, if `mac` is our address on it.

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use aya::Pod;
 use landfall_bpf_lb_common::records::{
     BackendEntry, ConnectionEntry4, ConnectionEntry6, ConnectionKey4, ConnectionKey6,
-    FrontendEntry, FrontendKey4, FrontendKey6, HopEntry, InterfaceEntry, MacKey, Slot, StateEntry,
+    FrontendEntry, FrontendKey4, FrontendKey6, HopEntry, InterfaceEntry, MacKey, NODE_WORDS, Slot,
+    StateEntry,
 };
 use landfall_bpf_lb_common::{Verdict, names};
 
@@ -47,6 +48,7 @@ pub(super) fn discard_misshapen(directory: &Path, settings: &Settings) -> Result
     let six = fits::<ConnectionKey6, ConnectionEntry6>;
     let alone = [
         fits::<MacKey, u32>(names::NODES, settings.node_entries()),
+        fits::<u32, u64>(names::NODE_BITS, NODE_WORDS),
         fits::<u32, InterfaceEntry>(names::INTERFACES, INTERFACES),
         four(names::CONNECTIONS4, settings.connections4 * DIRECTIONS),
         six(names::CONNECTIONS6, settings.connections6 * DIRECTIONS),
