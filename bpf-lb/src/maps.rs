@@ -23,7 +23,7 @@ use crate::collector::{Collector, Swept};
 use crate::desired::{Endpoint, Frontend, Protocol};
 use crate::diff::{Operation, ids_in_use};
 use crate::duties::Flow;
-use crate::nodes::Nodes;
+use crate::nodes::{Nodes, gone};
 use crate::programmed::{Installed, Programmed};
 use crate::settings::Settings;
 use crate::sys;
@@ -279,18 +279,6 @@ fn key(frontend: &Frontend) -> Key {
             protocol,
             zero: 0,
         }),
-    }
-}
-
-/// Removing what is not there is what was wanted.
-pub(crate) fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
-    match result {
-        Err(MapError::SyscallError(error))
-            if error.io_error.raw_os_error() == Some(libc::ENOENT) =>
-        {
-            Ok(())
-        }
-        other => other,
     }
 }
 

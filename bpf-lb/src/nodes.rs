@@ -9,8 +9,6 @@ use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use landfall_bpf_lb_common::names;
 use landfall_bpf_lb_common::records::{MacKey, node_bit};
 
-use crate::maps::gone;
-
 /// Both maps.
 pub(crate) struct Nodes {
     addresses: HashMap<MapData, MacKey, u32>,
@@ -59,4 +57,16 @@ impl Nodes {
 
 fn as_key(mac: [u8; 6]) -> MacKey {
     MacKey { mac, zero: [0; 2] }
+}
+
+/// Removing what is not there is what was wanted.
+pub(crate) fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
+    match result {
+        Err(MapError::SyscallError(error))
+            if error.io_error.raw_os_error() == Some(libc::ENOENT) =>
+        {
+            Ok(())
+        }
+        other => other,
+    }
 }

@@ -15,55 +15,17 @@ use std::net::IpAddr;
 
 use landfall_bpf_lb::desired::{BackendState, Protocol};
 use landfall_bpf_lb::{Director, Verdict, duties};
-use support::frames::{CLIENT_MAC, Flow, SEGMENT, SYN, SYN_ACK, Shape, Tcp, frame, shaped};
-use support::icmp::{Said, errors, message, quote, too_big};
+use support::frames::{CLIENT_MAC, Flow, SEGMENT, SYN, SYN_ACK, Shape, frame};
+use support::icmp::{
+    Said, about, does_not_fit, errors, message, quote, reverse, router, seen_by_router, too_big,
+};
 use support::run::{NEXT, PASS, TX, receive, send};
-use support::scene::{Family, HOPS, each, families};
+use support::scene::{HOPS, each, families};
 use support::talk::{answers, close, establish, reached, says};
 use support::{Node, OWN, maps};
 
 /// How much of a packet an error may quote: what it must, with and without a checksum of TCP, and all.
 const OCTETS: [usize; 6] = [8, 16, 18, 19, 20, 2000];
-
-/// A router on the client's way.
-fn router(family: Family) -> IpAddr {
-    if family.vip.is_ipv6() {
-        "2001:db8:aaaa::1".parse().unwrap()
-    } else {
-        "203.0.113.1".parse().unwrap()
-    }
-}
-
-/// A packet, as a router saw it.
-fn seen_by_router(flow: Flow, tcp: Tcp) -> Vec<u8> {
-    let shape = Shape {
-        hop_limit: 61,
-        payload: (0..=250).cycle().take(333).collect(),
-        ..tcp.into()
-    };
-    shaped(flow, &shape)
-}
-
-/// What comes back for `flow`.
-fn reverse(flow: Flow) -> Flow {
-    Flow {
-        client: flow.to,
-        to: flow.client,
-        protocol: flow.protocol,
-    }
-}
-
-/// The error of a router about what `flow.to` sent to its client.
-fn about(family: Family, flow: Flow, said: Said, octets: usize, shape: &Shape) -> Vec<u8> {
-    let quoted = quote(&seen_by_router(reverse(flow), SEGMENT), octets);
-    message(router(family), flow.to.ip(), said, &quoted, shape)
-}
-
-/// The one that says that what the VIP sent to this client does not fit.
-fn does_not_fit(family: Family, flow: Flow) -> Vec<u8> {
-    let said = too_big(family.vip.is_ipv6());
-    about(family, flow, said, 8, &Shape::default())
-}
 
 fn untouched(director: &mut Director, ifindex: u32, sent: &[u8], verdict: Verdict) {
     let ran = receive(director, ifindex, sent);

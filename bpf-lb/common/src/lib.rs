@@ -13,6 +13,7 @@ pub mod checksum;
 pub mod fairness;
 pub mod flow;
 pub mod headers;
+mod layout;
 pub mod neighbour;
 pub mod quote;
 pub mod records;

@@ -12,7 +12,7 @@
 
 use crate::Verdict;
 use crate::checksum::Change;
-use crate::headers::{
+use crate::layout::{
     IPV4, IPV4_CHECKSUM, IPV4_DESTINATION, IPV4_SOURCE, IPV6, IPV6_DESTINATION, IPV6_SOURCE, TCP,
     TCP_CHECKSUM, TCP_MINIMUM, Transport, UDP, UDP_CHECKSUM, Window,
 };

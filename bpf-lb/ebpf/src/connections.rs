@@ -16,8 +16,8 @@ use landfall_bpf_lb_common::Verdict;
 use landfall_bpf_lb_common::headers::{ACK, FIN, RST, TCP_ACKNOWLEDGEMENT, UDP};
 use landfall_bpf_lb_common::records::{ConnectionState, Direction};
 
-use crate::family::Family;
-use crate::packet::{Packet, Pod};
+use crate::family::{Family, Pod};
+use crate::packet::Packet;
 use crate::shared::{self, has_kernels, is_fresh, note_stray, now, second, short};
 
 /// A half-open connection is one for so many seconds; a SYN repeated within them follows it.

@@ -30,9 +30,9 @@ use landfall_bpf_lb_common::Verdict;
 use landfall_bpf_lb_common::records::{BackendEntry, ConnectionState, FrontendEntry, Slot};
 
 use crate::connections::{self, Known};
-use crate::family::Family;
+use crate::family::{Family, Pod};
 use crate::maps;
-use crate::packet::{Course, Packet, Pod};
+use crate::packet::{Course, Packet};
 use crate::shared;
 
 /// The hop limit of a packet that is sent on for the first time.

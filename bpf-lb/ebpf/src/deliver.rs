@@ -12,8 +12,8 @@ use landfall_bpf_lb_common::Verdict;
 use landfall_bpf_lb_common::checksum::Change;
 use landfall_bpf_lb_common::headers::{TCP, TCP_CHECKSUM, Transport, UDP_CHECKSUM};
 
-use crate::family::Family;
-use crate::packet::{Packet, Pod};
+use crate::family::{Family, Pod};
+use crate::packet::Packet;
 
 /// Translates `packet` to `pod`.
 #[inline(always)]

@@ -15,10 +15,9 @@ use landfall_bpf_lb_common::{Action, Verdict};
 
 use crate::deliver::checksum_of;
 use crate::errors;
-use crate::family::{Family, V4, V6};
-use crate::frame::Frame;
+use crate::family::{Family, Pod, V4, V6};
+use crate::frame::{Frame, broken};
 use crate::maps;
-use crate::packet::Pod;
 use crate::replies::{self, Numbers, Reply};
 
 /// The whole of the TC program; returns the TC action: the next program on the interface, never an
@@ -152,9 +151,4 @@ fn rewrite_port(ctx: &TcContext, transport: &Transport, port: u16) -> Result<(),
     ctx.l4_csum_replace(checksum, old, new, flags | 2)
         .map_err(broken)?;
     ctx.store(transport.offset, &port, 0).map_err(broken)
-}
-
-#[inline(always)]
-pub(crate) fn broken<E>(_error: E) -> Verdict {
-    Verdict::ReplyBroken
 }

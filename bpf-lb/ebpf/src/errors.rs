@@ -14,11 +14,10 @@ use landfall_bpf_lb_common::Verdict;
 use landfall_bpf_lb_common::headers::{Transport, Window};
 use landfall_bpf_lb_common::quote::{End, ICMP_HEADER};
 
-use crate::egress::broken;
-use crate::family::Family;
+use crate::family::{Family, Pod};
 use crate::forget::Zero;
-use crate::frame::Frame;
-use crate::packet::{Packet, Pod};
+use crate::frame::{Frame, broken};
+use crate::packet::Packet;
 use crate::replies::{self, Reply};
 
 /// On the stack, where the verifier wants words at even places.

@@ -24,10 +24,23 @@ use crate::frame::Frame;
 use crate::maps::{
     self, CONNECTIONS4, CONNECTIONS6, FRONTENDS4, FRONTENDS6, HALF_OPEN4, HALF_OPEN6,
 };
-use crate::packet::Pod;
 
 /// What an answer of ours sets out with, as the kernel's own do.
 const HOP_LIMIT: u8 = 64;
+
+/// A pod of this node: address and target port.
+#[derive(Clone, Copy)]
+pub(crate) struct Pod<F: Family> {
+    pub(crate) address: F::Address,
+    pub(crate) port: u16,
+}
+
+impl<F: Family> PartialEq for Pod<F> {
+    #[inline(always)]
+    fn eq(&self, other: &Self) -> bool {
+        self.address == other.address && self.port == other.port
+    }
+}
 
 /// An address, and the maps of its family.
 pub(crate) trait Family: Copy {

@@ -11,6 +11,12 @@ const HEADERS: usize = ETHERNET + 8 + IPV6 + TCP_MINIMUM;
 /// And of what an ICMP error quotes.
 const ERRORS: usize = HEADERS + ICMP_HEADER + IPV6;
 
+/// What becomes of a reply that could not be rewritten as a whole.
+#[inline(always)]
+pub(crate) fn broken<E>(_error: E) -> Verdict {
+    Verdict::ReplyBroken
+}
+
 /// The bytes of a frame, and the interface it came in by.
 #[derive(Clone, Copy)]
 pub struct Frame {

@@ -17,9 +17,9 @@ use landfall_bpf_lb_common::headers::{Lengths, TCP_CHECKSUM};
 use landfall_bpf_lb_common::{Action, Verdict};
 
 use crate::deliver;
-use crate::family::Family;
+use crate::family::{Family, Pod};
 use crate::frame::Frame;
-use crate::packet::{Outcome, Packet, Pod};
+use crate::packet::{Outcome, Packet};
 
 /// A frame that was cut.
 pub(crate) struct Cut {

@@ -3,7 +3,7 @@
 use landfall_bpf_lb_common::Verdict;
 use landfall_bpf_lb_common::headers::Transport;
 
-use crate::family::Family;
+use crate::family::{Family, Pod};
 use crate::frame::Frame;
 
 /// A packet for a frontend.
@@ -20,20 +20,6 @@ pub(crate) struct Packet<F: Family> {
     pub(crate) table: u32,
     /// Number of the slot in it.
     pub(crate) slot: u32,
-}
-
-/// A pod of this node: address and target port.
-#[derive(Clone, Copy)]
-pub(crate) struct Pod<F: Family> {
-    pub(crate) address: F::Address,
-    pub(crate) port: u16,
-}
-
-impl<F: Family> PartialEq for Pod<F> {
-    #[inline(always)]
-    fn eq(&self, other: &Self) -> bool {
-        self.address == other.address && self.port == other.port
-    }
 }
 
 /// Where a packet goes, and how its doing so is counted.

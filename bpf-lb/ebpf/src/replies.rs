@@ -4,8 +4,7 @@ use landfall_bpf_lb_common::headers::{ACK, FIN, RST, SYN, UDP};
 use landfall_bpf_lb_common::records::{ConnectionState, Direction};
 
 use crate::connections::{is_half_open, pod_of, promote, state, touch};
-use crate::family::Family;
-use crate::packet::Pod;
+use crate::family::{Family, Pod};
 use crate::shared::{self, short};
 
 /// A packet that a pod sends to a client.

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use etherparse::PacketBuilder;
 
-use super::frames::{Shape, dress};
+use super::frames::{Flow, SEGMENT, Shape, Tcp, dress, shaped};
+use super::scene::Family;
 
 /// What an ICMP error says: type, code, and the four bytes behind the checksum.
 #[derive(Clone, Copy, Debug)]
@@ -61,4 +62,50 @@ pub(crate) fn message(from: IpAddr, to: IpAddr, said: Said, body: &[u8], shape: 
     .unwrap();
     dress(&mut frame, shape);
     frame
+}
+
+/// A router on the client's way.
+pub(crate) fn router(family: Family) -> IpAddr {
+    if family.vip.is_ipv6() {
+        "2001:db8:aaaa::1".parse().unwrap()
+    } else {
+        "203.0.113.1".parse().unwrap()
+    }
+}
+
+/// A packet, as a router saw it.
+pub(crate) fn seen_by_router(flow: Flow, tcp: Tcp) -> Vec<u8> {
+    let shape = Shape {
+        hop_limit: 61,
+        payload: (0..=250).cycle().take(333).collect(),
+        ..tcp.into()
+    };
+    shaped(flow, &shape)
+}
+
+/// What comes back for `flow`.
+pub(crate) fn reverse(flow: Flow) -> Flow {
+    Flow {
+        client: flow.to,
+        to: flow.client,
+        protocol: flow.protocol,
+    }
+}
+
+/// The error of a router about what `flow.to` sent to its client.
+pub(crate) fn about(
+    family: Family,
+    flow: Flow,
+    said: Said,
+    octets: usize,
+    shape: &Shape,
+) -> Vec<u8> {
+    let quoted = quote(&seen_by_router(reverse(flow), SEGMENT), octets);
+    message(router(family), flow.to.ip(), said, &quoted, shape)
+}
+
+/// The one that says that what the VIP sent to this client does not fit.
+pub(crate) fn does_not_fit(family: Family, flow: Flow) -> Vec<u8> {
+    let said = too_big(family.vip.is_ipv6());
+    about(family, flow, said, 8, &Shape::default())
 }
