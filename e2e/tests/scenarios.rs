@@ -247,3 +247,12 @@ fn new_connections_pass_a_silent_node_by() {
         &["silent-node.yaml"],
     );
 }
+
+#[test]
+fn responses_find_their_way_through_a_link_narrower_than_any_that_their_pod_knows_of() {
+    hold_with_landfall(
+        "responses_find_their_way_through_a_link_narrower_than_any_that_their_pod_knows_of",
+        &[],
+        &["path-mtu.yaml"],
+    );
+}
