@@ -57,7 +57,7 @@ const UNTOLD: Duration = Duration::from_millis(100);
 /// the end of its hand-over (two seconds).
 const HANDED: Duration = Duration::from_secs(1);
 
-/// What people and metrics see is at most this old: to copy it costs as much as to decide.
+/// What people and metrics see is copied for them no more often: every copy has all addresses.
 const SHOWN: Duration = Duration::from_millis(100);
 
 /// So many inputs are taken in before the next decision, however many more there are: while lists come in, as after an

@@ -359,9 +359,11 @@ fn unknown_here<F: Family>(
     let is_settled = slot.unsettled == 0 && away.is_none();
     let taken_in = if packet.transport.is_error() {
         // About what nobody can have it goes nowhere: whoever invents one would have it cross the segment again and again.
-        may_be_a_last_word(slot).and(match is_settled {
-            true => Err(Verdict::UnknownError),
-            false => Err(Verdict::DropUnsettled),
+        let may_somebody = !is_settled || !shared::is_fresh(shared::now());
+        Err(if may_somebody {
+            Verdict::DropUnsettled
+        } else {
+            Verdict::UnknownError
         })
     } else {
         connections::adopt(packet, pod::<F>(current), is_settled)
