@@ -13,9 +13,9 @@ mod support;
 
 use landfall_bpf_lb::desired::{BackendState, Protocol};
 use landfall_bpf_lb::{Director, Verdict};
-use support::frames::{FIN, LAST, RST, SEGMENT, SYN, SYN_ACK, Shape, Tcp, see, shaped};
+use support::frames::{FIN, LAST, RST, SEGMENT, SYN, SYN_ACK, Shape, see, shaped};
 use support::run::{DROP, PASS, TX, receive};
-use support::scene::{Family, HOPS, families};
+use support::scene::{Family, HOPS, families, from_node};
 use support::talk::{adopted, answers, close, establish, reached, says};
 use support::{Node, OWN};
 
@@ -24,15 +24,6 @@ use BackendState::{Active, Draining, Unready};
 const TCP: Protocol = Protocol::Tcp;
 /// Enough client ports for some of them to fall into every kind of slot.
 const PORTS: std::ops::Range<u16> = 51_000..51_040;
-
-/// As this other node sends it.
-fn from_node(node: usize, hop_limit: u8, tcp: Tcp) -> Shape {
-    Shape {
-        source: HOPS[node],
-        hop_limit,
-        ..tcp.into()
-    }
-}
 
 /// Every family; they share no map but those of backends and nodes.
 fn every_family(mut check: impl FnMut(&Node, &mut Director, Family)) {

@@ -15,7 +15,7 @@ use landfall_bpf_lb::{Director, Verdict};
 use support::Node;
 use support::frames::{FIN, Flow, RST, SEGMENT, SYN, SYN_ACK, Tcp, see};
 use support::run::{PASS, TX};
-use support::scene::{Family, families};
+use support::scene::{Family, families, from_node};
 use support::talk::{answers, close, establish, reached, says};
 
 use BackendState::{Active, Draining};
@@ -254,6 +254,51 @@ fn a_third_frontend_of_one_client_port_stays_on_the_kernels_path_it_began_on() {
         for tcp in [SEGMENT, SEGMENT, FIN] {
             let ran = says(director, node.ifindex, flows[2], tcp);
             assert_eq!((ran.action, ran.verdict()), (PASS, Verdict::KernelPath));
+        }
+    });
+}
+
+#[test]
+fn a_used_port_whose_next_connection_is_the_kernels_goes_on_there() {
+    needs_root!("a_used_port_whose_next_connection_is_the_kernels_goes_on_there");
+    with_two_pods(|node, director, family| {
+        for (port, end) in PORTS.zip([None, Some(RST), Some(FIN)].into_iter().cycle()) {
+            let flow = family.from(TCP, port);
+            director
+                .apply(&family.desired(TCP, node.ifindex, &BOTH))
+                .unwrap();
+            let pod = establish(director, node.ifindex, flow);
+            if end.is_some_and(|end| end.fin) {
+                close(director, node.ifindex, flow, pod);
+            } else if let Some(end) = end {
+                assert_eq!(reached(&says(director, node.ifindex, flow, end)), pod);
+            }
+            // Its slot goes to another node, and the nodes do not agree to which.
+            let elsewhere = [(0, Some(1), Active)];
+            director
+                .apply(&family.desired(TCP, node.ifindex, &elsewhere))
+                .unwrap();
+            let ran = says(director, node.ifindex, flow, from_node(0, 4, SYN));
+            assert_eq!((ran.action, ran.verdict()), (PASS, Verdict::LoopGuard));
+            // The kernel answers for its pod, with the VIP as the source.
+            let sequence = SYN_ACK.sequence.wrapping_add(9_000);
+            let answer = Tcp {
+                sequence,
+                ..SYN_ACK
+            };
+            let ran = answers(director, flow, flow.to, answer);
+            assert_eq!(ran.verdict(), Verdict::ReplyUntracked);
+            if end.is_none() {
+                // The SYN was forged, for all that is known.
+                let ran = says(director, node.ifindex, flow, from_node(0, 6, SEGMENT));
+                assert_eq!(reached(&ran), pod);
+            }
+            let ack = Some(sequence.wrapping_add(1));
+            for (limit, tcp) in [(6, SEGMENT), (63, SEGMENT), (6, FIN)] {
+                let said = from_node(0, limit, Tcp { ack, ..tcp });
+                let ran = says(director, node.ifindex, flow, said);
+                assert_eq!((ran.action, ran.verdict()), (PASS, Verdict::KernelPath));
+            }
         }
     });
 }

@@ -149,8 +149,10 @@ pub(crate) fn look_up<F: Family>(packet: &Packet<F>) -> Known<F> {
         // That another node has it may have been told after the SYN of the client's next one.
         match F::half_open(&key) {
             Some(challenger) if is_half_open(state::<F>(challenger), now) => {
-                if let Known::Pod(pod) = confirm(packet, &key, challenger, now) {
-                    return Known::Pod(pod);
+                match confirm(packet, &key, challenger, now) {
+                    Known::Pod(pod) => return Known::Pod(pod),
+                    Known::Kernel => return Known::Kernel,
+                    _ => {}
                 }
             }
             _ => connection.challenged = 0,
@@ -199,14 +201,7 @@ fn look_up_half_open<F: Family>(packet: &Packet<F>, key: &F::Key, now: u32) -> K
         return Known::No;
     }
     if connection.kind == ConnectionState::KIND_KERNEL {
-        // It goes on there: more than a forged SYN, and worth a place that is not taken away.
-        if F::insert(
-            key,
-            &F::entry(confirmed(ConnectionState::KIND_KERNEL, 0, now), packet.vip),
-        ) {
-            F::remove_half_open(key);
-        }
-        return Known::Kernel;
+        return go_on_there(packet, key, now);
     }
     if connection.confirmed_by >= ConnectionState::BY_ANSWER {
         touch(connection, now);
@@ -217,6 +212,16 @@ fn look_up_half_open<F: Family>(packet: &Packet<F>, key: &F::Key, now: u32) -> K
         return Known::Pod(pod_of::<F>(entry));
     }
     confirm(packet, key, entry, now)
+}
+
+/// The kernel's goes on: more than a forged SYN, and worth a place that is not taken away.
+#[inline(always)]
+fn go_on_there<F: Family>(packet: &Packet<F>, key: &F::Key, now: u32) -> Known<F> {
+    let kernels = confirmed(ConnectionState::KIND_KERNEL, 0, now);
+    if F::insert(key, &F::entry(kernels, packet.vip)) {
+        F::remove_half_open(key);
+    }
+    Known::Kernel
 }
 
 /// Confirms the half-open connection of `packet`, if this is the acknowledgement of its SYN-ACK:
@@ -231,6 +236,9 @@ fn confirm<F: Family>(
     let connection = state::<F>(entry);
     if connection.confirmed_by != ConnectionState::BY_ACK || !acknowledges(packet, connection) {
         return Known::No;
+    }
+    if connection.kind == ConnectionState::KIND_KERNEL {
+        return go_on_there(packet, key, now);
     }
     let pod = pod_of::<F>(entry);
     let reverse_key = reverse(packet, pod);
@@ -445,11 +453,12 @@ fn half_open<F: Family>(packet: &Packet<F>, pod: Pod<F>, confirmed_by: u8) -> Re
     Ok(())
 }
 
-/// Remembers that the connection of `packet`, a SYN, is the kernel's: its segments must follow it.
+/// Remembers that the connection of `packet`, a SYN, is the kernel's: its segments must follow it. Where another
+/// connection has had its ports, the acknowledgement of the kernel's own SYN-ACK tells its segments from that one's.
 #[inline(always)]
 pub(crate) fn leave_to_kernel<F: Family>(packet: &Packet<F>) {
-    let mut end = confirmed(ConnectionState::KIND_KERNEL, 0, short(now()));
-    end.confirmed_by = ConnectionState::BY_ANSWER;
+    challenge(packet, ConnectionState::HERE);
+    let end = confirmed(ConnectionState::KIND_KERNEL, 0, short(now()));
     F::insert_half_open(&forward(packet), &F::entry(end, packet.vip));
     shared::note_kernel();
 }

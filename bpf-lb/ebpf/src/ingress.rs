@@ -113,18 +113,26 @@ fn balance<F: Family>(
         table: frontend.table,
         slot: maps::slot_number(F::hash(client, port, vip, &transport)),
     };
-    carry_out(&packet, hook).map_err(|verdict| {
-        if packet.transport.is_error() {
-            return verdict.of_an_error();
-        }
-        if packet.transport.is_mid_stream() {
-            return verdict.in_mid_connection();
-        }
-        if packet.transport.opens() && verdict.begins_on_the_kernels_path() {
-            connections::leave_to_kernel(&packet);
-        }
-        verdict
-    })
+    // No closure: the compiler would make a function of it, for whose stack there is no room.
+    match carry_out(&packet, hook) {
+        Err(verdict) => Err(not_carried_out(&packet, verdict)),
+        carried_out => carried_out,
+    }
+}
+
+/// What becomes of `packet`, which is neither directed nor delivered for the reason of `verdict`.
+#[inline(always)]
+fn not_carried_out<F: Family>(packet: &Packet<F>, verdict: Verdict) -> Verdict {
+    if packet.transport.is_error() {
+        return verdict.of_an_error();
+    }
+    if packet.transport.is_mid_stream() {
+        return verdict.in_mid_connection();
+    }
+    if packet.transport.opens() && verdict.begins_on_the_kernels_path() {
+        connections::leave_to_kernel(packet);
+    }
+    verdict
 }
 
 #[inline(always)]

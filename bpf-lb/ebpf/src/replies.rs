@@ -91,6 +91,9 @@ fn opening<F: Family>(
     now: u32,
 ) -> Option<Pod<F>> {
     let Some(entry) = F::half_open(key) else {
+        if reply.flags & ACK != 0 && kernels_answer(reply, &numbers) {
+            return None;
+        }
         let entry = F::connection(key)?;
         let frontend = pod_of::<F>(entry);
         let connection = state::<F>(entry);
@@ -116,6 +119,23 @@ fn opening<F: Family>(
         }
     }
     Some(frontend)
+}
+
+/// Whether this is the SYN-ACK of a connection that was left to the kernel, which gives it the VIP for its source itself;
+/// it is noted like a pod's.
+#[inline(always)]
+fn kernels_answer<F: Family>(reply: &Reply<F>, numbers: impl Fn() -> Option<Numbers>) -> bool {
+    let Some(entry) = F::half_open(&reply.forward(reply.pod)) else {
+        return false;
+    };
+    let connection = state::<F>(entry);
+    if connection.kind == ConnectionState::KIND_KERNEL
+        && let Some(Numbers { sequence, .. }) = numbers()
+    {
+        connection.acknowledgement = sequence.wrapping_add(1);
+        connection.confirmed_by = ConnectionState::BY_ACK;
+    }
+    true
 }
 
 /// A reply of a confirmed connection.

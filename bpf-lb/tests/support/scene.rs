@@ -7,7 +7,7 @@ use landfall_bpf_lb::desired::{
     Backend, BackendState, Desired, Endpoint, Frontend, Hop, Placement, PodId, Protocol, Vip,
 };
 
-use super::frames::Flow;
+use super::frames::{Flow, Shape, Tcp};
 use super::{Node, on};
 
 /// MAC addresses of three other nodes.
@@ -16,6 +16,16 @@ pub(crate) const HOPS: [[u8; 6]; 3] = [
     [0x02, 0x4c, 0x46, 0, 0, 3],
     [0x02, 0x4c, 0x46, 0, 0, 4],
 ];
+
+/// What this other node sends.
+pub(crate) fn from_node(node: usize, hop_limit: u8, tcp: Tcp) -> Shape {
+    Shape {
+        source: HOPS[node],
+        hop_limit,
+        ..tcp.into()
+    }
+}
+
 pub(crate) const PROTOCOLS: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
 
 /// The addresses of one family.

@@ -17,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 /// One answer takes no longer, or the connection has died without a word.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// So many of the broken ones are named.
+const BROKEN: usize = 10;
 /// Between the two questions of a connection that is closed after them.
 const BETWEEN: Duration = Duration::from_millis(50);
 
@@ -54,8 +56,17 @@ pub struct Grip {
     pub anew: bool,
 }
 
-/// By connection, its fate and when it last was seen.
-type Fates = BTreeMap<u16, (Fate, Instant)>;
+/// By connection, what became of it.
+type Fates = BTreeMap<u16, Seen>;
+
+/// What became of a connection.
+#[derive(Clone, Debug)]
+struct Seen {
+    fate: Fate,
+    at: Instant,
+    /// From which port to which Pod, and how often the port was used before: in words, of one that broke.
+    what: String,
+}
 
 /// Connections that are held until this is dropped; they end with a reset, so that their ports can be used again at once.
 #[derive(Debug)]
@@ -115,7 +126,7 @@ impl Holding {
     #[must_use]
     pub fn settled_since(&self, then: Instant) -> bool {
         let fates = self.fates.lock();
-        let known = |(fate, seen): &(Fate, Instant)| !matches!(fate, Fate::Open(_)) || *seen > then;
+        let known = |seen: &Seen| !matches!(seen.fate, Fate::Open(_)) || seen.at > then;
         fates.len() == usize::from(self.connections) && fates.values().all(known)
     }
 
@@ -123,7 +134,10 @@ impl Holding {
     #[must_use]
     pub fn said(&self) -> String {
         let opened = self.opened.load(Ordering::Relaxed);
-        format!("{}{opened} opened in all\n", said(&self.fates.lock()))
+        format!(
+            "{}{opened} opened in all\n",
+            said(&self.fates.lock(), Instant::now())
+        )
     }
 }
 
@@ -137,8 +151,12 @@ impl Drop for Holding {
     }
 }
 
-fn said(fates: &Fates) -> String {
-    let fates: Vec<&Fate> = fates.values().map(|(fate, _)| fate).collect();
+fn said(fates: &Fates, now: Instant) -> String {
+    let broken: Vec<&Seen> = fates
+        .values()
+        .filter(|seen| !seen.what.is_empty())
+        .collect();
+    let fates: Vec<&Fate> = fates.values().map(|seen| &seen.fate).collect();
     let count = |wanted: fn(&Fate) -> bool| fates.iter().filter(|fate| wanted(fate)).count();
     let mut text = format!(
         "open={} refused={} closed={} reset={} silent={} moved={}\n",
@@ -158,6 +176,10 @@ fn said(fates: &Fates) -> String {
     for (pod, count) in pods {
         text.push_str(&format!("{pod} holds {count}\n"));
     }
+    for seen in broken.iter().take(BROKEN) {
+        let ago = now.saturating_duration_since(seen.at).as_secs_f32();
+        text.push_str(&format!("{}, {ago:.1} s ago\n", seen.what));
+    }
     text
 }
 
@@ -171,13 +193,18 @@ async fn hold_all(
     for number in 0..grip.connections {
         let (grip, fates, opened) = (grip.clone(), Arc::clone(&fates), Arc::clone(&opened));
         tasks.spawn(async move {
-            let note = |fate| drop(fates.lock().insert(number, (fate, Instant::now())));
+            let note = |fate, what| {
+                let at = Instant::now();
+                drop(fates.lock().insert(number, Seen { fate, at, what }));
+            };
+            let open = |fate| note(fate, String::new());
             let port = grip.ports.and_then(|first| first.checked_add(number));
             let mut round = 0_u32;
             loop {
                 opened.fetch_add(1, Ordering::Relaxed);
-                if let Some(fate) = hold(&grip, port, round, &note).await {
-                    return note(fate);
+                if let Some(broken) = hold(&grip, port, round, open).await {
+                    let what = format!("connection {number} {broken}, after {round} others");
+                    return note(broken.fate, what);
                 }
                 round = round.wrapping_add(1);
             }
@@ -187,26 +214,64 @@ async fn hold_all(
     tasks.shutdown().await;
 }
 
+/// How a connection broke.
+struct Broken {
+    fate: Fate,
+    /// Its own port, once it was open.
+    port: Option<u16>,
+    /// How many questions were answered before.
+    answered: u32,
+    /// By whom.
+    pod: Option<String>,
+}
+
+impl Broken {
+    fn with(self, fate: Fate) -> Self {
+        Self { fate, ..self }
+    }
+}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let port = self.port.unwrap_or_default();
+        let pod = self.pod.as_deref().unwrap_or("nobody");
+        let (fate, answered) = (&self.fate, self.answered);
+        write!(
+            f,
+            "from port {port}: {fate:?} after {answered} answers of {pod}"
+        )
+    }
+}
+
 /// Asks until it breaks; how it broke, unless it was closed to be opened anew, or the server asked for that.
-async fn hold(grip: &Grip, port: Option<u16>, round: u32, note: impl Fn(Fate)) -> Option<Fate> {
+async fn hold(grip: &Grip, port: Option<u16>, round: u32, note: impl Fn(Fate)) -> Option<Broken> {
+    let mut broken = Broken {
+        fate: Fate::Refused,
+        port,
+        answered: 0,
+        pod: None,
+    };
     let opened = tokio::time::timeout(PATIENCE, open(grip.address, port)).await;
     let Ok(Ok(stream)) = opened else {
-        return Some(Fate::Refused);
+        return Some(broken);
     };
+    broken.port = stream.local_addr().map(|own| own.port()).ok();
     let mut stream = BufReader::new(stream);
-    let mut first: Option<String> = None;
     loop {
         // Every second one is finished by the server, the others are torn down.
-        let is_last = grip.anew && first.is_some();
+        let is_last = grip.anew && broken.pod.is_some();
         let close = is_last && round % 2 == 1;
         let asked = ask(&mut stream, grip.address, close);
-        let is_asked_to_leave = match (tokio::time::timeout(PATIENCE, asked).await, &first) {
-            (Err(_), _) => return Some(Fate::Silent),
-            (Ok(Err(error)), _) => return Some(broken(&error)),
-            (Ok(Ok(answer)), Some(known)) if answer.pod != *known => return Some(Fate::Moved),
+        let is_asked_to_leave = match (tokio::time::timeout(PATIENCE, asked).await, &broken.pod) {
+            (Err(_), _) => return Some(broken.with(Fate::Silent)),
+            (Ok(Err(error)), _) => return Some(broken.with(fate_of(&error))),
+            (Ok(Ok(answer)), Some(known)) if answer.pod != *known => {
+                return Some(broken.with(Fate::Moved));
+            }
             (Ok(Ok(answer)), _) => {
                 note(Fate::Open(answer.pod.clone()));
-                first = Some(answer.pod);
+                broken.answered += 1;
+                broken.pod = Some(answer.pod);
                 answer.closes && !close
             }
         };
@@ -214,7 +279,7 @@ async fn hold(grip: &Grip, port: Option<u16>, round: u32, note: impl Fn(Fate)) -
             let rest = &mut [0; 1];
             let ended = tokio::time::timeout(PATIENCE, stream.read(rest)).await;
             if !matches!(ended, Ok(Ok(0))) {
-                return Some(Fate::Silent);
+                return Some(broken.with(Fate::Silent));
             }
         }
         if is_last || is_asked_to_leave {
@@ -226,7 +291,7 @@ async fn hold(grip: &Grip, port: Option<u16>, round: u32, note: impl Fn(Fate)) -
     }
 }
 
-fn broken(error: &std::io::Error) -> Fate {
+fn fate_of(error: &std::io::Error) -> Fate {
     match error.kind() {
         std::io::ErrorKind::UnexpectedEof => Fate::Closed,
         _ => Fate::Reset,
@@ -304,17 +369,33 @@ mod tests {
 
     #[test]
     fn fates_are_counted_and_pods_named() {
+        let now = Instant::now();
+        let seen = |fate| Seen {
+            fate,
+            at: now,
+            what: String::new(),
+        };
+        let broken = Broken {
+            fate: Fate::Reset,
+            port: Some(20_001),
+            answered: 2,
+            pod: Some("pod=a".into()),
+        };
+        let reset = Seen {
+            what: broken.to_string(),
+            ..seen(Fate::Reset)
+        };
         let fates = [
-            Fate::Open("pod=a".into()),
-            Fate::Reset,
-            Fate::Open("pod=a".into()),
-            Fate::Moved,
+            seen(Fate::Open("pod=a".into())),
+            reset,
+            seen(Fate::Open("pod=a".into())),
+            seen(Fate::Moved),
         ];
-        let seen = fates.map(|fate| (fate, Instant::now()));
-        let text = said(&(0..).zip(seen).collect());
+        let text = said(&(0..).zip(fates).collect(), now);
         assert_eq!(
             text,
-            "open=2 refused=0 closed=0 reset=1 silent=0 moved=1\npod=a holds 2\n"
+            "open=2 refused=0 closed=0 reset=1 silent=0 moved=1\npod=a holds 2\n\
+             from port 20001: Reset after 2 answers of pod=a, 0.0 s ago\n"
         );
     }
 }
