@@ -7,7 +7,12 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-const OBJECTS: [&str; 3] = ["landfall", "landfall-bench", "landfall-filter"];
+const OBJECTS: [&str; 4] = [
+    "landfall",
+    "landfall-samples",
+    "landfall-bench",
+    "landfall-filter",
+];
 
 fn main() -> ExitCode {
     match build() {

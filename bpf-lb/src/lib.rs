@@ -7,7 +7,7 @@
 //! ```
 //!
 //! `desired`, `maglev`, `slots`, `programmed`, `diff` and `ageing` are pure; `director`, `maps`,
-//! `collector`, `conntrack`, `links` and `interface` touch the kernel. What the programs and this crate share is in
+//! `collector`, `conntrack`, `links`, `interface` and `samples` touch the kernel. What the programs and this crate share is in
 //! `landfall-bpf-lb-common`.
 //!
 //! Invariant: a packet never meets a half-made change, and nothing is ever flushed.
@@ -29,13 +29,14 @@ mod netlink;
 mod nodes;
 pub mod object;
 pub mod programmed;
+pub mod samples;
 mod settings;
 mod slots;
 pub mod socket_filter;
 mod sys;
 
 pub use collector::Swept;
-pub use director::{Applied, ApplyError, Director, Leaving, LoadError, load_object};
+pub use director::{Applied, ApplyError, Director, Leaving, LoadError, Sampler, load_object};
 pub use landfall_bpf_lb_common::{Action, Verdict};
 pub use links::{AttachError, AttachMode, Attached, XdpPath};
 pub use settings::Settings;

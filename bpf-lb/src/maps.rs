@@ -295,7 +295,7 @@ pub(crate) fn has_shape<K: Pod, V: Pod>(path: &Path, entries: u32) -> bool {
 
 /// A map of eight-byte words as memory of ours: it is read and written without a system call.
 #[derive(Debug)]
-struct Words {
+pub(crate) struct Words {
     memory: NonNull<AtomicU64>,
     length: usize,
 }
@@ -305,7 +305,7 @@ unsafe impl Send for Words {}
 
 impl Words {
     /// Maps the map `data`, whose elements have `size` words.
-    fn map(data: &MapData, size: usize) -> Result<Self, MapError> {
+    pub(crate) fn map(data: &MapData, size: usize) -> Result<Self, MapError> {
         let length = data.info()?.max_entries() as usize * size;
         // SAFETY: a new mapping, placed by the kernel, of a map made to be mapped.
         let memory = unsafe {
@@ -327,7 +327,7 @@ impl Words {
         }
     }
 
-    fn all(&self) -> &[AtomicU64] {
+    pub(crate) fn all(&self) -> &[AtomicU64] {
         // SAFETY: `length` words are mapped as long as `self` lives.
         unsafe { std::slice::from_raw_parts(self.memory.as_ptr(), self.length) }
     }

@@ -27,5 +27,7 @@ mod errors;
 mod passing;
 #[path = "refusing.rs"]
 mod refusing;
+#[path = "samples.rs"]
+mod samples;
 #[path = "segment.rs"]
 mod segment;

@@ -17,6 +17,7 @@ mod layout;
 pub mod neighbour;
 pub mod quote;
 pub mod records;
+pub mod sample;
 mod verdict;
 
 pub use verdict::{Action, Verdict};
@@ -54,9 +55,15 @@ pub mod names {
     pub const STATE: &str = "LF_STATE_2";
     /// Packets by [`crate::Verdict`], per CPU.
     pub const COUNTERS: &str = "LF_COUNTERS_7";
+    /// The one [`crate::records::SamplingEntry`].
+    pub const SAMPLING: &str = "LF_SAMPLING_1";
+    /// Samples of packets, each a [`crate::sample::Sample`]; there only while somebody looks.
+    pub const SAMPLES: &str = "LF_SAMPLES_1";
+    /// Packets that were wanted and not taken, per CPU; there only while somebody looks.
+    pub const MISSED: &str = "LF_MISSED_1";
 
     /// All of them.
-    pub const MAPS: [&str; 14] = [
+    pub const MAPS: [&str; 17] = [
         FRONTENDS4,
         FRONTENDS6,
         TABLES,
@@ -71,6 +78,9 @@ pub mod names {
         HALF_OPEN6,
         STATE,
         COUNTERS,
+        SAMPLING,
+        SAMPLES,
+        MISSED,
     ];
 
     /// Global: slots in one Maglev table.

@@ -336,3 +336,15 @@ record! {
         away: u64,
     }
 }
+
+record! {
+    /// What whoever looks at packets and the programs that take samples of them tell each other.
+    SamplingEntry: 24 align 8 {
+        /// Nanoseconds of the monotonic clock until which samples are wanted; zero if nobody looks.
+        until: u64,
+        /// A bit for each verdict that is wanted, by its number.
+        verdicts: u64,
+        /// When all samples that were taken will have been paid for: see [`crate::sample::admit`].
+        paid: u64,
+    }
+}

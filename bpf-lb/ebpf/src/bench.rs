@@ -12,7 +12,7 @@ use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::macros::{classifier, map, xdp};
 use aya_ebpf::maps::{Array, PerCpuArray};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use landfall_bpf_lb_ebpf::{Frame, receive_frame, receive_tc};
+use landfall_bpf_lb_ebpf::{Frame, Unwatched, receive_frame, receive_tc};
 
 /// The frame to write, in words of eight bytes.
 const WORDS: usize = 10;
@@ -132,7 +132,7 @@ pub fn bench_tc_renew(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn bench_tc_path(ctx: TcContext) -> i32 {
     match renew(Frame::of_skb(&ctx)) {
-        Some(_) => receive_tc(&ctx),
+        Some(_) => receive_tc(&ctx, Unwatched),
         None => TC_ACT_SHOT,
     }
 }

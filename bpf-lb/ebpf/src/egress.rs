@@ -19,18 +19,20 @@ use crate::family::{Family, Pod, V4, V6};
 use crate::frame::{Frame, broken};
 use crate::maps;
 use crate::replies::{self, Numbers, Reply};
+use crate::watch::{Fate, Watch};
 
 /// The whole of the TC program; returns the TC action: the next program on the interface, never an
 /// end to its chain.
 #[inline(always)]
 #[must_use]
-pub fn reply(ctx: &TcContext) -> i32 {
+pub fn reply(ctx: &TcContext, watch: impl Watch) -> i32 {
     let verdict = match rewrite(ctx) {
         Ok(verdict) | Err(verdict @ Verdict::ReplyBroken) => verdict,
         Err(Verdict::Fragment) => Verdict::ReplyFragment,
         Err(_) => Verdict::ReplyUntracked,
     };
     maps::count(verdict);
+    watch.see(Fate::from(&verdict.into()));
     if verdict.action() == Action::Drop {
         TC_ACT_SHOT
     } else {

@@ -30,6 +30,12 @@ impl Zero {
         value.wrapping_add(self.0 as u8)
     }
 
+    /// The same number, of any value.
+    #[inline(always)]
+    pub(crate) fn word(self, value: u32) -> u32 {
+        value.wrapping_add(self.0 as u32)
+    }
+
     /// The same offset into a packet's headers, anywhere in them.
     #[inline(always)]
     pub(crate) fn offset(self, value: usize) -> usize {

@@ -99,7 +99,8 @@ impl Frame {
 
     /// How many bytes can be looked at.
     #[inline(always)]
-    pub(crate) fn visible(&self) -> usize {
+    #[must_use]
+    pub fn visible(&self) -> usize {
         self.end - self.start
     }
 

@@ -17,36 +17,38 @@ use crate::hook::{Hook, Tc, Xdp};
 use crate::maps;
 use crate::packet::{Course, Outcome, Packet};
 use crate::refuse::refuse;
+use crate::watch::{Fate, Unwatched, Watch};
 
 /// The whole of the XDP program.
 #[inline(always)]
 #[must_use]
-pub fn receive_xdp(ctx: &XdpContext) -> u32 {
-    receive(&Frame::of_xdp(ctx), Xdp)
+pub fn receive_xdp(ctx: &XdpContext, watch: impl Watch) -> u32 {
+    receive(&Frame::of_xdp(ctx), Xdp, watch)
 }
 
 /// The whole of the XDP program for frames of several buffers.
 #[inline(always)]
 #[must_use]
-pub fn receive_xdp_frags(ctx: &XdpContext) -> u32 {
-    receive(&Frame::of_xdp_frags(ctx), Xdp)
+pub fn receive_xdp_frags(ctx: &XdpContext, watch: impl Watch) -> u32 {
+    receive(&Frame::of_xdp_frags(ctx), Xdp, watch)
 }
 
 /// What the XDP program does with `frame`.
 #[inline(always)]
 #[must_use]
 pub fn receive_frame(frame: &Frame) -> u32 {
-    receive(frame, Xdp)
+    receive(frame, Xdp, Unwatched)
 }
 
 /// The whole of the TC program for received packets; returns the TC action.
 #[inline(always)]
 #[must_use]
-pub fn receive_tc(ctx: &TcContext) -> i32 {
+pub fn receive_tc(ctx: &TcContext, watch: impl Watch) -> i32 {
     match Frame::of_headers(ctx) {
-        Ok(frame) => receive(&frame, Tc(ctx)) as i32,
+        Ok(frame) => receive(&frame, Tc(ctx), watch) as i32,
         Err(verdict) => {
             maps::count(verdict);
+            watch.see(Fate::from(&verdict.into()));
             TC_ACT_UNSPEC
         }
     }
@@ -54,12 +56,13 @@ pub fn receive_tc(ctx: &TcContext) -> i32 {
 
 /// Directs, delivers or passes `frame`; returns what the program does.
 #[inline(always)]
-fn receive(frame: &Frame, hook: impl Hook) -> u32 {
+fn receive(frame: &Frame, hook: impl Hook, watch: impl Watch) -> u32 {
     let outcome = match decide(frame, hook) {
         Ok(outcome) => outcome,
         Err(verdict) => verdict.into(),
     };
     maps::count(outcome.verdict);
+    watch.see(Fate::from(&outcome));
     hook.act(frame, &outcome)
 }
 

@@ -30,8 +30,11 @@ mod packet;
 mod refuse;
 mod replies;
 mod shared;
+mod watch;
 
 pub use egress::reply;
 pub use frame::Frame;
 pub use ingress::{receive_frame, receive_tc, receive_xdp, receive_xdp_frags};
+pub use maps::sampling;
 pub use shared::feed_xdp;
+pub use watch::{Fate, Seen, Unwatched, Watch};

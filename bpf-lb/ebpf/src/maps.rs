@@ -9,8 +9,8 @@ use landfall_bpf_lb_common::Verdict;
 use landfall_bpf_lb_common::flow::{self, SEED_WORDS, Seed};
 use landfall_bpf_lb_common::records::{
     BackendEntry, ConnectionEntry4, ConnectionEntry6, ConnectionKey4, ConnectionKey6,
-    FrontendEntry, FrontendKey4, FrontendKey6, HopEntry, InterfaceEntry, MacKey, NODE_WORDS, Slot,
-    StateEntry, node_bit,
+    FrontendEntry, FrontendKey4, FrontendKey6, HopEntry, InterfaceEntry, MacKey, NODE_WORDS,
+    SamplingEntry, Slot, StateEntry, node_bit,
 };
 
 /// `BPF_F_MMAPABLE`: user space reads and writes it as memory.
@@ -48,6 +48,8 @@ pub(crate) static HALF_OPEN6: LruHashMap<ConnectionKey6, ConnectionEntry6> =
 static STATE: Array<StateEntry> = Array::pinned(1, MMAPABLE);
 #[map(name = "LF_COUNTERS_7")]
 static COUNTERS: PerCpuArray<[u64; Verdict::COUNT]> = PerCpuArray::pinned(1, 0);
+#[map(name = "LF_SAMPLING_1")]
+static SAMPLING: Array<SamplingEntry> = Array::pinned(1, MMAPABLE);
 
 #[unsafe(no_mangle)]
 static TABLE_SLOTS: Global<u32> = Global::new(16_381);
@@ -131,6 +133,13 @@ pub(crate) fn ours(ifindex: u32, mac: [u8; 6]) -> Option<&'static InterfaceEntry
 #[inline(always)]
 pub(crate) fn state() -> Option<*mut StateEntry> {
     STATE.get_ptr_mut(0)
+}
+
+/// What whoever looks at packets wants.
+#[inline(always)]
+#[must_use]
+pub fn sampling() -> Option<*mut SamplingEntry> {
+    SAMPLING.get_ptr_mut(0)
 }
 
 /// Counts one packet.

@@ -180,7 +180,7 @@ impl Director {
             })?;
             Ok(run.return_value)
         };
-        run(&mut self.ebpf).map_err(ApplyError::Feed)
+        run(&mut self.programs.plain).map_err(ApplyError::Feed)
     }
 
     /// Connections of this node's pods to frontends that are not wanted any more, or to `all`.

@@ -25,15 +25,19 @@ use crate::links::{
 use crate::maps::Maps;
 use crate::object;
 use crate::programmed::Programmed;
+use crate::samples::Sampling;
 use crate::settings::Settings;
 use away::Away;
 use draining::Draining;
 use pins::{DIRECTIONS, directories, discard_misshapen, make, require_bpffs};
+use sampling::Programs;
+pub use sampling::Sampler;
 
 mod away;
 mod connections;
 mod draining;
 mod pins;
+mod sampling;
 
 /// Why the data path could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -118,8 +122,9 @@ pub struct Leaving {
 /// The data path of this node.
 pub struct Director {
     settings: Settings,
-    ebpf: Ebpf,
+    programs: Programs,
     maps: Maps,
+    sampling: Sampling,
     links: Links,
     /// What the maps hold; unknown after a failure.
     programmed: Option<Programmed>,
@@ -164,10 +169,14 @@ impl Director {
                 maps.remove_interface(ifindex)?;
             }
         }
-        Ok(Self {
+        let director = Self {
             settings: settings.clone(),
-            ebpf,
+            programs: Programs {
+                plain: ebpf,
+                sampling: None,
+            },
             maps,
+            sampling: Sampling::open(&maps_dir)?,
             links,
             programmed: Some(programmed),
             served: None,
@@ -176,7 +185,9 @@ impl Director {
             changed: BTreeMap::new(),
             tried: attached,
             moved: None,
-        })
+        };
+        director.clear_away_samples()?;
+        Ok(director)
     }
 
     /// The interfaces that have the programs, those an earlier process attached included.
@@ -244,7 +255,7 @@ impl Director {
                     problems.extend(stays);
                     problems.extend(
                         self.links
-                            .is_first(&mut self.ebpf, *ifindex, &interface.name)
+                            .is_first(self.programs.attached(), *ifindex, &interface.name)
                             .err(),
                     );
                 }
@@ -278,7 +289,8 @@ impl Director {
         self.record(ifindex, interface)
             .map_err(|source| AttachError::Map { ifindex, source })?;
         let mode = self.settings.attach;
-        let attached = self.links.attach(&mut self.ebpf, ifindex, interface, mode);
+        let programs = self.programs.attached();
+        let attached = self.links.attach(programs, ifindex, interface, mode);
         if attached.is_err() && !self.links.interfaces()?.contains(&ifindex) {
             self.forget(ifindex)?;
         }
@@ -363,7 +375,7 @@ impl Director {
 
     /// The loaded programs, for tests and benches that run them without an interface.
     pub fn programs(&mut self) -> &mut Ebpf {
-        &mut self.ebpf
+        self.programs.attached()
     }
 
     /// Takes everything off the node: programs, links and maps. Nothing need be loaded.

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use aya::Pod;
 use landfall_bpf_lb_common::records::{
     BackendEntry, ConnectionEntry4, ConnectionEntry6, ConnectionKey4, ConnectionKey6,
-    FrontendEntry, FrontendKey4, FrontendKey6, HopEntry, InterfaceEntry, MacKey, NODE_WORDS, Slot,
-    StateEntry,
+    FrontendEntry, FrontendKey4, FrontendKey6, HopEntry, InterfaceEntry, MacKey, NODE_WORDS,
+    SamplingEntry, Slot, StateEntry,
 };
 use landfall_bpf_lb_common::{Verdict, names};
 
@@ -56,6 +56,7 @@ pub(super) fn discard_misshapen(directory: &Path, settings: &Settings) -> Result
         six(names::HALF_OPEN6, settings.half_open6 * DIRECTIONS),
         fits::<u32, StateEntry>(names::STATE, 1),
         fits::<u32, [u64; Verdict::COUNT]>(names::COUNTERS, 1),
+        fits::<u32, SamplingEntry>(names::SAMPLING, 1),
     ];
     for (name, fits) in alone {
         if !fits(&at(name)) {
@@ -91,7 +92,7 @@ fn discard_other_versions(directory: &Path) -> Result<(), LoadError> {
     Ok(())
 }
 
-fn unpin(path: &Path) -> Result<(), LoadError> {
+pub(super) fn unpin(path: &Path) -> Result<(), LoadError> {
     match fs::remove_file(path) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => Err(LoadError::Directory {
             path: path.to_owned(),
