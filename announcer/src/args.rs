@@ -8,7 +8,11 @@ use landfall_runtime::args::{CommonArgs, duration};
 
 /// Announces LoadBalancer addresses from this node at layer 2, and balances their traffic by XDP.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "landfall-announcer", version)]
+#[command(
+    name = "landfall-announcer",
+    version,
+    after_help = "landfall-announcer samples --help tells how to see packets of this node."
+)]
 pub struct Args {
     /// Flags of every binary.
     #[command(flatten)]

@@ -29,6 +29,7 @@ pub mod peers;
 pub mod policy;
 pub mod report;
 pub mod responder;
+pub mod samples;
 pub mod session;
 pub mod settings;
 #[cfg(test)]

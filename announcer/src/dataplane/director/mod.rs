@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use landfall_bpf_lb::{AttachMode, Director, Settings, Verdict};
+use landfall_bpf_lb::{AttachMode, Director, LoadError, Sampler, Settings, Verdict};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -18,9 +18,11 @@ use super::channel::{Disbelieved, Entries, Going, Numbered};
 use super::{DataPath, DirectorNews, RunsOn};
 use crate::model::XdpState;
 use lingering::Lingering;
+use watched::Watched;
 use work::{Outcome, Work};
 
 mod lingering;
+mod watched;
 mod work;
 
 /// Between two looks at what is: what failed is tried again, and connections that are over are taken out.
@@ -185,6 +187,27 @@ impl DirectorView {
         }
     }
 
+    /// Whether somebody looks at packets, and whether samples are taken; nothing while that cannot be told.
+    fn watched(&self) -> Option<(bool, bool)> {
+        let work = self.work.try_lock()?;
+        let director = work.director.as_ref()?;
+        Some((director.is_watched(), director.takes_samples()))
+    }
+
+    /// Has the programs take samples. Blocks.
+    fn take_samples(&self, sampler: Sampler) -> Result<(), LoadError> {
+        let mut work = self.work.lock();
+        let director = work.director.as_mut();
+        director.map_or(Ok(()), |director| director.take_samples(sampler))
+    }
+
+    /// Has them take none. Blocks.
+    fn take_no_samples(&self) -> Result<(), LoadError> {
+        let mut work = self.work.lock();
+        let director = work.director.as_mut();
+        director.map_or(Ok(()), Director::take_no_samples)
+    }
+
     /// Has the programs know just these connections of other nodes, and says whether they do. Blocks.
     fn keep(&self, kept: &Entries) -> bool {
         let mut work = self.work.lock();
@@ -224,6 +247,7 @@ pub async fn run(
         view.status.lock().problems.clear();
     }
     let mut lingering = Lingering::default();
+    let mut watched = Watched::default();
     let mut feed = tokio::time::interval(FEED);
     feed.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -269,7 +293,12 @@ pub async fn run(
                     Err(_) => return,
                 },
                 () = &mut again => break,
-                _ = feed.tick() => view.feed(),
+                _ = feed.tick() => {
+                    view.feed();
+                    if watched.turn(&view, &settings.load).await {
+                        break;
+                    }
+                }
                 changed = moved.kept.changed() => match changed {
                     Ok(()) => keep(&view, &mut moved).await,
                     Err(_) => return,
