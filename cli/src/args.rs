@@ -77,7 +77,8 @@ pub enum Command {
     /// with exit code 0 when it is interrupted.
     ///
     /// It tells what the API server knows: who owns an address and why it moved, whom each node hears, foreign hosts at our
-    /// addresses. Single packets and heartbeats are not in it; /debug/state of an announcer says on its own node how it does.
+    /// addresses. Heartbeats are not in it; /debug/state of an announcer says on its own node how it does. With --packets, and
+    /// then alone, it tells single packets: what the XDP director of each node made of them, and where it sent them.
     Monitor(Monitor),
     /// Tell why a Service or an address is as it is
     #[command(subcommand)]

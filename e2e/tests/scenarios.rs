@@ -256,3 +256,12 @@ fn responses_find_their_way_through_a_link_narrower_than_any_that_their_pod_know
         &["path-mtu.yaml"],
     );
 }
+
+#[test]
+fn packets_are_seen_through_the_api_server_and_nothing_is_left_of_it() {
+    hold_with_landfall(
+        "packets_are_seen_through_the_api_server_and_nothing_is_left_of_it",
+        &[],
+        &["packets.yaml"],
+    );
+}

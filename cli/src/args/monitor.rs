@@ -30,6 +30,11 @@ pub struct Monitor {
     #[arg(long, value_name = "ADDRESS")]
     pub address: Option<IpAddr>,
 
+    /// Tell packets instead, as each node's XDP director is done with them; takes the right to run something in the
+    /// announcers' Pods
+    #[arg(long, conflicts_with_all = ["all_namespaces", "changes_only"])]
+    pub packets: bool,
+
     /// Leave out how addresses and nodes stand at the beginning
     #[arg(long)]
     pub changes_only: bool,

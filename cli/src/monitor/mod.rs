@@ -7,9 +7,9 @@
 //!                                └── node      L2Nodes, and the Leases of sessions
 //! ```
 //!
-//! Everything between the watches and the terminal is pure. Packets and heartbeats are not in it: an announcer shows
-//! those to its own node alone; what the API server has of them, whom a node hears and which address has a foreign host,
-//! is told.
+//! Everything between the watches and the terminal is pure. Packets are told instead of all this, by [`packets`].
+//! Heartbeats are not in it: an announcer shows those to its own node alone; what the API server has of them, whom a node
+//! hears and which address has a foreign host, is told.
 //!
 //! Invariant: what cannot be watched is said once and stops nothing else; what a first list brings is the state, and no
 //! change.
@@ -18,6 +18,7 @@ mod address;
 mod holder;
 mod line;
 mod node;
+mod packets;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -49,7 +50,8 @@ pub(crate) async fn monitor(connection: &Connection, flags: &args::Monitor) -> a
     let mut stops = Stops::new()?;
     let end = flags.r#for.map(|time| Instant::now() + time);
     tokio::select! {
-        ended = Box::pin(tell(connection, flags)) => ended,
+        ended = Box::pin(tell(connection, flags)), if !flags.packets => ended,
+        ended = Box::pin(packets::tell(connection, flags)), if flags.packets => ended,
         () = stops.next() => Ok(End::Well),
         () = until(end) => Ok(End::Well),
     }
