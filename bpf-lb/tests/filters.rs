@@ -18,7 +18,7 @@ use aya::Ebpf;
 use aya::programs::tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle};
 use aya::programs::{SchedClassifier, TcAttachType};
 use landfall_bpf_lb::desired::Desired;
-use landfall_bpf_lb::{AttachError, AttachMode, Director, Settings, XdpPath};
+use landfall_bpf_lb::{AttachError, AttachMode, Director, Sampler, Settings, XdpPath};
 use support::{Node, index, ip, on, problem, run_command};
 
 const DIRECTIONS: [(TcAttachType, &str, &str); 2] = [
@@ -368,4 +368,30 @@ fn the_pin_of_a_filter_is_there_all_the_time_while_it_is_renewed() {
     assert_eq!(missed, 0);
     let pins = std::fs::read_dir(pin.parent().unwrap()).unwrap();
     assert_eq!(pins.count(), 1);
+}
+
+#[test]
+fn filters_are_those_that_take_samples_while_somebody_looks() {
+    needs_root!("filters_are_those_that_take_samples_while_somebody_looks");
+    let node = Node::new();
+    let settings = without_links(&node, AttachMode::Tc);
+    let desired = on(&[node.ifindex]);
+    let mut director = Director::load(&settings).unwrap();
+    let attached = |director: &mut Director| {
+        let problems = director.apply(&desired).unwrap().problems;
+        assert!(problems.is_empty(), "{problems:?}");
+        ["ingress", "egress"].map(|side| {
+            let shown = filters(side);
+            let id = shown.split(" id ").nth(1).expect(&shown);
+            id.split(' ').next().unwrap().to_owned()
+        })
+    };
+    let plain = attached(&mut director);
+    director
+        .take_samples(Sampler::load(&settings).unwrap())
+        .unwrap();
+    let sampling = attached(&mut director);
+    assert!(plain[0] != sampling[0] && plain[1] != sampling[1]);
+    director.take_no_samples().unwrap();
+    assert_eq!(attached(&mut director), plain);
 }
