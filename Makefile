@@ -130,6 +130,11 @@ bench-brain: ## What a decision costs with up to 10,000 addresses (target/figure
 	@hack/setup.sh build
 	$(call against,brain,landfall-announcer)
 
+.PHONY: bench-capacity
+bench-capacity: ## Memory and time of 10,000 Services by XDP (target/figures/bench-capacity.json; needs root)
+	@hack/setup.sh
+	$(CARGO) bench -p landfall-announcer --bench capacity
+
 .PHONY: bench-ipam
 bench-ipam: ## What an address costs, in process and on a real API server (target/figures/bench-ipam*.json)
 	@hack/setup.sh

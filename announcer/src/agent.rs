@@ -247,7 +247,7 @@ impl Parts {
         });
         if let Some(path) = effects.data_path {
             self.neighbours.track(path.track.clone());
-            self.data_path.send_replace(Some(Arc::new(path)));
+            self.data_path.send_replace(Some(path));
         }
         for job in effects.jobs {
             self.writer.send(job);

@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use aya::maps::{Array, HashMap, Map, MapData};
@@ -222,10 +223,10 @@ fn desired(ifindex: u32) -> Desired {
             });
             desired.frontends.insert(
                 frontend,
-                Vip {
+                Arc::new(Vip {
                     backends: backends.into(),
                     ..Vip::default()
-                },
+                }),
             );
         }
         desired
@@ -340,7 +341,6 @@ fn load(settings: &Settings, program: &str, frame: &[u8], flows: u32) -> Result<
         loader.override_global("PORT_OFFSET", &port_offset, true);
         let seed = flow::seed(settings.seed);
         loader.override_global("SEED", &seed, false);
-        loader.override_global("TABLE_SLOTS", &settings.table_slots, false);
         loader.default_map_pin_directory(settings.pin_dir.join("maps"));
         loader.load(object::BENCH)?
     };

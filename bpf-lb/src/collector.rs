@@ -6,7 +6,7 @@
 
 mod families;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
 
@@ -15,8 +15,9 @@ use landfall_bpf_lb_common::names;
 use landfall_bpf_lb_common::records::{ConnectionState, Direction};
 
 use crate::ageing::{Clock, Surroundings, is_over, is_stale, may_be_asked_in_vain};
-use crate::desired::{Endpoint, Protocol};
+use crate::desired::Protocol;
 use crate::duties::Flow;
+use crate::served::Served;
 use crate::sys;
 use families::{Four, Six, Table};
 
@@ -108,7 +109,7 @@ impl Collector {
     pub(crate) fn sweep(
         &mut self,
         clock: Clock,
-        served: Option<&BTreeSet<Endpoint>>,
+        served: Option<&Served>,
     ) -> Result<Swept, MapError> {
         let mut swept = Swept::default();
         self.four.sweep(clock, served, &mut swept)?;
@@ -163,7 +164,7 @@ impl<F: Table> Tables<F> {
     fn sweep(
         &mut self,
         clock: Clock,
-        served: Option<&BTreeSet<Endpoint>>,
+        served: Option<&Served>,
         swept: &mut Swept,
     ) -> Result<(), MapError> {
         let mut over = Vec::new();

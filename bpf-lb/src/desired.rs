@@ -4,9 +4,9 @@
 //! carries it out by diff. Every node that runs the director programs the same frontends, whoever
 //! owns the address at layer 2: that is what lets a connection survive its owner.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// A transport protocol the director balances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,6 +16,15 @@ pub enum Protocol {
     Tcp = 6,
     /// UDP (IANA protocol number 17).
     Udp = 17,
+}
+
+impl std::fmt::Display for Protocol {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        })
+    }
 }
 
 /// Where clients connect: VIP, port and protocol. The key of everything the director knows.
@@ -129,7 +138,10 @@ impl Vip {
     /// may be dead, long before Kubernetes finds it out. So their pods keep what they have and get nothing new. Where
     /// more than half of the pods would get nothing, it is more likely that something is wrong with the silence, and
     /// the others could not carry it.
-    pub(crate) fn sparing(&self, away: &BTreeSet<IpAddr>) -> Cow<'_, Self> {
+    pub(crate) fn sparing(self: &Arc<Self>, away: &BTreeSet<IpAddr>) -> Arc<Self> {
+        if away.is_empty() && self.silent.is_empty() {
+            return Arc::clone(self);
+        }
         let is_active =
             |(_, backend): &(&Endpoint, &Backend)| backend.state == BackendState::Active;
         let is_away = |at: &Endpoint, backend: &Backend| {
@@ -141,15 +153,15 @@ impl Vip {
             (all + 1, gone + usize::from(is_away(at, backend)))
         });
         if gone == 0 || gone * 2 > all {
-            return Cow::Borrowed(self);
+            return Arc::clone(self);
         }
-        let mut spared = self.clone();
+        let mut spared = Self::clone(self);
         for (at, backend) in &mut spared.backends {
             if is_away(at, backend) && backend.state == BackendState::Active {
                 backend.state = BackendState::Draining;
             }
         }
-        Cow::Owned(spared)
+        Arc::new(spared)
     }
 }
 
@@ -182,7 +194,7 @@ pub struct Desired {
     pub interfaces: BTreeMap<u32, Interface>,
     /// Frontends with their backends. One that is left out keeps its open connections to their end,
     /// and new ones take the kernel's path.
-    pub frontends: BTreeMap<Frontend, Vip>,
+    pub frontends: BTreeMap<Frontend, Arc<Vip>>,
     /// Addresses of frontends that were left out, and of which other nodes still have connections.
     pub carried: BTreeSet<IpAddr>,
     /// The director of another node is going, and must know which addresses this one has connections of.
@@ -195,6 +207,17 @@ pub struct Desired {
     /// Those of the nodes where no announcer runs just now: nobody can tell them of connections, so that
     /// their pods get no new ones, and they can tell nobody, so that they are asked for what nobody knows.
     pub away: BTreeSet<IpAddr>,
+}
+
+impl Desired {
+    /// Has frontends that are as they were `before` be the very same values: they are compared at once then, and kept once.
+    pub fn share(&mut self, before: &Self) {
+        for (frontend, vip) in &mut self.frontends {
+            if let Some(known) = before.frontends.get(frontend).filter(|known| *known == vip) {
+                *vip = Arc::clone(known);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -232,18 +255,18 @@ mod tests {
         let all = [(0, Active), (1, Active), (1, Unready), (2, Active)];
         let spared = [(0, Active), (1, Draining), (1, Unready), (2, Active)];
         let away = BTreeSet::from([[192, 0, 2, 1].into()]);
-        assert_eq!(*vip(&all).sparing(&away), vip(&spared));
-        assert_eq!(*vip(&all).sparing(&BTreeSet::new()), vip(&all));
+        assert_eq!(*Arc::new(vip(&all)).sparing(&away), vip(&spared));
+        assert_eq!(*Arc::new(vip(&all)).sparing(&BTreeSet::new()), vip(&all));
         let mut silent = vip(&all);
         silent.silent = silent.backends.keys().skip(3).copied().collect();
-        let spared = silent.sparing(&BTreeSet::new()).into_owned();
+        let spared = Arc::new(silent).sparing(&BTreeSet::new());
         let states = spared.backends.values().map(|backend| backend.state);
         assert_eq!(
             states.collect::<Vec<_>>(),
             [Active, Active, Unready, Draining]
         );
         for most in [&[(1, Active)][..], &[(0, Active), (1, Active), (1, Active)]] {
-            assert_eq!(*vip(most).sparing(&away), vip(most));
+            assert_eq!(*Arc::new(vip(most)).sparing(&away), vip(most));
         }
     }
 }

@@ -1,12 +1,12 @@
 //! The XDP layer-4 load balancer: what is wanted, how the maps get there, and the loader.
 //!
 //! ```text
-//! Desired ─► diff::plan ─► operations ─► maps ◄── landfall_xdp, landfall_egress (ebpf/)
+//! Desired ─►    diff    ─► operations ─► maps ◄── landfall_xdp, landfall_egress (ebpf/)
 //!               ▲  maglev, slots          │
 //!               └────── Programmed ◄──────┘  read back after a restart
 //! ```
 //!
-//! `desired`, `maglev`, `slots`, `programmed`, `diff` and `ageing` are pure; `director`, `maps`,
+//! `desired`, `maglev`, `slots`, `room`, `tables`, `programmed`, `diff` and `ageing` are pure; `director`, `maps`,
 //! `collector`, `conntrack`, `links`, `interface` and `samples` touch the kernel. What the programs and this crate share is in
 //! `landfall-bpf-lb-common`.
 //!
@@ -29,11 +29,14 @@ mod netlink;
 mod nodes;
 pub mod object;
 pub mod programmed;
+pub mod room;
 pub mod samples;
+mod served;
 mod settings;
 mod slots;
 pub mod socket_filter;
 mod sys;
+pub mod tables;
 
 pub use collector::Swept;
 pub use director::{Applied, ApplyError, Director, Leaving, LoadError, Sampler, load_object};

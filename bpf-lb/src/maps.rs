@@ -1,13 +1,12 @@
 //! The pinned maps: reading them back after a restart, and carrying out operations on them.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::mem::offset_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::Pod;
@@ -20,11 +19,13 @@ use landfall_bpf_lb_common::{Verdict, names};
 
 use crate::ageing::Clock;
 use crate::collector::{Collector, Swept};
-use crate::desired::{Endpoint, Frontend, Protocol};
-use crate::diff::{Operation, ids_in_use};
+use crate::desired::{Frontend, Protocol};
+use crate::diff::{Operation, Target, ids_of};
 use crate::duties::Flow;
 use crate::nodes::{Nodes, gone};
-use crate::programmed::{Installed, Programmed};
+use crate::programmed::{Installed, Programmed, entry_of};
+use crate::room::Table;
+use crate::served::Served;
 use crate::settings::Settings;
 use crate::sys;
 
@@ -40,24 +41,25 @@ pub(crate) struct Maps {
     tables: Tables,
     shared: SharedState,
     collector: Collector,
+    /// The kernel's number of the map of frontends, which no other map ever has.
+    number: u64,
 }
 
 impl Maps {
     /// Opens the maps pinned in `directory`.
-    pub(crate) fn open(directory: &Path, settings: &Settings) -> Result<Self, MapError> {
+    pub(crate) fn open(directory: &Path) -> Result<Self, MapError> {
         let open = |name: &str| MapData::from_pin(directory.join(name));
+        let frontends4 = open(names::FRONTENDS4)?;
         Ok(Self {
-            frontends4: Map::HashMap(open(names::FRONTENDS4)?).try_into()?,
+            number: frontends4.info()?.id().into(),
+            frontends4: Map::HashMap(frontends4).try_into()?,
             frontends6: Map::HashMap(open(names::FRONTENDS6)?).try_into()?,
             backends: Map::Array(open(names::BACKENDS)?).try_into()?,
             hops: Map::Array(open(names::HOPS)?).try_into()?,
             nodes: Nodes::open(open)?,
             interfaces: Map::HashMap(open(names::INTERFACES)?).try_into()?,
             counters: Map::PerCpuArray(open(names::COUNTERS)?).try_into()?,
-            tables: Tables {
-                words: Words::map(&open(names::TABLES)?, 1)?,
-                slots: settings.table_slots,
-            },
+            tables: Tables(Words::map(&open(names::TABLES)?, 1)?),
             shared: SharedState(Words::map(
                 &open(names::STATE)?,
                 size_of::<StateEntry>() / size_of::<u64>(),
@@ -72,98 +74,43 @@ impl Maps {
         for entry in self.frontends4.iter() {
             let (key, entry) = entry?;
             let address = Ipv4Addr::from(key.address.to_ne_bytes()).into();
-            frontends.extend(self.installed(address, key.port, key.protocol, entry));
+            frontends.extend(installed(address, key.port, key.protocol, entry));
         }
         for entry in self.frontends6.iter() {
             let (key, entry) = entry?;
             let address = Ipv6Addr::from(from_words(key.address)).into();
-            frontends.extend(self.installed(address, key.port, key.protocol, entry));
+            frontends.extend(installed(address, key.port, key.protocol, entry));
         }
-        let used: BTreeSet<u32> = frontends
-            .values()
-            .map(|installed| installed.entry.table)
-            .collect();
-        let mut programmed = Programmed {
-            frontends,
-            free_tables: (0..settings.tables())
-                .filter(|table| !used.contains(table))
-                .collect::<VecDeque<_>>(),
-            ..Programmed::default()
-        };
-        for id in ids_in_use(&programmed) {
-            let backend = self.backends.get(&u32::from(id), 0)?;
-            if !matches!(
-                backend.hop,
-                0 | BackendEntry::UNPLACED | BackendEntry::NOBODY
-            ) {
-                let hop = self.hops.get(&u32::from(backend.hop), 0)?;
-                programmed.hops.insert(backend.hop, hop);
+        let mut programmed = Programmed::empty(settings.slots);
+        let mut used = BTreeSet::new();
+        for (frontend, mut installed) in frontends {
+            if let Some(table) = installed.table() {
+                let slots = self.tables.read(table);
+                if !programmed.tables.found(table, &slots) {
+                    // It says what nothing of ours writes, and is made anew.
+                    tracing::warn!(?frontend, ?table, "a frontend whose table cannot be");
+                    installed.entry = entry_of(None, FrontendEntry::LEARNING);
+                }
+                used.extend(ids_of(&slots));
             }
+            programmed.frontends.insert(frontend, installed);
+        }
+        for id in used {
+            let backend = self.backends.get(&u32::from(id), 0)?;
             programmed.backends.insert(id, backend);
         }
-        // An entry of another node's connection names its hop: that id is taken.
-        for id in self.collector.moved()?.into_values() {
-            let hop = self.hops.get(&u32::from(id), 0)?;
-            if hop.address != HopEntry::default().address {
+        // All that are there: an entry of another node's connection names one, and so do the tables of before, by which
+        // packets go until those of another version are filled.
+        for id in 1..settings.hops {
+            let hop = self.hops.get(&id, 0)?;
+            if let Ok(id) = u16::try_from(id)
+                && hop.address != HopEntry::default().address
+            {
                 programmed.hops.insert(id, hop);
             }
         }
         programmed.nodes = self.nodes.read()?;
         Ok(programmed)
-    }
-
-    fn installed(
-        &self,
-        address: IpAddr,
-        port: u16,
-        protocol: u8,
-        entry: FrontendEntry,
-    ) -> Option<(Frontend, Installed)> {
-        let protocol = [Protocol::Tcp, Protocol::Udp]
-            .into_iter()
-            .find(|known| *known as u8 == protocol)?;
-        let frontend = Frontend {
-            address,
-            port: u16::from_be(port),
-            protocol,
-        };
-        let slots = self.tables.read(entry.table);
-        Some((
-            frontend,
-            Installed {
-                entry,
-                slots,
-                vip: None,
-            },
-        ))
-    }
-
-    /// Carries out one operation.
-    pub(crate) fn carry_out(&mut self, operation: &Operation) -> Result<(), MapError> {
-        match operation {
-            Operation::SetHop(id, hop) => self.hops.set(u32::from(*id), hop, 0),
-            Operation::AddNode(mac) => self.nodes.insert(*mac),
-            Operation::SetBackend(id, backend) => self.backends.set(u32::from(*id), backend, 0),
-            Operation::Settle => sys::let_packets_pass().map_err(MapError::IoError),
-            Operation::WriteTable(table, slots) => {
-                self.tables.write(*table, slots);
-                Ok(())
-            }
-            Operation::SetFrontend(frontend, entry) => match key(frontend) {
-                Key::V4(key) => self.frontends4.insert(key, entry, 0),
-                Key::V6(key) => self.frontends6.insert(key, entry, 0),
-            },
-            Operation::RemoveFrontend(frontend) => match key(frontend) {
-                Key::V4(key) => gone(self.frontends4.remove(&key)),
-                Key::V6(key) => gone(self.frontends6.remove(&key)),
-            },
-            Operation::ClearBackend(id) => {
-                self.backends
-                    .set(u32::from(*id), BackendEntry::default(), 0)
-            }
-            Operation::RemoveNode(mac) => self.nodes.remove(*mac),
-            Operation::ClearHop(id) => self.hops.set(u32::from(*id), HopEntry::default(), 0),
-        }
     }
 
     /// Knows frames that come in by `ifindex` as those of the interface `device`, itself or its bond.
@@ -195,7 +142,7 @@ impl Maps {
     pub(crate) fn sweep(
         &mut self,
         clock: Clock,
-        served: Option<&BTreeSet<Endpoint>>,
+        served: Option<&Served>,
     ) -> Result<Swept, MapError> {
         let seen = [Word::Kernels, Word::Strays].map(|word| self.shared.get(word));
         let swept = self.collector.sweep(clock, served)?;
@@ -222,7 +169,7 @@ impl Maps {
     }
 
     /// Writes the slots of a table anew that a frontend is using: each is one word.
-    pub(crate) fn rewrite_table(&self, table: u32, slots: &[Slot]) {
+    pub(crate) fn rewrite_table(&self, table: Table, slots: &[Slot]) {
         self.tables.write(table, slots);
     }
 
@@ -231,9 +178,24 @@ impl Maps {
         self.shared.note(Word::Away, word);
     }
 
+    /// Whether the maps have been filled since they were made.
+    pub(crate) fn are_filled(&self) -> bool {
+        self.shared.get(Word::Filled) == self.number
+    }
+
+    /// Knows that they are.
+    pub(crate) fn set_filled(&self) {
+        self.shared.note(Word::Filled, self.number);
+    }
+
     /// The connections of this node's pods, and those of other nodes.
     pub(crate) fn connections(&mut self) -> &mut Collector {
         &mut self.collector
+    }
+
+    /// The same, beside the tables.
+    pub(crate) fn connections_and_tables(&mut self) -> (&mut Collector, &Tables) {
+        (&mut self.collector, &self.tables)
     }
 
     /// Packets by verdict, summed over all CPUs.
@@ -245,6 +207,63 @@ impl Maps {
             .map(|verdict| (*verdict, sum(*verdict)))
             .collect())
     }
+}
+
+impl Target for Maps {
+    type Error = MapError;
+
+    fn slots(&self, table: Table) -> Vec<Slot> {
+        self.tables.read(table)
+    }
+
+    fn carry_out(&mut self, operation: Operation) -> Result<(), MapError> {
+        match operation {
+            Operation::SetHop(id, hop) => self.hops.set(u32::from(id), hop, 0),
+            Operation::AddNode(mac) => self.nodes.insert(mac),
+            Operation::SetBackend(id, backend) => self.backends.set(u32::from(id), backend, 0),
+            Operation::Settle => sys::let_packets_pass().map_err(MapError::IoError),
+            Operation::WriteTable(table, slots) => {
+                self.tables.write(table, &slots);
+                Ok(())
+            }
+            Operation::SetFrontend(frontend, entry) => match key(&frontend) {
+                Key::V4(key) => self.frontends4.insert(key, entry, 0),
+                Key::V6(key) => self.frontends6.insert(key, entry, 0),
+            },
+            Operation::RemoveFrontend(frontend) => match key(&frontend) {
+                Key::V4(key) => gone(self.frontends4.remove(&key)),
+                Key::V6(key) => gone(self.frontends6.remove(&key)),
+            },
+            Operation::ClearBackend(id) => {
+                self.backends.set(u32::from(id), BackendEntry::default(), 0)
+            }
+            Operation::RemoveNode(mac) => self.nodes.remove(mac),
+            Operation::ClearHop(id) => self.hops.set(u32::from(id), HopEntry::default(), 0),
+        }
+    }
+}
+
+fn installed(
+    address: IpAddr,
+    port: u16,
+    protocol: u8,
+    entry: FrontendEntry,
+) -> Option<(Frontend, Installed)> {
+    let protocol = [Protocol::Tcp, Protocol::Udp]
+        .into_iter()
+        .find(|known| *known as u8 == protocol)?;
+    let frontend = Frontend {
+        address,
+        port: u16::from_be(port),
+        protocol,
+    };
+    let installed = Installed {
+        entry,
+        backends: Box::default(),
+        vip: None,
+        refused: None,
+    };
+    Some((frontend, installed))
 }
 
 /// An IPv6 address as the words of a key.
@@ -342,27 +361,29 @@ impl Drop for Words {
 
 /// The Maglev tables.
 #[derive(Debug)]
-struct Tables {
-    words: Words,
-    slots: u32,
-}
+pub(crate) struct Tables(Words);
 
 impl Tables {
-    fn table(&self, table: u32) -> &[AtomicU64] {
-        let slots = self.slots as usize;
-        let start = (table as usize).saturating_mul(slots);
-        let end = start.saturating_add(slots);
-        self.words.all().get(start..end).unwrap_or_default()
+    fn table(&self, table: Table) -> &[AtomicU64] {
+        let start = table.start as usize;
+        let end = start.saturating_add(table.slots as usize);
+        self.0.all().get(start..end).unwrap_or_default()
     }
 
-    fn read(&self, table: u32) -> Arc<[Slot]> {
+    /// One slot of a table.
+    pub(crate) fn slot(&self, table: Table, number: u32) -> Option<Slot> {
+        let slot = self.table(table).get(number as usize)?;
+        Some(unpack(slot.load(Ordering::Relaxed)))
+    }
+
+    fn read(&self, table: Table) -> Vec<Slot> {
         let slots = self.table(table).iter();
         slots
             .map(|slot| unpack(slot.load(Ordering::Relaxed)))
             .collect()
     }
 
-    fn write(&self, table: u32, slots: &[Slot]) {
+    fn write(&self, table: Table, slots: &[Slot]) {
         for (element, slot) in self.table(table).iter().zip(slots) {
             element.store(pack(*slot), Ordering::Relaxed);
         }
@@ -380,6 +401,7 @@ pub(crate) enum Word {
     Kernels = offset_of!(StateEntry, kernels) as isize,
     Strays = offset_of!(StateEntry, strays) as isize,
     Away = offset_of!(StateEntry, away) as isize,
+    Filled = offset_of!(StateEntry, filled) as isize,
 }
 
 impl SharedState {

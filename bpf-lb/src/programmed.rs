@@ -1,12 +1,14 @@
 //! What the maps hold, as a value: what [`crate::diff`] compares the wanted state with.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use landfall_bpf_lb_common::records::{BackendEntry, FrontendEntry, HopEntry, Slot};
+use landfall_bpf_lb_common::records::{BackendEntry, FrontendEntry, HopEntry};
 
 use crate::desired::{Endpoint, Frontend, Vip};
+use crate::room::Table;
+use crate::tables::Tables;
 
 /// The contents of the maps that user space writes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,10 +21,8 @@ pub struct Programmed {
     pub backends: BTreeMap<u16, BackendEntry>,
     /// All frontends.
     pub frontends: BTreeMap<Frontend, Installed>,
-    /// Tables that no frontend uses, the longest unused first.
-    pub free_tables: VecDeque<u32>,
-    /// So many of them, at the end, may still be read by a packet on its way.
-    pub just_freed: usize,
+    /// Their tables. What these say is in the map alone: it would be as much memory again.
+    pub tables: Tables,
 }
 
 /// A frontend in the maps.
@@ -30,20 +30,63 @@ pub struct Programmed {
 pub struct Installed {
     /// Its map value.
     pub entry: FrontendEntry,
-    /// The contents of its table; empty if it has none.
-    pub slots: Arc<[Slot]>,
+    /// The ids of its backends; unknown after a restart, as the next one.
+    pub backends: Box<[u16]>,
     /// What it was made from; unknown after a restart, until it has been compared once.
-    pub vip: Option<Vip>,
+    pub vip: Option<Arc<Vip>>,
+    /// What it could not become, there being no room for a table of that.
+    pub refused: Option<Arc<Vip>>,
+}
+
+impl Installed {
+    /// Its table, if it has one.
+    #[must_use]
+    pub const fn table(&self) -> Option<Table> {
+        table_of(&self.entry)
+    }
+
+    /// Whether it takes no new connections, for it is going.
+    #[must_use]
+    pub const fn is_draining(&self) -> bool {
+        self.entry.flags & FrontendEntry::DRAINING != 0
+    }
 }
 
 impl Programmed {
-    /// Empty maps with room for so many tables.
+    /// Empty maps with room for so many slots.
     #[must_use]
-    pub fn empty(tables: u32) -> Self {
+    pub fn empty(slots: u32) -> Self {
         Self {
-            free_tables: (0..tables).collect(),
+            tables: Tables::new(slots),
             ..Self::default()
         }
+    }
+}
+
+/// The table that an entry names.
+#[must_use]
+pub const fn table_of(entry: &FrontendEntry) -> Option<Table> {
+    if entry.table == FrontendEntry::NO_TABLE {
+        return None;
+    }
+    Some(Table {
+        start: entry.table,
+        slots: FrontendEntry::slots(entry.flags),
+    })
+}
+
+/// An entry that names a table, with these flags.
+#[must_use]
+pub const fn entry_of(table: Option<Table>, flags: u32) -> FrontendEntry {
+    match table {
+        Some(Table { start, slots }) => FrontendEntry {
+            table: start,
+            flags: flags | (slots.trailing_zeros() << FrontendEntry::SIZE_SHIFT),
+        },
+        None => FrontendEntry {
+            table: FrontendEntry::NO_TABLE,
+            flags,
+        },
     }
 }
 

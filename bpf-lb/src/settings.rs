@@ -11,10 +11,11 @@ use crate::{links, maglev};
 pub struct Settings {
     /// A directory on a bpffs; maps and links are pinned below it.
     pub pin_dir: PathBuf,
-    /// Slots in a Maglev table: [`maglev::SLOTS`] or [`maglev::SLOTS_LARGE`]. The same on every node.
-    pub table_slots: u32,
-    /// Frontends with backends, both families together. Each costs 8 bytes a slot.
+    /// Frontends, both families together.
     pub frontends: u32,
+    /// Slots of all their tables together, of 8 bytes each: as many as the frontends' backends need, and something
+    /// to build the next ones in. A multiple of [`maglev::LARGEST`].
+    pub slots: u32,
     /// Backends, at most 65,535.
     pub backends: u32,
     /// Other nodes.
@@ -42,9 +43,9 @@ impl Settings {
     pub fn new(pin_dir: impl Into<PathBuf>) -> Self {
         Self {
             pin_dir: pin_dir.into(),
-            table_slots: maglev::SLOTS,
-            frontends: 512,
-            backends: 16_384,
+            frontends: 10_000,
+            slots: 144 * maglev::LARGEST,
+            backends: 65_535,
             hops: 4_096,
             connections4: 262_144,
             connections6: 65_536,
@@ -54,12 +55,6 @@ impl Settings {
             attach: AttachMode::Auto,
             tc_links: links::has_tc_links(),
         }
-    }
-
-    /// Tables in the map: one for each frontend, and some to build the next ones in, so that a
-    /// table is not written to again right after packets have stopped using it.
-    pub(crate) fn tables(&self) -> u32 {
-        self.frontends + SPARE_TABLES
     }
 
     /// Room for the frontends of before and after a change, because removals come last.
@@ -72,5 +67,3 @@ impl Settings {
         self.hops * 2
     }
 }
-
-const SPARE_TABLES: u32 = 8;

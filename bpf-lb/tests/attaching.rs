@@ -245,3 +245,26 @@ fn before_tc_had_links_a_filter_directs_and_is_removed_as_well() {
     assert!(!filters().contains("landfall_tc"), "{}", filters());
     assert!(!settings.pin_dir.exists());
 }
+
+#[test]
+fn where_the_tables_are_new_the_program_of_before_serves_until_they_are_filled() {
+    needs_root!("where_the_tables_are_new_the_program_of_before_serves_until_they_are_filled");
+    let node = Node::new();
+    let settings = in_mode(&node, AttachMode::Tc);
+    let on_it = on(&[node.ifindex]);
+    let mut director = Director::load(&settings).unwrap();
+    attached(&mut director, &node, &on_it);
+    drop(director);
+    let before = received_by();
+    let larger = Settings {
+        slots: 2 * settings.slots,
+        ..settings
+    };
+    let mut director = Director::load(&larger).unwrap();
+    assert_eq!(received_by(), before);
+    let found = attached(&mut director, &node, &on_it);
+    assert_eq!((found.path, found.replaced), (XdpPath::Tc, true));
+    let after = received_by();
+    assert_eq!(after.len(), 1);
+    assert_ne!(after, before);
+}

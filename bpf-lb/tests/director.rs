@@ -10,6 +10,8 @@
 #[macro_use]
 mod support;
 
+use std::sync::Arc;
+
 use landfall_bpf_lb::Verdict;
 use landfall_bpf_lb::desired::{BackendState, Protocol};
 use support::Node;
@@ -349,10 +351,9 @@ fn affinity_sends_all_ports_of_a_client_to_one_backend() {
         ];
         let mut desired = family.desired(Protocol::Tcp, node.ifindex, &remote);
         for affinity in [false, true] {
-            desired
-                .frontends
-                .values_mut()
-                .for_each(|vip| vip.client_ip_affinity = affinity);
+            for vip in desired.frontends.values_mut() {
+                Arc::make_mut(vip).client_ip_affinity = affinity;
+            }
             director.apply(&desired).unwrap();
             let mut reached = std::collections::BTreeSet::new();
             for port in 40_000..40_100 {

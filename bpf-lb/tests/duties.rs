@@ -10,6 +10,8 @@
 #[macro_use]
 mod support;
 
+use std::sync::Arc;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -256,7 +258,7 @@ fn an_unsettled_slot_takes_in_nothing_that_nobody_knows() {
         let there = Placement::Remote(family.nodes[0]);
         let mut desired = family.desired(TCP, node.ifindex, &[]);
         for (port, placement) in [(1, there), (2, there), (3, there), (4, Placement::Local)] {
-            let vip = desired.frontends.get_mut(&family.frontend(TCP)).unwrap();
+            let vip = Arc::make_mut(desired.frontends.get_mut(&family.frontend(TCP)).unwrap());
             for before in vip.backends.values_mut() {
                 before.state = Draining;
             }
@@ -299,6 +301,14 @@ fn a_node_that_is_away_is_asked_for_what_nobody_knows_and_gets_nothing_new() {
             ran.action != TX
         };
         assert!(!ports.clone().all(|port| begins(director, port)));
+        // Their slot has always been of a pod of this node.
+        let mut always_here = (53_000..54_000)
+            .map(|port| family.from(TCP, port))
+            .filter(|flow| {
+                let ran = says(director, node.ifindex, *flow, SEGMENT);
+                ran.action != TX
+            });
+        let flow = always_here.next().unwrap();
         desired.away.insert(family.nodes[1]);
         director.apply(&desired).unwrap();
         assert!(ports.clone().all(|port| begins(director, port + 100)));
@@ -316,7 +326,6 @@ fn a_node_that_is_away_is_asked_for_what_nobody_knows_and_gets_nothing_new() {
             assert_eq!((seen.destination_mac, seen.hop_limit), (HOPS[1], mark));
         }
         // There is no mark left, it comes from there, or this node's own tables may be old.
-        let flow = family.from(TCP, 53_000);
         let back = Shape {
             source: HOPS[1],
             ..marked(5, SEGMENT)

@@ -11,6 +11,8 @@
 #[macro_use]
 mod support;
 
+use std::sync::Arc;
+
 use std::net::IpAddr;
 
 use landfall_bpf_lb::desired::{BackendState, Protocol};
@@ -163,7 +165,7 @@ fn an_error_goes_where_the_segments_of_its_connection_go() {
         let mut desired = family.desired(Protocol::Tcp, node.ifindex, &both);
         for affinity in [false, true] {
             for vip in desired.frontends.values_mut() {
-                vip.client_ip_affinity = affinity;
+                Arc::make_mut(vip).client_ip_affinity = affinity;
             }
             director.apply(&desired).unwrap();
             for port in 40_000..40_100 {

@@ -167,6 +167,10 @@ fn replies_are_seen_before_any_other_program_or_that_one_is_named() {
     assert_eq!((programs.len(), programs[1]), (2, theirs));
     // It comes again and puts itself first: it is not fought with, and not passed over in silence.
     stranger.detach(link).unwrap();
+    // A process that another test starts has the link, too, for the moment between fork and exec.
+    while chain("seg0").contains(&theirs) {
+        std::thread::yield_now();
+    }
     let link = stranger
         .attach_with_options("seg0", TcAttachType::Egress, first())
         .unwrap();
@@ -179,6 +183,9 @@ fn replies_are_seen_before_any_other_program_or_that_one_is_named() {
         "{named}"
     );
     stranger.detach(link).unwrap();
+    while chain("seg0").contains(&theirs) {
+        std::thread::yield_now();
+    }
     let applied = director.apply(&on(&[node.ifindex])).unwrap();
     assert!(applied.problems.is_empty(), "{:?}", applied.problems);
 }
@@ -338,7 +345,7 @@ fn changed_sizes_make_new_tables_and_keep_connections() {
     let pod = establish(&mut director, node.ifindex, flow);
     drop(director);
     let larger = Settings {
-        table_slots: 65_537,
+        slots: 2 * node.settings.slots,
         ..node.settings.clone()
     };
     let mut director = Director::load(&larger).unwrap();
@@ -347,6 +354,35 @@ fn changed_sizes_make_new_tables_and_keep_connections() {
     assert_eq!(see(&reply.frame).from, family.vip);
     let ran = says(&mut director, node.ifindex, flow, SEGMENT);
     assert_eq!(ran.verdict(), Verdict::Delivered);
+}
+
+#[test]
+fn a_process_that_ended_before_it_had_filled_its_maps_leaves_those_that_serve() {
+    needs_root!("a_process_that_ended_before_it_had_filled_its_maps_leaves_those_that_serve");
+    let node = Node::new();
+    let [family, _] = families();
+    let desired = family.desired(Protocol::Tcp, node.ifindex, &LOCAL);
+    let mut director = node.director();
+    director.apply(&desired).unwrap();
+    let flow = family.flow(Protocol::Tcp);
+    establish(&mut director, node.ifindex, flow);
+    drop(director);
+    let serving = chain("seg0");
+    let larger = Settings {
+        slots: 2 * node.settings.slots,
+        ..node.settings.clone()
+    };
+    drop(Director::load(&larger).unwrap());
+    let mut director = Director::load(&larger).unwrap();
+    assert_eq!(chain("seg0"), serving);
+    director.apply(&desired).unwrap();
+    let filled = chain("seg0");
+    assert_ne!(filled, serving);
+    let ran = says(&mut director, node.ifindex, flow, SEGMENT);
+    assert_eq!(ran.verdict(), Verdict::Delivered);
+    drop(director);
+    let _director = Director::load(&larger).unwrap();
+    assert_ne!(chain("seg0"), filled);
 }
 
 #[test]

@@ -10,7 +10,9 @@
 #[macro_use]
 mod support;
 
-use landfall_bpf_lb::desired::{BackendState, Placement, Protocol, Vip};
+use std::sync::Arc;
+
+use landfall_bpf_lb::desired::{BackendState, Placement, Protocol};
 use landfall_bpf_lb::{Director, Verdict};
 use support::frames::{FIN, SEGMENT, SYN, SYN_ACK, Shape, frame, see, shaped};
 use support::run::{DROP, PASS, TX, receive, send};
@@ -247,7 +249,7 @@ fn a_frontend_without_backends_passes() {
         let mut desired = on(&[node.ifindex]);
         desired
             .frontends
-            .insert(family.frontend(Protocol::Tcp), Vip::default());
+            .insert(family.frontend(Protocol::Tcp), Arc::default());
         director.apply(&desired).unwrap();
         let sent = frame(family.flow(Protocol::Tcp));
         untouched(&mut director, node.ifindex, &sent, Verdict::NoBackend);
@@ -311,10 +313,12 @@ fn what_nothing_places_is_the_kernels() {
     each(&node, Some(0), |director, family, protocol| {
         let mut desired =
             family.desired(protocol, node.ifindex, &[(0, None, BackendState::Active)]);
-        let vip = desired
-            .frontends
-            .get_mut(&family.frontend(protocol))
-            .unwrap();
+        let vip = Arc::make_mut(
+            desired
+                .frontends
+                .get_mut(&family.frontend(protocol))
+                .unwrap(),
+        );
         for backend in vip.backends.values_mut() {
             backend.placement = Placement::Unknown;
         }
@@ -340,10 +344,12 @@ fn a_node_whose_director_is_going_is_sent_what_it_has_and_nothing_new() {
             &[(0, Some(1), BackendState::Active)],
         );
         director.apply(&desired).unwrap();
-        let vip = desired
-            .frontends
-            .get_mut(&family.frontend(Protocol::Tcp))
-            .unwrap();
+        let vip = Arc::make_mut(
+            desired
+                .frontends
+                .get_mut(&family.frontend(Protocol::Tcp))
+                .unwrap(),
+        );
         for backend in vip.backends.values_mut() {
             backend.placement = Placement::Leaving(family.nodes[1]);
         }

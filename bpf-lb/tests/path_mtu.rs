@@ -197,7 +197,7 @@ fn desired(is_node: bool) -> Desired {
                 backends: [(endpoint, backend)].into(),
                 ..Vip::default()
             };
-            desired.frontends.insert(frontend, vip);
+            desired.frontends.insert(frontend, vip.into());
         }
         if !is_node {
             desired.hops.insert(node, Some(Hop { mac: NODE, ifindex }));

@@ -10,6 +10,8 @@
 #[macro_use]
 mod support;
 
+use std::sync::Arc;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use etherparse::{SlicedPacket, TransportSlice};
@@ -41,10 +43,12 @@ fn nobodys(
         weight: 1,
         state: BackendState::Active,
     };
-    let vip = desired
-        .frontends
-        .get_mut(&family.frontend(protocol))
-        .unwrap();
+    let vip = Arc::make_mut(
+        desired
+            .frontends
+            .get_mut(&family.frontend(protocol))
+            .unwrap(),
+    );
     vip.backends.insert(Endpoint { address, port: 0 }, nobody);
     desired
 }

@@ -214,7 +214,7 @@ fn desired(own: u8, pods: &[u8]) -> Desired {
                     port: PORT,
                     protocol,
                 },
-                vip,
+                vip.into(),
             );
         }
         for number in [1, 2] {

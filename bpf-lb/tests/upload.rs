@@ -167,7 +167,7 @@ fn desired() -> Desired {
             backends: [(endpoint, backend)].into(),
             ..Vip::default()
         };
-        desired.frontends.insert(frontend, vip);
+        desired.frontends.insert(frontend, vip.into());
         let hop = Hop {
             mac: MACS[2],
             ifindex: index("eth1"),

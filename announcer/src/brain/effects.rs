@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -45,7 +46,7 @@ pub struct Effects {
     /// Nodes whose renewals this one has to hear of.
     pub watched: BTreeSet<NodeName>,
     /// The data path, if it changed.
-    pub data_path: Option<DataPath>,
+    pub data_path: Option<Arc<DataPath>>,
     /// Probes to make, and on which interfaces.
     pub probes: Vec<(IpAddr, BTreeSet<IfIndex>)>,
     pub jobs: Vec<Job>,

@@ -91,7 +91,7 @@ pub struct Brain {
     notices: Vec<Notice>,
     told: BTreeSet<(Subject, String)>,
     unavailable: BTreeMap<IfIndex, Now>,
-    data_path: Option<DataPath>,
+    data_path: Option<Arc<DataPath>>,
     unplaced: usize,
     /// Something that policies, or what they make of it, depend on has changed.
     plan_due: bool,
@@ -481,7 +481,7 @@ impl Brain {
         self.owners.observe(Event::Programmed(programmed), now);
     }
 
-    fn assemble(&mut self) -> Option<DataPath> {
+    fn assemble(&mut self) -> Option<Arc<DataPath>> {
         let assembled = assemble(
             &self.world,
             &self.plan,
@@ -491,10 +491,6 @@ impl Brain {
             &self.director,
         );
         self.unplaced = assembled.unplaced;
-        if self.data_path.as_ref() == Some(&assembled.path) {
-            return None;
-        }
-        self.data_path = Some(assembled.path.clone());
-        Some(assembled.path)
+        assembled.path.replace(&mut self.data_path)
     }
 }

@@ -99,6 +99,7 @@ impl Brain {
             session: self.owners.session(),
             live: &self.live,
             conflicts: &conflicts,
+            refused: &self.director.refused,
             now: wall,
         });
         let mut due = BTreeSet::new();

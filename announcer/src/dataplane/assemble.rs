@@ -4,10 +4,12 @@ mod gateways;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use landfall_bpf_lb::desired::{
-    Backend, BackendState, Desired, Endpoint, Frontend, Hop, Interface, Placement, Vip,
+    Backend, BackendState, Desired, Endpoint, Frontend, Hop, Interface, Placement, Protocol, Vip,
 };
+use landfall_bpf_lb::diff::Refusal;
 
 use crate::link::{IfIndex, Link, LinkTable, NeighbourTable};
 use crate::model::{self, Readiness, Service, ServicePort, World, XdpState};
@@ -25,6 +27,21 @@ pub struct DataPath {
     pub own: BTreeSet<IpAddr>,
     /// Those of the others, each with the one of its family that their backends are placed at.
     pub nodes: BTreeMap<IpAddr, IpAddr>,
+}
+
+impl DataPath {
+    /// Takes the place of what was `known`, and of that keeps what is the same. Nothing, if all is.
+    pub fn replace(mut self, known: &mut Option<Arc<Self>>) -> Option<Arc<Self>> {
+        if let Some(known) = known {
+            self.desired.share(&known.desired);
+            if **known == self {
+                return None;
+            }
+        }
+        let path = Arc::new(self);
+        *known = Some(Arc::clone(&path));
+        Some(path)
+    }
 }
 
 /// Where the programs of the director run on an interface.
@@ -48,7 +65,12 @@ pub struct DirectorNews {
     pub drains_on: BTreeSet<IfIndex>,
     /// The interfaces that it serves on, by name.
     pub runs_on: BTreeMap<String, RunsOn>,
+    /// What it was to serve and cannot.
+    pub refused: LeftToKernel,
 }
+
+/// Frontends that the director leaves to the kernel, by address, and why.
+pub type LeftToKernel = BTreeMap<IpAddr, BTreeMap<(u16, Protocol), Refusal>>;
 
 impl DirectorNews {
     /// Nothing but the state.
@@ -233,7 +255,7 @@ fn add_frontends(
     nodes: &BTreeMap<&NodeName, Vec<(IpAddr, IfIndex)>>,
 ) {
     for (frontend, vip) in gateways::vips(world, address, plan, me, nodes, &mut out.unplaced) {
-        out.path.desired.frontends.insert(frontend, vip);
+        out.path.desired.frontends.insert(frontend, vip.into());
     }
     for key in plan.holders.iter().filter(|_| plan.directs_services) {
         // Source ranges are the kernel path's to enforce: a frontend here would pass them by.
@@ -264,7 +286,7 @@ fn add_frontends(
                 nodes,
                 &mut out.unplaced,
             );
-            out.path.desired.frontends.insert(frontend, vip);
+            out.path.desired.frontends.insert(frontend, vip.into());
         }
     }
 }

@@ -12,4 +12,4 @@ pub mod seed;
 #[cfg(test)]
 mod tests;
 
-pub use assemble::{Assembled, DataPath, DirectorNews, RunsOn, assemble};
+pub use assemble::{Assembled, DataPath, DirectorNews, LeftToKernel, RunsOn, assemble};

@@ -21,7 +21,7 @@ use landfall_wire::Mac;
 pub use address::status_of;
 pub use node::{OwnNode, node_status};
 
-use crate::dataplane::RunsOn;
+use crate::dataplane::{LeftToKernel, RunsOn};
 use crate::model::World;
 use crate::names::{NodeName, PolicyName, ServiceKey, SessionId};
 use crate::policy::Announcements;
@@ -40,6 +40,8 @@ pub struct View<'a> {
     pub live: &'a BTreeSet<NodeName>,
     /// Foreign hosts found at our addresses: their Ethernet addresses.
     pub conflicts: &'a BTreeMap<IpAddr, Conflict>,
+    /// What this node's director was to serve and leaves to the kernel.
+    pub refused: &'a LeftToKernel,
     /// For `lastTransitionTime` of what changes.
     pub now: &'a Time,
 }

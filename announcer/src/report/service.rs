@@ -1,19 +1,24 @@
 //! The condition `landfall.dev/Announced` of Services.
 //!
 //! A Service may have several addresses, and these several owners; the owner of the first address that has one speaks
-//! for all of them, from the records. A Service that holds none any more loses the condition.
+//! for all of them, from the records. A Service that holds none any more loses the condition. Where a policy wants the
+//! director to serve it and that one's tables have no room, the speaker says so of its own node: it is the one that the
+//! clients' packets come to, and the others have the same room.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use landfall_bpf_lb::diff::Refusal;
 use landfall_crds::conditions::{ANNOUNCED, NewCondition, SERVICE_ANNOUNCED, find};
 
 use super::{Report, View, address, says_the_same};
-use crate::model::Lbip;
+use crate::model::{Lbip, Service};
 use crate::names::ServiceKey;
 
 /// The reason of an address that a foreign host answered for before it was claimed.
 const CONFLICT: &str = "AddressConflict";
+/// The reason of one that is announced, but not served by the director that is to serve it.
+const LEFT_TO_KERNEL: &str = "LeftToKernel";
 
 pub(super) fn reports(view: View<'_>) -> Vec<Report> {
     let mut held: BTreeMap<&ServiceKey, Vec<&Lbip>> = BTreeMap::new();
@@ -53,18 +58,18 @@ fn report(view: View<'_>, key: &ServiceKey, lbips: &[&Lbip]) -> Option<Report> {
     let refused = words
         .iter()
         .find_map(|word| word.as_ref().err().map(|(reason, _)| reason));
-    let message: Vec<_> = words
-        .iter()
-        .map(|word| match word {
-            Ok(message) => message.as_str(),
-            Err((_, message)) => message.as_str(),
-        })
-        .collect();
+    let message = words.iter().map(|word| match word {
+        Ok(message) => message.as_str(),
+        Err((_, message)) => message.as_str(),
+    });
+    let left = left_to_kernel(view, service, lbips);
+    let announced = left.as_ref().map_or("Announced", |_| LEFT_TO_KERNEL);
+    let message = message.chain(left.as_deref());
     let verdict = NewCondition {
         type_: SERVICE_ANNOUNCED,
         status: Some(refused.is_none()),
-        reason: refused.map_or("Announced", |reason| reason).to_owned(),
-        message: message.join("; "),
+        reason: refused.map_or(announced, |reason| reason).to_owned(),
+        message: message.collect::<Vec<_>>().join("; "),
     };
     let condition = verdict.condition(&service.conditions, service.generation, view.now.clone());
     let known = find(&service.conditions, SERVICE_ANNOUNCED);
@@ -72,6 +77,31 @@ fn report(view: View<'_>, key: &ServiceKey, lbips: &[&Lbip]) -> Option<Report> {
         return None;
     }
     Some(Report::Service(key.clone(), Some(Box::new(condition))))
+}
+
+/// What the director of this node leaves to the kernel of a Service that a policy wants it to serve.
+fn left_to_kernel(view: View<'_>, service: &Service, lbips: &[&Lbip]) -> Option<String> {
+    let mut left: BTreeMap<Refusal, BTreeSet<String>> = BTreeMap::new();
+    for lbip in lbips {
+        for ((port, protocol), refusal) in view.refused.get(&lbip.address).into_iter().flatten() {
+            let mut ports = service.ports.iter();
+            if ports.any(|one| one.port == *port && one.protocol == *protocol) {
+                left.entry(*refusal)
+                    .or_default()
+                    .insert(format!("{port}/{protocol}"));
+            }
+        }
+    }
+    let sentence = |(refusal, ports): (Refusal, BTreeSet<String>)| {
+        let ports: Vec<String> = ports.into_iter().collect();
+        let (ports, why) = (ports.join(", "), refusal.describe());
+        format!(
+            "on node {} the kernel forwards {ports} instead of XDP: {why}",
+            view.me
+        )
+    };
+    let sentences: Vec<String> = left.into_iter().map(sentence).collect();
+    (!sentences.is_empty()).then(|| sentences.join("; "))
 }
 
 fn live_owner<'a>(view: View<'_>, lbip: &'a Lbip) -> Option<&'a str> {

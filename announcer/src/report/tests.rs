@@ -1,6 +1,8 @@
 //! Who writes what.
 
 use k8s_openapi::jiff::Timestamp;
+use landfall_bpf_lb::desired::Protocol;
+use landfall_bpf_lb::diff::Refusal;
 use landfall_crds::conditions::{ADDRESS_CONFLICT, ANNOUNCED, GATEWAYS_SERVED, find};
 use landfall_crds::{LoadBalancerIPStatus, Owner};
 
@@ -15,6 +17,7 @@ struct Scene {
     plan: Announcements,
     runs_on: BTreeMap<String, RunsOn>,
     conflicts: BTreeMap<IpAddr, Conflict>,
+    refused: LeftToKernel,
 }
 
 impl Scene {
@@ -46,6 +49,7 @@ impl Scene {
             plan,
             runs_on: BTreeMap::new(),
             conflicts: BTreeMap::new(),
+            refused: LeftToKernel::new(),
         }
     }
 
@@ -80,6 +84,7 @@ impl Scene {
             session: Some(&SessionId::new(format!("{node}-s"))),
             live: &live,
             conflicts: &self.conflicts,
+            refused: &self.refused,
             now: &at(10),
         })
     }
@@ -111,6 +116,33 @@ fn the_owner_of_the_first_address_speaks_for_the_service() {
     let condition = service_condition(&reports).unwrap();
     assert_eq!(condition.status, "True");
     insta::assert_snapshot!(condition.message, @"node n2 answers for 192.0.2.10 on eth0; node n1 answers for 2001:db8::10 on eth0");
+}
+
+#[test]
+fn a_service_that_the_director_has_no_room_for_is_told_so_and_of_its_own_ports_alone() {
+    let mut scene = Scene::new();
+    scene.own("192.0.2.10", "n2");
+    scene.own("2001:db8::10", "n2");
+    let services = &mut scene.world.services;
+    services.get_mut(&key()).unwrap().ports = [80, 443]
+        .map(|port| ServicePort {
+            name: String::new(),
+            port,
+            protocol: Protocol::Tcp,
+        })
+        .into();
+    let refused = [80, 443, 8443].map(|port| ((port, Protocol::Tcp), Refusal::Tables));
+    scene.refused = [(ip("192.0.2.10"), refused.into())].into();
+    let reports = scene.seen_by("n2");
+    let condition = service_condition(&reports).unwrap();
+    assert_eq!(
+        (condition.status.as_str(), condition.reason.as_str()),
+        ("True", "LeftToKernel")
+    );
+    insta::assert_snapshot!(condition.message, @"node n2 answers for 192.0.2.10 on eth0; node n2 answers for 2001:db8::10 on eth0; on node n2 the kernel forwards 443/TCP, 80/TCP instead of XDP: the data path has no room for a table of its backends");
+    scene.refused.clear();
+    let reports = scene.seen_by("n2");
+    assert_eq!(service_condition(&reports).unwrap().reason, "Announced");
 }
 
 #[test]

@@ -28,11 +28,11 @@ pub use verdict::{Action, Verdict};
 /// changes either counts it up, and a restart makes that map anew instead of misreading it.
 pub mod names {
     /// IPv4 VIP:port:protocol → [`crate::records::FrontendEntry`].
-    pub const FRONTENDS4: &str = "LF_FRONTENDS4_2";
+    pub const FRONTENDS4: &str = "LF_FRONTENDS4_3";
     /// IPv6 VIP:port:protocol → [`crate::records::FrontendEntry`].
-    pub const FRONTENDS6: &str = "LF_FRONTENDS6_2";
-    /// All Maglev tables, one after the other.
-    pub const TABLES: &str = "LF_TABLES_2";
+    pub const FRONTENDS6: &str = "LF_FRONTENDS6_3";
+    /// The slots of all Maglev tables: each a power of two of them, side by side.
+    pub const TABLES: &str = "LF_TABLES_3";
     /// Backend id → [`crate::records::BackendEntry`].
     pub const BACKENDS: &str = "LF_BACKENDS_2";
     /// Hop id → [`crate::records::HopEntry`].
@@ -52,7 +52,7 @@ pub mod names {
     /// IPv6 connections that are not confirmed yet.
     pub const HALF_OPEN6: &str = "LF_HALFOPEN6_1";
     /// The one [`crate::records::StateEntry`].
-    pub const STATE: &str = "LF_STATE_2";
+    pub const STATE: &str = "LF_STATE_3";
     /// Packets by [`crate::Verdict`], per CPU.
     pub const COUNTERS: &str = "LF_COUNTERS_7";
     /// The one [`crate::records::SamplingEntry`].
@@ -83,8 +83,6 @@ pub mod names {
         MISSED,
     ];
 
-    /// Global: slots in one Maglev table.
-    pub const TABLE_SLOTS: &str = "TABLE_SLOTS";
     /// Global: jiffies in a second.
     pub const JIFFIES_PER_SECOND: &str = "JIFFIES_PER_SECOND";
     /// Global: the cluster's secret for the flow hash.

@@ -54,10 +54,11 @@ record! {
 
 record! {
     /// What is known of a frontend.
-    FrontendEntry: 8 align 4 {
-        /// Number of its Maglev table; [`FrontendEntry::NO_TABLE`] if it has no backend.
+    FrontendEntry: 8 align 8 {
+        /// The first slot of its Maglev table; [`FrontendEntry::NO_TABLE`] if it has no backend.
         table: u32,
-        /// What [`FrontendEntry`] has names for.
+        /// What [`FrontendEntry`] has names for, and above [`FrontendEntry::SIZE_SHIFT`] the size of its table, as the
+        /// power of two. Both are in one word, so that a packet never meets a table with another one's size.
         flags: u32,
     }
 }
@@ -73,6 +74,15 @@ impl FrontendEntry {
     pub const DRAINING: u32 = 4;
     /// New connections begin on the kernel's path.
     pub const CLOSED: u32 = Self::LEARNING | Self::DRAINING;
+    /// Above the flags stands the logarithm of the table's size.
+    pub const SIZE_SHIFT: u32 = 8;
+
+    /// How many slots the table has, by the entry's flags.
+    #[inline(always)]
+    #[must_use]
+    pub const fn slots(flags: u32) -> u32 {
+        1 << ((flags >> Self::SIZE_SHIFT) & (u32::BITS - 1))
+    }
 }
 
 record! {
@@ -320,7 +330,7 @@ record! {
 
 record! {
     /// What programs and user space tell each other. Every field is written by itself.
-    StateEntry: 40 align 8 {
+    StateEntry: 48 align 8 {
         /// Jiffies of the last sign of life of user space.
         fed: u64,
         /// Jiffies when the table of connections last had no room.
@@ -334,6 +344,9 @@ record! {
         /// Four hop ids of nodes that cannot tell just now which connections they have, one of them several
         /// times if there are fewer: those are asked for what nobody knows. Zero for none.
         away: u64,
+        /// The kernel's number of the map of frontends that was filled last. Maps made after it are empty still, and
+        /// whatever runs stays with those it has.
+        filled: u64,
     }
 }
 

@@ -217,8 +217,12 @@ fn open<F: Family>(packet: &Packet<F>, current: &BackendEntry) -> Result<Course<
 /// The pod of this node in the nearest following slot, other than `but`.
 #[inline(always)]
 fn neighbour<F: Family>(packet: &Packet<F>, but: Pod<F>) -> Option<Pod<F>> {
-    for distance in 1..=SEARCH {
-        let slot = maps::slot(packet.table, maps::slot_behind(packet.slot, distance))?;
+    let slots = FrontendEntry::slots(packet.flags);
+    // Those next to each other are halves of one slot of a smaller table, and say the same.
+    let stride = slots / SEARCH + 1;
+    for step in 1..=SEARCH {
+        let behind = maps::slot_behind(packet.slot, step * stride, slots);
+        let slot = maps::slot(packet.table, behind)?;
         if let Some(backend) = maps::backend(slot.current)
             && backend.hop == 0
             && but != pod::<F>(backend)

@@ -62,7 +62,7 @@ pub(crate) trait Family: Copy {
 
     /// Source and destination of the packet whose IP header is at `network`.
     fn addresses(frame: &Frame, network: usize) -> Option<(Self::Address, Self::Address)>;
-    fn frontend(vip: Self::Address, transport: &Transport) -> Option<&'static FrontendEntry>;
+    fn frontend(vip: Self::Address, transport: &Transport) -> Option<FrontendEntry>;
     /// The hash of a flow; the client's port may be left out as zero.
     fn hash(client: Self::Address, port: u16, vip: Self::Address, transport: &Transport) -> u32;
     fn pod(backend: &BackendEntry) -> Self::Address;
@@ -173,12 +173,12 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn frontend(vip: u32, transport: &Transport) -> Option<&'static FrontendEntry> {
+    fn frontend(vip: u32, transport: &Transport) -> Option<FrontendEntry> {
         let service = service(transport.destination, transport.protocol);
         // SAFETY: words of a record without padding, of which any value is one.
         let key: FrontendKey4 = unsafe { transmute([vip, service]) };
         // SAFETY: an entry that is being removed still points to a table of valid ids.
-        unsafe { FRONTENDS4.get(key) }
+        unsafe { FRONTENDS4.get(key) }.map(maps::at_once)
     }
 
     #[inline(always)]
@@ -316,13 +316,13 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn frontend(vip: [u64; 2], transport: &Transport) -> Option<&'static FrontendEntry> {
+    fn frontend(vip: [u64; 2], transport: &Transport) -> Option<FrontendEntry> {
         let [a, b] = vip.map(halves);
         let service = service(transport.destination, transport.protocol);
         // SAFETY: as above.
         let key: FrontendKey6 = unsafe { transmute([a[0], a[1], b[0], b[1], service]) };
         // SAFETY: an entry that is being removed still points to a table of valid ids.
-        unsafe { FRONTENDS6.get(key) }
+        unsafe { FRONTENDS6.get(key) }.map(maps::at_once)
     }
 
     #[inline(always)]

@@ -3,6 +3,7 @@
 use aya_ebpf::bindings::TC_ACT_UNSPEC;
 use aya_ebpf::programs::{TcContext, XdpContext};
 use landfall_bpf_lb_common::Verdict;
+use landfall_bpf_lb_common::flow;
 use landfall_bpf_lb_common::headers::{self, Network, Transport, Window};
 use landfall_bpf_lb_common::records::FrontendEntry;
 
@@ -114,7 +115,10 @@ fn balance<F: Family>(
         vip,
         flags: frontend.flags,
         table: frontend.table,
-        slot: maps::slot_number(F::hash(client, port, vip, &transport)),
+        slot: flow::slot(
+            F::hash(client, port, vip, &transport),
+            FrontendEntry::slots(frontend.flags),
+        ),
     };
     // No closure: the compiler would make a function of it, for whose stack there is no room.
     match carry_out(&packet, hook) {

@@ -1,12 +1,13 @@
 //! The maps and globals. Sizes here are defaults; the loader sets the real ones.
 
+use core::mem::transmute;
 use core::ptr::read_volatile;
 
 use aya_ebpf::Global;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use landfall_bpf_lb_common::Verdict;
-use landfall_bpf_lb_common::flow::{self, SEED_WORDS, Seed};
+use landfall_bpf_lb_common::flow::{SEED_WORDS, Seed};
 use landfall_bpf_lb_common::records::{
     BackendEntry, ConnectionEntry4, ConnectionEntry6, ConnectionKey4, ConnectionKey6,
     FrontendEntry, FrontendKey4, FrontendKey6, HopEntry, InterfaceEntry, MacKey, NODE_WORDS,
@@ -16,12 +17,12 @@ use landfall_bpf_lb_common::records::{
 /// `BPF_F_MMAPABLE`: user space reads and writes it as memory.
 const MMAPABLE: u32 = 1 << 10;
 
-#[map(name = "LF_FRONTENDS4_2")]
+#[map(name = "LF_FRONTENDS4_3")]
 pub(crate) static FRONTENDS4: HashMap<FrontendKey4, FrontendEntry> = HashMap::pinned(512, 0);
-#[map(name = "LF_FRONTENDS6_2")]
+#[map(name = "LF_FRONTENDS6_3")]
 pub(crate) static FRONTENDS6: HashMap<FrontendKey6, FrontendEntry> = HashMap::pinned(512, 0);
-#[map(name = "LF_TABLES_2")]
-static TABLES: Array<Slot> = Array::pinned(16_381, MMAPABLE);
+#[map(name = "LF_TABLES_3")]
+static TABLES: Array<Slot> = Array::pinned(65_536, MMAPABLE);
 #[map(name = "LF_BACKENDS_2")]
 static BACKENDS: Array<BackendEntry> = Array::pinned(16_384, 0);
 #[map(name = "LF_HOPS_2")]
@@ -44,15 +45,13 @@ pub(crate) static HALF_OPEN4: LruHashMap<ConnectionKey4, ConnectionEntry4> =
 #[map(name = "LF_HALFOPEN6_1")]
 pub(crate) static HALF_OPEN6: LruHashMap<ConnectionKey6, ConnectionEntry6> =
     LruHashMap::pinned(65_536, 0);
-#[map(name = "LF_STATE_2")]
+#[map(name = "LF_STATE_3")]
 static STATE: Array<StateEntry> = Array::pinned(1, MMAPABLE);
 #[map(name = "LF_COUNTERS_7")]
 static COUNTERS: PerCpuArray<[u64; Verdict::COUNT]> = PerCpuArray::pinned(1, 0);
 #[map(name = "LF_SAMPLING_1")]
 static SAMPLING: Array<SamplingEntry> = Array::pinned(1, MMAPABLE);
 
-#[unsafe(no_mangle)]
-static TABLE_SLOTS: Global<u32> = Global::new(16_381);
 #[unsafe(no_mangle)]
 pub(crate) static JIFFIES_PER_SECOND: Global<u32> = Global::new(250);
 #[unsafe(no_mangle)]
@@ -72,28 +71,23 @@ pub(crate) fn seed<const N: usize>() -> Seed {
     seed
 }
 
-/// The number of the slot that `hash` falls into.
+/// A frontend's entry, whose place in the map may be given to another one meanwhile, read by one load.
 #[inline(always)]
-pub(crate) fn slot_number(hash: u32) -> u32 {
-    flow::slot(hash, TABLE_SLOTS.load())
+pub(crate) fn at_once(entry: &FrontendEntry) -> FrontendEntry {
+    // SAFETY: a word of this size and alignment, of which any value is an entry.
+    unsafe { transmute::<u64, FrontendEntry>(read_volatile((&raw const *entry).cast())) }
 }
 
-/// A slot of a table.
+/// A slot of the table that begins at `table`.
 #[inline(always)]
 pub(crate) fn slot(table: u32, number: u32) -> Option<&'static Slot> {
-    TABLES.get(table * TABLE_SLOTS.load() + number)
+    TABLES.get(table + number)
 }
 
-/// The number of the slot `distance` behind `number`.
+/// The number of the slot `distance` behind `number`, in a table of so many: a power of two.
 #[inline(always)]
-pub(crate) fn slot_behind(number: u32, distance: u32) -> u32 {
-    let slots = TABLE_SLOTS.load();
-    let behind = number + distance;
-    if behind < slots {
-        behind
-    } else {
-        behind - slots
-    }
+pub(crate) fn slot_behind(number: u32, distance: u32, slots: u32) -> u32 {
+    (number + distance) & (slots - 1)
 }
 
 /// The backend of this id, if there is one.

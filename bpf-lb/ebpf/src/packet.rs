@@ -16,7 +16,7 @@ pub(crate) struct Packet<F: Family> {
     pub(crate) vip: F::Address,
     /// The frontend's flags.
     pub(crate) flags: u32,
-    /// Number of the frontend's table.
+    /// The first slot of the frontend's table.
     pub(crate) table: u32,
     /// Number of the slot in it.
     pub(crate) slot: u32,

@@ -1,6 +1,6 @@
 //! From what is wanted and what is programmed to the operations in between.
 //!
-//! Pure: no map is touched here.
+//! Pure: what touches a map is the [`Target`] alone, which in tests is memory.
 //!
 //! Invariant: at no point between two operations does a packet find an id that means nothing:
 //! hops before backends, backends before tables, tables before the frontends that point to them,
@@ -9,15 +9,19 @@
 //! it any more. Nothing to change means no operation.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use landfall_bpf_lb_common::records::{BackendEntry, FrontendEntry, HopEntry, Slot};
 
-use crate::desired::{Backend, Desired, Endpoint, Frontend, Placement, Vip};
-use crate::programmed::{Installed, Programmed, mapped, unmapped};
+use crate::desired::{Desired, Endpoint, Frontend, Vip};
+use crate::programmed::{Installed, Programmed, entry_of};
+use crate::room::{Table, Taken};
 use crate::settings::Settings;
-use crate::slots::slots;
+use crate::slots::{size, slots};
+use crate::tables::Tables;
+use ids::{Ids, Meaning};
+
+mod ids;
 
 /// One write to the maps.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +35,7 @@ pub enum Operation {
     /// Let every packet on its way pass: tables freed before may be written to after it.
     Settle,
     /// Fill a table that no frontend uses.
-    WriteTable(u32, Arc<[Slot]>),
+    WriteTable(Table, Vec<Slot>),
     /// Point a frontend to its table.
     SetFrontend(Frontend, FrontendEntry),
     /// Forget a frontend.
@@ -47,8 +51,10 @@ pub enum Operation {
 /// Why a frontend is not served by the director; its packets pass to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Refusal {
-    /// No Maglev table is left.
+    /// There are as many frontends as the maps hold.
     Frontends,
+    /// There is no room for a table as large as its backends need.
+    Tables,
     /// No backend id is left.
     Backends,
     /// No hop id is left.
@@ -63,6 +69,7 @@ impl Refusal {
     pub const fn describe(self) -> &'static str {
         match self {
             Self::Frontends => "the data path holds no more frontends",
+            Self::Tables => "the data path has no room for a table of its backends",
             Self::Backends => "the data path holds no more backends",
             Self::Hops => "the data path holds no more nodes",
             Self::Family => "a backend's address is not of the frontend's family",
@@ -70,96 +77,211 @@ impl Refusal {
     }
 }
 
-/// What to do, and what the maps hold afterwards.
+/// The maps as a plan finds and changes them, one operation at a time: what all tables say together is too much to be
+/// held in memory at once.
+pub trait Target {
+    /// Why an operation cannot be carried out.
+    type Error;
+
+    /// What a table says.
+    fn slots(&self, table: Table) -> Vec<Slot>;
+
+    /// Carries out one operation.
+    ///
+    /// # Errors
+    /// Then the plan ends there.
+    fn carry_out(&mut self, operation: Operation) -> Result<(), Self::Error>;
+}
+
+/// What was done, and what the maps hold afterwards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Changes {
-    /// In the order in which they must be carried out.
-    pub operations: Vec<Operation>,
-    /// The state they lead to.
+    /// Operations carried out.
+    pub operations: usize,
+    /// The state they led to.
     pub next: Programmed,
-    /// Frontends that could not be programmed.
+    /// Frontends that could not be programmed. One that was served keeps its table and its connections, as one that is
+    /// going does.
     pub refused: BTreeMap<Frontend, Refusal>,
 }
 
-/// Plans the way from `now` to `desired`. Of the frontends that are not wanted any more, those of
+/// Brings `target` from `now` to `desired`. Of the frontends that are not wanted any more, those of
 /// `draining` stay as they are, and take no new connections.
-#[must_use]
-pub fn plan(
-    now: &Programmed,
+///
+/// # Errors
+/// That of the first operation that failed.
+pub fn carry_out<T: Target>(
+    now: Programmed,
     desired: &Desired,
     draining: &BTreeSet<Frontend>,
     settings: &Settings,
-) -> Changes {
-    let mut ids = Ids::new(now, desired, settings);
-    let going: BTreeMap<Frontend, Installed> = draining
-        .iter()
-        .filter(|frontend| !desired.frontends.contains_key(frontend))
-        .filter_map(|frontend| Some((*frontend, now.frontends.get(frontend)?.clone())))
-        .collect();
-    ids.retain(going.values());
+    target: &mut T,
+) -> Result<Changes, T::Error> {
+    let mut counted = Counted {
+        target,
+        operations: 0,
+    };
+    let target = &mut counted;
+    let nodes_before = now.nodes;
+    let (mut frontends, mut tables) = (now.frontends, now.tables);
+    let mut ids = Ids::new(now.hops, now.backends, desired, settings);
+    let is_unwanted = |frontend: &&Frontend| !desired.frontends.contains_key(frontend);
+    let mut going: BTreeSet<Frontend> = draining.iter().filter(is_unwanted).copied().collect();
+    going.retain(|frontend| frontends.contains_key(frontend));
+    let nodes = nodes(&nodes_before, desired, !going.is_empty(), settings);
+    for frontend in &going {
+        ids.retain(ids_of(&target.slots(frontends[frontend].table())));
+    }
     let mut refused = BTreeMap::new();
-    let mut resolved = BTreeMap::new();
-    for (frontend, vip) in &desired.frontends {
-        let room = resolved.len() < settings.frontends as usize;
-        let ids = if room {
-            ids.resolve(frontend, vip)
-        } else {
+    let mut resolved = Vec::new();
+    let ranked = Ranked::new(&frontends, desired);
+    let mut room = (settings.frontends as usize).saturating_sub(ranked.current.len());
+    for installed in &ranked.current {
+        ids.keep(&installed.backends);
+    }
+    for (frontend, vip) in ranked.others {
+        let served = frontends.get(frontend).filter(|one| one.table().is_some());
+        let was_refused = served.is_some_and(|one| one.refused.as_ref() == Some(&vip));
+        let found = if room == 0 {
             Err(Refusal::Frontends)
+        } else if was_refused && !tables.room().has(size(&vip)) {
+            // Nothing has changed since: its table need not be computed to find that out.
+            Err(Refusal::Tables)
+        } else if served.is_some() || tables.room().may_have_for_another(size(&vip)) {
+            let had = served.map_or(&[][..], |one| &one.backends);
+            ids.resolve(frontend, &vip, had)
+        } else {
+            Err(Refusal::Tables)
         };
-        match ids {
-            Ok(ids) => {
-                resolved.insert(*frontend, ids);
+        match found {
+            Ok(found) => {
+                room -= 1;
+                resolved.push((*frontend, vip, found));
             }
             Err(refusal) => {
                 refused.insert(*frontend, refusal);
+                if let Some(table) = frontends.get(frontend).and_then(Installed::table) {
+                    ids.retain(ids_of(&target.slots(Some(table))));
+                    going.insert(*frontend);
+                }
             }
         }
     }
-    let mut next = Programmed {
-        hops: ids.hops,
-        nodes: nodes(now, desired, !going.is_empty(), settings),
-        backends: ids.backends,
-        frontends: BTreeMap::new(),
-        free_tables: now.free_tables.clone(),
-        just_freed: now.just_freed,
+    let mut meaning = ids.into_meaning();
+    add_what_they_lead_to(&meaning, &nodes_before, &nodes, target)?;
+    for (frontend, vip, ids) in resolved {
+        let before = frontends.get(&frontend);
+        let installed = install(frontend, &vip, &ids, before, &mut tables, target)?;
+        if let Some(installed) = installed {
+            frontends.insert(frontend, installed);
+            continue;
+        }
+        refused.insert(frontend, Refusal::Tables);
+        if let Some(before) = frontends.get_mut(&frontend)
+            && let Some(table) = before.table()
+        {
+            before.refused = Some(vip);
+            meaning.stays(&ids_of(&target.slots(Some(table))));
+            going.insert(frontend);
+        }
+    }
+    for frontend in &going {
+        if let Some(installed) = frontends.get_mut(frontend) {
+            keep(*frontend, installed, target)?;
+        }
+    }
+    let is_left = |frontend: &Frontend| {
+        let is_wanted = desired.frontends.contains_key(frontend) && !refused.contains_key(frontend);
+        !is_wanted && !going.contains(frontend)
     };
-    let mut operations = Vec::new();
-    add_what_they_lead_to(now, &next, &mut operations);
-    for (frontend, mut installed) in going {
-        let before = installed.entry;
-        installed.entry.flags |= FrontendEntry::DRAINING;
-        installed.entry.flags &= !FrontendEntry::LEARNING;
-        if installed.entry != before {
-            operations.push(Operation::SetFrontend(frontend, installed.entry));
-        }
-        next.frontends.insert(frontend, installed);
-    }
-    for (frontend, ids) in resolved {
-        let vip = &*desired.frontends[&frontend].sparing(&desired.away);
-        let before = now.frontends.get(&frontend);
-        match install(vip, &ids, before, &mut next, settings, |step| {
-            operations.push(step.of(frontend))
-        }) {
-            Ok(installed) => {
-                next.frontends.insert(frontend, installed);
-            }
-            Err(refusal) => {
-                refused.insert(frontend, refusal);
-            }
+    let left: Vec<Frontend> = frontends.keys().copied().filter(is_left).collect();
+    for frontend in left {
+        target.carry_out(Operation::RemoveFrontend(frontend))?;
+        let installed = frontends.remove(&frontend);
+        if let Some(table) = installed.as_ref().and_then(Installed::table) {
+            tables.release(table);
         }
     }
-    remove_what_is_left(now, &mut next, &mut operations);
-    Changes {
-        operations,
-        next,
+    remove_what_they_led_to(&mut meaning, &nodes_before, &nodes, target)?;
+    Ok(Changes {
+        operations: counted.operations,
+        next: Programmed {
+            hops: meaning.hops,
+            nodes,
+            backends: meaning.backends,
+            frontends,
+            tables,
+        },
         refused,
+    })
+}
+
+/// A target, and how much was done to it.
+struct Counted<'t, T> {
+    target: &'t mut T,
+    operations: usize,
+}
+
+impl<T: Target> Counted<'_, T> {
+    fn slots(&self, table: Option<Table>) -> Vec<Slot> {
+        table.map_or_else(Vec::new, |table| self.target.slots(table))
     }
+
+    fn carry_out(&mut self, operation: Operation) -> Result<(), T::Error> {
+        self.operations += 1;
+        self.target.carry_out(operation)
+    }
+}
+
+/// The wanted frontends in the order in which they get what there is: first whoever has it already, so that nobody loses
+/// anything to another one that comes.
+struct Ranked<'f, 'd> {
+    /// Those that are as they are wanted.
+    current: Vec<&'f Installed>,
+    /// The others, as they are wanted now.
+    others: Vec<(&'d Frontend, Arc<Vip>)>,
+}
+
+impl<'f, 'd> Ranked<'f, 'd> {
+    fn new(frontends: &'f BTreeMap<Frontend, Installed>, desired: &'d Desired) -> Self {
+        let (mut current, mut served, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        for (frontend, vip) in &desired.frontends {
+            let vip = vip.sparing(&desired.away);
+            let is_current =
+                |before: &Installed| !before.is_draining() && before.vip.as_ref() == Some(&vip);
+            match frontends.get(frontend) {
+                Some(before) if is_current(before) => current.push(before),
+                Some(before) if before.table().is_some() => served.push((frontend, vip)),
+                _ => others.push((frontend, vip)),
+            }
+        }
+        served.append(&mut others);
+        Self {
+            current,
+            others: served,
+        }
+    }
+}
+
+/// Has a frontend keep what it has, and take nothing new.
+fn keep<T: Target>(
+    frontend: Frontend,
+    installed: &mut Installed,
+    target: &mut Counted<'_, T>,
+) -> Result<(), T::Error> {
+    let before = installed.entry;
+    installed.entry.flags |= FrontendEntry::DRAINING;
+    installed.entry.flags &= !FrontendEntry::LEARNING;
+    if installed.entry != before {
+        target.carry_out(Operation::SetFrontend(frontend, installed.entry))?;
+    }
+    Ok(())
 }
 
 /// The MAC addresses of the other nodes. As long as some are not known yet, or some frontend is going,
 /// none is forgotten.
 fn nodes(
-    now: &Programmed,
+    before: &BTreeSet<[u8; 6]>,
     desired: &Desired,
     is_going: bool,
     settings: &Settings,
@@ -167,101 +289,62 @@ fn nodes(
     let known = desired.hops.values().flatten().map(|hop| hop.mac);
     let mut nodes: BTreeSet<[u8; 6]> = known.take(settings.hops as usize).collect();
     if is_going || desired.hops.values().any(Option::is_none) {
-        nodes.extend(&now.nodes);
+        nodes.extend(before);
     }
     nodes
 }
 
 /// Additions that no packet can see yet.
-fn add_what_they_lead_to(now: &Programmed, next: &Programmed, operations: &mut Vec<Operation>) {
-    for (id, hop) in &next.hops {
-        if now.hops.get(id) != Some(hop) {
-            operations.push(Operation::SetHop(*id, *hop));
+fn add_what_they_lead_to<T: Target>(
+    meaning: &Meaning,
+    nodes_before: &BTreeSet<[u8; 6]>,
+    nodes: &BTreeSet<[u8; 6]>,
+    target: &mut Counted<'_, T>,
+) -> Result<(), T::Error> {
+    for (id, hop) in &meaning.hops {
+        if meaning.hops_before.get(id) != Some(hop) {
+            target.carry_out(Operation::SetHop(*id, *hop))?;
         }
     }
-    operations.extend(
-        next.nodes
-            .difference(&now.nodes)
-            .map(|mac| Operation::AddNode(*mac)),
-    );
-    for (id, backend) in &next.backends {
-        if now.backends.get(id) != Some(backend) {
-            operations.push(Operation::SetBackend(*id, *backend));
+    for mac in nodes.difference(nodes_before) {
+        target.carry_out(Operation::AddNode(*mac))?;
+    }
+    for id in &meaning.changed {
+        target.carry_out(Operation::SetBackend(*id, meaning.backends[id]))?;
+    }
+    Ok(())
+}
+
+fn remove_what_they_led_to<T: Target>(
+    meaning: &mut Meaning,
+    nodes_before: &BTreeSet<[u8; 6]>,
+    nodes: &BTreeSet<[u8; 6]>,
+    target: &mut Counted<'_, T>,
+) -> Result<(), T::Error> {
+    for id in &meaning.gone {
+        target.carry_out(Operation::ClearBackend(*id))?;
+        meaning.backends.remove(id);
+    }
+    for mac in nodes_before.difference(nodes) {
+        target.carry_out(Operation::RemoveNode(*mac))?;
+    }
+    for id in meaning.hops_before.keys() {
+        if !meaning.hops.contains_key(id) {
+            target.carry_out(Operation::ClearHop(*id))?;
         }
     }
+    Ok(())
 }
 
-fn remove_what_is_left(now: &Programmed, next: &mut Programmed, operations: &mut Vec<Operation>) {
-    for (frontend, installed) in &now.frontends {
-        if !next.frontends.contains_key(frontend) {
-            operations.push(Operation::RemoveFrontend(*frontend));
-            if installed.entry.table != FrontendEntry::NO_TABLE {
-                free(next, installed.entry.table);
-            }
-        }
-    }
-    let gone = now
-        .backends
-        .keys()
-        .filter(|id| !next.backends.contains_key(id));
-    operations.extend(gone.map(|id| Operation::ClearBackend(*id)));
-    operations.extend(
-        now.nodes
-            .difference(&next.nodes)
-            .map(|mac| Operation::RemoveNode(*mac)),
-    );
-    let gone = now.hops.keys().filter(|id| !next.hops.contains_key(id));
-    operations.extend(gone.map(|id| Operation::ClearHop(*id)));
-}
-
-/// Gives a table back.
-fn free(next: &mut Programmed, table: u32) {
-    next.free_tables.push_back(table);
-    next.just_freed += 1;
-}
-
-/// Takes the table that has been unused the longest, once no packet reads it any more.
-fn take(next: &mut Programmed, step: &mut impl FnMut(Step)) -> Option<u32> {
-    let table = next.free_tables.pop_front()?;
-    if next.free_tables.len() < next.just_freed {
-        step(Step::Settle);
-        next.just_freed = 0;
-    }
-    Some(table)
-}
-
-/// An operation on one frontend, before its name is put in.
-enum Step {
-    Settle,
-    Write(u32, Arc<[Slot]>),
-    Set(FrontendEntry),
-}
-
-impl Step {
-    fn of(self, frontend: Frontend) -> Operation {
-        match self {
-            Self::Settle => Operation::Settle,
-            Self::Write(table, slots) => Operation::WriteTable(table, slots),
-            Self::Set(entry) => Operation::SetFrontend(frontend, entry),
-        }
-    }
-}
-
-/// Brings one frontend to what `vip` says.
-fn install(
-    vip: &Vip,
+/// Brings one frontend to what `vip` says; nothing, and nothing done, if there is no room for its table.
+fn install<T: Target>(
+    frontend: Frontend,
+    vip: &Arc<Vip>,
     ids: &BTreeMap<Endpoint, u16>,
     before: Option<&Installed>,
-    next: &mut Programmed,
-    settings: &Settings,
-    mut step: impl FnMut(Step),
-) -> Result<Installed, Refusal> {
-    let is_current = |before: &&Installed| {
-        before.vip.as_ref() == Some(vip) && before.entry.flags & FrontendEntry::DRAINING == 0
-    };
-    if let Some(before) = before.filter(is_current) {
-        return Ok(before.clone());
-    }
+    tables: &mut Tables,
+    target: &mut Counted<'_, T>,
+) -> Result<Option<Installed>, T::Error> {
     // The kernel has served it until now.
     let learning = before.map_or(FrontendEntry::LEARNING, |before| {
         before.entry.flags & FrontendEntry::LEARNING
@@ -271,216 +354,57 @@ fn install(
     } else {
         0
     };
-    let flags = learning | affinity;
-    let old = before.map(|before| &*before.slots);
-    let wanted = slots(vip, ids, old, settings.table_slots);
-    let table_before = before.map_or(FrontendEntry::NO_TABLE, |before| before.entry.table);
-    let (table, slots) = match before {
-        Some(before) if *before.slots == *wanted => (table_before, Arc::clone(&before.slots)),
-        _ if wanted.is_empty() => (FrontendEntry::NO_TABLE, Arc::from(wanted)),
-        _ => {
-            let table = take(next, &mut step).ok_or(Refusal::Frontends)?;
-            let slots: Arc<[Slot]> = wanted.into();
-            step(Step::Write(table, Arc::clone(&slots)));
-            (table, slots)
+    let table_before = before.and_then(Installed::table);
+    let old = target.slots(table_before);
+    let wanted = slots(vip, ids, Some(&old));
+    let table = if wanted == old {
+        table_before
+    } else if wanted.is_empty() {
+        None
+    } else {
+        match place(wanted, tables, target, table_before.is_some())? {
+            Some(table) => Some(table),
+            None => return Ok(None),
         }
     };
-    let entry = FrontendEntry { table, flags };
+    let entry = entry_of(table, learning | affinity);
     if before.is_none_or(|before| before.entry != entry) {
-        step(Step::Set(entry));
+        target.carry_out(Operation::SetFrontend(frontend, entry))?;
     }
-    if table_before != table && table_before != FrontendEntry::NO_TABLE {
-        free(next, table_before);
+    if let Some(left) = table_before.filter(|left| Some(*left) != table) {
+        tables.release(left);
     }
-    Ok(Installed {
+    Ok(Some(Installed {
         entry,
-        slots,
-        vip: Some(vip.clone()),
-    })
+        backends: ids.values().copied().collect(),
+        vip: Some(Arc::clone(vip)),
+        refused: None,
+    }))
 }
 
-/// Ids for hops and backends: the ones they have, or the lowest that nobody has or had.
-struct Ids<'a> {
-    now: &'a Programmed,
-    desired: &'a Desired,
-    settings: &'a Settings,
-    hop_ids: BTreeMap<[u8; 16], u16>,
-    backend_ids: BTreeMap<BackendEntry, u16>,
-    hops: BTreeMap<u16, HopEntry>,
-    backends: BTreeMap<u16, BackendEntry>,
-    /// Lower ids are taken.
-    hop_from: u16,
-    backend_from: u16,
-}
-
-impl<'a> Ids<'a> {
-    fn new(now: &'a Programmed, desired: &'a Desired, settings: &'a Settings) -> Self {
-        Self {
-            now,
-            desired,
-            settings,
-            hop_ids: now
-                .hops
-                .iter()
-                .map(|(id, hop)| (hop.address, *id))
-                .collect(),
-            backend_ids: now
-                .backends
-                .iter()
-                .map(|(id, backend)| (identity(backend), *id))
-                .collect(),
-            hops: BTreeMap::new(),
-            backends: BTreeMap::new(),
-            hop_from: 1,
-            backend_from: 1,
+/// A table that says this, for a frontend that has one already or not: another frontend's, or one that no packet reads.
+fn place<T: Target>(
+    wanted: Vec<Slot>,
+    tables: &mut Tables,
+    target: &mut Counted<'_, T>,
+    is_served: bool,
+) -> Result<Option<Table>, T::Error> {
+    if let Some(same) = tables.like(&wanted)
+        && target.slots(Some(same)) == wanted
+    {
+        tables.share(same);
+        return Ok(Some(same));
+    }
+    let table = match tables.take(&wanted, is_served) {
+        None => return Ok(None),
+        Some(Taken::AtOnce(table)) => table,
+        Some(Taken::AfterRest(table)) => {
+            target.carry_out(Operation::Settle)?;
+            table
         }
-    }
-
-    /// Everything that these frontends lead to stays, whether it is wanted or not.
-    fn retain<'i>(&mut self, going: impl Iterator<Item = &'i Installed>) {
-        for id in going.flat_map(|installed| ids_of(&installed.slots)) {
-            let Some(backend) = self.now.backends.get(&id) else {
-                continue;
-            };
-            self.backends.insert(id, *backend);
-            if let Some(hop) = self.now.hops.get(&backend.hop) {
-                let better = self.hop_entry(unmapped(hop.address), hop.address, backend.hop);
-                let known = if better.ifindex == 0 { *hop } else { better };
-                self.hops.insert(backend.hop, known);
-            }
-        }
-    }
-
-    /// The backend ids of one frontend.
-    fn resolve(
-        &mut self,
-        frontend: &Frontend,
-        vip: &Vip,
-    ) -> Result<BTreeMap<Endpoint, u16>, Refusal> {
-        if vip
-            .backends
-            .keys()
-            .any(|endpoint| endpoint.address.is_ipv6() != frontend.address.is_ipv6())
-        {
-            return Err(Refusal::Family);
-        }
-        vip.backends
-            .iter()
-            .map(|(endpoint, backend)| Ok((*endpoint, self.backend(endpoint, backend)?)))
-            .collect()
-    }
-
-    fn backend(&mut self, endpoint: &Endpoint, backend: &Backend) -> Result<u16, Refusal> {
-        let hop = match backend.placement {
-            Placement::Local => 0,
-            Placement::Remote(node) | Placement::Leaving(node) => self.hop(node)?,
-            Placement::Unknown => BackendEntry::UNPLACED,
-            Placement::Nobody => BackendEntry::NOBODY,
-        };
-        let mut address = [0; 16];
-        let flags = match endpoint.address {
-            IpAddr::V4(pod) => {
-                address[..4].copy_from_slice(&pod.octets());
-                BackendEntry::USED
-            }
-            IpAddr::V6(pod) => {
-                address = pod.octets();
-                BackendEntry::USED | BackendEntry::IPV6
-            }
-        };
-        let entry = BackendEntry {
-            address,
-            port: endpoint.port.to_be_bytes(),
-            hop,
-            flags: flags | (backend.pod.bits() << BackendEntry::POD_SHIFT),
-        };
-        let id = match self.backend_ids.get(&entry) {
-            Some(id) => *id,
-            None => {
-                let id = lowest_free(
-                    self.backend_from,
-                    self.settings.backends,
-                    &self.now.backends,
-                );
-                let id = id.ok_or(Refusal::Backends)?;
-                self.backend_from = id.saturating_add(1);
-                id
-            }
-        };
-        self.backend_ids.insert(entry, id);
-        let leaving = match backend.placement {
-            Placement::Leaving(_) => BackendEntry::LEAVING,
-            Placement::Local | Placement::Remote(_) | Placement::Unknown | Placement::Nobody => 0,
-        };
-        let flags = entry.flags | leaving;
-        self.backends.insert(id, BackendEntry { flags, ..entry });
-        Ok(id)
-    }
-
-    fn hop(&mut self, node: IpAddr) -> Result<u16, Refusal> {
-        let address = mapped(node);
-        let id = match self.hop_ids.get(&address) {
-            Some(id) => *id,
-            None => {
-                let id = lowest_free(self.hop_from, self.settings.hops, &self.now.hops);
-                let id = id.ok_or(Refusal::Hops)?;
-                self.hop_from = id.saturating_add(1);
-                id
-            }
-        };
-        self.hop_ids.insert(address, id);
-        let entry = self.hop_entry(node, address, id);
-        self.hops.entry(id).or_insert(entry);
-        Ok(id)
-    }
-
-    /// How frames reach a node. One that is not known has an id all the same: tables must not depend
-    /// on what one node happens to have resolved. What the maps know of it holds until it is known
-    /// better.
-    fn hop_entry(&self, node: IpAddr, address: [u8; 16], id: u16) -> HopEntry {
-        let before = self.now.hops.get(&id);
-        let known = match self.desired.hops.get(&node) {
-            Some(Some(hop)) => Some((hop.mac, hop.ifindex)),
-            Some(None) => before.map(|hop| (hop.mac, hop.ifindex)),
-            None => None,
-        };
-        let source = |ifindex| Some(self.desired.interfaces.get(&ifindex)?.mac);
-        match known.and_then(|(mac, ifindex)| Some((mac, ifindex, source(ifindex)?))) {
-            Some((mac, ifindex, source)) => HopEntry {
-                mac,
-                source,
-                ifindex,
-                address,
-            },
-            None => HopEntry {
-                address,
-                ..HopEntry::default()
-            },
-        }
-    }
-}
-
-/// What makes a backend another one. Whether its node's director is going does not: tables remember it by its id.
-const fn identity(backend: &BackendEntry) -> BackendEntry {
-    BackendEntry {
-        flags: backend.flags & !BackendEntry::LEAVING,
-        ..*backend
-    }
-}
-
-/// The lowest id not below `from` that is not in use, in a map of `size` entries.
-fn lowest_free<T>(from: u16, size: u32, in_use: &BTreeMap<u16, T>) -> Option<u16> {
-    let end = u16::try_from(size.saturating_sub(1)).unwrap_or(u16::MAX);
-    (from..=end).find(|id| !in_use.contains_key(id))
-}
-
-/// Ids that appear in the tables of `programmed`.
-#[must_use]
-pub fn ids_in_use(programmed: &Programmed) -> BTreeSet<u16> {
-    let tables = programmed.frontends.values();
-    tables
-        .flat_map(|installed| ids_of(&installed.slots))
-        .collect()
+    };
+    target.carry_out(Operation::WriteTable(table, wanted))?;
+    Ok(Some(table))
 }
 
 /// Ids that appear in a table.

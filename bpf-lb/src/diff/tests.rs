@@ -1,23 +1,129 @@
 //! What a plan promises, whatever it starts from.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::desired::{BackendState, Hop, Interface, PodId, Protocol};
 use proptest::prelude::*;
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr};
+use std::ops::{Deref, DerefMut};
+
+use crate::desired::{Backend, Placement};
+use crate::maglev::LARGEST;
+use crate::programmed::table_of;
+
+mod room;
 
 fn settings() -> Settings {
     Settings {
-        table_slots: 251,
         frontends: 4,
+        slots: LARGEST,
         backends: 16,
         hops: 8,
         ..Settings::new("/nowhere")
     }
 }
 
-fn empty() -> Programmed {
-    Programmed::empty(settings().tables())
+/// What is programmed, and what the tables say.
+#[derive(Clone, Debug, PartialEq)]
+struct State {
+    programmed: Programmed,
+    contents: HashMap<Table, Vec<Slot>>,
+}
+
+impl Deref for State {
+    type Target = Programmed;
+
+    fn deref(&self) -> &Programmed {
+        &self.programmed
+    }
+}
+
+impl DerefMut for State {
+    fn deref_mut(&mut self) -> &mut Programmed {
+        &mut self.programmed
+    }
+}
+
+impl State {
+    fn table(&self, number: u8) -> Table {
+        self.frontends[&frontend(number)].table().unwrap()
+    }
+
+    fn slots(&self, number: u8) -> &[Slot] {
+        &self.contents[&self.table(number)]
+    }
+}
+
+/// A plan carried out.
+struct Done {
+    operations: Vec<Operation>,
+    next: State,
+    refused: BTreeMap<Frontend, Refusal>,
+}
+
+/// Tables in memory, and everything that is done.
+struct Recorder {
+    operations: Vec<Operation>,
+    contents: HashMap<Table, Vec<Slot>>,
+}
+
+impl Target for Recorder {
+    type Error = Infallible;
+
+    fn slots(&self, table: Table) -> Vec<Slot> {
+        self.contents[&table].clone()
+    }
+
+    fn carry_out(&mut self, operation: Operation) -> Result<(), Infallible> {
+        if let Operation::WriteTable(table, slots) = &operation {
+            assert_eq!(table.slots as usize, slots.len());
+            self.contents.insert(*table, slots.clone());
+        }
+        self.operations.push(operation);
+        Ok(())
+    }
+}
+
+fn empty() -> State {
+    State {
+        programmed: Programmed::empty(settings().slots),
+        contents: HashMap::new(),
+    }
+}
+
+fn plan_of(
+    now: &State,
+    desired: &Desired,
+    going: &BTreeSet<Frontend>,
+    settings: &Settings,
+) -> Done {
+    let mut recorder = Recorder {
+        operations: Vec::new(),
+        contents: now.contents.clone(),
+    };
+    let Ok(changes) = carry_out(
+        now.programmed.clone(),
+        desired,
+        going,
+        settings,
+        &mut recorder,
+    );
+    assert_eq!(changes.operations, recorder.operations.len());
+    Done {
+        operations: recorder.operations,
+        next: State {
+            programmed: changes.next,
+            contents: recorder.contents,
+        },
+        refused: changes.refused,
+    }
+}
+
+fn plan(now: &State, desired: &Desired, going: &BTreeSet<Frontend>) -> Done {
+    plan_of(now, desired, going, &settings())
 }
 
 fn frontend(number: u8) -> Frontend {
@@ -79,7 +185,7 @@ fn wanted(frontends: &[(u8, &[(u8, u8)])]) -> Desired {
             backends: backends.iter().map(backend).collect(),
             ..Vip::default()
         };
-        desired.frontends.insert(frontend(*number), vip);
+        desired.frontends.insert(frontend(*number), vip.into());
         let nodes = backends.iter().filter(|(_, at)| *at != 0);
         desired
             .hops
@@ -88,12 +194,12 @@ fn wanted(frontends: &[(u8, &[(u8, u8)])]) -> Desired {
     desired
 }
 
-fn go(now: &Programmed, desired: &Desired) -> Changes {
-    plan(now, desired, &BTreeSet::new(), &settings())
+fn go(now: &State, desired: &Desired) -> Done {
+    plan(now, desired, &BTreeSet::new())
 }
 
 /// What the kernel has is known.
-fn learned(mut next: Programmed) -> Programmed {
+fn learned(mut next: State) -> State {
     for installed in next.frontends.values_mut() {
         installed.entry.flags &= !FrontendEntry::LEARNING;
     }
@@ -105,9 +211,9 @@ fn learned(mut next: Programmed) -> Programmed {
 struct Kernel {
     hops: HashMap<u16, HopEntry>,
     backends: HashMap<u16, BackendEntry>,
-    tables: HashMap<u32, Arc<[Slot]>>,
+    tables: HashMap<Table, Vec<Slot>>,
     frontends: HashMap<Frontend, FrontendEntry>,
-    just_freed: Vec<u32>,
+    just_freed: Vec<Table>,
 }
 
 impl Kernel {
@@ -116,25 +222,32 @@ impl Kernel {
             Operation::SetHop(id, hop) => drop(self.hops.insert(*id, *hop)),
             Operation::SetBackend(id, backend) => drop(self.backends.insert(*id, *backend)),
             Operation::WriteTable(table, slots) => {
+                let apart = |other: &Table| {
+                    other.start + other.slots <= table.start
+                        || table.start + table.slots <= other.start
+                };
+                let mut used = self.frontends.values().filter_map(table_of);
                 assert!(
-                    self.frontends.values().all(|entry| entry.table != *table),
+                    used.all(|used| apart(&used)),
                     "a table in use is written to"
                 );
                 assert!(
-                    self.just_freed.iter().all(|freed| freed != table),
+                    self.just_freed.iter().all(apart),
                     "a table that a packet may still read is written to"
                 );
-                self.tables.insert(*table, Arc::clone(slots));
+                self.tables.retain(|other, _| apart(other));
+                self.tables.insert(*table, slots.clone());
             }
             Operation::Settle => self.just_freed.clear(),
             Operation::SetFrontend(frontend, entry) => {
                 let old = self.frontends.insert(*frontend, *entry);
+                let old = old.as_ref().and_then(table_of);
                 self.just_freed
-                    .extend(old.map(|old| old.table).filter(|old| *old != entry.table));
+                    .extend(old.filter(|old| Some(*old) != table_of(entry)));
             }
             Operation::RemoveFrontend(frontend) => {
                 let old = self.frontends.remove(frontend).unwrap();
-                self.just_freed.push(old.table);
+                self.just_freed.extend(table_of(&old));
             }
             Operation::ClearBackend(id) => drop(self.backends.remove(id).unwrap()),
             Operation::ClearHop(id) => drop(self.hops.remove(id).unwrap()),
@@ -144,12 +257,8 @@ impl Kernel {
     }
 
     fn check(&self) {
-        for entry in self
-            .frontends
-            .values()
-            .filter(|entry| entry.table != FrontendEntry::NO_TABLE)
-        {
-            for slot in self.tables[&entry.table].iter() {
+        for table in self.frontends.values().filter_map(table_of) {
+            for slot in &self.tables[&table] {
                 let previous = slot.previous.into_iter().filter(|id| *id != 0);
                 for id in previous.chain([slot.current]) {
                     let backend = &self.backends[&id];
@@ -212,7 +321,7 @@ fn a_node_that_cannot_be_reached_yet_keeps_its_place_in_the_table() {
     let reachable = go(&empty(), &desired);
     desired.hops.clear();
     let unreachable = go(&empty(), &desired);
-    let table = |plan: &Changes| plan.next.frontends[&frontend(10)].slots.clone();
+    let table = |plan: &Done| plan.next.slots(10).to_vec();
     assert_eq!(table(&reachable), table(&unreachable));
     assert!(unreachable.next.hops.values().all(|hop| hop.ifindex == 0));
 }
@@ -254,14 +363,14 @@ fn a_changed_address_of_our_own_is_written_to_hops_that_are_not_known_yet() {
 fn another_pod_at_the_same_address_is_another_backend() {
     let mut desired = wanted(&[(10, &[(1, 0), (2, 0)])]);
     let first = go(&empty(), &desired);
-    let vip = desired.frontends.get_mut(&frontend(10)).unwrap();
+    let vip = Arc::make_mut(desired.frontends.get_mut(&frontend(10)).unwrap());
     vip.backends.get_mut(&endpoint(1)).unwrap().pod = PodId::of("another");
     let second = go(&first.next, &desired);
     let before: BTreeSet<u16> = first.next.backends.keys().copied().collect();
     let after: BTreeSet<u16> = second.next.backends.keys().copied().collect();
     assert_eq!(before.intersection(&after).count(), 1);
     // And it is no memory of the one before.
-    let slots = &second.next.frontends[&frontend(10)].slots;
+    let slots = second.next.slots(10);
     assert!(slots.iter().all(|slot| slot.previous == [0, 0]));
 }
 
@@ -269,10 +378,10 @@ fn another_pod_at_the_same_address_is_another_backend() {
 fn an_endpoint_that_nothing_places_has_its_share_of_the_table() {
     let mut desired = wanted(&[(10, &[(1, 0), (2, 7)])]);
     let placed = go(&empty(), &desired);
-    let vip = desired.frontends.get_mut(&frontend(10)).unwrap();
+    let vip = Arc::make_mut(desired.frontends.get_mut(&frontend(10)).unwrap());
     vip.backends.get_mut(&endpoint(2)).unwrap().placement = Placement::Unknown;
     let unplaced = go(&empty(), &desired);
-    let table = |plan: &Changes| plan.next.frontends[&frontend(10)].slots.clone();
+    let table = |plan: &Done| plan.next.slots(10).to_vec();
     assert_eq!(table(&placed), table(&unplaced));
     let hops: BTreeSet<u16> = unplaced.next.backends.values().map(|one| one.hop).collect();
     assert_eq!(hops, [0, BackendEntry::UNPLACED].into());
@@ -282,7 +391,7 @@ fn an_endpoint_that_nothing_places_has_its_share_of_the_table() {
 fn an_endpoint_whose_node_is_going_keeps_its_slots_and_its_id() {
     let mut desired = wanted(&[(10, &[(1, 0), (2, 7)])]);
     let placed = go(&empty(), &desired);
-    let vip = desired.frontends.get_mut(&frontend(10)).unwrap();
+    let vip = Arc::make_mut(desired.frontends.get_mut(&frontend(10)).unwrap());
     vip.backends.get_mut(&endpoint(2)).unwrap().placement = Placement::Leaving(node(7));
     let leaving = go(&placed.next, &desired);
     let [Operation::SetBackend(id, entry)] = leaving.operations[..] else {
@@ -291,7 +400,7 @@ fn an_endpoint_whose_node_is_going_keeps_its_slots_and_its_id() {
     assert_eq!(entry.flags & BackendEntry::LEAVING, BackendEntry::LEAVING);
     let was = placed.next.backends[&id];
     assert_eq!((entry.address, entry.hop), (was.address, was.hop));
-    let vip = desired.frontends.get_mut(&frontend(10)).unwrap();
+    let vip = Arc::make_mut(desired.frontends.get_mut(&frontend(10)).unwrap());
     vip.backends.get_mut(&endpoint(2)).unwrap().placement = Placement::Remote(node(7));
     let back = go(&leaving.next, &desired);
     assert_eq!(back.operations, [Operation::SetBackend(id, was)]);
@@ -314,22 +423,11 @@ fn a_frontend_without_backends_has_no_table() {
 fn affinity_changes_a_flag_and_no_table() {
     let mut desired = wanted(&[(10, &[(1, 0), (2, 0)])]);
     let first = learned(go(&empty(), &desired).next);
-    desired
-        .frontends
-        .get_mut(&frontend(10))
-        .unwrap()
-        .client_ip_affinity = true;
+    Arc::make_mut(desired.frontends.get_mut(&frontend(10)).unwrap()).client_ip_affinity = true;
     let second = go(&first, &desired);
-    assert!(matches!(
-        second.operations[..],
-        [Operation::SetFrontend(
-            _,
-            FrontendEntry {
-                flags: FrontendEntry::CLIENT_IP,
-                ..
-            }
-        )]
-    ));
+    let entry = entry_of(Some(first.table(10)), FrontendEntry::CLIENT_IP);
+    let operation = Operation::SetFrontend(frontend(10), entry);
+    assert_eq!(second.operations, [operation]);
 }
 
 #[test]
@@ -337,26 +435,25 @@ fn a_frontend_that_goes_stays_as_it_was_but_takes_nothing_new() {
     let both = wanted(&[(10, &[(1, 0), (2, 7)]), (11, &[(3, 8)])]);
     let first = learned(go(&empty(), &both).next);
     let going = BTreeSet::from([frontend(10)]);
-    let second = plan(&first, &wanted(&[]), &going, &settings());
+    let second = plan(&first, &wanted(&[]), &going);
     let (before, after) = (
         &first.frontends[&frontend(10)],
         &second.next.frontends[&frontend(10)],
     );
-    assert_eq!(after.entry.flags, FrontendEntry::DRAINING);
-    assert_eq!(
-        (after.entry.table, &after.slots),
-        (before.entry.table, &before.slots)
-    );
+    let draining = before.entry.flags | FrontendEntry::DRAINING;
+    assert_eq!(after.entry.flags, draining);
+    assert_eq!(after.table(), before.table());
+    assert_eq!(first.slots(10), second.next.slots(10));
     assert_eq!(second.next.hops.len(), 1, "that of its other node");
     assert_eq!(second.next.hops.values().next(), first.hops.values().next());
     assert_eq!(second.next.nodes, first.nodes);
     assert!(!second.next.frontends.contains_key(&frontend(11)));
-    let again = plan(&second.next, &wanted(&[]), &going, &settings());
+    let again = plan(&second.next, &wanted(&[]), &going);
     assert_eq!(again.operations, []);
     // Wanted again, it is what it was.
-    let back = plan(&again.next, &both, &BTreeSet::new(), &settings());
+    let back = plan(&again.next, &both, &BTreeSet::new());
     assert_eq!(back.next.frontends[&frontend(10)], *before);
-    let gone = plan(&again.next, &wanted(&[]), &BTreeSet::new(), &settings());
+    let gone = plan(&again.next, &wanted(&[]), &BTreeSet::new());
     assert_eq!(gone.next.frontends.len() + gone.next.backends.len(), 0);
 }
 
@@ -364,7 +461,7 @@ fn a_frontend_that_goes_stays_as_it_was_but_takes_nothing_new() {
 fn a_frontend_that_is_new_learns_before_it_takes_connections() {
     let desired = wanted(&[(10, &[(1, 0)])]);
     let first = go(&empty(), &desired).next;
-    let flags = |next: &Programmed| next.frontends[&frontend(10)].entry.flags;
+    let flags = |next: &State| next.frontends[&frontend(10)].entry.flags & FrontendEntry::CLOSED;
     assert_eq!(flags(&first), FrontendEntry::LEARNING);
     let more = wanted(&[(10, &[(1, 0), (2, 0)])]);
     assert_eq!(flags(&go(&first, &more).next), FrontendEntry::LEARNING);
@@ -386,10 +483,9 @@ fn the_tables_do_not_depend_on_what_was_there_before() {
         &wanted(&[(10, &[(9, 0), (3, 8)]), (11, &[(1, 0)])]),
     );
     let later = go(&other.next, &desired);
-    let meaning = |plan: &Changes| -> Vec<[u8; 16]> {
-        let slots = &plan.next.frontends[&frontend(10)].slots;
+    let meaning = |plan: &Done| -> Vec<[u8; 16]> {
+        let slots = plan.next.slots(10).iter();
         slots
-            .iter()
             .map(|slot| plan.next.backends[&slot.current].address)
             .collect()
     };
@@ -412,29 +508,6 @@ fn too_many_frontends_are_refused_by_name_and_the_others_served() {
 }
 
 #[test]
-fn frontends_that_make_room_for_others_do_so_in_the_second_plan() {
-    let few: Vec<(u8, &[(u8, u8)])> = (1..=4).map(|number| (number, &[(1u8, 0u8)][..])).collect();
-    let others: Vec<(u8, &[(u8, u8)])> =
-        (5..=8).map(|number| (number, &[(1u8, 0u8)][..])).collect();
-    let mut now = go(&empty(), &wanted(&few)).next;
-    now.free_tables.truncate(1);
-    let first = go(&now, &wanted(&others));
-    assert_eq!(first.refused.len(), 3);
-    assert!(go(&first.next, &wanted(&others)).refused.is_empty());
-}
-
-#[test]
-fn too_many_backends_are_refused() {
-    let backends: Vec<(u8, u8)> = (1..=16).map(|number| (number, 0)).collect();
-    let plan = go(&empty(), &wanted(&[(10, &backends), (11, &[(1, 0)])]));
-    assert_eq!(
-        plan.refused.into_iter().collect::<Vec<_>>(),
-        [(frontend(10), Refusal::Backends)]
-    );
-    assert!(plan.next.frontends.contains_key(&frontend(11)));
-}
-
-#[test]
 fn a_backend_of_the_other_family_is_refused() {
     let mut desired = wanted(&[(10, &[])]);
     let six = Endpoint {
@@ -447,10 +520,7 @@ fn a_backend_of_the_other_family_is_refused() {
         weight: 1,
         state: BackendState::Active,
     };
-    desired
-        .frontends
-        .get_mut(&frontend(10))
-        .unwrap()
+    Arc::make_mut(desired.frontends.get_mut(&frontend(10)).unwrap())
         .backends
         .insert(six, backend);
     let plan = go(&empty(), &desired);
@@ -459,10 +529,10 @@ fn a_backend_of_the_other_family_is_refused() {
 }
 
 /// Frontends with their backends, as [`wanted`] takes them.
-type State = Vec<(u8, Vec<(u8, u8)>)>;
+type Frontends = Vec<(u8, Vec<(u8, u8)>)>;
 
 /// States, and whether the frontends that are left out stay for their connections.
-fn histories() -> impl Strategy<Value = Vec<(State, bool)>> {
+fn histories() -> impl Strategy<Value = Vec<(Frontends, bool)>> {
     let backends = proptest::collection::vec((1u8..6, 0u8..3), 0..4);
     let state = proptest::collection::vec((1u8..5, backends), 0..4);
     proptest::collection::vec((state, any::<bool>()), 1..8)
@@ -482,7 +552,7 @@ proptest! {
             let programmed = now.frontends.iter();
             let with_table = programmed.filter(|(_, one)| *stay && one.entry.table != FrontendEntry::NO_TABLE);
             let staying: BTreeSet<Frontend> = with_table.map(|(frontend, _)| *frontend).collect();
-            let plan = plan(&now, &desired, &staying, &settings());
+            let plan = plan(&now, &desired, &staying);
             for operation in &plan.operations {
                 kernel.carry_out(operation);
             }
@@ -490,10 +560,10 @@ proptest! {
             prop_assert_eq!(kernel.frontends.len(), now.frontends.len());
             prop_assert_eq!(kernel.backends.len(), now.backends.len());
             prop_assert_eq!(kernel.hops.len(), now.hops.len());
-            let mut tables: Vec<u32> = now.free_tables.iter().copied().collect();
-            tables.extend(now.frontends.values().map(|installed| installed.entry.table).filter(|table| *table != FrontendEntry::NO_TABLE));
-            tables.sort_unstable();
-            prop_assert_eq!(tables, (0..settings().tables()).collect::<Vec<_>>(), "every table is free or used, once");
+            let tables: BTreeSet<Table> = now.frontends.values().filter_map(Installed::table).collect();
+            prop_assert_eq!(now.tables.count(), tables.len());
+            let used: u32 = tables.iter().map(|table| table.slots).sum();
+            prop_assert_eq!(now.tables.room().left(), settings().slots - used, "every slot is free or used, once");
         }
     }
 }

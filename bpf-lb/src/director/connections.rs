@@ -5,19 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 
-use aya::programs::{ProgramError, TestRun, TestRunOptions};
 use landfall_bpf_lb_common::flow;
-use landfall_bpf_lb_common::records::{BackendEntry, ConnectionState, FrontendEntry, Slot};
+use landfall_bpf_lb_common::records::{BackendEntry, ConnectionState, FrontendEntry};
 
+use super::feeding::{ALIVE, run_feeder};
 use super::{ApplyError, Director, Leaving, away, jiffies_per_second};
 use crate::ageing::Clock;
 use crate::collector::Swept;
 use crate::conntrack;
 use crate::desired::{Endpoint, Frontend};
-use crate::diff::{Operation, ids_of};
+use crate::diff::{Operation, Target, ids_of};
 use crate::duties::{self, Flow};
-use crate::links::feeder;
-use crate::programmed::{Programmed, endpoint_of, unmapped};
+use crate::programmed::{Installed, Programmed, endpoint_of, unmapped};
+use crate::room::Table;
 
 /// Seconds after which every node that has connections of former backends has said so.
 const SETTLED: u32 = 10;
@@ -30,7 +30,7 @@ impl Director {
     /// # Errors
     /// If the kernel refuses to run the program that notes it.
     pub fn feed(&mut self) -> Result<(), ApplyError> {
-        self.run_feeder(1).map(drop)
+        run_feeder(&mut self.programs.plain, ALIVE).map(drop)
     }
 
     /// Takes connections that are over out of the tables. To be called every few seconds.
@@ -53,8 +53,10 @@ impl Director {
         let seed = flow::seed(self.settings.seed);
         let mut owed = BTreeMap::new();
         if let (Some(programmed), Some(_)) = (&self.programmed, &self.served) {
-            self.maps.connections().for_each_living(clock, |flow, _| {
-                if let Some(node) = duties::gained_by(programmed, &seed, &flow) {
+            let (connections, tables) = self.maps.connections_and_tables();
+            let slot = |table, number| tables.slot(table, number);
+            connections.for_each_living(clock, |flow, _| {
+                if let Some(node) = duties::gained_by(programmed, &seed, &flow, slot) {
                     owed.insert(flow, node);
                 }
             })?;
@@ -124,28 +126,35 @@ impl Director {
     }
 
     /// Notes which tables have changed, and lets slots of the others take in again what nobody knows:
-    /// whoever has connections of their former backends has told by now.
+    /// whoever has connections of their former backends has told by now. A table of several frontends is settled when it
+    /// is for all of them.
     pub(super) fn settle(&mut self, clock: Clock) {
         let Some(programmed) = &mut self.programmed else {
             return;
         };
         let is_known = |frontend: &Frontend| programmed.frontends.contains_key(frontend);
         self.changed.retain(|frontend, _| is_known(frontend));
-        for (frontend, installed) in &mut programmed.frontends {
-            let table = installed.entry.table;
+        let mut unsettled: BTreeMap<Table, bool> = BTreeMap::new();
+        for (frontend, installed) in &programmed.frontends {
+            let Some(table) = installed.table() else {
+                self.changed.remove(frontend);
+                continue;
+            };
             let (known, since) = self.changed.entry(*frontend).or_insert((table, clock.now));
             if *known != table {
                 (*known, *since) = (table, clock.now);
             }
-            let is_unsettled = |slot: &Slot| slot.unsettled != 0;
-            if clock.since(*since) >= SETTLED && installed.slots.iter().any(is_unsettled) {
-                let settled = installed.slots.iter().map(|slot| Slot {
-                    unsettled: 0,
-                    ..*slot
-                });
-                installed.slots = settled.collect();
-                self.maps.rewrite_table(table, &installed.slots);
+            if !programmed.tables.is_settled(table) {
+                *unsettled.entry(table).or_insert(true) &= clock.since(*since) >= SETTLED;
             }
+        }
+        for (table, _) in unsettled.into_iter().filter(|(_, is_due)| *is_due) {
+            let mut slots = self.maps.slots(table);
+            for slot in &mut slots {
+                slot.unsettled = 0;
+            }
+            self.maps.rewrite_table(table, &slots);
+            programmed.tables.settled(table, &slots);
         }
     }
 
@@ -168,19 +177,7 @@ impl Director {
 
     /// Jiffies of now, as entries hold them.
     fn jiffies(&mut self) -> Result<u32, ApplyError> {
-        self.run_feeder(0)
-    }
-
-    fn run_feeder(&mut self, word: u8) -> Result<u32, ApplyError> {
-        let run = |ebpf| -> Result<u32, ProgramError> {
-            let frame = [word; 64];
-            let run = feeder(ebpf)?.test_run(TestRunOptions {
-                data_in: Some(&frame),
-                ..TestRunOptions::new()
-            })?;
-            Ok(run.return_value)
-        };
-        run(&mut self.programs.plain).map_err(ApplyError::Feed)
+        run_feeder(&mut self.programs.plain, 0)
     }
 
     /// Connections of this node's pods to frontends that are not wanted any more, or to `all`.
@@ -242,7 +239,8 @@ impl Director {
     fn backends_of(&self, frontend: &Frontend) -> impl Iterator<Item = &BackendEntry> {
         let programmed = self.programmed.as_ref();
         let installed = programmed.and_then(|programmed| programmed.frontends.get(frontend));
-        let ids = installed.map(|installed| ids_of(&installed.slots));
+        let table = installed.and_then(Installed::table);
+        let ids = table.map(|table| ids_of(&self.maps.slots(table)));
         ids.unwrap_or_default()
             .into_iter()
             .filter_map(move |id| programmed?.backends.get(&id))
@@ -256,7 +254,7 @@ impl Director {
                 installed.entry.flags |= FrontendEntry::LEARNING;
                 let entry = installed.entry;
                 self.maps
-                    .carry_out(&Operation::SetFrontend(*frontend, entry))?;
+                    .carry_out(Operation::SetFrontend(*frontend, entry))?;
             }
         }
         Ok(())
@@ -292,7 +290,7 @@ impl Director {
                 installed.entry.flags &= !is_learning;
                 let entry = installed.entry;
                 self.maps
-                    .carry_out(&Operation::SetFrontend(*frontend, entry))?;
+                    .carry_out(Operation::SetFrontend(*frontend, entry))?;
             }
         }
         Ok(problem)

@@ -8,15 +8,16 @@ use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use aya::maps::MapError;
 use aya::programs::ProgramError;
 use aya::{Ebpf, EbpfError, EbpfLoader};
-use landfall_bpf_lb_common::records::{FrontendEntry, InterfaceEntry};
+use landfall_bpf_lb_common::records::InterfaceEntry;
 use landfall_bpf_lb_common::{Verdict, flow, names};
 
-use crate::desired::{Desired, Endpoint, Frontend, Interface};
-use crate::diff::{Refusal, plan};
+use crate::desired::{Desired, Frontend, Interface};
+use crate::diff::{Refusal, carry_out};
 use crate::duties::Flow;
 use crate::interface;
 use crate::links::{
@@ -25,10 +26,13 @@ use crate::links::{
 use crate::maps::Maps;
 use crate::object;
 use crate::programmed::Programmed;
+use crate::room::Table;
 use crate::samples::Sampling;
+use crate::served::Served;
 use crate::settings::Settings;
 use away::Away;
 use draining::Draining;
+use feeding::Fed;
 use pins::{DIRECTIONS, directories, discard_misshapen, make, require_bpffs};
 use sampling::Programs;
 pub use sampling::Sampler;
@@ -36,6 +40,7 @@ pub use sampling::Sampler;
 mod away;
 mod connections;
 mod draining;
+mod feeding;
 mod pins;
 mod sampling;
 
@@ -129,11 +134,11 @@ pub struct Director {
     /// What the maps hold; unknown after a failure.
     programmed: Option<Programmed>,
     /// All endpoints that a frontend has; unknown before the first wanted state.
-    served: Option<BTreeSet<Endpoint>>,
+    served: Option<Served>,
     draining: Draining,
     away: Away,
     /// The table of each frontend, and since when it is that one, in jiffies.
-    changed: BTreeMap<Frontend, (u32, u32)>,
+    changed: BTreeMap<Frontend, (Table, u32)>,
     /// Interfaces that were attached to, or could not be.
     tried: BTreeSet<u32>,
     /// The connections of other nodes in the tables, by hop id; unknown after a start or a failure.
@@ -142,7 +147,8 @@ pub struct Director {
 
 impl Director {
     /// Loads the programs, makes the maps or takes over the pinned ones, and replaces the programs
-    /// on interfaces that have them already.
+    /// on interfaces that have them already. Where the maps of an earlier version or of other sizes cannot be taken over,
+    /// the first [`Self::apply`] does that, after it has filled the new ones.
     ///
     /// # Errors
     /// See [`LoadError`]. What was attached before stays attached as it was.
@@ -158,11 +164,14 @@ impl Director {
         load_program(names::EGRESS, || {
             classifier(&mut ebpf, names::EGRESS)?.load()
         })?;
-        let mut maps = Maps::open(&maps_dir, settings)?;
+        let mut maps = Maps::open(&maps_dir)?;
         load_program(names::FEED, || feeder(&mut ebpf)?.load())?;
         let programmed = maps.read(settings)?;
         let links = Links::new(links_dir, settings.tc_links);
-        links.adopt(&mut ebpf)?;
+        // Until the first wanted state has filled them, what runs serves by the ones of before.
+        if maps.are_filled() {
+            links.adopt(&mut ebpf)?;
+        }
         let attached = links.interfaces()?;
         for (ifindex, entry) in maps.interfaces()? {
             if !attached.contains(&entry.device) {
@@ -242,12 +251,10 @@ impl Director {
         }
         let mut applied = self.program(now, desired, &stay)?;
         self.ask_those_away(&desired.away, clock);
-        let backends = desired.frontends.values().map(|vip| &vip.backends);
-        let mut served: BTreeSet<Endpoint> = backends.flat_map(BTreeMap::keys).copied().collect();
         applied.draining = self.leaving(&stay, &here);
         applied.carried = here.keys().map(|frontend| frontend.address).collect();
-        served.extend(self.still_served(&stay, &desired.pods));
-        self.served = Some(served);
+        let still = self.still_served(&stay, &desired.pods);
+        self.served = Some(Served::new(desired, still));
         for (ifindex, interface) in &desired.interfaces {
             match self.attach(*ifindex, interface) {
                 Ok((attached, stays)) => {
@@ -334,29 +341,33 @@ impl Director {
         desired: &Desired,
         draining: &BTreeSet<Frontend>,
     ) -> Result<Applied, ApplyError> {
-        let (mut applied, mut next) = self.carry_out(&now, desired, draining)?;
+        let (mut applied, mut next) = self.carry_out(now, desired, draining)?;
         if !applied.refused.is_empty() && applied.operations > 0 {
             // What was removed has made room.
             let before = applied.operations;
-            (applied, next) = self.carry_out(&next, desired, draining)?;
+            (applied, next) = self.carry_out(next, desired, draining)?;
             applied.operations += before;
         }
         self.programmed = Some(next);
+        self.maps.set_filled();
         Ok(applied)
     }
 
     fn carry_out(
         &mut self,
-        now: &Programmed,
+        now: Programmed,
         desired: &Desired,
         draining: &BTreeSet<Frontend>,
     ) -> Result<(Applied, Programmed), ApplyError> {
-        let changes = plan(now, desired, draining, &self.settings);
-        for operation in &changes.operations {
-            self.maps.carry_out(operation)?;
-        }
+        let mut target = Fed {
+            maps: &mut self.maps,
+            // Before the first wanted state, what is there is not that of now.
+            feeder: self.served.is_some().then_some(&mut self.programs.plain),
+            last: Instant::now(),
+        };
+        let changes = carry_out(now, desired, draining, &self.settings, &mut target)?;
         let applied = Applied {
-            operations: changes.operations.len(),
+            operations: changes.operations,
             frontends: changes.next.frontends.len(),
             backends: changes.next.backends.len(),
             refused: changes.refused.into_iter().collect(),
@@ -411,8 +422,7 @@ fn unwanted(now: &Programmed, desired: &Desired) -> BTreeSet<Frontend> {
     let programmed = now.frontends.iter();
     programmed
         .filter(|(frontend, installed)| {
-            installed.entry.table != FrontendEntry::NO_TABLE
-                && !desired.frontends.contains_key(frontend)
+            installed.table().is_some() && !desired.frontends.contains_key(frontend)
         })
         .map(|(frontend, _)| *frontend)
         .collect()
@@ -428,12 +438,11 @@ pub fn load_object(object: &[u8], settings: &Settings) -> Result<Ebpf, EbpfError
     let seed = flow::seed(settings.seed);
     EbpfLoader::new()
         .default_map_pin_directory(&maps_dir)
-        .override_global(names::TABLE_SLOTS, &settings.table_slots, false)
         .override_global(names::JIFFIES_PER_SECOND, &jiffies, false)
         .override_global(names::SEED, &seed, false)
         .map_max_entries(names::FRONTENDS4, settings.frontend_entries())
         .map_max_entries(names::FRONTENDS6, settings.frontend_entries())
-        .map_max_entries(names::TABLES, settings.tables() * settings.table_slots)
+        .map_max_entries(names::TABLES, settings.slots)
         .map_max_entries(names::BACKENDS, settings.backends)
         .map_max_entries(names::HOPS, settings.hops)
         .map_max_entries(names::NODES, settings.node_entries())

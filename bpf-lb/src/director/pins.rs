@@ -27,18 +27,23 @@ pub(super) fn directories(settings: &Settings) -> (PathBuf, PathBuf) {
 /// Entries of a connection.
 pub(super) const DIRECTIONS: u32 = 2;
 
-/// Unpins maps that another version or other settings made. The five that refer to each other
-/// by number go together; the tables of connections stay as long as they themselves fit.
+/// Unpins maps that another version or other settings made. Those that refer to others by number go with them: frontends
+/// to tables, tables to backends, backends to hops. The hops stay as long as they themselves fit, and so do the tables of
+/// connections, which refer to hops alone.
 pub(super) fn discard_misshapen(directory: &Path, settings: &Settings) -> Result<(), LoadError> {
     let at = |name: &str| directory.join(name);
     let together = [
         fits::<FrontendKey4, FrontendEntry>(names::FRONTENDS4, settings.frontend_entries()),
         fits::<FrontendKey6, FrontendEntry>(names::FRONTENDS6, settings.frontend_entries()),
-        fits::<u32, Slot>(names::TABLES, settings.tables() * settings.table_slots),
+        fits::<u32, Slot>(names::TABLES, settings.slots),
         fits::<u32, BackendEntry>(names::BACKENDS, settings.backends),
-        fits::<u32, HopEntry>(names::HOPS, settings.hops),
     ];
-    if !together.iter().all(|(name, fits)| fits(&at(name))) {
+    let (hops, hops_fit) = fits::<u32, HopEntry>(names::HOPS, settings.hops);
+    let hops_fit = hops_fit(&at(hops));
+    if !hops_fit {
+        unpin(&at(hops))?;
+    }
+    if !hops_fit || !together.iter().all(|(name, fits)| fits(&at(name))) {
         tracing::info!("the sizes of the data path have changed; its tables are made anew");
         for (name, _) in together {
             unpin(&at(name))?;

@@ -3,13 +3,19 @@
 use std::net::IpAddr;
 
 use landfall_bpf_lb_common::flow::{self, Seed};
-use landfall_bpf_lb_common::records::{BackendEntry, FrontendEntry};
+use landfall_bpf_lb_common::records::{BackendEntry, FrontendEntry, Slot};
 
 use super::Flow;
 use crate::programmed::{Programmed, unmapped};
+use crate::room::Table;
 
-/// The other node that has the slot of a connection now, by its address.
-pub(crate) fn gained_by(programmed: &Programmed, seed: &Seed, connection: &Flow) -> Option<IpAddr> {
+/// The other node that has the slot of a connection now, by its address. `slots` knows what the tables say.
+pub(crate) fn gained_by(
+    programmed: &Programmed,
+    seed: &Seed,
+    connection: &Flow,
+    slots: impl Fn(Table, u32) -> Option<Slot>,
+) -> Option<IpAddr> {
     let installed = programmed.frontends.get(&connection.frontend)?;
     let affinity = installed.entry.flags & FrontendEntry::CLIENT_IP != 0;
     let client_port = if affinity {
@@ -39,8 +45,8 @@ pub(crate) fn gained_by(programmed: &Programmed, seed: &Seed, connection: &Flow)
         ),
         _ => return None,
     };
-    let slots = u32::try_from(installed.slots.len()).ok()?;
-    let slot = installed.slots.get(flow::slot(hash, slots) as usize)?;
+    let table = installed.table()?;
+    let slot = slots(table, flow::slot(hash, table.slots))?;
     // As the programs see it: where nothing takes new connections, the last to have taken some.
     let backend = [slot.current, slot.previous[0]]
         .into_iter()

@@ -86,7 +86,6 @@ impl Cluster {
             }
             let settings = Settings {
                 pin_dir: node.settings.pin_dir.join(&name),
-                table_slots: 251,
                 ..node.settings.clone()
             };
             Machine {
@@ -158,7 +157,7 @@ impl Cluster {
             backends: backends.collect(),
             ..Vip::default()
         };
-        desired.frontends.insert(frontend(), vip);
+        desired.frontends.insert(frontend(), vip.into());
         for other in (0..self.machines.len()).filter(|other| *other != number) {
             let hop = Hop {
                 mac: mac(other),

@@ -119,6 +119,7 @@ pub(crate) fn private_settings() -> Settings {
     mount(Some("bpf"), "/sys/fs", Some("bpf"), MsFlags::empty(), none).expect("a bpffs");
     Settings {
         frontends: 16,
+        slots: 65_536,
         backends: 1024,
         hops: 64,
         connections4: 1024,

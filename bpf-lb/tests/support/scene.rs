@@ -127,7 +127,9 @@ impl Family {
             backends: backends.collect(),
             ..Vip::default()
         };
-        desired.frontends.insert(self.frontend(protocol), vip);
+        desired
+            .frontends
+            .insert(self.frontend(protocol), vip.into());
         for (node, mac) in self.nodes.iter().zip(HOPS) {
             desired.hops.insert(*node, Some(Hop { mac, ifindex }));
         }

@@ -51,7 +51,7 @@ fn path(own: IpAddr, other: IpAddr) -> DataPath {
     };
     DataPath {
         desired: Desired {
-            frontends: [(flow(80).frontend, vip)].into(),
+            frontends: [(flow(80).frontend, vip.into())].into(),
             ..Desired::default()
         },
         own: [own].into(),

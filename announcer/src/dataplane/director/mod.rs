@@ -97,8 +97,10 @@ pub struct DirectorStatus {
     pub frontends: usize,
     /// Backends in the maps.
     pub backends: usize,
-    /// Frontends left to the kernel because the maps are full.
+    /// Frontends left to the kernel.
     pub refused: usize,
+    /// How many of them for which reason.
+    pub why_refused: BTreeMap<String, usize>,
     /// Connections of this node's pods.
     pub connections: usize,
     /// Those of them whose slots are other nodes' now.
@@ -142,7 +144,11 @@ impl DirectorStatus {
     pub fn details(&self) -> Vec<String> {
         let generic = self.why_generic.iter();
         let generic = generic.map(|(name, why)| format!("in the network stack on {name}: {why}"));
-        self.problems.iter().cloned().chain(generic).collect()
+        let refused = self.why_refused.iter();
+        let refused =
+            refused.map(|(why, count)| format!("{count} frontends are left to the kernel: {why}"));
+        let problems = self.problems.iter().cloned();
+        problems.chain(generic).chain(refused).collect()
     }
 }
 

@@ -11,7 +11,7 @@ use landfall_bpf_lb::{AttachMode, Director, Leaving, Settings};
 
 use super::{DirectorSettings, DirectorStatus, with_causes};
 use crate::dataplane::channel::{Entries, Going};
-use crate::dataplane::{DataPath, DirectorNews};
+use crate::dataplane::{DataPath, DirectorNews, LeftToKernel};
 use crate::link::IfIndex;
 use crate::model::XdpState;
 
@@ -33,6 +33,8 @@ pub(super) struct Outcome {
     carries: Option<BTreeSet<IpAddr>>,
     /// The interfaces that the programs are on meanwhile.
     drains_on: BTreeSet<IfIndex>,
+    /// What is left to the kernel, and why.
+    refused: LeftToKernel,
     /// Connections of other nodes, as they were told to an earlier process.
     pub(super) restored: Entries,
 }
@@ -49,6 +51,7 @@ impl Outcome {
             carries: self.carries.clone(),
             drains_on: self.drains_on.clone(),
             runs_on: self.status.runs_on(),
+            refused: self.refused.clone(),
         }
     }
 
@@ -185,8 +188,11 @@ impl Work {
                 status.frontends = applied.frontends;
                 status.backends = applied.backends;
                 status.refused = applied.refused.len();
-                for (frontend, refusal) in &applied.refused {
-                    tracing::debug!(?frontend, ?refusal, "frontend left to the kernel");
+                for (frontend, refusal) in applied.refused {
+                    let why = refusal.describe().to_owned();
+                    *status.why_refused.entry(why).or_default() += 1;
+                    let of_address = outcome.refused.entry(frontend.address).or_default();
+                    of_address.insert((frontend.port, frontend.protocol), refusal);
                 }
                 for (ifindex, attached) in &applied.interfaces {
                     let name = &path.desired.interfaces[ifindex].name;
