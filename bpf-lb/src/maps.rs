@@ -178,6 +178,11 @@ impl Maps {
         self.shared.note(Word::Away, word);
     }
 
+    /// The kernel's number of the map of frontends.
+    pub(crate) const fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Whether the maps have been filled since they were made.
     pub(crate) fn are_filled(&self) -> bool {
         self.shared.get(Word::Filled) == self.number

@@ -304,6 +304,35 @@ fn a_used_port_whose_next_connection_is_the_kernels_goes_on_there() {
 }
 
 #[test]
+fn a_forged_syn_that_the_kernel_gets_takes_no_connection_of_another_node_away() {
+    needs_root!("a_forged_syn_that_the_kernel_gets_takes_no_connection_of_another_node_away");
+    with_two_pods(|node, director, family| {
+        let flow = family.flow(TCP);
+        let elsewhere = [(0, Some(1), Active)];
+        director
+            .apply(&family.desired(TCP, node.ifindex, &elsewhere))
+            .unwrap();
+        let ran = says(director, node.ifindex, flow, from_node(0, 4, SYN));
+        assert_eq!((ran.action, ran.verdict()), (PASS, Verdict::LoopGuard));
+        let sequence = SYN_ACK.sequence.wrapping_add(9_000);
+        let answer = Tcp {
+            sequence,
+            ..SYN_ACK
+        };
+        let ran = answers(director, flow, flow.to, answer);
+        assert_eq!(ran.verdict(), Verdict::ReplyUntracked);
+        // The client never asked for it, and says so to whoever it is connected with.
+        for tcp in [SEGMENT, FIN] {
+            let ran = says(director, node.ifindex, flow, tcp);
+            assert_eq!((ran.action, ran.verdict()), (TX, Verdict::Directed));
+        }
+        let ack = Some(sequence.wrapping_add(1));
+        let ran = says(director, node.ifindex, flow, Tcp { ack, ..SEGMENT });
+        assert_eq!((ran.action, ran.verdict()), (PASS, Verdict::KernelPath));
+    });
+}
+
+#[test]
 fn only_a_syn_takes_over_a_client_port() {
     needs_root!("only_a_syn_takes_over_a_client_port");
     let node = Node::new();

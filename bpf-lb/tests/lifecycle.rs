@@ -15,7 +15,9 @@ use std::collections::BTreeSet;
 use aya::programs::tc::TcAttachOptions;
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
 use landfall_bpf_lb::desired::{BackendState, Desired, Interface, Protocol};
-use landfall_bpf_lb::{AttachError, AttachMode, Director, LoadError, Settings, Verdict, XdpPath};
+use landfall_bpf_lb::{
+    AttachError, AttachMode, Director, LoadError, Sampler, Settings, Verdict, XdpPath,
+};
 use support::frames::{SEGMENT, see};
 use support::scene::families;
 use support::talk::{answers, establish, says};
@@ -374,6 +376,12 @@ fn a_process_that_ended_before_it_had_filled_its_maps_leaves_those_that_serve() 
     };
     drop(Director::load(&larger).unwrap());
     let mut director = Director::load(&larger).unwrap();
+    assert_eq!(chain("seg0"), serving);
+    // Nor does anybody who looks at packets.
+    director
+        .take_samples(Sampler::load(&larger).unwrap())
+        .unwrap();
+    director.take_no_samples().unwrap();
     assert_eq!(chain("seg0"), serving);
     director.apply(&desired).unwrap();
     let filled = chain("seg0");

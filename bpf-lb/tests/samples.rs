@@ -321,8 +321,10 @@ fn who_looks_goes_on_looking_when_the_director_comes_again() {
     let mut director = Director::load(&node.settings).unwrap();
     director.apply(&desired).unwrap();
     assert!(director.is_watched() && !director.takes_samples());
+    assert!(!samples.want(Verdict::ALL).unwrap(), "nobody fills it");
     let sampler = Sampler::load(&node.settings).unwrap();
     director.take_samples(sampler).unwrap();
+    assert!(samples.want(Verdict::ALL).unwrap());
     let ran = receive(
         &mut director,
         node.ifindex,
@@ -330,4 +332,16 @@ fn who_looks_goes_on_looking_when_the_director_comes_again() {
     );
     assert_eq!(ran.verdict(), Verdict::Directed);
     assert_seen(&only(&mut samples), &ran, Some(node.ifindex));
+}
+
+#[test]
+fn programs_made_for_maps_that_have_gone_are_not_put_in() {
+    needs_root!("programs_made_for_maps_that_have_gone_are_not_put_in");
+    let node = Node::new();
+    drop(node.director());
+    let sampler = Sampler::load(&node.settings).unwrap();
+    Director::remove(&node.settings).unwrap();
+    let mut director = node.director();
+    director.take_samples(sampler).unwrap();
+    assert!(!director.takes_samples());
 }

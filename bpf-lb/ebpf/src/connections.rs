@@ -201,6 +201,10 @@ fn look_up_half_open<F: Family>(packet: &Packet<F>, key: &F::Key, now: u32) -> K
         return Known::No;
     }
     if connection.kind == ConnectionState::KIND_KERNEL {
+        // Whoever was answered says so; anybody can send a SYN in the name of a client whose connection is elsewhere.
+        if connection.confirmed_by == ConnectionState::BY_ACK && !acknowledges(packet, connection) {
+            return Known::No;
+        }
         return go_on_there(packet, key, now);
     }
     if connection.confirmed_by >= ConnectionState::BY_ANSWER {

@@ -91,7 +91,7 @@ fn opening<F: Family>(
     now: u32,
 ) -> Option<Pod<F>> {
     let Some(entry) = F::half_open(key) else {
-        if reply.flags & ACK != 0 && kernels_answer(reply, &numbers) {
+        if reply.flags & ACK != 0 && kernels_answer(reply, &numbers, now) {
             return None;
         }
         let entry = F::connection(key)?;
@@ -124,7 +124,11 @@ fn opening<F: Family>(
 /// Whether this is the SYN-ACK of a connection that was left to the kernel, which gives it the VIP for its source itself;
 /// it is noted like a pod's.
 #[inline(always)]
-fn kernels_answer<F: Family>(reply: &Reply<F>, numbers: impl Fn() -> Option<Numbers>) -> bool {
+fn kernels_answer<F: Family>(
+    reply: &Reply<F>,
+    numbers: impl Fn() -> Option<Numbers>,
+    now: u32,
+) -> bool {
     let Some(entry) = F::half_open(&reply.forward(reply.pod)) else {
         return false;
     };
@@ -134,6 +138,7 @@ fn kernels_answer<F: Family>(reply: &Reply<F>, numbers: impl Fn() -> Option<Numb
     {
         connection.acknowledgement = sequence.wrapping_add(1);
         connection.confirmed_by = ConnectionState::BY_ACK;
+        connection.seen = now;
     }
     true
 }

@@ -136,13 +136,20 @@ pub fn carry_out<T: Target>(
     let mut resolved = Vec::new();
     let ranked = Ranked::new(&frontends, desired);
     let mut room = (settings.frontends as usize).saturating_sub(ranked.current.len());
+    // Those that are going have their entries until they have gone.
+    let mut entries = [false, true].map(|of_v6| {
+        let of_family = |frontend: &&Frontend| frontend.address.is_ipv6() == of_v6;
+        frontends.keys().filter(of_family).count()
+    });
     for installed in &ranked.current {
         ids.keep(&installed.backends);
     }
     for (frontend, vip) in ranked.others {
-        let served = frontends.get(frontend).filter(|one| one.table().is_some());
+        let served = frontends.get(frontend);
         let was_refused = served.is_some_and(|one| one.refused.as_ref() == Some(&vip));
-        let found = if room == 0 {
+        let entries = &mut entries[usize::from(frontend.address.is_ipv6())];
+        let has_entry = served.is_some() || *entries < settings.frontend_entries() as usize;
+        let found = if room == 0 || !has_entry {
             Err(Refusal::Frontends)
         } else if was_refused && !tables.room().has(size(&vip)) {
             // Nothing has changed since: its table need not be computed to find that out.
@@ -156,6 +163,7 @@ pub fn carry_out<T: Target>(
         match found {
             Ok(found) => {
                 room -= 1;
+                *entries += usize::from(served.is_none());
                 resolved.push((*frontend, vip, found));
             }
             Err(refusal) => {
@@ -251,8 +259,8 @@ impl<'f, 'd> Ranked<'f, 'd> {
                 |before: &Installed| !before.is_draining() && before.vip.as_ref() == Some(&vip);
             match frontends.get(frontend) {
                 Some(before) if is_current(before) => current.push(before),
-                Some(before) if before.table().is_some() => served.push((frontend, vip)),
-                _ => others.push((frontend, vip)),
+                Some(_) => served.push((frontend, vip)),
+                None => others.push((frontend, vip)),
             }
         }
         served.append(&mut others);
@@ -362,7 +370,7 @@ fn install<T: Target>(
     } else if wanted.is_empty() {
         None
     } else {
-        match place(wanted, tables, target, table_before.is_some())? {
+        match place(wanted, tables, target, before.is_some())? {
             Some(table) => Some(table),
             None => return Ok(None),
         }

@@ -508,6 +508,37 @@ fn too_many_frontends_are_refused_by_name_and_the_others_served() {
 }
 
 #[test]
+fn a_frontend_that_was_without_endpoints_has_kept_its_place() {
+    let served: [(u8, &[(u8, u8)]); 4] = [2, 3, 4, 5].map(|number| (number, &[(1, 0)][..]));
+    let mut state = go(&empty(), &wanted(&served)).next;
+    for endpoints in [&[][..], &[(1, 0)]] {
+        let mut frontends = served.to_vec();
+        frontends[3].1 = endpoints;
+        frontends.push((1, &[(1, 0)]));
+        let plan = go(&state, &wanted(&frontends));
+        let refused: Vec<Frontend> = plan.refused.into_keys().collect();
+        assert_eq!(refused, [frontend(1)]);
+        state = plan.next;
+    }
+}
+
+#[test]
+fn no_more_frontends_are_written_than_the_map_holds_with_those_that_are_going() {
+    let of = |numbers: std::ops::RangeInclusive<u8>| {
+        let frontends: Vec<(u8, &[(u8, u8)])> =
+            numbers.map(|number| (number, &[(1, 0)][..])).collect();
+        wanted(&frontends)
+    };
+    let going = |numbers: std::ops::RangeInclusive<u8>| numbers.map(frontend).collect();
+    let first = go(&empty(), &of(1..=4)).next;
+    let full = plan(&first, &of(5..=8), &going(1..=4));
+    assert_eq!(full.next.frontends.len(), 8);
+    let more = plan(&full.next, &of(9..=9), &going(1..=8));
+    assert_eq!(more.refused[&frontend(9)], Refusal::Frontends);
+    assert_eq!(more.next.frontends.len(), 8);
+}
+
+#[test]
 fn a_backend_of_the_other_family_is_refused() {
     let mut desired = wanted(&[(10, &[])]);
     let six = Endpoint {

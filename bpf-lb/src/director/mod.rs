@@ -34,8 +34,8 @@ use away::Away;
 use draining::Draining;
 use feeding::Fed;
 use pins::{DIRECTIONS, directories, discard_misshapen, make, require_bpffs};
-use sampling::Programs;
 pub use sampling::Sampler;
+use sampling::{Programs, unpin_ring};
 
 mod away;
 mod connections;
@@ -195,7 +195,8 @@ impl Director {
             tried: attached,
             moved: None,
         };
-        director.clear_away_samples()?;
+        // An earlier process filled it. Whoever looks has another one soon.
+        unpin_ring(settings)?;
         Ok(director)
     }
 
@@ -232,7 +233,11 @@ impl Director {
     pub fn apply(&mut self, desired: &Desired) -> Result<Applied, ApplyError> {
         let mut now = match self.programmed.take() {
             Some(programmed) => programmed,
-            None => self.maps.read(&self.settings)?,
+            None => {
+                // Which tables have changed since is not known either.
+                self.changed.clear();
+                self.maps.read(&self.settings)?
+            }
         };
         let unwanted = unwanted(&now, desired);
         let here = self.connections_here(&unwanted, desired.is_asked)?;

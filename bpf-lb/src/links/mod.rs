@@ -25,7 +25,7 @@ use landfall_bpf_lb_common::names;
 pub use attached::{AttachError, AttachMode, Attached, XdpPath};
 use filter::Side;
 pub(crate) use filter::has_tc_links;
-pub(crate) use program::{classifier, feeder, uninterrupted, xdp_program};
+pub(crate) use program::{classifier, feeder, id_on, uninterrupted, xdp_program};
 use program::{create_tc, detach_link, pin, remove_pin, replace_on, replace_tc};
 
 use crate::desired::Interface;
@@ -65,15 +65,22 @@ impl Links {
         Ok(pins.iter().filter_map(index).collect())
     }
 
+    /// The paths on which interfaces have the program for received packets.
+    pub(crate) fn paths(&self) -> Result<BTreeSet<XdpPath>, AttachError> {
+        let pins = self.pins()?;
+        Ok(pins
+            .iter()
+            .filter_map(|path| path_of(&file_name(path)))
+            .collect())
+    }
+
     /// Replaces the programs on all interfaces that have them by the ones in `ebpf`. Links whose
     /// interface is gone are cleared away.
     pub(crate) fn adopt(&self, ebpf: &mut Ebpf) -> Result<(), AttachError> {
         for path in self.pins()? {
             let name = file_name(&path);
             let is_egress = name.starts_with("egress-");
-            let on = |on: &XdpPath| name.starts_with(&format!("xdp-{on}-"));
-            let on = XdpPath::ALL.iter().rev().copied().find(|path| on(path));
-            let on = on.unwrap_or(XdpPath::Native);
+            let on = path_of(&name).unwrap_or(XdpPath::Native);
             if on == XdpPath::Tc && !self.tc_links {
                 // The filter has no link: it gets its program with the first wanted state.
                 continue;
@@ -277,6 +284,12 @@ impl Links {
     fn egress(&self, ifindex: u32) -> PathBuf {
         self.directory.join(format!("egress-{ifindex}"))
     }
+}
+
+/// The path that the pin of a link names, if it is of the program for received packets.
+fn path_of(name: &str) -> Option<XdpPath> {
+    let is_on = |path: &XdpPath| name.starts_with(&format!("xdp-{path}-"));
+    XdpPath::ALL.iter().rev().copied().find(is_on)
 }
 
 fn file_name(path: &Path) -> String {

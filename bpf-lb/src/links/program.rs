@@ -76,7 +76,7 @@ pub(crate) fn classifier<'a>(
 }
 
 /// The id of the program that runs on this path.
-pub(super) fn id_on(ebpf: &mut Ebpf, path: XdpPath) -> Result<u32, ProgramError> {
+pub(crate) fn id_on(ebpf: &mut Ebpf, path: XdpPath) -> Result<u32, ProgramError> {
     Ok(match path {
         XdpPath::Tc => classifier(ebpf, names::TC)?.info()?.id(),
         _ => program_on(ebpf, path)?.info()?.id(),

@@ -19,6 +19,8 @@ use crate::model::XdpState;
 #[derive(Default)]
 pub(super) struct Work {
     pub(super) director: Option<Director>,
+    /// What it left to the kernel when it last could tell.
+    refused: LeftToKernel,
 }
 
 /// What became of what was wanted.
@@ -194,6 +196,7 @@ impl Work {
                     let of_address = outcome.refused.entry(frontend.address).or_default();
                     of_address.insert((frontend.port, frontend.protocol), refusal);
                 }
+                self.refused.clone_from(&outcome.refused);
                 for (ifindex, attached) in &applied.interfaces {
                     let name = &path.desired.interfaces[ifindex].name;
                     let path = attached.path.to_string();
@@ -218,7 +221,11 @@ impl Work {
             }
             Err(error) => {
                 status.problems.push(with_causes(&error));
-                // What is attached serves on as it did: it is the news that could not be told.
+                // What is attached serves on as it did, and what it left to the kernel is the kernel's: it is the news
+                // that could not be told.
+                status.refused = before.refused;
+                status.why_refused.clone_from(&before.why_refused);
+                outcome.refused.clone_from(&self.refused);
                 let attached = director.interfaces().unwrap_or_default();
                 let still = path.desired.interfaces.iter();
                 let still = still.filter(|(ifindex, _)| attached.contains(ifindex));

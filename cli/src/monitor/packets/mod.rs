@@ -8,6 +8,8 @@
 mod line;
 mod packet;
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{AttachParams, ListParams};
@@ -27,6 +29,8 @@ use line::{Line, Places, Said, heading};
 
 const ANNOUNCERS: &str = "app.kubernetes.io/name=landfall-announcer";
 const CONTAINER: &str = "announcer";
+/// Before a node is asked again whose announcer has ended.
+const AGAIN: Duration = Duration::from_secs(2);
 const COMMAND: [&str; 2] = ["/usr/local/bin/landfall-announcer", "samples"];
 
 /// What is heard of a node.
@@ -42,13 +46,13 @@ enum News {
 /// When the API server cannot be asked, or no node shows its packets.
 pub(super) async fn tell(connection: &Connection, flags: &args::Monitor) -> anyhow::Result<End> {
     let cluster = connect_to_watch(connection).await?;
-    let announcers = announcers(&cluster, flags.node.as_deref()).await?;
+    let announcers = announcers(&cluster.client, flags.node.as_deref()).await?;
     let places = places(&cluster).await;
     let (sender, mut news) = mpsc::channel(WAITING);
     // Held until this ends: they end with it.
     let mut looks = JoinSet::new();
-    for (node, pod) in announcers {
-        looks.spawn(look(cluster.client.clone(), node, pod, sender.clone()));
+    for (node, _) in announcers {
+        looks.spawn(look(cluster.client.clone(), node, sender.clone()));
     }
     drop(sender);
     let voice = Voice::start()?;
@@ -85,11 +89,8 @@ pub(super) async fn tell(connection: &Connection, flags: &args::Monitor) -> anyh
 }
 
 /// The nodes with an announcer, or the one that is named, and the names of their Pods.
-async fn announcers(
-    cluster: &Cluster,
-    named: Option<&str>,
-) -> anyhow::Result<Vec<(String, String)>> {
-    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), NAMESPACE);
+async fn announcers(client: &Client, named: Option<&str>) -> anyhow::Result<Vec<(String, String)>> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     let all = pods.list(&ListParams::default().labels(ANNOUNCERS)).await;
     let all = all.context("listing the announcers' Pods")?;
     let placed = all.into_iter().filter_map(|pod| {
@@ -116,24 +117,44 @@ async fn places(cluster: &Cluster) -> Places {
     }
 }
 
-/// Looks at the packets of one node, and tells when that ends.
-async fn look(client: Client, node: String, pod: String, news: Sender<News>) {
-    let why = match follow(client, &node, &pod, &news).await {
-        Ok(why) => why,
-        Err(error) => format!("{error:#}"),
-    };
-    // Nobody listens any more: then nobody asks why.
-    let _ = news.send(News::Ended(node, why)).await;
+/// Looks at the packets of one node, and tells when that ends. Once it has seen any it looks again, as often as the announcer
+/// restarts.
+async fn look(client: Client, node: String, news: Sender<News>) {
+    let mut has_seen = false;
+    let mut is_said = false;
+    while !news.is_closed() {
+        let mut heard = 0_u64;
+        let followed = match announcers(&client, Some(&node)).await {
+            Ok(pods) => match pods.into_iter().next_back() {
+                Some((_, pod)) => follow(&client, &node, &pod, &news, &mut heard).await,
+                None => return,
+            },
+            Err(error) => Err(error),
+        };
+        has_seen |= heard > 0;
+        is_said &= heard == 0;
+        if !is_said {
+            let why = followed.unwrap_or_else(|error| format!("{error:#}"));
+            // Nobody listens any more: then nobody asks why.
+            let _ = news.send(News::Ended(node.clone(), why)).await;
+            is_said = true;
+        }
+        if !has_seen {
+            return;
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
 /// Passes on what the announcer says; why it says no more.
 async fn follow(
-    client: Client,
+    client: &Client,
     node: &str,
     pod: &str,
     news: &Sender<News>,
+    heard: &mut u64,
 ) -> anyhow::Result<String> {
-    let pods: Api<Pod> = Api::namespaced(client, NAMESPACE);
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     let how = AttachParams::default().container(CONTAINER).stdin(true);
     let mut process = pods.exec(pod, COMMAND, &how).await.with_context(|| {
         format!("running something in the Pod {pod}, which takes the right to `pods/exec` in {NAMESPACE}")
@@ -147,6 +168,7 @@ async fn follow(
         let Ok(said) = serde_json::from_str(&text) else {
             return Ok("what it says cannot be read: it may be of another version".to_owned());
         };
+        *heard += 1;
         if news.send(News::Said(node.to_owned(), said)).await.is_err() {
             return Ok(String::new());
         }
