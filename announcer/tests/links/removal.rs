@@ -57,18 +57,23 @@ fn nothing_is_said_of_an_address_from_the_moment_it_has_been_taken_away() {
     );
 }
 
-/// The thread of this name that was begun in this network namespace: other tests have theirs of the same name.
+/// The thread of this name that was begun in this network namespace: other tests have theirs of the same name. It is looked
+/// for until it is seen: it may not have its name yet, and threads that end meanwhile hide others from whoever lists them.
 fn listener(name: &str) -> Pid {
     let namespace = |task: &Path| std::fs::read_link(task.join("ns/net")).ok();
     let here = namespace(Path::new("/proc/thread-self"));
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    let tasks = tasks.map_while(Result::ok).map(|task| task.path());
-    let mut ours = tasks.filter(|task| {
+    let is_it = |task: &Path| {
         let comm = std::fs::read_to_string(task.join("comm"));
         namespace(task) == here && comm.is_ok_and(|comm| comm.trim_end() == name)
-    });
-    let id = ours.next().unwrap();
-    Pid::from_raw(id.file_name().unwrap().to_str().unwrap().parse().unwrap())
+    };
+    loop {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        let mut tasks = tasks.filter_map(|task| Some(task.ok()?.path()));
+        if let Some(id) = tasks.find(|task| is_it(task)) {
+            return Pid::from_raw(id.file_name().unwrap().to_str().unwrap().parse().unwrap());
+        }
+        std::thread::yield_now();
+    }
 }
 
 fn on_one_processor(thread: Pid) {
