@@ -74,7 +74,7 @@ lint: ## Format check, clippy and shellcheck, warnings refused
 
 .PHONY: release
 release: ## Everything a release consists of, in target/release-VERSION; publishes nothing (REGISTRY=, DOWNLOADS=, TARGETS=)
-	@hack/setup.sh build
+	@hack/setup.sh build release
 	REGISTRY=$(REGISTRY) hack/release.sh
 
 .PHONY: generate

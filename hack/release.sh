@@ -2,12 +2,12 @@
 # Makes everything that a release consists of, in a directory of its own, with checksums and SBOMs; publishes nothing.
 #
 #   hack/release.sh                      target/release-VERSION; VERSION is the workspace's
-#   hack/release.sh --programs DIR       of programs of this platform that are built already
+#   hack/release.sh --programs DIR       images of programs of this platform that are built already
 #   hack/release.sh --without-images     without the images, which need docker, podman or buildah
 #   hack/release.sh --out DIR            another directory
 #   REGISTRY=…                           where the images will be pulled from (docker.io/landfall)
 #   DOWNLOADS=…                          where the archives will be downloaded from; the krew manifest names it
-#   TARGETS="…"                          Rust targets of the command line; those whose linker is not here are named and left out
+#   TARGETS="…"                          Rust targets of the command line, instead of Linux on amd64 and arm64
 set -euo pipefail
 # A build that fails inside $(…) ends the release too.
 shopt -s inherit_errexit
@@ -30,8 +30,7 @@ while [[ $# -gt 0 ]]; do
   esac
   shift
 done
-host=$(rustc -vV | sed -n 's/^host: //p')
-targets=${TARGETS:-$host aarch64-unknown-linux-gnu x86_64-apple-darwin aarch64-apple-darwin}
+targets=${TARGETS:-x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu}
 registry=${REGISTRY:-docker.io/landfall}
 downloads=${DOWNLOADS:-https://github.com/landfall/landfall/releases/download/v$version}
 # Archives of the same commit are the same to the byte.
@@ -53,59 +52,17 @@ platform() {
   echo "$os-$arch"
 }
 
-# What links for a target, if it is here.
-linker() {
-  case $1 in
-  "$host") echo cc ;;
-  aarch64-unknown-linux-gnu) command -v aarch64-linux-gnu-gcc ;;
-  x86_64-unknown-linux-gnu) command -v x86_64-linux-gnu-gcc ;;
-  *) return 1 ;;
-  esac
-}
-
-# The programs of a target, built; prints their directory.
-build() {
-  if [[ $1 = "$host" && -n $programs ]]; then
-    echo "$programs"
-    return
-  fi
-  # What the images are made of is built for this platform, too, and shares what both are made of.
-  if [[ $1 = "$host" ]]; then
-    LANDFALL_REVISION=$revision cargo build --release --locked -p landfall-cli >&2
-    echo "${CARGO_TARGET_DIR:-target}/release"
-    return
-  fi
-  local link variable=${1^^}
-  link=$(linker "$1")
-  variable=CARGO_TARGET_${variable//-/_}_LINKER
-  rustup target add "$1" >&2
-  env "$variable=$link" "CC_${1//-/_}=$link" LANDFALL_REVISION="$revision" \
-    cargo build --release --locked -p landfall-cli --target "$1" >&2
-  echo "${CARGO_TARGET_DIR:-target}/$1/release"
-}
-
 archives=()
 for target in $targets; do
   name=$(platform "$target")
-  if ! [[ $target = "$host" && -n $programs ]] && ! linker "$target" >/dev/null; then
-    say "SKIPPED (needs a linker for $target): the command line for $name"
-    continue
-  fi
-  built=$(build "$target")
+  built=$(LANDFALL_REVISION=$revision hack/command-line.sh "$target")
   archive=landfall-$version-$name.tar.gz
-  folder=$(mktemp -d)
-  for program in landfall kubectl-landfall; do
-    [[ -x $built/$program ]] || refuse "$built has no $program" "cargo build --release -p landfall-cli"
-    if [[ $target = "$host" ]]; then strip -o "$folder/$program" "$built/$program"; else cp "$built/$program" "$folder/$program"; fi
-  done
-  cp LICENSE "$folder/"
-  tar --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX --mtime="@$moment" -C "$folder" \
-    -c LICENSE kubectl-landfall landfall | gzip -n >"$out/$archive"
-  rm -rf "$folder"
+  tar --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX --mtime="@$moment" \
+    -c LICENSE -C "$built" kubectl-landfall landfall | gzip -n >"$out/$archive"
   archives+=("$out/$archive")
+  hack/sbom.sh landfall-cli "$target" >"$out/${archive%.tar.gz}.cdx.json"
 done
-[[ ${#archives[@]} -gt 0 ]] || refuse "the command line was built for nobody" "TARGETS=$host, or --programs DIR"
-
+say "SKIPPED (needs Apple's frameworks): the command line for macOS"
 hack/krew.sh "$version" "$downloads" "${archives[@]}" >"$out/landfall.yaml"
 
 # Names of images as the release has them; everything else is what the tree has.
@@ -115,7 +72,6 @@ cp -r charts/landfall "$chart/"
 sed -i "s#^  registry: landfall\$#  registry: $registry#" "$chart/landfall/values.yaml"
 "$helm" package "$chart/landfall" --version "$version" --app-version "$version" --destination "$out" >&2
 rm -rf "$chart"
-hack/sbom.sh landfall-cli >"$out/landfall-cli.cdx.json"
 if $images; then
   REGISTRY=$registry VERSION=$version hack/images.sh ${programs:+--programs "$programs"} --out "$out"
 fi

@@ -6,6 +6,7 @@
 #   hack/setup.sh lab     network tools, containerd, buildah, the Kubernetes control plane, Envoy, scapy
 #   hack/setup.sh         both; several parts may be named at once, programs of hack/go-program.sh among them
 #   hack/setup.sh tests   what only tests need: another network's flannel and iptables, Helm
+#   hack/setup.sh release what only a release needs: cargo-zigbuild and Zig, jq, an emulator of the other processor, Helm
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -95,17 +96,30 @@ setup_tests() {
   hack/go-program.sh helm >/dev/null
 }
 
+setup_release() {
+  local missing=() other=aarch64:arm64
+  [ "$(uname -m)" != aarch64 ] || other=x86_64:amd64
+  command -v jq >/dev/null || missing+=(jq)
+  command -v "qemu-${other%:*}" >/dev/null || missing+=(qemu-user)
+  [ -e "/usr/${other%:*}-linux-gnu/lib/libc.so.6" ] || missing+=("libc6-${other#*:}-cross")
+  python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
+  [ ${#missing[@]} -eq 0 ] || debian "${missing[@]}"
+  hack/zigbuild.sh >/dev/null
+  hack/go-program.sh helm >/dev/null
+}
+
 for part in "${@:-all}"; do
   case $part in
     build) setup_build ;;
     lab) setup_lab ;;
     tests) setup_tests ;;
+    release) setup_release ;;
     all)
       setup_build
       setup_lab
       ;;
     echo-basic | envoy-gateway | gateway-conformance | helm) hack/go-program.sh "$part" >/dev/null ;;
-    *) refuse "unknown part: $part" "hack/setup.sh [build|lab|tests|all]..." ;;
+    *) refuse "unknown part: $part" "hack/setup.sh [build|lab|tests|release|all]..." ;;
   esac
 done
 # Several gigabytes, of use only to the next program that is built of the same modules.
