@@ -7,5 +7,11 @@
 pub mod desired;
 #[path = "../../src/duties/mod.rs"]
 pub mod duties;
+#[path = "../../src/maglev.rs"]
+pub mod maglev;
 #[path = "../../src/programmed.rs"]
 pub mod programmed;
+#[path = "../../src/room.rs"]
+pub mod room;
+#[path = "../../src/tables.rs"]
+pub mod tables;
