@@ -258,6 +258,17 @@ fn a_third_frontend_of_one_client_port_stays_on_the_kernels_path_it_began_on() {
     });
 }
 
+/// The kernel answers a SYN for its pod, with the VIP as the source; what acknowledges that.
+fn kernel_answers(director: &mut Director, flow: Flow) -> Option<u32> {
+    let answer = Tcp {
+        sequence: SYN_ACK.sequence.wrapping_add(9_000),
+        ..SYN_ACK
+    };
+    let ran = answers(director, flow, flow.to, answer);
+    assert_eq!(ran.verdict(), Verdict::ReplyUntracked);
+    Some(answer.sequence.wrapping_add(1))
+}
+
 #[test]
 fn a_used_port_whose_next_connection_is_the_kernels_goes_on_there() {
     needs_root!("a_used_port_whose_next_connection_is_the_kernels_goes_on_there");
@@ -280,20 +291,12 @@ fn a_used_port_whose_next_connection_is_the_kernels_goes_on_there() {
                 .unwrap();
             let ran = says(director, node.ifindex, flow, from_node(0, 4, SYN));
             assert_eq!((ran.action, ran.verdict()), (PASS, Verdict::LoopGuard));
-            // The kernel answers for its pod, with the VIP as the source.
-            let sequence = SYN_ACK.sequence.wrapping_add(9_000);
-            let answer = Tcp {
-                sequence,
-                ..SYN_ACK
-            };
-            let ran = answers(director, flow, flow.to, answer);
-            assert_eq!(ran.verdict(), Verdict::ReplyUntracked);
+            let ack = kernel_answers(director, flow);
             if end.is_none() {
                 // The SYN was forged, for all that is known.
                 let ran = says(director, node.ifindex, flow, from_node(0, 6, SEGMENT));
                 assert_eq!(reached(&ran), pod);
             }
-            let ack = Some(sequence.wrapping_add(1));
             for (limit, tcp) in [(6, SEGMENT), (63, SEGMENT), (6, FIN)] {
                 let said = from_node(0, limit, Tcp { ack, ..tcp });
                 let ran = says(director, node.ifindex, flow, said);
@@ -314,19 +317,12 @@ fn a_forged_syn_that_the_kernel_gets_takes_no_connection_of_another_node_away() 
             .unwrap();
         let ran = says(director, node.ifindex, flow, from_node(0, 4, SYN));
         assert_eq!((ran.action, ran.verdict()), (PASS, Verdict::LoopGuard));
-        let sequence = SYN_ACK.sequence.wrapping_add(9_000);
-        let answer = Tcp {
-            sequence,
-            ..SYN_ACK
-        };
-        let ran = answers(director, flow, flow.to, answer);
-        assert_eq!(ran.verdict(), Verdict::ReplyUntracked);
+        let ack = kernel_answers(director, flow);
         // The client never asked for it, and says so to whoever it is connected with.
         for tcp in [SEGMENT, FIN] {
             let ran = says(director, node.ifindex, flow, tcp);
             assert_eq!((ran.action, ran.verdict()), (TX, Verdict::Directed));
         }
-        let ack = Some(sequence.wrapping_add(1));
         let ran = says(director, node.ifindex, flow, Tcp { ack, ..SEGMENT });
         assert_eq!((ran.action, ran.verdict()), (PASS, Verdict::KernelPath));
     });

@@ -57,23 +57,19 @@ fn nothing_is_said_of_an_address_from_the_moment_it_has_been_taken_away() {
     );
 }
 
-/// The thread of this name that was begun in this network namespace: other tests have theirs of the same name. It is looked
-/// for until it is seen: it may not have its name yet, and threads that end meanwhile hide others from whoever lists them.
-fn listener(name: &str) -> Pid {
+/// The thread of this name that was begun in this network namespace: other tests have theirs of the same name. It may not
+/// have its name yet, and threads that end meanwhile hide others from whoever lists them.
+fn listener(name: &str) -> Option<Pid> {
     let namespace = |task: &Path| std::fs::read_link(task.join("ns/net")).ok();
     let here = namespace(Path::new("/proc/thread-self"));
-    let is_it = |task: &Path| {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let mut tasks = tasks.filter_map(|task| Some(task.ok()?.path()));
+    let id = tasks.find(|task| {
         let comm = std::fs::read_to_string(task.join("comm"));
         namespace(task) == here && comm.is_ok_and(|comm| comm.trim_end() == name)
-    };
-    loop {
-        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-        let mut tasks = tasks.filter_map(|task| Some(task.ok()?.path()));
-        if let Some(id) = tasks.find(|task| is_it(task)) {
-            return Pid::from_raw(id.file_name().unwrap().to_str().unwrap().parse().unwrap());
-        }
-        std::thread::yield_now();
-    }
+    })?;
+    let id = id.file_name().unwrap().to_str().unwrap();
+    Some(Pid::from_raw(id.parse().unwrap()))
 }
 
 fn on_one_processor(thread: Pid) {
@@ -108,7 +104,16 @@ fn what_has_been_asked_before_an_address_is_taken_away_is_answered() {
                 let before = answered(&node);
                 let (namespace, responder) = (segment.name("client"), node.responder.clone());
                 // They share a processor, and the listener waits there for the asker: what is asked is unread.
-                let listener = listener(&format!("arp-{eth0}"));
+                let name = format!("arp-{eth0}");
+                let listener = within(async {
+                    loop {
+                        if let Some(listener) = listener(&name) {
+                            break listener;
+                        }
+                        tokio::task::yield_now().await;
+                    }
+                })
+                .await;
                 on_one_processor(listener);
                 patient(listener);
                 let asker = std::thread::spawn(move || {
