@@ -502,6 +502,48 @@ fn tables_that_nobody_keeps_open_nothing_new_and_serve_what_is_open() {
 }
 
 #[test]
+fn tables_that_nobody_keeps_send_nothing_new_to_other_nodes_and_no_datagram_anywhere() {
+    needs_root!(
+        "tables_that_nobody_keeps_send_nothing_new_to_other_nodes_and_no_datagram_anywhere"
+    );
+    for family in families() {
+        let node = Node::new();
+        let mut director = node.director();
+        let abandon =
+            |node: &Node| support::maps::change_state(&node.settings, |state| state.fed = 1);
+        let elsewhere = [(0, Some(0), Active)];
+        director
+            .apply(&family.desired(TCP, node.ifindex, &elsewhere))
+            .unwrap();
+        let flow = family.flow(TCP);
+        assert_eq!(says(&mut director, node.ifindex, flow, SYN).action, TX);
+        abandon(&node);
+        let new = family.from(TCP, 40_002);
+        let ran = says(&mut director, node.ifindex, new, SYN);
+        assert_eq!((ran.action, ran.verdict()), (PASS, Verdict::Overdue));
+        let ran = says(&mut director, node.ifindex, new, SEGMENT);
+        assert_eq!(ran.verdict(), Verdict::KernelPath);
+        // What another director sends is its business, and what is open goes on.
+        let ran = says(&mut director, node.ifindex, flow, SEGMENT);
+        assert_eq!((ran.action, ran.verdict()), (TX, Verdict::Directed));
+        for backends in [&elsewhere, &[(0, None, Active)]] {
+            director.feed().unwrap();
+            director
+                .apply(&family.desired(Protocol::Udp, node.ifindex, backends))
+                .unwrap();
+            abandon(&node);
+            let ran = says(
+                &mut director,
+                node.ifindex,
+                family.flow(Protocol::Udp),
+                SEGMENT,
+            );
+            assert_eq!((ran.action, ran.verdict()), (PASS, Verdict::Overdue));
+        }
+    }
+}
+
+#[test]
 fn a_repeated_syn_follows_the_first_over_a_change() {
     needs_root!("a_repeated_syn_follows_the_first_over_a_change");
     with_two_pods(|node, director, family| {

@@ -404,3 +404,32 @@ fn a_restarted_director_knows_what_was_kept_before_it() {
         assert_eq!(pod, family.pods[0]);
     });
 }
+
+#[test]
+fn a_forged_reset_does_not_end_a_connection_whose_slot_is_another_nodes() {
+    needs_root!("a_forged_reset_does_not_end_a_connection_whose_slot_is_another_nodes");
+    every_family(|node, director, family| {
+        apply(node, director, family, &[(0, None, Active)]);
+        let flow = family.flow(TCP);
+        let pod = establish(director, node.ifindex, flow);
+        let elsewhere = [(0, None, Draining), (1, Some(0), Active)];
+        apply(node, director, family, &elsewhere);
+        // Its pod says nothing to this, and the node that has the slot is told nothing of the connection any more.
+        says(director, node.ifindex, flow, marked(6, RST));
+        assert_eq!(director.owed().unwrap(), BTreeMap::new());
+        // That node, which does not know it, asks here; but somebody may still say that it has the client's next one.
+        let ran = says(director, node.ifindex, flow, marked(6, SEGMENT));
+        assert_eq!((ran.action, ran.verdict()), (TX, Verdict::ExtraHop));
+        support::maps::settle(&node.settings);
+        director.feed().unwrap();
+        for mark in [6, 5] {
+            let ran = says(director, node.ifindex, flow, marked(mark, SEGMENT));
+            assert_eq!(reached(&ran), pod);
+        }
+        // From its client, or by another director, it comes for the first time, and its slot's node is asked first.
+        let ran = says(director, node.ifindex, flow, SEGMENT);
+        assert_eq!((ran.action, ran.verdict()), (TX, Verdict::Directed));
+        answers(director, flow, pod, SEGMENT);
+        assert_eq!(director.owed().unwrap().len(), 1);
+    });
+}

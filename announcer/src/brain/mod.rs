@@ -349,8 +349,10 @@ impl Brain {
         }
     }
 
+    /// Whether everything was listed once that a decision depends on. A node without any link is not known yet: there is a
+    /// loopback everywhere.
     fn ready(&self) -> bool {
-        self.listed.len() == Kind::LISTED.len()
+        self.listed.len() == Kind::LISTED.len() && !self.links.links.is_empty()
     }
 
     /// Says what to do now.

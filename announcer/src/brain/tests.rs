@@ -591,3 +591,14 @@ fn an_interface_that_is_said_to_be_no_container_s_is_published_as_none() {
         assert_eq!(effects.published.unwrap().interfaces.len(), published);
     }
 }
+
+#[test]
+fn before_any_link_is_known_nothing_is_said_of_them_and_the_data_path_stays_as_it_is() {
+    let mut brain = owning(&[]);
+    brain.step(secs(101), &wall());
+    brain.take(Input::Links(Arc::default()), secs(102));
+    let effects = brain.step(secs(102), &wall());
+    assert_eq!((effects.published, effects.data_path), (None, None));
+    brain.take(seen(true), secs(103));
+    assert!(brain.step(secs(103), &wall()).published.is_some());
+}

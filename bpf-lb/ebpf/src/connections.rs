@@ -33,6 +33,8 @@ pub(crate) enum Known<F: Family> {
     Pod(Pod<F>),
     /// This pod had it, and it is over: what comes now may be of the client's next one, elsewhere.
     Over(Pod<F>),
+    /// The same in its client's name alone, in which anybody can send a reset.
+    Torn(Pod<F>),
     /// This pod has it, but another node was sent a SYN of the same ports and may have the next one.
     Contested(Pod<F>),
     /// The node of this hop id has it.
@@ -162,8 +164,10 @@ pub(crate) fn look_up<F: Family>(packet: &Packet<F>) -> Known<F> {
         let pod = pod_of::<F>(entry);
         return if connection.pod_fin != 0 && acknowledges(packet, connection) {
             Known::Pod(pod)
-        } else {
+        } else if connection.is_over_for_the_pod() {
             Known::Over(pod)
+        } else {
+            Known::Torn(pod)
         };
     }
     known_by(entry)
@@ -409,6 +413,7 @@ pub(crate) fn adopt<F: Family>(
     is_settled: bool,
 ) -> Result<Pod<F>, Verdict> {
     if packet.transport.protocol == UDP {
+        shared::are_kept()?;
         half_open(packet, pod, ConnectionState::BY_ANSWER)?;
         return Ok(pod);
     }

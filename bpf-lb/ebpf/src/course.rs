@@ -27,6 +27,7 @@
 //! play ping-pong, and no header is needed to say so.
 
 use landfall_bpf_lb_common::Verdict;
+use landfall_bpf_lb_common::headers::UDP;
 use landfall_bpf_lb_common::records::{BackendEntry, ConnectionState, FrontendEntry, Slot};
 
 use crate::connections::{self, Known};
@@ -178,7 +179,9 @@ fn open_again<F: Family>(packet: &Packet<F>) -> Result<Option<Course<F>>, Verdic
     match connections::opened_before(packet) {
         Known::Pod(pod) => Ok(Some(Course::Deliver(pod, Verdict::Delivered))),
         Known::Kernel => Err(Verdict::KernelPath),
-        Known::Over(_) | Known::Contested(_) | Known::Node(_) | Known::No => Ok(None),
+        Known::Over(_) | Known::Torn(_) | Known::Contested(_) | Known::Node(_) | Known::No => {
+            Ok(None)
+        }
     }
 }
 
@@ -274,7 +277,11 @@ fn follow_known<F: Family>(
             };
             Ok(Followed::There(Course::Deliver(has_it, verdict)))
         }
-        Known::Over(had_it) => {
+        Known::Torn(had_it) if is_asked_last(packet, slot, current)? => {
+            let course = Course::Deliver(had_it, Verdict::DeliveredPrevious);
+            Ok(Followed::There(course))
+        }
+        Known::Over(had_it) | Known::Torn(had_it) => {
             let sender = Sender::of(packet)?;
             let can_ask = maps::hop(current.hop).is_some() && !sender.must_not_send_on();
             if current.hop == 0 || can_ask {
@@ -317,6 +324,19 @@ fn may_be_a_last_word(slot: &Slot) -> Result<(), Verdict> {
         return Err(Verdict::DropUnsettled);
     }
     Ok(())
+}
+
+/// Whether nobody else can have this connection: its slot has been settled for long enough that everybody has said what is
+/// its, and the slot's present node does not know it, for it asks here.
+#[inline(always)]
+fn is_asked_last<F: Family>(
+    packet: &Packet<F>,
+    slot: &Slot,
+    current: &BackendEntry,
+) -> Result<bool, Verdict> {
+    let sender = Sender::of(packet)?;
+    let asks = sender.mark != 0 && (sender.mark < FIRST_MARK || sender.is_at(current));
+    Ok(asks && may_be_a_last_word(slot).is_ok() && away(packet)?.is_none())
 }
 
 /// The current backend is on this node, and the connection is not known.
@@ -424,6 +444,10 @@ fn elsewhere<F: Family>(
     }
     if sender.is_node {
         return Ok(Course::Direct(current.hop, FIRST_MARK, Verdict::ExtraHop));
+    }
+    // Of datagrams no director knows whether they are new.
+    if packet.transport.opens() || packet.transport.protocol == UDP {
+        shared::are_kept()?;
     }
     // What arrives at the next node must not look marked.
     let limit = packet.transport.hop_limit;

@@ -111,18 +111,26 @@ pub fn feed_xdp(ctx: &XdpContext) -> u32 {
     short(now)
 }
 
+/// Whether somebody keeps the tables: what is new may follow them.
+#[inline(always)]
+pub(crate) fn are_kept() -> Result<(), Verdict> {
+    let shared = maps::state().ok_or(Verdict::Overdue)?;
+    // SAFETY: as above.
+    let fed = unsafe { (*shared).fed };
+    if now().wrapping_sub(fed) > u64::from(second()) * WATCHDOG_SECONDS {
+        return Err(Verdict::Overdue);
+    }
+    Ok(())
+}
+
 /// Whether new connections may be opened here: somebody keeps the tables, and they have room.
 #[inline(always)]
 pub(crate) fn may_open() -> Result<(), Verdict> {
+    are_kept()?;
     let shared = maps::state().ok_or(Verdict::TableFull)?;
-    let now = now();
-    let second = u64::from(second());
     // SAFETY: as above.
-    let (fed, full) = unsafe { ((*shared).fed, (*shared).full) };
-    if now.wrapping_sub(fed) > second * WATCHDOG_SECONDS {
-        return Err(Verdict::Overdue);
-    }
-    if now.wrapping_sub(full) < second * FULL_SECONDS {
+    let full = unsafe { (*shared).full };
+    if now().wrapping_sub(full) < u64::from(second()) * FULL_SECONDS {
         return Err(Verdict::TableFull);
     }
     Ok(())
