@@ -71,6 +71,7 @@ pub(crate) fn interface(name: &str) -> Interface {
         name: name.into(),
         mac: mac(1),
         container: false,
+        addresses: Vec::new(),
     }
 }
 

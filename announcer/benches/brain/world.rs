@@ -91,6 +91,7 @@ fn peer(number: usize) -> Peer {
         name: "eth0".into(),
         mac: mac(number),
         container: false,
+        addresses: Vec::new(),
     };
     Peer {
         lease: SeenLease {

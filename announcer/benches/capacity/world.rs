@@ -123,6 +123,7 @@ fn peer(number: usize, interface: &str) -> Peer {
         name: interface.into(),
         mac: mac(number),
         container: false,
+        addresses: Vec::new(),
     };
     Peer {
         lease: SeenLease {

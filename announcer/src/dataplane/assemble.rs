@@ -12,7 +12,7 @@ use landfall_bpf_lb::desired::{
 use landfall_bpf_lb::diff::Refusal;
 
 use crate::link::{IfIndex, Link, LinkTable, NeighbourTable};
-use crate::model::{self, Readiness, Service, ServicePort, World, XdpState};
+use crate::model::{self, Node, Readiness, Service, ServicePort, World, XdpState};
 use crate::names::{NodeName, ServiceKey};
 use crate::policy::{Announcement, Announcements};
 
@@ -209,7 +209,8 @@ fn interface(link: &Link, links: &LinkTable) -> Option<Interface> {
     })
 }
 
-/// The addresses of every node that lie on a segment of one of these links, and behind which.
+/// The addresses of every node that lie on a segment of one of these links, and behind which: those of its Node, or, where
+/// none of them does, those that its announcer has seen on its interfaces.
 fn nodes_on<'w>(
     world: &'w World,
     segment: &[&Link],
@@ -222,11 +223,19 @@ fn nodes_on<'w>(
         })?;
         Some((*address, link.index))
     };
-    world
-        .nodes
-        .iter()
-        .map(|(name, node)| (name, node.addresses.iter().filter_map(behind).collect()))
-        .collect()
+    let of = |name: &NodeName, node: &Node| {
+        let named: Vec<_> = node.addresses.iter().filter_map(behind).collect();
+        if !named.is_empty() {
+            return named;
+        }
+        let interfaces = world.peers.get(name).map(|peer| &peer.interfaces);
+        let seen = interfaces.into_iter().flatten();
+        seen.flat_map(|interface| &interface.addresses)
+            .filter_map(behind)
+            .collect()
+    };
+    let nodes = world.nodes.iter();
+    nodes.map(|(name, node)| (name, of(name, node))).collect()
 }
 
 /// Whether no announcer runs on a node that had one: it has given its session up, or peers have ended it, which its

@@ -13,7 +13,7 @@ use crate::link::{Link, NeighbourTable};
 use crate::model::*;
 use crate::names::NodeName;
 use crate::policy::{Announcement, Announcements};
-use crate::testing::{ip, key, links, mac, peer, service};
+use crate::testing::{interface, ip, key, links, mac, peer, service};
 
 fn endpoint(address: &str, node: &str, readiness: Readiness) -> Endpoint {
     Endpoint {
@@ -176,6 +176,32 @@ fn an_endpoint_on_a_node_off_the_segment_keeps_its_share_and_is_counted() {
     let (world, plan) = world();
     let out = assembled(&world, &plan, &NeighbourTable::new());
     assert_eq!(out.unplaced, 2, "once a port");
+}
+
+#[test]
+fn where_addresses_are_announced_on_another_network_nodes_are_found_by_what_they_say_of_themselves()
+{
+    let (mut world, plan) = world();
+    for (name, own) in [
+        ("n1", "192.0.2.1"),
+        ("n2", "192.0.2.2"),
+        ("far", "203.0.113.9"),
+    ] {
+        let name = NodeName::new(name);
+        world.nodes.get_mut(&name).unwrap().addresses = vec![ip("198.51.100.2")];
+        let mut eth0 = interface("eth0");
+        eth0.addresses = vec![ip(own)];
+        world.peers.get_mut(&name).unwrap().interfaces = vec![interface("eth1"), eth0];
+    }
+    let out = assembled(&world, &plan, &NeighbourTable::new());
+    assert_eq!(out.unplaced, 2, "the far one's, once a port");
+    let http = &out.path.desired.frontends[&frontend("192.0.2.10", 80, Protocol::Tcp)];
+    let placements = http.backends.values().map(|one| one.placement);
+    let near = placements.filter(|placement| *placement == Placement::Remote(ip("192.0.2.2")));
+    assert_eq!(near.count(), 3);
+    assert_eq!(out.path.track, [(ip("192.0.2.2"), 2)].into());
+    assert_eq!(out.path.own, [ip("192.0.2.1")].into());
+    assert_eq!(out.path.nodes, [(ip("192.0.2.2"), ip("192.0.2.2"))].into());
 }
 
 #[test]

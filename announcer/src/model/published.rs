@@ -33,7 +33,14 @@ pub struct Interface {
     /// Looks like a container's: only a policy that names it may use it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub container: bool,
+    /// Addresses by which other nodes of its segments find it: the first ones of many, without those that hold on their
+    /// link alone or are of no network, such as a VIP that something else has put there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
 }
+
+/// So many addresses of an interface are published.
+const MAX_ADDRESSES: usize = 8;
 
 impl Interface {
     /// What is published of a link that can announce.
@@ -46,6 +53,7 @@ impl Interface {
             name: link.name.clone(),
             mac: link.mac.ok_or(Refusal::NoMac)?,
             container: link.is_container(),
+            addresses: link.segment_addresses().take(MAX_ADDRESSES).collect(),
         })
     }
 }
@@ -123,6 +131,7 @@ mod tests {
                 name: "eth0".into(),
                 mac: Mac([2, 0, 0, 0, 0, 1]),
                 container: false,
+                addresses: vec!["192.0.2.1".parse().unwrap()],
             }],
             xdp: XdpState::Ready,
             leaving: false,

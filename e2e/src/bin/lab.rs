@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use landfall_e2e::lab::cluster::{self, Lab, Size};
-use landfall_e2e::lab::plan::{Cni, Network, Plan, ProxyMode};
+use landfall_e2e::lab::plan::{Cni, Network, NodeAddress, Plan, ProxyMode};
 use landfall_e2e::lab::{forward, node};
 use landfall_e2e::scenario::run::{Outcome, Runner};
 use landfall_e2e::scenario::spec::LabSpec;
@@ -45,10 +45,10 @@ enum Command {
         #[arg(required = true)]
         scenarios: Vec<PathBuf>,
         /// Run in this lab, which stays up
-        #[arg(long, conflicts_with_all = ["cni", "proxy"])]
+        #[arg(long, conflicts_with_all = ["cni", "proxy", "node_address"])]
         id: Option<String>,
         /// Run in the cluster that this file describes, as a lab's plan does: a kind cluster (hack/kind.sh)
-        #[arg(long = "in", value_name = "FILE", conflicts_with_all = ["id", "cni", "proxy"])]
+        #[arg(long = "in", value_name = "FILE", conflicts_with_all = ["id", "cni", "proxy", "node_address"])]
         plan: Option<PathBuf>,
         /// Run all in one lab that is large enough for each, one after the other
         #[arg(long, conflicts_with_all = ["id", "plan"])]
@@ -116,11 +116,18 @@ struct NetworkArgs {
     /// The mode of its kube-proxies
     #[arg(long, value_enum, default_value_t)]
     proxy: ProxyMode,
+    /// Where its nodes have the addresses by which the cluster knows them
+    #[arg(long, value_enum, default_value_t)]
+    node_address: NodeAddress,
 }
 
 impl From<NetworkArgs> for Network {
-    fn from(NetworkArgs { cni, proxy }: NetworkArgs) -> Self {
-        Self { cni, proxy }
+    fn from(args: NetworkArgs) -> Self {
+        Self {
+            cni: args.cni,
+            proxy: args.proxy,
+            node_address: args.node_address,
+        }
     }
 }
 

@@ -104,6 +104,9 @@ pub struct Network {
     pub cni: Cni,
     /// kube-proxy's mode.
     pub proxy: ProxyMode,
+    /// By which address the cluster knows a node.
+    #[serde(default)]
+    pub node_address: NodeAddress,
 }
 
 /// What connects Pods.
@@ -115,6 +118,27 @@ pub enum Cni {
     Routes,
     /// flannel's DaemonSet with VXLAN, a bridge on every node.
     Flannel,
+}
+
+/// Where a node's internal address is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeAddress {
+    /// Where the clients are.
+    #[default]
+    Data,
+    /// On a network of its own.
+    Management,
+}
+
+impl NodeAddress {
+    /// As the kubelet's flag has it.
+    pub fn of(self, node: &Machine) -> String {
+        match (self, node.mgmt) {
+            (Self::Management, Some(address)) => address.to_string(),
+            _ => format!("{},{}", node.ipv4, node.ipv6),
+        }
+    }
 }
 
 /// How kube-proxy serves.

@@ -83,7 +83,13 @@ impl Link {
             self.kind.as_deref(),
             Some("veth" | "netkit" | "dummy" | "tun")
         );
-        named || (is_virtual && !self.addresses.iter().any(is_segment))
+        named || (is_virtual && self.segment_addresses().next().is_none())
+    }
+
+    /// Its addresses by which hosts of its segments reach it: global ones that are not host routes.
+    pub fn segment_addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let of_segments = self.addresses.iter().filter(|network| is_segment(network));
+        of_segments.map(IpNetwork::ip)
     }
 }
 

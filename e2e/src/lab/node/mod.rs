@@ -103,7 +103,7 @@ pub(super) fn program(
     let root = node_root(plan, node);
     let env = [
         ("NODE", node.name.clone()),
-        ("NODE_IPS", format!("{},{}", node.ipv4, node.ipv6)),
+        ("NODE_IPS", plan.network.node_address.of(node)),
         ("NODE_CGROUP", format!("{}/{}", plan.cgroup(), node.name)),
         ("NODE_DIR", root.display().to_string()),
         ("ASSETS", plan.assets.display().to_string()),
