@@ -158,7 +158,9 @@ fn both_ends_must_finish_before_a_connection_is_over() {
         let pod = establish(director, node.ifindex, flow);
         assert_eq!(reached(&says(director, node.ifindex, flow, FIN)), pod);
         assert_eq!(state(director, node, flow), [1, 0, 0]);
-        // A minute of answer.
+        // Minutes of answer.
+        support::maps::age(&node.settings, 180);
+        director.sweep().unwrap();
         let reply = answers(director, flow, pod, SEGMENT);
         assert_eq!(see(&reply.frame).from, family.vip);
         assert_eq!(reached(&says(director, node.ifindex, flow, SEGMENT)), pod);
