@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// More than this is no request of ours.
 const MOST_HEAD: u64 = 16 * 1024;
 /// A client that says nothing for so long is hung up on.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_secs(20 * 60);
 /// How long it is not well after it was asked not to be.
 const UNREADY: Duration = Duration::from_secs(5);
 

@@ -56,11 +56,13 @@ impl Runner<'_> {
             .command("…", &format!("what became of {name}"));
         let holding = self.holds.get(name);
         let holding = holding.with_context(|| format!("nothing is held as {name}"))?;
+        let within = step.within.unwrap_or(PATIENCE);
         let begun = Instant::now();
         while !holding.settled_since(begun) {
             ensure!(
-                begun.elapsed() < PATIENCE,
-                "not all of them were answered or broken within {PATIENCE:?}"
+                begun.elapsed() < within,
+                "not all of them were answered or broken within {}",
+                in_words(within)
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
