@@ -26,7 +26,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::brain::{Brain, Effects, Heartbeats, Input, ProbeNews, Summary};
+use crate::brain::{Brain, Effects, Heartbeats, Input, Notice, ProbeNews, Summary};
 use crate::clock;
 use crate::cluster::Writer;
 use crate::dataplane::{DataPath, DirectorNews};
@@ -253,7 +253,7 @@ impl Parts {
             self.writer.send(job);
         }
         for notice in effects.notices {
-            tracing::info!(reason = notice.reason, "{}", notice.note);
+            log(&notice);
             self.writer.notify(notice);
         }
         for (address, interfaces) in effects.probes {
@@ -376,6 +376,16 @@ fn conflict(
     }
 }
 
+/// As loud in the log as on the objects it is about.
+fn log(notice: &Notice) {
+    let Notice { reason, note, .. } = notice;
+    if notice.warning {
+        tracing::warn!(reason, "{note}");
+    } else {
+        tracing::info!(reason, "{note}");
+    }
+}
+
 fn name_of(links: &LinkTable, ifindex: IfIndex) -> String {
     links
         .links
@@ -399,9 +409,43 @@ async fn until(at: Option<Instant>) {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use super::*;
     use crate::election::owners::Settings;
     use crate::testing::secs;
+
+    #[test]
+    fn what_is_a_warning_on_an_object_is_one_in_the_log() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(std::sync::Mutex::new(writer))
+            .with_ansi(false)
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            for (warning, reason) in [(true, "AddressConflict"), (false, "Announced")] {
+                let note = "192.0.2.10".to_owned();
+                let subjects = Vec::new();
+                log(&Notice {
+                    subjects,
+                    warning,
+                    reason,
+                    note,
+                });
+            }
+        });
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(
+            lines[0].contains("WARN") && lines[0].contains("AddressConflict"),
+            "{text}"
+        );
+        assert!(
+            lines[1].contains("INFO") && lines[1].contains("Announced"),
+            "{text}"
+        );
+    }
 
     #[test]
     fn who_looks_at_the_state_holds_nobody_up() {
