@@ -53,6 +53,7 @@ document() {
   document
 } >"$out/docs/reference/cli.md"
 
+hack/output.sh >"$out/docs/reference/output.md"
 hack/metrics.sh >"$out/docs/reference/metrics.md"
 hack/alerts.sh >"$out/docs/reference/alerts.md"
 mkdir -p "$out/config/monitoring"

@@ -309,35 +309,36 @@ async fn validate(connection: &args::Connection, flags: &args::Validate) -> anyh
 }
 
 async fn version(connection: &args::Connection, flags: &args::Version) -> anyhow::Result<End> {
-    let own = env!("CARGO_PKG_VERSION");
-    let mut model = json!({"client": own});
+    let mut model = json!({"client": env!("CARGO_PKG_VERSION")});
     let asked = match flags.client {
         true => Ok(()),
         false => installed(connection, &mut model).await,
     };
-    let text = form(&model, flags.output.output, |model| {
-        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-        let mut lines = vec![format!("landfall {own}")];
-        if let Some(server) = model.get("kubernetes") {
-            lines.push(format!("Kubernetes {}", text(server)));
-            let installed = model["installed"].as_object();
-            match installed.filter(|installed| installed.contains_key(CONTROLLER)) {
-                Some(installed) => lines.extend(
-                    installed
-                        .iter()
-                        .map(|(name, image)| format!("{name} {}", text(image))),
-                ),
-                None => lines.push("not installed, as far as you may see".to_owned()),
-            }
-        }
-        lines
-            .iter()
-            .map(|line| format!("{}\n", crate::words::plain(line)))
-            .collect()
-    })?;
+    let text = form(&model, flags.output.output, draw_versions)?;
     // What this program is, it knows without a cluster.
     print(&text);
     asked.map(|()| End::Well)
+}
+
+fn draw_versions(model: &serde_json::Value) -> String {
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let mut lines = vec![format!("landfall {}", text(&model["client"]))];
+    if let Some(server) = model.get("kubernetes") {
+        lines.push(format!("Kubernetes {}", text(server)));
+        let installed = model["installed"].as_object();
+        match installed.filter(|installed| installed.contains_key(CONTROLLER)) {
+            Some(installed) => lines.extend(
+                installed
+                    .iter()
+                    .map(|(name, image)| format!("{name} {}", text(image))),
+            ),
+            None => lines.push("not installed, as far as you may see".to_owned()),
+        }
+    }
+    lines
+        .iter()
+        .map(|line| format!("{}\n", crate::words::plain(line)))
+        .collect()
 }
 
 /// Asks the cluster what it is and what is installed in it.
@@ -368,6 +369,24 @@ mod tests {
     use kube::core::Status;
 
     use super::*;
+
+    #[test]
+    fn versions_are_told_of_this_program_the_api_server_and_what_is_installed() {
+        let image = |name: &str| format!("registry.example.org/landfall/{name}:1.2.3");
+        let installed = json!({"landfall-announcer": image("landfall-announcer"),
+            "landfall-controller": image("landfall-controller")});
+        let all = json!({"client": "1.2.3", "kubernetes": "v1.33.1", "installed": installed});
+        insta::assert_snapshot!(draw_versions(&all));
+        let nothing = json!({"client": "1.2.3", "kubernetes": "v1.33.1", "installed": {}});
+        assert_eq!(
+            draw_versions(&nothing),
+            "landfall 1.2.3\nKubernetes v1.33.1\nnot installed, as far as you may see\n"
+        );
+        assert_eq!(
+            draw_versions(&json!({"client": "1.2.3"})),
+            "landfall 1.2.3\n"
+        );
+    }
 
     #[test]
     fn what_the_api_server_refuses_is_told_in_its_own_sentence_once() {

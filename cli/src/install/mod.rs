@@ -295,3 +295,35 @@ fn agreed() -> anyhow::Result<bool> {
     std::io::stdin().read_line(&mut answer)?;
     Ok(answer.trim() == "yes")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_becomes_of_each_object_is_a_line_and_the_last_words_say_what_is_lacking() {
+        let all = manifests(&Choice::default()).unwrap();
+        let all: String = all
+            .iter()
+            .map(|manifest| format!("{}\n", line(manifest, Done::Created, false)))
+            .collect();
+        insta::assert_snapshot!(format!("{all}\n{}", next(false)));
+    }
+
+    #[test]
+    fn whatever_becomes_of_an_object_is_said() {
+        let manifests = manifests(&Choice::default()).unwrap();
+        let words = |done| line(&manifests[0], done, true);
+        let all = [
+            Done::Created,
+            Done::Configured,
+            Done::Unchanged,
+            Done::Untried,
+        ]
+        .map(words);
+        let ends = ["created", "configured", "unchanged", "not tried"];
+        for (line, end) in all.iter().zip(ends) {
+            assert!(line.ends_with(&format!(" {end} (dry run)")), "{line}");
+        }
+    }
+}
