@@ -14,6 +14,12 @@ use crate::settings::container;
 
 const MANIFESTS: &str = include_str!("../../config/install.yaml");
 
+/// What a cluster may have beside it, applied by whoever wants it: the rights to serve Gateways, and to scrape.
+const BESIDE: [&str; 2] = [
+    include_str!("../../config/gateway-api/rbac.yaml"),
+    include_str!("../../config/monitoring/scraper.yaml"),
+];
+
 /// The label of everything that is installed.
 pub(crate) const LABEL: (&str, &str) = ("app.kubernetes.io/part-of", "landfall");
 
@@ -150,6 +156,21 @@ pub(crate) fn manifests(choice: &Choice) -> anyhow::Result<Vec<Manifest>> {
     Ok(all)
 }
 
+/// Everything that is ours by its name: what is installed, and what a cluster may have beside it. A token's Secret goes with
+/// the namespace: nobody needs a right to Secrets for it.
+///
+/// # Errors
+/// As `manifests`.
+pub(crate) fn known() -> anyhow::Result<Vec<Manifest>> {
+    let mut all = manifests(&Choice::default())?;
+    for text in BESIDE {
+        let values: Vec<Value> = serde_saphyr::from_multiple(text)?;
+        let beside = values.into_iter().map(Manifest::new);
+        all.extend(beside.filter(|manifest| manifest.kind() != "Secret"));
+    }
+    Ok(all)
+}
+
 fn choose(workload: &mut Value, choice: &Choice) {
     let program = workload["metadata"]["name"]
         .as_str()
@@ -256,6 +277,8 @@ pub(crate) fn images(manifests: &[Manifest]) -> BTreeMap<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn all(choice: &Choice) -> Vec<Manifest> {
@@ -287,6 +310,28 @@ mod tests {
             let label = &manifest.value["metadata"]["labels"][LABEL.0];
             assert_eq!(label, LABEL.1, "{} {}", manifest.kind(), manifest.name());
         }
+    }
+
+    #[test]
+    fn what_a_cluster_has_beside_it_is_known_by_name_and_installed_by_nobody() {
+        let names = |all: &[Manifest]| -> BTreeSet<String> {
+            let names = all
+                .iter()
+                .map(|one| format!("{} {}", one.kind(), one.name()));
+            names.collect()
+        };
+        let (known, installed) = (names(&known().unwrap()), names(&all(&Choice::default())));
+        let beside: Vec<&String> = known.difference(&installed).collect();
+        assert_eq!(
+            beside,
+            [
+                "ClusterRole landfall-gateway-controller",
+                "ClusterRoleBinding landfall-gateway-controller",
+                "ClusterRoleBinding landfall-scraper",
+                "ServiceAccount landfall-scraper",
+            ]
+        );
+        assert!(installed.is_subset(&known));
     }
 
     #[test]

@@ -225,7 +225,7 @@ impl Applier {
         Ok(found)
     }
 
-    /// What an older version installed and this one has not. Definitions and namespaces hold what people made, and stay.
+    /// What an older version installed and this one knows no more. Definitions and namespaces hold what people made, and stay.
     pub(super) async fn strays(&mut self, manifests: &[Manifest]) -> anyhow::Result<Labelled> {
         let wanted: Vec<Named> = manifests.iter().map(Named::from).collect();
         let mut labelled = self.labelled(manifests).await?;
@@ -245,7 +245,7 @@ impl Applier {
 /// What carries our label. Anybody may write it onto anything, so that it alone deletes nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Labelled {
-    /// What this program applied, or has in its manifests.
+    /// What this program applied, or knows by its name.
     pub(super) ours: Vec<Named>,
     pub(super) others: Vec<Named>,
 }

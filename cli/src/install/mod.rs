@@ -21,7 +21,9 @@ pub(crate) use remove::uninstall;
 
 use crate::args::{DryRun, Install};
 use crate::cluster::{Cluster, Wants};
-use crate::manifests::{Choice, Manifest, Phase, images, kept_and_replaced, manifests, stamped};
+use crate::manifests::{
+    Choice, Manifest, Phase, images, kept_and_replaced, known, manifests, stamped,
+};
 use crate::out::{End, print, say};
 use crate::picture::{NAMESPACE, Picture};
 use apply::{Applier, Done, Named};
@@ -83,7 +85,7 @@ pub(crate) async fn install(
         untried += usize::from(done == Done::Untried);
         say!("{}", line(manifest, done, dry));
     }
-    let strays = applier.strays(&all).await?;
+    let strays = applier.strays(&known()?).await?;
     for old in &strays.ours {
         applier.delete(old).await?;
         let done = if dry { "would be removed" } else { "removed" };

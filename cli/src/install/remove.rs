@@ -23,7 +23,7 @@ use super::rights;
 use super::wait::until;
 use crate::args::Uninstall;
 use crate::cluster::{Cluster, Wants, list};
-use crate::manifests::{Choice, manifests};
+use crate::manifests::known;
 use crate::out::{End, print, say};
 use crate::picture::{ANNOUNCER, CONTROLLER, NAMESPACE, Picture, Sight};
 
@@ -78,12 +78,12 @@ pub(crate) async fn uninstall(cluster: &Cluster, flags: &Uninstall) -> anyhow::R
 
 /// What goes last, with its resource, what stands on others first; and what carries our label and is not ours.
 async fn last(applier: &mut Applier) -> anyhow::Result<(Vec<(Named, ApiResource)>, Vec<Named>)> {
-    let all = manifests(&Choice::default())?;
+    let all = known()?;
     let Labelled { mut ours, others } = applier.labelled(&all).await?;
     // Somebody may have taken the label off.
-    for known in all.iter().map(Named::from) {
-        if !ours.iter().any(|one| one.is_of(&known)) && applier.exists(&known).await? {
-            ours.push(known);
+    for named in all.iter().map(Named::from) {
+        if !ours.iter().any(|one| one.is_of(&named)) && applier.exists(&named).await? {
+            ours.push(named);
         }
     }
     // Definitions take the records with them; the namespace takes Leases and the key.

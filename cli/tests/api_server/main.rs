@@ -84,6 +84,16 @@ async fn what_is_installed_is_seen_explained_checked_and_taken_away_without_a_tr
             .all(|done| !again.out.contains(done)),
         "{again:#?}"
     );
+    // What its documentation has applied beside it is neither taken away by an upgrade nor somebody else's.
+    beside(&cluster);
+    let upgraded = cluster.run(&["upgrade", "--no-wait", "--tag=9"]);
+    upgraded.has(0, &["unchanged"]);
+    assert!(
+        ["landfall-gateway-controller", "landfall-scraper", "removed"]
+            .iter()
+            .all(|word| !upgraded.out.contains(word)),
+        "{upgraded:#?}"
+    );
     // No node, nothing to try; and a namespace of somebody's is not the test's.
     let refused = cluster.run(&["connectivity", "test", "--test-namespace=blue"]);
     assert!(
@@ -259,6 +269,17 @@ fn whoever_stops_reading_stops_no_command() {
     assert_eq!(deaf(nowhere, &["status"]), Some(2));
 }
 
+/// Applies what is beside the installation, as `docs/` says.
+fn beside(cluster: &Cluster) {
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config");
+    for (option, path) in [("-k", "gateway-api"), ("-f", "monitoring/scraper.yaml")] {
+        let mut command = cluster.plane.kubectl();
+        command.args(["apply", option]).arg(config.join(path));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
 async fn nothing_is_left(cluster: &Cluster) {
     let conditions = cluster
         .web()
@@ -289,6 +310,24 @@ async fn nothing_is_left(cluster: &Cluster) {
         .unwrap();
     assert!(output.status.success(), "{output:?}");
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "");
+    // A label may be lacking; names begin alike.
+    let output = cluster
+        .plane
+        .kubectl()
+        .args(["get", "-A", "-o", "name"])
+        .arg(
+            "namespaces,clusterroles,clusterrolebindings,validatingadmissionpolicies,\
+             validatingadmissionpolicybindings,priorityclasses",
+        )
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let names = String::from_utf8(output.stdout).unwrap();
+    let left: Vec<&str> = names
+        .lines()
+        .filter(|name| name.contains("landfall"))
+        .collect();
+    assert_eq!(left, [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
