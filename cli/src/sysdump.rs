@@ -19,8 +19,8 @@ use crate::out::{End, say};
 use crate::picture::{NAMESPACE, Picture, Sight};
 use crate::{ips, pools, status};
 
-/// How much of a log is kept, from its end.
-const LOG: i64 = 20_000_000;
+/// How many lines of a log are kept, from its end. A limit in bytes would cut that off: it counts from the beginning.
+const LINES: i64 = 100_000;
 
 /// Collects, and says where.
 ///
@@ -79,13 +79,7 @@ async fn logs(cluster: &Cluster, picture: &Picture, dump: &mut Dump) -> anyhow::
                 if previous && container.restart_count == 0 {
                     continue;
                 }
-                let params = LogParams {
-                    container: Some(container.name.clone()),
-                    limit_bytes: Some(LOG),
-                    previous,
-                    timestamps: true,
-                    ..LogParams::default()
-                };
+                let params = wanted(&container.name, previous);
                 let before = if previous { ".previous" } else { "" };
                 match api.logs(&name, &params).await {
                     Ok(text) => dump.text(
@@ -98,6 +92,17 @@ async fn logs(cluster: &Cluster, picture: &Picture, dump: &mut Dump) -> anyhow::
         }
     }
     Ok(())
+}
+
+/// The end of a log, where what went wrong is.
+fn wanted(container: &str, previous: bool) -> LogParams {
+    LogParams {
+        container: Some(container.to_owned()),
+        tail_lines: Some(LINES),
+        previous,
+        timestamps: true,
+        ..LogParams::default()
+    }
 }
 
 /// The folder, and what is in it.
@@ -184,5 +189,16 @@ impl Dump {
             &format!("objects/{name}.yaml"),
             &serde_saphyr::to_string(&whole)?,
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_log_the_end_is_kept() {
+        let params = wanted("announcer", true);
+        assert_eq!((params.tail_lines, params.limit_bytes), (Some(LINES), None));
     }
 }

@@ -7,6 +7,7 @@ mod cluster;
 mod contexts;
 mod monitoring;
 mod moving_over;
+mod secrets;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -235,6 +236,8 @@ async fn what_is_installed_is_seen_explained_checked_and_taken_away_without_a_tr
     said.has(0, &["files in"]);
     let records = std::fs::read_to_string(folder.join("objects/loadbalancerips.yaml")).unwrap();
     assert!(records.contains("192.0.2.0") && folder.join("status.txt").is_file());
+
+    secrets::stay_out_of(&cluster, &folder).await;
 
     // Taken away.
     cluster
