@@ -21,7 +21,8 @@ pub struct PatternError {
 pub struct InterfacePatterns {
     /// The list was empty.
     every: bool,
-    compiled: Vec<Regex>,
+    /// With the text they were made of.
+    compiled: Vec<(String, Regex)>,
 }
 
 impl Default for InterfacePatterns {
@@ -36,14 +37,10 @@ impl Default for InterfacePatterns {
 /// Equal when they were made of equal patterns: that is all they know.
 impl PartialEq for InterfacePatterns {
     fn eq(&self, other: &Self) -> bool {
-        let texts = |patterns: &Self| {
-            patterns
-                .compiled
-                .iter()
-                .map(|pattern| pattern.as_str().to_owned())
-                .collect::<Vec<_>>()
-        };
-        self.every == other.every && texts(self) == texts(other)
+        fn texts(patterns: &InterfacePatterns) -> impl Iterator<Item = &String> {
+            patterns.compiled.iter().map(|(text, _)| text)
+        }
+        self.every == other.every && texts(self).eq(texts(other))
     }
 }
 
@@ -57,9 +54,8 @@ impl InterfacePatterns {
         };
         let mut errors = Vec::new();
         for (index, pattern) in patterns.iter().enumerate() {
-            // The bare pattern first: the group around it could close what is left open in it.
-            match Regex::new(pattern).and_then(|_| Regex::new(&format!("^(?:{pattern})$"))) {
-                Ok(regex) => read.compiled.push(regex),
+            match whole(pattern) {
+                Ok(regex) => read.compiled.push((pattern.clone(), regex)),
                 Err(error) => errors.push(PatternError {
                     index,
                     pattern: pattern.clone(),
@@ -73,7 +69,20 @@ impl InterfacePatterns {
     /// Whether one of the patterns is for this name; none is where there is none.
     #[must_use]
     pub fn names(&self, name: &str) -> bool {
-        self.compiled.iter().any(|pattern| pattern.is_match(name))
+        self.compiled.iter().any(|(_, regex)| regex.is_match(name))
+    }
+
+    /// The patterns that match none of these names, each with what would match one, if it was meant as a wildcard.
+    #[must_use]
+    pub fn idle(&self, names: &[&str]) -> Vec<(String, Option<String>)> {
+        let matches = |regex: &Regex| names.iter().any(|name| regex.is_match(name));
+        let idle = self.compiled.iter().filter(|(_, regex)| !matches(regex));
+        let meant = |text: &str| {
+            let meant = unwild(text);
+            let fits = whole(&meant).is_ok_and(|regex| matches(&regex));
+            fits.then_some(meant)
+        };
+        idle.map(|(text, _)| (text.clone(), meant(text))).collect()
     }
 
     /// Whether a policy with these patterns may use the interface. One whose every pattern is broken may use none: it
@@ -85,6 +94,25 @@ impl InterfacePatterns {
         }
         self.names(&interface.name)
     }
+}
+
+/// A pattern that must match a whole name.
+fn whole(pattern: &str) -> Result<Regex, regex::Error> {
+    // The bare pattern first: the group around it could close what is left open in it.
+    Regex::new(pattern)?;
+    Regex::new(&format!("^(?:{pattern})$"))
+}
+
+/// What a shell's wildcard is as a regular expression: `eth*` is `eth.*`.
+fn unwild(wildcard: &str) -> String {
+    let mut text = String::new();
+    for character in wildcard.chars() {
+        if character == '*' && !text.ends_with(['.', ']', ')', '\\']) {
+            text.push('.');
+        }
+        text.push(character);
+    }
+    text
 }
 
 /// The regex crate draws the pattern in several lines; the last one says what is wrong.
@@ -278,6 +306,27 @@ mod tests {
                 "{name}"
             );
         }
+    }
+
+    #[test]
+    fn a_pattern_that_matches_no_interface_is_named_with_what_it_may_have_meant() {
+        let texts = ["eth*", "bond0", "ens.*", "lo*", "[a-z]*9"].map(str::to_owned);
+        let (patterns, _) = InterfacePatterns::compile(&texts);
+        let idle = patterns.idle(&["eth0", "bond0"]);
+        let idle: Vec<_> = idle
+            .iter()
+            .map(|(text, meant)| (text.as_str(), meant.as_deref()))
+            .collect();
+        assert_eq!(
+            idle,
+            [
+                ("eth*", Some("eth.*")),
+                ("ens.*", None),
+                ("lo*", None),
+                ("[a-z]*9", None)
+            ]
+        );
+        assert_eq!(InterfacePatterns::default().idle(&["eth0"]), []);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use landfall_crds::Frontend;
 
 use super::compiled::{CompiledPolicy, Impediment, compile};
+use super::outcome::PolicyOutcome;
 use super::refusal::Unannounced;
 use crate::election::owners::Candidate;
 use crate::model::{Gateway, Interface, Lbip, Readiness, Service, World, XdpState};
@@ -16,22 +17,12 @@ use crate::names::{NodeName, PolicyName, ServiceKey};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Announcements {
     pub addresses: BTreeMap<IpAddr, Announcement>,
-    /// By policy: what is wrong with it, how many addresses and nodes it has.
+    /// By policy: what is wrong with it, what of it is in vain, how many addresses and nodes it has.
     pub policies: BTreeMap<PolicyName, PolicyOutcome>,
     /// Interfaces of this node that need the director.
     pub director: BTreeSet<String>,
     /// Interfaces of this node to publish.
     pub publish: Vec<Interface>,
-}
-
-/// What became of a policy.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct PolicyOutcome {
-    /// What is wrong with it.
-    pub defects: Vec<String>,
-    pub addresses: usize,
-    /// Nodes that can announce under it.
-    pub nodes: usize,
 }
 
 /// What is announced of one address.
@@ -64,14 +55,7 @@ pub fn plan(world: &World, me: &NodeName, own: &[Interface]) -> Announcements {
     let mut plan = Announcements {
         policies: policies
             .iter()
-            .map(|policy| {
-                let outcome = PolicyOutcome {
-                    defects: policy.defects.clone(),
-                    addresses: 0,
-                    nodes: policy.nodes.len(),
-                };
-                (policy.name.clone(), outcome)
-            })
+            .map(|policy| (policy.name.clone(), PolicyOutcome::of(policy)))
             .collect(),
         ..Announcements::default()
     };
@@ -122,6 +106,7 @@ fn plan_address(
     }
     let mut matching = matching(world, lbip.address, &holders, policies);
     plan.directs_services = matching.iter().any(|policy| policy.is_xdp());
+    note_overruled(&matching, outcomes);
     let for_gateways = matching_gateways(world, &lbip.gateways, policies);
     let directed = for_gateways.iter().any(|policy| policy.is_xdp());
     if directed {
@@ -169,6 +154,23 @@ fn plan_address(
         .map(|interface| interface.name.clone())
         .collect();
     plan
+}
+
+/// Where policies for one address differ in who forwards, the director does.
+fn note_overruled(
+    matching: &[&CompiledPolicy<'_>],
+    outcomes: &mut BTreeMap<PolicyName, PolicyOutcome>,
+) {
+    for winner in matching.iter().filter(|policy| policy.is_xdp()) {
+        for loser in matching.iter().filter(|policy| !policy.is_xdp()) {
+            if let Some(outcome) = outcomes.get_mut(winner.name) {
+                outcome.overrules.insert(loser.name.clone());
+            }
+            if let Some(outcome) = outcomes.get_mut(loser.name) {
+                outcome.overruled_by.insert(winner.name.clone());
+            }
+        }
+    }
 }
 
 /// Policies that select a holder, for the origin the address has with that holder.

@@ -1,12 +1,13 @@
 //! A policy read once: its patterns compiled, its selectors tried, its nodes found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use landfall_crds::selector::{self, Labels};
 use landfall_crds::{L2AnnouncementPolicySpec, LoadBalancing};
 
+use super::outcome::IdlePattern;
 use crate::model::{Gateway, Interface, InterfacePatterns, Node, Policy, World};
 use crate::names::{NodeName, PolicyName, ServiceKey};
 
@@ -27,6 +28,10 @@ pub(super) struct CompiledPolicy<'a> {
     pub(super) period: Option<Duration>,
     /// Why other nodes it might mean cannot.
     pub(super) impeded: BTreeMap<Impediment, usize>,
+    /// There are nodes, and it selects none of them.
+    pub(super) selects_no_node: bool,
+    /// The interfaces that may announce of all nodes that it selects.
+    there: Vec<&'a Interface>,
 }
 
 /// Why a node that a policy selects cannot announce.
@@ -40,8 +45,10 @@ pub enum Impediment {
     NoAnnouncer,
     /// Its announcer is stopping.
     Leaving,
-    /// None of its interfaces fits and is up.
+    /// None of its interfaces is up that could announce.
     NoInterface,
+    /// It has some, and the policy's patterns match none.
+    NoMatchingInterface,
     /// The address is a Gateway's, and its director does not run.
     NoDirector,
 }
@@ -56,6 +63,7 @@ impl Impediment {
             Self::NoAnnouncer => "without a running announcer",
             Self::Leaving => "with an announcer that is stopping",
             Self::NoInterface => "without an eligible interface that has carrier",
+            Self::NoMatchingInterface => "with no interface that the policy's interfaces match",
             Self::NoDirector => "without an XDP director, which alone serves Gateways",
         }
     }
@@ -71,7 +79,7 @@ pub(super) fn compile(world: &World) -> Vec<CompiledPolicy<'_>> {
 }
 
 impl<'a> CompiledPolicy<'a> {
-    fn new(name: &'a PolicyName, policy: &'a Policy, world: &World) -> Self {
+    fn new(name: &'a PolicyName, policy: &'a Policy, world: &'a World) -> Self {
         let mut policy = Self {
             name,
             spec: &policy.spec,
@@ -84,6 +92,8 @@ impl<'a> CompiledPolicy<'a> {
             nodes: BTreeMap::new(),
             period: None,
             impeded: BTreeMap::new(),
+            selects_no_node: false,
+            there: Vec::new(),
         };
         policy.try_selectors();
         policy.read_period();
@@ -138,11 +148,17 @@ impl<'a> CompiledPolicy<'a> {
         }
     }
 
-    fn find_nodes(&mut self, world: &World) {
+    fn find_nodes(&mut self, world: &'a World) {
+        self.selects_no_node = !world.nodes.is_empty();
         for (name, node) in &world.nodes {
             if !selected(self.spec.node_selector.as_ref(), &node.labels) {
                 continue;
             }
+            self.selects_no_node = false;
+            // Also of one that is restarting just now: what is said of the policy is to last.
+            let peer = world.peers.get(name);
+            self.there
+                .extend(peer.into_iter().flat_map(|peer| &peer.interfaces));
             match self.impediment(name, node, world) {
                 Some(impediment) => *self.impeded.entry(impediment).or_default() += 1,
                 None => {
@@ -169,11 +185,15 @@ impl<'a> CompiledPolicy<'a> {
         if peer.leaving {
             return Some(Impediment::Leaving);
         }
-        let fits = peer
-            .interfaces
-            .iter()
-            .any(|interface| self.admits(interface));
-        (!fits).then_some(Impediment::NoInterface)
+        if peer.interfaces.iter().any(|one| self.admits(one)) {
+            return None;
+        }
+        Some(
+            match self.spec.interfaces.is_empty() || peer.interfaces.is_empty() {
+                true => Impediment::NoInterface,
+                false => Impediment::NoMatchingInterface,
+            },
+        )
     }
 
     fn weight(&self, node: &Node) -> i64 {
@@ -190,6 +210,25 @@ impl<'a> CompiledPolicy<'a> {
     /// Whether `interface` may announce under this policy.
     pub(super) fn admits(&self, interface: &Interface) -> bool {
         self.interfaces.admits(interface)
+    }
+
+    /// Patterns that match no interface of any node it selects. Where no node has said which it has, none is.
+    pub(super) fn idle_patterns(&self) -> Vec<IdlePattern> {
+        // Of many nodes most names are alike.
+        let names: BTreeSet<&str> = self.there.iter().map(|one| one.name.as_str()).collect();
+        let names: Vec<&str> = names.into_iter().collect();
+        if names.is_empty() {
+            return Vec::new();
+        }
+        let idle = self.interfaces.idle(&names).into_iter();
+        idle.map(|(pattern, meant)| IdlePattern { pattern, meant })
+            .collect()
+    }
+
+    /// The names of those interfaces, but for what is a container's.
+    pub(super) fn own_interfaces(&self) -> impl Iterator<Item = &str> {
+        let own = self.there.iter().filter(|one| !one.container);
+        own.map(|one| one.name.as_str())
     }
 
     /// Whether the policy is for this Service.

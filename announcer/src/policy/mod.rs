@@ -6,10 +6,12 @@
 
 mod announcements;
 mod compiled;
+mod outcome;
 mod refusal;
 #[cfg(test)]
 mod tests;
 
-pub use announcements::{Announcement, Announcements, PolicyOutcome, plan};
+pub use announcements::{Announcement, Announcements, plan};
 pub use compiled::Impediment;
+pub use outcome::{IdlePattern, PolicyOutcome};
 pub use refusal::Unannounced;

@@ -403,3 +403,89 @@ fn a_service_beside_a_gateway_is_announced_by_its_own_policy() {
     let plan = planned(&world);
     assert!(plan.xdp && plan.frontends.len() == 1);
 }
+
+fn outcome(world: &World, policy: &str) -> PolicyOutcome {
+    let plan = plan(world, &NodeName::new("n1"), &[interface("eth0")]);
+    plan.policies[&PolicyName::new(policy)].clone()
+}
+
+#[test]
+fn patterns_that_match_no_interface_are_told_apart_from_a_node_without_carrier() {
+    let mut world = world();
+    policy_named(&mut world, "typo", json!({"interfaces": ["ens3", "eth*"]}));
+    let typo = outcome(&world, "typo");
+    let idle = |pattern: &str, meant: Option<&str>| IdlePattern {
+        pattern: pattern.to_owned(),
+        meant: meant.map(str::to_owned),
+    };
+    assert_eq!(typo.idle, [idle("ens3", None), idle("eth*", Some("eth.*"))]);
+    assert_eq!(typo.interfaces, BTreeSet::from(["eth0".to_owned()]));
+    assert!(!typo.selects_no_node);
+    let peer = world.peers.get_mut(&NodeName::new("n2")).unwrap();
+    peer.interfaces.clear();
+    insta::assert_snapshot!(planned(&world).refusal.unwrap().message(VIP), @"no node can announce 192.0.2.10 under policy typo: 1 node without an eligible interface that has carrier, 1 node with no interface that the policy's interfaces match");
+}
+
+#[test]
+fn a_pattern_is_idle_only_where_no_node_that_the_policy_selects_has_such_an_interface() {
+    let mut world = world();
+    let peer = world.peers.get_mut(&NodeName::new("n2")).unwrap();
+    peer.interfaces = vec![interface("ens3")];
+    policy_named(&mut world, "both", json!({"interfaces": ["ens3", "eth0"]}));
+    assert_eq!(
+        outcome(&world, "both"),
+        PolicyOutcome {
+            addresses: 1,
+            nodes: 2,
+            ..PolicyOutcome::default()
+        }
+    );
+    // An announcer that restarts makes no pattern idle.
+    let peer = world.peers.get_mut(&NodeName::new("n2")).unwrap();
+    peer.lease.session = None;
+    assert!(outcome(&world, "both").idle.is_empty());
+    let spec =
+        json!({"interfaces": ["ens3", "eth0"], "nodeSelector": {"matchLabels": {"zone": "z-n1"}}});
+    policy_named(&mut world, "both", spec);
+    let idle = outcome(&world, "both").idle;
+    assert_eq!(idle.len(), 1);
+    assert_eq!(idle[0].pattern, "ens3");
+    // Who has said nothing yet gives no reason to call anything idle.
+    world.peers.clear();
+    assert!(outcome(&world, "both").idle.is_empty());
+}
+
+#[test]
+fn a_node_selector_that_matches_no_node_is_told_of() {
+    let mut world = world();
+    policy_named(
+        &mut world,
+        "far",
+        json!({"nodeSelector": {"matchLabels": {"zone": "nowhere"}}}),
+    );
+    assert!(outcome(&world, "far").selects_no_node);
+    world.nodes.clear();
+    assert!(!outcome(&world, "far").selects_no_node, "nobody knows yet");
+}
+
+#[test]
+fn of_two_policies_for_one_address_the_director_s_wins_and_both_know() {
+    let mut world = world();
+    policy_named(&mut world, "slow", json!({}));
+    assert!(outcome(&world, "slow").overruled_by.is_empty());
+    policy_named(&mut world, "fast", json!({"loadBalancing": "XDP"}));
+    let elsewhere =
+        json!({"loadBalancing": "XDP", "serviceSelector": {"matchLabels": {"app": "db"}}});
+    policy_named(&mut world, "elsewhere", elsewhere);
+    assert!(planned(&world).xdp);
+    let named = |name: &str| BTreeSet::from([PolicyName::new(name)]);
+    assert_eq!(outcome(&world, "slow").overruled_by, named("fast"));
+    assert_eq!(outcome(&world, "fast").overrules, named("slow"));
+    assert_eq!(
+        outcome(&world, "elsewhere"),
+        PolicyOutcome {
+            nodes: 2,
+            ..PolicyOutcome::default()
+        }
+    );
+}

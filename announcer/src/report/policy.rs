@@ -1,11 +1,20 @@
 //! Status of policies.
 
+use std::fmt::{Display, Write as _};
+
 use landfall_crds::conditions::{ACCEPTED, DIRECTOR_READY, NewCondition, find};
+use landfall_crds::text::quoted;
 use landfall_crds::{L2AnnouncementPolicyStatus, LoadBalancing};
 
 use super::{Report, View, says_the_same};
 use crate::model::XdpState;
 use crate::policy::PolicyOutcome;
+
+/// How many patterns, interfaces or policies are named in one sentence.
+const SHOWN_AT_ONCE: usize = 6;
+
+/// Where it shows who forwards.
+const SHOWN: &str = "the condition Announced of each LoadBalancerIP says by which path";
 
 pub(super) fn reports(view: View<'_>) -> Vec<Report> {
     if !view.is_reporter() {
@@ -46,23 +55,74 @@ pub(super) fn reports(view: View<'_>) -> Vec<Report> {
 }
 
 fn verdict(outcome: &PolicyOutcome) -> NewCondition {
-    if outcome.defects.is_empty() {
-        return NewCondition {
-            type_: ACCEPTED,
-            status: Some(true),
-            reason: "Accepted".into(),
-            message: "the policy is in force".into(),
-        };
-    }
+    let mut words = outcome.defects.clone();
+    words.push(
+        match words.is_empty() {
+            true => "the policy is in force",
+            false => "what else it says is in force",
+        }
+        .to_owned(),
+    );
+    words.extend(remarks(outcome));
+    let is_sound = outcome.defects.is_empty();
     NewCondition {
         type_: ACCEPTED,
-        status: Some(false),
-        reason: "InvalidSpec".into(),
-        message: format!(
-            "{}; what else it says is in force",
-            outcome.defects.join("; ")
-        ),
+        status: Some(is_sound),
+        reason: if is_sound { "Accepted" } else { "InvalidSpec" }.into(),
+        message: words.join("; "),
     }
+}
+
+/// What of it is in vain, and what another one overrules. It changes with nodes and policies, and not with addresses: every
+/// change is a write.
+fn remarks(outcome: &PolicyOutcome) -> Vec<String> {
+    let mut words = Vec::new();
+    if outcome.selects_no_node {
+        words.push("its nodeSelector matches no node".to_owned());
+    }
+    if !outcome.idle.is_empty() {
+        let patterns = outcome.idle.iter().map(|idle| quoted(&idle.pattern));
+        let mut sentence = format!("no interface of its nodes is matched by {}", some(patterns));
+        if !outcome.interfaces.is_empty() {
+            let there = some(outcome.interfaces.iter());
+            let _ = write!(sentence, ": there are {there}");
+        }
+        if let Some((pattern, meant)) = outcome
+            .idle
+            .iter()
+            .find_map(|idle| Some((&idle.pattern, idle.meant.as_ref()?)))
+        {
+            let (pattern, meant) = (quoted(pattern), quoted(meant));
+            let _ = write!(
+                sentence,
+                " ({pattern} is a regular expression and no wildcard: write {meant})"
+            );
+        }
+        words.push(sentence);
+    }
+    if !outcome.overruled_by.is_empty() {
+        words.push(format!(
+            "XDP forwards, and not the kernel, what policy {} selects too; {SHOWN}",
+            some(outcome.overruled_by.iter())
+        ));
+    }
+    if !outcome.overrules.is_empty() {
+        words.push(format!(
+            "XDP forwards also what policy {} selects too, which says Kernel; {SHOWN}",
+            some(outcome.overrules.iter())
+        ));
+    }
+    words
+}
+
+/// The first few, and how many more there are: a condition is read by people.
+fn some<T: Display>(all: impl ExactSizeIterator<Item = T>) -> String {
+    let more = all.len().saturating_sub(SHOWN_AT_ONCE);
+    let mut words: Vec<String> = all.take(SHOWN_AT_ONCE).map(|one| one.to_string()).collect();
+    if more > 0 {
+        words.push(format!("{more} more"));
+    }
+    words.join(", ")
 }
 
 /// Nodes whose director cannot run forward by the kernel: that works, and people should know.

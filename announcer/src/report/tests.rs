@@ -3,13 +3,13 @@
 use k8s_openapi::jiff::Timestamp;
 use landfall_bpf_lb::desired::Protocol;
 use landfall_bpf_lb::diff::Refusal;
-use landfall_crds::conditions::{ADDRESS_CONFLICT, ANNOUNCED, GATEWAYS_SERVED, find};
+use landfall_crds::conditions::{ACCEPTED, ADDRESS_CONFLICT, ANNOUNCED, GATEWAYS_SERVED, find};
 use landfall_crds::{LoadBalancerIPStatus, Owner};
 
 use super::*;
 use crate::election::owners::Candidate;
 use crate::model::*;
-use crate::policy::{Announcement, PolicyOutcome, Unannounced};
+use crate::policy::{Announcement, IdlePattern, PolicyOutcome, Unannounced};
 use crate::testing::{ip, key, lbip, mac, peer, policy, service};
 
 struct Scene {
@@ -378,6 +378,7 @@ fn a_defect_of_a_policy_is_reported_once_by_the_reporter() {
         defects: vec!["interfaces[0] is bad".into()],
         addresses: 2,
         nodes: 1,
+        ..PolicyOutcome::default()
     };
     scene.plan.policies.insert(name.clone(), outcome);
     assert_eq!(scene.seen_by("n2"), []);
@@ -392,6 +393,73 @@ fn a_defect_of_a_policy_is_reported_once_by_the_reporter() {
     insta::assert_snapshot!(status.conditions[0].message, @"interfaces[0] is bad; what else it says is in force");
     scene.world.policies.get_mut(&name).unwrap().status = *status.clone();
     assert_eq!(scene.seen_by("n1"), []);
+}
+
+/// What is said of a policy that became this; it is said once.
+fn told(outcome: PolicyOutcome) -> String {
+    let mut scene = Scene::new();
+    let name = PolicyName::new("all");
+    let policy = policy(landfall_crds::L2AnnouncementPolicySpec::default());
+    scene.world.policies.insert(name.clone(), policy);
+    scene.plan.policies.insert(name.clone(), outcome);
+    let reports = scene.seen_by("n1");
+    let [Report::Policy(_, status)] = reports.as_slice() else {
+        panic!("{reports:?}")
+    };
+    let accepted = find(&status.conditions, ACCEPTED).unwrap();
+    assert_eq!(
+        (accepted.status.as_str(), accepted.reason.as_str()),
+        ("True", "Accepted")
+    );
+    scene.world.policies.get_mut(&name).unwrap().status = *status.clone();
+    assert_eq!(scene.seen_by("n1"), []);
+    accepted.message.clone()
+}
+
+#[test]
+fn what_of_a_policy_is_in_vain_is_said_where_it_is_accepted() {
+    let idle = |pattern: &str, meant: Option<&str>| IdlePattern {
+        pattern: pattern.into(),
+        meant: meant.map(str::to_owned),
+    };
+    let names = |all: &[&str]| all.iter().map(|&name| name.to_owned()).collect();
+    insta::assert_snapshot!(told(PolicyOutcome {
+        idle: vec![idle("ens3", None), idle("eth*", Some("eth.*"))],
+        interfaces: names(&["bond0", "eth0"]),
+        ..PolicyOutcome::default()
+    }), @r#"the policy is in force; no interface of its nodes is matched by "ens3", "eth*": there are bond0, eth0 ("eth*" is a regular expression and no wildcard: write "eth.*")"#);
+    insta::assert_snapshot!(told(PolicyOutcome {
+        selects_no_node: true,
+        ..PolicyOutcome::default()
+    }), @"the policy is in force; its nodeSelector matches no node");
+    insta::assert_snapshot!(told(PolicyOutcome {
+        overruled_by: [PolicyName::new("fast")].into(),
+        ..PolicyOutcome::default()
+    }), @"the policy is in force; XDP forwards, and not the kernel, what policy fast selects too; the condition Announced of each LoadBalancerIP says by which path");
+    insta::assert_snapshot!(told(PolicyOutcome {
+        overrules: [PolicyName::new("slow")].into(),
+        ..PolicyOutcome::default()
+    }), @"the policy is in force; XDP forwards also what policy slow selects too, which says Kernel; the condition Announced of each LoadBalancerIP says by which path");
+}
+
+#[test]
+fn a_policy_of_many_patterns_on_nodes_of_many_interfaces_is_still_told_of_in_a_sentence() {
+    let long = |index: usize| IdlePattern {
+        pattern: format!("{index}-{}", "x".repeat(250)),
+        meant: Some("y".repeat(250)),
+    };
+    let message = told(PolicyOutcome {
+        idle: (0..32).map(long).collect(),
+        interfaces: (0..500).map(|index| format!("vlan{index:04}")).collect(),
+        overruled_by: (0..100)
+            .map(|index| PolicyName::new(format!("{index:0>253}")))
+            .collect(),
+        ..PolicyOutcome::default()
+    });
+    assert!(message.len() < 3000, "{}", message.len());
+    assert!(
+        message.contains("26 more") && message.contains("494 more") && message.contains("94 more")
+    );
 }
 
 #[test]
