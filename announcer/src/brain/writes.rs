@@ -216,3 +216,151 @@ fn written(owner: Owner, since: Option<Time>) -> landfall_crds::Owner {
         handover_to: owner.handover_to.map(|node| node.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use landfall_crds::L2AnnouncementPolicySpec;
+
+    use super::super::effects::{Notice, ReportKey, Subject};
+    use super::super::input::{Input, ProbeNews};
+    use super::super::tests::{brain, record as lbip, wall};
+    use super::*;
+    use crate::model::{Endpoint, Kind, Policy, Readiness, Service, Slice, World};
+    use crate::names::PolicyName;
+    use crate::testing::{VIP, key, policy, secs, service};
+
+    /// Carries everything out that the brain wants, as the API server would, until it wants nothing more; what is told of
+    /// the address meanwhile.
+    fn settled(brain: &mut Brain, version: &mut u64, now: Now) -> Vec<Notice> {
+        let mut told = Vec::new();
+        for _ in 0..50 {
+            let effects = brain.step(now, &wall());
+            let quiet = effects.jobs.is_empty() && effects.probes.is_empty();
+            told.extend(effects.notices);
+            if quiet {
+                return told;
+            }
+            for (address, _) in effects.probes {
+                brain.take(Input::Probed(address, ProbeNews::Clear), now);
+            }
+            for job in effects.jobs {
+                let answer = done(job, version, &brain.world);
+                brain.take(answer, now);
+            }
+        }
+        panic!("it never comes to rest");
+    }
+
+    /// The job is carried out, and the object read back.
+    fn done(job: Job, version: &mut u64, world: &World) -> Input {
+        match job {
+            Job::Swap(swap) => {
+                *version += 1;
+                let written = lbip(*version, swap.status);
+                if swap.report {
+                    let object = Some(Object::Address(written));
+                    Input::Reported(ReportKey::Address(swap.address), Ok(object))
+                } else {
+                    Input::Swapped(swap.address, SwapOutcome::Done(Box::new(written)))
+                }
+            }
+            Job::Service(key, condition) => {
+                let service = Service {
+                    conditions: condition.into_iter().map(|condition| *condition).collect(),
+                    ..world.services[&key].clone()
+                };
+                let object = Object::Service(key.clone(), service);
+                Input::Reported(ReportKey::Service(key), Ok(Some(object)))
+            }
+            Job::Policy(name, status) => {
+                let policy = Policy {
+                    status: *status,
+                    ..world.policies[&name].clone()
+                };
+                let object = Object::Policy(name.clone(), policy);
+                Input::Reported(ReportKey::Policy(name), Ok(Some(object)))
+            }
+            Job::Node(..) => Input::Described(Ok(())),
+            Job::Expire(..) | Job::Inquire(..) => panic!("nobody is silent: {job:?}"),
+        }
+    }
+
+    /// What is told of an address that is not announced, of all that is told.
+    fn ends(told: &[Notice]) -> Vec<&str> {
+        let ends = told.iter().filter(|notice| notice.reason == "NotAnnounced");
+        let ends = ends.inspect(|notice| {
+            assert!(notice.warning);
+            let service = Subject::Service(key(), "u".into());
+            assert!(notice.subjects.contains(&service), "its owner looks there");
+        });
+        ends.map(|notice| notice.note.as_str()).collect()
+    }
+
+    fn endpoints(readiness: Readiness) -> Input {
+        let endpoint = Endpoint {
+            address: VIP,
+            node: Some(NodeName::new("n1")),
+            readiness,
+            pod: Default::default(),
+        };
+        let slice = Slice {
+            ports: Vec::new(),
+            endpoints: vec![endpoint],
+        };
+        Input::Applied(Object::Slice(key(), "web-1".into(), slice))
+    }
+
+    #[test]
+    fn that_a_local_service_has_no_endpoint_is_told_once_and_again_when_it_comes_to_be_so_again() {
+        let (mut brain, mut version) = (brain(&[]), 5);
+        let local = Service {
+            local: true,
+            ..service()
+        };
+        brain.take(Input::Applied(Object::Service(key(), local)), secs(100));
+        let without = "Service shop/web has externalTrafficPolicy: Local, and no node that may announce 192.0.2.10 runs \
+                       an endpoint of it that serves";
+        let told = settled(&mut brain, &mut version, secs(100));
+        assert_eq!(ends(&told), [without]);
+        for second in 101..105 {
+            brain.report_due = true;
+            let told = settled(&mut brain, &mut version, secs(second));
+            assert_eq!(ends(&told), [""; 0], "none in between");
+        }
+        brain.take(endpoints(Readiness::Ready), secs(105));
+        let told = settled(&mut brain, &mut version, secs(105));
+        assert_eq!(ends(&told), [""; 0]);
+        assert!(brain.records[&VIP].owner.is_some());
+        brain.take(endpoints(Readiness::Unready), secs(106));
+        let told = settled(&mut brain, &mut version, secs(106));
+        assert_eq!(ends(&told), [without]);
+    }
+
+    #[test]
+    fn an_address_that_policies_refuse_is_told_of_once_for_each_reason() {
+        let (mut brain, mut version) = (brain(&[]), 5);
+        let told = settled(&mut brain, &mut version, secs(100));
+        assert_eq!(ends(&told), [""; 0]);
+        assert!(brain.records[&VIP].owner.is_some());
+        brain.take(Input::Listed(Kind::Policy, Default::default()), secs(101));
+        let told = settled(&mut brain, &mut version, secs(101));
+        let [note] = ends(&told)[..] else {
+            panic!("{told:?}")
+        };
+        assert!(note.starts_with("no L2AnnouncementPolicy selects Service shop/web"));
+        brain.report_due = true;
+        let told = settled(&mut brain, &mut version, secs(102));
+        assert_eq!(ends(&told), [""; 0], "none in between");
+        let nowhere = L2AnnouncementPolicySpec {
+            interfaces: vec!["ens3".to_owned()],
+            ..L2AnnouncementPolicySpec::default()
+        };
+        let object = Object::Policy(PolicyName::new("all"), policy(nowhere));
+        brain.take(Input::Applied(object), secs(103));
+        let told = settled(&mut brain, &mut version, secs(103));
+        let [note] = ends(&told)[..] else {
+            panic!("{told:?}")
+        };
+        assert!(note.contains("with no interface that the policy's interfaces match"));
+    }
+}

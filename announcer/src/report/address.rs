@@ -26,15 +26,7 @@ pub fn status_of(
     let mut status = lbip.status.clone();
     let verdict = match &owner {
         Some(owner) => announced(lbip.address, &owner.node, plan, runs_on),
-        None => NewCondition {
-            type_: ANNOUNCED,
-            status: Some(false),
-            reason: "Released".into(),
-            message: format!(
-                "no node announces {}: the last owner gave it up",
-                lbip.address
-            ),
-        },
+        None => given_up(lbip.address, plan),
     };
     status.interfaces = if owner.is_some() {
         plan.interfaces.iter().cloned().collect()
@@ -106,6 +98,23 @@ fn announced(
         status: Some(true),
         reason: "Announced".into(),
         message: format!("node {node} answers for {address} on {}", names.join(", ")),
+    }
+}
+
+/// Nobody owns it any more. Where none may, that is said at once, and not as a second reason after it.
+fn given_up(address: IpAddr, plan: &Announcement) -> NewCondition {
+    let (reason, message) = match &plan.refusal {
+        Some(refusal) => (refusal.reason(), refusal.message(address)),
+        None => (
+            "Released",
+            format!("no node announces {address}: the last owner gave it up"),
+        ),
+    };
+    NewCondition {
+        type_: ANNOUNCED,
+        status: Some(false),
+        reason: reason.into(),
+        message,
     }
 }
 
