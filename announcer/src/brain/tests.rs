@@ -550,28 +550,6 @@ fn a_foreign_host_that_an_administrator_overrules_keeps_no_address_from_being_cl
 }
 
 #[test]
-fn an_announcer_that_may_not_write_does_not_wait_to_leave() {
-    let mut brain = owning(&["n2"]);
-    brain.step(secs(101), &wall());
-    brain.take(Input::Leave, secs(102));
-    let effects = brain.step(secs(102), &wall());
-    assert!(
-        !swaps(&effects).is_empty() && !effects.in_vain,
-        "{effects:?}"
-    );
-    brain.take(Input::Swapped(VIP, SwapOutcome::Denied), secs(102));
-    for key in [
-        ReportKey::Service(key()),
-        ReportKey::Policy(PolicyName::new("all")),
-        ReportKey::Address(VIP),
-    ] {
-        brain.take(Input::Reported(key, Err(Class::Forbidden)), secs(102));
-    }
-    let effects = brain.step(secs(102), &wall());
-    assert!(effects.in_vain && !effects.has_left, "{effects:?}");
-}
-
-#[test]
 fn an_interface_that_is_said_to_be_no_container_s_is_published_as_none() {
     let veth = Link {
         kind: Some("veth".to_owned()),

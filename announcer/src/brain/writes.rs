@@ -220,10 +220,11 @@ fn written(owner: Owner, since: Option<Time>) -> landfall_crds::Owner {
 #[cfg(test)]
 mod tests {
     use landfall_crds::L2AnnouncementPolicySpec;
+    use landfall_runtime::class::Class;
 
     use super::super::effects::{Notice, ReportKey, Subject};
     use super::super::input::{Input, ProbeNews};
-    use super::super::tests::{brain, record as lbip, wall};
+    use super::super::tests::{brain, owning, record as lbip, swaps, wall};
     use super::*;
     use crate::model::{Endpoint, Kind, Policy, Readiness, Service, Slice, World};
     use crate::names::PolicyName;
@@ -362,5 +363,27 @@ mod tests {
             panic!("{told:?}")
         };
         assert!(note.contains("with no interface that the policy's interfaces match"));
+    }
+
+    #[test]
+    fn an_announcer_that_may_not_write_does_not_wait_to_leave() {
+        let mut brain = owning(&["n2"]);
+        brain.step(secs(101), &wall());
+        brain.take(Input::Leave, secs(102));
+        let effects = brain.step(secs(102), &wall());
+        assert!(
+            !swaps(&effects).is_empty() && !effects.in_vain,
+            "{effects:?}"
+        );
+        brain.take(Input::Swapped(VIP, SwapOutcome::Denied), secs(102));
+        for key in [
+            ReportKey::Service(key()),
+            ReportKey::Policy(PolicyName::new("all")),
+            ReportKey::Address(VIP),
+        ] {
+            brain.take(Input::Reported(key, Err(Class::Forbidden)), secs(102));
+        }
+        let effects = brain.step(secs(102), &wall());
+        assert!(effects.in_vain && !effects.has_left, "{effects:?}");
     }
 }
