@@ -75,6 +75,11 @@ pub struct Args {
     )]
     pub plain_interfaces: Vec<String>,
 
+    /// How often this node gives one address to a node that has two or more fewer, by a planned move, until all have
+    /// about the same; at least 1s. Without it addresses move only when they must
+    #[arg(long, env = "LANDFALL_REBALANCE_EVERY", value_parser = duration, value_name = "DURATION")]
+    pub rebalance_every: Option<Duration>,
+
     /// Where the director keeps its maps and links over a restart; on a bpffs
     #[arg(
         long,

@@ -21,6 +21,8 @@ const FASTEST: Duration = Duration::from_millis(20);
 const SLOWEST: Duration = Duration::from_secs(1);
 /// The longest silence a node that is late itself may ask to be forgiven.
 const LONGEST_WINDOW: Duration = Duration::from_secs(1);
+/// A planned move is done in less.
+const SOONEST_REBALANCE: Duration = Duration::from_secs(1);
 /// A responder that was not seen at work for so long makes no progress.
 const PROGRESS: Duration = Duration::from_secs(2);
 
@@ -59,6 +61,11 @@ pub enum SettingsError {
     /// More than a node can say, or too slow to be of use.
     #[error("--heartbeat-interval {0:?} is not within 20ms and 1s")]
     Heartbeat(Duration),
+    /// A move before the one before it is done.
+    #[error(
+        "--rebalance-every {0:?} is less than 1s; leave it out and addresses stay where they are"
+    )]
+    Rebalance(Duration),
     /// Too few attempts before the session is over.
     #[error(
         "--renew-interval {interval:?} is more than a third of --session-duration {duration:?}, \
@@ -88,6 +95,11 @@ impl TryFrom<&Args> for Settings {
         if !(FASTEST..=SLOWEST).contains(&heartbeat) {
             return Err(SettingsError::Heartbeat(heartbeat));
         }
+        if let Some(pause) = args.rebalance_every
+            && pause < SOONEST_REBALANCE
+        {
+            return Err(SettingsError::Rebalance(pause));
+        }
         let node = NodeName::new(args.node_name.clone());
         Ok(Self {
             pod: args.pod_name.clone(),
@@ -98,7 +110,10 @@ impl TryFrom<&Args> for Settings {
                 duration,
                 every: interval,
             },
-            election: owners::Settings::for_duration(duration),
+            election: owners::Settings {
+                rebalance: args.rebalance_every,
+                ..owners::Settings::for_duration(duration)
+            },
             responder: responder::Settings::default(),
             heartbeats: heartbeats(heartbeat),
             peer_keys: args.peer_keys.clone(),
@@ -185,6 +200,17 @@ mod tests {
             .unwrap()
             .heartbeats;
         assert!(slow.longest_window >= slow.interval * 3);
+    }
+
+    #[test]
+    fn addresses_stay_where_they_are_unless_asked_to_be_spread() {
+        assert_eq!(settings(&[]).unwrap().election.rebalance, None);
+        let asked = settings(&["--rebalance-every", "1m"]).unwrap();
+        assert_eq!(asked.election.rebalance, Some(Duration::from_secs(60)));
+        for pause in ["0s", "999ms"] {
+            let refused = settings(&["--rebalance-every", pause]).unwrap_err();
+            assert!(refused.to_string().contains("less than 1s"), "{refused}");
+        }
     }
 
     #[test]

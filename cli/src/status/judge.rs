@@ -10,6 +10,7 @@ use landfall_crds::{L2AnnouncementPolicy, LoadBalancing};
 
 use super::workloads::{leader, workloads};
 use super::{Addresses, Node, Policy, Status};
+use crate::flags::{flags, value};
 use crate::ips::{Ip, State, ips, is_balanced};
 use crate::picture::{Hidden, Picture, sessions};
 use crate::pools::{Pool, pools};
@@ -152,13 +153,26 @@ fn nodes(picture: &Picture, ips: &[Ip], now: Timestamp, findings: &mut Findings)
         policy.spec.node_selector.is_some() || !policy.spec.preferred_nodes.is_empty()
     });
     if !idle.is_empty() && announced >= able.len() && !chosen {
+        let when = match rebalancing(picture) {
+            Some(pause) => format!("each node gives one away every {pause} (--rebalance-every)"),
+            None => "addresses stay where they are, and move when their node goes, is drained or restarted, or now and then \
+                     where the announcers have --rebalance-every"
+                .to_owned(),
+        };
         findings.notes.push(format!(
-            "{} answers for no address while others have several: addresses stay where they are, and move when their node \
-             goes, is drained or restarted",
+            "{} answers for no address while others have several: {when}",
             idle.join(", ")
         ));
     }
     found
+}
+
+/// How often addresses are given to nodes that have fewer, where the announcers were told to.
+fn rebalancing(picture: &Picture) -> Option<String> {
+    let announcer = picture.announcer()?;
+    let pod = announcer.spec.as_ref()?.template.spec.as_ref()?;
+    let args = pod.containers.first()?.args.as_deref().unwrap_or_default();
+    value(&flags(args), "--rebalance-every").map(str::to_owned)
 }
 
 fn all_xdp(picture: &Picture) -> bool {

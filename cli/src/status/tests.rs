@@ -209,8 +209,18 @@ fn a_node_without_an_address_beside_others_with_several_is_told_of_and_is_not_wr
         status
             .notes
             .iter()
-            .any(|note| note.starts_with("node-2 answers for no address"))
+            .any(|note| note.starts_with("node-2 answers for no address")
+                && note.contains("where the announcers have --rebalance-every"))
     );
+    // And where they were told to spread them, how soon.
+    if let Sight::Seen(sets) = &mut picture.daemon_sets {
+        let template = &mut sets[0].spec.as_mut().unwrap().template;
+        let container = &mut template.spec.as_mut().unwrap().containers[0];
+        container.args = Some(vec!["--rebalance-every".to_owned(), "10m".to_owned()]);
+    }
+    let notes = judge(&picture, at()).notes;
+    let told = "each node gives one away every 10m (--rebalance-every)";
+    assert!(notes.iter().any(|note| note.ends_with(told)), "{notes:?}");
 }
 
 #[test]
