@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agent::{self, Parts};
 use crate::brain::{Brain, Summary};
-use crate::cluster::{WatchErrors, Writer, watch_history};
+use crate::cluster::{WatchErrors, WriteFailures, Writer, watch_history};
 use crate::dataplane::channel::{self, Numbered};
 use crate::dataplane::director::{self, DirectorView, Moved};
 use crate::dataplane::seed;
@@ -72,6 +72,7 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
     let (inputs, queue) = mpsc::channel(QUEUE);
     let summary = Arc::new(Mutex::new(Summary::default()));
     let watch_errors = WatchErrors::default();
+    let write_failures = WriteFailures::default();
     let view = DirectorView::default();
     let heartbeats = peers::View::default();
 
@@ -95,6 +96,7 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
         heartbeats: heartbeats.clone(),
         silences: silences.clone(),
         watch_errors: watch_errors.clone(),
+        write_failures: write_failures.clone(),
     };
     let mut registry = metrics::registry(sources);
     landfall_runtime::process::register(&mut registry, env!("CARGO_PKG_VERSION"));
@@ -175,6 +177,7 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
         settings.pod.clone(),
         settings.node.clone(),
         inputs.clone(),
+        write_failures,
     );
     let (owed, owed_receiver) = watch::channel(Arc::default());
     let (kept, kept_receiver) = watch::channel(Numbered::default());

@@ -10,7 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::brain::Summary;
-use crate::cluster::WatchErrors;
+use crate::cluster::{WatchErrors, WriteFailures};
 use crate::dataplane::director::DirectorView;
 use crate::model::{Kind, XdpState};
 use crate::peers;
@@ -27,6 +27,8 @@ pub struct Sources {
     pub silences: Histogram,
     /// Troubles of the watches.
     pub watch_errors: WatchErrors,
+    /// Writes that failed.
+    pub write_failures: WriteFailures,
 }
 
 impl std::fmt::Debug for Sources {
@@ -62,6 +64,14 @@ impl Collector for Sources {
         self.data_path(&mut out)?;
         self.heartbeats(&mut out)?;
         out.lost_log_records("log_records_lost")?;
+        out.counters(
+            "writes_failed",
+            "Writes that the API server refused or did not answer, by kind of object; not those for which somebody was quicker",
+            self.write_failures
+                .by_kind()
+                .into_iter()
+                .map(|(kind, n)| ([("kind", kind)], n)),
+        )?;
         let mut errors = self.watch_errors.lock().clone();
         // Those of which there are none are said too: who counts from nothing to one sees a step.
         for kind in Kind::LISTED.into_iter().chain([Kind::Renewal]) {
@@ -391,6 +401,7 @@ mod tests {
             watch_errors: Arc::new(Mutex::new(
                 [((crate::model::Kind::Node, "request"), 1)].into(),
             )),
+            write_failures: WriteFailures::default(),
         };
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry(sources)).unwrap();

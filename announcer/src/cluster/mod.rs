@@ -2,11 +2,13 @@
 //! written was decided by [`crate::brain::Brain`].
 
 mod backoff;
+mod failures;
 mod history;
 mod own_node;
 mod watch;
 mod write;
 
+pub use failures::WriteFailures;
 pub use history::watch_history;
 pub use watch::WatchErrors;
 pub use write::Writer;

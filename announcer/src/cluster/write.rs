@@ -21,6 +21,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::TaskTracker;
 
 use super::FIELD_MANAGER;
+use super::failures::WriteFailures;
 use super::own_node::describe;
 use crate::brain::{Expiry, Input, Job, Notice, ReportKey, Subject, Swap, SwapOutcome};
 use crate::election::owners::Event;
@@ -48,6 +49,7 @@ pub struct Writer {
     permits: Arc<Semaphore>,
     urgent: Arc<Semaphore>,
     tasks: TaskTracker,
+    failures: WriteFailures,
     /// Whoever asks for a request may be on a runtime that has no time for it.
     runtime: Handle,
 }
@@ -61,6 +63,7 @@ impl Writer {
         pod: String,
         node: NodeName,
         inputs: mpsc::Sender<Input>,
+        failures: WriteFailures,
     ) -> Self {
         Self {
             events: Events::new(client.clone(), FIELD_MANAGER, pod),
@@ -71,6 +74,7 @@ impl Writer {
             permits: Arc::new(Semaphore::new(PARALLEL)),
             urgent: Arc::new(Semaphore::new(URGENT)),
             tasks: TaskTracker::new(),
+            failures,
             runtime: Handle::current(),
         }
     }
@@ -100,7 +104,7 @@ impl Writer {
                         let (key, service) = model::service(&service);
                         Some(Object::Service(key, service))
                     });
-                    reported("Service", ReportKey::Service(key), outcome)
+                    writer.reported("Service", ReportKey::Service(key), outcome)
                 }
                 Job::Policy(name, status) => {
                     let api = Api::<L2AnnouncementPolicy>::all(writer.client.clone());
@@ -109,13 +113,14 @@ impl Writer {
                         let (name, policy) = model::policy(&policy);
                         Some(Object::Policy(name, policy))
                     });
-                    reported("L2AnnouncementPolicy", ReportKey::Policy(name), outcome)
+                    writer.reported("L2AnnouncementPolicy", ReportKey::Policy(name), outcome)
                 }
                 Job::Node(status, uid) => {
                     let client = writer.client.clone();
                     let applied = describe(client, &writer.node, uid.as_deref(), &status);
                     let outcome = within(PATIENCE, applied).await.map_err(|error| {
                         tracing::warn!(%error, "L2Node was not written");
+                        writer.failures.count("L2Node", error.class());
                         error.class()
                     });
                     Input::Described(outcome)
@@ -146,6 +151,7 @@ impl Writer {
                     .publish(reference(subject), note, Timestamp::now());
                 if let Err(error) = within(PATIENCE, published).await {
                     tracing::debug!(reason = notice.reason, %error, "Event was not written");
+                    writer.failures.count("Event", error.class());
                 }
             }
         };
@@ -156,6 +162,23 @@ impl Writer {
     pub async fn finish(&self) {
         self.tasks.close();
         self.tasks.wait().await;
+    }
+
+    fn reported(
+        &self,
+        kind: &'static str,
+        key: ReportKey,
+        outcome: Result<Option<Object>, Failure>,
+    ) -> Input {
+        let outcome = outcome.map_err(|error| {
+            let class = error.class();
+            if class != Class::Conflict && class != Class::NotFound {
+                tracing::warn!(kind, ?key, %error, "status was not written");
+            }
+            self.failures.count(kind, class);
+            class
+        });
+        Input::Reported(key, outcome)
     }
 
     async fn swap(&self, swap: Swap) -> Input {
@@ -169,7 +192,7 @@ impl Writer {
         let (address, name) = (swap.address, swap.name);
         if swap.report {
             let outcome = outcome.map(|ip| model::lbip(&ip).ok().map(Object::Address));
-            return reported("LoadBalancerIP", ReportKey::Address(address), outcome);
+            return self.reported("LoadBalancerIP", ReportKey::Address(address), outcome);
         }
         let outcome = match outcome {
             Ok(object) => match model::lbip(&object) {
@@ -184,6 +207,7 @@ impl Writer {
             }
             Err(error) => {
                 tracing::warn!(%address, %error, "owner record was not written");
+                self.failures.count("LoadBalancerIP", error.class());
                 match error.class() {
                     Class::Forbidden | Class::Refused => SwapOutcome::Denied,
                     Class::Conflict | Class::NotFound | Class::Transient => SwapOutcome::Failed,
@@ -213,6 +237,7 @@ impl Writer {
         let mut events = Vec::new();
         if let Err(error) = within(PATIENCE, self.empty(&expiry, &mut events)).await {
             tracing::warn!(%node, %error, "silent session was not expired");
+            self.failures.count("Lease", error.class());
         }
         events.push(Event::InquiryEnded(node));
         Input::Inquired(events)
@@ -285,17 +310,6 @@ fn is_urgent(job: &Job) -> bool {
         Job::Expire(..) | Job::Inquire(..) => true,
         Job::Service(..) | Job::Policy(..) | Job::Node(..) => false,
     }
-}
-
-fn reported(kind: &'static str, key: ReportKey, outcome: Result<Option<Object>, Failure>) -> Input {
-    let outcome = outcome.map_err(|error| {
-        let class = error.class();
-        if class != Class::Conflict && class != Class::NotFound {
-            tracing::warn!(kind, ?key, %error, "status was not written");
-        }
-        class
-    });
-    Input::Reported(key, outcome)
 }
 
 /// A merge patch that says the whole status, absences included, and takes effect only on `version`.
