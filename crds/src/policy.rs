@@ -75,7 +75,7 @@ pub struct L2AnnouncementPolicySpec {
     #[schemars(length(max = 32), inner(length(min = 1, max = 256)))]
     pub interfaces: Vec<String>,
 
-    /// Announce the addresses in `status.loadBalancer`.
+    /// Announce the addresses in `status.loadBalancer`, but for those in `spec.externalIPs`.
     #[serde(default = "yes", rename = "loadBalancerIPs")]
     pub load_balancer_ips: bool,
 
