@@ -14,6 +14,8 @@ use crate::peers::{self, Action, Frame, SegmentId, To};
 use crate::{NodeName, Now, Probed, SessionId, owners};
 
 pub(super) const SEGMENT: SegmentId = 7;
+/// How long a router takes to answer: it has other things to do.
+const ROUTER: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(40)];
 /// Addresses that differ in their last byte alone.
 const ROW: usize = 250;
 
@@ -352,11 +354,10 @@ impl World {
                         && !self.deaf.contains(&n)
                         && !self.mute.contains(&n)
                     {
-                        let at = self.now + Duration::from_millis(1);
-                        self.at(
-                            at,
-                            Happening::Input(n, Input::Peers(peers::Event::Witnessed(SEGMENT))),
-                        );
+                        let [soon, late] = ROUTER;
+                        let witnessed = Input::Peers(peers::Event::Witnessed(SEGMENT));
+                        let at = self.now + self.dice.between(soon, late);
+                        self.at(at, Happening::Input(n, witnessed));
                     }
                 }
                 Action::Fence { node, session } => {

@@ -58,7 +58,7 @@ pub enum Event {
     Refused(SegmentId, NodeName),
     /// The node answered a question of [`Action::Ask`].
     Answered(SegmentId, NodeName),
-    /// A router or client answered a question of [`Action::AskWitness`]: this node's own link works.
+    /// A router answered a question of [`Action::AskWitness`]: this node's own link works.
     Witnessed(SegmentId),
     /// The API server has it in writing that the session is over: a fence succeeded, was not needed, or was seen.
     Ended(Fenced),
@@ -83,7 +83,7 @@ pub enum Action {
     /// Ask for one of this node's VIPs, or for an address of the node if it owns none, by one unicast ARP or NS to the
     /// node's own MAC on this segment.
     Ask(SegmentId, NodeName),
-    /// Ask the router, or a neighbour that asked us before, for its own address.
+    /// Ask the router for its own address.
     AskWitness(SegmentId),
     /// Write that the session is over, in a lane of its own; [`Event::Ended`] says that it is. The machine waits for
     /// 50 ms, the write goes on until it is done or refused.

@@ -295,9 +295,22 @@ impl Peers {
                 next: now + self.settings.question,
             };
         }
+        // A router answers when it has time. It is asked again when that is over, and so is the suspect.
+        let asked_again = since + self.settings.rest;
+        if !judged && half && now < asked_again {
+            return Stage::Asking {
+                since,
+                next: asked_again,
+            };
+        }
         if !judged {
+            let pause = if half {
+                Duration::ZERO
+            } else {
+                self.settings.rest
+            };
             return Stage::Resting {
-                until: Some(now + self.settings.rest),
+                until: Some(now + pause),
             };
         }
         Stage::Turn {

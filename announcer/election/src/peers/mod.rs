@@ -13,7 +13,7 @@
 //! # Invariant
 //! A session is ended by silence only if this node heard it both ways, if no fellow watcher hears it, if it leaves a
 //! question to its own MAC unanswered, and if more than half of the segment's remembered members are on this node's side
-//! (of exactly half: if a router or client is reached). A process that was paused, starved, deaf or mute loses its
+//! (of exactly half: if a router is reached). A process that was paused, starved, deaf or mute loses its
 //! permit by itself, within one window of its last beat or three of the last that was acknowledged, and has it back only
 //! after a look at its own session.
 //!

@@ -46,7 +46,7 @@ pub(super) struct Census {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
     Majority,
-    /// Exactly half: who reaches a router or a client decides.
+    /// Exactly half: who reaches a router decides.
     Half,
     Minority,
 }

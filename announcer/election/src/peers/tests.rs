@@ -2,6 +2,7 @@
 
 mod concession;
 mod pace;
+mod proofs;
 mod reach;
 
 use std::collections::BTreeSet;

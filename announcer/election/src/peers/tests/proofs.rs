@@ -1,0 +1,51 @@
+//! What shows that somebody lives, or that this node's own link does, and how late it may come.
+
+use super::*;
+
+/// One of a pair, whose peer has just fallen silent: the router is asked.
+fn bereft() -> Lone {
+    let mut lone = Lone::new();
+    lone.hears("b1", 1);
+    let asks = |action: &Action| matches!(action, Action::AskWitness(_));
+    while !lone.out.iter().any(asks) {
+        lone.turn();
+    }
+    lone
+}
+
+#[test]
+fn a_router_that_answers_late_is_a_witness_all_the_same() {
+    for late in [1, 14, 16, 40, 120, 900] {
+        let mut lone = bereft();
+        lone.wait(millis(late));
+        assert_eq!(lone.fences(), 0, "there is no witness yet");
+        lone.tell(Event::Witnessed(SEGMENT));
+        lone.wait(millis(20));
+        assert_eq!(lone.fences(), 1, "after {late} ms");
+    }
+}
+
+#[test]
+fn whoever_answers_before_the_router_does_is_not_fenced() {
+    let mut lone = bereft();
+    lone.wait(millis(30));
+    lone.tell(Event::Answered(SEGMENT, node("b")));
+    lone.wait(millis(10));
+    lone.tell(Event::Witnessed(SEGMENT));
+    lone.wait(Duration::from_secs(10));
+    assert_eq!(lone.fences(), 0);
+}
+
+#[test]
+fn where_no_router_answers_it_is_asked_again_every_second_and_so_is_the_silent_one() {
+    let mut lone = bereft();
+    lone.wait(Duration::from_secs(10));
+    let count = |wanted: fn(&Action) -> bool| lone.out.iter().filter(|it| wanted(it)).count();
+    for asked in [
+        count(|action| matches!(action, Action::AskWitness(_))),
+        count(|action| matches!(action, Action::Ask(..))),
+    ] {
+        assert!((10..=11).contains(&asked), "{asked} times in ten seconds");
+    }
+    assert_eq!(lone.fences(), 0);
+}
