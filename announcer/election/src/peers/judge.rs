@@ -386,11 +386,11 @@ impl Peers {
         let Some(suspicion) = self.suspicions.get_mut(node) else {
             return;
         };
-        if matches!(
-            suspicion.stage,
-            Stage::Fencing { .. } | Stage::Resting { .. }
-        ) {
-            return;
+        match suspicion.stage {
+            Stage::Asking { .. } | Stage::Turn { .. } => {}
+            // It goes on speaking.
+            Stage::Resting { until: Some(_) } if proof == Proof::Refused => {}
+            Stage::Resting { .. } | Stage::Fencing { .. } => return,
         }
         suspicion.stage = Stage::Resting {
             until: rest(proof, &self.settings, now),

@@ -83,9 +83,10 @@ impl Words {
 /// What a proof of life means for the suspicion: how long nobody asks again.
 pub(super) const fn rest(proof: Proof, settings: &super::Settings, now: Now) -> Option<Now> {
     match proof {
-        // A fellow's word is good for a moment; it may be the only one who still hears it.
-        Proof::Fellow => Some(now.saturating_add(settings.rest)),
+        // A fellow's word is good for a moment; it may be the only one who still hears it. So is a frame that was refused:
+        // whoever sends such ones sends more of them, and one alone may be anybody's.
+        Proof::Fellow | Proof::Refused => Some(now.saturating_add(settings.rest)),
         // It answers for its addresses whatever became of its beats: left to the slow lane until heard again.
-        Proof::Answer | Proof::Refused => None,
+        Proof::Answer => None,
     }
 }

@@ -179,36 +179,6 @@ fn a_silent_peer_of_two_is_fenced_only_if_a_witness_answers() {
 }
 
 #[test]
-fn an_answer_of_the_suspect_or_a_refused_frame_of_it_is_a_veto() {
-    for event in [
-        Event::Answered(SEGMENT, node("b")),
-        Event::Refused(SEGMENT, node("b")),
-    ] {
-        let mut lone = Lone::new();
-        lone.hears("b1", 1);
-        lone.hears("c1", 1);
-        let mut sequence = 1;
-        while !lone
-            .out
-            .iter()
-            .any(|action| matches!(action, Action::Ask(..)))
-        {
-            sequence += 1;
-            lone.hears("c1", sequence);
-            lone.turn();
-        }
-        lone.tell(event);
-        for _ in 0..100 {
-            sequence += 1;
-            lone.hears("c1", sequence);
-            lone.wait(millis(40));
-        }
-        assert_eq!(lone.fences(), 0);
-        assert!(lone.reported(|report| matches!(report, Report::Vetoed { .. })));
-    }
-}
-
-#[test]
 fn a_fence_that_takes_too_long_is_agreed_and_said_three_times() {
     let mut lone = Lone::new();
     lone.hears("b1", 1);
