@@ -259,3 +259,30 @@ fn an_owner_that_dies_in_an_outage_is_replaced_and_the_records_follow() {
         );
     }
 }
+
+#[test]
+fn an_heir_that_dies_in_an_outage_before_it_could_write_is_replaced_by_one_node_alone() {
+    for (seed, nodes) in cases(60, &[4, 5, 6]) {
+        let mut world = at_rest(seed, nodes, 60);
+        world.server_down = true;
+        // Long enough for everybody to know.
+        world.run(secs(12));
+        world.nodes[0].dead = true;
+        world.run(secs(2));
+        world.check.forget();
+        // By its name it comes before all that are left.
+        world.nodes[nodes - 1].dead = true;
+        world.run(secs(30));
+        let case = format!("{nodes} nodes, seed {seed}");
+        assert_eq!(world.check.most_twice, Duration::ZERO, "{case}");
+        assert!(
+            world.check.most_dark <= millis(400),
+            "{case}: {:?}",
+            world.check.most_dark
+        );
+        world.assert_all_answered_once();
+        world.server_down = false;
+        world.run(secs(60));
+        world.assert_all_answered_once();
+    }
+}

@@ -181,9 +181,10 @@ impl Owners {
 
     /// Whoever leaves, or may not have the address, answers no more by a title that no record says, and does not say so.
     fn forget_given_up(&self, memory: &mut Memory, candidates: &[Candidate]) {
-        memory.title.take_if(|(title, holder, ..)| {
-            let leaves = self.view.flags(holder).is_some_and(|flags| flags.leaving);
-            !title.written && (leaves || !is_among(candidates, holder))
+        memory.rival.take_if(|rival| {
+            let flags = self.view.flags(&rival.node);
+            let leaves = flags.is_some_and(|flags| flags.leaving);
+            !rival.title.written && (leaves || !is_among(candidates, &rival.node))
         });
     }
 
@@ -267,13 +268,11 @@ impl Owners {
         state: &State,
         out: &mut Decision,
     ) {
-        let (Some(mine), Some((theirs, holder, ..))) =
-            (self.title(address, state, record), &memory.title)
-        else {
+        let (Some(mine), Some(rival)) = (self.title(address, state, record), &memory.rival) else {
             return;
         };
-        if mine.beats(&self.me, theirs, holder) {
-            memory.title = None;
+        if mine.beats(&self.me, &rival.title, &rival.node) {
+            memory.rival = None;
             out.say.push(claim(mine));
             out.announce.insert(address);
         }
@@ -292,7 +291,6 @@ impl Owners {
         let Some(owner) = self.owner_is_me(record) else {
             return;
         };
-        memory.vacant_since = None;
         let must = self.own.leaving || !eligible;
         if !must {
             memory.ceded_to = None;

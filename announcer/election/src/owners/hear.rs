@@ -1,6 +1,6 @@
 //! What peers say of addresses and of themselves, taken in.
 
-use super::{Invitation, Owners};
+use super::{Invitation, Owners, Rival};
 use crate::Now;
 use crate::names::{NodeName, SessionId};
 use crate::peers::{Move, Report, Title};
@@ -76,14 +76,18 @@ impl Owners {
         if let Some(yielding) = &mut memory.yielding {
             yielding.heard |= yielding.to == *node && title.transitions > yielding.transitions;
         }
-        if let Some((known, holder, _, at)) = &mut memory.title {
-            if title == *known && holder == node {
-                *at = now;
-            }
-            if known.beats(holder, &title, node) {
-                return;
+        let known = memory.rival.as_mut();
+        match known.filter(|known| self.view.believes(known, now)) {
+            Some(known) if known.title.beats(&known.node, &title, node) => {}
+            Some(known) if known.title == title && known.session == *session => known.at = now,
+            _ => {
+                memory.rival = Some(Rival {
+                    title,
+                    node: node.clone(),
+                    session: session.clone(),
+                    at: now,
+                });
             }
         }
-        memory.title = Some((title, node.clone(), session.clone(), now));
     }
 }

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use super::{Invitation, Memory, Owner, Record, Settings, State};
+use super::{Invitation, Memory, Owner, Record, Rival, Settings, State};
 use crate::Now;
 use crate::names::SessionId;
-use crate::peers::Title;
 
 impl Memory {
     /// Forgets what was remembered of another owner, or of another object of the same address.
     pub(super) fn keep_to(&mut self, record: &Record, overlap: Now) {
         let owner = record.owner.as_ref();
+        let has_come_to =
+            |rival: &Rival| owner.is_some_and(|owner| owner.transitions >= rival.title.transitions);
         let of = Some((record.uid.clone(), owner.map(|owner| owner.session.clone())));
         if self.of == of {
             return;
@@ -35,15 +36,7 @@ impl Memory {
                 ..Self::default()
             };
         }
-        let caught_up =
-            |title: &Title| owner.is_some_and(|owner| owner.transitions >= title.transitions);
-        if self
-            .title
-            .as_ref()
-            .is_some_and(|(title, ..)| caught_up(title))
-        {
-            self.title = None;
-        }
+        self.rival.take_if(|rival| has_come_to(rival));
     }
 
     /// The owner's word, as its record stands, that this node is to take the address.
@@ -52,8 +45,11 @@ impl Memory {
         invited.filter(|invited| invited.is_from(&owner.session, owner.transitions))
     }
 
-    /// What was said some time ago and is not acted on is no invitation any more.
+    /// What was said some time ago and is not acted on is no invitation any more; and who has somebody is not vacant.
     pub(super) fn lapse(&mut self, state: &State, now: Now, settings: &Settings) {
+        if !matches!(state, State::Vacant | State::Orphaned) {
+            self.vacant_since = None;
+        }
         if *state == State::Inherited
             && let Some(invited) = &mut self.invited
         {
@@ -72,9 +68,9 @@ impl Memory {
     /// Until a record says who has it: a title that none says yet is of a peer that is about to write.
     pub(super) fn is_ceding(&self, lasts: Duration, now: Now) -> bool {
         let yielding = self.yielding.as_ref();
-        let title = self.title.as_ref();
+        let rival = self.rival.as_ref();
         yielding.is_some_and(|yielding| yielding.ceded)
-            || title.is_some_and(|(title, _, _, at)| !title.written && now < *at + lasts)
+            || rival.is_some_and(|rival| !rival.title.written && now < rival.at + lasts)
     }
 }
 

@@ -189,12 +189,22 @@ struct Memory {
     ceded_to: Option<SessionId>,
     /// Since when there is nobody to give it to.
     deserted_since: Option<Now>,
-    /// The highest title of a peer that was heard, and when.
-    title: Option<(Title, NodeName, SessionId, Now)>,
+    /// The highest title of a peer that counts.
+    rival: Option<Rival>,
     /// Answered for without a record, in turn, while there is no API server to write to.
     taken: bool,
     /// What the peers are told of it.
     tell: Tell,
+}
+
+/// A peer that says that it answers for an address.
+#[derive(Clone, Debug)]
+struct Rival {
+    title: Title,
+    node: NodeName,
+    session: SessionId,
+    /// When it last said so.
+    at: Now,
 }
 
 /// An address on its way to another node.

@@ -72,10 +72,8 @@ impl Owners {
                     transitions: owner.transitions.saturating_add(1),
                     written: false,
                 };
-                if memory
-                    .title
-                    .as_ref()
-                    .is_some_and(|(title, ..)| title.transitions >= next.transitions)
+                let rival = memory.rival.as_ref();
+                if rival.is_some_and(|rival| rival.title.transitions >= next.transitions)
                     && self.is_outbid(memory, &next, now)
                 {
                     return State::Foreign;
@@ -89,17 +87,11 @@ impl Owners {
         }
     }
 
-    /// Whether a peer that may still answer has the higher title. One that no record says yet is said again and again: if it
-    /// is not heard any more it was given up, by a node that may live on. One that is on record stays, until it is read there.
+    /// Whether a peer that may still answer has the higher title.
     fn is_outbid(&self, memory: &Memory, mine: &Title, now: Now) -> bool {
-        memory
-            .title
-            .as_ref()
-            .is_some_and(|(title, holder, session, at)| {
-                let counts = now < *at + self.settings.title
-                    || title.written && self.view.hears(holder, session);
-                counts && !self.view.was_ended(session) && title.beats(holder, mine, &self.me)
-            })
+        memory.rival.as_ref().is_some_and(|rival| {
+            self.view.believes(rival, now) && rival.title.beats(&rival.node, mine, &self.me)
+        })
     }
 
     /// Whether the owner's session is over.

@@ -2,6 +2,7 @@
 
 mod hand_over;
 mod outages;
+mod titles;
 mod watchers;
 
 use std::collections::BTreeMap;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::Settings;
 use super::outage::Renewals;
+use super::{Rival, Settings};
 use crate::Now;
 use crate::names::{NodeName, SessionId, Version};
 use crate::peers::{Fenced, Flags, Report};
@@ -129,6 +129,14 @@ impl View {
     /// When it is known again on which side this node is.
     pub(super) fn doubts_until(&self, now: Now) -> Option<Now> {
         Some(self.doubts_until).filter(|until| now < *until)
+    }
+
+    /// Whether a peer may answer still for what it said that it answers for. A title that no record says yet is said again
+    /// and again: if it is not heard any more it was given up, by a node that may live on. One that is on record stays,
+    /// until it is read there.
+    pub(super) fn believes(&self, rival: &Rival, now: Now) -> bool {
+        let is_on_record = || rival.title.written && self.hears(&rival.node, &rival.session);
+        !self.was_ended(&rival.session) && (now < rival.at + self.settings.title || is_on_record())
     }
 
     pub(super) fn hears(&self, node: &NodeName, session: &SessionId) -> bool {
