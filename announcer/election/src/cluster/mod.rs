@@ -7,6 +7,7 @@ mod dice;
 mod model;
 mod node;
 mod renewals;
+mod restore;
 mod server;
 mod single;
 mod split;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::server::{Change, Reply, Request, SESSION};
+use super::server::{Change, Reply, Request, SESSION, Server};
 use super::world::session;
 use crate::owners::{self, Candidate, Decision, Owners, Record, World as Shown};
 use crate::peers::{self, Action, Frame, Known, Peers, Report, SegmentId};
@@ -205,6 +205,20 @@ impl Node {
                 self.decide_at = self.decide_at.min(now + Duration::from_millis(1));
             }
         }
+    }
+
+    /// The server's history went back: all that it says now replaces what was known.
+    pub(super) fn go_back(&mut self, server: &Server, now: Now, wants: &mut Wants) {
+        let local = self.local(now);
+        self.owners.observe(owners::Event::WentBack, local);
+        self.records.clone_from(&server.records);
+        for (node, lease) in server.leases.clone() {
+            self.take(Input::Change(Change::Lease(node, lease, None)), now, wants);
+        }
+        for (node, version) in server.renewals.clone() {
+            self.take(Input::Change(Change::Renewal(node, version)), now, wants);
+        }
+        self.tell_known(now, wants);
     }
 
     /// Sessions began or ended by what a watch has delivered.

@@ -101,6 +101,12 @@ impl Server {
         record
     }
 
+    /// Goes on from an older copy of all that it has. What it told watchers since then it has told.
+    pub(super) fn restore(&mut self, copy: Self) {
+        let log = std::mem::take(&mut self.log);
+        *self = Self { log, ..copy };
+    }
+
     /// Who owned an address, one after the other.
     pub(super) fn history(&self, address: IpAddr) -> Vec<Option<Owner>> {
         let of = |change: &Change| match change {

@@ -98,8 +98,10 @@ pub(super) struct World {
     queue: BinaryHeap<Reverse<Planned>>,
     count: u64,
     due: Vec<Now>,
-    seen: Vec<usize>,
+    pub(super) seen: Vec<usize>,
     watching: Vec<bool>,
+    /// Who has not noticed that the server's history went back: their watches wait for what is gone.
+    pub(super) misled: BTreeSet<usize>,
     /// On which side of a split each node is, on the segment; the router is on side 0.
     pub(super) side: Vec<u8>,
     pub(super) deaf: BTreeSet<usize>,
@@ -164,6 +166,7 @@ impl World {
             due: vec![Duration::MAX; count],
             seen: vec![0; count],
             watching: vec![false; count],
+            misled: BTreeSet::new(),
             side: vec![0; count],
             deaf: BTreeSet::new(),
             mute: BTreeSet::new(),
@@ -343,7 +346,7 @@ impl World {
         }
     }
 
-    fn carry_out(&mut self, n: usize, wants: Wants) {
+    pub(super) fn carry_out(&mut self, n: usize, wants: Wants) {
         for action in wants.actions {
             match action {
                 Action::Send(_, to, frame) => self.send(n, &to, frame),
@@ -525,7 +528,8 @@ impl World {
 
     /// The watches: everything that is new, in order. One that begins first tells how it is now.
     fn watch(&mut self, n: usize) {
-        if self.nodes[n].dead || !self.reaches_server(n) || self.nodes[n].stopped.is_some() {
+        let reads = self.nodes[n].runs() && self.reaches_server(n) && !self.misled.contains(&n);
+        if !reads {
             return self.at(self.now + Duration::from_millis(500), Happening::Watch(n));
         }
         self.watching[n] = false;

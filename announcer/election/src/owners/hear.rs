@@ -85,6 +85,7 @@ impl Owners {
                     title,
                     node: node.clone(),
                     session: session.clone(),
+                    since: now,
                     at: now,
                 });
             }

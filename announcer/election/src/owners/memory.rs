@@ -12,6 +12,10 @@ impl Memory {
         let owner = record.owner.as_ref();
         let has_come_to =
             |rival: &Rival| owner.is_some_and(|owner| owner.transitions >= rival.title.transitions);
+        // What the record says as well is not remembered, however often it is said again.
+        let is_of = |rival: &Rival| owner.is_some_and(|owner| owner.session == rival.session);
+        self.rival
+            .take_if(|rival| has_come_to(rival) && is_of(rival));
         let of = Some((record.uid.clone(), owner.map(|owner| owner.session.clone())));
         if self.of == of {
             return;

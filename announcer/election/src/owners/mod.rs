@@ -203,7 +203,9 @@ struct Rival {
     title: Title,
     node: NodeName,
     session: SessionId,
-    /// When it last said so.
+    /// When it first said so.
+    since: Now,
+    /// And when it last did.
     at: Now,
 }
 
@@ -344,8 +346,16 @@ impl Owners {
             Event::Probed(address, outcome) => self.probed(address, outcome, now),
             Event::Draining(draining) => self.own.draining = draining,
             Event::Programmed(programmed) => self.own.programmed = programmed,
-            Event::WentBack => self.view.leases.went_back(),
+            Event::WentBack => self.went_back(now),
             Event::Leaving => self.own.leaving = true,
+        }
+    }
+
+    /// What peers said that records say, they said of records that are gone.
+    fn went_back(&mut self, now: Now) {
+        self.view.went_back(now);
+        for memory in self.memory.values_mut() {
+            memory.rival.take_if(|rival| rival.title.written);
         }
     }
 

@@ -45,6 +45,8 @@ pub(super) struct View {
     ended: BTreeMap<SessionId, Now>,
     /// Others ended what this node hears: one of the two is on the wrong side of a split.
     doubts_until: Now,
+    /// When the API server's history went back last.
+    went_back_at: Option<Now>,
     settings: Settings,
     pub(super) renewals: Renewals,
 }
@@ -66,6 +68,7 @@ impl View {
             down: BTreeMap::new(),
             ended: BTreeMap::new(),
             doubts_until: Now::ZERO,
+            went_back_at: None,
             settings,
             renewals: Renewals::default(),
         }
@@ -131,12 +134,21 @@ impl View {
         Some(self.doubts_until).filter(|until| now < *until)
     }
 
+    pub(super) fn went_back(&mut self, now: Now) {
+        self.leases.went_back();
+        self.went_back_at = Some(now);
+    }
+
     /// Whether a peer may answer still for what it said that it answers for. A title that no record says yet is said again
     /// and again: if it is not heard any more it was given up, by a node that may live on. One that is on record stays,
-    /// until it is read there.
+    /// until it is read there; but for one of a history that was gone, which its holder may not have noticed yet.
     pub(super) fn believes(&self, rival: &Rival, now: Now) -> bool {
-        let is_on_record = || rival.title.written && self.hears(&rival.node, &rival.session);
-        !self.was_ended(&rival.session) && (now < rival.at + self.settings.title || is_on_record())
+        let lasts = self.settings.title;
+        let is_of_this_history = || self.went_back_at.is_none_or(|at| rival.since > at + lasts);
+        let is_on_record = || {
+            rival.title.written && self.hears(&rival.node, &rival.session) && is_of_this_history()
+        };
+        !self.was_ended(&rival.session) && (now < rival.at + lasts || is_on_record())
     }
 
     pub(super) fn hears(&self, node: &NodeName, session: &SessionId) -> bool {

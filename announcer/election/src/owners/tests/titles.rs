@@ -66,3 +66,40 @@ fn a_turn_is_waited_for_since_the_address_has_nobody_and_not_since_it_last_had()
     trio.decide();
     assert!(trio.answers(), "which has let it pass");
 }
+
+#[test]
+fn what_was_said_of_a_history_that_is_gone_silences_nobody() {
+    // The record that says so was read, or the history was gone before.
+    for was_read in [true, false] {
+        let mut trio = Trio::new(Some(owner("a1", Some("b"), 4))).heard();
+        trio.claims("b1", 5, true);
+        assert!(!trio.answers());
+        if was_read {
+            trio.record(12, Some(owner("b1", Some("a"), 5)));
+            trio.decide();
+        }
+        trio.claims("b1", 5, true);
+        trio.now += secs(20);
+        trio.tell(Event::Renewed(session("a1"), trio.now));
+        trio.tell(Event::WentBack);
+        trio.record(10, Some(owner("a1", Some("b"), 4)));
+        assert!(trio.answers(), "was read: {was_read}");
+    }
+}
+
+#[test]
+fn who_has_not_noticed_yet_that_a_history_is_gone_silences_nobody_for_long() {
+    let mut trio = Trio::new(Some(owner("a1", Some("b"), 4))).heard();
+    trio.tell(Event::WentBack);
+    trio.now += secs(4);
+    trio.claims("b1", 5, true);
+    assert!(!trio.answers());
+    trio.now += secs(10);
+    trio.tell(Event::Renewed(session("a1"), trio.now));
+    assert!(trio.answers());
+    // What is said of the history that there is counts until it is read.
+    trio.claims("b1", 5, true);
+    trio.now += secs(14);
+    trio.tell(Event::Renewed(session("a1"), trio.now));
+    assert!(!trio.answers());
+}
