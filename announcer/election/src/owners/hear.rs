@@ -72,6 +72,9 @@ impl Owners {
     }
 
     fn take_title(&mut self, title: Title, node: &NodeName, session: &SessionId, now: Now) {
+        if !self.view.is_present(node, session) {
+            return;
+        }
         let memory = self.memory.entry(title.address).or_default();
         if let Some(yielding) = &mut memory.yielding {
             yielding.heard |= yielding.to == *node && title.transitions > yielding.transitions;

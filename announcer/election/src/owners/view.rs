@@ -139,6 +139,11 @@ impl View {
         self.went_back_at = Some(now);
     }
 
+    /// Whether a session is heard, or on record: what was recorded of one of before may be said again by anybody.
+    pub(super) fn is_present(&self, node: &NodeName, session: &SessionId) -> bool {
+        self.hears(node, session) || self.leases.named_by(node) == Some(session)
+    }
+
     /// Whether a peer may answer still for what it said that it answers for. A title that no record says yet is said again
     /// and again: if it is not heard any more it was given up, by a node that may live on. One that is on record stays,
     /// until it is read there; but for one of a history that was gone, which its holder may not have noticed yet.

@@ -103,3 +103,27 @@ fn who_has_not_noticed_yet_that_a_history_is_gone_silences_nobody_for_long() {
     trio.tell(Event::Renewed(session("a1"), trio.now));
     assert!(!trio.answers());
 }
+
+#[test]
+fn a_claim_of_a_session_that_nobody_knows_silences_nobody() {
+    let mut trio = Trio::new(Some(owner("a1", Some("b"), 1))).heard();
+    // Recorded before the record was made anew, and repeated after the announcer's memory of it was gone.
+    trio.claims("b0", 7, true);
+    assert!(trio.answers());
+    trio.claims("b1", 2, true);
+    assert!(!trio.answers());
+}
+
+#[test]
+fn a_claim_counts_that_comes_of_a_session_on_record_or_heard() {
+    let mut trio = Trio::new(Some(owner("a1", Some("b"), 4)));
+    trio.claims("b1", 5, true);
+    assert!(
+        !trio.answers(),
+        "not heard, as in a crowd: its Lease names it"
+    );
+    let mut trio = Trio::new(Some(owner("a1", Some("b"), 4)));
+    trio.hears("b2");
+    trio.claims("b2", 5, true);
+    assert!(!trio.answers(), "heard, and its Lease is not known yet");
+}
