@@ -144,6 +144,7 @@ pub struct Peers {
     repeats: Vec<(Now, Fenced)>,
     permit: Permit,
     wrongs: Wrongs,
+    /// Sessions of others that speak by this node's name.
     strangers: BTreeSet<SessionId>,
     /// The session this node spoke for before it heard that it was over, how often it has said so, and when last.
     conceded: Option<(SessionId, u32, Now)>,

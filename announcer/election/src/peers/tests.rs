@@ -322,6 +322,20 @@ fn another_machine_of_the_same_name_is_said_once() {
     assert_eq!(lone.out.iter().filter(said).count(), 1);
 }
 
+#[test]
+fn no_more_is_remembered_of_machines_of_the_same_name_however_often_they_begin_anew() {
+    let mut lone = Lone::new();
+    for life in 0..1_000 {
+        let frame = Frame {
+            node: node("a"),
+            session: session(&format!("a9-{life}")),
+            body: beat(1, &[], &[]),
+        };
+        lone.tell(Event::Heard(SEGMENT, frame));
+    }
+    assert!(lone.peers.strangers.len() <= 64);
+}
+
 fn names(count: usize) -> Vec<NodeName> {
     (0..count).map(|n| node(&format!("node-{n}"))).collect()
 }
