@@ -6,6 +6,7 @@ mod crowd;
 mod dice;
 mod model;
 mod node;
+mod print;
 mod renewals;
 mod restore;
 mod server;

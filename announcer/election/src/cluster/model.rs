@@ -2,14 +2,13 @@
 //! several moments an adversary may do one thing, one in all unless more is asked for; everything it can do is tried.
 
 use std::collections::VecDeque;
-use std::fmt::Write as _;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use stateright::{Checker, Model, Property};
 
 use super::node::{Input, Node, Wants};
+use super::print::Printed;
 use super::server::{Reply, Request, Server, doubt};
 use super::world::{SEGMENT, session};
 use crate::owners::{self, Candidate, Owner};
@@ -43,6 +42,10 @@ enum Act {
     Cut(usize, u32),
     /// All requests are lost for so many rounds.
     ServerAway(u32),
+    /// What is asked for is done for so many rounds, and nobody hears of it.
+    Unanswered(u32),
+    /// What is written in so many rounds is done two seconds later; who wrote it has given it up by then.
+    Late(u32),
     /// A watch delivers nothing for so many rounds.
     Blind(usize, u32),
     Leave(usize),
@@ -61,53 +64,24 @@ struct Cluster {
     seen: Vec<usize>,
     replies: Vec<(usize, Vec<Reply>)>,
     retries: Vec<(u32, usize, Request)>,
+    /// On their way to the server.
+    delayed: Vec<(u32, usize, Request)>,
     deaf: [u32; NODES],
     mute: [u32; NODES],
     cut: [u32; NODES],
     blind: [u32; NODES],
     unplugged: [u32; NODES],
     away: u32,
+    unanswered: u32,
+    late: u32,
     twice: u32,
+    /// Somebody was to give something away.
+    planned: bool,
+    /// A deaf node took what another answered for.
+    taken_deaf: bool,
 }
 
-/// A state is told from another by all that is in it.
-#[derive(Clone, Debug)]
-struct State {
-    cluster: Box<Cluster>,
-    print: u64,
-}
-
-impl PartialEq for State {
-    fn eq(&self, other: &Self) -> bool {
-        self.print == other.print
-    }
-}
-
-impl Hash for State {
-    fn hash<H: Hasher>(&self, hasher: &mut H) {
-        self.print.hash(hasher);
-    }
-}
-
-struct Printer(DefaultHasher);
-
-impl std::fmt::Write for Printer {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        self.0.write(text.as_bytes());
-        Ok(())
-    }
-}
-
-impl State {
-    fn of(cluster: Cluster) -> Self {
-        let mut printer = Printer(DefaultHasher::new());
-        write!(printer, "{cluster:?}").unwrap();
-        Self {
-            print: printer.0.finish(),
-            cluster: Box::new(cluster),
-        }
-    }
-}
+type State = Printed<Cluster>;
 
 fn vip() -> IpAddr {
     IpAddr::from([192, 0, 2, 10])
@@ -131,13 +105,18 @@ impl Cluster {
             seen: vec![0; NODES],
             replies: Vec::new(),
             retries: Vec::new(),
+            delayed: Vec::new(),
             deaf: [0; NODES],
             mute: [0; NODES],
             cut: [0; NODES],
             blind: [0; NODES],
             unplugged: [0; NODES],
             away: 0,
+            unanswered: 0,
+            late: 0,
             twice: 0,
+            planned: false,
+            taken_deaf: false,
         };
         for name in &names {
             cluster.server.put_lease(name, Some(session(name, 1)), None);
@@ -184,7 +163,8 @@ impl Cluster {
             .nodes
             .iter()
             .any(|node| !node.dead && node.stopped.is_some());
-        !goes_on && !stopped && self.away == 0 && self.answering().len() == 1
+        let is_served = self.away + self.unanswered + self.late == 0 && self.delayed.is_empty();
+        !goes_on && !stopped && is_served && self.answering().len() == 1
     }
 
     fn passes(&self, from: usize, to: usize) -> bool {
@@ -193,6 +173,7 @@ impl Cluster {
 
     fn act(&mut self, act: Act) {
         let time = self.time();
+        self.planned |= matches!(act, Act::Leave(_) | Act::Unplug(..));
         match act {
             Act::Nothing => {}
             Act::Crash(n) => self.nodes[n].dead = true,
@@ -210,6 +191,8 @@ impl Cluster {
             Act::Mute(n, rounds) => self.mute[n] = rounds,
             Act::Cut(n, rounds) => self.cut[n] = rounds,
             Act::ServerAway(rounds) => self.away = rounds,
+            Act::Unanswered(rounds) => self.unanswered = rounds,
+            Act::Late(rounds) => self.late = rounds,
             Act::Blind(n, rounds) => self.blind[n] = rounds,
             Act::Leave(n) => {
                 let local = self.nodes[n].local(time);
@@ -232,6 +215,7 @@ impl Cluster {
         self.round += 1;
         self.clock += ROUND;
         let time = self.time();
+        let before = (self.answering(), self.owner());
         let mut frames = VecDeque::new();
         let mut requests = Vec::new();
         for (n, replies) in std::mem::take(&mut self.replies) {
@@ -270,6 +254,14 @@ impl Cluster {
         for (n, request) in requests {
             self.serve(n, request);
         }
+        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.delayed)
+            .into_iter()
+            .partition(|(at, ..)| *at <= self.round);
+        self.delayed = later;
+        for (_, n, request) in due {
+            self.server.serve(&self.nodes[n].name, request);
+        }
+        self.look_who_took(&before);
         for left in self
             .deaf
             .iter_mut()
@@ -285,7 +277,9 @@ impl Cluster {
             }
             self.unplugged[n] = self.unplugged[n].saturating_sub(1);
         }
-        self.away = self.away.saturating_sub(1);
+        for left in [&mut self.away, &mut self.unanswered, &mut self.late] {
+            *left = left.saturating_sub(1);
+        }
         self.twice = if self.answering().len() > 1 {
             self.twice + 1
         } else {
@@ -294,6 +288,25 @@ impl Cluster {
         for node in &mut self.nodes {
             node.reports.clear();
         }
+    }
+
+    fn owner(&self) -> Option<NodeName> {
+        let owner = self.server.records[&vip()].owner.as_ref();
+        owner.map(|owner| owner.node.clone())
+    }
+
+    /// Whether one that hears nobody has come to own, or to answer for, what another answered for all the while.
+    fn look_who_took(&mut self, (before, owned_by): &(Vec<usize>, Option<NodeName>)) {
+        let (now, owner) = (self.answering(), self.owner());
+        self.taken_deaf |= !self.planned
+            && (0..NODES).filter(|n| self.deaf[*n] > 0).any(|n| {
+                let name = Some(&self.nodes[n].name);
+                let answers_anew = now.contains(&n) && !before.contains(&n);
+                let is_served = before
+                    .iter()
+                    .any(|other| *other != n && now.contains(other));
+                is_served && owned_by.as_ref() != name && (answers_anew || owner.as_ref() == name)
+            });
     }
 
     fn input(&mut self, n: usize, input: Input, frames: &mut Frames, requests: &mut Requests) {
@@ -418,16 +431,20 @@ impl Cluster {
         if self.nodes[n].dead {
             return;
         }
-        if self.away > 0 {
-            match request {
-                Request::Fence { .. } => self.retries.push((self.round + 10, n, request)),
-                request => self.replies.push((n, doubt(&request))),
+        let is_write = matches!(request, Request::Write(_) | Request::Fence { .. });
+        if self.away == 0 && self.late > 0 && is_write {
+            self.delayed.push((self.round + 40, n, request.clone()));
+        } else if self.away == 0 {
+            let heard = self.server.serve(&self.nodes[n].name, request.clone());
+            if self.unanswered == 0 {
+                return self.replies.push((n, heard));
             }
-            return;
         }
-        let name = self.nodes[n].name.clone();
-        let heard = self.server.serve(&name, request);
-        self.replies.push((n, heard));
+        // Nothing came back: a fence is tried again until it is done.
+        self.replies.push((n, doubt(&request)));
+        if matches!(request, Request::Fence { .. }) {
+            self.retries.push((self.round + 10, n, request));
+        }
     }
 }
 
@@ -447,7 +464,7 @@ impl Model for Adversary {
     }
 
     fn actions(&self, state: &State, acts: &mut Vec<Act>) {
-        let cluster = &state.cluster;
+        let cluster = &state.it;
         acts.push(Act::Nothing);
         if cluster.budget == 0 || !MOMENTS.contains(&cluster.round) {
             return;
@@ -472,12 +489,17 @@ impl Model for Adversary {
                 Act::Unplug(n, 40),
             ]);
         }
-        acts.push(Act::ServerAway(4));
-        acts.push(Act::ServerAway(40));
+        for rounds in [4, 40] {
+            acts.extend([
+                Act::ServerAway(rounds),
+                Act::Unanswered(rounds),
+                Act::Late(rounds),
+            ]);
+        }
     }
 
     fn next_state(&self, state: &State, act: Act) -> Option<State> {
-        let mut cluster = (*state.cluster).clone();
+        let mut cluster = (*state.it).clone();
         if act != Act::Nothing {
             cluster.budget -= 1;
         }
@@ -502,12 +524,16 @@ impl Model for Adversary {
         vec![
             Property::always(
                 "two answer only within the stated windows",
-                |_, state: &State| state.cluster.twice <= TWICE,
+                |_, state: &State| state.it.twice <= TWICE,
+            ),
+            Property::always(
+                "a deaf node never takes an address that is served",
+                |_, state: &State| !state.it.taken_deaf,
             ),
             Property::always(
                 "in the end the address is answered once",
                 |_, state: &State| {
-                    let cluster = &state.cluster;
+                    let cluster = &state.it;
                     let alive = cluster
                         .nodes
                         .iter()
@@ -518,16 +544,16 @@ impl Model for Adversary {
             Property::always(
                 "no address moves more than once for each thing that happened",
                 |model, state: &State| {
-                    let owner = state.cluster.server.records[&vip()].owner.as_ref();
+                    let owner = state.it.server.records[&vip()].owner.as_ref();
                     let moves = owner.map_or(0, |owner| owner.transitions - 1);
-                    moves <= u64::from(model.budget - state.cluster.budget) * 2
+                    moves <= u64::from(model.budget - state.it.budget) * 2
                 },
             ),
         ]
     }
 
     fn within_boundary(&self, state: &State) -> bool {
-        state.cluster.round <= END
+        state.it.round <= END
     }
 }
 
@@ -538,7 +564,8 @@ fn whatever_an_adversary_does_two_answer_only_within_the_stated_windows_and_the_
         .ok()
         .and_then(|n| n.parse().ok())
         .unwrap_or(1);
-    let checker = Adversary { budget }.checker().threads(2).spawn_bfs().join();
+    // Depth first: what waits to be looked at are the branches of one path, and not a whole level of clusters.
+    let checker = Adversary { budget }.checker().threads(2).spawn_dfs().join();
     println!(
         "{} states, {} of them different",
         checker.state_count(),
