@@ -83,3 +83,46 @@ fn a_rollout_in_bad_weather_loses_no_address() {
         world.assert_all_answered_once();
     }
 }
+
+impl World {
+    /// One thing more goes wrong, or is put right.
+    fn harm(&mut self) {
+        let n = usize::try_from(self.dice.roll(5)).unwrap();
+        let time = self
+            .dice
+            .between(Duration::from_millis(50), Duration::from_secs(3));
+        // Halves that nobody joins both answer, each to its own.
+        self.side.fill(0);
+        let has_api = !self.server_down && self.no_api.is_empty();
+        let alive = self.nodes.iter().filter(|node| !node.dead).count();
+        match self.dice.roll(7) {
+            _ if self.nodes[n].dead => self.restart(n),
+            0 if alive > 3 => self.nodes[n].dead = true,
+            1 => self.stop(n, time),
+            2 => self.freeze(n, time),
+            3 if has_api => self.side[n] = 1,
+            4 => self.server_down = !self.server_down,
+            5 if !self.no_api.remove(&n) => drop(self.no_api.insert(n)),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn faults_of_all_kinds_at_once_in_bad_weather_leave_every_address_answered_once() {
+    for seed in 0..histories(100) {
+        let mut world = World::new(seed, 5, 12, STORM);
+        world.settle();
+        world.run(Duration::from_secs(6));
+        for _ in 0..16 {
+            world.harm();
+            let time = world
+                .dice
+                .between(Duration::from_millis(100), Duration::from_secs(4));
+            world.run(time);
+        }
+        world.calm_down();
+        world.run(Duration::from_secs(60));
+        world.assert_all_answered_once();
+    }
+}
