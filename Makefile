@@ -109,7 +109,7 @@ pictures: setup ## Run three minutes of the lab and draw the dashboard of them (
 nightly: setup ## The long forms: 10,000 random histories, 10,000 of every simulated fault, ten minutes of fuzzing a parser
 	LANDFALL_HISTORIES=10000 $(CARGO) test --release -p landfall-ipam --test histories
 	LANDFALL_HISTORIES=20 $(CARGO) test --release -p landfall-bpf-lb --test histories
-	LANDFALL_SIMULATIONS=10000 $(CARGO) test --release -p landfall-election -- --nocapture
+	LANDFALL_SIMULATIONS=10000 LANDFALL_ADVERSARY=2 $(CARGO) test --release -p landfall-election -- --nocapture
 	hack/fuzz.sh 600
 
 .PHONY: fuzz-smoke
