@@ -1,17 +1,17 @@
 //! What every program says of itself in its metrics: what it was built from, and what it costs.
-//!
-//! The names `process_…` are those of every Prometheus client, so that dashboards find them.
 
 use std::fmt::Error;
 
-use procfs::process::Process;
-use procfs::{CurrentSI as _, WithCurrentSystemInfo as _};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::Registry;
 
 use crate::metrics::Writer;
 use crate::telemetry::REVISION;
+
+// Of what serves metrics, the command line has the code on every system.
+#[cfg(target_os = "linux")]
+mod costs;
 
 /// Registers it in a registry without a prefix; `version` is the program's own.
 pub fn register(registry: &mut Registry, version: &'static str) {
@@ -23,56 +23,13 @@ struct This {
     version: &'static str,
 }
 
-/// What the kernel counts of a process.
-#[derive(Debug)]
-struct Costs {
-    /// Seconds of processor time, user and system.
-    cpu: f64,
-    /// Bytes in memory.
-    resident: u64,
-    /// Bytes of addresses.
-    virtual_: u64,
-    open_files: u64,
-    /// `None` where there is no limit.
-    most_files: Option<u64>,
-    threads: i64,
-    /// Seconds since the epoch.
-    started: f64,
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "ticks and seconds of one process"
-)]
-fn costs() -> procfs::ProcResult<Costs> {
-    let this = Process::myself()?;
-    let stat = this.stat()?;
-    let ticks = procfs::ticks_per_second() as f64;
-    let boot = procfs::KernelStats::current()?.btime;
-    let limits = this.limits()?;
-    Ok(Costs {
-        cpu: (stat.utime + stat.stime) as f64 / ticks,
-        resident: stat.rss_bytes().get(),
-        virtual_: stat.vsize,
-        open_files: this.fd_count()? as u64,
-        most_files: match limits.max_open_files.soft_limit {
-            procfs::process::LimitValue::Value(most) => Some(most),
-            procfs::process::LimitValue::Unlimited => None,
-        },
-        threads: stat.num_threads,
-        started: boot as f64 + stat.starttime as f64 / ticks,
-    })
-}
-
 impl Collector for This {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         let mut out = Writer::from(encoder);
         build_info(&mut out, self.version, REVISION)?;
-        // Where /proc is not to be read there is nothing to say, and the rest is worth having all the same.
-        match costs() {
-            Ok(costs) => write(&mut out, &costs),
-            Err(_) => Ok(()),
-        }
+        #[cfg(target_os = "linux")]
+        costs::of_this_process(&mut out)?;
+        Ok(())
     }
 }
 
@@ -82,68 +39,14 @@ fn build_info(out: &mut Writer<'_>, version: &str, revision: &str) -> Result<(),
     out.gauges("landfall_build_info", help, [(labels, 1_i64)])
 }
 
-fn write(out: &mut Writer<'_>, costs: &Costs) -> Result<(), Error> {
-    let help = "Processor time, user and system, in seconds";
-    out.counter("process_cpu_seconds", help, costs.cpu)?;
-    let help = "Memory in use, in bytes";
-    out.gauge("process_resident_memory_bytes", help, costs.resident)?;
-    let help = "Addresses in use, in bytes";
-    out.gauge("process_virtual_memory_bytes", help, costs.virtual_)?;
-    let help = "Open files";
-    out.gauge("process_open_fds", help, costs.open_files)?;
-    if let Some(most) = costs.most_files {
-        let help = "How many files may be open";
-        out.gauge("process_max_fds", help, most)?;
-    }
-    out.gauge("process_threads", "Threads", costs.threads)?;
-    let help = "When it was started, in seconds since the epoch";
-    out.gauge("process_start_time_seconds", help, costs.started)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::{SystemTime, UNIX_EPOCH};
-
     use prometheus_client::encoding::text::encode;
 
     use super::*;
 
-    #[derive(Debug)]
-    struct Played;
-
-    impl Collector for Played {
-        fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
-            let costs = Costs {
-                cpu: 1.5,
-                resident: 4_096,
-                virtual_: 8_192,
-                open_files: 9,
-                most_files: Some(1_024),
-                threads: 3,
-                started: 1_750_000_000.25,
-            };
-            let mut out = Writer::from(encoder);
-            build_info(&mut out, "0.1.0", "1a2b3c4")?;
-            write(&mut out, &costs)
-        }
-    }
-
     #[test]
-    fn a_process_is_described_as_by_every_other_client() {
-        let mut registry = Registry::default();
-        registry.register_collector(Box::new(Played));
-        let mut text = String::new();
-        encode(&mut text, &registry).unwrap();
-        insta::assert_snapshot!(text);
-    }
-
-    #[test]
-    fn what_is_said_is_of_this_process() {
-        let costs = costs().unwrap();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        assert!(costs.started > 0.0 && costs.started <= now.as_secs_f64() + 1.0);
-        assert!(costs.resident > 100_000 && costs.virtual_ >= costs.resident);
-        assert!(costs.open_files >= 3 && costs.threads >= 1);
+    fn a_program_says_what_it_was_built_from() {
         let mut registry = Registry::default();
         register(&mut registry, "1.2.3");
         let mut text = String::new();
