@@ -10,8 +10,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # What readelf says is read.
 export LC_ALL=C
 
-# The oldest system that it runs on: the one that Rust itself asks for.
-readonly GLIBC=2.17
+# The oldest systems that it runs on: those that Rust itself asks for, of macOS the newer one, which is arm64's.
+readonly GLIBC=2.17 MACOS=11.0
 
 target=${1:?usage: hack/command-line.sh TARGET}
 say() { printf 'command-line: %s\n' "$*" >&2; }
@@ -22,16 +22,21 @@ x86_64-*) arch=amd64 machine=X86-64 ;;
 aarch64-*) arch=arm64 machine=AArch64 ;;
 *) refuse "$target is of no processor that is released" "x86_64-… or aarch64-…" ;;
 esac
-[[ $target = *-unknown-linux-gnu ]] || refuse "$target is of no system that is released" "…-unknown-linux-gnu"
+case $target in
+*-unknown-linux-gnu) zig_target=$target.$GLIBC linking=() ;;
+# Crates name libraries, too, from which the program takes nothing.
+*-apple-darwin) zig_target=$target linking=(-L "framework=$PWD/hack/macos" -C "link-arg=-Wl,-dead_strip_dylibs") ;;
+*) refuse "$target is of no system that is released" "…-unknown-linux-gnu or …-apple-darwin" ;;
+esac
 
 zigbuild=$(hack/zigbuild.sh)
 if [[ ! -d $(rustc --print sysroot)/lib/rustlib/$target/lib ]]; then
   command -v rustup >/dev/null || refuse "the standard library for $target is missing" "install Rust by rustup"
   rustup target add "$target" >&2
 fi
-CARGO_PROFILE_RELEASE_DEBUG=false CARGO_PROFILE_RELEASE_STRIP=symbols \
-  PATH="$zigbuild/bin:$PATH" CARGO_ZIGBUILD_ZIG_PATH="$zigbuild/ziglang/zig" \
-  cargo zigbuild --release --locked -p landfall-cli --bin landfall --target "$target.$GLIBC" >&2
+CARGO_PROFILE_RELEASE_DEBUG=false CARGO_PROFILE_RELEASE_STRIP=symbols MACOSX_DEPLOYMENT_TARGET=$MACOS \
+  CARGO_ZIGBUILD_ZIG_PATH="$zigbuild/ziglang/zig" \
+  "$zigbuild/bin/cargo-zigbuild" rustc --release --locked -p landfall-cli --bin landfall --target "$zig_target" -- "${linking[@]}" >&2
 built=${CARGO_TARGET_DIR:-target}/$target/release
 
 # Refuses a program for Linux of another processor, or that asks for more than the oldest glibc has.
@@ -46,6 +51,15 @@ check_linux() {
   [[ $newest =~ ^GLIBC_[0-9.]+$ && $(printf '%s\n' "GLIBC_$GLIBC" "$newest" | sort -V | tail -n 1) = "GLIBC_$GLIBC" ]] ||
     refuse "$1 asks for $newest" "glibc $GLIBC is promised"
   say "$1: $machine, glibc $GLIBC or newer (${newest/_/ }; ${needed//$'\n'/, })"
+}
+
+# Refuses a program for macOS that would not start there, as far as that can be read.
+check_macos() {
+  local libsystem libraries
+  libsystem=$(hack/libsystem.sh)
+  libraries=$(hack/macho.py "$arch" "$MACOS" "$1" "$libsystem" hack/macos/*.framework/*.tbd)
+  say "$1: $arch, macOS $MACOS or newer (${libraries//$'\n'/, })"
+  say "SKIPPED (needs a Mac): to run $1"
 }
 
 # Runs a program, by an emulator if it is of another processor.
@@ -67,8 +81,13 @@ check_runs() {
   say "$1: runs${run[0]:+ (${run[0]})}, $version"
 }
 
-check_linux "$built/landfall"
-check_runs "$built/landfall"
+case $target in
+*-linux-gnu)
+  check_linux "$built/landfall"
+  check_runs "$built/landfall"
+  ;;
+*) check_macos "$built/landfall" ;;
+esac
 # kubectl finds it by its other name. Both are one program, and to link it takes long.
 install -D "$built/landfall" "$built/programs/landfall"
 install -D "$built/landfall" "$built/programs/kubectl-landfall"

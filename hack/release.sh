@@ -7,7 +7,7 @@
 #   hack/release.sh --out DIR            another directory
 #   REGISTRY=…                           where the images will be pulled from (docker.io/landfall)
 #   DOWNLOADS=…                          where the archives will be downloaded from; the krew manifest names it
-#   TARGETS="…"                          Rust targets of the command line, instead of Linux on amd64 and arm64
+#   TARGETS="…"                          Rust targets of the command line, instead of Linux and macOS on amd64 and arm64
 set -euo pipefail
 # A build that fails inside $(…) ends the release too.
 shopt -s inherit_errexit
@@ -30,7 +30,7 @@ while [[ $# -gt 0 ]]; do
   esac
   shift
 done
-targets=${TARGETS:-x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu}
+targets=${TARGETS:-x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu x86_64-apple-darwin aarch64-apple-darwin}
 registry=${REGISTRY:-docker.io/landfall}
 downloads=${DOWNLOADS:-https://github.com/landfall/landfall/releases/download/v$version}
 # Archives of the same commit are the same to the byte.
@@ -62,7 +62,6 @@ for target in $targets; do
   archives+=("$out/$archive")
   hack/sbom.sh landfall-cli "$target" >"$out/${archive%.tar.gz}.cdx.json"
 done
-say "SKIPPED (needs Apple's frameworks): the command line for macOS"
 hack/krew.sh "$version" "$downloads" "${archives[@]}" >"$out/landfall.yaml"
 
 # Names of images as the release has them; everything else is what the tree has.

@@ -6,7 +6,7 @@
 #   hack/setup.sh lab     network tools, containerd, buildah, the Kubernetes control plane, Envoy, scapy
 #   hack/setup.sh         both; several parts may be named at once, programs of hack/go-program.sh among them
 #   hack/setup.sh tests   what only tests need: another network's flannel and iptables, Helm
-#   hack/setup.sh release what only a release needs: cargo-zigbuild and Zig, jq, an emulator of the other processor, Helm
+#   hack/setup.sh release what only a release needs: cargo-zigbuild, Zig and the names of macOS 11, jq, an emulator of the other processor, Helm
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -105,6 +105,7 @@ setup_release() {
   python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
   [ ${#missing[@]} -eq 0 ] || debian "${missing[@]}"
   hack/zigbuild.sh >/dev/null
+  hack/libsystem.sh >/dev/null
   hack/go-program.sh helm >/dev/null
 }
 
