@@ -84,6 +84,7 @@ mod tests {
     use prometheus_client::encoding::text::encode;
     use prometheus_client::registry::Registry;
 
+    use super::super::build_info;
     use super::*;
 
     #[derive(Debug)]
@@ -100,7 +101,9 @@ mod tests {
                 threads: 3,
                 started: 1_750_000_000.25,
             };
-            write(&mut Writer::from(encoder), &costs)
+            let mut out = Writer::from(encoder);
+            build_info(&mut out, "1.2.3", "abcdef0")?;
+            write(&mut out, &costs)
         }
     }
 
