@@ -29,6 +29,7 @@ mod maps;
 mod packet;
 mod refuse;
 mod replies;
+mod sender;
 mod shared;
 mod watch;
 

@@ -9,11 +9,11 @@ use landfall_bpf_lb_common::headers::{
     ACK, RST, TCP, TCP_ACKNOWLEDGEMENT, TCP_CHECKSUM, TCP_LENGTH, TCP_MINIMUM, TCP_SEQUENCE,
 };
 
-use crate::course::FIRST_MARK;
 use crate::family::Family;
 use crate::hook::Hook;
 use crate::maps;
 use crate::packet::{Outcome, Packet};
+use crate::sender::FIRST_MARK;
 
 /// Length of a TCP header without options, as the header has it.
 const WORDS: u8 = (TCP_MINIMUM as u8 / 4) << 4;
