@@ -43,12 +43,12 @@ conformance: ## The Gateway API's own suite, its profiles of layer 4, in the lab
 	@hack/setup.sh all echo-basic gateway-conformance
 	$(CARGO) build --workspace --bins
 	$(ASSETS) target/debug/lab run e2e/scenarios/conformance.yaml
+	install -m 0644 target/conformance/report.yaml docs/conformance/standard-v0.1.0-default-report.yaml
 
 .PHONY: soak
 soak: setup ## A thousand idle connections beside five thousand new ones a second, for eleven minutes (root)
 	$(CARGO) build --release --workspace --bins
 	$(ASSETS) target/release/lab run e2e/scenarios/connections-idle.yaml
-	install -m 0644 target/conformance/report.yaml docs/conformance/standard-v0.1.0-default-report.yaml
 
 .PHONY: e2e-envoy-gateway
 e2e-envoy-gateway: ## Envoy Gateway beside Landfall in the lab: routes of every kind, and its changes under load (root)

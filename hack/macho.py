@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Refuses a program for macOS that macOS would not start, as far as its bytes tell: there is no Mac here to run it.
+"""Refuses a program for macOS that macOS would not start, as far as its bytes tell: a release is made on Linux.
 
     hack/macho.py arm64 11.0 PROGRAM LIBRARY.tbd…
 
 Read are the processor, the oldest system, what loads it and where it begins; that each library is one of those named, and has
-what the program takes from it; and the signature, page by page, without which a Mac with Apple's processor kills a program.
+what the program takes from it, by its symbol table; and the signature, page by page, without which a Mac with Apple's processor kills a program.
 """
 
 import hashlib
@@ -88,11 +88,17 @@ def check_imports(data, symtab, libraries, known):
     for library in libraries:
         if library not in known:
             refuse(f"it needs {library}")
+    giving = set()
     for symbol, number in imported(data, symtab):
         if not 1 <= number <= len(libraries):
             refuse(f"{symbol} comes from no library by name")
         if symbol not in known[libraries[number - 1]]:
             refuse(f"{symbol} is not in {libraries[number - 1]}")
+        giving.add(libraries[number - 1])
+    # Nothing would have been looked at: its symbols are not told.
+    for library in libraries:
+        if library not in giving:
+            refuse(f"it takes nothing from {library}, as far as its symbols tell")
 
 
 def check_signature(data, command):

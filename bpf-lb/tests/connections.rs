@@ -525,7 +525,7 @@ fn tables_that_nobody_keeps_send_nothing_new_to_other_nodes_and_no_datagram_anyw
         assert_eq!((ran.action, ran.verdict()), (PASS, Verdict::Overdue));
         let ran = says(&mut director, node.ifindex, new, SEGMENT);
         assert_eq!(ran.verdict(), Verdict::KernelPath);
-        // What another director sends is its business, and what is open goes on.
+        // What is open goes on.
         let ran = says(&mut director, node.ifindex, flow, SEGMENT);
         assert_eq!((ran.action, ran.verdict()), (TX, Verdict::Directed));
         for backends in [&elsewhere, &[(0, None, Active)]] {

@@ -81,7 +81,7 @@ verdicts! {
     LoopGuard = "pass_loop_guard", Pass, "Would have bounced between nodes; not in mid-connection.";
     Collision = "pass_collision", Pass, "The client's port reaches every pod of this node by another frontend already; not in mid-connection.";
     TableFull = "pass_table_full", Pass, "A new connection, and the table of connections has no room.";
-    Overdue = "pass_overdue", Pass, "A new connection, and nobody has kept the tables for minutes.";
+    Overdue = "pass_overdue", Pass, "A new connection, or a datagram that may be of one, and nobody has kept the tables for minutes.";
     Closed = "pass_closed", Pass, "A new connection, and its frontend is going, or has only just come; it begins on the kernel's path.";
     KernelPath = "pass_kernel_path", Pass, "Of a connection that began on the kernel's path and stays there.";
     DropNoHop = "drop_no_hop", Drop, "In mid-connection, and the MAC address of its node is not known; TCP repeats it.";

@@ -259,7 +259,7 @@ fn may_be_a_last_word(slot: &Slot) -> Result<(), Verdict> {
 }
 
 /// Whether nobody else can have this connection: its slot has been settled for long enough that everybody has said what is
-/// its, and the slot's present node does not know it, for it asks here.
+/// its (where the cluster has a key, by which it is said), and the slot's present node does not know it, for it asks here.
 #[inline(always)]
 fn is_asked_last<F: Family>(
     packet: &Packet<F>,

@@ -3,6 +3,8 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use aya::Ebpf;
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
@@ -14,10 +16,12 @@ use landfall_bpf_lb_common::names;
 use super::attached::{AttachError, XdpPath};
 use crate::sys;
 
-/// So often as libbpf does.
-const ATTEMPTS: usize = 5;
+/// As often as libbpf does, and with a pause of twice as long each time.
+const ATTEMPTS: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(20);
 
-/// Has the kernel take a program in. A signal makes its verifier give up half-way and say so: then once more.
+/// Has the kernel take a program in. A signal makes its verifier give up half-way and say so: then once more, and once what
+/// interrupts the process again and again, such as a freezer, may be over.
 pub(crate) fn uninterrupted(
     mut load: impl FnMut() -> Result<(), ProgramError>,
 ) -> Result<(), ProgramError> {
@@ -26,10 +30,11 @@ pub(crate) fn uninterrupted(
         _ => false,
     };
     let mut loaded = load();
-    for _ in 1..ATTEMPTS {
+    for attempt in 1..ATTEMPTS {
         if !loaded.as_ref().is_err_and(was_interrupted) {
             break;
         }
+        thread::sleep(PAUSE * 2_u32.pow(attempt));
         loaded = load();
     }
     loaded

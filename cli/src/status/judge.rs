@@ -171,8 +171,15 @@ fn nodes(picture: &Picture, ips: &[Ip], now: Timestamp, findings: &mut Findings)
 fn rebalancing(picture: &Picture) -> Option<String> {
     let announcer = picture.announcer()?;
     let pod = announcer.spec.as_ref()?.template.spec.as_ref()?;
-    let args = pod.containers.first()?.args.as_deref().unwrap_or_default();
-    value(&flags(args), "--rebalance-every").map(str::to_owned)
+    let container = pod.containers.first()?;
+    let args = container.args.as_deref().unwrap_or_default();
+    let flag = value(&flags(args), "--rebalance-every").map(str::to_owned);
+    flag.or_else(|| {
+        let mut env = container.env.iter().flatten();
+        env.find(|one| one.name == "LANDFALL_REBALANCE_EVERY")?
+            .value
+            .clone()
+    })
 }
 
 fn all_xdp(picture: &Picture) -> bool {
