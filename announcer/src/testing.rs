@@ -111,6 +111,7 @@ pub(crate) fn links(carrier: bool) -> LinkTable {
             "192.0.2.1/24".parse().unwrap(),
             "2001:db8::1/64".parse().unwrap(),
         ],
+        passing: Default::default(),
     };
     LinkTable {
         links: [(2, eth0)].into(),

@@ -122,6 +122,7 @@ fn links() -> LinkTable {
         lower: None,
         kind: None,
         addresses: vec!["192.0.2.1/24".parse().unwrap()],
+        passing: BTreeSet::new(),
     };
     LinkTable {
         links: [(2, eth0)].into(),

@@ -158,6 +158,7 @@ pub(crate) fn brain(segment: (u32, &str)) -> Brain {
         lower: None,
         kind: None,
         addresses: vec!["192.0.2.1/24".parse().unwrap()],
+        passing: BTreeSet::new(),
     };
     let links = LinkTable {
         links: [(index, link)].into(),

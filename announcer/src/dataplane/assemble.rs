@@ -231,6 +231,7 @@ fn nodes_on<'w>(
         let interfaces = world.peers.get(name).map(|peer| &peer.interfaces);
         let seen = interfaces.into_iter().flatten();
         seen.flat_map(|interface| &interface.addresses)
+            .filter(|address| !world.lbips.contains_key(*address))
             .filter_map(behind)
             .collect()
     };

@@ -13,7 +13,7 @@ use crate::link::{Link, NeighbourTable};
 use crate::model::*;
 use crate::names::NodeName;
 use crate::policy::{Announcement, Announcements};
-use crate::testing::{interface, ip, key, links, mac, peer, service};
+use crate::testing::{interface, ip, key, lbip, links, mac, peer, service};
 
 fn endpoint(address: &str, node: &str, readiness: Readiness) -> Endpoint {
     Endpoint {
@@ -190,7 +190,12 @@ fn where_addresses_are_announced_on_another_network_nodes_are_found_by_what_they
         let name = NodeName::new(name);
         world.nodes.get_mut(&name).unwrap().addresses = vec![ip("198.51.100.2")];
         let mut eth0 = interface("eth0");
-        eth0.addresses = vec![ip(own)];
+        // What is announced is nobody's place, whoever has put it on an interface.
+        eth0.addresses = vec![ip("192.0.2.10"), ip(own)];
+        world.lbips.insert(
+            ip("192.0.2.10"),
+            lbip(ip("192.0.2.10"), 1, Default::default()),
+        );
         world.peers.get_mut(&name).unwrap().interfaces = vec![interface("eth1"), eth0];
     }
     let out = assembled(&world, &plan, &NeighbourTable::new());

@@ -124,7 +124,7 @@ fn apply(table: &mut LinkTable, payload: NetlinkPayload<RouteNetlinkMessage>) ->
 #[cfg(test)]
 mod tests {
     use netlink_packet_route::AddressFamily;
-    use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+    use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
     use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
 
     use super::*;
@@ -152,11 +152,21 @@ mod tests {
             &mut table,
             RouteNetlinkMessage::NewLink(message(4, "eth0", LinkFlags::Up | LinkFlags::LowerUp)),
         );
-        let mut address = AddressMessage::default();
-        address.header.index = 4;
-        address.header.prefix_len = 24;
-        address.attributes = vec![AddressAttribute::Address("192.0.2.1".parse().unwrap())];
-        event(&mut table, RouteNetlinkMessage::NewAddress(address));
+        let address = |address: &str, flags| {
+            let mut message = AddressMessage::default();
+            message.header.index = 4;
+            message.header.prefix_len = 24;
+            message.header.flags = flags;
+            message.attributes = vec![AddressAttribute::Address(address.parse().unwrap())];
+            message
+        };
+        let (none, secondary) = (AddressHeaderFlags::empty(), AddressHeaderFlags::Secondary);
+        for (which, flags) in [("192.0.2.1", none), ("192.0.2.9", secondary)] {
+            event(
+                &mut table,
+                RouteNetlinkMessage::NewAddress(address(which, flags)),
+            );
+        }
         event(
             &mut table,
             RouteNetlinkMessage::NewLink(message(4, "lan0", LinkFlags::Up)),
@@ -166,7 +176,20 @@ mod tests {
             (link.name.as_str(), link.up, link.carrier),
             ("lan0", true, false)
         );
-        assert_eq!(link.addresses, ["192.0.2.1/24".parse().unwrap()]);
+        let both = ["192.0.2.1/24", "192.0.2.9/24"].map(|one| one.parse().unwrap());
+        assert_eq!(link.addresses, both);
+        let own = |table: &LinkTable| table.links[&4].own_addresses().collect::<Vec<_>>();
+        assert_eq!(own(&table), [both[0].ip()], "what others add only passes");
+        // The first one goes, and the kernel promotes the second.
+        event(
+            &mut table,
+            RouteNetlinkMessage::DelAddress(address("192.0.2.1", none)),
+        );
+        event(
+            &mut table,
+            RouteNetlinkMessage::NewAddress(address("192.0.2.9", none)),
+        );
+        assert_eq!(own(&table), [both[1].ip()]);
         event(
             &mut table,
             RouteNetlinkMessage::DelLink(message(4, "lan0", LinkFlags::empty())),

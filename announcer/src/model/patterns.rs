@@ -144,6 +144,7 @@ mod tests {
                 .iter()
                 .map(|address| address.parse().unwrap())
                 .collect(),
+            passing: Default::default(),
         }
     }
 

@@ -33,8 +33,7 @@ pub struct Interface {
     /// Looks like a container's: only a policy that names it may use it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub container: bool,
-    /// Addresses by which other nodes of its segments find it: the first ones of many, without those that hold on their
-    /// link alone or are of no network, such as a VIP that something else has put there.
+    /// Where the XDP director runs: addresses by which other nodes of its segments find it, the first ones of many.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<IpAddr>,
 }
@@ -53,7 +52,7 @@ impl Interface {
             name: link.name.clone(),
             mac: link.mac.ok_or(Refusal::NoMac)?,
             container: link.is_container(),
-            addresses: link.segment_addresses().take(MAX_ADDRESSES).collect(),
+            addresses: link.own_addresses().take(MAX_ADDRESSES).collect(),
         })
     }
 }

@@ -60,12 +60,18 @@ pub fn plan(world: &World, me: &NodeName, own: &[Interface]) -> Announcements {
         ..Announcements::default()
     };
     for interface in own {
+        // Delivery happens where the backends run, which need not be where the policy announces.
+        let directs = policies.iter().any(|p| p.is_xdp() && p.admits(interface));
         // What a policy may use in vain is not published: pods' interfaces are many.
         if policies.iter().any(|p| p.admits(interface)) || !interface.container {
-            plan.publish.push(interface.clone());
+            let mut published = interface.clone();
+            // Nobody else looks for them, and whoever watches would hear of each that comes or goes.
+            if !directs {
+                published.addresses.clear();
+            }
+            plan.publish.push(published);
         }
-        // Delivery happens where the backends run, which need not be where the policy announces.
-        if policies.iter().any(|p| p.is_xdp() && p.admits(interface)) {
+        if directs {
             plan.director.insert(interface.name.clone());
         }
     }

@@ -68,6 +68,18 @@ fn a_policy_without_selectors_takes_every_node_with_an_interface() {
 }
 
 #[test]
+fn addresses_of_interfaces_are_published_where_the_director_runs_alone() {
+    let mut own = interface("eth0");
+    own.addresses = vec!["192.0.2.1".parse().unwrap()];
+    for (path, published) in [("Kernel", 0), ("XDP", 1)] {
+        let mut world = world();
+        policy_named(&mut world, "all", json!({"loadBalancing": path}));
+        let plan = plan(&world, &NodeName::new("n1"), std::slice::from_ref(&own));
+        assert_eq!(plan.publish[0].addresses.len(), published, "{path}");
+    }
+}
+
+#[test]
 fn a_node_whose_director_runs_is_preferred_and_others_serve_where_there_is_none() {
     for lacking in [XdpState::Failed, XdpState::Disabled, XdpState::Draining] {
         let mut world = world();

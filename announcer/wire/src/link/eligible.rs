@@ -83,13 +83,15 @@ impl Link {
             self.kind.as_deref(),
             Some("veth" | "netkit" | "dummy" | "tun")
         );
-        named || (is_virtual && self.segment_addresses().next().is_none())
+        named || (is_virtual && !self.addresses.iter().any(is_segment))
     }
 
-    /// Its addresses by which hosts of its segments reach it: global ones that are not host routes.
-    pub fn segment_addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        let of_segments = self.addresses.iter().filter(|network| is_segment(network));
-        of_segments.map(IpNetwork::ip)
+    /// Its addresses by which hosts of its segments reach it for as long as it is there: global ones that are not host
+    /// routes, and not those that only pass.
+    pub fn own_addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let own = self.addresses.iter();
+        own.filter(|network| is_segment(network) && !self.passing.contains(network))
+            .map(IpNetwork::ip)
     }
 }
 

@@ -2,11 +2,11 @@
 //!
 //! Panic contract: no message can make anything here panic, whatever it lacks or repeats.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
@@ -44,6 +44,7 @@ pub fn of_links(table: &mut LinkTable, message: RouteNetlinkMessage) {
             let link = table.links.get_mut(&message.header.index);
             if let (Some(link), Some(address)) = (link, network(&message)) {
                 link.addresses.retain(|known| *known != address);
+                link.passing.remove(&address);
             }
         }
         _ => {}
@@ -78,6 +79,7 @@ fn put_link(table: &mut LinkTable, message: &LinkMessage) {
         return;
     }
     let flags = message.header.flags;
+    let known = table.links.get(&message.header.index);
     let mut link = Link {
         index: message.header.index,
         name: String::new(),
@@ -89,11 +91,8 @@ fn put_link(table: &mut LinkTable, message: &LinkMessage) {
         master: None,
         lower: None,
         kind: None,
-        addresses: table
-            .links
-            .get(&message.header.index)
-            .map(|known| known.addresses.clone())
-            .unwrap_or_default(),
+        addresses: known.map_or_else(Vec::new, |known| known.addresses.clone()),
+        passing: known.map_or_else(BTreeSet::new, |known| known.passing.clone()),
     };
     for attribute in &message.attributes {
         match attribute {
@@ -118,13 +117,25 @@ fn put_link(table: &mut LinkTable, message: &LinkMessage) {
 }
 
 fn put_address(table: &mut LinkTable, message: &AddressMessage) {
-    if let (Some(link), Some(address)) =
-        (table.links.get_mut(&message.header.index), network(message))
-        && let Err(position) = link.addresses.binary_search(&address)
-    {
+    let link = table.links.get_mut(&message.header.index);
+    let (Some(link), Some(address)) = (link, network(message)) else {
+        return;
+    };
+    if let Err(position) = link.addresses.binary_search(&address) {
         link.addresses.insert(position, address);
     }
+    if message.header.flags.intersects(PASSING) {
+        link.passing.insert(address);
+    } else {
+        link.passing.remove(&address);
+    }
 }
+
+/// `Secondary` is what temporary ones of IPv6 are marked with, too.
+const PASSING: AddressHeaderFlags = AddressHeaderFlags::Secondary
+    .union(AddressHeaderFlags::Deprecated)
+    .union(AddressHeaderFlags::Tentative)
+    .union(AddressHeaderFlags::Dadfailed);
 
 /// The address itself: for IPv4 the local one, which differs from the plain one on a point-to-point link.
 fn network(message: &AddressMessage) -> Option<IpNetwork> {

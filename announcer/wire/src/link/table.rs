@@ -1,6 +1,6 @@
 //! The interfaces of this node as values.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnetwork::IpNetwork;
 
@@ -34,6 +34,9 @@ pub struct Link {
     pub kind: Option<String>,
     /// Addresses with their prefix lengths, sorted.
     pub addresses: Vec<IpNetwork>,
+    /// Those of them that are no node's for long: secondary ones, as whatever moves addresses between hosts adds them,
+    /// temporary and deprecated ones of IPv6, and those that it is not yet clear or clear that they are another's.
+    pub passing: BTreeSet<IpNetwork>,
 }
 
 /// All interfaces of this network namespace by index.
