@@ -155,10 +155,14 @@ impl<'a> CompiledPolicy<'a> {
                 continue;
             }
             self.selects_no_node = false;
-            // Also of one that is restarting just now: what is said of the policy is to last.
-            let peer = world.peers.get(name);
-            self.there
-                .extend(peer.into_iter().flat_map(|peer| &peer.interfaces));
+            // Also of one that is restarting just now: what is said of the policy is to last. Containers' that it does not
+            // want are known of the own node alone.
+            let peer = world.peers.get(name).into_iter();
+            let there = peer.flat_map(|peer| &peer.interfaces);
+            let there: Vec<&Interface> = there
+                .filter(|one| !one.container || self.admits(one))
+                .collect();
+            self.there.extend(there);
             match self.impediment(name, node, world) {
                 Some(impediment) => *self.impeded.entry(impediment).or_default() += 1,
                 None => {
@@ -189,7 +193,8 @@ impl<'a> CompiledPolicy<'a> {
             return None;
         }
         Some(
-            match self.spec.interfaces.is_empty() || peer.interfaces.is_empty() {
+            match self.spec.interfaces.is_empty() || peer.interfaces.iter().all(|one| one.container)
+            {
                 true => Impediment::NoInterface,
                 false => Impediment::NoMatchingInterface,
             },

@@ -73,7 +73,7 @@ fn verdict(outcome: &PolicyOutcome) -> NewCondition {
     }
 }
 
-/// What of it is in vain, and what another one overrules. It changes with nodes and policies, and not with addresses: every
+/// What of it is in vain, and what another one overrules. It changes seldom, with nodes, policies and their first address: every
 /// change is a write.
 fn remarks(outcome: &PolicyOutcome) -> Vec<String> {
     let mut words = Vec::new();
@@ -82,7 +82,10 @@ fn remarks(outcome: &PolicyOutcome) -> Vec<String> {
     }
     if !outcome.idle.is_empty() {
         let patterns = outcome.idle.iter().map(|idle| quoted(&idle.pattern));
-        let mut sentence = format!("no interface of its nodes is matched by {}", some(patterns));
+        let mut sentence = format!(
+            "no interface of its nodes that is up is matched by {}",
+            some(patterns)
+        );
         if !outcome.interfaces.is_empty() {
             let there = some(outcome.interfaces.iter());
             let _ = write!(sentence, ": there are {there}");

@@ -427,7 +427,7 @@ fn what_of_a_policy_is_in_vain_is_said_where_it_is_accepted() {
         idle: vec![idle("ens3", None), idle("eth*", Some("eth.*"))],
         interfaces: names(&["bond0", "eth0"]),
         ..PolicyOutcome::default()
-    }), @r#"the policy is in force; no interface of its nodes is matched by "ens3", "eth*": there are bond0, eth0 ("eth*" is a regular expression and no wildcard: write "eth.*")"#);
+    }), @r#"the policy is in force; no interface of its nodes that is up is matched by "ens3", "eth*": there are bond0, eth0 ("eth*" is a regular expression and no wildcard: write "eth.*")"#);
     insta::assert_snapshot!(told(PolicyOutcome {
         selects_no_node: true,
         ..PolicyOutcome::default()
