@@ -412,7 +412,11 @@ fn a_forged_reset_does_not_end_a_connection_whose_slot_is_another_nodes() {
         apply(node, director, family, &[(0, None, Active)]);
         let flow = family.flow(TCP);
         let pod = establish(director, node.ifindex, flow);
-        let elsewhere = [(0, None, Draining), (1, Some(0), Active)];
+        let elsewhere = [
+            (0, None, Draining),
+            (1, Some(0), Active),
+            (2, Some(1), BackendState::Unready),
+        ];
         apply(node, director, family, &elsewhere);
         // Its pod says nothing to this, and the node that has the slot is told nothing of the connection any more.
         says(director, node.ifindex, flow, marked(6, RST));
@@ -431,5 +435,14 @@ fn a_forged_reset_does_not_end_a_connection_whose_slot_is_another_nodes() {
         assert_eq!((ran.action, ran.verdict()), (TX, Verdict::Directed));
         answers(director, flow, pod, SEGMENT);
         assert_eq!(director.owed().unwrap().len(), 1);
+        says(director, node.ifindex, flow, marked(6, RST));
+        // A node that is away cannot say that it has the next one.
+        let mut desired = family.desired(TCP, node.ifindex, &elsewhere);
+        desired.away.insert(family.nodes[1]);
+        director.apply(&desired).unwrap();
+        support::maps::settle(&node.settings);
+        director.feed().unwrap();
+        let ran = says(director, node.ifindex, flow, marked(6, SEGMENT));
+        assert_eq!((ran.action, ran.verdict()), (TX, Verdict::ExtraHop));
     });
 }

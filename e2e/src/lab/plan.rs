@@ -127,7 +127,7 @@ pub enum NodeAddress {
     /// Where the clients are.
     #[default]
     Data,
-    /// On a network of its own.
+    /// On the management network, which has IPv4 alone.
     Management,
 }
 
