@@ -1,42 +1,37 @@
 //! The pinned maps: reading them back after a restart, and carrying out operations on them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::mem::offset_of;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::Pod;
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
-use landfall_bpf_lb_common::records::{
-    BackendEntry, FrontendEntry, FrontendKey4, FrontendKey6, HopEntry, InterfaceEntry, Slot,
-    StateEntry,
-};
+use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
+use landfall_bpf_lb_common::records::{BackendEntry, FrontendEntry, HopEntry, Slot, StateEntry};
 use landfall_bpf_lb_common::{Verdict, names};
 
 use crate::ageing::Clock;
 use crate::collector::{Collector, Swept};
-use crate::desired::{Frontend, Protocol};
 use crate::diff::{Operation, Target, ids_of};
 use crate::duties::Flow;
-use crate::nodes::{Nodes, gone};
+use crate::frontends::Frontends;
+use crate::interfaces::Interfaces;
+use crate::nodes::Nodes;
 use crate::programmed::{Installed, Programmed, entry_of};
 use crate::room::Table;
 use crate::served::Served;
 use crate::settings::Settings;
-use crate::sys;
 
 /// All maps that user space reads or writes.
 pub(crate) struct Maps {
-    frontends4: HashMap<MapData, FrontendKey4, FrontendEntry>,
-    frontends6: HashMap<MapData, FrontendKey6, FrontendEntry>,
+    frontends: Frontends,
     backends: Array<MapData, BackendEntry>,
     hops: Array<MapData, HopEntry>,
     nodes: Nodes,
-    interfaces: HashMap<MapData, u32, InterfaceEntry>,
+    interfaces: Interfaces,
     counters: PerCpuArray<MapData, [u64; Verdict::COUNT]>,
     tables: Tables,
     shared: SharedState,
@@ -49,15 +44,13 @@ impl Maps {
     /// Opens the maps pinned in `directory`.
     pub(crate) fn open(directory: &Path) -> Result<Self, MapError> {
         let open = |name: &str| MapData::from_pin(directory.join(name));
-        let frontends4 = open(names::FRONTENDS4)?;
         Ok(Self {
-            number: frontends4.info()?.id().into(),
-            frontends4: Map::HashMap(frontends4).try_into()?,
-            frontends6: Map::HashMap(open(names::FRONTENDS6)?).try_into()?,
+            number: open(names::FRONTENDS4)?.info()?.id().into(),
+            frontends: Frontends::open(open)?,
             backends: Map::Array(open(names::BACKENDS)?).try_into()?,
             hops: Map::Array(open(names::HOPS)?).try_into()?,
             nodes: Nodes::open(open)?,
-            interfaces: Map::HashMap(open(names::INTERFACES)?).try_into()?,
+            interfaces: Interfaces::open(open)?,
             counters: Map::PerCpuArray(open(names::COUNTERS)?).try_into()?,
             tables: Tables(Words::map(&open(names::TABLES)?, 1)?),
             shared: SharedState(Words::map(
@@ -70,20 +63,15 @@ impl Maps {
 
     /// Reads everything back.
     pub(crate) fn read(&self, settings: &Settings) -> Result<Programmed, MapError> {
-        let mut frontends = BTreeMap::new();
-        for entry in self.frontends4.iter() {
-            let (key, entry) = entry?;
-            let address = Ipv4Addr::from(key.address.to_ne_bytes()).into();
-            frontends.extend(installed(address, key.port, key.protocol, entry));
-        }
-        for entry in self.frontends6.iter() {
-            let (key, entry) = entry?;
-            let address = Ipv6Addr::from(from_words(key.address)).into();
-            frontends.extend(installed(address, key.port, key.protocol, entry));
-        }
         let mut programmed = Programmed::empty(settings.slots);
         let mut used = BTreeSet::new();
-        for (frontend, mut installed) in frontends {
+        for (frontend, entry) in self.frontends.read()? {
+            let mut installed = Installed {
+                entry,
+                backends: Box::default(),
+                vip: None,
+                refused: None,
+            };
             if let Some(table) = installed.table() {
                 let slots = self.tables.read(table);
                 if !programmed.tables.found(table, &slots) {
@@ -113,29 +101,9 @@ impl Maps {
         Ok(programmed)
     }
 
-    /// Knows frames that come in by `ifindex` as those of the interface `device`, itself or its bond.
-    pub(crate) fn set_interface(
-        &mut self,
-        ifindex: u32,
-        device: u32,
-        mac: [u8; 6],
-    ) -> Result<(), MapError> {
-        let entry = InterfaceEntry {
-            mac,
-            zero: [0; 2],
-            device,
-            spare: 0,
-        };
-        self.interfaces.insert(ifindex, entry, 0)
-    }
-
-    /// The interfaces it knows.
-    pub(crate) fn interfaces(&self) -> Result<Vec<(u32, InterfaceEntry)>, MapError> {
-        self.interfaces.iter().collect()
-    }
-
-    pub(crate) fn remove_interface(&mut self, ifindex: u32) -> Result<(), MapError> {
-        gone(self.interfaces.remove(&ifindex))
+    /// The interfaces by which frames come in.
+    pub(crate) fn interfaces(&mut self) -> &mut Interfaces {
+        &mut self.interfaces
     }
 
     /// Takes what is over out of the tables of connections.
@@ -226,83 +194,19 @@ impl Target for Maps {
             Operation::SetHop(id, hop) => self.hops.set(u32::from(id), hop, 0),
             Operation::AddNode(mac) => self.nodes.insert(mac),
             Operation::SetBackend(id, backend) => self.backends.set(u32::from(id), backend, 0),
-            Operation::Settle => sys::let_packets_pass().map_err(MapError::IoError),
+            Operation::Settle => self.frontends.let_packets_pass(),
             Operation::WriteTable(table, slots) => {
                 self.tables.write(table, &slots);
                 Ok(())
             }
-            Operation::SetFrontend(frontend, entry) => match key(&frontend) {
-                Key::V4(key) => self.frontends4.insert(key, entry, 0),
-                Key::V6(key) => self.frontends6.insert(key, entry, 0),
-            },
-            Operation::RemoveFrontend(frontend) => match key(&frontend) {
-                Key::V4(key) => gone(self.frontends4.remove(&key)),
-                Key::V6(key) => gone(self.frontends6.remove(&key)),
-            },
+            Operation::SetFrontend(frontend, entry) => self.frontends.set(&frontend, entry),
+            Operation::RemoveFrontend(frontend) => self.frontends.remove(&frontend),
             Operation::ClearBackend(id) => {
                 self.backends.set(u32::from(id), BackendEntry::default(), 0)
             }
             Operation::RemoveNode(mac) => self.nodes.remove(mac),
             Operation::ClearHop(id) => self.hops.set(u32::from(id), HopEntry::default(), 0),
         }
-    }
-}
-
-fn installed(
-    address: IpAddr,
-    port: u16,
-    protocol: u8,
-    entry: FrontendEntry,
-) -> Option<(Frontend, Installed)> {
-    let protocol = [Protocol::Tcp, Protocol::Udp]
-        .into_iter()
-        .find(|known| *known as u8 == protocol)?;
-    let frontend = Frontend {
-        address,
-        port: u16::from_be(port),
-        protocol,
-    };
-    let installed = Installed {
-        entry,
-        backends: Box::default(),
-        vip: None,
-        refused: None,
-    };
-    Some((frontend, installed))
-}
-
-/// An IPv6 address as the words of a key.
-fn to_words(address: Ipv6Addr) -> [u32; 4] {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address.octets();
-    [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]].map(u32::from_ne_bytes)
-}
-
-fn from_words(words: [u32; 4]) -> [u8; 16] {
-    let [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]] = words.map(u32::to_ne_bytes);
-    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
-}
-
-enum Key {
-    V4(FrontendKey4),
-    V6(FrontendKey6),
-}
-
-fn key(frontend: &Frontend) -> Key {
-    let port = frontend.port.to_be();
-    let protocol = frontend.protocol as u8;
-    match frontend.address {
-        IpAddr::V4(address) => Key::V4(FrontendKey4 {
-            address: u32::from_ne_bytes(address.octets()),
-            port,
-            protocol,
-            zero: 0,
-        }),
-        IpAddr::V6(address) => Key::V6(FrontendKey6 {
-            address: to_words(address),
-            port,
-            protocol,
-            zero: 0,
-        }),
     }
 }
 
@@ -468,11 +372,5 @@ mod tests {
         let read: Slot = unsafe { std::mem::transmute(bytes) };
         assert_eq!(read, slot);
         assert_eq!(unpack(pack(slot)), slot);
-    }
-
-    #[test]
-    fn an_address_in_words_lies_in_memory_as_on_the_wire() {
-        let address: Ipv6Addr = "2001:db8::1:2".parse().unwrap();
-        assert_eq!(from_words(to_words(address)), address.octets());
     }
 }

@@ -15,6 +15,7 @@ pub mod flow;
 pub mod headers;
 mod layout;
 pub mod neighbour;
+pub mod places;
 pub mod quote;
 pub mod records;
 pub mod sample;
@@ -31,6 +32,10 @@ pub mod names {
     pub const FRONTENDS4: &str = "LF_FRONTENDS4_3";
     /// IPv6 VIP:port:protocol → [`crate::records::FrontendEntry`].
     pub const FRONTENDS6: &str = "LF_FRONTENDS6_3";
+    /// Where IPv4 frontends are looked for first: [`crate::records::Place4`].
+    pub const PLACES4: &str = "LF_PLACES4_1";
+    /// The same of IPv6 frontends: [`crate::records::Place6`].
+    pub const PLACES6: &str = "LF_PLACES6_1";
     /// The slots of all Maglev tables: each a power of two of them, side by side.
     pub const TABLES: &str = "LF_TABLES_3";
     /// Backend id → [`crate::records::BackendEntry`].
@@ -43,6 +48,8 @@ pub mod names {
     pub const NODE_BITS: &str = "LF_NODEBITS_1";
     /// Interface index → [`crate::records::InterfaceEntry`].
     pub const INTERFACES: &str = "LF_INTERF_2";
+    /// Where an interface is looked for first, by the end of its index: [`crate::records::InterfaceEntry`].
+    pub const INTERFACE_PLACES: &str = "LF_IFPLACES_1";
     /// IPv4 connections, both directions of each.
     pub const CONNECTIONS4: &str = "LF_CONNECT4_1";
     /// IPv6 connections, both directions of each.
@@ -63,15 +70,18 @@ pub mod names {
     pub const MISSED: &str = "LF_MISSED_1";
 
     /// All of them.
-    pub const MAPS: [&str; 17] = [
+    pub const MAPS: [&str; 20] = [
         FRONTENDS4,
         FRONTENDS6,
+        PLACES4,
+        PLACES6,
         TABLES,
         BACKENDS,
         HOPS,
         NODES,
         NODE_BITS,
         INTERFACES,
+        INTERFACE_PLACES,
         CONNECTIONS4,
         CONNECTIONS6,
         HALF_OPEN4,

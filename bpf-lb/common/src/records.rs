@@ -72,6 +72,8 @@ impl FrontendEntry {
     pub const LEARNING: u32 = 2;
     /// It is going: it keeps the connections that it has, and takes no new ones.
     pub const DRAINING: u32 = 4;
+    /// Another frontend that is looked for at this place first is in the map alone.
+    pub const BESIDE: u32 = 0x80;
     /// New connections begin on the kernel's path.
     pub const CLOSED: u32 = Self::LEARNING | Self::DRAINING;
     /// Above the flags stands the logarithm of the table's size.
@@ -82,6 +84,28 @@ impl FrontendEntry {
     #[must_use]
     pub const fn slots(flags: u32) -> u32 {
         1 << ((flags >> Self::SIZE_SHIFT) & (u32::BITS - 1))
+    }
+}
+
+record! {
+    /// A place of an array in which IPv4 frontends are looked for first. Without a protocol there is none.
+    Place4: 16 align 8 {
+        /// Which one.
+        key: FrontendKey4,
+        /// What is known of it; [`FrontendEntry::BESIDE`] also where there is none.
+        entry: FrontendEntry,
+    }
+}
+
+record! {
+    /// The same for IPv6 frontends.
+    Place6: 32 align 8 {
+        /// Which one.
+        key: FrontendKey6,
+        /// Padding.
+        zero: u32,
+        /// What is known of it; [`FrontendEntry::BESIDE`] also where there is none.
+        entry: FrontendEntry,
     }
 }
 
@@ -174,10 +198,13 @@ record! {
         zero: [u8; 2],
         /// The interface that hops name: itself, or the bond of which it is a member.
         device: u32,
-        /// Padding.
-        spare: u32,
+        /// The interface's own index, by which it is known at its place.
+        ifindex: u32,
     }
 }
+
+/// As many interfaces are looked for at a place of their own first: those whose indexes end alike share one.
+pub const INTERFACE_PLACES: u32 = 256;
 
 /// Which end of a connection a [`ConnectionKey4`] or [`ConnectionKey6`] names besides the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

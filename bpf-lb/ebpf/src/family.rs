@@ -14,6 +14,7 @@ use landfall_bpf_lb_common::headers::{
     IPV4, IPV4_CHECKSUM, IPV4_DESTINATION, IPV4_LENGTH, IPV4_SOURCE, IPV4_TTL, IPV6,
     IPV6_DESTINATION, IPV6_HOP_LIMIT, IPV6_LENGTH, IPV6_SOURCE, TCP_MINIMUM, Transport,
 };
+use landfall_bpf_lb_common::places::{places4, places6};
 use landfall_bpf_lb_common::quote::{self, End, Message4, Message6};
 use landfall_bpf_lb_common::records::{
     BackendEntry, ConnectionEntry4, ConnectionEntry6, ConnectionKey4, ConnectionKey6,
@@ -22,7 +23,8 @@ use landfall_bpf_lb_common::records::{
 
 use crate::frame::Frame;
 use crate::maps::{
-    self, CONNECTIONS4, CONNECTIONS6, FRONTENDS4, FRONTENDS6, HALF_OPEN4, HALF_OPEN6,
+    self, CONNECTIONS4, CONNECTIONS6, FRONTENDS4, FRONTENDS6, HALF_OPEN4, HALF_OPEN6, PLACES4,
+    PLACES6,
 };
 
 /// What an answer of ours sets out with, as the kernel's own do.
@@ -175,6 +177,17 @@ impl Family for V4 {
     #[inline(always)]
     fn frontend(vip: u32, transport: &Transport) -> Option<FrontendEntry> {
         let service = service(transport.destination, transport.protocol);
+        let word = join_halves(vip, service);
+        let [first, second] = places4(word).map(|place| PLACES4.get(place));
+        let first = first?;
+        for place in [first, second?] {
+            if maps::word_of::<_, u64>(place, 0) == word {
+                return Some(maps::at_once(&place.entry));
+            }
+        }
+        if first.entry.flags & FrontendEntry::BESIDE == 0 {
+            return None;
+        }
         // SAFETY: words of a record without padding, of which any value is one.
         let key: FrontendKey4 = unsafe { transmute([vip, service]) };
         // SAFETY: an entry that is being removed still points to a table of valid ids.
@@ -317,8 +330,21 @@ impl Family for V6 {
 
     #[inline(always)]
     fn frontend(vip: [u64; 2], transport: &Transport) -> Option<FrontendEntry> {
-        let [a, b] = vip.map(halves);
         let service = service(transport.destination, transport.protocol);
+        let [first, second] = places6(vip, service).map(|place| PLACES6.get(place));
+        let first = first?;
+        for place in [first, second?] {
+            if maps::word_of::<_, u64>(place, 0) == vip[0]
+                && maps::word_of::<_, u64>(place, 8) == vip[1]
+                && maps::word_of::<_, u32>(place, 16) == service
+            {
+                return Some(maps::at_once(&place.entry));
+            }
+        }
+        if first.entry.flags & FrontendEntry::BESIDE == 0 {
+            return None;
+        }
+        let [a, b] = vip.map(halves);
         // SAFETY: as above.
         let key: FrontendKey6 = unsafe { transmute([a[0], a[1], b[0], b[1], service]) };
         // SAFETY: an entry that is being removed still points to a table of valid ids.

@@ -8,10 +8,11 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use landfall_bpf_lb_common::Verdict;
 use landfall_bpf_lb_common::flow::{SEED_WORDS, Seed};
+use landfall_bpf_lb_common::places::PLACES;
 use landfall_bpf_lb_common::records::{
     BackendEntry, ConnectionEntry4, ConnectionEntry6, ConnectionKey4, ConnectionKey6,
-    FrontendEntry, FrontendKey4, FrontendKey6, HopEntry, InterfaceEntry, MacKey, NODE_WORDS,
-    SamplingEntry, Slot, StateEntry, node_bit,
+    FrontendEntry, FrontendKey4, FrontendKey6, HopEntry, INTERFACE_PLACES, InterfaceEntry, MacKey,
+    NODE_WORDS, Place4, Place6, SamplingEntry, Slot, StateEntry, node_bit,
 };
 
 /// `BPF_F_MMAPABLE`: user space reads and writes it as memory.
@@ -21,6 +22,10 @@ const MMAPABLE: u32 = 1 << 10;
 pub(crate) static FRONTENDS4: HashMap<FrontendKey4, FrontendEntry> = HashMap::pinned(512, 0);
 #[map(name = "LF_FRONTENDS6_3")]
 pub(crate) static FRONTENDS6: HashMap<FrontendKey6, FrontendEntry> = HashMap::pinned(512, 0);
+#[map(name = "LF_PLACES4_1")]
+pub(crate) static PLACES4: Array<Place4> = Array::pinned(PLACES, MMAPABLE);
+#[map(name = "LF_PLACES6_1")]
+pub(crate) static PLACES6: Array<Place6> = Array::pinned(PLACES, MMAPABLE);
 #[map(name = "LF_TABLES_3")]
 static TABLES: Array<Slot> = Array::pinned(65_536, MMAPABLE);
 #[map(name = "LF_BACKENDS_2")]
@@ -33,6 +38,8 @@ static NODES: HashMap<MacKey, u32> = HashMap::pinned(4096, 0);
 static NODE_BITS: Array<u64> = Array::pinned(NODE_WORDS, 0);
 #[map(name = "LF_INTERF_2")]
 static INTERFACES: HashMap<u32, InterfaceEntry> = HashMap::pinned(64, 0);
+#[map(name = "LF_IFPLACES_1")]
+static INTERFACE_PLACES_OF: Array<InterfaceEntry> = Array::pinned(INTERFACE_PLACES, 0);
 #[map(name = "LF_CONNECT4_1")]
 pub(crate) static CONNECTIONS4: HashMap<ConnectionKey4, ConnectionEntry4> =
     HashMap::pinned(524_288, 0);
@@ -78,6 +85,13 @@ pub(crate) fn at_once(entry: &FrontendEntry) -> FrontendEntry {
     unsafe { transmute::<u64, FrontendEntry>(read_volatile((&raw const *entry).cast())) }
 }
 
+/// A word of a place, which user space may be about to write.
+#[inline(always)]
+pub(crate) fn word_of<T, W: Copy>(place: &T, offset: usize) -> W {
+    // SAFETY: the callers name a word that is there, and any value is one.
+    unsafe { read_volatile((&raw const *place).cast::<u8>().add(offset).cast()) }
+}
+
 /// A slot of the table that begins at `table`.
 #[inline(always)]
 pub(crate) fn slot(table: u32, number: u32) -> Option<&'static Slot> {
@@ -118,9 +132,15 @@ pub(crate) fn is_node(mac: [u8; 6]) -> bool {
 /// The interface of this index, if `mac` is our address on it.
 #[inline(always)]
 pub(crate) fn ours(ifindex: u32, mac: [u8; 6]) -> Option<&'static InterfaceEntry> {
-    // SAFETY: entries change only when a person changes the MAC address of an interface; a torn
-    // read then means one packet that passes to the kernel.
-    unsafe { INTERFACES.get(ifindex) }.filter(|interface| interface.mac == mac)
+    // Entries change only when a person changes the MAC address of an interface; a torn read then means one packet
+    // that passes to the kernel.
+    let at_its_place = INTERFACE_PLACES_OF.get(ifindex % INTERFACE_PLACES);
+    let interface = match at_its_place.filter(|interface| interface.ifindex == ifindex) {
+        Some(interface) => interface,
+        // SAFETY: as above.
+        None => unsafe { INTERFACES.get(ifindex) }?,
+    };
+    (interface.mac == mac).then_some(interface)
 }
 
 /// What programs and user space tell each other.

@@ -173,9 +173,9 @@ impl Director {
             links.adopt(&mut ebpf)?;
         }
         let attached = links.interfaces()?;
-        for (ifindex, entry) in maps.interfaces()? {
+        for (ifindex, entry) in maps.interfaces().read()? {
             if !attached.contains(&entry.device) {
-                maps.remove_interface(ifindex)?;
+                maps.interfaces().remove(ifindex)?;
             }
         }
         let director = Self {
@@ -314,11 +314,17 @@ impl Director {
         let left = |(index, entry): &(u32, InterfaceEntry)| {
             entry.device == ifindex && *index != ifindex && !interface.members.contains(index)
         };
-        for (index, _) in self.maps.interfaces()?.iter().filter(|known| left(known)) {
-            self.maps.remove_interface(*index)?;
+        for (index, _) in self
+            .maps
+            .interfaces()
+            .read()?
+            .iter()
+            .filter(|known| left(known))
+        {
+            self.maps.interfaces().remove(*index)?;
         }
         for index in interface.members.iter().chain([&ifindex]) {
-            self.maps.set_interface(*index, ifindex, interface.mac)?;
+            self.maps.interfaces().set(*index, ifindex, interface.mac)?;
         }
         Ok(())
     }
@@ -331,9 +337,9 @@ impl Director {
 
     fn forget(&mut self, ifindex: u32) -> Result<(), AttachError> {
         let failed = |source| AttachError::Map { ifindex, source };
-        for (index, entry) in self.maps.interfaces().map_err(failed)? {
+        for (index, entry) in self.maps.interfaces().read().map_err(failed)? {
             if entry.device == ifindex {
-                self.maps.remove_interface(index).map_err(failed)?;
+                self.maps.interfaces().remove(index).map_err(failed)?;
             }
         }
         Ok(())

@@ -6,10 +6,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use aya::Pod;
+use landfall_bpf_lb_common::places::PLACES;
 use landfall_bpf_lb_common::records::{
     BackendEntry, ConnectionEntry4, ConnectionEntry6, ConnectionKey4, ConnectionKey6,
-    FrontendEntry, FrontendKey4, FrontendKey6, HopEntry, InterfaceEntry, MacKey, NODE_WORDS,
-    SamplingEntry, Slot, StateEntry,
+    FrontendEntry, FrontendKey4, FrontendKey6, HopEntry, INTERFACE_PLACES, InterfaceEntry, MacKey,
+    NODE_WORDS, Place4, Place6, SamplingEntry, Slot, StateEntry,
 };
 use landfall_bpf_lb_common::{Verdict, names};
 
@@ -35,6 +36,8 @@ pub(super) fn discard_misshapen(directory: &Path, settings: &Settings) -> Result
     let together = [
         fits::<FrontendKey4, FrontendEntry>(names::FRONTENDS4, settings.frontend_entries()),
         fits::<FrontendKey6, FrontendEntry>(names::FRONTENDS6, settings.frontend_entries()),
+        fits::<u32, Place4>(names::PLACES4, PLACES),
+        fits::<u32, Place6>(names::PLACES6, PLACES),
         fits::<u32, Slot>(names::TABLES, settings.slots),
         fits::<u32, BackendEntry>(names::BACKENDS, settings.backends),
     ];
@@ -55,6 +58,7 @@ pub(super) fn discard_misshapen(directory: &Path, settings: &Settings) -> Result
         fits::<MacKey, u32>(names::NODES, settings.node_entries()),
         fits::<u32, u64>(names::NODE_BITS, NODE_WORDS),
         fits::<u32, InterfaceEntry>(names::INTERFACES, INTERFACES),
+        fits::<u32, InterfaceEntry>(names::INTERFACE_PLACES, INTERFACE_PLACES),
         four(names::CONNECTIONS4, settings.connections4 * DIRECTIONS),
         six(names::CONNECTIONS6, settings.connections6 * DIRECTIONS),
         four(names::HALF_OPEN4, settings.half_open4 * DIRECTIONS),

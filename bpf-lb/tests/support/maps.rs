@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 
 use aya::maps::{Array, HashMap, Map, MapData};
 use landfall_bpf_lb::Settings;
+use landfall_bpf_lb::desired::Protocol;
 use landfall_bpf_lb_common::names;
 use landfall_bpf_lb_common::records::{
     ConnectionEntry4, ConnectionEntry6, ConnectionKey4, ConnectionKey6, ConnectionState, Direction,
-    InterfaceEntry, Slot, StateEntry,
+    FrontendEntry, FrontendKey4, FrontendKey6, InterfaceEntry, Slot, StateEntry,
 };
 
 use super::frames::Flow;
@@ -69,6 +70,40 @@ pub(crate) fn interfaces(settings: &Settings) -> Vec<u32> {
         .try_into()
         .unwrap();
     map.keys().collect::<Result<_, _>>().unwrap()
+}
+
+/// Removes a TCP frontend from the map of all, and from nowhere else.
+pub(crate) fn remove_frontend(settings: &Settings, vip: SocketAddr) {
+    let (port, protocol, zero) = (vip.port().to_be(), Protocol::Tcp as u8, 0);
+    match vip {
+        SocketAddr::V4(vip) => {
+            let map = Map::HashMap(open(settings, names::FRONTENDS4));
+            let mut map: HashMap<_, FrontendKey4, FrontendEntry> = map.try_into().unwrap();
+            let address = u32::from_ne_bytes(vip.ip().octets());
+            map.remove(&FrontendKey4 {
+                address,
+                port,
+                protocol,
+                zero,
+            })
+            .unwrap();
+        }
+        SocketAddr::V6(vip) => {
+            let map = Map::HashMap(open(settings, names::FRONTENDS6));
+            let mut map: HashMap<_, FrontendKey6, FrontendEntry> = map.try_into().unwrap();
+            let mut address = [0; 4];
+            for (word, bytes) in address.iter_mut().zip(vip.ip().octets().chunks(4)) {
+                *word = u32::from_ne_bytes(bytes.try_into().unwrap());
+            }
+            map.remove(&FrontendKey6 {
+                address,
+                port,
+                protocol,
+                zero,
+            })
+            .unwrap();
+        }
+    }
 }
 
 /// Changes what programs and user space tell each other.

@@ -31,7 +31,7 @@ use landfall_testbed::control_plane::assets::source_tree;
 use landfall_testbed::process::in_netns;
 
 /// Lines of output shown of a command that did not hold.
-const MOST_OF_A_FAILURE: usize = 25;
+const MOST_OF_A_FAILURE: usize = 200;
 
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
