@@ -82,8 +82,13 @@ pub fn init(args: &LogArgs, program: &str, version: &str) -> Result<Level, Telem
     })
 }
 
+/// What is logged. Of what goes wrong with a watch the client's library says every attempt; we say what is news.
 fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
-    EnvFilter::try_new(level).map_err(|source| TelemetryError::Level {
+    let quiet = match level.contains("kube_runtime") {
+        true => level.to_owned(),
+        false => format!("{level},kube_runtime::watcher=off"),
+    };
+    EnvFilter::try_new(quiet).map_err(|source| TelemetryError::Level {
         level: level.to_owned(),
         source,
     })
@@ -187,6 +192,14 @@ mod tests {
     fn a_level_that_cannot_be_read_is_refused_with_an_example() {
         let refused = filter("landfall_controller=loud").unwrap_err().to_string();
         assert!(refused.contains("landfall_controller=debug"), "{refused}");
+    }
+
+    #[test]
+    fn attempts_of_a_watch_are_logged_where_they_are_asked_for() {
+        let said = |level| filter(level).unwrap().to_string();
+        assert!(said("info").contains("kube_runtime::watcher=off"));
+        let asked = said("info,kube_runtime=debug");
+        assert!(!asked.contains("off"), "{asked}");
     }
 
     #[test]

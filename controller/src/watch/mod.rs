@@ -27,6 +27,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use self::backoff::Growing;
 use crate::cache::Cache;
 use crate::settings::Settings;
 use crate::state::State;
@@ -304,6 +305,7 @@ impl Follow<DeserializeGuard<ServiceCIDR>> for Cache {
     }
 }
 
+mod backoff;
 mod gateways;
 mod versions;
 
@@ -326,7 +328,7 @@ impl Watch {
         K: Debug,
         Cache: Follow<K>,
     {
-        let mut news = std::pin::pin!(follow(events.default_backoff(), Cache::key));
+        let mut news = std::pin::pin!(follow(events.backoff(Growing::default()), Cache::key));
         let mut first = true;
         while let Some(news) = news.next().await {
             match news {
