@@ -161,6 +161,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
                 network: network.into(),
                 labels: std::collections::BTreeMap::new(),
                 images: std::collections::BTreeSet::new(),
+                audited: std::collections::BTreeSet::new(),
             };
             until_signalled(up(size))
         }

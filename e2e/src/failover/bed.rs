@@ -61,6 +61,7 @@ impl Bed {
             clients: 1,
             labels: names.chain(serve).collect(),
             images: BTreeSet::new(),
+            audited: BTreeSet::new(),
             network: Network::default(),
         };
         let lab = Box::pin(Lab::up(&size, &mut |stage| eprintln!("failover: {stage}"))).await?;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::plan::{API_PORT, API_SERVER, Network, Plan, Script};
 use super::{evidence, preflight, sibling};
+use crate::rights::Account;
 use anyhow::{Context, Result, bail, ensure};
 use futures::TryStreamExt as _;
 use k8s_openapi::api::core::v1::Node;
@@ -40,6 +41,8 @@ pub struct Size {
     pub network: Network,
     /// Images that nodes have beside those that all have.
     pub images: BTreeSet<String>,
+    /// ServiceAccounts, `NAMESPACE/NAME`, whose requests the API server writes down.
+    pub audited: BTreeSet<String>,
 }
 
 /// A lab that is up. Dropping it takes it down, unless it was kept or belongs to somebody else.
@@ -96,7 +99,7 @@ impl Lab {
         self.build_links()?;
         netns::enter(&self.plan.hub)?;
         say("etcd, kube-apiserver, kube-controller-manager, kube-scheduler");
-        self.start_control_plane().await?;
+        self.start_control_plane(&size.audited).await?;
         say("containerd, a kubelet and a kube-proxy on every node");
         self.boot(size, images).await?;
         tokio::time::timeout(REGISTRATION, self.await_ready_nodes())
@@ -223,7 +226,7 @@ impl Lab {
         self.plan.scripts().iter().try_for_each(run_script)
     }
 
-    async fn start_control_plane(&mut self) -> Result<()> {
+    async fn start_control_plane(&mut self, audited: &BTreeSet<String>) -> Result<()> {
         let dir = self.plan.dir.join("control-plane");
         fs::create_dir_all(&dir).context("making the control plane's directory")?;
         let mut options = Options::loopback(self.plan.assets.clone(), dir);
@@ -237,6 +240,10 @@ impl Lab {
             .iter()
             .map(|node| User::kubelet(&node.name))
             .collect();
+        for account in audited {
+            let account = Account::parse(account).map_err(anyhow::Error::msg)?;
+            options.audited.push(account.user());
+        }
         let control_plane = ControlPlane::start(options).await?;
         for process in control_plane.processes() {
             if let Some(scratch) = &mut self.scratch {

@@ -64,6 +64,7 @@ impl LabSpec {
             clients: self.clients.max(other.clients),
             labels,
             images: self.images.union(&other.images).cloned().collect(),
+            audited: self.audited.union(&other.audited).cloned().collect(),
         })
     }
 
@@ -75,6 +76,7 @@ impl LabSpec {
             clients: self.clients,
             labels: self.labels.clone(),
             images: self.images.clone(),
+            audited: self.audited.clone(),
         }
     }
 }
@@ -84,7 +86,7 @@ impl Action<'_> {
     pub fn needs_the_lab(&self) -> bool {
         matches!(
             self,
-            Self::Logs(_) | Self::Kill(_) | Self::Link(_) | Self::FailNode(_)
+            Self::Logs(_) | Self::Kill(_) | Self::Link(_) | Self::FailNode(_) | Self::Rights(_)
         )
     }
 
@@ -115,6 +117,7 @@ impl Step {
             self.kill.as_ref().map(Action::Kill),
             self.link.as_ref().map(Action::Link),
             self.fail_node.as_deref().map(Action::FailNode),
+            self.rights.as_ref().map(Action::Rights),
         ]
         .into_iter()
         .flatten()

@@ -6,6 +6,7 @@ mod connections;
 mod disturb;
 mod observe;
 mod questions;
+mod rights;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -184,6 +185,7 @@ impl<'a> Runner<'a> {
             Action::Held(name) => self.held(name, step).await?,
             Action::Kill(kill) => self.kill(kill)?,
             Action::FailNode(name) => self.fail_node(name)?,
+            Action::Rights(rights) => self.rights(rights, step).await?,
             Action::Metrics(metrics) => self.read_metrics(metrics, step).await?,
             Action::Logs(wanted) => self.read_logs(wanted, step).await?,
             command => {

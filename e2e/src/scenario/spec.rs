@@ -42,6 +42,8 @@ pub struct LabSpec {
     pub labels: BTreeMap<String, BTreeMap<String, String>>,
     /// Images that its nodes have beside those that all have: programs of hack/go-program.sh.
     pub images: BTreeSet<String>,
+    /// ServiceAccounts, `NAMESPACE/NAME`, of which the API server writes down every request, for `rights`.
+    pub audited: BTreeSet<String>,
 }
 
 impl Default for LabSpec {
@@ -51,6 +53,7 @@ impl Default for LabSpec {
             clients: 1,
             labels: BTreeMap::new(),
             images: BTreeSet::new(),
+            audited: BTreeSet::new(),
         }
     }
 }
@@ -98,6 +101,8 @@ pub struct Step {
     pub link: Option<Link>,
     /// Ends a node as a power cut would.
     pub fail_node: Option<String>,
+    /// Holds what the audited accounts may do against what they did.
+    pub rights: Option<Rights>,
 
     /// From this step on an outage counts, as from one that breaks something.
     pub disturbs: bool,
@@ -323,6 +328,15 @@ pub enum LinkState {
     Down,
 }
 
+/// What audited accounts need not have done.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Rights {
+    /// Account → right, in the words of [`crate::rights::Right`] → why it may be that nothing in the scenario uses it.
+    #[serde(default)]
+    pub seldom: BTreeMap<String, BTreeMap<String, String>>,
+}
+
 /// A number of different values.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -372,6 +386,8 @@ pub enum Action<'a> {
     Link(&'a Link),
     /// A node dies.
     FailNode(&'a str),
+    /// Rights are held against their use.
+    Rights(&'a Rights),
 }
 
 fn once() -> u32 {

@@ -46,6 +46,10 @@ pub const POD_CIDRS: &str = "10.244.0.0/16,fd00:10:244::/56";
 /// The Service address of the API server, which its certificate names.
 const API_SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
 
+/// The file of what audited users asked, in [`Options::dir`].
+pub const AUDIT_LOG: &str = "audit.log";
+const AUDIT_POLICY: &str = "audit-policy.json";
+
 /// What to start, and where.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -63,6 +67,8 @@ pub struct Options {
     pub users: Vec<User>,
     /// Whether the controller manager and the scheduler run too.
     pub controllers: bool,
+    /// Users whose every request is written to [`ControlPlane::audit_log`].
+    pub audited: Vec<String>,
     /// Further flags of kube-apiserver.
     pub api_server_flags: Vec<String>,
 }
@@ -78,6 +84,7 @@ impl Options {
             port: 0,
             users: Vec::new(),
             controllers: false,
+            audited: Vec::new(),
             api_server_flags: Vec::new(),
         }
     }
@@ -169,6 +176,11 @@ impl ControlPlane {
             etcd: (etcd_port, peer_port),
             scratch,
         };
+        if !this.options.audited.is_empty() {
+            let policy = audit_policy(&this.options.audited);
+            std::fs::write(this.options.dir.join(AUDIT_POLICY), policy)
+                .context("writing the audit policy")?;
+        }
         this.launch_api().await?;
         if this.options.controllers {
             this.launch("kube-controller-manager", this.controller_manager_flags())?;
@@ -200,6 +212,11 @@ impl ControlPlane {
     /// The port of the API server.
     pub fn port(&self) -> u16 {
         self.options.port
+    }
+
+    /// What [`Options::audited`] asked of the API server, an `audit.k8s.io/v1` Event a line.
+    pub fn audit_log(&self) -> PathBuf {
+        self.options.dir.join(AUDIT_LOG)
     }
 
     /// Where logs and data are.
@@ -317,6 +334,11 @@ impl ControlPlane {
             // Nobody makes ServiceAccounts then, and a Pod without one would be refused.
             flags.push("--disable-admission-plugins=ServiceAccount".to_owned());
         }
+        if !options.audited.is_empty() {
+            let file = |name| options.dir.join(name).display().to_string();
+            flags.push(format!("--audit-policy-file={}", file(AUDIT_POLICY)));
+            flags.push(format!("--audit-log-path={}", file(AUDIT_LOG)));
+        }
         flags.extend(options.api_server_flags.iter().cloned());
         flags
     }
@@ -356,6 +378,17 @@ impl ControlPlane {
             "--secure-port=0".to_owned(),
         ]
     }
+}
+
+/// Who asked for what, and with which outcome; not what was said. A watch is written once it is open.
+fn audit_policy(users: &[String]) -> String {
+    serde_json::json!({
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived"],
+        "rules": [{"level": "Metadata", "users": users}, {"level": "None"}],
+    })
+    .to_string()
 }
 
 fn etcd_flags(dir: &Path, port: u16, peer_port: u16) -> Vec<String> {
