@@ -342,6 +342,8 @@ pub enum Check {
     PlannedMove,
     /// The address is answered while its owner's announcer is deleted and started anew (--disruptive)
     Restart,
+    /// The address is answered after its owner's announcer was killed, as by a crash (--disruptive)
+    Failover,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -362,7 +364,7 @@ pub struct ConnectivityTest {
     #[arg(long, value_name = "IMAGE")]
     pub image: Option<String>,
 
-    /// Also delete the Pod of the announcer that owns the test's address
+    /// Also delete the Pod of the announcer that owns the test's address, and kill the next owner's
     #[arg(long)]
     pub disruptive: bool,
 

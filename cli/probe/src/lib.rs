@@ -28,3 +28,5 @@ mod questions;
 pub mod report;
 #[cfg(feature = "program")]
 pub mod stranger;
+#[cfg(feature = "program")]
+pub mod victim;

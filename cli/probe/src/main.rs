@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, TcpStream};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use landfall_probe::report::Line;
 use landfall_probe::stranger::{Errand, run};
-use landfall_probe::{backend, interface};
+use landfall_probe::{backend, interface, victim};
 
 /// What runs in the Pods of `landfall connectivity test`
 #[derive(Debug, Parser)]
@@ -43,6 +44,11 @@ enum Command {
         #[arg(long, default_value_t = 600)]
         seconds: u64,
     },
+    /// Kills the processes of this host that run a program, as a crash would end them
+    Kill {
+        /// The program's name
+        program: String,
+    },
     /// Prints the metrics of the announcer of this host
     Metrics {
         #[arg(long, default_value_t = 7780)]
@@ -73,6 +79,11 @@ fn main() -> anyhow::Result<()> {
                 })
                 .collect();
             ask(errands?)
+        }
+        Command::Kill { program } => {
+            let pids = victim::kill(Path::new("/proc"), &program)?;
+            println!("killed {program}: {pids:?}");
+            Ok(())
         }
         Command::Metrics { port } => metrics(port),
     }

@@ -9,10 +9,28 @@ use super::report::Outcome;
 
 /// Of a hundred datagrams so many may be lost: no network promises more.
 const MAY_BE_LOST: u64 = 1;
-/// The longest silence of a move that is announced before it happens.
-pub(super) const PLANNED: u64 = 1_000;
-/// The longest one when the owner's announcer is deleted: the process hands over, and may not get to it.
-pub(super) const RESTART: u64 = 3_000;
+/// Why addresses move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Move {
+    /// It is announced before it happens.
+    Planned,
+    /// The owner's announcer is deleted: the process hands over, and may not get to it.
+    Restart,
+    /// The owner's announcer is killed: it hands nothing over, and its peers miss its heartbeats. What it put into the kernel
+    /// goes on meanwhile.
+    Failover,
+}
+
+impl Move {
+    /// The longest silence, in milliseconds.
+    fn most(self) -> u64 {
+        match self {
+            Self::Planned => 1_000,
+            Self::Restart => 3_000,
+            Self::Failover => 2_000,
+        }
+    }
+}
 
 /// An address, and what became of questions to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,7 +203,7 @@ pub(super) fn carried(metrics: &str) -> Option<u64> {
 
 /// Whether replacing all backends lost no connection. `before` are the Pods that there were.
 pub(super) fn rolling_update(seen: &[Seen], before: &BTreeSet<String>) -> Outcome {
-    let mut faults = lost(seen, PLANNED);
+    let mut faults = lost(seen, Move::Planned.most());
     for Seen { window, .. } in seen {
         if window.pods.keys().all(|pod| before.contains(pod)) {
             faults.push(format!("no new backend answered for {}", window.vip));
@@ -201,11 +219,11 @@ pub(super) fn rolling_update(seen: &[Seen], before: &BTreeSet<String>) -> Outcom
 }
 
 /// Whether addresses moved as they should. `to` is who has each afterwards, in the same order.
-pub(super) fn moved(seen: &[Seen], from: &str, to: &[String], limit: u64) -> Outcome {
-    let mut faults = match limit {
+pub(super) fn moved(seen: &[Seen], from: &str, to: &[String], by: Move) -> Outcome {
+    let mut faults = match by {
         // What was being opened when an announcer went may be lost.
-        RESTART => too_long(seen, limit),
-        limit => lost(seen, limit),
+        Move::Restart | Move::Failover => too_long(seen, by.most()),
+        Move::Planned => lost(seen, by.most()),
     };
     for (Seen { owner, window, .. }, to) in seen.iter().zip(to) {
         if owner == from && to == from {
@@ -292,8 +310,9 @@ mod tests {
             client_address(&seen),
             xdp("node-1", 7, 307, 300),
             rolling_update(&seen, &["old".to_owned()].into()),
-            moved(&seen, "node-1", &to, PLANNED),
-            moved(&seen, "node-1", &to, RESTART),
+            moved(&seen, "node-1", &to, Move::Planned),
+            moved(&seen, "node-1", &to, Move::Restart),
+            moved(&seen, "node-1", &to, Move::Failover),
         ];
         insta::assert_yaml_snapshot!(outcomes);
     }
@@ -327,18 +346,24 @@ mod tests {
             xdp("node-1", 7, 8, 0),
             rolling_update(&[well()], &["new".to_owned()].into()),
             rolling_update(&but(|seen| seen.window.tcp.lost = 2), &BTreeSet::new()),
-            moved(&[well()], "node-1", &stays, PLANNED),
+            moved(&[well()], "node-1", &stays, Move::Planned),
             moved(
                 &but(|seen| seen.window.silence_ms = 1_001),
                 "node-1",
                 &["node-2".to_owned()],
-                PLANNED,
+                Move::Planned,
             ),
             moved(
                 &but(|seen| seen.window.silence_ms = 3_001),
                 "node-1",
                 &["node-2".to_owned()],
-                RESTART,
+                Move::Restart,
+            ),
+            moved(
+                &but(|seen| seen.window.silence_ms = 2_001),
+                "node-1",
+                &["node-2".to_owned()],
+                Move::Failover,
             ),
         ];
         assert!(outcomes.iter().all(Outcome::is_failed), "{outcomes:#?}");

@@ -7,6 +7,7 @@ use landfall_crds::ip_name;
 use serde_json::{Value, json};
 
 use super::plan::Plan;
+use crate::picture::ANNOUNCER;
 
 /// On everything that a test makes, with its namespace's name as the value: it takes away nothing else.
 pub(super) const LABEL: &str = "landfall.dev/connectivity-test";
@@ -193,6 +194,17 @@ pub(super) fn reader(name: &str, image: &str, node: &str) -> Value {
     on_a_host(name, image, node, &["metrics".to_owned()])
 }
 
+/// Kills the process of the announcer of a node, as a crash would end it. No profile of its own may stand between.
+pub(super) fn killer(image: &str, node: &str) -> Value {
+    let args = ["kill".to_owned(), ANNOUNCER.to_owned()];
+    let mut pod = on_a_host("killer", image, node, &args);
+    pod["spec"]["hostPID"] = json!(true);
+    let context = &mut pod["spec"]["containers"][0]["securityContext"];
+    context["capabilities"]["add"] = json!(["KILL"]);
+    context["appArmorProfile"] = json!({"type": "Unconfined"});
+    pod
+}
+
 fn on_a_host(name: &str, image: &str, node: &str, args: &[String]) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",
@@ -255,6 +267,7 @@ mod tests {
             reservation("t", pairs[0].0),
             client("probe:7", &plan, &plan.interfaces, &pairs, 600),
             reader("before", "probe:7", "node-1"),
+            killer("probe:7", "node-1"),
         ]);
     }
 }

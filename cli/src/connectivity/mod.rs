@@ -18,6 +18,7 @@ mod observer;
 mod plan;
 mod report;
 mod stage;
+mod victim;
 
 use std::path::Path;
 

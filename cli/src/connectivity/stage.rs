@@ -24,7 +24,7 @@ use super::observer::Observer;
 use crate::args::ConnectivityTest;
 use crate::cluster::Cluster;
 use crate::out::complain;
-use crate::picture::{ANNOUNCER, NAMESPACE};
+use crate::picture::NAMESPACE;
 
 /// Who writes the test's objects.
 const MANAGER: &str = "landfall-connectivity-test";
@@ -266,60 +266,28 @@ impl<'a> Stage<'a> {
         Ok(Ok(Observer::of(lines)))
     }
 
-    /// What the announcer of a node says of itself.
-    pub(super) async fn metrics(
-        &self,
-        name: &str,
-        image: &str,
-        node: &str,
-    ) -> anyhow::Result<Result<String, String>> {
+    /// Runs a Pod of the test's to its end; what it said, or what it said of why not.
+    pub(super) async fn errand(&self, pod: &Value) -> anyhow::Result<Result<String, String>> {
         let pods: Api<Pod> = self.own();
-        self.put::<Pod>(&manifests::reader(name, image, node))
-            .await?;
+        let name = self.put::<Pod>(pod).await?.name_any();
         let ended = self
             .until(async || {
-                let pod = pods.get(name).await?;
+                let pod = pods.get(&name).await?;
                 let phase = pod.status.as_ref().and_then(|status| status.phase.clone());
                 Ok(match phase.as_deref() {
                     Some("Succeeded") => Ok(true),
                     Some("Failed") => Ok(false),
-                    _ => Err(waits(&pod)
-                        .unwrap_or_else(|| "the Pod that reads metrics does not end".to_owned())),
+                    _ => Err(waits(&pod).unwrap_or_else(|| format!("Pod {name} does not end"))),
                 })
             })
             .await?;
         Ok(match ended {
             Ok(well) => {
-                let text = pods.logs(name, &LogParams::default()).await?;
+                let text = pods.logs(&name, &LogParams::default()).await?;
                 if well { Ok(text) } else { Err(text) }
             }
             Err(why) => Err(why),
         })
-    }
-
-    /// Deletes the Pod of the announcer of a node, at once; returns when its successor is ready.
-    pub(super) async fn replace_announcer(&self, node: &str) -> anyhow::Result<Result<(), String>> {
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
-        let of = ListParams::default()
-            .labels(&format!("app.kubernetes.io/name={ANNOUNCER}"))
-            .fields(&format!("spec.nodeName={node}"));
-        let Some(old) = pods.list(&of).await?.items.into_iter().next() else {
-            return Ok(Err(format!("no announcer runs on {node}")));
-        };
-        pods.delete(&old.name_any(), &DeleteParams::default().grace_period(0))
-            .await
-            .with_context(|| format!("deleting the announcer's Pod {}", old.name_any()))?;
-        self.until(async || {
-            let now = pods.list(&of).await?.items;
-            let successor = now
-                .iter()
-                .any(|pod| pod.uid() != old.uid() && is_ready(pod));
-            Ok(match successor {
-                true => Ok(()),
-                false => Err(format!("no announcer is ready on {node} again")),
-            })
-        })
-        .await
     }
 
     /// Takes away everything that a test of this namespace made, this one or an earlier one: the client first, so that
@@ -434,15 +402,6 @@ fn absent(answer: Result<(), kube::Error>) -> anyhow::Result<()> {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         answer => Ok(answer?),
     }
-}
-
-fn is_ready(pod: &Pod) -> bool {
-    let status = pod.status.as_ref();
-    let mut conditions = status
-        .and_then(|s| s.conditions.as_ref())
-        .into_iter()
-        .flatten();
-    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 /// Why a Pod does not run, in its own words.

@@ -119,6 +119,7 @@ impl<'a> Course<'a> {
             Check::RollingUpdate => self.rolling_update().await,
             Check::PlannedMove => self.planned_move().await,
             Check::Restart => self.restart().await,
+            Check::Failover => self.failover().await,
         }
     }
 
@@ -272,7 +273,8 @@ impl<'a> Course<'a> {
     }
 
     async fn carried(&self, name: &str, node: &str) -> Tried<u64> {
-        let text = match self.stage.metrics(name, &self.image, node).await? {
+        let reader = manifests::reader(name, &self.image, node);
+        let text = match self.stage.errand(&reader).await? {
             Ok(text) => text,
             Err(why) => {
                 return Ok(Err(Outcome::failed(format!(

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 
 use super::{Course, LOST, Owners, SETTLING, Tried, tried};
-use crate::connectivity::judge::{self, PLANNED, RESTART, Seen};
+use crate::connectivity::judge::{self, Move, Seen};
 use crate::connectivity::report::Outcome;
 
 const ONE_NODE: &str =
@@ -38,7 +38,7 @@ impl Course<'_> {
         }
         tried!(self.left(&from).await?);
         tried!(self.watch(LOST).await.map(|()| Vec::<()>::new()));
-        let outcome = self.moved(mark, &before, &from, PLANNED).await?;
+        let outcome = self.moved(mark, &before, &from, Move::Planned).await?;
         // As it was, for what comes after.
         Ok(match self.deploy(None).await? {
             Ok(_) => outcome,
@@ -52,18 +52,36 @@ impl Course<'_> {
                 "deletes an announcer's Pod: --disruptive permits it",
             ));
         }
+        self.without_announcer(Move::Restart).await
+    }
+
+    pub(super) async fn failover(&mut self) -> anyhow::Result<Outcome> {
+        if !self.flags.disruptive {
+            return Ok(Outcome::skipped(
+                "kills an announcer: --disruptive permits it",
+            ));
+        }
+        self.without_announcer(Move::Failover).await
+    }
+
+    /// The addresses move because their owner's announcer ends.
+    async fn without_announcer(&mut self, by: Move) -> anyhow::Result<Outcome> {
         let Some((from, before)) = self.may_move().await? else {
             return Ok(Outcome::skipped(ONE_NODE));
         };
         tried!(self.stood_by().await?);
         tried!(self.watch(SETTLING).await.map(|()| Vec::<()>::new()));
         let mark = self.mark();
-        if let Err(why) = self.stage.replace_announcer(&from).await? {
+        let ended = match by {
+            Move::Failover => self.stage.crash_announcer(&self.image, &from).await?,
+            Move::Planned | Move::Restart => self.stage.replace_announcer(&from).await?,
+        };
+        if let Err(why) = ended {
             return Ok(Outcome::failed(why));
         }
         tried!(self.left(&from).await?);
         tried!(self.watch(LOST).await.map(|()| Vec::<()>::new()));
-        self.moved(mark, &before, &from, RESTART).await
+        self.moved(mark, &before, &from, by).await
     }
 
     /// The owner of an address, where another node could have it; and every address's.
@@ -120,7 +138,7 @@ impl Course<'_> {
         mark: usize,
         before: &Owners,
         from: &str,
-        limit: u64,
+        by: Move,
     ) -> anyhow::Result<Outcome> {
         let after = tried!(self.seen(mark).await?);
         let to: Vec<String> = after.iter().map(|seen| seen.owner.clone()).collect();
@@ -128,6 +146,6 @@ impl Course<'_> {
             owner: before.get(&after.window.vip).cloned().unwrap_or_default(),
             ..after
         });
-        Ok(judge::moved(&seen.collect::<Vec<_>>(), from, &to, limit))
+        Ok(judge::moved(&seen.collect::<Vec<_>>(), from, &to, by))
     }
 }
