@@ -4,17 +4,21 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use landfall_announcer::args::Args;
 use landfall_announcer::daemon;
+use landfall_announcer::frames::{self, FramesArgs};
 use landfall_announcer::samples::{self, SamplesArgs};
 use landfall_announcer::settings::Settings;
 use landfall_runtime::{shutdown, telemetry};
 
 fn main() -> anyhow::Result<()> {
-    if std::env::args_os()
-        .nth(1)
-        .is_some_and(|word| word == samples::COMMAND)
-    {
-        let args = std::env::args_os().skip(1);
-        return samples::run(&SamplesArgs::parse_from(args));
+    let words = std::env::args_os().skip(1);
+    match std::env::args_os().nth(1) {
+        Some(word) if word == samples::COMMAND => {
+            return samples::run(&SamplesArgs::parse_from(words));
+        }
+        Some(word) if word == frames::COMMAND => {
+            return frames::run(&FramesArgs::parse_from(words));
+        }
+        _ => {}
     }
     let args = Args::parse();
     let level = telemetry::init(

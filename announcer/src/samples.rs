@@ -7,18 +7,17 @@
 //! asks for is for three seconds.
 
 use std::collections::HashMap;
-use std::io::{self, Read as _, Write};
-use std::os::fd::AsFd as _;
+use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use clap::Parser;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use landfall_bpf_lb::Verdict;
 use landfall_bpf_lb::samples::{Sampled, Samples, monotonic};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
+
+use crate::looking;
 
 /// The word that it is called by.
 pub const COMMAND: &str = "samples";
@@ -133,7 +132,7 @@ pub fn run(args: &SamplesArgs) -> anyhow::Result<()> {
             }
             tell = now + TELL;
         }
-        if !await_any(&samples, renew.saturating_duration_since(now))? {
+        if !looking::wait(samples.fd(), renew.saturating_duration_since(now))? {
             return Ok(());
         }
         for sample in samples.take() {
@@ -142,32 +141,6 @@ pub fn run(args: &SamplesArgs) -> anyhow::Result<()> {
             }
         }
     }
-}
-
-/// Waits for samples, but no longer than this; false when standard input is closed.
-fn await_any(samples: &Samples, most: Duration) -> anyhow::Result<bool> {
-    let input = io::stdin();
-    let mut fds = vec![PollFd::new(input.as_fd(), PollFlags::POLLIN)];
-    fds.extend(
-        samples
-            .fd()
-            .map(|ring| PollFd::new(ring, PollFlags::POLLIN)),
-    );
-    let most = PollTimeout::try_from(most).unwrap_or(PollTimeout::MAX);
-    match poll(&mut fds, most) {
-        Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-        Err(error) => return Err(error).context("waiting for samples"),
-    }
-    let is_readable = fds
-        .first()
-        .and_then(PollFd::revents)
-        .is_some_and(|events| !events.is_empty());
-    // What is typed means nothing; its end does.
-    Ok(!is_readable
-        || io::stdin()
-            .lock()
-            .read(&mut [0; 1024])
-            .is_ok_and(|read| read > 0))
 }
 
 struct Printer {
@@ -197,7 +170,7 @@ impl Printer {
         let time = self.epoch.saturating_add(since).unwrap_or_default();
         let interface = |index| self.names.get(&index).map_or("", String::as_str);
         let line = Line::Packet {
-            time: time.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),
+            time: looking::written(time),
             interface: interface(sample.ifindex),
             out: sample.out.map(interface),
             verdict: sample.verdict.label(),
@@ -209,21 +182,11 @@ impl Printer {
                 .map(|byte| format!("{byte:02x}"))
                 .collect(),
         };
-        print(&mut self.out, &line)
+        looking::print(&mut self.out, &line)
     }
 
     fn print(&mut self, line: &Line<'_>) -> anyhow::Result<bool> {
-        print(&mut self.out, line)
-    }
-}
-
-fn print(out: &mut impl Write, line: &Line<'_>) -> anyhow::Result<bool> {
-    let mut text = serde_json::to_vec(line).context("writing a line")?;
-    text.push(b'\n');
-    match out.write_all(&text).and_then(|()| out.flush()) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(error).context("printing"),
+        looking::print(&mut self.out, line)
     }
 }
 
@@ -275,8 +238,8 @@ mod tests {
             bytes: "02ff".to_owned(),
         };
         let mut out = Vec::new();
-        assert!(print(&mut out, &line).unwrap());
-        assert!(print(&mut out, &Line::Missed { missed: 3 }).unwrap());
+        assert!(looking::print(&mut out, &line).unwrap());
+        assert!(looking::print(&mut out, &Line::Missed { missed: 3 }).unwrap());
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "{\"time\":\"2026-11-27T12:00:01.123456Z\",\"interface\":\"eth0\",\"verdict\":\"directed\",\

@@ -21,6 +21,7 @@ mod peer_socket;
 mod requests;
 pub mod scheduling;
 mod socket;
+mod tap;
 
 pub use addresses::{AddressFilter, FilterCounts};
 pub use groups::{GroupKey, Groups, kernel_groups};
@@ -28,5 +29,6 @@ pub use monitor::monitor;
 pub use neighbours::{NeighbourTable, Neighbours};
 pub use peer_socket::{Ear, PeerSocket};
 pub use socket::{PacketSocket, Protocol};
+pub use tap::{Tap, Tapped};
 
 pub use landfall_wire::link::{IfIndex, Link, LinkTable};

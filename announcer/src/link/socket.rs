@@ -24,7 +24,7 @@ use socket2::{Domain, SockAddr, SockAddrStorage, SockFilter, Socket, Type};
 use super::IfIndex;
 
 /// Bytes of frames that may wait for a socket: room for a router that asks for a thousand addresses at once.
-const QUEUE: c_int = 1 << 20;
+pub(super) const QUEUE: c_int = 1 << 20;
 
 /// How long a socket without frames keeps the one who receives waiting: whoever receives shows by it that it can.
 const LONGEST_WAIT: Duration = Duration::from_millis(250);
@@ -182,28 +182,7 @@ impl PacketSocket {
     /// # Errors
     /// The operating system's.
     pub fn take_dropped(&self) -> io::Result<u32> {
-        let mut stats = libc::tpacket_stats {
-            tp_packets: 0,
-            tp_drops: 0,
-        };
-        let mut length = length_of::<libc::tpacket_stats>();
-        let pointer = (&raw mut stats).cast();
-        let fd = self.socket.as_raw_fd();
-        // SAFETY: the pointer and length describe `stats`, which outlives the call; the kernel writes plain integers.
-        let result = unsafe {
-            libc::getsockopt(
-                fd,
-                libc::SOL_PACKET,
-                libc::PACKET_STATISTICS,
-                pointer,
-                &raw mut length,
-            )
-        };
-        if result == 0 {
-            Ok(stats.tp_drops)
-        } else {
-            Err(io::Error::last_os_error())
-        }
+        dropped(self.socket.as_raw_fd())
     }
 }
 
@@ -218,6 +197,31 @@ fn received(outcome: io::Result<usize>) -> io::Result<Option<usize>> {
         Ok(length) => Ok(Some(length)),
         Err(error) if matches!(error.kind(), WouldBlock | Interrupted) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// Frames the kernel dropped since the last call because the queue of a packet socket was full.
+pub(super) fn dropped(fd: RawFd) -> io::Result<u32> {
+    let mut stats = libc::tpacket_stats {
+        tp_packets: 0,
+        tp_drops: 0,
+    };
+    let mut length = length_of::<libc::tpacket_stats>();
+    let pointer = (&raw mut stats).cast();
+    // SAFETY: the pointer and length describe `stats`, which outlives the call; the kernel writes plain integers.
+    let result = unsafe {
+        libc::getsockopt(
+            fd,
+            libc::SOL_PACKET,
+            libc::PACKET_STATISTICS,
+            pointer,
+            &raw mut length,
+        )
+    };
+    if result == 0 {
+        Ok(stats.tp_drops)
+    } else {
+        Err(io::Error::last_os_error())
     }
 }
 

@@ -35,6 +35,15 @@ pub struct Monitor {
     #[arg(long, conflicts_with_all = ["all_namespaces", "changes_only"])]
     pub packets: bool,
 
+    /// Tell instead what each node hears and says on its segment: ARP and Neighbour Discovery about Landfall's addresses, and
+    /// what announcers say to each other; takes the right to run something in the announcers' Pods
+    #[arg(long, conflicts_with_all = ["all_namespaces", "changes_only", "packets"])]
+    pub frames: bool,
+
+    /// With --frames, heartbeats, too: every node sends some each second
+    #[arg(long, requires = "frames")]
+    pub beats: bool,
+
     /// Leave out how addresses and nodes stand at the beginning
     #[arg(long)]
     pub changes_only: bool,

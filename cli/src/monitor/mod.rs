@@ -7,9 +7,9 @@
 //!                                └── node      L2Nodes, and the Leases of sessions
 //! ```
 //!
-//! Everything between the watches and the terminal is pure. Packets are told instead of all this, by [`packets`].
-//! Heartbeats are not in it: an announcer shows those to its own node alone; what the API server has of them, whom a node
-//! hears and which address has a foreign host, is told.
+//! Everything between the watches and the terminal is pure. Packets are told instead of all this, by [`packets`], or frames of
+//! the segment, by [`segment`]: ARP, Neighbour Discovery and heartbeats, which the API server never sees. What it has of them,
+//! whom a node hears and which address has a foreign host, is told here.
 //!
 //! Invariant: what cannot be watched is said once and stops nothing else; what a first list brings is the state, and no
 //! change.
@@ -17,8 +17,10 @@
 mod address;
 mod holder;
 mod line;
+mod looks;
 mod node;
 mod packets;
+mod segment;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -50,8 +52,9 @@ pub(crate) async fn monitor(connection: &Connection, flags: &args::Monitor) -> a
     let mut stops = Stops::new()?;
     let end = flags.r#for.map(|time| Instant::now() + time);
     tokio::select! {
-        ended = Box::pin(tell(connection, flags)), if !flags.packets => ended,
+        ended = Box::pin(tell(connection, flags)), if !flags.packets && !flags.frames => ended,
         ended = Box::pin(packets::tell(connection, flags)), if flags.packets => ended,
+        ended = Box::pin(segment::tell(connection, flags)), if flags.frames => ended,
         () = stops.next() => Ok(End::Well),
         () = until(end) => Ok(End::Well),
     }

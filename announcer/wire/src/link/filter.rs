@@ -195,6 +195,27 @@ pub fn ndp() -> Vec<Op> {
     program
 }
 
+/// For who only looks: ARP, neighbour messages without extension headers, and announcers' frames, to whomever and also of
+/// this host's own; none with a tag, which are another interface's.
+#[must_use]
+pub fn neighbours_and_peers() -> Vec<Op> {
+    vec![
+        op(LOAD_BYTE, VLAN_PRESENT, 0, 0),
+        op(EQUALS, 0, 0, 9),
+        op(LOAD_HALF, 12, 0, 0),
+        op(EQUALS, 0x0806, 8, 0),
+        op(EQUALS, u32::from(crate::ethernet::PEERS), 7, 0),
+        op(EQUALS, 0x86dd, 0, 5),
+        op(LOAD_BYTE, 20, 0, 0),
+        op(EQUALS, 58, 0, 3),
+        op(LOAD_BYTE, 54, 0, 0),
+        op(AT_LEAST, 135, 0, 1),
+        op(AT_LEAST, 137, 0, 1),
+        op(RETURN, 0, 0, 0),
+        op(RETURN, WHOLE, 0, 0),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -248,6 +269,37 @@ mod tests {
             2,
             false
         ));
+    }
+
+    #[test]
+    fn who_only_looks_sees_what_is_heard_and_said_and_nothing_else() {
+        let mut beat = vec![0; 60];
+        beat[12..14].copy_from_slice(&crate::ethernet::PEERS.to_be_bytes());
+        let arp_packet = arp_frame(Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST);
+        let seen = [
+            beat,
+            arp_packet,
+            ndp_frame(58, 255, 135),
+            ndp_frame(58, 255, 136),
+        ];
+        let program = neighbours_and_peers();
+        for frame in &seen {
+            for kind in [TO_THIS_HOST, TO_OTHERS, OUTGOING] {
+                assert!(keeps(&program, frame, kind, false));
+            }
+            assert!(!keeps(&program, frame, TO_THIS_HOST, true));
+        }
+        let mut ipv4 = seen[1].clone();
+        ipv4[12..14].copy_from_slice(&[8, 0]);
+        let others = [
+            ipv4,
+            ndp_frame(58, 255, 134),
+            ndp_frame(58, 255, 137),
+            ndp_frame(17, 255, 135),
+        ];
+        for frame in &others {
+            assert!(!keeps(&program, frame, TO_THIS_HOST, false));
+        }
     }
 
     proptest! {

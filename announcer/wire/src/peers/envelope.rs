@@ -98,6 +98,18 @@ impl<'a> Envelope<'a> {
         })
     }
 
+    /// What it says; nobody has found out whether its sender has a key.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownKind`] or [`Refusal::Malformed`].
+    pub fn unverified(&self) -> Result<Frame<'a>, Refusal> {
+        Ok(Frame {
+            node: self.node,
+            session: self.session,
+            body: Body::parse(self.kind, self.body)?,
+        })
+    }
+
     pub(super) const fn key(&self) -> KeyId {
         self.key
     }
@@ -142,11 +154,7 @@ impl<'a> Authentic<'a> {
     /// # Errors
     /// [`Refusal::UnknownKind`] or [`Refusal::Malformed`].
     pub fn frame(&self) -> Result<Frame<'a>, Refusal> {
-        Ok(Frame {
-            node: self.0.node,
-            session: self.0.session,
-            body: Body::parse(self.0.kind, self.0.body)?,
-        })
+        self.0.unverified()
     }
 }
 

@@ -9,17 +9,6 @@ use serde::{Deserialize, Serialize};
 use super::packet::{Packet, unhex};
 use crate::words::plain;
 
-/// What an announcer says, line by line.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
-pub(super) enum Said {
-    Packet(Sample),
-    /// Packets that are not told, so far.
-    Missed {
-        missed: u64,
-    },
-}
-
 /// A packet as its node saw it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -142,6 +131,7 @@ mod tests {
     use landfall_crds::{L2NodeInterface, L2NodeSpec, L2NodeStatus};
 
     use super::*;
+    use crate::monitor::looks::Said;
 
     const SAID: &str = r#"{"time":"2026-11-27T12:00:01.123456Z","interface":"eth0","verdict":"directed","length":74,
         "bytes":"024c46000002024c46000001080045000028000040003f060000c6336407cb00710a9c4001bb0000000100000000500204000000"}"#;
@@ -160,7 +150,7 @@ mod tests {
             }],
             ..L2NodeStatus::default()
         });
-        let Ok(Said::Packet(sample)) = serde_json::from_str(said) else {
+        let Ok(Said::Seen(sample)) = serde_json::from_str(said) else {
             panic!("no packet");
         };
         Line::new("node-1", sample, &Places::of(&[node]))
@@ -190,7 +180,7 @@ mod tests {
 
     #[test]
     fn what_was_missed_is_no_packet() {
-        let said: Said = serde_json::from_str(r#"{"missed":3}"#).unwrap();
+        let said: Said<Sample> = serde_json::from_str(r#"{"missed":3}"#).unwrap();
         assert_eq!(said, Said::Missed { missed: 3 });
     }
 
