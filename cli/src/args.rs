@@ -245,6 +245,9 @@ pub struct Install {
     /// How long to wait
     #[arg(long, default_value = "5m", value_parser = duration, value_name = "DURATION")]
     pub timeout: Duration,
+
+    #[command(flatten)]
+    pub output: OutputArg,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -264,6 +267,9 @@ pub struct Uninstall {
     /// How long to wait for each step
     #[arg(long, default_value = "3m", value_parser = duration, value_name = "DURATION")]
     pub timeout: Duration,
+
+    #[command(flatten)]
+    pub output: OutputArg,
 }
 
 /// Whose objects are read.

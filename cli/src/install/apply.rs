@@ -27,6 +27,17 @@ pub(super) enum Done {
     Untried,
 }
 
+impl Done {
+    pub(super) fn in_words(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Configured => "configured",
+            Self::Unchanged => "unchanged",
+            Self::Untried => "not tried",
+        }
+    }
+}
+
 /// An object by its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Named {

@@ -6,6 +6,7 @@
 mod apply;
 mod removal;
 mod remove;
+mod report;
 mod rights;
 mod version;
 mod wait;
@@ -19,14 +20,15 @@ use kube::Api;
 
 pub(crate) use remove::uninstall;
 
-use crate::args::{DryRun, Install};
+use crate::args::{DryRun, Install, Output};
 use crate::cluster::{Cluster, Wants};
 use crate::manifests::{
     Choice, Manifest, Phase, images, kept_and_replaced, known, manifests, stamped,
 };
-use crate::out::{End, print, say};
+use crate::out::{End, form, print, say, words, words_beside};
 use crate::picture::{NAMESPACE, Picture};
 use apply::{Applier, Done, Named};
+use report::Installed;
 
 /// The Kubernetes that the rules of the CRDs need: it knows addresses.
 const LEAST_MINOR: u32 = 31;
@@ -47,6 +49,24 @@ pub(crate) async fn install(
     cluster: &Cluster,
     flags: &Install,
     only_over: bool,
+) -> anyhow::Result<End> {
+    let output = flags.output.output;
+    if output != Output::Table {
+        words_beside();
+    }
+    let mut report = Installed::new(flags.dry_run == DryRun::Server);
+    let end = carry_out(cluster, flags, only_over, &mut report).await?;
+    if output != Output::Table {
+        print(&form(&report, output, |_| String::new())?);
+    }
+    Ok(end)
+}
+
+async fn carry_out(
+    cluster: &Cluster,
+    flags: &Install,
+    only_over: bool,
+    report: &mut Installed,
 ) -> anyhow::Result<End> {
     let wants = Wants {
         workloads: true,
@@ -84,10 +104,12 @@ pub(crate) async fn install(
         let done = applier.apply(manifest).await?;
         untried += usize::from(done == Done::Untried);
         say!("{}", line(manifest, done, dry));
+        report.applied(manifest, done);
     }
     let strays = applier.strays(&known()?).await?;
     for old in &strays.ours {
         applier.delete(old).await?;
+        report.removed(old);
         let done = if dry { "would be removed" } else { "removed" };
         say!(
             "{:<34} {:<40} {done}: no part of this version{}",
@@ -98,6 +120,7 @@ pub(crate) async fn install(
     }
     for other in &strays.others {
         say!("note: {}", apply::left_alone(other));
+        report.left_alone(apply::left_alone(other));
     }
     if dry {
         if untried > 0 {
@@ -110,10 +133,12 @@ pub(crate) async fn install(
         say!("Applied. `landfall status --wait` waits until it runs.");
         return Ok(End::Well);
     }
-    if !wait::running(cluster, flags.timeout).await? {
+    let runs = wait::running(cluster, flags.timeout).await?;
+    report.runs = Some(runs);
+    if !runs {
         return Ok(End::NotWell);
     }
-    print(&next(is_there));
+    words(&next(is_there));
     Ok(End::Well)
 }
 
@@ -203,7 +228,14 @@ pub(crate) async fn print_only(cluster: Option<&Cluster>, flags: &Install) -> an
         Some(cluster) => cluster.picture(wants).await.unwrap_or_default(),
         None => Picture::default(),
     };
-    for manifest in stamped(manifests(&chosen(flags, &before)?)?) {
+    let all = stamped(manifests(&chosen(flags, &before)?)?);
+    if flags.output.output == Output::Json {
+        let items: Vec<_> = all.into_iter().map(|manifest| manifest.value).collect();
+        let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items});
+        print(&form(&list, Output::Json, |_| String::new())?);
+        return Ok(End::Well);
+    }
+    for manifest in all {
         print(&format!(
             "---\n{}",
             serde_saphyr::to_string(&manifest.value)?
@@ -213,12 +245,7 @@ pub(crate) async fn print_only(cluster: Option<&Cluster>, flags: &Install) -> an
 }
 
 fn line(manifest: &Manifest, done: Done, dry: bool) -> String {
-    let done = match done {
-        Done::Created => "created",
-        Done::Configured => "configured",
-        Done::Unchanged => "unchanged",
-        Done::Untried => "not tried",
-    };
+    let done = done.in_words();
     let dry = if dry { " (dry run)" } else { "" };
     format!(
         "{:<34} {:<40} {done}{dry}",
@@ -292,7 +319,7 @@ fn agreed() -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() {
         anyhow::bail!("nobody is there to be asked: say --yes, or --dry-run to see what would go");
     }
-    print("Go on? Type yes: ");
+    words("Go on? Type yes: ");
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     Ok(answer.trim() == "yes")

@@ -12,6 +12,7 @@ use kube::ResourceExt as _;
 use landfall_crds::conditions::{ADDRESS_ASSIGNED, SERVICE_ANNOUNCED};
 use landfall_crds::gateway_api::{CONTROLLER, GATEWAYS_EXIST, GatewayClass};
 use landfall_crds::{LoadBalancerIP, ServiceKey};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::manifests::{Choice, manifests};
@@ -27,7 +28,8 @@ const CONDITIONS: [&str; 2] = [ADDRESS_ASSIGNED, SERVICE_ANNOUNCED];
 pub(super) const SWEEPER: (&str, &str) = ("app.kubernetes.io/name", "landfall-remove-programs");
 
 /// What goes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Plan {
     pub(super) policies: Vec<String>,
     pub(super) pools: usize,

@@ -19,12 +19,13 @@ use super::apply::{Applier, Labelled, Named, left_alone};
 use super::removal::{
     self, SWEEPER, by_hand, is_marked, others_finalizers, still_answered, sweeper, unmark,
 };
+use super::report::Removed;
 use super::rights;
 use super::wait::until;
-use crate::args::Uninstall;
+use crate::args::{Output, Uninstall};
 use crate::cluster::{Cluster, Wants, list};
 use crate::manifests::known;
-use crate::out::{End, print, say};
+use crate::out::{End, form, print, say, words, words_beside};
 use crate::picture::{ANNOUNCER, CONTROLLER, NAMESPACE, Picture, Sight};
 
 /// How long programs may take to be taken off the nodes.
@@ -35,6 +36,21 @@ const SWEEP: Duration = Duration::from_secs(90);
 /// # Errors
 /// What cannot be read or deleted; the same command again goes on from there.
 pub(crate) async fn uninstall(cluster: &Cluster, flags: &Uninstall) -> anyhow::Result<End> {
+    let output = flags.output.output;
+    if output != Output::Table {
+        words_beside();
+    }
+    let (report, end) = planned_and_carried_out(cluster, flags).await?;
+    if output != Output::Table {
+        print(&form(&report, output, |_| String::new())?);
+    }
+    Ok(end)
+}
+
+async fn planned_and_carried_out(
+    cluster: &Cluster,
+    flags: &Uninstall,
+) -> anyhow::Result<(Removed, End)> {
     let wants = Wants {
         workloads: true,
         planning: true,
@@ -55,25 +71,32 @@ pub(crate) async fn uninstall(cluster: &Cluster, flags: &Uninstall) -> anyhow::R
         .collect();
     plan.left_alone = others.iter().map(left_alone).collect();
     say!("Cluster: {}", crate::words::plain(&cluster.place));
-    print(&plan.draw(flags.release_addresses));
+    words(&plan.draw(flags.release_addresses));
     let rights = rights::needed(&objects, !plan.nodes.is_empty(), plan.classes > 0);
     rights::ensure(&cluster.client, &rights).await?;
     if flags.dry_run {
         say!("Nothing was changed: this was a dry run.");
-        return Ok(End::Well);
+        return Ok((Removed::planned(plan), End::Well));
     }
     if !flags.yes && !super::agreed()? {
         say!("Nothing was changed.");
-        return Ok(End::NotWell);
+        return Ok((Removed::planned(plan), End::NotWell));
     }
-    Removal {
+    let removal = Removal {
         client: cluster.client.clone(),
         timeout: flags.timeout,
         release: flags.release_addresses,
         objects: objects.into_iter().map(|(named, _)| named).collect(),
-    }
-    .carry_out(&picture, &mut applier)
-    .await
+    };
+    let (unreached_nodes, left) = removal.carry_out(&picture, &mut applier).await?;
+    let report = Removed {
+        carried_out: true,
+        unreached_nodes,
+        left,
+        ..Removed::planned(plan)
+    };
+    let end = End::of(report.is_complete());
+    Ok((report, end))
 }
 
 /// What goes last, with its resource, what stands on others first; and what carries our label and is not ours.
@@ -110,7 +133,12 @@ struct Removal {
 }
 
 impl Removal {
-    async fn carry_out(&self, picture: &Picture, applier: &mut Applier) -> anyhow::Result<End> {
+    /// Returns the nodes that could not be reached, and what is still there.
+    async fn carry_out(
+        &self,
+        picture: &Picture,
+        applier: &mut Applier,
+    ) -> anyhow::Result<(Vec<String>, Vec<String>)> {
         let announcer = removal::announcer(picture);
         let mut missed = Vec::new();
         self.silence(announcer.is_some()).await?;
@@ -135,7 +163,7 @@ impl Removal {
                 left.join(", ")
             );
         }
-        Ok(End::of(left.is_empty() && missed.is_empty()))
+        Ok((missed, left))
     }
 
     fn all<K>(&self) -> Api<K>
