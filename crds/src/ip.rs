@@ -38,13 +38,15 @@ pub const SHARED_AS_EXTERNAL: &str = "spec.externalIPs";
     validation = Rule::new("!isIP(self.spec.address) || (ip(self.spec.address).family() == 4 ? self.metadata.name == self.spec.address.replace('.', '-') : size(self.metadata.name) == 39 && isIP(self.metadata.name.replace('-', ':')) && ip(self.metadata.name.replace('-', ':')) == ip(self.spec.address))")
         .message("metadata.name must be the address with dashes: 192-0-2-10, or 2001-0db8-0000-0000-0000-0000-0000-0010 with all eight groups in full"),
     printcolumn(name = "Address", type_ = "string", json_path = ".spec.address"),
-    printcolumn(name = "Namespace", type_ = "string", json_path = ".spec.holders[0].namespace", priority = 1),
+    printcolumn(name = "Namespace", type_ = "string", json_path = ".spec.holders[0].namespace"),
     printcolumn(name = "Holder", type_ = "string", json_path = ".spec.holders[0].name"),
+    printcolumn(name = "Shared with", type_ = "string", json_path = ".spec.holders[1].name"),
     printcolumn(name = "Kept for", type_ = "string", json_path = ".spec.reservedFor.name"),
     printcolumn(name = "Pool", type_ = "string", json_path = ".spec.poolRef.name"),
     printcolumn(name = "Node", type_ = "string", json_path = ".status.owner.node"),
     printcolumn(name = "Interface", type_ = "string", json_path = ".status.interfaces[0]"),
-    printcolumn(name = "Since", type_ = "date", json_path = ".status.owner.since")
+    printcolumn(name = "Since", type_ = "date", json_path = ".status.owner.since"),
+    printcolumn(name = "Holders", type_ = "string", json_path = ".spec.holders", priority = 1)
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(

@@ -110,6 +110,31 @@ async fn kubectl_shows_for_whom_an_address_is_kept() {
 }
 
 #[tokio::test]
+async fn kubectl_shows_the_namespace_of_a_holder_and_with_whom_an_address_is_shared() {
+    let mut cluster =
+        cluster!(kubectl_shows_the_namespace_of_a_holder_and_with_whom_an_address_is_shared);
+    cluster.cidrs("default", &["192.0.2.0/29"]).await;
+    cluster.controller().await;
+    let key = [("landfall.dev/sharing-key", "dns")];
+    for (name, port) in [("tcp", 53), ("tls", 853)] {
+        let spec = json!({"ports": [{"port": port}]});
+        cluster.service("blue", name, &key, spec).await;
+        cluster.has("blue", name, &["192.0.2.0"]).await;
+    }
+    let table = cluster.kubectl(&["get", "lbip"]).await;
+    let row = table.lines().find(|line| line.starts_with("192-0-2-0"));
+    let row: Vec<&str> = row.unwrap().split_whitespace().collect();
+    assert_eq!(
+        row,
+        ["192-0-2-0", "192.0.2.0", "blue", "tcp", "tls", "default"],
+        "{table}"
+    );
+    let wide = cluster.kubectl(&["get", "lbip", "-o", "wide"]).await;
+    assert!(wide.contains("HOLDERS"), "{wide}");
+    cluster.stop().await;
+}
+
+#[tokio::test]
 async fn what_other_balancers_take_for_a_block_is_refused_with_what_to_write() {
     let cluster = cluster!(what_other_balancers_take_for_a_block_is_refused_with_what_to_write);
     for cidr in ["10.0.0.1-10.0.0.9", "10.0.0.1"] {
