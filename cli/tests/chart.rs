@@ -40,7 +40,11 @@ fn template(helm: &Path, args: &[&str]) -> Output {
 fn objects(yaml: &[u8]) -> Vec<Value> {
     let text = std::str::from_utf8(yaml).unwrap();
     let all: Vec<Value> = serde_saphyr::from_multiple(text).unwrap();
-    let mut all: Vec<Value> = all.into_iter().filter(|value| !value.is_null()).collect();
+    sorted(all.into_iter().filter(|value| !value.is_null()))
+}
+
+fn sorted(all: impl IntoIterator<Item = Value>) -> Vec<Value> {
+    let mut all: Vec<Value> = all.into_iter().collect();
     all.sort_by_key(|value| {
         let text = |path: &str| value.pointer(path).map(ToString::to_string);
         (
@@ -107,6 +111,46 @@ fn what_the_chart_adds_when_asked_is_what_kustomize_says_of_it() {
         assert!(!more.is_empty(), "{value} adds nothing");
         assert_alike(&more, &objects(&kustomized.stdout));
     }
+}
+
+/// Of a directory below the target's, the way to another one, as kustomize wants it.
+fn relative(from: &Path, to: &Path) -> String {
+    let up = from.canonicalize().unwrap().components().count() - 1;
+    let to = to.canonicalize().unwrap();
+    format!("{}{}", "../".repeat(up), &to.to_str().unwrap()[1..])
+}
+
+#[test]
+fn an_overlay_with_every_component_is_install_yaml_and_what_each_of_them_says_alone() {
+    let test = "an_overlay_with_every_component_is_install_yaml_and_what_each_of_them_says_alone";
+    let Some(programs) = assets::find(assets::API) else {
+        return landfall_testbed::skipped(test, "kubectl: hack/control-plane.sh");
+    };
+    let kustomized = |dir: &Path| {
+        let output = Command::new(programs.join("kubectl"))
+            .arg("kustomize")
+            .arg(dir)
+            .output()
+            .unwrap();
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {complaint}", dir.display());
+        objects(&output.stdout)
+    };
+    let components = ["gateway-api", "monitoring", "networkpolicy"];
+    let config = tree().join("config");
+    let overlay = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let listed = components.map(|name| relative(overlay.path(), &config.join(name)));
+    let text = json!({
+        "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
+        "resources": [relative(overlay.path(), &config.join("default"))],
+        "components": listed,
+    });
+    std::fs::write(overlay.path().join("kustomization.yaml"), text.to_string()).unwrap();
+    let installed = objects(&std::fs::read(config.join("install.yaml")).unwrap());
+    let alone = components.iter();
+    let alone = alone.flat_map(|name| kustomized(&config.join(name)));
+    let wanted = sorted(installed.into_iter().chain(alone));
+    assert_alike(&kustomized(overlay.path()), &wanted);
 }
 
 #[test]
