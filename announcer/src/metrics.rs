@@ -347,6 +347,11 @@ impl Sources {
             "Frontends left to the kernel",
             count(status.refused),
         )?;
+        out.gauge(
+            "director_unanswered",
+            "TCP connections opened at pods of this node within the last half minute that no reply has been seen of",
+            count(status.unanswered),
+        )?;
         let counters = self.director.counters();
         out.counters(
             "director_packets",

@@ -25,6 +25,11 @@ const ORPHAN: u32 = 60;
 /// is another pod's from then on. kube-proxy forgets such a flow at once.
 const UNANSWERED: u32 = 10;
 
+/// By then a pod has answered, or its answer has gone another way.
+const ANSWERED: u32 = 2;
+/// What was opened since the last sweep or the one before.
+pub(crate) const LATELY: u32 = 15;
+
 /// The time of one sweep.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
@@ -128,6 +133,15 @@ pub(crate) fn is_stale(clock: Clock, protocol: Protocol, state: &ConnectionState
         UNCONFIRMED
     };
     clock.silent(state) >= limit
+}
+
+/// Whether an entry of the half-open ones is of a connection that was opened at a pod, and that nothing has been seen of
+/// since.
+pub(crate) fn is_unanswered(clock: Clock, protocol: Protocol, state: &ConnectionState) -> bool {
+    protocol == Protocol::Tcp
+        && state.kind == ConnectionState::KIND_POD
+        && state.confirmed_by == ConnectionState::BY_NOTHING
+        && clock.silent(state) >= ANSWERED
 }
 
 #[cfg(test)]

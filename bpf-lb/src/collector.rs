@@ -14,7 +14,9 @@ use aya::maps::{HashMap, Map, MapData, MapError};
 use landfall_bpf_lb_common::names;
 use landfall_bpf_lb_common::records::{ConnectionState, Direction};
 
-use crate::ageing::{Clock, Surroundings, is_over, is_stale, may_be_asked_in_vain};
+use crate::ageing::{
+    Clock, LATELY, Surroundings, is_over, is_stale, is_unanswered, may_be_asked_in_vain,
+};
 use crate::desired::Protocol;
 use crate::duties::Flow;
 use crate::served::Served;
@@ -42,6 +44,10 @@ pub struct Swept {
     /// TCP connections for which there was no room among the confirmed, or that wait for their pod's
     /// answer.
     pub strays: usize,
+    /// TCP connections that were opened at pods of this node two seconds ago or more, and that no reply has been seen of.
+    pub unanswered: usize,
+    /// Those of them that were opened within the last fifteen seconds.
+    pub unanswered_lately: usize,
     /// Connections that went.
     pub removed: usize,
 }
@@ -362,6 +368,9 @@ impl<F: Table> Tables<F> {
                     && state.confirmed_by >= ConnectionState::BY_ANSWER
                 {
                     swept.strays += 1;
+                } else if is_unanswered(clock, protocol, state) {
+                    swept.unanswered += 1;
+                    swept.unanswered_lately += usize::from(clock.silent(state) <= LATELY);
                 }
             }
         })?;

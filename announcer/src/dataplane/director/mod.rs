@@ -21,6 +21,7 @@ use lingering::Lingering;
 use watched::Watched;
 use work::{Outcome, Work};
 
+mod answers;
 mod lingering;
 mod watched;
 mod work;
@@ -103,6 +104,8 @@ pub struct DirectorStatus {
     pub why_refused: BTreeMap<String, usize>,
     /// Connections of this node's pods.
     pub connections: usize,
+    /// Connections that were opened at them two seconds ago or more, and that no reply has been seen of.
+    pub unanswered: usize,
     /// Those of them whose slots are other nodes' now.
     pub owed: usize,
     /// Those of them that it serves to their end, and takes no new ones beside.

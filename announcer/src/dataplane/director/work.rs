@@ -5,10 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Instant;
 
 use landfall_bpf_lb::desired::Frontend;
-use landfall_bpf_lb::{AttachMode, Director, Leaving, Settings};
+use landfall_bpf_lb::{AttachMode, Director, Leaving, Settings, Verdict};
 
+use super::answers::{Answers, Look};
 use super::{DirectorSettings, DirectorStatus, with_causes};
 use crate::dataplane::channel::{Entries, Going};
 use crate::dataplane::{DataPath, DirectorNews, LeftToKernel};
@@ -21,6 +23,7 @@ pub(super) struct Work {
     pub(super) director: Option<Director>,
     /// What it left to the kernel when it last could tell.
     refused: LeftToKernel,
+    answers: Answers,
 }
 
 /// What became of what was wanted.
@@ -245,8 +248,24 @@ impl Work {
             Err(error) => status.problems.push(with_causes(&error)),
         }
         status.owed = outcome.owed.len();
-        match director.sweep() {
-            Ok(swept) => status.connections = swept.connections,
+        match director
+            .sweep()
+            .and_then(|swept| Ok((swept, director.counters()?)))
+        {
+            Ok((swept, counters)) => {
+                status.connections = swept.connections;
+                status.unanswered = swept.unanswered;
+                let replies = counters
+                    .into_iter()
+                    .find(|(verdict, _)| *verdict == Verdict::ReplyRewritten);
+                let look = Look {
+                    unanswered: swept.unanswered,
+                    lately: swept.unanswered_lately,
+                    replies: replies.map_or(0, |(_, count)| count),
+                };
+                let problem = self.answers.look(look, Instant::now());
+                status.problems.extend(problem.map(str::to_owned));
+            }
             Err(error) => status.problems.push(with_causes(&error)),
         }
         status.state = if status.interfaces.is_empty() {
