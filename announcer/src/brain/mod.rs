@@ -12,8 +12,10 @@
 
 mod absences;
 mod conflicts;
+mod departures;
 mod effects;
 mod input;
+mod notices;
 mod own_node;
 mod peers;
 mod places;
@@ -56,9 +58,6 @@ use crate::report::Conflict;
 
 /// An interface that could not be listened on carries no address for this long.
 const UNAVAILABLE_FOR: Duration = Duration::from_secs(30);
-
-/// Unreadable objects remembered, so that each is told of once.
-const TOLD: usize = 1024;
 
 /// Everything one node knows.
 pub struct Brain {
@@ -295,6 +294,7 @@ impl Brain {
     fn remove(&mut self, key: &Key, now: Now) {
         if let Key::Session(node) = key {
             self.absences.read(node, None, now);
+            self.departs(node, now);
             self.owners.observe(Event::LeaseGone(node.clone()), now);
         }
         let slice_of = match key {
@@ -316,39 +316,6 @@ impl Brain {
         self.plan_due |= self.listed.insert(kind);
     }
 
-    fn notify(&mut self, address: IpAddr, warning: bool, reason: &'static str, note: String) {
-        let Some(lbip) = self.world.lbips.get(&address) else {
-            return;
-        };
-        let mut subjects = vec![Subject::Address(lbip.name.clone(), lbip.uid.clone())];
-        let holders = lbip.holders.iter();
-        subjects.extend(holders.map(|(key, uid)| Subject::Service(key.clone(), uid.clone())));
-        self.notices.push(Notice {
-            subjects,
-            warning,
-            reason,
-            note,
-        });
-    }
-
-    /// The reporter tells it once on the object itself; every node has it in its log.
-    fn unreadable(&mut self, subject: Subject, error: String) {
-        if self.told.len() >= TOLD {
-            self.told.clear();
-        }
-        if self.live.first() == Some(&self.me) && self.told.insert((subject.clone(), error.clone()))
-        {
-            let note = format!("cannot be read and is left out: {error}");
-            let subjects = vec![subject];
-            self.notices.push(Notice {
-                subjects,
-                warning: true,
-                reason: "Unreadable",
-                note,
-            });
-        }
-    }
-
     /// Whether everything was listed once that a decision depends on. A node without any link is not known yet: there is a
     /// loopback everywhere.
     fn ready(&self) -> bool {
@@ -359,6 +326,7 @@ impl Brain {
     pub fn step(&mut self, now: Now, wall: &Time) -> Effects {
         let mut effects = Effects::default();
         self.forget_conflicts(now);
+        self.forget_departed(now);
         for absence in self.absences.due(now) {
             tracing::warn!("{absence}");
         }
@@ -436,6 +404,9 @@ impl Brain {
         effects.has_left = self.leaving && (!self.ready() || self.owners.has_left(&shown) && said);
         if let Some(until) = self.unavailable.values().min() {
             effects.wake_no_later(*until);
+        }
+        if let Some(until) = self.departed_until() {
+            effects.wake_no_later(until);
         }
         if std::mem::take(&mut self.path_next) {
             self.path_due = true;

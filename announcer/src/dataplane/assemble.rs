@@ -122,7 +122,7 @@ pub fn assemble(
     if is_draining {
         add_what_drains(&mut out.path.desired, world, plan, me);
     }
-    let mut others = world.peers.iter().filter(|(node, _)| *node != me);
+    let mut others = world.all_last_known().filter(|(node, _)| *node != me);
     out.path.desired.is_asked = others.any(|(_, peer)| peer.xdp == XdpState::Draining);
     let nodes = nodes_on(world, &segment);
     // Where no policy wants the director on an interface, what it has goes, whatever other nodes serve.
@@ -179,7 +179,7 @@ fn add_what_drains(desired: &mut Desired, world: &World, plan: &Announcements, m
             plan.xdp && candidates.len() > 0 && candidates.all(|one| one.node != *me)
         })
     };
-    let others = world.peers.iter().filter(|(node, _)| *node != me);
+    let others = world.all_last_known().filter(|(node, _)| *node != me);
     desired.carried = others
         .flat_map(|(_, peer)| peer.carries.iter().copied())
         .filter(|address| !comes_by_others(address))
@@ -228,7 +228,7 @@ fn nodes_on<'w>(
         if !named.is_empty() {
             return named;
         }
-        let interfaces = world.peers.get(name).map(|peer| &peer.interfaces);
+        let interfaces = world.last_known(name).map(|peer| &peer.interfaces);
         let seen = interfaces.into_iter().flatten();
         seen.flat_map(|interface| &interface.addresses)
             .filter(|address| !world.lbips.contains_key(*address))
@@ -240,10 +240,12 @@ fn nodes_on<'w>(
 }
 
 /// Whether no announcer runs on a node that had one: it has given its session up, or peers have ended it, which its
-/// Lease may say later.
+/// Lease may say later. Where the Lease was deleted, nothing says whether one does.
 fn is_away(world: &World, node: &NodeName) -> bool {
     let peer = world.peers.get(node);
-    peer.is_some_and(|peer| peer.lease.session.is_none()) || world.is_silenced(node)
+    peer.is_some_and(|peer| peer.lease.session.is_none())
+        || world.is_silenced(node)
+        || world.departed.contains_key(node)
 }
 
 /// Every address of a node, and the first of its family.
@@ -399,7 +401,7 @@ fn placement(
     if node == me {
         return Placement::Local;
     }
-    let director = world.peers.get(node).map(|peer| peer.xdp);
+    let director = world.last_known(node).map(|peer| peer.xdp);
     let placed: fn(IpAddr) -> Placement = match director {
         Some(XdpState::Ready) => Placement::Remote,
         Some(XdpState::Draining) => Placement::Leaving,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use landfall_bpf_lb::desired::{
     BackendState, Endpoint as Target, Frontend, Hop, Interface, Placement, PodId, Protocol,
@@ -453,6 +454,24 @@ fn a_node_whose_announcer_has_gone_is_known_to_be_away() {
         peer.lease.session = None;
     }
     assert_eq!(away(&world), [ip("192.0.2.2"), ip("2001:db8::2")].into());
+}
+
+#[test]
+fn a_node_whose_lease_was_deleted_a_moment_ago_stays_where_it_was_and_is_away() {
+    let (mut world, plan) = world();
+    let n2 = NodeName::new("n2");
+    for xdp in [XdpState::Ready, XdpState::Draining, XdpState::Failed] {
+        world.peers.get_mut(&n2).unwrap().xdp = xdp;
+        world.peers.get_mut(&n2).unwrap().carries = [ip("192.0.2.99")].into();
+        let before = assembled(&world, &plan, &NeighbourTable::new());
+        let mut deleted = world.clone();
+        let peer = deleted.peers.remove(&n2).unwrap();
+        deleted.departed.insert(n2.clone(), (peer, Duration::ZERO));
+        let mut after = assembled(&deleted, &plan, &NeighbourTable::new());
+        let away = std::mem::take(&mut after.path.desired.away);
+        assert_eq!(after, before, "{xdp:?}");
+        assert_eq!(away, [ip("192.0.2.2"), ip("2001:db8::2")].into());
+    }
 }
 
 #[test]

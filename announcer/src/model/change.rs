@@ -133,6 +133,7 @@ impl World {
 
     fn apply_session(&mut self, node: NodeName, peer: Peer) -> bool {
         let Some(known) = self.peers.get_mut(&node) else {
+            self.departed.remove(&node);
             self.peers.insert(node, peer);
             return true;
         };

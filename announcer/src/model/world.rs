@@ -13,7 +13,7 @@ use landfall_wire::Mac;
 use landfall_wire::peers::KeyId;
 
 use super::{Interface, InterfacePatterns, PatternError, XdpState};
-use crate::election::SeenLease;
+use crate::election::{Now, SeenLease};
 use crate::names::{NodeName, PolicyName, ServiceKey, SessionId, Version};
 
 /// All objects by their keys.
@@ -29,6 +29,8 @@ pub struct World {
     pub namespaces: BTreeMap<String, Namespace>,
     /// What the announcers publish with their sessions.
     pub peers: BTreeMap<NodeName, Peer>,
+    /// What was last known of those whose Lease was deleted a moment ago, and when: whoever lives has another one soon.
+    pub departed: BTreeMap<NodeName, (Peer, Now)>,
     /// Sessions that the peers ended last, by node; a Lease says so only later.
     pub ended: BTreeMap<NodeName, Ended>,
 }
@@ -42,6 +44,19 @@ pub struct Ended {
 }
 
 impl World {
+    /// What is known of an announcer, or was until a moment ago.
+    #[must_use]
+    pub fn last_known(&self, node: &NodeName) -> Option<&Peer> {
+        let departed = || self.departed.get(node).map(|(peer, _)| peer);
+        self.peers.get(node).or_else(departed)
+    }
+
+    /// The same of all of them.
+    pub fn all_last_known(&self) -> impl Iterator<Item = (&NodeName, &Peer)> {
+        let departed = self.departed.iter().map(|(node, (peer, _))| (node, peer));
+        self.peers.iter().chain(departed)
+    }
+
     /// Whether others have ended the session of this node for its silence, it has not begun another, and was not heard to
     /// know it. One that gave it up by its own word is not silenced: its pods serve on.
     #[must_use]
