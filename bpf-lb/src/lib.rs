@@ -39,6 +39,7 @@ mod slots;
 pub mod socket_filter;
 mod sys;
 pub mod tables;
+mod xdp_features;
 
 pub use collector::Swept;
 pub use director::{Applied, ApplyError, Director, Leaving, LoadError, Sampler, load_object};

@@ -1,4 +1,4 @@
-//! Questions to the kernel by route netlink, as far as interfaces are asked about: messages made and read by hand.
+//! Questions to the kernel by netlink, as far as interfaces are asked about: messages made and read by hand.
 //!
 //! Not for the tables of connections, which a library reads.
 
@@ -16,9 +16,14 @@ pub(crate) const ALL: u16 = 0x300;
 const REQUEST: u16 = 1;
 const HEADER: u32 = 16;
 
-/// Asks the kernel, by a socket on which it answers.
+/// Asks the kernel by route netlink, by a socket on which it answers.
 pub(crate) fn ask(kind: u16, flags: u16, asked: &[u8]) -> io::Result<OwnedFd> {
-    let socket = socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE)?;
+    ask_by(libc::NETLINK_ROUTE, kind, flags, asked)
+}
+
+/// Asks the kernel by a protocol of netlink, by a socket on which it answers.
+pub(crate) fn ask_by(protocol: i32, kind: u16, flags: u16, asked: &[u8]) -> io::Result<OwnedFd> {
+    let socket = socket(libc::AF_NETLINK, libc::SOCK_RAW, protocol)?;
     let length = u32::try_from(asked.len()).map_err(io::Error::other)?;
     // struct nlmsghdr.
     let mut request = Vec::new();

@@ -13,16 +13,13 @@ use std::time::Instant;
 use aya::maps::MapError;
 use aya::programs::ProgramError;
 use aya::{Ebpf, EbpfError, EbpfLoader};
-use landfall_bpf_lb_common::records::InterfaceEntry;
 use landfall_bpf_lb_common::{Verdict, flow, names};
 
-use crate::desired::{Desired, Frontend, Interface};
+use crate::desired::{Desired, Frontend};
 use crate::diff::{Refusal, carry_out};
 use crate::duties::Flow;
 use crate::interface;
-use crate::links::{
-    AttachError, Attached, Links, Placed, classifier, feeder, uninterrupted, xdp_program,
-};
+use crate::links::{AttachError, Attached, Links, classifier, feeder, uninterrupted, xdp_program};
 use crate::maps::Maps;
 use crate::object;
 use crate::programmed::Programmed;
@@ -37,6 +34,7 @@ use pins::{DIRECTIONS, directories, discard_misshapen, make, require_bpffs};
 pub use sampling::Sampler;
 use sampling::{Programs, unpin_ring};
 
+mod attaching;
 mod away;
 mod connections;
 mod draining;
@@ -141,6 +139,9 @@ pub struct Director {
     changed: BTreeMap<Frontend, (Table, u32)>,
     /// Interfaces that were attached to, or could not be.
     tried: BTreeSet<u32>,
+    /// Interfaces that packets are sent out of, and that cannot transmit what native XDP sends there; unknown before the
+    /// first wanted state.
+    mute: Option<BTreeSet<u32>>,
     /// The connections of other nodes in the tables, by hop id; unknown after a start or a failure.
     moved: Option<BTreeMap<Flow, u16>>,
 }
@@ -193,6 +194,7 @@ impl Director {
             away: Away::default(),
             changed: BTreeMap::new(),
             tried: attached,
+            mute: None,
             moved: None,
         };
         // An earlier process filled it. Whoever looks has another one soon.
@@ -260,89 +262,14 @@ impl Director {
         applied.carried = here.keys().map(|frontend| frontend.address).collect();
         let still = self.still_served(&stay, &desired.pods);
         self.served = Some(Served::new(desired, still));
-        for (ifindex, interface) in &desired.interfaces {
-            match self.attach(*ifindex, interface) {
-                Ok((attached, stays)) => {
-                    applied.interfaces.insert(*ifindex, attached);
-                    problems.extend(stays);
-                    problems.extend(
-                        self.links
-                            .is_first(self.programs.attached(), *ifindex, &interface.name)
-                            .err(),
-                    );
-                }
-                Err(error) => problems.push(error),
-            }
-        }
+        let attached = self.attach_all(desired);
+        applied.interfaces = attached.interfaces;
+        problems.extend(attached.problems);
         applied.problems = problems;
         applied.unlearned = self.learn()?;
         self.settle(clock);
         self.feed()?;
         Ok(applied)
-    }
-
-    /// Takes the programs off every interface that is not wanted, whoever attached them.
-    fn detach_others(&mut self, desired: &Desired) -> Vec<AttachError> {
-        let attached = match self.links.interfaces() {
-            Ok(attached) => attached,
-            Err(error) => return vec![error],
-        };
-        let others = attached
-            .into_iter()
-            .filter(|ifindex| !desired.interfaces.contains_key(ifindex));
-        others
-            .filter_map(|ifindex| self.detach(ifindex).err())
-            .collect()
-    }
-
-    /// Puts the programs on an interface; where they run already this is three look-ups (since Linux
-    /// 6.6). The interface's records come first and do not outlive a failure.
-    fn attach(&mut self, ifindex: u32, interface: &Interface) -> Result<Placed, AttachError> {
-        self.record(ifindex, interface)
-            .map_err(|source| AttachError::Map { ifindex, source })?;
-        let mode = self.settings.attach;
-        let programs = self.programs.attached();
-        let attached = self.links.attach(programs, ifindex, interface, mode);
-        if attached.is_err() && !self.links.interfaces()?.contains(&ifindex) {
-            self.forget(ifindex)?;
-        }
-        attached
-    }
-
-    /// Records an interface and, of a bond, its members.
-    fn record(&mut self, ifindex: u32, interface: &Interface) -> Result<(), MapError> {
-        let left = |(index, entry): &(u32, InterfaceEntry)| {
-            entry.device == ifindex && *index != ifindex && !interface.members.contains(index)
-        };
-        for (index, _) in self
-            .maps
-            .interfaces()
-            .read()?
-            .iter()
-            .filter(|known| left(known))
-        {
-            self.maps.interfaces().remove(*index)?;
-        }
-        for index in interface.members.iter().chain([&ifindex]) {
-            self.maps.interfaces().set(*index, ifindex, interface.mac)?;
-        }
-        Ok(())
-    }
-
-    /// Takes the programs off an interface; it need not exist any more.
-    fn detach(&mut self, ifindex: u32) -> Result<(), AttachError> {
-        self.links.detach(ifindex)?;
-        self.forget(ifindex)
-    }
-
-    fn forget(&mut self, ifindex: u32) -> Result<(), AttachError> {
-        let failed = |source| AttachError::Map { ifindex, source };
-        for (index, entry) in self.maps.interfaces().read().map_err(failed)? {
-            if entry.device == ifindex {
-                self.maps.interfaces().remove(index).map_err(failed)?;
-            }
-        }
-        Ok(())
     }
 
     /// Brings the maps from what they hold `now` to what `desired` says.

@@ -104,6 +104,11 @@ pub enum AttachError {
         "{name} carries VLANs and takes their tags off before native XDP sees the frames, which would be sent on without: `ethtool -K {name} rxvlan off`, or attach the generic program"
     )]
     StrippedTags { name: String },
+    /// What native XDP would send out of another interface is lost, and counted as sent.
+    #[error(
+        "{to} cannot transmit frames that native XDP on {name} sends out of it: they would be lost; attach the program at TC (--xdp-mode=tc), or take {to} out of the policy"
+    )]
+    CannotTransmit { name: String, to: String },
     /// Packets may pass ours by: what ends the chain of TC programs before it hides them from it.
     #[error(
         "another TC program (id {prog_id}) runs before {program} on {name}, and if it ends the chain, {what}; attach it after ours",

@@ -113,15 +113,18 @@ impl Links {
     /// Attaches both programs to an interface, or replaces them there. Where they run already as links (since Linux 6.6),
     /// this is three look-ups: replacing a program waits for every CPU to have left the old one. Where it fails, whatever
     /// was there stays, unless somebody else has taken the place of the filter for replies: then nothing may be delivered.
+    /// `mute` is another interface, out of which packets are sent that come in by this one, and that cannot transmit what
+    /// native XDP sends there.
     pub(crate) fn attach(
         &self,
         ebpf: &mut Ebpf,
         ifindex: u32,
         interface: &Interface,
         mode: AttachMode,
+        mute: Option<u32>,
     ) -> Result<Placed, AttachError> {
         let name = &interface.name;
-        let is_fit = self.fit_for_native(ifindex, interface, mode)?;
+        let is_fit = self.fit_for_native(ifindex, interface, mode, mute)?;
         if let Some(path) = self.running(ebpf, ifindex, name, mode, &is_fit)? {
             return Ok(self.placed(ifindex, name, mode, &is_fit, path, true));
         }

@@ -24,6 +24,7 @@ impl Links {
         ifindex: u32,
         interface: &Interface,
         mode: AttachMode,
+        mute: Option<u32>,
     ) -> Result<Fit, AttachError> {
         let name = &interface.name;
         let failed = |source| AttachError::Interface {
@@ -33,26 +34,36 @@ impl Links {
         if matches!(mode, AttachMode::Tc | AttachMode::Generic) {
             return Ok(Ok(()));
         }
-        if interface.is_trunk
-            && let Some(port) = strips_tags(interface).map_err(failed)?
-        {
-            let refused = AttachError::StrippedTags { name: port };
-            if mode == AttachMode::Native {
-                for path in [XdpPath::Native, XdpPath::Frags] {
-                    remove_pin(&self.on(path, ifindex))?;
+        let tags = match interface.is_trunk {
+            true => strips_tags(interface).map_err(failed)?,
+            false => None,
+        };
+        let refused = match (tags, mute) {
+            (Some(name), _) => AttachError::StrippedTags { name },
+            (None, mute) => {
+                if mode == AttachMode::Auto
+                    && let Some(why) = interface::why_generic(name).map_err(failed)?
+                {
+                    return Ok(Err(why));
                 }
-                if self.pinned(ifindex).next().is_none() {
-                    return Err(refused);
+                let Some(mute) = mute else {
+                    return Ok(Ok(()));
+                };
+                AttachError::CannotTransmit {
+                    name: name.clone(),
+                    to: interface::name(mute).unwrap_or_else(|_| mute.to_string()),
                 }
             }
-            return Ok(Err(refused.to_string()));
+        };
+        if mode == AttachMode::Native {
+            for path in [XdpPath::Native, XdpPath::Frags] {
+                remove_pin(&self.on(path, ifindex))?;
+            }
+            if self.pinned(ifindex).next().is_none() {
+                return Err(refused);
+            }
         }
-        Ok(
-            match (mode, interface::why_generic(name).map_err(failed)?) {
-                (AttachMode::Auto, Some(why)) => Err(why),
-                _ => Ok(()),
-            },
-        )
+        Ok(Err(refused.to_string()))
     }
 
     /// Where the program for received packets shall be, without the places where it cannot be had.
