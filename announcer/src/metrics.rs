@@ -352,6 +352,16 @@ impl Sources {
             "TCP connections opened at pods of this node within the last half minute that no reply has been seen of",
             count(status.unanswered),
         )?;
+        out.counter(
+            "director_half_open_inserted",
+            "Entries of half-open connections to pods of this node that came, two for each",
+            status.half_open_inserted,
+        )?;
+        out.counter(
+            "director_half_open_evicted",
+            "Entries of half-open connections to pods of this node that went for want of room, as under a flood of SYNs",
+            status.half_open_evicted,
+        )?;
         let counters = self.director.counters();
         out.counters(
             "director_packets",

@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
 
-use aya::maps::{HashMap, Map, MapData, MapError};
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray};
 use landfall_bpf_lb_common::names;
-use landfall_bpf_lb_common::records::{ConnectionState, Direction};
+use landfall_bpf_lb_common::records::{ConnectionState, Direction, TurnoverEntry};
 
 use crate::ageing::{
     Clock, LATELY, Surroundings, is_over, is_stale, is_unanswered, may_be_asked_in_vain,
@@ -21,6 +21,7 @@ use crate::desired::Protocol;
 use crate::duties::Flow;
 use crate::served::Served;
 use crate::sys;
+use crate::turnover::{Look, Turnover};
 use families::{Four, Six, Table};
 
 /// Entries read by one system call.
@@ -50,6 +51,10 @@ pub struct Swept {
     pub unanswered_lately: usize,
     /// Connections that went.
     pub removed: usize,
+    /// Entries of half-open connections, two of each, that came since the first sweep.
+    pub half_open_inserted: u64,
+    /// Those that went since then because others needed their room.
+    pub half_open_evicted: u64,
 }
 
 /// The tables of one family.
@@ -92,6 +97,8 @@ impl<F: Table> Entries<F> {
 pub(crate) struct Collector {
     four: Tables<Four>,
     six: Tables<Six>,
+    counted: PerCpuArray<MapData, TurnoverEntry>,
+    turnover: Turnover,
 }
 
 impl Collector {
@@ -108,6 +115,8 @@ impl Collector {
                 half_open: Entries::open(names::HALF_OPEN6, &open, Map::LruHashMap)?,
                 is_crowded: false,
             },
+            counted: Map::PerCpuArray(open(names::TURNOVER)?).try_into()?,
+            turnover: Turnover::default(),
         })
     }
 
@@ -118,9 +127,30 @@ impl Collector {
         served: Option<&Served>,
     ) -> Result<Swept, MapError> {
         let mut swept = Swept::default();
+        let inserted = self.counted(|counted| counted.inserted)?;
+        let mut present = 0;
         self.four.sweep(clock, served, &mut swept)?;
         self.six.sweep(clock, served, &mut swept)?;
+        for stays in [
+            self.four
+                .sweep_half_open(clock, &mut swept, &mut self.turnover)?,
+            self.six
+                .sweep_half_open(clock, &mut swept, &mut self.turnover)?,
+        ] {
+            present += stays;
+        }
+        let removed = self.counted(|counted| counted.removed)?;
+        (swept.half_open_inserted, swept.half_open_evicted) = self.turnover.look(Look {
+            inserted,
+            present,
+            removed,
+        });
         Ok(swept)
+    }
+
+    /// What the programs counted, over all CPUs.
+    fn counted(&self, field: impl Fn(&TurnoverEntry) -> u64) -> Result<u64, MapError> {
+        Ok(self.counted.get(&0, 0)?.iter().map(field).sum())
     }
 
     /// Calls `each` with every living connection that this node has, and what it goes to: one of a pod,
@@ -211,7 +241,7 @@ impl<F: Table> Tables<F> {
         self.is_crowded = (count - gone) * 4 > self.connections.room()?;
         swept.connections += count - gone;
         swept.removed += gone;
-        self.sweep_half_open(clock, swept)
+        Ok(())
     }
 
     /// Removes a connection, if both its directions say that it is over; whether there was one, and
@@ -349,9 +379,17 @@ impl<F: Table> Tables<F> {
         }
     }
 
-    fn sweep_half_open(&mut self, clock: Clock, swept: &mut Swept) -> Result<(), MapError> {
+    /// Says how many entries stay.
+    fn sweep_half_open(
+        &mut self,
+        clock: Clock,
+        swept: &mut Swept,
+        turnover: &mut Turnover,
+    ) -> Result<u64, MapError> {
         let mut stale = Vec::new();
+        let mut present = 0;
         self.half_open.for_each(|key, value| {
+            present += 1;
             let Some(protocol) = F::protocol(key) else {
                 return;
             };
@@ -376,8 +414,11 @@ impl<F: Table> Tables<F> {
         })?;
         for key in stale {
             // It may have been confirmed, or evicted, meanwhile.
-            let _ = self.half_open.one.remove(&key);
+            if self.half_open.one.remove(&key).is_ok() {
+                present -= 1;
+                turnover.swept();
+            }
         }
-        Ok(())
+        Ok(present)
     }
 }

@@ -39,6 +39,7 @@ mod slots;
 pub mod socket_filter;
 mod sys;
 pub mod tables;
+mod turnover;
 mod xdp_features;
 
 pub use collector::Swept;

@@ -58,6 +58,8 @@ pub mod names {
     pub const HALF_OPEN4: &str = "LF_HALFOPEN4_1";
     /// IPv6 connections that are not confirmed yet.
     pub const HALF_OPEN6: &str = "LF_HALFOPEN6_1";
+    /// The one [`crate::records::TurnoverEntry`], per CPU.
+    pub const TURNOVER: &str = "LF_TURNOVER_1";
     /// The one [`crate::records::StateEntry`].
     pub const STATE: &str = "LF_STATE_3";
     /// Packets by [`crate::Verdict`], per CPU.
@@ -70,7 +72,7 @@ pub mod names {
     pub const MISSED: &str = "LF_MISSED_1";
 
     /// All of them.
-    pub const MAPS: [&str; 20] = [
+    pub const MAPS: [&str; 21] = [
         FRONTENDS4,
         FRONTENDS6,
         PLACES4,
@@ -86,6 +88,7 @@ pub mod names {
         CONNECTIONS6,
         HALF_OPEN4,
         HALF_OPEN6,
+        TURNOVER,
         STATE,
         COUNTERS,
         SAMPLING,

@@ -356,6 +356,17 @@ record! {
 }
 
 record! {
+    /// What the programs did to the tables of half-open connections; each connection has two entries there. What goes when
+    /// there is no room for others they do not see.
+    TurnoverEntry: 16 align 8 {
+        /// Entries that were not there before.
+        inserted: u64,
+        /// Entries that were taken out, most of them to be confirmed ones.
+        removed: u64,
+    }
+}
+
+record! {
     /// What programs and user space tell each other. Every field is written by itself.
     StateEntry: 48 align 8 {
         /// Jiffies of the last sign of life of user space.

@@ -26,6 +26,7 @@ use crate::maps::{
     self, CONNECTIONS4, CONNECTIONS6, FRONTENDS4, FRONTENDS6, HALF_OPEN4, HALF_OPEN6, PLACES4,
     PLACES6,
 };
+use crate::tables::tables;
 
 /// What an answer of ours sets out with, as the kernel's own do.
 const HOP_LIMIT: u8 = 64;
@@ -116,41 +117,6 @@ pub(crate) trait Family: Copy {
     fn insert_half_open(key: &Self::Key, entry: &Self::Entry) -> bool;
     fn remove(key: &Self::Key);
     fn remove_half_open(key: &Self::Key);
-}
-
-/// Removing what is not there is what was wanted.
-macro_rules! tables {
-    ($connections:ident, $half_open:ident) => {
-        #[inline(always)]
-        fn connection(key: &Self::Key) -> Option<*mut Self::Entry> {
-            $connections.get_ptr_mut(key)
-        }
-
-        #[inline(always)]
-        fn half_open(key: &Self::Key) -> Option<*mut Self::Entry> {
-            $half_open.get_ptr_mut(key)
-        }
-
-        #[inline(always)]
-        fn insert(key: &Self::Key, entry: &Self::Entry) -> bool {
-            $connections.insert(key, entry, 0).is_ok()
-        }
-
-        #[inline(always)]
-        fn insert_half_open(key: &Self::Key, entry: &Self::Entry) -> bool {
-            $half_open.insert(key, entry, 0).is_ok()
-        }
-
-        #[inline(always)]
-        fn remove(key: &Self::Key) {
-            let _ = $connections.remove(key);
-        }
-
-        #[inline(always)]
-        fn remove_half_open(key: &Self::Key) {
-            let _ = $half_open.remove(key);
-        }
-    };
 }
 
 #[derive(Clone, Copy)]

@@ -31,6 +31,8 @@ mod refuse;
 mod replies;
 mod sender;
 mod shared;
+mod tables;
+mod turnover;
 mod watch;
 
 pub use egress::reply;

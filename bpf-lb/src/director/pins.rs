@@ -10,7 +10,7 @@ use landfall_bpf_lb_common::places::PLACES;
 use landfall_bpf_lb_common::records::{
     BackendEntry, ConnectionEntry4, ConnectionEntry6, ConnectionKey4, ConnectionKey6,
     FrontendEntry, FrontendKey4, FrontendKey6, HopEntry, INTERFACE_PLACES, InterfaceEntry, MacKey,
-    NODE_WORDS, Place4, Place6, SamplingEntry, Slot, StateEntry,
+    NODE_WORDS, Place4, Place6, SamplingEntry, Slot, StateEntry, TurnoverEntry,
 };
 use landfall_bpf_lb_common::{Verdict, names};
 
@@ -63,6 +63,7 @@ pub(super) fn discard_misshapen(directory: &Path, settings: &Settings) -> Result
         six(names::CONNECTIONS6, settings.connections6 * DIRECTIONS),
         four(names::HALF_OPEN4, settings.half_open4 * DIRECTIONS),
         six(names::HALF_OPEN6, settings.half_open6 * DIRECTIONS),
+        fits::<u32, TurnoverEntry>(names::TURNOVER, 1),
         fits::<u32, StateEntry>(names::STATE, 1),
         fits::<u32, [u64; Verdict::COUNT]>(names::COUNTERS, 1),
         fits::<u32, SamplingEntry>(names::SAMPLING, 1),

@@ -112,6 +112,10 @@ pub struct DirectorStatus {
     pub draining: usize,
     /// Connections of other nodes' pods whose slots are this node's.
     pub kept: usize,
+    /// Entries of half-open connections, two for each, that came since it was loaded.
+    pub half_open_inserted: u64,
+    /// Those that went since then because others needed their room.
+    pub half_open_evicted: u64,
 }
 
 /// What the director says of connections whose slots went elsewhere, and what it is told.

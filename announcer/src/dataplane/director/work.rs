@@ -255,6 +255,8 @@ impl Work {
             Ok((swept, counters)) => {
                 status.connections = swept.connections;
                 status.unanswered = swept.unanswered;
+                status.half_open_inserted = swept.half_open_inserted;
+                status.half_open_evicted = swept.half_open_evicted;
                 let replies = counters
                     .into_iter()
                     .find(|(verdict, _)| *verdict == Verdict::ReplyRewritten);
@@ -266,7 +268,11 @@ impl Work {
                 let problem = self.answers.look(look, Instant::now());
                 status.problems.extend(problem.map(str::to_owned));
             }
-            Err(error) => status.problems.push(with_causes(&error)),
+            Err(error) => {
+                status.half_open_inserted = before.half_open_inserted;
+                status.half_open_evicted = before.half_open_evicted;
+                status.problems.push(with_causes(&error));
+            }
         }
         status.state = if status.interfaces.is_empty() {
             XdpState::Failed
