@@ -1,8 +1,7 @@
 //! How what is remembered of an address becomes stale.
 
-use std::time::Duration;
-
-use super::{Invitation, Memory, Owner, Record, Rival, Settings, State};
+use super::view::View;
+use super::{Invitation, Memory, Of, Owner, Record, Rival, Settings, State};
 use crate::Now;
 use crate::names::SessionId;
 
@@ -16,12 +15,24 @@ impl Memory {
         let is_of = |rival: &Rival| owner.is_some_and(|owner| owner.session == rival.session);
         self.rival
             .take_if(|rival| has_come_to(rival) && is_of(rival));
-        let of = Some((record.uid.clone(), owner.map(|owner| owner.session.clone())));
-        if self.of == of {
+        let of = Of {
+            uid: record.uid.clone(),
+            owner: owner.map(|owner| (owner.session.clone(), owner.transitions)),
+        };
+        // Whoever is on record is so until it had nobody: owners are counted anew after that, and what was said of those
+        // before will not be read any more.
+        let began_anew = of.owner.is_none()
+            || self
+                .of
+                .as_ref()
+                .is_some_and(|of_before| of.counts_anew(of_before));
+        self.rival
+            .take_if(|rival| began_anew && rival.title.written);
+        if self.of.as_ref() == Some(&of) {
             return;
         }
-        let another_object = self.of.as_ref().is_some_and(|(uid, _)| *uid != record.uid);
-        self.of = of;
+        let another_object = self.of.as_ref().is_some_and(|of| of.uid != record.uid);
+        self.of = Some(of);
         if let Some(yielding) = &mut self.yielding {
             yielding.until = overlap;
         }
@@ -70,11 +81,23 @@ impl Memory {
     }
 
     /// Until a record says who has it: a title that none says yet is of a peer that is about to write.
-    pub(super) fn is_ceding(&self, lasts: Duration, now: Now) -> bool {
+    pub(super) fn is_ceding(&self, view: &View, now: Now) -> bool {
         let yielding = self.yielding.as_ref();
         let rival = self.rival.as_ref();
         yielding.is_some_and(|yielding| yielding.ceded)
-            || rival.is_some_and(|rival| !rival.title.written && now < rival.at + lasts)
+            || rival.is_some_and(|rival| !rival.title.written && view.believes(rival, now))
+    }
+}
+
+impl Of {
+    /// Whether there was nobody between `before` and this: another owner, and no more of them than before.
+    fn counts_anew(&self, before: &Self) -> bool {
+        match (&self.owner, &before.owner) {
+            (Some((session, count)), Some((of_before, count_before))) => {
+                count < count_before || count == count_before && session != of_before
+            }
+            _ => false,
+        }
     }
 }
 

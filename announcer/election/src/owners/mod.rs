@@ -171,8 +171,8 @@ pub struct World<'a> {
 /// What is remembered of one address: nothing that its record says.
 #[derive(Clone, Debug, Default)]
 struct Memory {
-    /// The owner this was remembered of.
-    of: Option<(String, Option<SessionId>)>,
+    /// The record's owner when this was remembered.
+    of: Option<Of>,
     /// A write is under way, or just failed.
     work: Work,
     failures: u32,
@@ -195,6 +195,15 @@ struct Memory {
     taken: bool,
     /// What the peers are told of it.
     tell: Tell,
+}
+
+/// What a record says of who has an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Of {
+    /// Identity of the object.
+    uid: String,
+    /// The owner's session, and how many owners were counted.
+    owner: Option<(SessionId, u64)>,
 }
 
 /// A peer that says that it answers for an address.
@@ -449,13 +458,13 @@ impl Owners {
     /// Whether another node was told to answer for the address, and is about to write.
     pub fn is_ceding(&self, address: &IpAddr, now: Now) -> bool {
         let memory = self.memory.get(address);
-        memory.is_some_and(|memory| memory.is_ceding(self.settings.title, now))
+        memory.is_some_and(|memory| memory.is_ceding(&self.view, now))
     }
 
     /// Whether that is so of any address.
     pub fn is_ceding_any(&self, now: Now) -> bool {
         let mut all = self.memory.values();
-        all.any(|memory| memory.is_ceding(self.settings.title, now))
+        all.any(|memory| memory.is_ceding(&self.view, now))
     }
 
     /// Whether a write of this address's record is under way.

@@ -139,9 +139,11 @@ impl View {
         self.went_back_at = Some(now);
     }
 
-    /// Whether a session is heard, or on record: what was recorded of one of before may be said again by anybody.
+    /// Whether a session is heard, or on record, and not over: what was recorded of one of before may be said again by
+    /// anybody.
     pub(super) fn is_present(&self, node: &NodeName, session: &SessionId) -> bool {
-        self.hears(node, session) || self.leases.named_by(node) == Some(session)
+        let is_known = self.hears(node, session) || self.leases.named_by(node) == Some(session);
+        is_known && !self.was_ended(session)
     }
 
     /// Whether a peer may answer still for what it said that it answers for. A title that no record says yet is said again

@@ -127,3 +127,61 @@ fn a_claim_counts_that_comes_of_a_session_on_record_or_heard() {
     trio.claims("b2", 5, true);
     assert!(!trio.answers(), "heard, and its Lease is not known yet");
 }
+
+#[test]
+fn a_title_of_before_the_address_had_nobody_silences_no_owner_of_after() {
+    // What was read last before the watch hung, and what comes of it afterwards.
+    let nobody = [None, Some(owner("a1", Some("b"), 1))];
+    let another = [Some(owner("c1", None, 1)), Some(owner("a1", Some("b"), 2))];
+    for (before, after) in [(4, nobody.clone()), (1, nobody), (4, another)] {
+        let mut trio = Trio::new(Some(owner("a1", Some("b"), before))).heard();
+        trio.claims("b1", before + 1, true);
+        assert!(!trio.answers());
+        // Then b gave the address back to nobody, of which this node reads nothing for a while.
+        trio.now += secs(20);
+        trio.tell(Event::Renewed(session("a1"), trio.now));
+        assert!(!trio.answers());
+        for (version, owner) in (20..).zip(&after) {
+            trio.record(version, owner.clone());
+            trio.decide();
+        }
+        assert!(trio.answers(), "{after:?} after {before} owners");
+    }
+}
+
+#[test]
+fn who_has_an_address_that_had_nobody_is_not_silenced_by_what_was_said_while_it_had() {
+    let mut trio = Trio::new(None).heard();
+    trio.decide();
+    // Of all that b and c had, and gave back to nobody, this node reads nothing but the end.
+    trio.claims("b1", 1, true);
+    trio.claims("c1", 2, true);
+    trio.record(20, None);
+    trio.decide();
+    trio.record(21, Some(owner("a1", Some("b"), 1)));
+    assert!(trio.answers());
+}
+
+#[test]
+fn a_claim_of_a_session_that_was_ended_silences_nobody_though_its_lease_still_names_it() {
+    for written in [false, true] {
+        let mut trio = Trio::new(Some(owner("a1", Some("b"), 4))).heard();
+        trio.end("b1", true);
+        trio.claims("b1", 5, written);
+        assert!(trio.answers());
+        trio.claims("c1", 5, false);
+        trio.claims("b1", 6, written);
+        assert!(!trio.answers(), "nor does it hide the claim of another");
+    }
+}
+
+#[test]
+fn nobody_is_about_to_write_whose_session_was_ended() {
+    let mut trio = Trio::new(Some(owner("c1", Some("b"), 4))).heard();
+    trio.claims("b1", 5, false);
+    assert!(trio.owners.is_ceding(&VIP, trio.now));
+    assert!(trio.owners.is_ceding_any(trio.now));
+    trio.end("b1", true);
+    assert!(!trio.owners.is_ceding(&VIP, trio.now));
+    assert!(!trio.owners.is_ceding_any(trio.now));
+}
