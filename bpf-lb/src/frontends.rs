@@ -17,9 +17,9 @@ use landfall_bpf_lb_common::places::{PLACES, places4, places6};
 use landfall_bpf_lb_common::records::{FrontendEntry, FrontendKey4, FrontendKey6};
 
 use crate::desired::{Frontend, Protocol};
-use crate::maps::Words;
 use crate::nodes::gone;
 use crate::sys;
+use crate::words::Words;
 
 /// Those of both families.
 pub(crate) struct Frontends {

@@ -40,6 +40,7 @@ pub mod socket_filter;
 mod sys;
 pub mod tables;
 mod turnover;
+mod words;
 mod xdp_features;
 
 pub use collector::Swept;

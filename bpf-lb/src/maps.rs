@@ -1,11 +1,8 @@
 //! The pinned maps: reading them back after a restart, and carrying out operations on them.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::mem::offset_of;
-use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::Pod;
@@ -24,6 +21,7 @@ use crate::programmed::{Installed, Programmed, entry_of};
 use crate::room::Table;
 use crate::served::Served;
 use crate::settings::Settings;
+use crate::words::Words;
 
 /// All maps that user space reads or writes.
 pub(crate) struct Maps {
@@ -219,53 +217,6 @@ pub(crate) fn has_shape<K: Pod, V: Pod>(path: &Path, entries: u32) -> bool {
     info.max_entries() == entries
         && info.key_size() as usize == size_of::<K>()
         && info.value_size() as usize == size_of::<V>()
-}
-
-/// A map of eight-byte words as memory of ours: it is read and written without a system call.
-#[derive(Debug)]
-pub(crate) struct Words {
-    memory: NonNull<AtomicU64>,
-    length: usize,
-}
-
-// SAFETY: the memory is shared with the kernel anyway, and only touched by atomic operations.
-unsafe impl Send for Words {}
-
-impl Words {
-    /// Maps the map `data`, whose elements have `size` words.
-    pub(crate) fn map(data: &MapData, size: usize) -> Result<Self, MapError> {
-        let length = data.info()?.max_entries() as usize * size;
-        // SAFETY: a new mapping, placed by the kernel, of a map made to be mapped.
-        let memory = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                length * size_of::<u64>(),
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                data.fd().as_fd().as_raw_fd(),
-                0,
-            )
-        };
-        match NonNull::new(memory) {
-            Some(mapped) if memory != libc::MAP_FAILED => Ok(Self {
-                memory: mapped.cast(),
-                length,
-            }),
-            _ => Err(MapError::IoError(io::Error::last_os_error())),
-        }
-    }
-
-    pub(crate) fn all(&self) -> &[AtomicU64] {
-        // SAFETY: `length` words are mapped as long as `self` lives.
-        unsafe { std::slice::from_raw_parts(self.memory.as_ptr(), self.length) }
-    }
-}
-
-impl Drop for Words {
-    fn drop(&mut self) {
-        // SAFETY: what `map` mapped; nothing refers to it any more.
-        unsafe { libc::munmap(self.memory.as_ptr().cast(), self.length * size_of::<u64>()) };
-    }
 }
 
 /// The Maglev tables.

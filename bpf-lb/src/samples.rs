@@ -22,7 +22,7 @@ use landfall_bpf_lb_common::records::SamplingEntry;
 use landfall_bpf_lb_common::sample::{CAPTURED, Sample, bit};
 use landfall_bpf_lb_common::{Action, Verdict, names};
 
-use crate::maps::Words;
+use crate::words::Words;
 
 /// For so long a word that somebody looks is believed.
 pub const PATIENCE: Duration = Duration::from_secs(3);

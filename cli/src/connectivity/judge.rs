@@ -12,8 +12,9 @@ const MAY_BE_LOST: u64 = 1;
 /// Why addresses move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Move {
-    /// It is announced before it happens.
-    Planned,
+    /// It is announced before it happens. Without XDP the connection that is open just then is cut: the new owner's kernel
+    /// does not know it.
+    Planned { by_xdp: bool },
     /// The owner's announcer is deleted: the process hands over, and may not get to it.
     Restart,
     /// The owner's announcer is killed: it hands nothing over, and its peers miss its heartbeats. What it put into the kernel
@@ -21,11 +22,16 @@ pub(super) enum Move {
     Failover,
 }
 
+/// The longest silence of what is announced before it happens, in milliseconds.
+const PLANNED: u64 = 1_000;
+/// The client has one connection to each address at a time.
+const OPEN: u64 = 1;
+
 impl Move {
     /// The longest silence, in milliseconds.
     fn most(self) -> u64 {
         match self {
-            Self::Planned => 1_000,
+            Self::Planned { .. } => PLANNED,
             Self::Restart => 3_000,
             Self::Failover => 2_000,
         }
@@ -203,7 +209,7 @@ pub(super) fn carried(metrics: &str) -> Option<u64> {
 
 /// Whether replacing all backends lost no connection. `before` are the Pods that there were.
 pub(super) fn rolling_update(seen: &[Seen], before: &BTreeSet<String>) -> Outcome {
-    let mut faults = lost(seen, Move::Planned.most());
+    let mut faults = lost(seen, PLANNED);
     for Seen { window, .. } in seen {
         if window.pods.keys().all(|pod| before.contains(pod)) {
             faults.push(format!("no new backend answered for {}", window.vip));
@@ -223,7 +229,14 @@ pub(super) fn moved(seen: &[Seen], from: &str, to: &[String], by: Move) -> Outco
     let mut faults = match by {
         // What was being opened when an announcer went may be lost.
         Move::Restart | Move::Failover => too_long(seen, by.most()),
-        Move::Planned => lost(seen, by.most()),
+        Move::Planned { by_xdp: true } => lost(seen, by.most()),
+        Move::Planned { by_xdp: false } => {
+            let many = seen.iter().filter(|seen| broken(&seen.window) > OPEN);
+            let mut faults: Vec<String> =
+                many.filter_map(|seen| connections(&seen.window)).collect();
+            faults.extend(too_long(seen, by.most()));
+            faults
+        }
     };
     for (Seen { owner, window, .. }, to) in seen.iter().zip(to) {
         if owner == from && to == from {
@@ -234,8 +247,21 @@ pub(super) fn moved(seen: &[Seen], from: &str, to: &[String], by: Move) -> Outco
         let moves = seen.iter().zip(to);
         let moves =
             moves.map(|(seen, to)| format!("{} from {} to {to}", seen.window.vip, seen.owner));
-        format!("{}; longest silence {} ms", join(moves), longest(seen))
+        let cut: u64 = match by {
+            Move::Planned { .. } => seen.iter().map(|seen| broken(&seen.window)).sum(),
+            Move::Restart | Move::Failover => 0,
+        };
+        let cut = match cut {
+            0 => String::new(),
+            cut => format!("; {cut} open just then cut, as always without loadBalancing: XDP"),
+        };
+        format!("{}; longest silence {} ms{cut}", join(moves), longest(seen))
     })
+}
+
+/// Connections that came to nothing.
+fn broken(window: &Window) -> u64 {
+    window.tcp.refused + window.tcp.lost
 }
 
 fn lost(seen: &[Seen], limit: u64) -> Vec<String> {
@@ -310,7 +336,13 @@ mod tests {
             client_address(&seen),
             xdp("node-1", 7, 307, 300),
             rolling_update(&seen, &["old".to_owned()].into()),
-            moved(&seen, "node-1", &to, Move::Planned),
+            moved(&seen, "node-1", &to, Move::Planned { by_xdp: true }),
+            moved(
+                &but(|seen| seen.window.tcp.refused = 1),
+                "node-1",
+                &to,
+                Move::Planned { by_xdp: false },
+            ),
             moved(&seen, "node-1", &to, Move::Restart),
             moved(&seen, "node-1", &to, Move::Failover),
         ];
@@ -346,12 +378,24 @@ mod tests {
             xdp("node-1", 7, 8, 0),
             rolling_update(&[well()], &["new".to_owned()].into()),
             rolling_update(&but(|seen| seen.window.tcp.lost = 2), &BTreeSet::new()),
-            moved(&[well()], "node-1", &stays, Move::Planned),
+            moved(&[well()], "node-1", &stays, Move::Planned { by_xdp: true }),
+            moved(
+                &but(|seen| seen.window.tcp.refused = 1),
+                "node-1",
+                &["node-2".to_owned()],
+                Move::Planned { by_xdp: true },
+            ),
+            moved(
+                &but(|seen| seen.window.tcp.refused = 2),
+                "node-1",
+                &["node-2".to_owned()],
+                Move::Planned { by_xdp: false },
+            ),
             moved(
                 &but(|seen| seen.window.silence_ms = 1_001),
                 "node-1",
                 &["node-2".to_owned()],
-                Move::Planned,
+                Move::Planned { by_xdp: true },
             ),
             moved(
                 &but(|seen| seen.window.silence_ms = 3_001),

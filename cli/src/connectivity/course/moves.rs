@@ -5,6 +5,7 @@ use kube::ResourceExt as _;
 
 use super::{Course, LOST, Owners, SETTLING, Tried, tried};
 use crate::connectivity::judge::{self, Move, Seen};
+use crate::connectivity::plan::Plan;
 use crate::connectivity::report::Outcome;
 
 const ONE_NODE: &str =
@@ -38,7 +39,9 @@ impl Course<'_> {
         }
         tried!(self.left(&from).await?);
         tried!(self.watch(LOST).await.map(|()| Vec::<()>::new()));
-        let outcome = self.moved(mark, &before, &from, Move::Planned).await?;
+        let by_xdp = self.plan.as_ref().is_some_and(Plan::forwards_by_xdp);
+        let by = Move::Planned { by_xdp };
+        let outcome = self.moved(mark, &before, &from, by).await?;
         // As it was, for what comes after.
         Ok(match self.deploy(None).await? {
             Ok(_) => outcome,
@@ -74,7 +77,7 @@ impl Course<'_> {
         let mark = self.mark();
         let ended = match by {
             Move::Failover => self.stage.crash_announcer(&self.image, &from).await?,
-            Move::Planned | Move::Restart => self.stage.replace_announcer(&from).await?,
+            Move::Planned { .. } | Move::Restart => self.stage.replace_announcer(&from).await?,
         };
         if let Err(why) = ended {
             return Ok(Outcome::failed(why));
