@@ -27,8 +27,10 @@ are for is in [see and explain](../how-to/explain.md), [move over](../how-to/mov
 ## Install, upgrade, remove
 HEAD
 shown 'landfall install' 'install/snapshots/*what_becomes_of_each_object_is_a_line*'
+shown 'landfall install -o json' 'install/snapshots/*report__tests__for_programs_an_installation*'
 shown 'landfall version' 'snapshots/*versions_are_told_of*'
 shown 'landfall uninstall --dry-run' 'install/snapshots/*the_plan_says_what_goes*'
+shown 'landfall uninstall --yes -o json' 'install/snapshots/*report__tests__for_programs_a_removal*'
 
 printf '\n## Status\n\nWhere all is well:\n'
 shown 'landfall status' 'status/snapshots/*where_all_is_well*'
@@ -60,3 +62,7 @@ done
 
 printf '\n## Connectivity test\n'
 shown 'landfall connectivity test' 'connectivity/snapshots/*every_check_is_a_line*'
+
+printf '\n## Monitor\n'
+shown 'landfall monitor --address 192.0.2.10' 'monitor/snapshots/*an_address_is_told_from_its_record*'
+shown 'landfall monitor --frames --beats' 'monitor/snapshots/*segment__tests__an_answer_and_a_heartbeat*'

@@ -11,7 +11,8 @@ use landfall_runtime::args::{CommonArgs, duration};
 #[command(
     name = "landfall-announcer",
     version,
-    after_help = "landfall-announcer samples --help tells how to see packets of this node."
+    after_help = "landfall-announcer samples --help tells how to see packets of this node, landfall-announcer frames --help what it hears \
+                  and says on its segment."
 )]
 pub struct Args {
     /// Flags of every binary.
