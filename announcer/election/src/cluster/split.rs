@@ -44,6 +44,51 @@ fn a_split_moves_an_address_at_most_once_and_heals_within_a_tenth_of_a_second() 
 }
 
 #[test]
+fn of_two_halves_that_both_reach_a_router_however_slow_one_alone_ends_the_other() {
+    // The nodes of one half; how long a router may take.
+    let halves: [(usize, &[usize]); 5] = [
+        (2, &[0]),
+        (2, &[1]),
+        (4, &[0, 1]),
+        (4, &[0, 2]),
+        (4, &[1, 2]),
+    ];
+    let routers = [40, 180, 400, 900].map(millis);
+    let all: Vec<_> = routers
+        .iter()
+        .flat_map(|late| halves.iter().map(move |half| (*half, *late)))
+        .collect();
+    for (seed, ((nodes, half), late)) in cases(400, &all) {
+        let mut world = at_rest(seed, nodes, 20);
+        world.router = (vec![0, 1], late);
+        world.side = (0..nodes).map(|n| u8::from(half.contains(&n))).collect();
+        world.run(secs(40));
+        let case = format!("{half:?} of {nodes}, a router {late:?} late, seed {seed}");
+        let kept = |side: u8| {
+            let of_it = world.nodes.iter().zip(&world.side);
+            of_it
+                .clone()
+                .filter(|(_, on)| **on == side)
+                .all(|(node, _)| node.lives == 1)
+        };
+        assert!(kept(0) != kept(1), "{case}: one half keeps its sessions");
+        for (address, record) in &world.server.records {
+            let moves = record.owner.as_ref().unwrap().transitions - 1;
+            // After a second all know that few hear them, and some hand over as planned.
+            let planned = u64::from(late > millis(400));
+            assert!(
+                moves <= 1 + planned,
+                "{case}: {:?}",
+                world.server.history(*address)
+            );
+        }
+        world.heal();
+        world.run(secs(10));
+        world.assert_all_answered_once();
+    }
+}
+
+#[test]
 fn a_deaf_owner_is_replaced() {
     for seed in 0..histories(200) {
         let mut world = at_rest(seed, 3, 30);

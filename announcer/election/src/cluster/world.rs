@@ -14,8 +14,8 @@ use crate::peers::{self, Action, Frame, SegmentId, To};
 use crate::{NodeName, Now, Probed, SessionId, owners};
 
 pub(super) const SEGMENT: SegmentId = 7;
-/// How long a router takes to answer: it has other things to do.
-const ROUTER: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(40)];
+/// How long a router takes to answer at the most: it has other things to do.
+const ROUTER: Duration = Duration::from_millis(40);
 /// Addresses that differ in their last byte alone.
 const ROW: usize = 250;
 
@@ -102,7 +102,7 @@ pub(super) struct World {
     watching: Vec<bool>,
     /// Who has not noticed that the server's history went back: their watches wait for what is gone.
     pub(super) misled: BTreeSet<usize>,
-    /// On which side of a split each node is, on the segment; the router is on side 0.
+    /// On which side of a split each node is, on the segment.
     pub(super) side: Vec<u8>,
     pub(super) deaf: BTreeSet<usize>,
     pub(super) mute: BTreeSet<usize>,
@@ -114,7 +114,8 @@ pub(super) struct World {
     /// How long the server is busy with a record's write: they wait for one another.
     pub(super) pace: Duration,
     free_at: Now,
-    pub(super) router: bool,
+    /// The sides a router is reached from, and how long it takes to answer at the most.
+    pub(super) router: (Vec<u8>, Duration),
     pub(super) check: Check,
     pub(super) fences: u64,
     /// What the API server told watchers, each to each.
@@ -176,7 +177,7 @@ impl World {
             server_down: false,
             pace: Duration::ZERO,
             free_at: Now::ZERO,
-            router: true,
+            router: (vec![0], ROUTER),
             fences: 0,
             watched: 0,
         };
@@ -352,14 +353,13 @@ impl World {
                 Action::Send(_, to, frame) => self.send(n, &to, frame),
                 Action::Ask(_, node) => self.ask(n, &node),
                 Action::AskWitness(_) => {
-                    if self.router
-                        && self.side[n] == 0
+                    let (sides, late) = &self.router;
+                    if sides.contains(&self.side[n])
                         && !self.deaf.contains(&n)
                         && !self.mute.contains(&n)
                     {
-                        let [soon, late] = ROUTER;
                         let witnessed = Input::Peers(peers::Event::Witnessed(SEGMENT));
-                        let at = self.now + self.dice.between(soon, late);
+                        let at = self.now + self.dice.between(Duration::from_millis(1), *late);
                         self.at(at, Happening::Input(n, witnessed));
                     }
                 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::frame::{Body, Fenced, Frame, Heard, Kind, Suspect};
 use super::link::{Link, Phase};
-use super::segment::Side;
+use super::segment::{Half, Side};
 use super::suspicion::{Stage, Suspicion, rest};
 use super::{Action, Peers, Proof, Report, SegmentId, To};
 use crate::Now;
@@ -268,27 +268,28 @@ impl Peers {
             };
         }
         let known = self.known.len();
-        let mut half = false;
+        let mut half: Option<Half> = None;
         // One that has just fallen silent as well, and whose time is not up yet, is on nobody's side: watches of one split
         // run out one after the other.
         let counts = |node: &NodeName, link: &Link| said.contains(node) || link.heard_at >= since;
-        let mut hope = false;
-        let judged = suspicion
-            .segments
-            .iter()
-            .filter_map(|id| self.segments.get(id))
-            .any(|segment| {
-                let small = segment.is_small(&self.settings, known);
-                hope |= segment.side(small, counts) != segment.side(small, |_, _| true);
-                match segment.side(small, counts) {
-                    Side::Majority => true,
-                    Side::Half => {
-                        half = true;
-                        segment.witnessed_at.is_some_and(|at| at >= since)
-                    }
-                    Side::Minority => false,
-                }
-            });
+        let (mut hope, mut most) = (false, false);
+        let segments = suspicion.segments.iter();
+        for segment in segments.filter_map(|id| self.segments.get(id)) {
+            let small = segment.is_small(&self.settings, known);
+            let side = segment.side(small, counts);
+            hope |= side != segment.side(small, |_, _| true);
+            most |= side == Side::Majority;
+            if let (Side::Half, Some(link)) = (side, segment.links.get(node)) {
+                let this = Half {
+                    witnessed: segment.witnessed_at.is_some_and(|at| at >= since),
+                    yields: !segment.has_first(&self.me, small, counts),
+                    // The others wait for as long as this node has asked them to: it may be longer.
+                    begins: since + self.window().saturating_sub(link.window),
+                };
+                half = half.max(Some(this));
+            }
+        }
+        let judged = most || half.is_some_and(|half| half.witnessed);
         if !judged && hope {
             return Stage::Asking {
                 since,
@@ -297,49 +298,43 @@ impl Peers {
         }
         // A router answers when it has time. It is asked again when that is over, and so is the suspect.
         let asked_again = since + self.settings.rest;
-        if !judged && half && now < asked_again {
+        if !judged && half.is_some() && now < asked_again {
             return Stage::Asking {
                 since,
                 next: asked_again,
             };
         }
         if !judged {
-            let pause = if half {
-                Duration::ZERO
-            } else {
-                self.settings.rest
+            let pause = match half {
+                Some(_) => Duration::ZERO,
+                None => self.settings.rest,
             };
             return Stage::Resting {
                 until: Some(now + pause),
             };
         }
-        Stage::Turn {
-            at: now + self.turn_of(node, &suspicion.session, &said, half),
+        let turn = self.turn_of(&suspicion.session, &said);
+        let Some(half) = half.filter(|_| !most) else {
+            return Stage::Turn { at: now + turn };
+        };
+        let turn = turn.min(self.settings.fence);
+        let next = half.turn(&self.settings, now + turn) - turn;
+        if next > now {
+            // Until then it is weighed again whenever something is heard: the other half may have ended somebody.
+            return Stage::Asking { since, next };
         }
+        Stage::Turn { at: now + turn }
     }
 
-    /// The order among the watchers that agree. Of two halves that both reach a router the one after the other, or both
-    /// would fence each other.
-    fn turn_of(
-        &self,
-        node: &NodeName,
-        session: &SessionId,
-        said: &BTreeSet<&NodeName>,
-        half: bool,
-    ) -> Duration {
+    /// The order among the watchers that agree.
+    fn turn_of(&self, session: &SessionId, said: &BTreeSet<&NodeName>) -> Duration {
         let place = |watcher: &NodeName| score(session.as_str().as_bytes(), watcher.as_str());
         let mine = (place(&self.me), &self.me);
         let before = said
             .iter()
             .filter(|watcher| (place(watcher), **watcher) < mine)
             .count();
-        let turn = self.settings.stagger * u32::try_from(before).unwrap_or(u32::MAX);
-        let yields = half && *node < self.me;
-        turn + if yields {
-            self.settings.fence * 3
-        } else {
-            Duration::ZERO
-        }
+        self.settings.stagger * u32::try_from(before).unwrap_or(u32::MAX)
     }
 
     /// Who left, and handed over all, is no member that is silent: nobody is in the minority because of it, or waits for its

@@ -42,6 +42,33 @@ pub(super) struct Census {
     pub(super) answered: BTreeSet<NodeName>,
 }
 
+/// Exactly half of a segment is on this node's side. The other half may think the same of this one, and reach a router
+/// as well; whichever of the two it reaches sooner, they end each other's sessions by turns that do not meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Half {
+    /// A router was reached.
+    pub(super) witnessed: bool,
+    /// The other half comes first.
+    pub(super) yields: bool,
+    /// When the turns of both begin.
+    pub(super) begins: Now,
+}
+
+impl Half {
+    /// When it is this half's turn: a turn is long enough to hear of everybody on this side, and until the next one of the
+    /// other half that has time to read of its end, though its watches ran out a beat sooner.
+    pub(super) fn turn(&self, settings: &Settings, now: Now) -> Now {
+        let mut turn = match self.yields {
+            true => self.begins + settings.fence * 4,
+            false => self.begins,
+        };
+        while now > turn + settings.fence * 5 / 4 {
+            turn += settings.fence * 10;
+        }
+        turn.max(now)
+    }
+}
+
 /// How much of a segment is on this node's side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
@@ -166,6 +193,27 @@ impl Segment {
             std::cmp::Ordering::Greater => Side::Majority,
             std::cmp::Ordering::Equal => Side::Half,
             std::cmp::Ordering::Less => Side::Minority,
+        }
+    }
+
+    /// Whether the first of all members by name is on this node's side.
+    pub(super) fn has_first(
+        &self,
+        me: &NodeName,
+        small: bool,
+        count: impl Fn(&NodeName, &Link) -> bool,
+    ) -> bool {
+        let first = match small {
+            true => self.members().map(|(node, _)| node).min(),
+            false => self.links.keys().next(),
+        };
+        let Some(first) = first.filter(|first| *first < me) else {
+            return true;
+        };
+        let answered = |census: &Census| census.answered.contains(first);
+        match self.links.get(first) {
+            Some(link) if small => link.is_up() && count(first, link),
+            _ => self.census.as_ref().is_some_and(answered),
         }
     }
 
