@@ -1,6 +1,7 @@
 //! What the order of candidates and of watchers is made of: rendezvous scores, and the bound of a load.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// The most one of `nodes` may hold when they hold `total` and one more is to be placed:
 /// ⌈1.25 · (total + 1) / nodes⌉.
@@ -13,6 +14,12 @@ pub(crate) fn address_key(address: IpAddr) -> [u8; 16] {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
         IpAddr::V6(v6) => v6.octets(),
     }
+}
+
+/// So much of `most` as falls to a node: what keeps nodes from doing the same thing all at once.
+pub(crate) fn spread(what: &[u8], node: &str, most: Duration) -> Duration {
+    let part = u32::try_from(score(what, node) % 1_000).unwrap_or_default();
+    most * part / 1_000
 }
 
 /// Rendezvous score: FNV-1a over both names, finished so that every input bit moves every output

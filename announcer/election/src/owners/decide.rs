@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::rank::{Candidate, Load, rank};
+use super::rank::{Candidate, rank};
 use super::round::Round;
 use super::successor::tell_again;
 use super::{
@@ -443,42 +443,6 @@ impl Owners {
             owner,
             reason,
         });
-    }
-
-    /// Gives one address to a node that has fewer, now and then.
-    fn rebalance(
-        &mut self,
-        memory: &mut BTreeMap<IpAddr, Memory>,
-        round: &mut Round<'_>,
-        out: &mut Decision,
-    ) {
-        let Some(pause) = self.settings.rebalance else {
-            return;
-        };
-        if round.now < self.rebalance_at || memory.values().any(|memory| memory.yielding.is_some())
-        {
-            return;
-        }
-        self.rebalance_at = round.now + pause;
-        let of = |load: &Load, node: &NodeName| load.get(node).copied().unwrap_or(0);
-        let better = round.world.records.iter().find(|(address, record)| {
-            let live = round
-                .candidates(**address)
-                .iter()
-                .filter(|candidate| round.live.contains(&candidate.node));
-            let live: Vec<&Candidate> = live.collect();
-            let idle = memory
-                .get(*address)
-                .is_some_and(|memory| memory.work == Work::Idle);
-            let first = rank(**address, &live, &round.load).first().copied();
-            idle && self.owner_is_me(record).is_some()
-                && first.is_some_and(|first| of(&round.load, first) + 1 < of(&round.load, &self.me))
-        });
-        if let Some((address, record)) = better
-            && let Some(memory) = memory.get_mut(address)
-        {
-            self.give_away(*address, memory, record, false, round, out);
-        }
     }
 }
 

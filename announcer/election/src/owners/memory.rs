@@ -1,9 +1,18 @@
 //! How what is remembered of an address becomes stale.
 
 use super::view::View;
-use super::{Invitation, Memory, Of, Owner, Record, Rival, Settings, State};
+use super::{Invitation, Memory, Owner, Record, Rival, Settings, State};
 use crate::Now;
 use crate::names::SessionId;
+
+/// What a record says of who has an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Of {
+    /// Identity of the object.
+    uid: String,
+    /// The owner's session, and how many owners were counted.
+    owner: Option<(SessionId, u64)>,
+}
 
 impl Memory {
     /// Forgets what was remembered of another owner, or of another object of the same address.

@@ -30,6 +30,7 @@ mod memory;
 mod outage;
 mod own;
 mod rank;
+mod rebalance;
 mod round;
 mod state;
 mod successor;
@@ -46,6 +47,7 @@ pub use crate::ClaimReason;
 pub use event::{Decision, Event, Outcome, State, Write};
 pub use rank::{Candidate, Load, rank};
 
+use self::memory::Of;
 use self::own::Own;
 use self::view::View;
 use self::watchers::Watching;
@@ -197,15 +199,6 @@ struct Memory {
     tell: Tell,
 }
 
-/// What a record says of who has an address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Of {
-    /// Identity of the object.
-    uid: String,
-    /// The owner's session, and how many owners were counted.
-    owner: Option<(SessionId, u64)>,
-}
-
 /// A peer that says that it answers for an address.
 #[derive(Clone, Debug)]
 struct Rival {
@@ -292,7 +285,8 @@ pub struct Owners {
     memory: BTreeMap<IpAddr, Memory>,
     inquiries: BTreeMap<NodeName, Inquiry>,
     watching: Watching,
-    rebalance_at: Now,
+    /// When an address is given to a node that has fewer next.
+    rebalance_at: Option<Now>,
     merged: bool,
 }
 
@@ -307,7 +301,7 @@ impl Owners {
             memory: BTreeMap::new(),
             inquiries: BTreeMap::new(),
             watching: Watching::default(),
-            rebalance_at: Duration::ZERO,
+            rebalance_at: None,
             merged: false,
         }
     }

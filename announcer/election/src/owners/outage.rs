@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::Settings;
 use crate::Now;
 use crate::names::NodeName;
-use crate::order::score;
+use crate::order::spread;
 
 /// Renewals of the peers' Leases, as heard.
 #[derive(Clone, Debug, Default)]
@@ -49,16 +49,10 @@ impl Renewals {
     /// and a renewal of one of them was heard long after.
     pub(super) fn alone_since(&self, due: Now, settings: &Settings, me: &NodeName) -> Option<Now> {
         let returned = self.resumed.map_or(Now::ZERO, |at| {
-            (at + settings.staggered + spread(me, settings.duration / 3))
+            (at + settings.staggered + spread(b"alone", me.as_str(), settings.duration / 3))
                 .saturating_sub(settings.apart)
         });
         let since = due.max(returned);
         (self.last? >= since + settings.apart).then_some(since)
     }
-}
-
-/// What keeps nodes from finding it out all at once.
-fn spread(me: &NodeName, most: Duration) -> Duration {
-    let part = u32::try_from(score(b"alone", me.as_str()) % 1_000).unwrap_or_default();
-    most * part / 1_000
 }

@@ -2,6 +2,7 @@
 
 mod hand_over;
 mod outages;
+mod rebalance;
 mod titles;
 mod watchers;
 
@@ -274,33 +275,6 @@ fn a_fenced_node_is_not_first_for_what_it_had_and_a_restarted_one_is() {
         // Whoever else is better by rank is live: without the right of the restarted it would wait.
         trio.candidates.get_mut(&VIP).unwrap()[0].cordoned = true;
         assert_eq!(claims(&trio.decide()), usize::from(!fenced));
-    }
-}
-
-#[test]
-fn rebalancing_is_off_unless_asked_for_and_gives_one_address_at_a_time() {
-    for pause in [None, Some(secs(60))] {
-        let mut trio = Trio::new(None).heard();
-        trio.owners.settings.rebalance = pause;
-        trio.records.clear();
-        for last in 1..=20 {
-            let address = IpAddr::from([192, 0, 2, last]);
-            let record = Record {
-                version: Version::new("5"),
-                uid: "u".into(),
-                owner: Some(owner("a1", Some("b"), 1)),
-            };
-            trio.records.insert(address, record);
-            let candidates = trio.candidates[&VIP].clone();
-            trio.candidates.insert(address, candidates);
-        }
-        let moved = trio.decide().writes.len();
-        assert_eq!(moved, usize::from(pause.is_some()));
-        assert_eq!(
-            trio.decide().writes.len(),
-            0,
-            "the next one when this one is done"
-        );
     }
 }
 
