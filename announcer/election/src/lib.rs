@@ -23,6 +23,7 @@
 #[cfg(test)]
 mod cluster;
 mod names;
+mod namesake;
 mod order;
 pub mod owners;
 pub mod peers;
@@ -31,6 +32,7 @@ mod sessions;
 use std::time::Duration;
 
 pub use names::{NodeName, SessionId, Version};
+pub use namesake::{Namesake, Wait};
 pub use sessions::{LONGEST_DURATION, SeenLease};
 
 /// This node's monotonic time since any origin.

@@ -14,4 +14,5 @@ mod single;
 mod split;
 mod storm;
 mod traffic;
+mod twins;
 mod world;

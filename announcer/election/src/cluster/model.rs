@@ -340,7 +340,7 @@ impl Cluster {
         if node.decide_at <= time {
             node.decide(time, &mut wants);
         }
-        let renewal = node.renewal(time);
+        let renewal = node.renewal(time, &self.server);
         self.carry_out(n, wants, frames, requests);
         requests.extend(renewal.map(|request| (n, request)));
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::server::{Change, Reply, Request, SESSION, Server};
 use super::world::session;
 use crate::owners::{self, Candidate, Decision, Owners, Record, World as Shown};
-use crate::peers::{self, Action, Frame, Known, Peers, Report, SegmentId};
-use crate::{NodeName, Now, SessionId};
+use crate::peers::{self, Action, Frame, Known, OwnEnd, Peers, Report, SegmentId};
+use crate::{Namesake, NodeName, Now, SessionId};
 
 /// What reaches a process, and waits while it is stopped.
 #[derive(Clone, Debug)]
@@ -44,6 +44,7 @@ pub(super) struct Node {
     pub(super) waiting: VecDeque<Input>,
     pub(super) sessions: BTreeMap<NodeName, SessionId>,
     known_due: bool,
+    pub(super) namesake: Namesake,
     /// Whose renewals its watches deliver.
     pub(super) subscribed: BTreeSet<NodeName>,
     pub(super) reports: Vec<(Now, Report)>,
@@ -90,6 +91,7 @@ impl Node {
             waiting: VecDeque::new(),
             sessions: BTreeMap::new(),
             known_due: false,
+            namesake: Namesake::default(),
             subscribed: BTreeSet::new(),
             reports: Vec::new(),
             sent: 0,
@@ -157,8 +159,14 @@ impl Node {
             })
             .collect();
         for report in reports {
-            if matches!(report, Report::OwnEnded(_)) {
-                self.session = None;
+            if let Report::SameName(session) = &report {
+                self.namesake.heard(session.clone());
+            }
+            if let Report::OwnEnded(end) = &report {
+                let copied = self.session.take().filter(|_| *end == OwnEnd::Copy);
+                copied
+                    .into_iter()
+                    .for_each(|session| self.namesake.heard(session));
                 self.renew_at = Duration::ZERO;
             }
             self.reports.push((now, report.clone()));
@@ -249,6 +257,7 @@ impl Node {
         match reply {
             Reply::Began(session, at) => {
                 if self.session.as_ref() == Some(&session) {
+                    self.namesake.has_begun();
                     self.owners
                         .observe(owners::Event::SessionStarted(session.clone(), at), local);
                     self.tell_peers(peers::Event::Began(session, at), now, wants);
@@ -315,7 +324,7 @@ impl Node {
     }
 
     /// The session task: a renewal every five seconds, a new session where there is none.
-    pub(super) fn renewal(&mut self, now: Now) -> Option<Request> {
+    pub(super) fn renewal(&mut self, now: Now, server: &Server) -> Option<Request> {
         let local = self.local(now);
         if local < self.renew_at {
             return None;
@@ -324,7 +333,18 @@ impl Node {
         let begins = self.session.is_none() || self.owners.session() != self.session.as_ref();
         if self.session.is_none() {
             self.lives += 1;
-            self.session = Some(session(&self.name, self.lives));
+            let session = session(&self.name, self.lives);
+            self.namesake.tries(session.clone());
+            self.session = Some(session);
+        }
+        if begins {
+            let lease = server.leases.get(&self.name);
+            let holder = lease.and_then(|lease| lease.session.as_ref());
+            let renewal = server.renewals.get(&self.name);
+            if let Err(wait) = self.namesake.may_begin(holder, renewal, SESSION, local) {
+                self.renew_at = wait.until;
+                return None;
+            }
         }
         Some(Request::Renew {
             session: self.session.clone()?,

@@ -95,11 +95,13 @@ pub(super) struct World {
     pub(super) nodes: Vec<Node>,
     pub(super) addresses: Vec<IpAddr>,
     pub(super) index: BTreeMap<NodeName, usize>,
+    /// Machines whose names others have as well.
+    pub(super) twins: BTreeMap<NodeName, usize>,
     queue: BinaryHeap<Reverse<Planned>>,
     count: u64,
-    due: Vec<Now>,
+    pub(super) due: Vec<Now>,
     pub(super) seen: Vec<usize>,
-    watching: Vec<bool>,
+    pub(super) watching: Vec<bool>,
     /// Who has not noticed that the server's history went back: their watches wait for what is gone.
     pub(super) misled: BTreeSet<usize>,
     /// On which side of a split each node is, on the segment.
@@ -154,6 +156,7 @@ impl World {
             weather,
             server: Server::default(),
             nodes,
+            twins: BTreeMap::new(),
             index: names
                 .iter()
                 .cloned()
@@ -320,7 +323,7 @@ impl World {
         if now >= node.decide_at {
             node.decide(now, &mut wants);
         }
-        let request = node.renewal(now);
+        let request = node.renewal(now, &self.server);
         self.carry_out(n, wants);
         if let Some(request) = request {
             self.send_request(n, request);
@@ -409,7 +412,13 @@ impl World {
         self.nodes[from].sent += 1;
         let receivers: Vec<usize> = match to {
             To::All => (0..self.nodes.len()).filter(|n| *n != from).collect(),
-            To::Node(node) => self.index.get(node).copied().into_iter().collect(),
+            To::Node(node) => self
+                .index
+                .get(node)
+                .into_iter()
+                .chain(self.twins.get(node))
+                .copied()
+                .collect(),
         };
         for n in receivers {
             if !self.passes(from, n) || self.dice.chance(self.weather.frames) {
