@@ -43,11 +43,11 @@ fn crowded(family: Family) -> [SocketAddr; 3] {
     let third = port(80);
     let [home, other] = places(third);
     let at = |place| {
-        let next = |last: u16| match family.vip.ip() {
-            IpAddr::V4(_) => IpAddr::from([192, 0, 2, (last % 256) as u8]),
-            IpAddr::V6(_) => IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 1, last]),
+        let next = |last: u8| match family.vip.ip() {
+            IpAddr::V4(_) => IpAddr::from([192, 0, 2, last]),
+            IpAddr::V6(_) => IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 1, last.into()]),
         };
-        let all = (1..=u16::MAX).flat_map(|port| (0..256).map(move |last| (port, last)));
+        let all = (1..=u16::MAX).flat_map(|port| (0..=u8::MAX).map(move |last| (port, last)));
         let all = all.map(|(port, last)| SocketAddr::new(next(last), port));
         all.filter(|vip| *vip != third)
             .find(|vip| places(*vip)[0] == place)
@@ -181,7 +181,7 @@ fn interfaces_whose_indexes_end_alike_are_both_known() {
         ..family.desired(Protocol::Tcp, node.ifindex, &here)
     };
     director.apply(&wanted(&both)).unwrap();
-    let mut from = |director: &mut Director, ifindex| {
+    let from = |director: &mut Director, ifindex| {
         let flow = family.flow(Protocol::Tcp);
         says(director, ifindex, flow, SYN).verdict()
     };

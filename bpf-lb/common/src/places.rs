@@ -38,9 +38,14 @@ pub const fn places6(address: [u64; 2], service: u32) -> [u32; 2] {
 /// Two places of a hash whose upper bits are the better ones.
 #[inline(always)]
 const fn both(hash: u64) -> [u32; 2] {
-    let first = hash >> (u64::BITS - 16);
-    let second = (hash >> 32) ^ (hash >> 24);
-    [first as u32, second as u32 % PLACES]
+    let other = ((hash >> 32) ^ (hash >> 24)) << (u64::BITS - 16);
+    [place(hash), place(other)]
+}
+
+/// The upper bits.
+#[inline(always)]
+const fn place(hash: u64) -> u32 {
+    (hash >> (u64::BITS - 16)) as u32
 }
 
 #[cfg(test)]
