@@ -39,8 +39,6 @@ fn processes(proc: &Path, program: &str) -> anyhow::Result<Vec<i32>> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
     use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
     use std::process::Command;
 
