@@ -81,6 +81,8 @@ pub struct Parts {
     pub reports: mpsc::UnboundedReceiver<Input>,
     /// Sessions of this node that peers have ended.
     pub over: watch::Sender<Option<SessionId>>,
+    /// Sessions that other machines were heard to speak for by this node's name.
+    pub namesake: watch::Sender<Option<SessionId>>,
     pub published: watch::Sender<Option<Published>>,
     /// Nodes whose renewals are watched.
     pub watched: watch::Sender<BTreeSet<NodeName>>,
@@ -228,6 +230,10 @@ impl Parts {
             allowed: effects.allowed,
         };
         self.tell_peers(effects.heartbeats, effects.to_peers, deadline);
+        // Before it begins another session.
+        if effects.namesake.is_some() {
+            self.namesake.send_replace(effects.namesake);
+        }
         if effects.session_over.is_some() {
             self.over.send_replace(effects.session_over);
         }

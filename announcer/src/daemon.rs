@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agent::{self, Parts};
 use crate::brain::{Brain, Summary};
-use crate::cluster::{WatchErrors, WriteFailures, Writer, watch_history};
+use crate::cluster::{WatchErrors, WriteFailures, Writer, connect, watch_history};
+use crate::cpu_limit;
 use crate::dataplane::channel::{self, Numbered};
 use crate::dataplane::director::{self, DirectorView, Moved};
 use crate::dataplane::seed;
@@ -156,6 +157,7 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
     ));
 
     let (over, over_receiver) = watch::channel(None);
+    let (namesake, namesake_receiver) = watch::channel(None);
     let (published, published_receiver) = watch::channel(None);
     let (data_path, data_path_receiver) = watch::channel(None);
     let (director_state, director_receiver) = watch::channel(settings.director.at_start());
@@ -221,7 +223,7 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
         settings.session,
         inputs.clone(),
         published_receiver,
-        over_receiver,
+        (over_receiver, namesake_receiver),
         histories,
     );
     let session = tokio::spawn(session.run(session_end.clone()));
@@ -235,6 +237,7 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
         peers,
         reports: said.reports,
         over,
+        namesake,
         published,
         watched,
         data_path,
@@ -263,11 +266,7 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
 }
 
 async fn client() -> anyhow::Result<Client> {
-    let mut config = Config::infer().await.context("finding the API server")?;
-    config.connect_timeout = Some(Duration::from_secs(3));
-    // Longer than a watch call lasts, shorter than a dead connection may go unnoticed.
-    config.read_timeout = Some(Duration::from_secs(65));
-    Client::try_from(config).context("making the API client")
+    connect(Config::infer().await.context("finding the API server")?)
 }
 
 /// Says what is not ready; nothing else decides by it.
@@ -284,7 +283,7 @@ async fn watch_readiness(
             () = end.cancelled() => return,
             _ = every.tick() => {}
         }
-        let (waiting, session) = {
+        let (waiting, session, namesake) = {
             let summary = summary.lock();
             // Before the first decision there is no summary either.
             let fresh = summary.live.is_empty() && summary.session.is_none();
@@ -296,6 +295,7 @@ async fn watch_readiness(
                     waiting
                 },
                 summary.session_remaining_seconds > 0.0,
+                summary.namesake.clone(),
             )
         };
         if waiting.is_empty() || session {
@@ -305,6 +305,11 @@ async fn watch_readiness(
         }
         if session {
             readiness.ready(SESSION);
+        } else if let Some(namesake) = namesake {
+            readiness.not_ready(
+                SESSION,
+                format!("another machine has the name of this node, and holds its session Lease ({namesake})"),
+            );
         } else {
             readiness.not_ready(
                 SESSION,
@@ -319,21 +324,27 @@ async fn watch_readiness(
             details => readiness.ready_without(DIRECTOR, details.join("; ")),
         }
         // A node's death is noticed when its session ends, as ever: a detail to read, too.
-        match heartbeat_details(&heartbeats.status()) {
+        match heartbeat_details(&heartbeats.status(), cpu_limit::read()) {
             details if details.is_empty() => readiness.ready(HEARTBEATS),
             details => readiness.ready_without(HEARTBEATS, details.join("; ")),
         }
     }
 }
 
-/// What a person should know of them.
-fn heartbeat_details(status: &peers::PeersStatus) -> Vec<String> {
+/// What a person should know of them, and of the limit on this process's processor time.
+fn heartbeat_details(status: &peers::PeersStatus, limit: Option<f64>) -> Vec<String> {
     let mut details = status.problems.clone();
     if !status.speaks {
         return details;
     }
     if status.priority != Priority::RealTime {
         details.push(format!("their priority is {}", status.priority));
+    }
+    if let Some(limit) = limit {
+        details.push(format!(
+            "the kernel lets this process have {limit} processors at most: over that they are late, whatever their priority; \
+             take the CPU limit from the container"
+        ));
     }
     if status.late > LATE {
         details.push(format!("their timer was {:?} late", status.late));
@@ -360,4 +371,23 @@ fn state_of(
         let summary = summary.lock().clone();
         json!({"agent": summary, "director": view.status(), "heartbeats": heartbeats.status()})
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cpu_limit_is_said_with_the_heartbeats_that_it_makes_late() {
+        let status = peers::PeersStatus {
+            speaks: true,
+            priority: Priority::RealTime,
+            ..peers::PeersStatus::default()
+        };
+        assert_eq!(heartbeat_details(&status, None), Vec::<String>::new());
+        let [said] = &heartbeat_details(&status, Some(0.2))[..] else {
+            panic!("not said");
+        };
+        assert!(said.contains("0.2 processors"), "{said}");
+    }
 }

@@ -18,6 +18,7 @@ pub mod args;
 pub mod brain;
 pub mod clock;
 pub mod cluster;
+mod cpu_limit;
 pub mod daemon;
 pub mod dataplane;
 pub mod frames;

@@ -28,8 +28,11 @@ pub const OUT_OF_POOL: &str = "OutOfPool";
 /// On a policy that forwards by XDP: whether the director runs on every node that has it to.
 pub const DIRECTOR_READY: &str = "DirectorReady";
 
+/// On an L2Node: whether another machine has its name. Written by the announcer that waits for that one.
+pub const NODE_NAME_CONFLICT: &str = "NodeNameConflict";
+
 /// Every condition: on which kind, its type, and what `True` says.
-pub const ALL: [(&str, &str, &str); 11] = [
+pub const ALL: [(&str, &str, &str); 12] = [
     (
         "Service",
         ADDRESS_ASSIGNED,
@@ -84,6 +87,11 @@ pub const ALL: [(&str, &str, &str); 11] = [
         "L2AnnouncementPolicy",
         DIRECTOR_READY,
         "no node reports that its XDP director cannot run; only with `loadBalancing: XDP`",
+    ),
+    (
+        "L2Node",
+        NODE_NAME_CONFLICT,
+        "another machine runs an announcer by the name of this node, and answers for nothing; there while it waits",
     ),
 ];
 

@@ -1,6 +1,6 @@
 //! `L2Node`: one object per node with an announcer, what it is and what it does now.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -76,6 +76,11 @@ pub struct L2NodeStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = MAX_NODES_HEARD), inner(length(max = 253)))]
     pub hears: Vec<String>,
+
+    /// `NodeNameConflict`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
 
     /// The same as a person reads it in a table.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -41,6 +41,8 @@ pub struct Effects {
     pub to_peers: Vec<peers::Event>,
     /// This session was ended by others: another is to begin at once.
     pub session_over: Option<SessionId>,
+    /// Another machine speaks by this node's name, for this session.
+    pub namesake: Option<SessionId>,
     /// What the session publishes; nothing before this node knows enough to say it.
     pub published: Option<Published>,
     /// Nodes whose renewals this one has to hear of.
@@ -81,6 +83,8 @@ pub enum Job {
     Policy(PolicyName, Box<L2AnnouncementPolicyStatus>),
     /// Apply the status of this node's own object, which goes with the Node of this uid.
     Node(Box<L2NodeStatus>, Option<String>),
+    /// Say on it that another machine has this node's name, or take that away.
+    Namesake(Option<Box<Condition>>),
 }
 
 /// The end of a silent session: its Lease is emptied.

@@ -16,7 +16,7 @@ use crate::election::Now;
 use crate::election::owners::Event;
 use crate::link::{IfIndex, LinkTable, NeighbourTable};
 use crate::model::{Key, Kind, Lbip, Object};
-use crate::names::{NodeName, Version};
+use crate::names::{NodeName, SessionId, Version};
 use crate::report::Conflict;
 
 /// Anything a node learns.
@@ -36,6 +36,8 @@ pub enum Input {
     Session(Event),
     /// The own Lease was emptied by a node, after the time at which it was written last.
     Taken(NodeName, Now),
+    /// Another machine of this node's name has its Lease, by this session; or not any more.
+    Namesake(Option<SessionId>),
     /// What heartbeats say of sessions.
     Peers(Report),
     /// The Ethernet addresses that authentic frames of peers come from; none while there are no keys.
@@ -54,6 +56,8 @@ pub enum Input {
     Reported(ReportKey, Result<Option<Object>, Class>),
     /// The object of this node was written, or not.
     Described(Result<(), Class>),
+    /// It was said on it whether another machine has its name, or not said.
+    NamesakeSaid(Result<(), Class>),
     Probed(IpAddr, ProbeNews),
     /// A foreign host claims an address this node owns.
     Conflict(IpAddr, Conflict),

@@ -196,6 +196,7 @@ impl Brain {
                 self.owners.observe(event, now);
             }
             Input::Taken(by, since) => self.taken(by, since),
+            Input::Namesake(session) => self.described.namesake = session,
             Input::Peers(report) => self.peers_said(report, now),
             Input::HeardFrom(macs) => self.to_peers.heard_from = macs,
             Input::Keys(keys) => self.to_peers.keys = keys,
@@ -219,6 +220,7 @@ impl Brain {
             }
             Input::Reported(key, outcome) => self.reported(key, outcome, now),
             Input::Described(outcome) => self.described(outcome, now),
+            Input::NamesakeSaid(outcome) => self.namesake_said(outcome, now),
             Input::Probed(address, news) => self.probed(address, news, now),
             Input::Conflict(address, conflict) => {
                 self.conflicts_seen += 1;

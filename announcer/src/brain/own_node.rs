@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use landfall_crds::L2NodeStatus;
+use landfall_crds::conditions::{NODE_NAME_CONFLICT, NewCondition};
 use landfall_runtime::class::Class;
 
 use super::Brain;
@@ -27,15 +28,25 @@ pub(super) struct Described {
     under_way: Option<L2NodeStatus>,
     attempts: u32,
     next_at: Now,
+    /// The session of another machine of this node's name, which has its Lease: the object is that one's.
+    pub(super) namesake: Option<SessionId>,
+    /// Of whom that was said on it, and is being said.
+    namesake_said: Option<SessionId>,
+    namesake_under_way: Option<Option<SessionId>>,
+    namesake_attempts: u32,
+    namesake_next_at: Now,
 }
 
 impl Brain {
     pub(super) fn describe(&mut self, now: Now, wall: &Time, effects: &mut Effects) {
+        self.say_of_namesake(now, wall, effects);
         // The last word waits for no pause, and is said once.
         let is_last = self.leaving && self.described.attempts == 0;
         let is_due =
             self.described.under_way.is_none() && (now >= self.described.next_at || is_last);
-        if !is_due || self.owners.session().is_none() && self.described.written.is_none() {
+        let is_silent = self.described.namesake.is_some()
+            || self.owners.session().is_none() && self.described.written.is_none();
+        if !is_due || is_silent {
             return;
         }
         let status = self.own_status(wall);
@@ -63,6 +74,45 @@ impl Brain {
             addresses: self.answering.len(),
             hears: (!self.to_peers.keys.is_empty()).then(|| self.owners.heard().collect()),
         })
+    }
+
+    /// Says on the object that another machine has it, for as long as this one waits for that one's end.
+    fn say_of_namesake(&mut self, now: Now, wall: &Time, effects: &mut Effects) {
+        let described = &mut self.described;
+        let is_said = described.namesake.is_some() == described.namesake_said.is_some();
+        if is_said || described.namesake_under_way.is_some() || now < described.namesake_next_at {
+            return;
+        }
+        described.namesake_under_way = Some(described.namesake.clone());
+        let says = described.namesake.as_ref().map(|session| NewCondition {
+            type_: NODE_NAME_CONFLICT,
+            status: Some(true),
+            reason: "TwoMachines".to_owned(),
+            message: format!(
+                "two machines run an announcer by the name of node {}: the one with session {session} has it, and the other \
+                 answers for nothing. Give one of them another node name, or switch off the one that is not to be it",
+                self.me
+            ),
+        });
+        let condition = says.map(|says| Box::new(says.condition(&[], None, wall.clone())));
+        effects.jobs.push(Job::Namesake(condition));
+    }
+
+    /// What came of that.
+    pub(super) fn namesake_said(&mut self, outcome: Result<(), Class>, now: Now) {
+        let said = self.described.namesake_under_way.take();
+        let described = &mut self.described;
+        match (outcome, said) {
+            (Ok(()), Some(said)) => {
+                (described.namesake_said, described.namesake_attempts) = (said, 0);
+            }
+            (Ok(()), None) => {}
+            (Err(class), _) => {
+                described.namesake_attempts += 1;
+                let pause = class.retry_after(described.namesake_attempts, 0.5);
+                described.namesake_next_at = now + pause.max(PAUSE);
+            }
+        }
     }
 
     /// What came of it.
@@ -136,6 +186,43 @@ mod tests {
             assert_eq!(wanted(&mut brain, secs(103)), None, "not so soon again");
         }
         assert_eq!(wanted(&mut brain, secs(106)).unwrap().xdp, NodeXdp::Ready);
+    }
+
+    #[test]
+    fn what_another_machine_of_the_same_name_says_of_itself_is_not_written_over() {
+        let mut brain = brain(&["n2"]);
+        let first = wanted(&mut brain, secs(100));
+        brain.take(Input::Described(Ok(())), secs(100));
+        let lost = crate::election::owners::Event::SessionLost;
+        brain.take(Input::Session(lost), secs(110));
+        let other = SessionId::new("n1-of-another");
+        brain.take(Input::Namesake(Some(other.clone())), secs(110));
+        let said = |brain: &mut Brain, now| {
+            let jobs = brain.step(now, &wall()).jobs;
+            assert!(!jobs.iter().any(|job| matches!(job, Job::Node(..))));
+            jobs.into_iter().find_map(|job| match job {
+                Job::Namesake(condition) => Some(condition),
+                _ => None,
+            })
+        };
+        let condition = said(&mut brain, secs(110)).flatten().unwrap();
+        assert_eq!(
+            (&*condition.type_, &*condition.status),
+            ("NodeNameConflict", "True")
+        );
+        assert!(
+            condition.message.contains("node n1") && condition.message.contains(other.as_str())
+        );
+        assert_eq!(said(&mut brain, secs(111)), None, "it is under way");
+        brain.take(Input::NamesakeSaid(Err(Class::Transient)), secs(112));
+        assert!(said(&mut brain, secs(300)).is_some(), "it is tried again");
+        brain.take(Input::NamesakeSaid(Ok(())), secs(301));
+        assert_eq!(brain.summary(secs(301)).namesake, Some(other));
+        brain.take(Input::Namesake(None), secs(400));
+        let jobs = brain.step(secs(400), &wall()).jobs;
+        assert!(jobs.contains(&Job::Namesake(None)), "it is taken away");
+        let own = |job: &Job| matches!(job, Job::Node(status, _) if status.session.is_none());
+        assert!(first.is_some() && jobs.iter().any(own));
     }
 
     #[test]

@@ -61,6 +61,8 @@ pub(super) struct ToPeers {
     events: Vec<peers::Event>,
     said: Option<Heartbeats>,
     session_over: Option<SessionId>,
+    /// Another machine was heard that speaks for it by this node's name.
+    namesake: Option<SessionId>,
     /// Where authentic frames come from; none while there are no keys.
     pub(super) heard_from: Option<BTreeSet<Mac>>,
     /// Something has changed that the thread may have to know.
@@ -77,6 +79,7 @@ impl Default for ToPeers {
             events: Vec::new(),
             said: None,
             session_over: None,
+            namesake: None,
             heard_from: None,
             due: false,
             keys: Vec::new(),
@@ -94,8 +97,11 @@ impl Brain {
             report,
             Report::Flags(..) | Report::Claims(..) | Report::Moves(..) | Report::Ceded(..)
         );
-        if matches!(report, Report::OwnEnded(_)) {
+        if let Report::OwnEnded(end) = &report {
             self.to_peers.session_over = self.owners.session().cloned();
+            if *end == OwnEnd::Copy {
+                self.to_peers.namesake = self.owners.session().cloned();
+            }
         }
         self.owners.observe(Event::Report(report.clone()), now);
         match report {
@@ -149,7 +155,8 @@ impl Brain {
                 tracing::info!(%node, ?proof, "a session is silent, and lives");
             }
             Report::SameName(session) => {
-                tracing::warn!(%session, "another machine speaks by this node's name");
+                tracing::warn!(%session, "another machine speaks by the name of this node, {}", self.me);
+                self.to_peers.namesake = Some(session);
             }
             Report::FewHear(few) => {
                 tracing::warn!(few, "whether fewer than half of the peers hear this node");
@@ -217,6 +224,7 @@ impl Brain {
     /// What is to be said to the thread after a decision.
     pub(super) fn tell_peers(&mut self, now: Now, effects: &mut Effects) {
         effects.session_over = self.to_peers.session_over.take();
+        effects.namesake = self.to_peers.namesake.take();
         if std::mem::take(&mut self.to_peers.due) {
             let heartbeats = self.heartbeats();
             if self.to_peers.said.as_ref() != Some(&heartbeats) {

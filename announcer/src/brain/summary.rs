@@ -14,6 +14,8 @@ use crate::report::Conflict;
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct Summary {
     pub session: Option<SessionId>,
+    /// The session of another machine of this node's name, which has its Lease.
+    pub namesake: Option<SessionId>,
     /// Seconds until this node stops answering unless it renews.
     pub session_remaining_seconds: f64,
     /// Addresses this node answers for, and on which interfaces.
@@ -69,6 +71,7 @@ impl Brain {
         });
         Summary {
             session: self.owners.session().cloned(),
+            namesake: self.described.namesake.clone(),
             session_remaining_seconds: self
                 .owners
                 .deadline()

@@ -282,6 +282,7 @@ mod tests {
                 Input::Reported(ReportKey::Policy(name), Ok(Some(object)))
             }
             Job::Node(..) => Input::Described(Ok(())),
+            Job::Namesake(_) => Input::NamesakeSaid(Ok(())),
             Job::Expire(..) | Job::Inquire(..) => panic!("nobody is silent: {job:?}"),
         }
     }

@@ -2,12 +2,14 @@
 //! written was decided by [`crate::brain::Brain`].
 
 mod backoff;
+mod client;
 mod failures;
 mod history;
 mod own_node;
 mod watch;
 mod write;
 
+pub use client::connect;
 pub use failures::WriteFailures;
 pub use history::watch_history;
 pub use watch::WatchErrors;

@@ -1,5 +1,6 @@
 //! Writing the object of this node.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use landfall_crds::{L2Node, L2NodeSpec, L2NodeStatus};
@@ -9,6 +10,23 @@ use serde_json::json;
 
 use super::FIELD_MANAGER;
 use crate::names::NodeName;
+
+/// What is said by the one of two machines that waits: the status is the other's.
+const WAITING_MANAGER: &str = "landfall-announcer-waiting";
+
+/// Says on the object, which the other machine of that name has made, that there are two; or takes that away.
+pub(super) async fn say_of_namesake(
+    client: Client,
+    node: &NodeName,
+    condition: Option<&Condition>,
+) -> Result<(), kube::Error> {
+    let api = Api::<L2Node>::all(client);
+    let conditions: Vec<&Condition> = condition.into_iter().collect();
+    let status = json!({ "conditions": conditions });
+    apply::status(&api, node.as_str(), WAITING_MANAGER, &status)
+        .await
+        .map(drop)
+}
 
 /// Applies its status; makes the object first, where there is none. It goes with the Node of that uid.
 pub(super) async fn describe(

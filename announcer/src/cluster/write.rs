@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use super::FIELD_MANAGER;
 use super::failures::WriteFailures;
-use super::own_node::describe;
+use super::own_node::{describe, say_of_namesake};
 use crate::brain::{Expiry, Input, Job, Notice, ReportKey, Subject, Swap, SwapOutcome};
 use crate::election::owners::Event;
 use crate::model::published::{FENCED_BY, LEASE_PREFIX, RENEWAL_PREFIX};
@@ -124,6 +124,15 @@ impl Writer {
                         error.class()
                     });
                     Input::Described(outcome)
+                }
+                Job::Namesake(condition) => {
+                    let client = writer.client.clone();
+                    let said = say_of_namesake(client, &writer.node, condition.as_deref());
+                    Input::NamesakeSaid(within(PATIENCE, said).await.map_err(|error| {
+                        tracing::warn!(%error, "it was not said on the L2Node who has its name");
+                        writer.failures.count("L2Node", error.class());
+                        error.class()
+                    }))
                 }
             };
             // The agent being gone, nobody needs to know.
@@ -308,7 +317,7 @@ fn is_urgent(job: &Job) -> bool {
     match job {
         Job::Swap(swap) => !swap.report,
         Job::Expire(..) | Job::Inquire(..) => true,
-        Job::Service(..) | Job::Policy(..) | Job::Node(..) => false,
+        Job::Service(..) | Job::Policy(..) | Job::Node(..) | Job::Namesake(_) => false,
     }
 }
 

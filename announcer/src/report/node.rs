@@ -75,6 +75,8 @@ pub fn node_status(node: &OwnNode<'_>) -> L2NodeStatus {
             .take(MAX_NODES_HEARD)
             .map(|node| (*node).to_owned())
             .collect(),
+        // Of those that wait for this one to go, each says its own.
+        conditions: Vec::new(),
         summary: Some(L2NodeSummary {
             interfaces: some_of(&names),
             hears,

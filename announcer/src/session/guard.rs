@@ -1,5 +1,5 @@
 //! One announcer a node: a name in the node's network namespace that the kernel frees when its holder dies, however it
-//! dies. Only therefore may a new process take its node's Lease at once.
+//! dies. Only therefore may a new process take its node's Lease from one that nobody hears.
 
 use std::io::ErrorKind;
 use std::os::linux::net::SocketAddrExt as _;

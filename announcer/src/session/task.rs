@@ -19,12 +19,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::brain::Input;
 use crate::clock;
-use crate::election::Now;
 use crate::election::owners::{Event, Settings as Election};
+use crate::election::{Namesake, Now, Wait};
 use crate::model::published::{
     ANNOTATION, FENCED_BY, LABEL, LEASE_PREFIX, Published, RENEWAL_PREFIX, fenced_by, write,
 };
-use crate::names::{NodeName, SessionId};
+use crate::names::{NodeName, SessionId, Version};
 
 /// How a session is kept.
 #[derive(Clone, Debug)]
@@ -51,6 +51,11 @@ pub struct Session {
     published: watch::Receiver<Option<Published>>,
     /// The session that peers have ended last.
     over: watch::Receiver<Option<SessionId>>,
+    /// The session that another machine was heard to speak for by this node's name.
+    heard: watch::Receiver<Option<SessionId>>,
+    namesake: Namesake,
+    /// The session of the one that is waited for, as it was said last.
+    waits_for: Option<SessionId>,
     history: History,
     /// Counts the histories that the API server has shown.
     histories: watch::Sender<u64>,
@@ -68,7 +73,10 @@ impl Session {
         settings: SessionSettings,
         inputs: mpsc::Sender<Input>,
         published: watch::Receiver<Option<Published>>,
-        over: watch::Receiver<Option<SessionId>>,
+        (over, heard): (
+            watch::Receiver<Option<SessionId>>,
+            watch::Receiver<Option<SessionId>>,
+        ),
         histories: watch::Sender<u64>,
     ) -> Self {
         Self {
@@ -82,6 +90,9 @@ impl Session {
             inputs,
             published,
             over,
+            heard,
+            namesake: Namesake::default(),
+            waits_for: None,
             session: None,
             renewed_at: Now::ZERO,
             lives: 0,
@@ -100,9 +111,13 @@ impl Session {
         loop {
             self.published.mark_unchanged();
             let pause = match self.renew().await {
-                Ok(()) => {
+                Ok(wait) => {
                     failures = 0;
-                    random::before(self.settings.every, 0.1)
+                    self.say_who_is_waited_for(wait.as_ref()).await;
+                    match wait {
+                        Some(wait) => wait.until.saturating_sub(clock::now()),
+                        None => random::before(self.settings.every, 0.1),
+                    }
                 }
                 Err(error) => {
                     failures += 1;
@@ -127,13 +142,19 @@ impl Session {
     /// One round: a renewal and a look at the session; a swap of that if anything of it is to change, and once more if
     /// somebody else has written it in between. A session that begins, or that is over by this node's clock, is in its
     /// Lease before anything is renewed: who cannot write that prolongs nothing that others wait for the end of.
-    async fn renew(&mut self) -> Result<(), Failure> {
+    ///
+    /// Returns for how long no session may begin, if none may.
+    async fn renew(&mut self) -> Result<Option<Wait>, Failure> {
         for _ in 0..3 {
             let sent_at = clock::now();
             let Some(session) = self.session.clone() else {
                 match self.begin(sent_at).await? {
-                    Some(session) => return self.write_renewal(&session).await,
-                    None => continue,
+                    Begun::Now(session) => {
+                        self.write_renewal(&session).await?;
+                        return Ok(None);
+                    }
+                    Begun::Not(wait) => return Ok(Some(wait)),
+                    Begun::Raced => continue,
                 }
             };
             if sent_at >= self.end() {
@@ -160,19 +181,23 @@ impl Session {
             }
             self.renewed_at = sent_at;
             self.tell(Event::Renewed(session, sent_at)).await;
-            return Ok(());
+            return Ok(None);
         }
         Err(Failure::TimedOut(self.patience()))
     }
 
-    /// Begins a session; `None` if somebody has written its Lease in between.
-    async fn begin(&mut self, sent_at: Now) -> Result<Option<SessionId>, Failure> {
-        let session = self.fresh();
+    /// Begins a session, unless the Lease is another machine's.
+    async fn begin(&mut self, sent_at: Now) -> Result<Begun, Failure> {
         let lease = self.within(self.leases.get_opt(&self.name)).await?;
+        if let Err(wait) = self.may_begin(lease.as_ref()).await? {
+            return Ok(Begun::Not(wait));
+        }
+        let session = self.fresh();
         let was_fenced = lease.as_ref().is_some_and(is_fenced);
         if !self.swap(lease, &session).await? {
-            return Ok(None);
+            return Ok(Begun::Raced);
         }
+        self.namesake.has_begun();
         self.renewed_at = sent_at;
         self.session = Some(session.clone());
         tracing::info!(%session, was_fenced, "session began");
@@ -181,7 +206,53 @@ impl Session {
         }
         self.tell(Event::SessionStarted(session.clone(), sent_at))
             .await;
-        Ok(Some(session))
+        Ok(Begun::Now(session))
+    }
+
+    /// Whether a session may begin over the one that the Lease names.
+    async fn may_begin(&mut self, lease: Option<&Lease>) -> Result<Result<(), Wait>, Failure> {
+        let holder = lease.and_then(record::holder).map(SessionId::new);
+        let renewal = match holder {
+            Some(_) => self.within(self.leases.get_opt(&self.renewal)).await?,
+            None => None,
+        };
+        let renewal = renewal.and_then(|renewal| renewal.metadata.resource_version);
+        let heard = self.heard.borrow().clone();
+        heard
+            .into_iter()
+            .for_each(|session| self.namesake.heard(session));
+        let duration = lease.and_then(record::duration);
+        Ok(self.namesake.may_begin(
+            holder.as_ref(),
+            renewal.map(Version::new).as_ref(),
+            duration.unwrap_or(self.settings.duration),
+            clock::now(),
+        ))
+    }
+
+    /// Says that another machine has this node's name, once for each of its sessions, and when that is over.
+    async fn say_who_is_waited_for(&mut self, wait: Option<&Wait>) {
+        if wait.is_some_and(|wait| wait.namesake.is_none()) {
+            return;
+        }
+        let namesake = wait.and_then(|wait| wait.namesake.clone());
+        if namesake == self.waits_for {
+            return;
+        }
+        let (node, lease) = (&self.settings.node, &self.name);
+        match &namesake {
+            Some(session) => tracing::error!(
+                %session,
+                "another machine runs an announcer by the name of this node, {node}, and holds the Lease {lease}: this one \
+                 answers for nothing until that is not renewed any more. Give one of the two machines another node name, or \
+                 switch off the one that is not to be {node}"
+            ),
+            None => {
+                tracing::info!("no other machine holds the Lease {lease} of node {node} any more")
+            }
+        }
+        self.waits_for.clone_from(&namesake);
+        self.input(Input::Namesake(namesake)).await;
     }
 
     /// Writes the session into its Lease; `false` if somebody wrote in between, or the Lease is gone: it is to be read anew.
@@ -309,7 +380,9 @@ impl Session {
     /// An id nobody used before.
     fn fresh(&mut self) -> SessionId {
         self.lives += 1;
-        SessionId::new(format!("{:016x}-{}", random::id(), self.lives))
+        let session = SessionId::new(format!("{:016x}-{}", random::id(), self.lives));
+        self.namesake.tries(session.clone());
+        session
     }
 
     async fn put(&self, before: Option<Lease>, session: &SessionId) -> Result<Lease, Failure> {
@@ -389,6 +462,15 @@ impl Session {
         // The agent being gone, nobody needs to know.
         let _ = self.inputs.send(input).await;
     }
+}
+
+/// What came of an attempt to begin a session.
+enum Begun {
+    Now(SessionId),
+    /// Somebody has written its Lease in between.
+    Raced,
+    /// It may not begin yet.
+    Not(Wait),
 }
 
 /// Whether peers have ended the session before.
