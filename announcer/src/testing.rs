@@ -90,6 +90,8 @@ pub(crate) fn peer(node: &str, version: u64, interfaces: Vec<Interface>) -> Peer
         keys: Vec::new(),
         fenced_by: None,
         wronged_by: None,
+        fenced_at: Vec::new(),
+        unsteady: false,
         carries: Default::default(),
     }
 }

@@ -14,6 +14,7 @@ mod absences;
 mod conflicts;
 mod departures;
 mod effects;
+mod fences;
 mod input;
 mod notices;
 mod own_node;
@@ -111,6 +112,7 @@ pub struct Brain {
     denied: BTreeSet<IpAddr>,
     to_peers: ToPeers,
     wrongs: Wrongs,
+    fences: fences::Fences,
     silences: Silences,
     absences: Absences,
     described: Described,
@@ -160,6 +162,7 @@ impl Brain {
             denied: BTreeSet::new(),
             to_peers: ToPeers::default(),
             wrongs: Wrongs::default(),
+            fences: fences::Fences::default(),
             silences: Silences::default(),
             absences: Absences::default(),
             described: Described::default(),
@@ -192,7 +195,7 @@ impl Brain {
             }
             Input::Session(event) => {
                 self.report_due = true;
-                self.session_news(&event);
+                self.session_news(&event, now);
                 self.owners.observe(event, now);
             }
             Input::Taken(by, since) => self.taken(by, since),
@@ -242,6 +245,9 @@ impl Brain {
     fn apply(&mut self, mut object: Object, now: Now) {
         if let Object::Session(node, peer) = &mut object {
             let known = self.world.peers.get(node);
+            if *node == self.me {
+                self.fences.inherit(&peer.fenced_at, now);
+            }
             if let Some(by) = self.wrongs.read(node, peer, known, now) {
                 self.wronged(node.clone(), by);
             }
@@ -443,6 +449,7 @@ impl Brain {
             peer.leaving = leaving;
             peer.xdp = director;
             peer.carries = carries;
+            peer.unsteady = self.fences.are_many(now);
         }
         self.plan = plan(&self.world, &self.me, &own);
         let addresses = self.plan.addresses.iter();

@@ -137,10 +137,13 @@ impl Brain {
                         by: Some(by),
                         wrongly: true,
                     } => self.suffered(by, now),
-                    OwnEnd::Fenced { by, .. } => tracing::warn!(
-                        by = by.as_ref().map_or("a peer", NodeName::as_str),
-                        "this node was silent to its peers, which ended its session; beginning another"
-                    ),
+                    OwnEnd::Fenced { by, .. } => {
+                        self.was_fenced(now);
+                        tracing::warn!(
+                            by = by.as_ref().map_or("a peer", NodeName::as_str),
+                            "this node was silent to its peers, which ended its session; beginning another"
+                        );
+                    }
                     OwnEnd::Copy => tracing::warn!(
                         "this process is the copy of one that went on; beginning another session"
                     ),
@@ -170,6 +173,12 @@ impl Brain {
             }
             Report::Flags(..) | Report::Claims(..) | Report::Moves(..) | Report::Ceded(..) => {}
         }
+    }
+
+    /// A peer ended the session, and rightly.
+    fn was_fenced(&mut self, now: Now) {
+        self.fences.note(now);
+        self.plan_due = true;
     }
 
     /// A peer ended the session although others heard this node.
@@ -238,7 +247,10 @@ impl Brain {
     }
 
     /// The thread speaks for the same session as the election.
-    pub(super) fn session_news(&mut self, event: &Event) {
+    pub(super) fn session_news(&mut self, event: &Event, now: Now) {
+        if *event == Event::WasFenced {
+            self.was_fenced(now);
+        }
         self.to_peers.events.push(match event {
             Event::SessionStarted(session, at) => peers::Event::Began(session.clone(), *at),
             Event::Renewed(session, at) => peers::Event::Confirmed(session.clone(), *at),
@@ -462,6 +474,27 @@ mod tests {
         assert_eq!(effects.session_over, Some(SessionId::new("n1-s")));
         let again = brain.step(secs(103), &wall());
         assert_eq!(again.session_over, None, "it is said once");
+    }
+
+    #[test]
+    fn a_node_that_is_fenced_again_and_again_says_so_and_comes_after_the_others() {
+        let mut brain = owning(&["n2"]);
+        let mut unsteady = Vec::new();
+        for at in [200, 300, 400] {
+            brain.take(Input::Session(Event::WasFenced), secs(at));
+            let ended = Report::OwnEnded(OwnEnd::Fenced {
+                by: None,
+                wrongly: false,
+            });
+            brain.take(Input::Peers(ended), secs(at));
+            let published = brain.step(secs(at), &wall()).published.unwrap();
+            let candidates = &brain.candidates[&VIP];
+            let me = candidates.iter().find(|one| one.node.as_str() == "n1");
+            unsteady.push((published.unsteady, me.unwrap().unsteady));
+        }
+        assert_eq!(unsteady, [(false, false), (false, false), (true, true)]);
+        let later = brain.step(secs(801), &wall()).published.unwrap();
+        assert_eq!((later.unsteady, later.fenced_at), (false, vec![300, 400]));
     }
 
     #[test]

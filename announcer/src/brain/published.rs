@@ -28,6 +28,8 @@ impl Brain {
             leaving: self.leaving,
             keys: self.to_peers.keys.clone(),
             wronged_by: self.wrongs.own(now).cloned(),
+            fenced_at: self.fences.seconds(now),
+            unsteady: self.fences.are_many(now),
             carries: self.carries(),
         }
     }

@@ -263,6 +263,8 @@ pub fn lease(object: &Lease) -> Result<(NodeName, Peer), Unreadable> {
         keys: said.keys,
         fenced_by: published::fenced_by(object.annotations()),
         wronged_by: said.wronged_by,
+        fenced_at: said.fenced_at,
+        unsteady: said.unsteady,
         carries: said.carries,
     };
     Ok((NodeName::new(node), peer))

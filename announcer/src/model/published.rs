@@ -92,6 +92,12 @@ pub struct Published {
     /// believed for a while.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wronged_by: Option<NodeName>,
+    /// When its sessions were ended for silence lately, in seconds since its machine's start: for the process after it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fenced_at: Vec<u64>,
+    /// That was too often of late: others are asked before it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unsteady: bool,
     /// Addresses that pods of this node have open connections of: of those that the director serves no more, and of all
     /// while another node's is going. Directors that are going go on sending them here.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
@@ -136,6 +142,8 @@ mod tests {
             leaving: false,
             keys: vec![KeyId([1, 2, 3, 4])],
             wronged_by: Some(NodeName::new("n2")),
+            fenced_at: vec![100, 200, 300],
+            unsteady: true,
             carries: ["192.0.2.10".parse().unwrap()].into(),
         };
         let annotate = |text: String| BTreeMap::from([(ANNOTATION.to_owned(), text)]);

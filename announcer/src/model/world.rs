@@ -213,6 +213,9 @@ pub struct Peer {
     pub fenced_by: Option<NodeName>,
     /// Who has lately ended its session wrongly, as it says.
     pub wronged_by: Option<NodeName>,
+    /// When its sessions were ended, by its own clock, and whether too often of late.
+    pub fenced_at: Vec<u64>,
+    pub unsteady: bool,
     /// Addresses of which its pods have open connections, as far as others must know.
     pub carries: BTreeSet<IpAddr>,
 }

@@ -269,6 +269,7 @@ fn fill_candidates(
         .map(|(node, weight)| Candidate {
             weight,
             cordoned: world.nodes.get(node).is_some_and(|node| node.cordoned),
+            unsteady: world.peers.get(node).is_some_and(|peer| peer.unsteady),
             ..Candidate::plain(node.clone())
         })
         .collect();

@@ -21,6 +21,8 @@ pub struct Candidate {
     pub cordoned: bool,
     /// It has an endpoint that is ready, or needs none; if not, one that terminates and still serves.
     pub ready: bool,
+    /// Its sessions were ended for silence again and again of late: it comes after all that stayed, and keeps what it has.
+    pub unsteady: bool,
     /// How many of the address's interfaces it has with carrier.
     pub reach: u16,
 }
@@ -33,6 +35,7 @@ impl Candidate {
             weight: 0,
             cordoned: false,
             ready: true,
+            unsteady: false,
             reach: 1,
         }
     }
@@ -62,6 +65,7 @@ pub fn rank<'a>(address: IpAddr, candidates: &[&'a Candidate], load: &Load) -> V
             let merits = (
                 candidate.cordoned,
                 !candidate.ready,
+                candidate.unsteady,
                 Reverse(candidate.weight),
                 Reverse(candidate.reach),
             );

@@ -318,6 +318,33 @@ proptest! {
 }
 
 #[test]
+fn a_node_fenced_often_of_late_is_asked_after_all_others_that_serve() {
+    let named = |name: &str| Candidate::plain(node(name));
+    let unsteady = Candidate {
+        weight: 9,
+        unsteady: true,
+        ..named("a")
+    };
+    let cordoned = Candidate {
+        cordoned: true,
+        ..named("b")
+    };
+    let unready = Candidate {
+        ready: false,
+        ..named("c")
+    };
+    let plain = named("d");
+    let full = Load::from([(node("d"), 100)]);
+    let order = rank(VIP, &[&unsteady, &cordoned, &unready, &plain], &full);
+    assert_eq!(order, [&node("d"), &node("a"), &node("c"), &node("b")]);
+    assert_eq!(
+        rank(VIP, &[&unsteady], &full),
+        [&node("a")],
+        "better than nobody"
+    );
+}
+
+#[test]
 fn of_a_node_that_no_record_names_any_more_nothing_is_remembered() {
     let mut trio = Trio::new(Some(owner("d1", None, 3)));
     let inquires = |trio: &mut Trio| {
