@@ -105,6 +105,8 @@ fn peer(number: usize) -> Peer {
         keys: Vec::new(),
         fenced_by: None,
         wronged_by: None,
+        fenced_at: Vec::new(),
+        unsteady: false,
         carries: BTreeSet::new(),
     }
 }

@@ -137,6 +137,8 @@ fn peer(number: usize, interface: &str) -> Peer {
         keys: Vec::new(),
         fenced_by: None,
         wronged_by: None,
+        fenced_at: Vec::new(),
+        unsteady: false,
         carries: BTreeSet::new(),
     }
 }
