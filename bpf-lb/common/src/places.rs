@@ -88,8 +88,14 @@ mod tests {
     fn of_ten_thousand_frontends_hardly_any_finds_both_its_places_taken() {
         // Services of a pool, of a few addresses with many ports, of two protocols, of many subnets.
         let pool = |n: u32| (0xc000_0200 + n, 80, 6);
-        let ports = |n: u32| (0xc000_0200 + n % 4, 1024 + (n / 4) as u16, 6);
-        let pairs = |n: u32| (0xc000_0200 + n / 2, 53, if n % 2 == 0 { 6 } else { 17 });
+        let ports = |n: u32| (0xc000_0200 + n % 4, 1024 + u16::try_from(n / 4).unwrap(), 6);
+        let pairs = |n: u32| {
+            (
+                0xc000_0200 + n / 2,
+                53,
+                if n.is_multiple_of(2) { 6 } else { 17 },
+            )
+        };
         let subnets = |n: u32| (0x0a00_0001 + (n << 8), 443, 6);
         for many in [pool, ports, pairs, subnets] as [fn(u32) -> (u32, u16, u8); 4] {
             let four = (0..10_000).map(|n| {
