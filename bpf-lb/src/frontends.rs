@@ -3,8 +3,8 @@
 //!
 //! Invariant: a frontend that is in the map is at one of its places, or the first of them says that another one is to be
 //! looked for in the map. A place that was left is given to another frontend only when no packet can be looking at it any
-//! more. So it does not matter in which order a program sees what is written: it finds a frontend or none, never another
-//! one's entry.
+//! more, and one that is served stays where it is found. So it does not matter in which order a program sees what is
+//! written: it finds a new frontend or none yet, and never another one's entry.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -150,7 +150,13 @@ impl<K: Placed> OfFamily<K> {
             opened.resting.clear();
         }
         for (key, entry) in &known {
-            opened.place(*key, *entry)?;
+            let [home, _] = key.places();
+            // It is found there by what runs meanwhile, and moves nowhere under that.
+            if opened.flag(home) != 0 && opened.place_of(key).is_none() {
+                opened.beside.entry(home).or_default().insert(*key);
+            } else {
+                opened.place(*key, *entry)?;
+            }
         }
         for place in (0..PLACES).filter(|place| !opened.beside.contains_key(place)) {
             if opened.flag(place) != 0 {
@@ -230,7 +236,10 @@ impl<K: Placed> OfFamily<K> {
     }
 
     fn leave(&mut self, place: u32) {
-        self.key(place)[K::WORDS - 1].store(0, Ordering::Release);
+        // The whole of it: with the next one's words half of a key would be another frontend's.
+        for word in self.key(place).iter().rev() {
+            word.store(0, Ordering::Release);
+        }
         let flag = self.flag(place);
         self.entry(place).store(VACANT | flag, Ordering::Release);
         self.resting.insert(place);

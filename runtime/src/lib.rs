@@ -6,7 +6,7 @@
 //!          admin ◄── readiness    /livez /readyz /metrics /debug/state
 //!                ◄── metrics      state written at a scrape
 //!                ◄── process      what this program is, and what it costs
-//!          watch                  what a watch says, whatever state it is in
+//!          watch, backoff         what a watch says, whatever state it is in, and how it comes back
 //!          call, apply, events    asking the API server, with bounded patience
 //!          class ──► later        what its errors mean, and when to come back
 //!          lease                  one leader, by observed time
@@ -18,6 +18,7 @@
 pub mod admin;
 pub mod apply;
 pub mod args;
+pub mod backoff;
 pub mod call;
 pub mod class;
 pub mod events;

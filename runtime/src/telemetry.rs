@@ -84,9 +84,10 @@ pub fn init(args: &LogArgs, program: &str, version: &str) -> Result<Level, Telem
 
 /// What is logged. Of what goes wrong with a watch the client's library says every attempt; we say what is news.
 fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
-    let quiet = match level.contains("kube_runtime") {
+    let names_it = |directive: &str| directive.trim_start().starts_with("kube");
+    let quiet = match level.split(',').any(names_it) {
         true => level.to_owned(),
-        false => format!("{level},kube_runtime::watcher=off"),
+        false => format!("kube_runtime::watcher=off,{level}"),
     };
     EnvFilter::try_new(quiet).map_err(|source| TelemetryError::Level {
         level: level.to_owned(),
@@ -198,8 +199,10 @@ mod tests {
     fn attempts_of_a_watch_are_logged_where_they_are_asked_for() {
         let said = |level| filter(level).unwrap().to_string();
         assert!(said("info").contains("kube_runtime::watcher=off"));
-        let asked = said("info,kube_runtime=debug");
-        assert!(!asked.contains("off"), "{asked}");
+        for level in ["info,kube_runtime=debug", "kube=debug"] {
+            let asked = said(level);
+            assert!(!asked.contains("off"), "{asked}");
+        }
     }
 
     #[test]

@@ -10,21 +10,35 @@ use crate::election::Now;
 const LATELY: Duration = Duration::from_secs(600);
 /// So many are too many.
 const MANY: usize = 3;
-/// Words of one end come by several ways within this time.
-const ONE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
 pub(super) struct Fences {
     at: Vec<Now>,
     inherited: bool,
+    /// The end of this session was judged already: words of it come by several ways.
+    judged: bool,
 }
 
 impl Fences {
     /// The session was ended.
     pub(super) fn note(&mut self, now: Now) {
-        if self.at.last().is_none_or(|last| now >= *last + ONE) {
-            self.at.push(now);
+        if !std::mem::replace(&mut self.judged, true) {
+            self.add(now);
         }
+    }
+
+    /// It was ended by one who had no right to: that says nothing of this node.
+    pub(super) fn forgive(&mut self) {
+        self.judged = true;
+    }
+
+    /// The next one has begun.
+    pub(super) fn begin(&mut self) {
+        self.judged = false;
+    }
+
+    fn add(&mut self, at: Now) {
+        self.at.push(at);
         // More say nothing more.
         let excess = self.at.len().saturating_sub(MANY);
         self.at.drain(..excess);
@@ -38,7 +52,7 @@ impl Fences {
         let before = seconds.iter().map(|at| Duration::from_secs(*at));
         let own = std::mem::take(&mut self.at);
         for at in before.filter(|at| *at <= now).chain(own) {
-            self.note(at);
+            self.add(at);
         }
     }
 
@@ -65,15 +79,30 @@ mod tests {
     #[test]
     fn three_ends_in_ten_minutes_are_many_until_the_first_of_them_is_past() {
         let mut fences = Fences::default();
-        for at in [1_000, 1_001, 1_200] {
+        let again = |fences: &mut Fences, at| {
+            fences.begin();
             fences.note(secs(at));
-        }
+        };
+        fences.note(secs(1_000));
+        fences.note(secs(1_010));
+        again(&mut fences, 1_200);
         assert!(!fences.are_many(secs(1_200)), "one of them was told twice");
-        fences.note(secs(1_300));
+        again(&mut fences, 1_300);
         assert!(fences.are_many(secs(1_300)) && fences.are_many(secs(1_599)));
         assert!(!fences.are_many(secs(1_600)));
-        fences.note(secs(1_700));
+        again(&mut fences, 1_700);
         assert!(fences.are_many(secs(1_700)), "the next one soon after");
+    }
+
+    #[test]
+    fn an_end_that_was_wrong_does_not_count_however_it_is_told() {
+        let mut fences = Fences::default();
+        for at in [1_000, 1_100, 1_200] {
+            fences.forgive();
+            fences.note(secs(at));
+            fences.begin();
+        }
+        assert!(!fences.are_many(secs(1_200)));
     }
 
     #[test]

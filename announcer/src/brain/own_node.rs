@@ -33,6 +33,8 @@ pub(super) struct Described {
     /// Of whom that was said on it, and is being said.
     namesake_said: Option<SessionId>,
     namesake_under_way: Option<Option<SessionId>>,
+    /// Nothing is said of anybody: what an earlier process, or one on another machine, may have left is taken back.
+    namesake_cleared: bool,
     namesake_attempts: u32,
     namesake_next_at: Now,
 }
@@ -79,7 +81,11 @@ impl Brain {
     /// Says on the object that another machine has it, for as long as this one waits for that one's end.
     fn say_of_namesake(&mut self, now: Now, wall: &Time, effects: &mut Effects) {
         let described = &mut self.described;
-        let is_said = described.namesake.is_some() == described.namesake_said.is_some();
+        let has_left = described.namesake.is_none()
+            && described.written.is_some()
+            && !described.namesake_cleared;
+        let is_said =
+            !has_left && described.namesake.is_some() == described.namesake_said.is_some();
         if is_said || described.namesake_under_way.is_some() || now < described.namesake_next_at {
             return;
         }
@@ -104,6 +110,7 @@ impl Brain {
         let described = &mut self.described;
         match (outcome, said) {
             (Ok(()), Some(said)) => {
+                described.namesake_cleared = said.is_none();
                 (described.namesake_said, described.namesake_attempts) = (said, 0);
             }
             (Ok(()), None) => {}

@@ -199,6 +199,7 @@ impl Brain {
         for address in some {
             self.notify(address, true, "SessionTaken", note.clone());
         }
+        self.fences.forgive();
         self.wrongs.suffered(by, now);
     }
 
@@ -248,8 +249,10 @@ impl Brain {
 
     /// The thread speaks for the same session as the election.
     pub(super) fn session_news(&mut self, event: &Event, now: Now) {
-        if *event == Event::WasFenced {
-            self.was_fenced(now);
+        match event {
+            Event::WasFenced => self.was_fenced(now),
+            Event::SessionStarted(..) => self.fences.begin(),
+            _ => {}
         }
         self.to_peers.events.push(match event {
             Event::SessionStarted(session, at) => peers::Event::Began(session.clone(), *at),
@@ -491,6 +494,11 @@ mod tests {
             let candidates = &brain.candidates[&VIP];
             let me = candidates.iter().find(|one| one.node.as_str() == "n1");
             unsteady.push((published.unsteady, me.unwrap().unsteady));
+            let next = SessionId::new(format!("n1-{at}"));
+            brain.take(
+                Input::Session(Event::SessionStarted(next, secs(at))),
+                secs(at),
+            );
         }
         assert_eq!(unsteady, [(false, false), (false, false), (true, true)]);
         let later = brain.step(secs(801), &wall()).published.unwrap();

@@ -1,7 +1,6 @@
 //! The API server: watches in, requests out. I/O only; what is read is turned into values by [`crate::model`], what is
 //! written was decided by [`crate::brain::Brain`].
 
-mod backoff;
 mod client;
 mod failures;
 mod history;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -16,6 +17,7 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use landfall_crds::{L2AnnouncementPolicy, LoadBalancerIP};
+use landfall_runtime::backoff::Growing;
 use landfall_runtime::watch::{News, follow};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
@@ -24,11 +26,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::backoff::Short;
 use crate::brain::{Input, Subject};
 use crate::model::{self, Key, Kind, Object, published};
 use crate::names::{NodeName, PolicyName, ServiceKey, Version};
 
+/// Between two attempts of a watch: shorter than clients usually make them, because takeovers wait for it.
+const PAUSES: Growing = Growing::between(Duration::from_millis(200), Duration::from_secs(5));
 /// How long one watch call lasts: a dead connection is noticed after this at the latest.
 const WATCH_SECONDS: u32 = 60;
 
@@ -206,12 +209,12 @@ async fn guarded<K>(
         Ok(object) => read(object),
         Err(invalid) => Err(invalid.error.clone()),
     };
-    let stream = watcher(api, config).backoff(Short::default());
+    let stream = watcher(api, config).backoff(PAUSES);
     consume(stream, feed, read_guarded, |guarded| key(guarded.meta())).await;
 }
 
 async fn namespaces(api: Api<PartialObjectMeta<Namespace>>, feed: Feed) {
-    let stream = watcher(api, config()).backoff(Short::default());
+    let stream = watcher(api, config()).backoff(PAUSES);
     let read = |object: &PartialObjectMeta<Namespace>| {
         let (name, namespace) = model::namespace(object.name_any(), object.labels());
         Ok(Object::Namespace(name, namespace))
@@ -248,7 +251,7 @@ async fn renewals(
 
 async fn renewals_of(node: NodeName, api: Api<PartialObjectMeta<Lease>>, feed: Feed) {
     let name = format!("metadata.name={}{node}", published::RENEWAL_PREFIX);
-    let stream = watcher(api, config().fields(&name)).backoff(Short::default());
+    let stream = watcher(api, config().fields(&name)).backoff(PAUSES);
     let mut news = pin!(follow(stream, |lease| lease.meta().name.clone()));
     while let Some(news) = news.next().await {
         match news {

@@ -60,6 +60,8 @@ pub struct Session {
     /// Counts the histories that the API server has shown.
     histories: watch::Sender<u64>,
     session: Option<SessionId>,
+    /// How many sessions the Lease had counted when this process last wrote it.
+    counted: Option<i32>,
     /// When the write was sent that last said that the Lease is this session's.
     renewed_at: Now,
     lives: u32,
@@ -94,6 +96,7 @@ impl Session {
             namesake: Namesake::default(),
             waits_for: None,
             session: None,
+            counted: None,
             renewed_at: Now::ZERO,
             lives: 0,
         }
@@ -211,6 +214,10 @@ impl Session {
 
     /// Whether a session may begin over the one that the Lease names.
     async fn may_begin(&mut self, lease: Option<&Lease>) -> Result<Result<(), Wait>, Failure> {
+        // Whoever takes it counts on: with fewer it is an older copy, and what it names is of the past.
+        if lease.is_some_and(|lease| record::transitions(lease) < self.counted) {
+            return Ok(Ok(()));
+        }
         let holder = lease.and_then(record::holder).map(SessionId::new);
         let renewal = match holder {
             Some(_) => self.within(self.leases.get_opt(&self.renewal)).await?,
@@ -256,9 +263,12 @@ impl Session {
     }
 
     /// Writes the session into its Lease; `false` if somebody wrote in between, or the Lease is gone: it is to be read anew.
-    async fn swap(&self, before: Option<Lease>, session: &SessionId) -> Result<bool, Failure> {
+    async fn swap(&mut self, before: Option<Lease>, session: &SessionId) -> Result<bool, Failure> {
         match self.put(before, session).await {
-            Ok(_) => Ok(true),
+            Ok(lease) => {
+                self.counted = record::transitions(&lease);
+                Ok(true)
+            }
             Err(Failure::Api(error))
                 if matches!(Class::of(&error), Class::Conflict | Class::NotFound) =>
             {

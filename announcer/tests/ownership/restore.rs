@@ -62,3 +62,34 @@ fn announcers_follow_a_restored_etcd_and_an_owner_that_it_still_names_is_never_s
         silent(&cluster, KEPT).await;
     });
 }
+
+#[test]
+fn announcers_that_began_after_the_copy_wait_for_nobody_that_it_names() {
+    with_cluster("restore-older", &NODES, async |mut cluster| {
+        for node in NODES {
+            cluster.announce_lasting(node);
+        }
+        cluster.policy("all", json!({})).await;
+        cluster.serve("web", &[KEPT]).await;
+        let first = cluster.owner(KEPT, &NODES).await;
+        cluster.answered_by(KEPT, &first).await;
+        let copy = cluster.copy_etcd().await;
+        for node in NODES {
+            cluster.stop(node).await;
+            cluster.announce_lasting(node);
+        }
+        let now = cluster.owner(KEPT, &NODES).await;
+        cluster.answered_by(KEPT, &now).await;
+
+        cluster.restore_etcd(&copy).await;
+        cluster.serve("new", &[NEW]).await;
+        for address in [KEPT, NEW] {
+            let owner = cluster.owner(address, &NODES).await;
+            cluster.answered_by(address, &owner).await;
+        }
+        for node in NODES {
+            let log = cluster.logged(node);
+            assert!(!log.contains("by the name of this node"), "{node}: {log}");
+        }
+    });
+}

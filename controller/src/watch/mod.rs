@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{Namespace, Node, Service};
@@ -21,13 +22,13 @@ use landfall_crds::{LoadBalancerIP, LoadBalancerIPPool, ip_name, parse_ip_name};
 use landfall_gateway::NamespacedName;
 use landfall_ipam::address::Point;
 use landfall_ipam::{HolderKey, HolderKind, Network, PoolName};
+use landfall_runtime::backoff::Growing;
 use landfall_runtime::readiness::Readiness;
 use landfall_runtime::watch::{News, follow};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use self::backoff::Growing;
 use crate::cache::Cache;
 use crate::settings::Settings;
 use crate::state::State;
@@ -305,11 +306,13 @@ impl Follow<DeserializeGuard<ServiceCIDR>> for Cache {
     }
 }
 
-mod backoff;
 mod gateways;
 mod versions;
 
 pub(crate) use gateways::{tcp_route_answered, udp_route_answered};
+
+/// Between two attempts of a watch.
+const PAUSES: Growing = Growing::between(Duration::from_millis(800), Duration::from_secs(10));
 
 /// One watch, and whether its first list is complete.
 struct Watch {
@@ -328,7 +331,7 @@ impl Watch {
         K: Debug,
         Cache: Follow<K>,
     {
-        let mut news = std::pin::pin!(follow(events.backoff(Growing::default()), Cache::key));
+        let mut news = std::pin::pin!(follow(events.backoff(PAUSES), Cache::key));
         let mut first = true;
         while let Some(news) = news.next().await {
             match news {

@@ -21,6 +21,12 @@ pub fn duration(lease: &Lease) -> Option<Duration> {
     u64::try_from(seconds).ok().map(Duration::from_secs)
 }
 
+/// How often it has had another holder.
+#[must_use]
+pub fn transitions(lease: &Lease) -> Option<i32> {
+    lease.spec.as_ref()?.lease_transitions
+}
+
 /// The Lease with `identity` as its holder: taken, or renewed when it was its already.
 ///
 /// It keeps the metadata of `before`, with the resource version that was read, so that the API
