@@ -250,7 +250,9 @@ impl Verdict {
             .clone()
             .filter(|excused| !self.granted.contains(*excused))
             .map(|excused| format!("seldom used, and not granted: {excused}"));
-        refused.chain(unused).chain(stale).collect()
+        let nothing = self.granted.is_empty().then(|| "has no rights".to_owned());
+        let all = nothing.into_iter().chain(refused).chain(unused);
+        all.chain(stale).collect()
     }
 }
 
@@ -261,14 +263,18 @@ impl Verdict {
 pub fn judge(account: &Account, roles: &Roles, log: &str) -> Result<Verdict, String> {
     let granted = roles.of(account);
     let (mut used, mut refused) = (BTreeSet::new(), BTreeMap::new());
-    for line in log.lines() {
+    // The last one may be half written.
+    let written = log.rfind('\n').map_or("", |end| &log[..end]);
+    for line in written.lines() {
         let event: Event =
             serde_json::from_str(line).map_err(|error| format!("{error} in {line}"))?;
         if event.user.username != account.user() {
             continue;
         }
         let Status { code, message } = &event.response_status;
-        if *code == 403 && !message.contains("is being terminated") {
+        // What an admission policy says no to is another code's.
+        let is_denied = *code >= 400 && message.contains("ValidatingAdmissionPolicy");
+        if is_denied || (*code == 403 && !message.contains("is being terminated")) {
             let what = format!("{} {}: {message}", event.verb, event.uri);
             *refused.entry(what).or_insert(0) += 1;
         } else {
@@ -336,7 +342,7 @@ mod tests {
 
     fn judged(lines: &[String]) -> Verdict {
         let account = Account::parse("harbour/pilot").unwrap();
-        judge(&account, &roles(), &lines.join("\n")).unwrap()
+        judge(&account, &roles(), &format!("{}\n", lines.join("\n"))).unwrap()
     }
 
     #[test]
@@ -416,15 +422,22 @@ mod tests {
         let account = Account::parse("harbour/pilot").unwrap();
         let applied = |code: u16| {
             let ship = json!({"resource": "ships", "apiGroup": "sea", "name": "a"});
-            judge(
-                &account,
-                &roles,
-                &line("patch", ship, json!({"code": code})),
-            )
-            .unwrap()
+            let log = line("patch", ship, json!({"code": code})) + "\n";
+            judge(&account, &roles, &log).unwrap()
         };
         assert!(applied(200).unused.contains("create ships.sea"));
         assert!(!applied(201).unused.contains("create ships.sea"));
+    }
+
+    #[test]
+    fn an_account_without_rights_does_not_pass_and_neither_does_what_a_policy_denies() {
+        let stranger = Account::parse("harbour/stranger").unwrap();
+        let none = judge(&stranger, &roles(), "").unwrap();
+        assert_eq!(none.faults(std::iter::empty()), ["has no rights"]);
+        let ship = json!({"resource": "ships", "apiGroup": "sea", "name": "a"});
+        let said = "ValidatingAdmissionPolicy 'own-ships' denied request: not yours";
+        let denied = judged(&[line("patch", ship, json!({"code": 422, "message": said}))]);
+        assert_eq!(denied.refused.len(), 1);
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(super) enum Move {
 
 /// The longest silence of what is announced before it happens, in milliseconds.
 const PLANNED: u64 = 1_000;
-/// The client has one connection to each address at a time.
+/// The client opens a connection to each address every tenth of a second, and closes it at once: hardly ever are two open.
 const OPEN: u64 = 1;
 
 impl Move {
@@ -231,7 +231,11 @@ pub(super) fn moved(seen: &[Seen], from: &str, to: &[String], by: Move) -> Outco
         Move::Restart | Move::Failover => too_long(seen, by.most()),
         Move::Planned { by_xdp: true } => lost(seen, by.most()),
         Move::Planned { by_xdp: false } => {
-            let many = seen.iter().filter(|seen| broken(&seen.window) > OPEN);
+            let is_fault = |seen: &&Seen| {
+                let window = &seen.window;
+                window.tcp.answered == 0 || broken(window) > OPEN
+            };
+            let many = seen.iter().filter(is_fault);
             let mut faults: Vec<String> =
                 many.filter_map(|seen| connections(&seen.window)).collect();
             faults.extend(too_long(seen, by.most()));

@@ -151,7 +151,7 @@ fn who_has_left_is_no_silent_member_for_the_others() {
         } else {
             world.nodes[1].dead = true;
             world.run(secs(2));
-            // Half of those that are left: the router is asked, and the lower name waits for three fences more.
+            // Half of those that are left: the router is asked, and the half without the first name waits for its turn.
             let dark = world.check.most_dark;
             assert!(dark <= millis(450), "{case}: {dark:?}");
         }

@@ -47,9 +47,15 @@ impl Trio {
     }
 }
 
+/// Whether it gives an address away: never more than one.
 fn gives_away(decision: &Decision) -> bool {
-    let mut writes = decision.writes.iter();
-    writes.any(|write| matches!(write, Write::Amend { owner, .. } if owner.handover_to.is_some()))
+    let given = decision
+        .writes
+        .iter()
+        .filter(|write| matches!(write, Write::Amend { owner, .. } if owner.handover_to.is_some()));
+    let given = given.count();
+    assert!(given <= 1, "{given} at once");
+    given == 1
 }
 
 #[test]
