@@ -51,7 +51,7 @@ pub struct Swept {
     pub unanswered_lately: usize,
     /// Connections that went.
     pub removed: usize,
-    /// Entries of half-open connections, two of each, that came since the first sweep.
+    /// Entries of half-open connections that came since the first sweep: two for one of a pod, one for one of the kernel.
     pub half_open_inserted: u64,
     /// Those that went since then because others needed their room.
     pub half_open_evicted: u64,

@@ -146,8 +146,7 @@ impl<K: Placed> OfFamily<K> {
             opened.entry(place).store(VACANT | flag, Ordering::Relaxed);
         }
         if !opened.resting.is_empty() {
-            sys::let_packets_pass().map_err(MapError::IoError)?;
-            opened.resting.clear();
+            opened.rest()?;
         }
         for (key, entry) in &known {
             let [home, _] = key.places();
@@ -164,6 +163,13 @@ impl<K: Placed> OfFamily<K> {
             }
         }
         Ok(opened)
+    }
+
+    /// Lets every packet on its way pass: what was left may be used again.
+    fn rest(&mut self) -> Result<(), MapError> {
+        sys::let_packets_pass().map_err(MapError::IoError)?;
+        self.resting.clear();
+        Ok(())
     }
 
     fn all(&self) -> Result<Vec<(K, FrontendEntry)>, MapError> {
@@ -210,8 +216,7 @@ impl<K: Placed> OfFamily<K> {
             return Ok(());
         };
         if self.resting.contains(&place) {
-            sys::let_packets_pass().map_err(MapError::IoError)?;
-            self.resting.clear();
+            self.rest()?;
         }
         let flag = self.flag(place);
         self.entry(place)

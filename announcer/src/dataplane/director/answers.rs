@@ -25,7 +25,7 @@ const PROBLEM: &str = "connections are opened at pods of this node, and no reply
 pub(super) struct Look {
     /// Connections that were opened at pods of this node and not answered in time.
     pub(super) unanswered: usize,
-    /// Those of them that were opened since the look before.
+    /// Those of them that were opened within the last fifteen seconds.
     pub(super) lately: usize,
     /// Replies of pods that were seen, since ever.
     pub(super) replies: u64,

@@ -112,7 +112,7 @@ pub struct DirectorStatus {
     pub draining: usize,
     /// Connections of other nodes' pods whose slots are this node's.
     pub kept: usize,
-    /// Entries of half-open connections, two for each, that came since it was loaded.
+    /// Entries of half-open connections that came since it was loaded: two for one of a pod, one for one of the kernel.
     pub half_open_inserted: u64,
     /// Those that went since then because others needed their room.
     pub half_open_evicted: u64,
