@@ -26,13 +26,13 @@ mod silences;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod unavailable;
 mod writes;
 mod wrongs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -45,6 +45,7 @@ pub use peers::{Heartbeats, Whereabouts};
 use reporting::Reporting;
 use silences::Silences;
 pub use summary::{ClusterSummary, Summary};
+use unavailable::Unavailable;
 use writes::record;
 use wrongs::Wrongs;
 
@@ -56,9 +57,6 @@ use crate::model::{InterfacePatterns, Key, Kind, Object, World, XdpState};
 use crate::names::{NodeName, ServiceKey};
 use crate::policy::{Announcements, plan};
 use crate::report::Conflict;
-
-/// An interface that could not be listened on carries no address for this long.
-const UNAVAILABLE_FOR: Duration = Duration::from_secs(30);
 
 /// Everything one node knows.
 pub struct Brain {
@@ -90,7 +88,7 @@ pub struct Brain {
     reporting: BTreeMap<ReportKey, Reporting>,
     notices: Vec<Notice>,
     told: BTreeSet<(Subject, String)>,
-    unavailable: BTreeMap<IfIndex, Now>,
+    unavailable: Unavailable,
     data_path: Option<Arc<DataPath>>,
     unplaced: usize,
     /// Something that policies, or what they make of it, depend on has changed.
@@ -147,7 +145,7 @@ impl Brain {
             reporting: BTreeMap::new(),
             notices: Vec::new(),
             told: BTreeSet::new(),
-            unavailable: BTreeMap::new(),
+            unavailable: Unavailable::default(),
             data_path: None,
             unplaced: 0,
             plan_due: true,
@@ -204,6 +202,7 @@ impl Brain {
             Input::HeardFrom(macs) => self.to_peers.heard_from = macs,
             Input::Keys(keys) => self.to_peers.keys = keys,
             Input::Links(links) => {
+                self.unavailable.changed(&self.links, &links);
                 self.links = links;
                 self.plan_due = true;
             }
@@ -231,7 +230,7 @@ impl Brain {
             }
             Input::Unreadable(subject, error) => self.unreadable(subject, error),
             Input::Unavailable(ifindex) => {
-                self.unavailable.insert(ifindex, now + UNAVAILABLE_FOR);
+                self.unavailable.failed(ifindex, now);
                 self.plan_due = true;
             }
             Input::Leave => {
@@ -338,9 +337,7 @@ impl Brain {
         for absence in self.absences.due(now) {
             tracing::warn!("{absence}");
         }
-        let unavailable = self.unavailable.len();
-        self.unavailable.retain(|_, until| now < *until);
-        self.plan_due |= unavailable != self.unavailable.len();
+        self.plan_due |= self.unavailable.expire(now);
         if self.plan_due && self.ready() {
             self.make_plan(now);
             self.path_due = true;
@@ -410,8 +407,8 @@ impl Brain {
             without_interface: &self.without_interface,
         };
         effects.has_left = self.leaving && (!self.ready() || self.owners.has_left(&shown) && said);
-        if let Some(until) = self.unavailable.values().min() {
-            effects.wake_no_later(*until);
+        if let Some(until) = self.unavailable.until() {
+            effects.wake_no_later(until);
         }
         if let Some(until) = self.departed_until() {
             effects.wake_no_later(until);

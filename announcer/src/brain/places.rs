@@ -30,7 +30,7 @@ impl Brain {
         let before = self.answered_on.get(&address);
         let usable = |index: &&IfIndex| {
             let link = self.links.links.get(*index);
-            link.is_some_and(|link| link.usable().is_ok()) && !self.unavailable.contains_key(*index)
+            link.is_some_and(|link| link.usable().is_ok()) && !self.unavailable.contains(**index)
         };
         before
             .into_iter()

@@ -12,7 +12,7 @@ use crate::model::{Interface, Published};
 impl Brain {
     pub(super) fn own_interfaces(&self) -> Vec<Interface> {
         let links = self.links.links.values();
-        let available = links.filter(|link| !self.unavailable.contains_key(&link.index));
+        let available = links.filter(|link| !self.unavailable.contains(link.index));
         let published = available.filter_map(|link| Interface::of(link).ok());
         let named = published.map(|interface| Interface {
             container: interface.container && !self.plain.names(&interface.name),

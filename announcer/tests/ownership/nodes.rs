@@ -90,13 +90,15 @@ fn a_nodes_object_shows_what_its_announcer_is_and_does_and_rests_when_that_does(
         let left = nodes.get(&first).await.unwrap().status.unwrap();
         assert_eq!(left.session, None);
 
-        // An interface that is plugged in is one more of it.
+        // An interface that is plugged in is one more of it: on a segment of its own, or questions for the node's address
+        // would be answered by both.
+        cluster.net.bridge("hub", "br1").unwrap();
         let (plug, port) = (
             (&*second, "eth1", "02:00:00:00:01:01"),
-            ("hub", "br0", "p-more"),
+            ("hub", "br1", "p-more"),
         );
         cluster.net.plug(plug, port).unwrap();
-        let address = "address add 192.0.2.99/24 dev eth1";
+        let address = "address add 198.51.100.99/24 dev eth1";
         cluster.net.ip(&second, address).unwrap();
         // Whoever has the address now, on a machine that may be too busy for heartbeats.
         let both = async || {

@@ -81,10 +81,19 @@ impl Drop for Cluster {
         }
         if std::thread::panicking() {
             let entries = std::fs::read_dir(self.logs.path()).into_iter().flatten();
-            for entry in entries.flatten() {
-                if let Ok(log) = std::fs::read_to_string(entry.path()) {
-                    eprintln!("--- announcer on {}\n{log}", entry.file_name().display());
+            let logs = entries.flatten().filter_map(|entry| {
+                let log = std::fs::read_to_string(entry.path()).ok()?;
+                Some((entry.file_name(), log))
+            });
+            let logs: Vec<_> = logs.collect();
+            // What is wrong first: of long output only the beginning may be left.
+            for (name, log) in &logs {
+                for line in log.lines().filter(|line| !line.contains("INFO")) {
+                    eprintln!("{}: {line}", name.display());
                 }
+            }
+            for (name, log) in &logs {
+                eprintln!("--- announcer on {}\n{log}", name.display());
             }
         }
     }
