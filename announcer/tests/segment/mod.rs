@@ -28,7 +28,7 @@ pub(crate) use self::{
 };
 
 /// How long a test waits for what it expects.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Namespaces joined by a bridge. The node has 192.0.2.11 and 2001:db8::11, the client .200 and ::200.
 pub(crate) struct Segment {

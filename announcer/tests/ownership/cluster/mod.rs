@@ -33,7 +33,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 /// How long a test waits for what it expects.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
