@@ -354,7 +354,7 @@ impl Sources {
         )?;
         out.counter(
             "director_half_open_inserted",
-            "Entries of half-open connections to pods of this node that came, two for each",
+            "Entries of half-open connections to pods of this node that came, one for each direction",
             status.half_open_inserted,
         )?;
         out.counter(
