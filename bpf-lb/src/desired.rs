@@ -192,7 +192,7 @@ pub struct Interface {
 pub struct Desired {
     /// The interfaces the programs shall be on, by kernel index, and no others.
     pub interfaces: BTreeMap<u32, Interface>,
-    /// Frontends with their backends. One that is left out keeps its open connections to their end,
+    /// Frontends with their backends. One that is left out, or has none, keeps its open connections to their end,
     /// and new ones take the kernel's path.
     pub frontends: BTreeMap<Frontend, Arc<Vip>>,
     /// Addresses of frontends that were left out, and of which other nodes still have connections.
@@ -210,6 +210,14 @@ pub struct Desired {
 }
 
 impl Desired {
+    /// Whether a frontend is wanted, and has anybody to take a connection. One whose backends have all gone out of sight keeps
+    /// what it has: of a port that is removed the endpoints may go before the port does.
+    #[must_use]
+    pub fn serves(&self, frontend: &Frontend) -> bool {
+        let vip = self.frontends.get(frontend);
+        vip.is_some_and(|vip| !vip.backends.is_empty())
+    }
+
     /// Has frontends that are as they were `before` be the very same values: they are compared at once then, and kept once.
     pub fn share(&mut self, before: &Self) {
         for (frontend, vip) in &mut self.frontends {

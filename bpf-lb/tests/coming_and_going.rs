@@ -22,6 +22,7 @@ use netlink_packet_netfilter::conntrack::{
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr as Kernel};
+use std::collections::BTreeSet;
 use support::frames::{FIN, Flow, SEGMENT, SYN, see};
 use support::run::PASS;
 use support::scene::{Family, PROTOCOLS, families};
@@ -185,6 +186,33 @@ fn a_frontend_that_goes_keeps_its_connections_and_leaves_new_ones_to_the_kernel(
         };
         assert_eq!(next, expected);
         assert!(director.interfaces().unwrap().contains(&node.ifindex));
+    });
+}
+
+#[test]
+fn a_frontend_whose_backends_go_before_it_does_keeps_its_connections() {
+    needs_root!("a_frontend_whose_backends_go_before_it_does_keeps_its_connections");
+    every_kind(|node, director, family, protocol| {
+        let served = family.desired(protocol, node.ifindex, &HERE);
+        director.apply(&served).unwrap();
+        let flow = family.flow(protocol);
+        let pod = establish(director, node.ifindex, flow);
+        let pods: BTreeSet<_> = [pod.ip()].into();
+        let emptied = Desired {
+            pods: pods.clone(),
+            ..family.desired(protocol, node.ifindex, &[])
+        };
+        let removed = Desired {
+            pods,
+            ..Desired::default()
+        };
+        for going in [&emptied, &removed, &emptied, &served] {
+            director.apply(going).unwrap();
+            assert_eq!(reached(&says(director, node.ifindex, flow, SEGMENT)), pod);
+            let reply = answers(director, flow, pod, SEGMENT);
+            assert_eq!(see(&reply.frame).from, family.vip);
+        }
+        establish(director, node.ifindex, family.from(protocol, 41_000));
     });
 }
 

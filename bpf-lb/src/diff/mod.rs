@@ -105,7 +105,7 @@ pub struct Changes {
     pub refused: BTreeMap<Frontend, Refusal>,
 }
 
-/// Brings `target` from `now` to `desired`. Of the frontends that are not wanted any more, those of
+/// Brings `target` from `now` to `desired`. Of the frontends that are not wanted any more, or have no backends, those of
 /// `draining` stay as they are, and take no new connections.
 ///
 /// # Errors
@@ -125,7 +125,7 @@ pub fn carry_out<T: Target>(
     let nodes_before = now.nodes;
     let (mut frontends, mut tables) = (now.frontends, now.tables);
     let mut ids = Ids::new(now.hops, now.backends, desired, settings);
-    let is_unwanted = |frontend: &&Frontend| !desired.frontends.contains_key(frontend);
+    let is_unwanted = |frontend: &&Frontend| !desired.serves(frontend);
     let mut going: BTreeSet<Frontend> = draining.iter().filter(is_unwanted).copied().collect();
     going.retain(|frontend| frontends.contains_key(frontend));
     let nodes = nodes(&nodes_before, desired, !going.is_empty(), settings);
@@ -144,7 +144,9 @@ pub fn carry_out<T: Target>(
     for installed in &ranked.current {
         ids.keep(&installed.backends);
     }
-    for (frontend, vip) in ranked.others {
+    let stays = |(frontend, _): &(&Frontend, Arc<Vip>)| !going.contains(frontend);
+    let others: Vec<_> = ranked.others.into_iter().filter(stays).collect();
+    for (frontend, vip) in others {
         let served = frontends.get(frontend);
         let was_refused = served.is_some_and(|one| one.refused.as_ref() == Some(&vip));
         let entries = &mut entries[usize::from(frontend.address.is_ipv6())];

@@ -14,6 +14,7 @@ use crate::desired::{Backend, Placement};
 use crate::maglev::LARGEST;
 use crate::programmed::table_of;
 
+mod going;
 mod room;
 
 fn settings() -> Settings {

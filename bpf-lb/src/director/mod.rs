@@ -359,9 +359,7 @@ fn load_program(
 fn unwanted(now: &Programmed, desired: &Desired) -> BTreeSet<Frontend> {
     let programmed = now.frontends.iter();
     programmed
-        .filter(|(frontend, installed)| {
-            installed.table().is_some() && !desired.frontends.contains_key(frontend)
-        })
+        .filter(|(frontend, installed)| installed.table().is_some() && !desired.serves(frontend))
         .map(|(frontend, _)| *frontend)
         .collect()
 }
