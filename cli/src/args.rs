@@ -122,7 +122,7 @@ pub struct OutputArg {
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct Status {
-    /// Wait until all is well
+    /// Wait until all is well, and of new pools, policies and Services something is said
     #[arg(long)]
     pub wait: bool,
 

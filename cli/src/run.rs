@@ -141,7 +141,7 @@ async fn status(cluster: &Cluster, flags: &args::Status) -> anyhow::Result<End> 
             }
         };
         let status = status::judge(&picture, Timestamp::now());
-        if status.well || is_last {
+        if status.well && status.settled || is_last {
             print(&form(&status, flags.output.output, status::draw)?);
             return Ok(status.end());
         }

@@ -39,8 +39,15 @@ pub(crate) fn judge(picture: &Picture, now: Timestamp) -> Status {
         *by_state.entry(format!("{:?}", ip.state)).or_default() += 1;
     }
     let unseen = unseen(picture);
-    let Findings { wrong, notes } = findings;
+    let unread = pools.iter().any(|pool| pool.accepted.is_none())
+        || policies.iter().any(|policy| policy.accepted.is_none());
+    let Findings {
+        wrong,
+        notes,
+        unsaid,
+    } = findings;
     Status {
+        settled: !unread && !unsaid,
         well: wrong.is_empty() && unseen.is_empty(),
         workloads,
         leader,
@@ -83,6 +90,8 @@ fn unseen(picture: &Picture) -> Vec<String> {
 pub(super) struct Findings {
     pub(super) wrong: Vec<String>,
     pub(super) notes: Vec<String>,
+    /// Of a new Service nobody has said anything yet.
+    unsaid: bool,
 }
 
 fn nodes(picture: &Picture, ips: &[Ip], now: Timestamp, findings: &mut Findings) -> Vec<Node> {
@@ -278,17 +287,24 @@ impl Findings {
         let mut waiting = 0;
         let services = picture.services.all().iter();
         for service in services.filter(|service| is_balanced(service)) {
-            let Some((what, settled)) = unserved(service, now) else {
+            let Some(what) = unserved(service) else {
                 continue;
             };
             waiting += 1;
+            let created = service.metadata.creation_timestamp.as_ref();
+            let is_new = created.is_some_and(|at| now.as_second() - at.0.as_second() < SETTLING);
             let name = format!(
                 "{}/{}",
                 service.metadata.namespace.as_deref().unwrap_or_default(),
                 service.metadata.name.as_deref().unwrap_or_default()
             );
-            if settled {
-                self.wrong.push(format!("Service {name}: {what}"));
+            match what {
+                Unserved::Refused(why) => self.wrong.push(format!("Service {name}: {why}")),
+                Unserved::Unsaid { .. } if is_new => self.unsaid = true,
+                Unserved::Unsaid { ours: true } => self.wrong.push(format!(
+                    "Service {name}: the controller has not said anything of it yet"
+                )),
+                Unserved::Unsaid { ours: false } => {}
             }
         }
         waiting
@@ -325,30 +341,32 @@ impl Findings {
     }
 }
 
-/// What a Service lacks, and whether that has been so for a moment.
-fn unserved(service: &Service, now: Timestamp) -> Option<(String, bool)> {
+/// How a Service has not what it wants.
+enum Unserved {
+    /// The controller says why.
+    Refused(String),
+    /// Nobody has said anything; another balancer may serve those without a class.
+    Unsaid { ours: bool },
+}
+
+fn unserved(service: &Service) -> Option<Unserved> {
     let conditions = service
         .status
         .as_ref()
         .and_then(|status| status.conditions.as_ref());
-    let said = conditions.and_then(|all| find(all, ADDRESS_ASSIGNED));
-    let old = |since: Option<i64>| since.is_none_or(|since| now.as_second() - since >= SETTLING);
-    match said {
+    match conditions.and_then(|all| find(all, ADDRESS_ASSIGNED)) {
         Some(condition) if condition.status == "True" => None,
-        Some(condition) => Some((format!("{}: {}", condition.reason, condition.message), true)),
+        Some(condition) => Some(Unserved::Refused(format!(
+            "{}: {}",
+            condition.reason, condition.message
+        ))),
         None => {
             let has = service.status.as_ref().and_then(|status| {
                 let balancer = status.load_balancer.as_ref()?;
                 balancer.ingress.as_ref()?.first()
             });
             let ours = service.spec.as_ref()?.load_balancer_class.is_some();
-            let created = service.metadata.creation_timestamp.as_ref();
-            let created = created.map(|at| at.0.as_second());
-            // Another balancer may serve those without a class.
-            (has.is_none() || ours).then(|| {
-                let what = "the controller has not said anything of it yet".to_owned();
-                (what, ours && old(created))
-            })
+            (has.is_none() || ours).then_some(Unserved::Unsaid { ours })
         }
     }
 }

@@ -26,6 +26,8 @@ use crate::pools::Pool;
 pub(crate) struct Status {
     /// Nothing is wrong, and enough was seen to say so.
     pub(crate) well: bool,
+    /// Whoever decides has had a look at every pool, policy and new Service.
+    pub(crate) settled: bool,
     pub(crate) workloads: Vec<Workload>,
     /// The replica of the controller that is active.
     pub(crate) leader: Option<String>,

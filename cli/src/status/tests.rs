@@ -166,6 +166,34 @@ fn everything_that_is_wrong_is_named_with_its_remedy() {
 }
 
 #[test]
+fn what_nobody_has_looked_at_yet_is_not_wrong_and_not_settled() {
+    assert!(judge(&well(), at()).settled);
+    let new = |created: &str, class: Option<&str>| {
+        let mut picture = well();
+        picture.services = objects(json!([{
+            "metadata": {"namespace": "blue", "name": "new", "creationTimestamp": created},
+            "spec": {"type": "LoadBalancer", "loadBalancerClass": class},
+        }]));
+        let status = judge(&picture, at());
+        (status.well, status.settled)
+    };
+    let (now, earlier) = ("2026-01-01T01:00:00Z", "2026-01-01T00:59:00Z");
+    let ours = Some("landfall.dev/l2");
+    assert_eq!(new(now, ours), (true, false));
+    assert_eq!(new(earlier, ours), (false, true));
+    // It may be another balancer's.
+    assert_eq!(new(now, None), (true, false));
+    assert_eq!(new(earlier, None), (true, true));
+    let mut picture = well();
+    picture.pools = objects(
+        json!([{"apiVersion": "landfall.dev/v1alpha1", "kind": "LoadBalancerIPPool",
+        "metadata": {"name": "public", "generation": 2}, "spec": {"blocks": [{"cidr": "192.0.2.64/27"}]},
+        "status": {"observedGeneration": 1, "conditions": [condition("Accepted", "True", "Accepted", "in use")]}}]),
+    );
+    assert!(!judge(&picture, at()).settled);
+}
+
+#[test]
 fn where_nothing_is_installed_the_screen_says_how_it_is() {
     let status = judge(&Picture::default(), at());
     assert!(!status.well);
