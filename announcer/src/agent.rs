@@ -30,7 +30,7 @@ use crate::brain::{Brain, Effects, Heartbeats, Input, Notice, ProbeNews, Summary
 use crate::clock;
 use crate::cluster::Writer;
 use crate::dataplane::{DataPath, DirectorNews};
-use crate::election::Now;
+use crate::election::{Elsewhere, Now};
 use crate::link::{IfIndex, LinkTable, Neighbours};
 use crate::model::Published;
 use crate::names::{NodeName, SessionId};
@@ -81,8 +81,8 @@ pub struct Parts {
     pub reports: mpsc::UnboundedReceiver<Input>,
     /// Sessions of this node that peers have ended.
     pub over: watch::Sender<Option<SessionId>>,
-    /// Sessions that other machines were heard to speak for by this node's name.
-    pub namesake: watch::Sender<Option<SessionId>>,
+    /// Sessions that other machines go on with by this node's name.
+    pub elsewhere: watch::Sender<Elsewhere>,
     pub published: watch::Sender<Option<Published>>,
     /// Nodes whose renewals are watched.
     pub watched: watch::Sender<BTreeSet<NodeName>>,
@@ -231,8 +231,8 @@ impl Parts {
         };
         self.tell_peers(effects.heartbeats, effects.to_peers, deadline);
         // Before it begins another session.
-        if effects.namesake.is_some() {
-            self.namesake.send_replace(effects.namesake);
+        for session in effects.elsewhere {
+            self.elsewhere.send_modify(|known| known.note(session));
         }
         if effects.session_over.is_some() {
             self.over.send_replace(effects.session_over);

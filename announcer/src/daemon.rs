@@ -25,6 +25,7 @@ use crate::cpu_limit;
 use crate::dataplane::channel::{self, Numbered};
 use crate::dataplane::director::{self, DirectorView, Moved};
 use crate::dataplane::seed;
+use crate::election::Elsewhere;
 use crate::link::scheduling::Priority;
 use crate::link::{Neighbours, monitor};
 use crate::metrics::{self, Sources};
@@ -157,7 +158,7 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
     ));
 
     let (over, over_receiver) = watch::channel(None);
-    let (namesake, namesake_receiver) = watch::channel(None);
+    let (elsewhere, elsewhere_receiver) = watch::channel(Elsewhere::default());
     let (published, published_receiver) = watch::channel(None);
     let (data_path, data_path_receiver) = watch::channel(None);
     let (director_state, director_receiver) = watch::channel(settings.director.at_start());
@@ -223,7 +224,7 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
         settings.session,
         inputs.clone(),
         published_receiver,
-        (over_receiver, namesake_receiver),
+        (over_receiver, elsewhere_receiver),
         histories,
     );
     let session = tokio::spawn(session.run(session_end.clone()));
@@ -237,7 +238,7 @@ pub async fn run(settings: Settings, token: CancellationToken) -> anyhow::Result
         peers,
         reports: said.reports,
         over,
-        namesake,
+        elsewhere,
         published,
         watched,
         data_path,

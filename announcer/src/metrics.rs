@@ -281,6 +281,14 @@ impl Sources {
             "How late the timer of the heartbeats was at most in the last half second",
             status.late.as_secs_f64(),
         )?;
+        out.counters(
+            "heartbeats_by_own_name",
+            "Beats by this node's own name: heard of another machine, or perhaps copied of what a process of this node said",
+            [
+                ([("beats", "heard")], status.namesake_beats),
+                ([("beats", "copied")], status.copied_beats),
+            ],
+        )?;
         out.gauge(
             "peers_heard",
             "Sessions of other nodes that are heard both ways",

@@ -109,6 +109,7 @@ impl TryFrom<&Args> for Settings {
                 namespace: args.namespace.clone(),
                 duration,
                 every: interval,
+                heartbeat,
             },
             election: owners::Settings {
                 rebalance: args.rebalance_every,

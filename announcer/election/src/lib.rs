@@ -32,7 +32,7 @@ mod sessions;
 use std::time::Duration;
 
 pub use names::{NodeName, SessionId, Version};
-pub use namesake::{Namesake, Wait};
+pub use namesake::{Elsewhere, Held, Namesake, Wait};
 pub use sessions::{LONGEST_DURATION, SeenLease};
 
 /// This node's monotonic time since any origin.

@@ -5,11 +5,14 @@
 //!  Lease names ─┬─ nobody, or one of its own ─────────────► begin
 //!               └─ another ─┬─ heard, or this process ─────► wait until it is not renewed any more
 //!                           │  had a session before
-//!                           └─ not heard for two windows ──► begin: the process before it, which is dead
+//!                           └─ not heard while listening, ─► begin: the process before it, which is dead
+//!                              or of this machine
 //! ```
 //!
 //! Of one machine only one process runs at a time, which is for its caller to see to. So whoever takes a Lease from a process
 //! that has a session is elsewhere, whether it is heard or not, and the two do not take it from each other without end.
+//! For the same reason a session with which this machine's own interfaces are published was the process's before this one,
+//! whatever is heard of it: somebody has recorded its frames and says them again.
 //! Where heartbeats do not run, or many nodes hear few, the one that comes later may take it once.
 
 use std::collections::VecDeque;
@@ -20,19 +23,52 @@ use crate::names::{SessionId, Version};
 
 /// How long another of the same name is listened for: two windows, and what a report of it takes.
 const LISTEN: Duration = Duration::from_millis(500);
+/// Or for so many beats, where these come slowly: two of them are wanted.
+const BEATS: u32 = 3;
 /// Between two looks at a Lease that another has.
 const LOOK: Duration = Duration::from_secs(1);
 /// Own sessions remembered.
 const REMEMBERED: usize = 64;
+/// Sessions of others remembered that were heard: one would do, if nobody had recorded those of other machines before.
+const FEW: usize = 8;
+
+/// Sessions that are known to go on elsewhere by this node's name, the last few: another machine's; or this process's own, if
+/// one with its memory goes on with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Elsewhere(VecDeque<SessionId>);
+
+impl Elsewhere {
+    /// This one was found to.
+    pub fn note(&mut self, session: SessionId) {
+        self.0.retain(|known| *known != session);
+        if self.0.len() >= FEW {
+            self.0.pop_front();
+        }
+        self.0.push_back(session);
+    }
+}
+
+/// What a node's Lease says of who has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Held<'a> {
+    /// By whom.
+    pub session: &'a SessionId,
+    /// The version of its last renewal.
+    pub renewal: Option<&'a Version>,
+    /// How long it lives unrenewed.
+    pub duration: Duration,
+    /// What is published with it has the Ethernet addresses of this machine. Two that share them do not hear each other.
+    pub of_this_machine: bool,
+}
 
 /// What a process knows of another by its node's name.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Namesake {
+    listen: Duration,
     /// Sessions that this process began, or meant to.
     own: VecDeque<SessionId>,
     /// One of them was begun.
     has_begun: bool,
-    heard: Option<SessionId>,
     /// Who had the Lease when it was looked at.
     holder: Option<Holder>,
 }
@@ -56,6 +92,17 @@ pub struct Wait {
 }
 
 impl Namesake {
+    /// A process that knows of nobody yet, where so much lies between two beats.
+    #[must_use]
+    pub fn new(interval: Duration) -> Self {
+        Self {
+            listen: LISTEN.max(interval * BEATS),
+            own: VecDeque::new(),
+            has_begun: false,
+            holder: None,
+        }
+    }
+
     /// The process means to begin this session: whether it was written is not always known.
     pub fn tries(&mut self, session: SessionId) {
         if self.own.len() >= REMEMBERED {
@@ -70,40 +117,37 @@ impl Namesake {
         self.holder = None;
     }
 
-    /// Another machine was heard that speaks for this session by this node's name; or with this node's memory, if the
-    /// session was its own.
-    pub fn heard(&mut self, session: SessionId) {
-        self.heard = Some(session);
-    }
-
-    /// Whether a session may begin now, where the Lease names `holder`, whose last renewal is of that version.
+    /// Whether a session may begin now, of a Lease that is held so.
     ///
     /// # Errors
     /// How long not, and whether for another machine.
     pub fn may_begin(
         &mut self,
-        holder: Option<&SessionId>,
-        renewal: Option<&Version>,
-        duration: Duration,
+        held: Option<Held<'_>>,
+        elsewhere: &Elsewhere,
         now: Now,
     ) -> Result<(), Wait> {
-        let is_heard = holder.is_some() && holder == self.heard.as_ref();
-        let Some(session) = holder.filter(|holder| is_heard || !self.own.contains(holder)) else {
+        let is_own = |held: &Held<'_>| self.own.contains(held.session);
+        let is_heard = held.is_some_and(|held| {
+            elsewhere.0.contains(held.session) && (is_own(&held) || !held.of_this_machine)
+        });
+        let Some(held) = held.filter(|held| is_heard || !is_own(held)) else {
             self.holder = None;
             return Ok(());
         };
-        let known = self.holder.take().filter(|known| known.session == *session);
+        let known = self.holder.take();
+        let known = known.filter(|known| known.session == *held.session);
         let mut known = known.unwrap_or_else(|| Holder {
-            session: session.clone(),
+            session: held.session.clone(),
             first_seen: now,
-            renewal: renewal.cloned(),
+            renewal: held.renewal.cloned(),
             renewed: now,
         });
-        if known.renewal.as_ref() != renewal {
-            (known.renewal, known.renewed) = (renewal.cloned(), now);
+        if known.renewal.as_ref() != held.renewal {
+            (known.renewal, known.renewed) = (held.renewal.cloned(), now);
         }
-        let listened = known.first_seen + LISTEN;
-        let ends = known.renewed + duration;
+        let listened = known.first_seen + self.listen;
+        let ends = known.renewed + held.duration;
         self.holder = Some(known);
         let lives = is_heard || self.has_begun;
         let (ends, until) = match lives {
@@ -115,7 +159,7 @@ impl Namesake {
         }
         Err(Wait {
             until,
-            namesake: holder.filter(|_| lives).cloned(),
+            namesake: lives.then(|| held.session.clone()),
         })
     }
 }
@@ -125,18 +169,48 @@ mod tests {
     use super::*;
 
     const DURATION: Duration = Duration::from_secs(15);
+    const BEAT: Duration = Duration::from_millis(50);
 
     fn session(name: &str) -> SessionId {
         SessionId::new(name)
     }
 
+    /// One that knows of nobody.
+    fn alone() -> Namesake {
+        Namesake::new(BEAT)
+    }
+
+    /// One that has begun this session.
+    fn of(own: &str) -> Namesake {
+        let mut namesake = alone();
+        namesake.tries(session(own));
+        namesake.has_begun();
+        namesake
+    }
+
+    fn heard(name: &str) -> Elsewhere {
+        let mut elsewhere = Elsewhere::default();
+        elsewhere.note(session(name));
+        elsewhere
+    }
+
     /// When it begins, of a Lease that names `holder` and is renewed every five seconds for that long.
-    fn begins(namesake: &mut Namesake, holder: &str, renewed_for: u64) -> Now {
+    fn begins(
+        mut namesake: Namesake,
+        elsewhere: &Elsewhere,
+        (holder, of_this_machine): (&str, bool),
+        renewed_for: u64,
+    ) -> Now {
         let mut now = Duration::from_secs(100);
         for _ in 0..1_000 {
             let renewals = (now.as_secs() - 100).min(renewed_for) / 5;
-            let renewal = Version::new(renewals.to_string());
-            match namesake.may_begin(Some(&session(holder)), Some(&renewal), DURATION, now) {
+            let held = Held {
+                session: &session(holder),
+                renewal: Some(&Version::new(renewals.to_string())),
+                duration: DURATION,
+                of_this_machine,
+            };
+            match namesake.may_begin(Some(held), elsewhere, now) {
                 Ok(()) => return now - Duration::from_secs(100),
                 Err(wait) => now = wait.until,
             }
@@ -146,39 +220,57 @@ mod tests {
 
     #[test]
     fn the_lease_of_the_process_before_is_taken_once_nobody_was_heard() {
-        assert_eq!(begins(&mut Namesake::default(), "a1", 0), LISTEN);
-        let mut namesake = Namesake::default();
-        namesake.heard(session("z9"));
-        assert_eq!(begins(&mut namesake, "a1", 0), LISTEN, "of long ago");
+        let before = ("a1", false);
+        let nobody = Elsewhere::default();
+        assert_eq!(begins(alone(), &nobody, before, 0), LISTEN);
+        assert_eq!(begins(alone(), &heard("z9"), before, 0), LISTEN, "another");
+        let slow = Namesake::new(Duration::from_secs(1));
+        let begun = begins(slow, &nobody, before, 0);
+        assert_eq!(begun, Duration::from_secs(3), "two beats are wanted");
+    }
+
+    #[test]
+    fn whatever_is_heard_of_the_process_before_on_this_machine_was_recorded() {
+        let before = ("a1", true);
+        assert_eq!(begins(alone(), &heard("a1"), before, 0), LISTEN);
     }
 
     #[test]
     fn what_a_process_may_have_written_itself_it_takes_at_once() {
-        let mut namesake = Namesake::default();
-        namesake.has_begun();
-        namesake.tries(session("a1"));
-        assert_eq!(begins(&mut namesake, "a1", 60), Duration::ZERO);
-        namesake.heard(session("a1"));
-        let of_a_copy = begins(&mut namesake, "a1", 0);
+        let own = ("a1", true);
+        let nobody = Elsewhere::default();
+        assert_eq!(begins(of("a1"), &nobody, own, 60), Duration::ZERO);
+        let of_a_copy = begins(of("a1"), &heard("a1"), own, 0);
         assert_eq!(of_a_copy, DURATION, "its memory runs elsewhere");
     }
 
     #[test]
     fn a_namesake_that_is_heard_keeps_its_lease_for_as_long_as_it_renews_it() {
-        let mut namesake = Namesake::default();
-        namesake.heard(session("a1"));
-        let begins = begins(&mut namesake, "a1", 60);
+        let begins = begins(alone(), &heard("a1"), ("a1", false), 60);
         assert!(begins >= Duration::from_secs(60) + DURATION, "{begins:?}");
         assert!(begins <= Duration::from_secs(62) + DURATION, "{begins:?}");
     }
 
     #[test]
+    fn a_namesake_is_not_forgotten_for_a_few_others_that_are_heard_as_well() {
+        let mut elsewhere = Elsewhere::default();
+        for name in ["z1", "a1", "z1", "z2", "z3", "a1"] {
+            elsewhere.note(session(name));
+        }
+        let begins = begins(alone(), &elsewhere, ("a1", false), 0);
+        assert_eq!(begins, DURATION);
+        (0..100).for_each(|life| elsewhere.note(session(&format!("z{life}"))));
+        assert_eq!(elsewhere.0.len(), FEW);
+    }
+
+    #[test]
     fn whoever_had_a_session_does_not_take_its_lease_back_from_one_that_is_not_heard() {
-        let mut namesake = Namesake::default();
-        namesake.tries(session("a1"));
-        namesake.has_begun();
-        assert!(begins(&mut namesake, "b1", 30) >= Duration::from_secs(30) + DURATION);
-        let nobody = namesake.may_begin(None, None, DURATION, Duration::from_secs(500));
+        for of_this_machine in [false, true] {
+            let others = ("b1", of_this_machine);
+            let begins = begins(of("a1"), &Elsewhere::default(), others, 30);
+            assert!(begins >= Duration::from_secs(30) + DURATION);
+        }
+        let nobody = of("a1").may_begin(None, &Elsewhere::default(), Duration::from_secs(500));
         assert_eq!(nobody, Ok(()), "it was fenced, or given up");
     }
 }

@@ -61,8 +61,8 @@ pub(super) struct ToPeers {
     events: Vec<peers::Event>,
     said: Option<Heartbeats>,
     session_over: Option<SessionId>,
-    /// Another machine was heard that speaks for it by this node's name.
-    namesake: Option<SessionId>,
+    /// Other machines go on with these by this node's name.
+    elsewhere: Vec<SessionId>,
     /// Where authentic frames come from; none while there are no keys.
     pub(super) heard_from: Option<BTreeSet<Mac>>,
     /// Something has changed that the thread may have to know.
@@ -79,7 +79,7 @@ impl Default for ToPeers {
             events: Vec::new(),
             said: None,
             session_over: None,
-            namesake: None,
+            elsewhere: Vec::new(),
             heard_from: None,
             due: false,
             keys: Vec::new(),
@@ -100,7 +100,9 @@ impl Brain {
         if let Report::OwnEnded(end) = &report {
             self.to_peers.session_over = self.owners.session().cloned();
             if *end == OwnEnd::Copy {
-                self.to_peers.namesake = self.owners.session().cloned();
+                self.to_peers
+                    .elsewhere
+                    .extend(self.owners.session().cloned());
             }
         }
         self.owners.observe(Event::Report(report.clone()), now);
@@ -159,7 +161,7 @@ impl Brain {
             }
             Report::SameName(session) => {
                 tracing::warn!(%session, "another machine speaks by the name of this node, {}", self.me);
-                self.to_peers.namesake = Some(session);
+                self.to_peers.elsewhere.push(session);
             }
             Report::FewHear(few) => {
                 tracing::warn!(few, "whether fewer than half of the peers hear this node");
@@ -234,7 +236,7 @@ impl Brain {
     /// What is to be said to the thread after a decision.
     pub(super) fn tell_peers(&mut self, now: Now, effects: &mut Effects) {
         effects.session_over = self.to_peers.session_over.take();
-        effects.namesake = self.to_peers.namesake.take();
+        effects.elsewhere = std::mem::take(&mut self.to_peers.elsewhere);
         if std::mem::take(&mut self.to_peers.due) {
             let heartbeats = self.heartbeats();
             if self.to_peers.said.as_ref() != Some(&heartbeats) {

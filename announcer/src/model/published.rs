@@ -104,6 +104,16 @@ pub struct Published {
     pub carries: BTreeSet<IpAddr>,
 }
 
+impl Published {
+    /// Whether a process on the machine that this is of wrote those annotations: they name interfaces, and its alone.
+    #[must_use]
+    pub fn machine_wrote(&self, annotations: &BTreeMap<String, String>) -> bool {
+        let macs = |of: &Self| -> BTreeSet<Mac> { of.interfaces.iter().map(|i| i.mac).collect() };
+        let theirs = macs(&read(annotations));
+        !theirs.is_empty() && theirs.is_subset(&macs(self))
+    }
+}
+
 /// Who has ended the session of this Lease, if another node has.
 #[must_use]
 pub fn fenced_by(annotations: &BTreeMap<String, String>) -> Option<NodeName> {
@@ -128,6 +138,28 @@ pub fn write(published: &Published) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_process_before_on_the_same_machine_published_is_known_by_its_interfaces() {
+        let of = |macs: &[u8]| Published {
+            interfaces: macs
+                .iter()
+                .map(|last| Interface {
+                    name: "eth0".into(),
+                    mac: Mac([2, 0, 0, 0, 0, *last]),
+                    container: false,
+                    addresses: Vec::new(),
+                })
+                .collect(),
+            ..Published::default()
+        };
+        let wrote = |own: &[u8], theirs: &[u8]| {
+            of(own).machine_wrote(&[(ANNOTATION.to_owned(), write(&of(theirs)))].into())
+        };
+        assert!(wrote(&[1, 2], &[1, 2]) && wrote(&[1, 2], &[2]));
+        assert!(!wrote(&[1], &[1, 2]), "one is another's");
+        assert!(!wrote(&[1], &[]), "nothing is known");
+    }
 
     #[test]
     fn what_is_written_is_read_back_and_nonsense_reads_as_nothing() {

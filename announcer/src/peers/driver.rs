@@ -462,6 +462,8 @@ impl Driver {
             heard: heard
                 .map(|(segment, sessions)| (name_of(segment), sessions.into_iter().collect()))
                 .collect(),
+            namesake_beats: self.machine.by_own_name().heard,
+            copied_beats: self.machine.by_own_name().copied,
             problems: self.problems.clone(),
         });
     }

@@ -55,6 +55,9 @@ pub struct PeersStatus {
     pub interval: Duration,
     /// Sessions heard both ways, by interface.
     pub heard: BTreeMap<String, BTreeMap<NodeName, SessionId>>,
+    /// Beats heard by this node's own name: of another machine that lives, and what may be copies.
+    pub namesake_beats: u64,
+    pub copied_beats: u64,
     /// What does not work, in words.
     pub problems: Vec<String>,
 }

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::brain::Input;
 use crate::clock;
 use crate::election::owners::{Event, Settings as Election};
-use crate::election::{Namesake, Now, Wait};
+use crate::election::{Elsewhere, Held, Namesake, Now, Wait};
 use crate::model::published::{
     ANNOTATION, FENCED_BY, LABEL, LEASE_PREFIX, Published, RENEWAL_PREFIX, fenced_by, write,
 };
@@ -36,6 +36,8 @@ pub struct SessionSettings {
     pub duration: Duration,
     /// How often it is renewed, by a write and a read.
     pub every: Duration,
+    /// Between two heartbeats.
+    pub heartbeat: Duration,
 }
 
 /// One node's session.
@@ -51,8 +53,8 @@ pub struct Session {
     published: watch::Receiver<Option<Published>>,
     /// The session that peers have ended last.
     over: watch::Receiver<Option<SessionId>>,
-    /// The session that another machine was heard to speak for by this node's name.
-    heard: watch::Receiver<Option<SessionId>>,
+    /// The sessions that other machines go on with by this node's name.
+    elsewhere: watch::Receiver<Elsewhere>,
     namesake: Namesake,
     /// The session of the one that is waited for, as it was said last.
     waits_for: Option<SessionId>,
@@ -75,9 +77,9 @@ impl Session {
         settings: SessionSettings,
         inputs: mpsc::Sender<Input>,
         published: watch::Receiver<Option<Published>>,
-        (over, heard): (
+        (over, elsewhere): (
             watch::Receiver<Option<SessionId>>,
-            watch::Receiver<Option<SessionId>>,
+            watch::Receiver<Elsewhere>,
         ),
         histories: watch::Sender<u64>,
     ) -> Self {
@@ -88,12 +90,12 @@ impl Session {
             nodes: Api::all(client),
             name: format!("{LEASE_PREFIX}{}", settings.node),
             renewal: format!("{RENEWAL_PREFIX}{}", settings.node),
+            namesake: Namesake::new(settings.heartbeat),
             settings,
             inputs,
             published,
             over,
-            heard,
-            namesake: Namesake::default(),
+            elsewhere,
             waits_for: None,
             session: None,
             counted: None,
@@ -223,18 +225,19 @@ impl Session {
             Some(_) => self.within(self.leases.get_opt(&self.renewal)).await?,
             None => None,
         };
-        let renewal = renewal.and_then(|renewal| renewal.metadata.resource_version);
-        let heard = self.heard.borrow().clone();
-        heard
-            .into_iter()
-            .for_each(|session| self.namesake.heard(session));
+        let renewal =
+            renewal.and_then(|renewal| renewal.metadata.resource_version.map(Version::new));
         let duration = lease.and_then(record::duration);
-        Ok(self.namesake.may_begin(
-            holder.as_ref(),
-            renewal.map(Version::new).as_ref(),
-            duration.unwrap_or(self.settings.duration),
-            clock::now(),
-        ))
+        let own = self.published.borrow();
+        let wrote = |lease: &Lease| own.iter().any(|own| own.machine_wrote(lease.annotations()));
+        let held = holder.as_ref().map(|session| Held {
+            session,
+            renewal: renewal.as_ref(),
+            duration: duration.unwrap_or(self.settings.duration),
+            of_this_machine: lease.is_some_and(wrote),
+        });
+        let elsewhere = self.elsewhere.borrow();
+        Ok(self.namesake.may_begin(held, &elsewhere, clock::now()))
     }
 
     /// Says that another machine has this node's name, once for each of its sessions, and when that is over.

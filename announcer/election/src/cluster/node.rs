@@ -8,7 +8,7 @@ use super::server::{Change, Reply, Request, SESSION, Server};
 use super::world::session;
 use crate::owners::{self, Candidate, Decision, Owners, Record, World as Shown};
 use crate::peers::{self, Action, Frame, Known, OwnEnd, Peers, Report, SegmentId};
-use crate::{Namesake, NodeName, Now, SessionId};
+use crate::{Elsewhere, Held, Namesake, NodeName, Now, SessionId};
 
 /// What reaches a process, and waits while it is stopped.
 #[derive(Clone, Debug)]
@@ -45,6 +45,9 @@ pub(super) struct Node {
     pub(super) sessions: BTreeMap<NodeName, SessionId>,
     known_due: bool,
     pub(super) namesake: Namesake,
+    elsewhere: Elsewhere,
+    /// All that this machine's processes ever spoke for.
+    made: BTreeSet<SessionId>,
     /// Whose renewals its watches deliver.
     pub(super) subscribed: BTreeSet<NodeName>,
     pub(super) reports: Vec<(Now, Report)>,
@@ -91,7 +94,9 @@ impl Node {
             waiting: VecDeque::new(),
             sessions: BTreeMap::new(),
             known_due: false,
-            namesake: Namesake::default(),
+            namesake: Namesake::new(peers::Settings::default().interval),
+            elsewhere: Elsewhere::default(),
+            made: BTreeSet::new(),
             subscribed: BTreeSet::new(),
             reports: Vec::new(),
             sent: 0,
@@ -104,12 +109,18 @@ impl Node {
         let fresh = Self::new(self.name.clone(), self.rate, segments);
         *self = Self {
             lives: self.lives,
+            made: std::mem::take(&mut self.made),
             stood_still: self.stood_still,
             candidates: std::mem::take(&mut self.candidates),
             without_interface: std::mem::take(&mut self.without_interface),
             reports: std::mem::take(&mut self.reports),
             ..fresh
         };
+    }
+
+    /// Its interfaces are others than those that it published.
+    pub(super) fn forget_sessions(&mut self) {
+        self.made.clear();
     }
 
     /// It reads that a node, itself perhaps, may answer for nothing any more because it lost its interface, or may again.
@@ -160,13 +171,13 @@ impl Node {
             .collect();
         for report in reports {
             if let Report::SameName(session) = &report {
-                self.namesake.heard(session.clone());
+                self.elsewhere.note(session.clone());
             }
             if let Report::OwnEnded(end) = &report {
                 let copied = self.session.take().filter(|_| *end == OwnEnd::Copy);
                 copied
                     .into_iter()
-                    .for_each(|session| self.namesake.heard(session));
+                    .for_each(|session| self.elsewhere.note(session));
                 self.renew_at = Duration::ZERO;
             }
             self.reports.push((now, report.clone()));
@@ -335,13 +346,19 @@ impl Node {
             self.lives += 1;
             let session = session(&self.name, self.lives);
             self.namesake.tries(session.clone());
+            self.made.insert(session.clone());
             self.session = Some(session);
         }
         if begins {
             let lease = server.leases.get(&self.name);
             let holder = lease.and_then(|lease| lease.session.as_ref());
-            let renewal = server.renewals.get(&self.name);
-            if let Err(wait) = self.namesake.may_begin(holder, renewal, SESSION, local) {
+            let held = holder.map(|session| Held {
+                session,
+                renewal: server.renewals.get(&self.name),
+                duration: SESSION,
+                of_this_machine: self.made.contains(session),
+            });
+            if let Err(wait) = self.namesake.may_begin(held, &self.elsewhere, local) {
                 self.renew_at = wait.until;
                 return None;
             }

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use super::node::Node;
+use super::node::{Input, Node, Wants};
 use super::single::{at_rest, millis, secs};
 use super::storm::cases;
 use super::world::{SEGMENT, World};
+use crate::SessionId;
+use crate::peers::{Beat, Body, Flags, Frame, Kind};
 
 impl World {
     /// One more machine, on the side of the router.
@@ -18,6 +20,38 @@ impl World {
         self.watching.push(false);
         self.restart(n);
         n
+    }
+
+    /// A beat of this session reaches the node by whose name it was said: recorded, or sent back by a bridge.
+    fn say_again(&mut self, n: usize, session: &SessionId, sequence: u64) {
+        let beat = Beat {
+            sequence,
+            interval: millis(50),
+            window: millis(150),
+            kind: Kind::Watch,
+            flags: Flags::default(),
+            heard: Vec::new(),
+            ended: Vec::new(),
+        };
+        let frame = Frame {
+            node: self.nodes[n].name.clone(),
+            session: session.clone(),
+            body: Body::Beat(beat),
+        };
+        let (now, mut wants) = (self.now, Wants::default());
+        self.nodes[n].take(Input::Frame(SEGMENT, frame), now, &mut wants);
+        self.carry_out(n, wants);
+    }
+
+    /// The process of the only node dies and is started again, while frames of that one's session with these sequences
+    /// are said again, one every 50 ms.
+    fn restart_and_hear(&mut self, sequences: impl IntoIterator<Item = u64>) {
+        let session = self.nodes[0].session.clone().unwrap();
+        self.restart(0);
+        for sequence in sequences {
+            self.run(millis(50));
+            self.say_again(0, &session, sequence);
+        }
     }
 }
 
@@ -72,6 +106,31 @@ fn of_two_machines_of_one_name_that_do_not_hear_each_other_one_begins_no_session
             [world.nodes[1].lives, world.nodes[twin].lives],
             "{nodes} nodes, seed {seed}"
         );
+        world.assert_all_answered_once();
+    }
+}
+
+#[test]
+fn what_was_recorded_of_the_process_before_keeps_nobody_from_starting() {
+    for (seed, rising) in cases(40, &[true, false]) {
+        let mut world = at_rest(seed, 1, 20);
+        match rising {
+            true => world.restart_and_hear(1..=20),
+            false => world.restart_and_hear((1..=20).rev()),
+        }
+        world.run(millis(1_000));
+        world.assert_all_answered_once();
+    }
+}
+
+#[test]
+fn on_a_machine_that_does_not_know_the_session_before_copies_of_one_frame_keep_nobody_from_starting()
+ {
+    for (seed, times) in cases(40, &[1, 20]) {
+        let mut world = at_rest(seed, 1, 20);
+        world.nodes[0].forget_sessions();
+        world.restart_and_hear(std::iter::repeat_n(160, times));
+        world.run(millis(2_000 - 50 * u64::try_from(times).unwrap()));
         world.assert_all_answered_once();
     }
 }

@@ -11,8 +11,6 @@ use crate::names::{NodeName, SessionId};
 
 /// Nobody who beats more seldom is forgiven three beats.
 const SLOWEST: Duration = Duration::from_secs(1);
-/// Sessions by this node's own name that are remembered: forgetting one costs one more word of it.
-const STRANGERS: usize = 64;
 /// Beats whose time of sending is remembered.
 const SENT: usize = 64;
 
@@ -151,13 +149,9 @@ impl Peers {
 
     pub(super) fn take(&mut self, id: SegmentId, frame: Frame, now: Now, out: &mut Vec<Action>) {
         if frame.node == self.me {
-            let is_other = self.session.as_ref() != Some(&frame.session);
-            if is_other && !self.strangers.contains(&frame.session) {
-                // Two that take each other's Lease begin sessions without end.
-                if self.strangers.len() >= STRANGERS {
-                    self.strangers.clear();
-                }
-                self.strangers.insert(frame.session.clone());
+            if let Body::Beat(beat) = &frame.body
+                && self.strangers.hear(&frame.session, beat.sequence)
+            {
                 out.push(Action::Report(Report::SameName(frame.session)));
             }
             return;

@@ -143,7 +143,7 @@ pub enum Report {
     },
     /// This node's own session is over, or is not to be trusted: begin a new one.
     OwnEnded(OwnEnd),
-    /// Another machine speaks by this node's name.
+    /// Another machine speaks by this node's name: one beat of this session followed another.
     SameName(SessionId),
     /// Whether fewer than half of the watchers hear this node.
     FewHear(bool),

@@ -32,6 +32,7 @@ mod pace;
 mod permit;
 pub(crate) mod ring;
 mod segment;
+mod strangers;
 mod suspicion;
 #[cfg(test)]
 mod tests;
@@ -46,10 +47,12 @@ pub use frame::{
     ACKNOWLEDGEMENTS, Beat, Body, Fenced, Flags, Frame, Heard, ITEMS, Kind, Move, Suspect,
     TOMBSTONES, Title,
 };
+pub use strangers::OwnName;
 
 use self::lateness::Lateness;
 use self::permit::Permit;
 use self::segment::Segment;
+use self::strangers::Strangers;
 use self::suspicion::{Suspicion, Words};
 use self::tombstones::Tombstones;
 use self::wrongs::Wrongs;
@@ -144,8 +147,7 @@ pub struct Peers {
     repeats: Vec<(Now, Fenced)>,
     permit: Permit,
     wrongs: Wrongs,
-    /// Sessions of others that speak by this node's name.
-    strangers: BTreeSet<SessionId>,
+    strangers: Strangers,
     /// The session this node spoke for before it heard that it was over, how often it has said so, and when last.
     conceded: Option<(SessionId, u32, Now)>,
 }
@@ -175,7 +177,7 @@ impl Peers {
             repeats: Vec::new(),
             permit: Permit::default(),
             wrongs: Wrongs::default(),
-            strangers: BTreeSet::new(),
+            strangers: Strangers::default(),
             conceded: None,
         }
     }
@@ -281,7 +283,13 @@ impl Peers {
             .collect()
     }
 
+    /// Beats heard by this node's own name.
+    pub const fn by_own_name(&self) -> OwnName {
+        self.strangers.counts
+    }
+
     fn begin(&mut self, session: SessionId, at: Now, out: &mut Vec<Action>) {
+        self.strangers.begin(session.clone());
         self.session = Some(session);
         self.permit.began(at);
         let heard: BTreeSet<(NodeName, SessionId)> = self.heard().into_values().flatten().collect();
