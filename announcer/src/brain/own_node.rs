@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use landfall_crds::L2NodeStatus;
 use landfall_crds::conditions::{NODE_NAME_CONFLICT, NewCondition};
 use landfall_runtime::class::Class;
@@ -20,6 +20,13 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// Before it is tried again where the kind is not defined: a person has to do something first.
 const UNDEFINED: Duration = Duration::from_secs(60);
 
+/// Whoever waits for another machine of its name says so again after this. Where it stands, nothing is written.
+const SAID_AGAIN: Duration = Duration::from_secs(10);
+
+/// Whoever has the object takes back so often what one may have said that waits no more. It may not read it; where
+/// nothing is said, nothing is written.
+const TAKEN_BACK: Duration = Duration::from_secs(600);
+
 #[derive(Debug, Default)]
 pub(super) struct Described {
     since: Option<(SessionId, Time)>,
@@ -30,12 +37,12 @@ pub(super) struct Described {
     next_at: Now,
     /// The session of another machine of this node's name, which has its Lease: the object is that one's.
     pub(super) namesake: Option<SessionId>,
-    /// Of whom that was said on it, and is being said.
-    namesake_said: Option<SessionId>,
-    namesake_under_way: Option<Option<SessionId>>,
-    /// Nothing is said of anybody: what an earlier process, or one on another machine, may have left is taken back.
-    namesake_cleared: bool,
+    /// What was said of that on it, and is being said.
+    namesake_said: Option<Condition>,
+    namesake_under_way: Option<Option<Condition>>,
     namesake_attempts: u32,
+    /// When to say it again though nothing has changed, and before when not to say anything.
+    namesake_again_at: Now,
     namesake_next_at: Now,
 }
 
@@ -78,18 +85,16 @@ impl Brain {
         })
     }
 
-    /// Says on the object that another machine has it, for as long as this one waits for that one's end.
+    /// Says on the object that another machine has it, for as long as this one waits for that one's end. Of what is this
+    /// one's it takes back what another may have left that waited.
     fn say_of_namesake(&mut self, now: Now, wall: &Time, effects: &mut Effects) {
         let described = &mut self.described;
-        let has_left = described.namesake.is_none()
-            && described.written.is_some()
-            && !described.namesake_cleared;
-        let is_said =
-            !has_left && described.namesake.is_some() == described.namesake_said.is_some();
-        if is_said || described.namesake_under_way.is_some() || now < described.namesake_next_at {
+        let is_news = described.namesake.is_some() != described.namesake_said.is_some();
+        let may_be_gone = described.namesake.is_some() || described.written.is_some();
+        let is_due = is_news || may_be_gone && now >= described.namesake_again_at;
+        if !is_due || described.namesake_under_way.is_some() || now < described.namesake_next_at {
             return;
         }
-        described.namesake_under_way = Some(described.namesake.clone());
         let says = described.namesake.as_ref().map(|session| NewCondition {
             type_: NODE_NAME_CONFLICT,
             status: Some(true),
@@ -100,8 +105,12 @@ impl Brain {
                 self.me
             ),
         });
-        let condition = says.map(|says| Box::new(says.condition(&[], None, wall.clone())));
-        effects.jobs.push(Job::Namesake(condition));
+        let before = described.namesake_said.as_slice();
+        let condition = says.map(|says| says.condition(before, None, wall.clone()));
+        effects
+            .jobs
+            .push(Job::Namesake(condition.clone().map(Box::new)));
+        described.namesake_under_way = Some(condition);
     }
 
     /// What came of that.
@@ -110,7 +119,11 @@ impl Brain {
         let described = &mut self.described;
         match (outcome, said) {
             (Ok(()), Some(said)) => {
-                described.namesake_cleared = said.is_none();
+                let pause = match said {
+                    Some(_) => SAID_AGAIN,
+                    None => TAKEN_BACK,
+                };
+                described.namesake_again_at = now + pause;
                 (described.namesake_said, described.namesake_attempts) = (said, 0);
             }
             (Ok(()), None) => {}
@@ -230,6 +243,54 @@ mod tests {
         assert!(jobs.contains(&Job::Namesake(None)), "it is taken away");
         let own = |job: &Job| matches!(job, Job::Node(status, _) if status.session.is_none());
         assert!(first.is_some() && jobs.iter().any(own));
+    }
+
+    /// What is to be said of another machine of the name, if anything.
+    fn said(brain: &mut Brain, now: Now, wall: &Time) -> Option<Option<Condition>> {
+        let jobs = brain.step(now, wall).jobs;
+        let said = jobs.into_iter().find_map(|job| match job {
+            Job::Namesake(condition) => Some(condition.map(|condition| *condition)),
+            _ => None,
+        });
+        if said.is_some() {
+            brain.take(Input::NamesakeSaid(Ok(())), now);
+        }
+        said
+    }
+
+    #[test]
+    fn what_one_said_that_waited_and_was_switched_off_is_taken_back_by_whom_the_object_is() {
+        let mut brain = brain(&["n2"]);
+        wanted(&mut brain, secs(100)).unwrap();
+        brain.take(Input::Described(Ok(())), secs(100));
+        let taken_back: Vec<u64> = (101..2_000)
+            .filter(|second| said(&mut brain, secs(*second), &wall()) == Some(None))
+            .collect();
+        assert_eq!(taken_back, [101, 701, 1301, 1901]);
+    }
+
+    #[test]
+    fn whoever_waits_says_so_again_soon_after_it_may_have_been_taken_back() {
+        let mut brain = brain(&["n2"]);
+        brain.take(
+            Input::Session(crate::election::owners::Event::SessionLost),
+            secs(100),
+        );
+        brain.take(
+            Input::Namesake(Some(SessionId::new("n1-of-another"))),
+            secs(100),
+        );
+        let first = said(&mut brain, secs(100), &wall());
+        let later = Time(wall().0 + k8s_openapi::jiff::SignedDuration::from_secs(10));
+        assert_eq!(said(&mut brain, secs(109), &later), None);
+        assert_eq!(
+            said(&mut brain, secs(110), &later),
+            first,
+            "since the same moment: where it stands, nothing is written"
+        );
+        brain.take(Input::Namesake(Some(SessionId::new("n1-anew"))), secs(111));
+        let again = said(&mut brain, secs(120), &later).flatten().unwrap();
+        assert!(again.message.contains("n1-anew"), "{}", again.message);
     }
 
     #[test]
