@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use landfall_runtime::metrics::{Writer, count, flag};
+use landfall_wire::Reason;
 use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
@@ -241,6 +242,17 @@ impl Sources {
                 each().map(|i| ([("interface", i.interface.as_str())], value(i))),
             )?;
         }
+        out.counters(
+            "double_answers",
+            "Frames in which another host claimed an address that this node answers for, by who: an announcer, as while an address moves or is probed, or a foreign host",
+            each().flat_map(|i| {
+                let label = |by| [("interface", i.interface.as_str()), ("by", by)];
+                [
+                    (label("announcer"), i.ignored(Reason::Peer)),
+                    (label("foreign"), i.conflicts),
+                ]
+            }),
+        )?;
         out.counters(
             "frames_filtered",
             "Frames the eBPF filter kept away from this process, by reason",

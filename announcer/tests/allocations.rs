@@ -99,7 +99,7 @@ fn deciding_about_a_frame_allocates_nothing() {
     let mut answered = 0;
     for frame in &frames {
         for length in 0..=frame.len() {
-            let decision = decide(&frame[..length], mac(11), interest, |_| false, &mut out);
+            let decision = decide(&frame[..length], mac(11), interest, |_| None, &mut out);
             answered += u32::from(matches!(decision, Decision::Answer(_)));
         }
     }

@@ -10,7 +10,7 @@ use landfall_bpf_lb_common::neighbour::{Address, concern};
 use landfall_wire::Mac;
 use landfall_wire::ethernet::{self, Frame};
 use landfall_wire::link::{bpf_vm, filter};
-use landfall_wire::{Decision, Interest, buffer, decide};
+use landfall_wire::{Decision, Interest, Reason, buffer, decide};
 use libfuzzer_sys::fuzz_target;
 
 const ME: Mac = Mac([2, 0, 0, 0, 0, 11]);
@@ -38,7 +38,8 @@ fn in_words(address: IpAddr) -> Address {
 
 fn check(frame: &[u8]) {
     let mut out = buffer();
-    let decision = decide(frame, ME, interest, |mac| mac == PEER, &mut out);
+    let friend = |mac| (mac == PEER).then_some(Reason::Peer);
+    let decision = decide(frame, ME, interest, friend, &mut out);
     let address = match decision {
         Decision::Ignored(_) => return,
         Decision::Claim { address, mac, .. } => {
@@ -51,7 +52,7 @@ fn check(frame: &[u8]) {
             let reply = Frame::parse(&out[..answer.length]).expect("a frame of ours");
             assert_eq!(reply.source, ME);
             let mut again = buffer();
-            let heard = decide(&out[..answer.length], ME, interest, |_| false, &mut again);
+            let heard = decide(&out[..answer.length], ME, interest, |_| None, &mut again);
             assert!(
                 matches!(heard, Decision::Ignored(_)),
                 "we would answer ourselves"

@@ -145,7 +145,7 @@ mod tests {
             &question[..length],
             owner,
             |_| Interest::Owned,
-            |_| false,
+            |_| None,
             &mut out,
         ) {
             Decision::Answer(answer) => out[..answer.length].to_vec(),

@@ -148,7 +148,10 @@ impl Listener {
         let state = shared.state.borrow();
         let (ifindex, mac) = (self.port.ifindex, self.port.mac);
         let interest = |address| state.interest((address, ifindex));
-        let friend = |mac| state.is_peer(mac) || is_mine(shared, mac);
+        let friend = |mac| match state.is_peer(mac) {
+            true => Some(Reason::Peer),
+            false => is_mine(shared, mac).then_some(Reason::OwnFrame),
+        };
         let outcome = match decide(bytes, mac, interest, friend, out) {
             Decision::Answer(answer) => self.answer(shared, &answer, out, now),
             Decision::Claim {

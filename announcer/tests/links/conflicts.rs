@@ -166,6 +166,9 @@ beside_xdp!(
             }
             assert_eq!(seen, BTreeSet::from([address(V4), address(V6)]));
         }
+        let seen = node.responder.counters().interfaces[0].clone();
+        let claims = (seen.ignored(Reason::Peer), seen.conflicts);
+        assert_eq!(claims, (2, 2), "both are counted: {seen:?}");
     }
 );
 

@@ -1,7 +1,7 @@
 //! The decision: what one received frame means, and the answer to it.
 //!
-//! Pure: it is told what this node is interested in and which Ethernet addresses are friends (this node's other
-//! interfaces, the peer announcers), and writes the answer into the caller's buffer. One look-up of the address asked
+//! Pure: it is told what this node is interested in and which Ethernet addresses are friends ([`Reason::OwnFrame`] for this
+//! node's other interfaces, [`Reason::Peer`] for the peer announcers), and writes the answer into the caller's buffer. One look-up of the address asked
 //! for and one of the asker's, none for a frame that is malformed.
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -59,7 +59,7 @@ pub fn decide(
     bytes: &[u8],
     me: Mac,
     interest: impl Fn(IpAddr) -> Interest,
-    friend: impl Fn(Mac) -> bool,
+    friend: impl Fn(Mac) -> Option<Reason>,
     out: &mut Buffer,
 ) -> Decision {
     match examine(bytes, me, interest, friend, out) {
@@ -72,7 +72,7 @@ fn examine(
     bytes: &[u8],
     me: Mac,
     interest: impl Fn(IpAddr) -> Interest,
-    friend: impl Fn(Mac) -> bool,
+    friend: impl Fn(Mac) -> Option<Reason>,
     out: &mut Buffer,
 ) -> Result<Decision, Reason> {
     let frame = Frame::parse(bytes)?;
@@ -89,14 +89,14 @@ fn examine(
         return Err(Reason::NotForUs);
     }
     let claim = |address: IpAddr, mac: Mac, interest: Interest| {
-        if mac == me || friend(mac) {
-            Err(Reason::Peer)
-        } else {
-            Ok(Decision::Claim {
+        let own = (mac == me).then_some(Reason::OwnFrame);
+        match own.or_else(|| friend(mac)) {
+            Some(reason) => Err(reason),
+            None => Ok(Decision::Claim {
                 address,
                 mac,
                 interest,
-            })
+            }),
         }
     };
     if frame.ether_type == ethernet::ARP {

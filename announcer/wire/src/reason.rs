@@ -37,7 +37,7 @@ reasons! {
     VlanTagged => "vlan_tagged",
     /// Unicast to another Ethernet address.
     NotForUs => "not_for_us",
-    /// Sent by this interface itself.
+    /// Sent by this node itself, from this interface or another one.
     OwnFrame => "own_frame",
     /// ARP for other hardware than Ethernet.
     ArpHardware => "arp_hardware",
@@ -75,7 +75,7 @@ reasons! {
     NotOwned => "not_owned",
     /// An answer or an announcement, about an address this node does not own.
     NotAsked => "not_asked",
-    /// A peer announcer claims an address this node owns: a takeover under way.
+    /// A peer announcer claims an address this node answers for, or asks for before it does: a takeover under way.
     Peer => "peer",
     /// The session of this node has run out: it may not answer.
     SessionExpired => "session_expired",

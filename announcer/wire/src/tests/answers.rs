@@ -1,8 +1,8 @@
 //! What is answered, with the exact bytes, and what is a claim.
 
 use super::*;
+use crate::Answer;
 use crate::announce::{Unasked, announcement, question};
-use crate::{Answer, Reason};
 
 fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -105,6 +105,31 @@ fn what_a_peer_says_of_an_owned_address_is_no_claim() {
                 meet(&from(frame, ME, PEER), &[text], interest).0,
                 Decision::Ignored(Reason::Peer)
             );
+        }
+    }
+}
+
+#[test]
+fn every_form_of_an_answer_is_a_claim_of_whoever_sends_it() {
+    for (frame, text) in [
+        (ARP_REPLY, V4),
+        (GRATUITOUS_REQUEST, V4),
+        (GRATUITOUS_REPLY, V4),
+        (ADVERTISEMENT, V6),
+        (ADVERTISEMENT_TO_ALL, V6),
+    ] {
+        for (who, expected) in [
+            (FOREIGN, claim(text, FOREIGN, Interest::Owned)),
+            (PEER, Decision::Ignored(Reason::Peer)),
+            (SISTER, Decision::Ignored(Reason::OwnFrame)),
+        ] {
+            // To this node, or to all: what was answered to somebody else it does not see.
+            let mut frame = from(frame, ME, who);
+            if frame[0] & 1 == 0 {
+                frame[..6].copy_from_slice(&ME.0);
+            }
+            let (decision, _) = meet(&frame, &[text], Interest::Owned);
+            assert_eq!(decision, expected, "{text} of {who}");
         }
     }
 }

@@ -7,13 +7,16 @@ mod timetables;
 
 use std::net::IpAddr;
 
-use super::{Buffer, Decision, Interest, buffer, decide};
+use super::{Buffer, Decision, Interest, Reason, buffer, decide};
 use crate::Mac;
 
 /// This node, the client of the golden frames, and others.
 const ME: Mac = Mac([2, 0, 0, 0, 0, 0x01]);
 const CLIENT: Mac = Mac([2, 0, 0, 0, 0, 0xc1]);
 const PEER: Mac = Mac([2, 0, 0, 0, 0, 0x02]);
+/// Another interface of this node on the same segment.
+const SISTER: Mac = Mac([2, 0, 0, 0, 0, 0x03]);
+const FOREIGN: Mac = Mac([2, 0, 0, 0, 0, 0x77]);
 
 const V4: &str = "192.0.2.100";
 const V6: &str = "2001:db8::64";
@@ -71,10 +74,12 @@ fn meet(frame: &[u8], addresses: &[&str], interest: Interest) -> (Decision, Buff
             Interest::None
         }
     };
-    (
-        decide(frame, ME, interest, |mac| mac == PEER, &mut out),
-        out,
-    )
+    let friend = |mac| match mac {
+        PEER => Some(Reason::Peer),
+        SISTER => Some(Reason::OwnFrame),
+        _ => None,
+    };
+    (decide(frame, ME, interest, friend, &mut out), out)
 }
 
 /// The frame it sends in answer.
