@@ -305,6 +305,36 @@ mod tests {
         assert!(lbip(&object("192-0-2-1", "nonsense")).is_err());
     }
 
+    /// Whether a node answers is for its announcer to say: of a kubelet that is gone nothing follows for that.
+    #[test]
+    fn a_node_that_kubernetes_calls_not_ready_is_the_same_node_and_an_out_of_service_one_is_not() {
+        let of = |ready: &str, taints: &[&str]| {
+            let taints: Vec<_> = taints
+                .iter()
+                .flat_map(|key| {
+                    ["NoSchedule", "NoExecute"].map(|effect| json!({"key": key, "effect": effect}))
+                })
+                .collect();
+            let object = serde_json::from_value(json!({
+                "apiVersion": "v1", "kind": "Node",
+                "metadata": {"name": "n1", "uid": "u1"},
+                "spec": {"taints": taints},
+                "status": {
+                    "addresses": [{"type": "InternalIP", "address": "192.0.2.1"}],
+                    "conditions": [{"type": "Ready", "status": ready}],
+                },
+            }));
+            node(&object.unwrap())
+        };
+        let ready = of("True", &[]);
+        for (status, taint) in [("False", "not-ready"), ("Unknown", "unreachable")] {
+            let taint = format!("node.kubernetes.io/{taint}");
+            assert_eq!(of(status, &[&taint]), ready);
+            let gone = of(status, &[&taint, "node.kubernetes.io/out-of-service"]);
+            assert!(gone.1.out_of_service && gone != ready);
+        }
+    }
+
     #[test]
     fn endpoints_are_ready_draining_or_unready() {
         let of = |ready, serving, terminating| {
