@@ -44,10 +44,13 @@ enum Command {
         #[arg(long, default_value_t = 600)]
         seconds: u64,
     },
-    /// Kills the processes of this host that run a program, as a crash would end them
+    /// Kills the processes of a Pod of this host that run a program, as a crash would end them
     Kill {
         /// The program's name
         program: String,
+        /// The Pod's uid
+        #[arg(long, value_name = "UID")]
+        pod: String,
     },
     /// Prints the metrics of the announcer of this host
     Metrics {
@@ -80,8 +83,8 @@ fn main() -> anyhow::Result<()> {
                 .collect();
             ask(errands?)
         }
-        Command::Kill { program } => {
-            let pids = victim::kill(Path::new("/proc"), &program)?;
+        Command::Kill { program, pod } => {
+            let pids = victim::kill(Path::new("/proc"), &program, &pod)?;
             println!("killed {program}: {pids:?}");
             Ok(())
         }

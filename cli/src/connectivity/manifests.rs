@@ -194,10 +194,15 @@ pub(super) fn reader(name: &str, image: &str, node: &str) -> Value {
     on_a_host(name, image, node, &["metrics".to_owned()])
 }
 
-/// Kills the process of the announcer of a node, as a crash would end it. No profile of its own may stand between.
-pub(super) fn killer(image: &str, node: &str) -> Value {
-    let args = ["kill".to_owned(), ANNOUNCER.to_owned()];
-    let mut pod = on_a_host("killer", image, node, &args);
+/// Kills the process of the announcer of a node whose Pod has this uid, as a crash would end it. No profile of its own may
+/// stand between.
+pub(super) fn killer(image: &str, node: &str, uid: &str) -> Value {
+    let args = [
+        "kill".to_owned(),
+        ANNOUNCER.to_owned(),
+        format!("--pod={uid}"),
+    ];
+    let mut pod = on_a_node("killer", image, node, &args);
     pod["spec"]["hostPID"] = json!(true);
     let context = &mut pod["spec"]["containers"][0]["securityContext"];
     context["capabilities"]["add"] = json!(["KILL"]);
@@ -206,11 +211,18 @@ pub(super) fn killer(image: &str, node: &str) -> Value {
 }
 
 fn on_a_host(name: &str, image: &str, node: &str, args: &[String]) -> Value {
+    let mut pod = on_a_node(name, image, node, args);
+    pod["spec"]["hostNetwork"] = json!(true);
+    pod
+}
+
+/// Root in its container, without any capability so far.
+fn on_a_node(name: &str, image: &str, node: &str, args: &[String]) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": name},
         "spec": {
-            "nodeName": node, "hostNetwork": true, "restartPolicy": "Never",
+            "nodeName": node, "restartPolicy": "Never",
             "tolerations": [{"operator": "Exists"}],
             "serviceAccountName": ECHO, "automountServiceAccountToken": false,
             "terminationGracePeriodSeconds": 1,
@@ -267,7 +279,7 @@ mod tests {
             reservation("t", pairs[0].0),
             client("probe:7", &plan, &plan.interfaces, &pairs, 600),
             reader("before", "probe:7", "node-1"),
-            killer("probe:7", "node-1"),
+            killer("probe:7", "node-1", "uid-7"),
         ]);
     }
 }

@@ -32,7 +32,8 @@ impl Stage<'_> {
         let Some(old) = self.announcer(node).await? else {
             return Ok(Err(format!("no announcer runs on {node}")));
         };
-        if let Err(why) = self.errand(&manifests::killer(image, node)).await? {
+        let uid = old.uid().unwrap_or_default();
+        if let Err(why) = self.errand(&manifests::killer(image, node, &uid)).await? {
             return Ok(Err(format!(
                 "the announcer of {node} was not killed: {why}"
             )));
