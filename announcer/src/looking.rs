@@ -1,7 +1,7 @@
 //! What programs beside the announcer have in common that somebody looks by: they print an object a line, and end with
 //! their standard input.
 
-use std::io::{self, Read as _, Write};
+use std::io::{self, BufRead as _, Write};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Duration;
 
@@ -10,11 +10,12 @@ use k8s_openapi::jiff::Timestamp;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 
-/// Waits until one of these can be read, but no longer than this; false when standard input is closed.
+/// Waits until one of these can be read or something is said on standard input, but no longer than this: what is said, often
+/// nothing. None when standard input is closed.
 pub(crate) fn wait<'f>(
     fds: impl IntoIterator<Item = BorrowedFd<'f>>,
     most: Duration,
-) -> anyhow::Result<bool> {
+) -> anyhow::Result<Option<Vec<u8>>> {
     let input = io::stdin();
     let mut polled = vec![PollFd::new(input.as_fd(), PollFlags::POLLIN)];
     let fds = fds.into_iter();
@@ -28,12 +29,14 @@ pub(crate) fn wait<'f>(
         .first()
         .and_then(PollFd::revents)
         .is_some_and(|events| !events.is_empty());
-    // What is typed means nothing; its end does.
-    Ok(!is_readable
-        || io::stdin()
-            .lock()
-            .read(&mut [0; 1024])
-            .is_ok_and(|read| read > 0))
+    if !is_readable {
+        return Ok(Some(Vec::new()));
+    }
+    // All that was read goes: what stayed behind in the buffer would not be waited for.
+    let mut input = input.lock();
+    let said = input.fill_buf().map(<[u8]>::to_vec).unwrap_or_default();
+    input.consume(said.len());
+    Ok((!said.is_empty()).then_some(said))
 }
 
 /// Prints a line; false when nobody reads.

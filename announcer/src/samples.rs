@@ -132,7 +132,8 @@ pub fn run(args: &SamplesArgs) -> anyhow::Result<()> {
             }
             tell = now + TELL;
         }
-        if !looking::wait(samples.fd(), renew.saturating_duration_since(now))? {
+        // What is said means nothing; that nobody says anything any more does.
+        if looking::wait(samples.fd(), renew.saturating_duration_since(now))?.is_none() {
             return Ok(());
         }
         for sample in samples.take() {

@@ -15,6 +15,7 @@ mod filters;
 mod groups;
 mod interfaces;
 mod limits;
+mod looking;
 mod neighbours;
 mod removal;
 #[path = "../segment/mod.rs"]
