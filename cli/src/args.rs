@@ -1,6 +1,7 @@
 //! Flags as they are typed.
 
 mod monitor;
+mod output;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +9,8 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 use landfall_runtime::args::duration;
 
-pub use monitor::{LineOutput, Monitor};
+pub use monitor::Monitor;
+pub use output::{LineOutput, Output, OutputArg};
 
 /// Install, see, explain and migrate to Landfall.
 ///
@@ -99,25 +101,6 @@ pub enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
-}
-
-/// How to print.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// For people
-    #[default]
-    Table,
-    /// For programs
-    Json,
-    /// For programs and people
-    Yaml,
-}
-
-#[derive(Clone, Debug, clap::Args)]
-pub struct OutputArg {
-    /// How to print
-    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
-    pub output: Output,
 }
 
 #[derive(Clone, Debug, clap::Args)]

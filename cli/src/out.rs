@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use crate::args::Output;
+use crate::args::{LineOutput, Output};
 
 /// How a command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +58,22 @@ pub(crate) fn form<T: Serialize>(
             text
         }
         Output::Yaml => serde_saphyr::to_string(model)?,
+    })
+}
+
+/// One of an answer that has no end; `row` draws it for people.
+///
+/// # Errors
+/// When the model cannot be written as JSON or YAML.
+pub(crate) fn written<T: Serialize>(
+    model: &T,
+    output: LineOutput,
+    row: impl FnOnce(&T) -> String,
+) -> anyhow::Result<String> {
+    Ok(match output {
+        LineOutput::Table => row(model),
+        LineOutput::Json => format!("{}\n", serde_json::to_string(model)?),
+        LineOutput::Yaml => format!("---\n{}", serde_saphyr::to_string(model)?),
     })
 }
 

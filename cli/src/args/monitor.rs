@@ -3,18 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use clap::ValueEnum;
 use landfall_runtime::args::duration;
 
-/// How to print what has no end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum LineOutput {
-    /// For people
-    #[default]
-    Table,
-    /// For programs: an object a line
-    Json,
-}
+use super::LineOutput;
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct Monitor {

@@ -2,20 +2,25 @@
 //!
 //! ```text
 //!  announcer's container: landfall-announcer WORDS… ── exec of the API server ──► lines ──► news
+//!                                                    ◄── what is wanted, whenever it changes
 //! ```
 //! Whoever may run something in the announcers' Pods may look, and nobody else: no port of an announcer tells a frame.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{AttachParams, ListParams};
 use kube::{Api, Client, ResourceExt as _};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
+use serde::{Deserialize, Serialize};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
+};
 use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::WAITING;
@@ -38,7 +43,23 @@ pub(super) enum Said<T> {
     Missed {
         missed: u64,
     },
+    /// What stands against seeing all of it.
+    Note {
+        note: String,
+    },
 }
+
+/// What a program is to tell of, so that nothing else takes from what it may say in a second.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Wanted {
+    pub(super) addresses: BTreeSet<IpAddr>,
+    /// What is about no address, too.
+    pub(super) without_address: bool,
+}
+
+/// Nothing: all of it.
+pub(super) type Wish = watch::Receiver<Option<Wanted>>;
 
 /// What is heard of a node.
 enum News<T> {
@@ -57,8 +78,8 @@ pub(super) struct Looks<T> {
 }
 
 impl<T: DeserializeOwned + Send + 'static> Looks<T> {
-    /// Looks at every node with an announcer, or at the one that is named, by the program with these words for a node;
-    /// none: it is not looked at.
+    /// Looks at every node with an announcer, or at the one that is named, by the program with these words for a node, and
+    /// says which nodes are left out: those without an announcer, and those without words, for the reason that is there instead.
     ///
     /// # Errors
     /// When the Pods cannot be listed, or there is nothing to look at.
@@ -66,13 +87,29 @@ impl<T: DeserializeOwned + Send + 'static> Looks<T> {
         client: &Client,
         named: Option<&str>,
         what: &'static str,
-        words: impl Fn(&str) -> Option<Vec<String>>,
+        words: impl Fn(&str) -> Result<Vec<String>, String>,
+        wish: Wish,
     ) -> anyhow::Result<Self> {
         let (sender, news) = mpsc::channel(WAITING);
         let mut looks = JoinSet::new();
-        for (node, _) in announcers(client, named).await? {
-            if let Some(words) = words(&node) {
-                looks.spawn(look(client.clone(), node, words, sender.clone()));
+        let nodes = announcers(client, named).await?;
+        let nodes: BTreeSet<String> = nodes.into_iter().map(|(node, _)| node).collect();
+        if named.is_none() {
+            say_who_has_none(client, &nodes).await;
+        }
+        for node in nodes {
+            match words(&node) {
+                Ok(words) => {
+                    let one = Look {
+                        client: client.clone(),
+                        node,
+                        words,
+                        wish: wish.clone(),
+                        news: sender.clone(),
+                    };
+                    looks.spawn(one.go_on());
+                }
+                Err(why) => complain!("{}: its {what} are not shown: {why}", plain(&node)),
             }
         }
         Ok(Self {
@@ -103,6 +140,9 @@ impl<T: DeserializeOwned + Send + 'static> Looks<T> {
                         );
                     }
                 }
+                Some(News::Said(node, Said::Note { note })) => {
+                    complain!("{}: {}", plain(&node), plain(&note));
+                }
                 Some(News::Said(node, Said::Seen(seen))) => return Ok((node, seen)),
             }
         }
@@ -126,76 +166,113 @@ async fn announcers(client: &Client, named: Option<&str>) -> anyhow::Result<Vec<
     Ok(found)
 }
 
-/// Looks at one node, and tells when that ends. Once it has seen anything it looks again, as often as the announcer restarts.
-async fn look<T: DeserializeOwned>(
-    client: Client,
-    node: String,
-    words: Vec<String>,
-    news: Sender<News<T>>,
-) {
-    let mut has_seen = false;
-    let mut is_said = false;
-    while !news.is_closed() {
-        let mut heard = 0_u64;
-        let followed = match announcers(&client, Some(&node)).await {
-            Ok(pods) => match pods.into_iter().next_back() {
-                Some((_, pod)) => follow(&client, &node, &pod, &words, &news, &mut heard).await,
-                None => return,
-            },
-            Err(error) => Err(error),
-        };
-        has_seen |= heard > 0;
-        is_said &= heard == 0;
-        if !is_said {
-            let why = followed.unwrap_or_else(|error| format!("{error:#}"));
-            // Nobody listens any more: then nobody asks why.
-            let _ = news.send(News::Ended(node.clone(), why)).await;
-            is_said = true;
+/// Says which nodes have no announcer that could be asked.
+async fn say_who_has_none(client: &Client, with: &BTreeSet<String>) {
+    let nodes: Api<Node> = Api::all(client.clone());
+    match nodes.list_metadata(&ListParams::default()).await {
+        Ok(nodes) => {
+            let names = nodes.iter().map(|node| node.name_any());
+            for node in names.filter(|name| !with.contains(name)) {
+                complain!("{}: no announcer runs there", plain(&node));
+            }
         }
-        if !has_seen {
-            return;
-        }
-        tokio::time::sleep(AGAIN).await;
+        Err(error) => complain!(
+            "nodes without an announcer are not named: {}",
+            plain(&error.to_string())
+        ),
     }
 }
 
-/// Passes on what the announcer says; why it says no more.
-async fn follow<T: DeserializeOwned>(
-    client: &Client,
-    node: &str,
-    pod: &str,
-    words: &[String],
-    news: &Sender<News<T>>,
-    heard: &mut u64,
-) -> anyhow::Result<String> {
-    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
-    let command = std::iter::once(PROGRAM).chain(words.iter().map(String::as_str));
-    let how = AttachParams::default().container(CONTAINER).stdin(true);
-    let mut process = pods.exec(pod, command, &how).await.with_context(|| {
-        format!("running something in the Pod {pod}, which takes the right to `pods/exec` in {NAMESPACE}")
-    })?;
-    // It ends when this is closed, with us.
-    let _stdin = process.stdin();
-    let (stdout, stderr) = (process.stdout(), process.stderr());
-    let mut lines = BufReader::new(stdout.context("no standard output")?).lines();
-    let complaint = tokio::spawn(whole(stderr));
-    while let Some(text) = lines.next_line().await? {
-        let Ok(said) = serde_json::from_str(&text) else {
-            return Ok("what it says cannot be read: it may be of another version".to_owned());
-        };
-        *heard += 1;
-        if news.send(News::Said(node.to_owned(), said)).await.is_err() {
-            return Ok(String::new());
+/// The look at one node.
+struct Look<T> {
+    client: Client,
+    node: String,
+    words: Vec<String>,
+    wish: Wish,
+    news: Sender<News<T>>,
+}
+
+impl<T: DeserializeOwned> Look<T> {
+    /// Looks, and tells when that ends. Once it has seen anything it looks again, as often as the announcer restarts.
+    async fn go_on(self) {
+        let mut has_seen = false;
+        let mut is_said = false;
+        while !self.news.is_closed() {
+            let mut heard = 0_u64;
+            let followed = match announcers(&self.client, Some(&self.node)).await {
+                Ok(pods) => match pods.into_iter().next_back() {
+                    Some((_, pod)) => self.follow(&pod, &mut heard).await,
+                    None => return,
+                },
+                Err(error) => Err(error),
+            };
+            has_seen |= heard > 0;
+            is_said &= heard == 0;
+            if !is_said {
+                let why = followed.unwrap_or_else(|error| format!("{error:#}"));
+                // Nobody listens any more: then nobody asks why.
+                let _ = self.news.send(News::Ended(self.node.clone(), why)).await;
+                is_said = true;
+            }
+            if !has_seen {
+                return;
+            }
+            tokio::time::sleep(AGAIN).await;
         }
     }
-    let complaint = complaint.await.unwrap_or_default();
-    let complaint = complaint.trim();
-    Ok(
-        match complaint.strip_prefix("Error: ").unwrap_or(complaint) {
-            "" => "it has ended".to_owned(),
-            why => why.to_owned(),
-        },
-    )
+
+    /// Passes on what the announcer says; why it says no more.
+    async fn follow(&self, pod: &str, heard: &mut u64) -> anyhow::Result<String> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let command = std::iter::once(PROGRAM).chain(self.words.iter().map(String::as_str));
+        let how = AttachParams::default().container(CONTAINER).stdin(true);
+        let mut process = pods.exec(pod, command, &how).await.with_context(|| {
+            format!("running something in the Pod {pod}, which takes the right to `pods/exec` in {NAMESPACE}")
+        })?;
+        // It ends when this is closed, with us.
+        let mut wishing = JoinSet::new();
+        if let Some(stdin) = process.stdin() {
+            wishing.spawn(wish(stdin, self.wish.clone()));
+        }
+        let (stdout, stderr) = (process.stdout(), process.stderr());
+        let mut lines = BufReader::new(stdout.context("no standard output")?).lines();
+        let complaint = tokio::spawn(whole(stderr));
+        while let Some(text) = lines.next_line().await? {
+            let Ok(said) = serde_json::from_str(&text) else {
+                return Ok("what it says cannot be read: it may be of another version".to_owned());
+            };
+            *heard += 1;
+            let news = News::Said(self.node.clone(), said);
+            if self.news.send(news).await.is_err() {
+                return Ok(String::new());
+            }
+        }
+        let complaint = complaint.await.unwrap_or_default();
+        let complaint = complaint.trim();
+        Ok(
+            match complaint.strip_prefix("Error: ").unwrap_or(complaint) {
+                "" => "it has ended".to_owned(),
+                why => why.to_owned(),
+            },
+        )
+    }
+}
+
+/// Says what is wanted, now and whenever that changes, and holds the input open.
+async fn wish(mut stdin: impl AsyncWrite + Unpin, mut wish: Wish) {
+    loop {
+        let wanted = wish.borrow_and_update().clone();
+        if let Some(line) = wanted.and_then(|wanted| serde_json::to_string(&wanted).ok()) {
+            let said = stdin.write_all(format!("{line}\n").as_bytes()).await;
+            if said.is_err() || stdin.flush().await.is_err() {
+                return;
+            }
+        }
+        if wish.changed().await.is_err() {
+            // It changes no more.
+            return std::future::pending().await;
+        }
+    }
 }
 
 async fn whole(from: Option<impl AsyncRead + Unpin>) -> String {

@@ -35,7 +35,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::args::{self, Connection, LineOutput};
 use crate::cluster::{Cluster, connect, namespace};
-use crate::out::{End, Voice};
+use crate::out::{End, Voice, written};
 use crate::stops::Stops;
 use line::{Filter, Line, heading};
 use watch::{ROUND, TELLING, begin};
@@ -156,20 +156,16 @@ impl Teller {
     async fn begin(&self) -> bool {
         match self.output {
             LineOutput::Table => self.voice.say(heading()).await,
-            LineOutput::Json => true,
+            LineOutput::Json | LineOutput::Yaml => true,
         }
     }
 
     /// False when nobody reads.
     async fn lines(&self, lines: Vec<Line>) -> bool {
         for line in lines.iter().filter(|line| self.filter.takes(line)) {
-            let text = match self.output {
-                LineOutput::Table => line.draw(),
-                // Strings alone: they can be written.
-                LineOutput::Json => match serde_json::to_string(line) {
-                    Ok(text) => format!("{text}\n"),
-                    Err(_) => continue,
-                },
+            // Strings alone: they can be written.
+            let Ok(text) = written(line, self.output, Line::draw) else {
+                continue;
             };
             if !self.voice.say(text).await {
                 return false;

@@ -1,23 +1,22 @@
 //! What every node hears and says on its segment: ARP and Neighbour Discovery about Landfall's addresses, and frames between
 //! announcers. It is what `landfall-announcer frames` says, by [`super::looks`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
 use landfall_crds::{L2Node, LoadBalancerIP};
-use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::connect_to_watch;
-use super::looks::Looks;
+use super::looks::{Looks, Wanted};
 use crate::args::{self, Connection, LineOutput};
-use crate::out::{End, Voice, complain};
+use crate::out::{End, Voice, complain, written};
 use crate::words::plain;
 
 /// How often it is asked which addresses there are.
@@ -32,25 +31,27 @@ pub(super) async fn tell(connection: &Connection, flags: &args::Monitor) -> anyh
     let nodes: Api<L2Node> = Api::all(client.clone());
     let nodes = nodes.list(&ListParams::default()).await;
     let interfaces = interfaces(&nodes.context("listing the nodes' interfaces")?.items);
-    let words = |node: &str| words(interfaces.get(node)?, flags.beats);
+    let words = |node: &str| words(interfaces.get(node), flags.beats);
     let named = flags.node.as_deref();
-    let mut looks = Looks::<Frame>::begin(&client, named, "frames", words).await?;
-    let ours = Ours::default();
+    let (sender, wish) = watch::channel(flags.address.map(|address| Wanted {
+        addresses: [address].into(),
+        without_address: false,
+    }));
     // Held until this ends: it ends with it.
     let mut asking = JoinSet::new();
-    asking.spawn(ours.clone().follow(client));
+    if flags.address.is_none() {
+        asking.spawn(follow_ours(client.clone(), sender));
+    }
+    let begun = Looks::<Frame>::begin(&client, named, "frames", words, wish.clone());
+    let mut looks = begun.await?;
     let voice = Voice::start()?;
     let is_table = flags.output == LineOutput::Table;
     let mut is_heard = !is_table || voice.say(heading()).await;
     while is_heard {
         let (node, frame) = looks.next().await?;
         let line = Line { node, frame };
-        if line.is_about(flags.address, &ours.0.read()) {
-            let text = match flags.output {
-                LineOutput::Table => line.draw(),
-                LineOutput::Json => format!("{}\n", serde_json::to_string(&line)?),
-            };
-            is_heard = voice.say(text).await;
+        if line.is_wanted(wish.borrow().as_ref()) {
+            is_heard = voice.say(written(&line, flags.output, Line::draw)?).await;
         }
     }
     Ok(End::Well)
@@ -66,44 +67,49 @@ fn interfaces(nodes: &[L2Node]) -> BTreeMap<String, Vec<String>> {
     each.collect()
 }
 
-/// What the program is called with on a node with these interfaces.
-fn words(interfaces: &[String], beats: bool) -> Option<Vec<String>> {
+/// What the program is called with on a node with these interfaces, or why it is not.
+fn words(interfaces: Option<&Vec<String>>, beats: bool) -> Result<Vec<String>, String> {
+    let interfaces = interfaces.ok_or("its announcer has said nothing of it so far")?;
     if interfaces.is_empty() {
-        return None;
+        return Err("it announces on no interface".to_owned());
     }
     let mut words = vec![
         "frames".to_owned(),
         format!("--interface={}", interfaces.join(",")),
     ];
     words.extend(beats.then(|| "--beats".to_owned()));
-    Some(words)
+    Ok(words)
 }
 
-/// The addresses that Landfall has given or keeps; none before they are known, or where they cannot be.
-#[derive(Clone, Debug, Default)]
-struct Ours(Arc<RwLock<Option<BTreeSet<IpAddr>>>>);
-
-impl Ours {
-    async fn follow(self, client: Client) {
-        let records: Api<LoadBalancerIP> = Api::all(client);
-        let mut is_said = false;
-        loop {
-            match records.list(&ListParams::default()).await {
-                Ok(records) => {
-                    let addresses = records.iter().map(|record| record.spec.address.parse());
-                    *self.0.write() = Some(addresses.filter_map(Result::ok).collect());
-                }
-                Err(error) if !is_said => {
-                    is_said = true;
-                    complain!(
-                        "every address is told of, for it is not known which are Landfall's: {}",
-                        plain(&error.to_string())
-                    );
-                }
-                Err(_) => {}
+/// Wants what is about addresses that Landfall has given or keeps, and about none; all of it before they are known, or where
+/// they cannot be.
+async fn follow_ours(client: Client, wanted: watch::Sender<Option<Wanted>>) {
+    let records: Api<LoadBalancerIP> = Api::all(client);
+    let mut is_said = false;
+    loop {
+        match records.list(&ListParams::default()).await {
+            Ok(records) => {
+                let addresses = records.iter().map(|record| record.spec.address.parse());
+                let now = Some(Wanted {
+                    addresses: addresses.filter_map(Result::ok).collect(),
+                    without_address: true,
+                });
+                wanted.send_if_modified(|before| {
+                    let is_new = *before != now;
+                    *before = now;
+                    is_new
+                });
             }
-            tokio::time::sleep(ADDRESSES).await;
+            Err(error) if !is_said => {
+                is_said = true;
+                complain!(
+                    "every address is told of, for it is not known which are Landfall's: {}",
+                    plain(&error.to_string())
+                );
+            }
+            Err(_) => {}
         }
+        tokio::time::sleep(ADDRESSES).await;
     }
 }
 
@@ -141,14 +147,13 @@ struct Line {
 }
 
 impl Line {
-    /// Whether it is about this address; without one, about one of these, or of none.
-    fn is_about(&self, address: Option<IpAddr>, ours: &Option<BTreeSet<IpAddr>>) -> bool {
+    /// Whether it is wanted; an announcer may have said it before it knew what is.
+    fn is_wanted(&self, wanted: Option<&Wanted>) -> bool {
         let about = &self.frame.addresses;
-        match (address, ours) {
-            (Some(address), _) => about.contains(&address),
-            (None, Some(ours)) => about.is_empty() || about.iter().any(|each| ours.contains(each)),
-            (None, None) => true,
-        }
+        wanted.is_none_or(|wanted| {
+            let none = about.is_empty() && wanted.without_address;
+            none || about.iter().any(|each| wanted.addresses.contains(each))
+        })
     }
 
     /// For people.
@@ -235,18 +240,23 @@ mod tests {
 
     #[test]
     fn of_all_that_is_asked_only_what_is_about_an_address_of_ours_is_told() {
-        let address = |text: &str| text.parse::<IpAddr>().unwrap();
-        let ours = Some(BTreeSet::from([address("192.0.2.200")]));
+        let about = |text: &str, without_address| Wanted {
+            addresses: [text.parse().unwrap()].into(),
+            without_address,
+        };
+        let ours = about("192.0.2.200", true);
         let other = line(&json!({"addresses": ["192.0.2.1"]}));
         let own = line(&json!({}));
-        assert!(own.is_about(None, &ours) && !other.is_about(None, &ours));
-        assert!(other.is_about(None, &None), "nobody knows which are");
-        assert!(beat().is_about(None, &ours), "about none");
-        let named = Some(address("192.0.2.1"));
-        assert!(
-            other.is_about(named, &ours)
-                && !own.is_about(named, &ours)
-                && !beat().is_about(named, &ours)
+        assert!(own.is_wanted(Some(&ours)) && !other.is_wanted(Some(&ours)));
+        assert!(other.is_wanted(None), "nobody knows which are");
+        assert!(beat().is_wanted(Some(&ours)), "about none");
+        let named = about("192.0.2.1", false);
+        let wanted = [&other, &own, &beat()].map(|line| line.is_wanted(Some(&named)));
+        assert_eq!(wanted, [true, false, false]);
+        assert_eq!(
+            serde_json::to_string(&named).unwrap(),
+            r#"{"addresses":["192.0.2.1"],"withoutAddress":false}"#,
+            "as the announcer reads it"
         );
     }
 
@@ -254,9 +264,11 @@ mod tests {
     fn a_node_is_looked_at_where_it_announces_and_not_where_it_does_not() {
         let names = ["eth0".to_owned(), "eth1".to_owned()];
         assert_eq!(
-            words(&names, true).unwrap(),
+            words(Some(&names.to_vec()), true).unwrap(),
             ["frames", "--interface=eth0,eth1", "--beats"]
         );
-        assert_eq!(words(&[], true), None);
+        let none = words(Some(&Vec::new()), true).unwrap_err();
+        assert_eq!(none, "it announces on no interface");
+        assert!(words(None, true).is_err());
     }
 }

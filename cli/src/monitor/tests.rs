@@ -1,8 +1,10 @@
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::line::{About, Filter, Line};
+use super::line::{About, Filter, Line, heading};
 use super::world::{Key, Kind, News, Object, World};
+use crate::args::LineOutput;
+use crate::out::written;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_767_225_600 + second).unwrap()
@@ -137,7 +139,7 @@ fn an_address_is_told_from_its_record_to_its_end_with_who_has_it_and_why() {
             (String::new(), "192-0-2-10".to_owned()),
         )]),
     );
-    insta::assert_snapshot!(drawn(&lines));
+    insta::assert_snapshot!(heading() + &drawn(&lines));
 }
 
 #[test]
@@ -216,7 +218,7 @@ fn services_gateways_nodes_and_events_are_told_of() {
             News::Gone(Kind::Service, ("blue".to_owned(), "web".to_owned())),
         ],
     );
-    insta::assert_snapshot!(drawn(&lines));
+    insta::assert_snapshot!(heading() + &drawn(&lines));
 }
 
 #[test]
@@ -268,7 +270,7 @@ fn how_nodes_stand_and_whom_they_hear_is_told_to_who_looks_at_all() {
         (Kind::Node, alone),
     ]);
     let lines = world.nodes(at(0));
-    insta::assert_snapshot!(drawn(&lines));
+    insta::assert_snapshot!(heading() + &drawn(&lines));
     let in_one = Filter {
         namespace: Some("blue".to_owned()),
         ..Filter::default()
@@ -381,13 +383,16 @@ fn only_what_concerns_a_namespace_a_node_or_an_address_is_told_where_one_is_name
 }
 
 #[test]
-fn for_programs_a_line_is_an_object() {
+fn for_programs_a_line_is_an_object_or_a_document() {
     let mut world = world(&[(Kind::Address, owned("node-1", "a", "node-2", None))]);
     let lines = told(
         &mut world,
         [seen(Kind::Address, owned("node-2", "b", "node-3", None))],
     );
-    let text = serde_json::to_string(&lines[0]).unwrap();
+    let forms = [LineOutput::Json, LineOutput::Yaml];
+    let text: String = forms
+        .map(|form| written(&lines[0], form, Line::draw).unwrap())
+        .concat();
     insta::assert_snapshot!(text);
 }
 

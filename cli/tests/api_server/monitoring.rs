@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
-use landfall_crds::LoadBalancerIP;
+use landfall_crds::{L2Node, LoadBalancerIP};
 use serde_json::{Value, json};
 
 use super::cluster::Cluster;
@@ -163,4 +163,48 @@ async fn what_happens_is_told_line_by_line_until_it_is_interrupted() {
         nothing.code == 2 && nothing.err.contains("there is nothing to watch"),
         "{nothing:#?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_whose_frames_are_not_shown_are_named_with_the_reason() {
+    let Some(cluster) = Cluster::start("saying which nodes are not looked at").await else {
+        return;
+    };
+    cluster.run(&["install", "--no-wait"]).has(0, &[]);
+    cluster.account("landfall-system").await;
+    for node in ["node-1", "node-2", "node-3", "node-4"] {
+        let object = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}});
+        cluster.apply(None, object).await;
+    }
+    for (node, interfaces) in [
+        (
+            "node-1",
+            json!([{"name": "eth0", "mac": "02:00:00:00:00:01"}]),
+        ),
+        ("node-2", json!([])),
+    ] {
+        let object = json!({"apiVersion": "landfall.dev/v1alpha1", "kind": "L2Node", "metadata": {"name": node}, "spec": {"nodeName": node}});
+        cluster.apply(None, object).await;
+        let nodes: Api<L2Node> = Api::all(cluster.client.clone());
+        let status = json!({"status": {"interfaces": interfaces}});
+        let (params, patch) = (PatchParams::default(), Patch::Merge(&status));
+        nodes.patch_status(node, &params, &patch).await.unwrap();
+    }
+    for node in ["node-1", "node-2", "node-3"] {
+        let labels = json!({"app.kubernetes.io/name": "landfall-announcer"});
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": format!("announcer-of-{node}"), "labels": labels},
+            "spec": {"nodeName": node, "containers": [{"name": "announcer", "image": "announcer"}]}});
+        cluster.apply(Some("landfall-system"), pod).await;
+    }
+    let said = cluster.run(&["monitor", "--frames", "--for=20s"]);
+    assert_eq!(said.code, 2, "{said:#?}");
+    for words in [
+        "node-1: running something in the Pod announcer-of-node-1",
+        "node-2: its frames are not shown: it announces on no interface",
+        "node-3: its frames are not shown: its announcer has said nothing of it so far",
+        "node-4: no announcer runs there",
+        "no node shows its frames",
+    ] {
+        assert!(said.err.contains(words), "no {words}: {said:#?}");
+    }
 }

@@ -170,6 +170,14 @@ mod tests {
     }
 
     #[test]
+    fn what_became_of_packets_is_a_table() {
+        let out = SAID.replace("\"verdict\"", "\"vlan\":100,\"out\":\"eth1\",\"verdict\"");
+        let lost = SAID.replace("directed", "no_backend");
+        let lines = [SAID, &out, &lost].map(|said| line(said).draw());
+        insta::assert_snapshot!(heading() + &lines.concat());
+    }
+
+    #[test]
     fn a_packet_is_about_both_of_its_ends() {
         let line = line(SAID);
         for address in ["198.51.100.7", "203.0.113.10"] {

@@ -6,12 +6,13 @@ mod packet;
 use kube::Api;
 use kube::api::ListParams;
 use landfall_crds::L2Node;
+use tokio::sync::watch;
 
 use super::connect_to_watch;
 use super::looks::Looks;
 use crate::args::{self, Connection, LineOutput};
 use crate::cluster::Cluster;
-use crate::out::{End, Voice, complain};
+use crate::out::{End, Voice, complain, written};
 use crate::words::plain;
 use line::{Line, Places, Sample, heading};
 
@@ -21,9 +22,10 @@ use line::{Line, Places, Sample, heading};
 /// When the API server cannot be asked, or no node shows its packets.
 pub(super) async fn tell(connection: &Connection, flags: &args::Monitor) -> anyhow::Result<End> {
     let cluster = connect_to_watch(connection).await?;
-    let words = |_: &str| Some(vec!["samples".to_owned()]);
+    let words = |_: &str| Ok(vec!["samples".to_owned()]);
     let named = flags.node.as_deref();
-    let mut looks = Looks::<Sample>::begin(&cluster.client, named, "packets", words).await?;
+    let (_, all) = watch::channel(None);
+    let mut looks = Looks::<Sample>::begin(&cluster.client, named, "packets", words, all).await?;
     let places = places(&cluster).await;
     let voice = Voice::start()?;
     let is_table = flags.output == LineOutput::Table;
@@ -32,11 +34,7 @@ pub(super) async fn tell(connection: &Connection, flags: &args::Monitor) -> anyh
         let (node, sample) = looks.next().await?;
         let line = Line::new(&node, sample, &places);
         if line.is_about(flags.address) {
-            let text = match flags.output {
-                LineOutput::Table => line.draw(),
-                LineOutput::Json => format!("{}\n", serde_json::to_string(&line)?),
-            };
-            is_heard = voice.say(text).await;
+            is_heard = voice.say(written(&line, flags.output, Line::draw)?).await;
         }
     }
     Ok(End::Well)
