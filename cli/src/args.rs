@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use landfall_runtime::args::duration;
 
 pub use monitor::Monitor;
-pub use output::{LineOutput, Output, OutputArg};
+pub use output::{Colour, LineOutput, Output, OutputArg};
 
 /// Install, see, explain and migrate to Landfall.
 ///
@@ -20,6 +20,16 @@ pub use output::{LineOutput, Output, OutputArg};
 pub struct Args {
     #[command(flatten)]
     pub connection: Connection,
+
+    /// Whether marks have colours; auto: on a terminal, unless NO_COLOR is set
+    #[arg(
+        long = "color",
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "WHEN"
+    )]
+    pub colour: Colour,
 
     #[command(subcommand)]
     pub command: Command,

@@ -20,6 +20,7 @@
 
 pub mod args;
 mod cluster;
+mod colour;
 mod connectivity;
 mod explain;
 mod files;

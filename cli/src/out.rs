@@ -8,6 +8,7 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::args::{LineOutput, Output};
+use crate::colour::on_terminal;
 
 /// How a command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +52,7 @@ pub(crate) fn form<T: Serialize>(
     table: impl FnOnce(&T) -> String,
 ) -> anyhow::Result<String> {
     Ok(match output {
-        Output::Table => table(model),
+        Output::Table => on_terminal(table(model)),
         Output::Json => {
             let mut text = serde_json::to_string_pretty(model)?;
             text.push('\n');
@@ -129,7 +130,7 @@ pub(crate) fn words_beside() {
 pub(crate) fn words(text: &str) {
     match BESIDE.load(Ordering::Relaxed) {
         true => print_aside(text),
-        false => print(text),
+        false => print(&on_terminal(text.to_owned())),
     }
 }
 

@@ -29,6 +29,7 @@ const AGAIN: Duration = Duration::from_millis(500);
 #[must_use]
 pub fn main() -> ExitCode {
     let args = Args::parse();
+    crate::colour::settle(args.colour);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -32,3 +32,12 @@ pub enum LineOutput {
     /// For programs and people: a document each
     Yaml,
 }
+
+/// When marks have colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Colour {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}

@@ -62,6 +62,23 @@ async fn what_is_installed_is_seen_explained_checked_and_taken_away_without_a_tr
         .run(&["status"])
         .has(1, &["`landfall install` makes it"]);
 
+    // A pipe gets no colours, unless somebody wants them.
+    for (color, is_painted) in [("auto", false), ("never", false), ("always", true)] {
+        let said = cluster.run(&["status", "--color", color]);
+        assert_eq!(
+            said.out.contains("\u{1b}[31m✗\u{1b}[0m"),
+            is_painted,
+            "{said:#?}"
+        );
+        assert_eq!(
+            said.out.contains('\u{1b}'),
+            is_painted,
+            "{color}: {said:#?}"
+        );
+    }
+    let json = cluster.run(&["status", "-o", "json", "--color=always"]);
+    assert!(!json.out.contains('\u{1b}'), "for programs: {json:#?}");
+
     // Done, and done again: the second time there is nothing to do, and what was chosen stays.
     let chosen = [
         "install",
