@@ -94,7 +94,6 @@ async fn carry_out(
     let dry = flags.dry_run == DryRun::Server;
     let mut applier = Applier::new(cluster.client.clone(), dry);
     let mut phase = Phase::Namespace;
-    let mut untried = 0;
     for manifest in &all {
         // What is defined must be served before anybody asks for it.
         if phase == Phase::Definitions && manifest.phase > phase && !dry {
@@ -102,7 +101,6 @@ async fn carry_out(
         }
         phase = manifest.phase;
         let done = applier.apply(manifest).await?;
-        untried += usize::from(done == Done::Untried);
         say!("{}", line(manifest, done, dry));
         report.applied(manifest, done);
     }
@@ -115,16 +113,17 @@ async fn carry_out(
             "{:<34} {:<40} {done}: no part of this version{}",
             old.kind,
             old.name,
-            if dry { " (dry run)" } else { "" }
+            suffix(dry)
         );
     }
     for other in &strays.others {
         say!("note: {}", apply::left_alone(other));
         report.left_alone(apply::left_alone(other));
     }
+    say!("{}{}", report.summary(), suffix(dry));
     if dry {
-        if untried > 0 {
-            say!("{untried} objects of namespace {NAMESPACE} were not tried: it is not there yet.");
+        if report.count(Done::Untried.in_words()) > 0 {
+            say!("What was not tried is of namespace {NAMESPACE}, which is not there yet.");
         }
         say!("Nothing was changed: this was a dry run.");
         return Ok(End::Well);
@@ -246,12 +245,17 @@ pub(crate) async fn print_only(cluster: Option<&Cluster>, flags: &Install) -> an
 
 fn line(manifest: &Manifest, done: Done, dry: bool) -> String {
     let done = done.in_words();
-    let dry = if dry { " (dry run)" } else { "" };
     format!(
-        "{:<34} {:<40} {done}{dry}",
+        "{:<34} {:<40} {done}{}",
         manifest.kind(),
-        manifest.name()
+        manifest.name(),
+        suffix(dry)
     )
+}
+
+/// What kubectl says behind an outcome that was only tried.
+fn suffix(dry: bool) -> &'static str {
+    if dry { " (server dry run)" } else { "" }
 }
 
 /// What must hold before anything is applied, and what people should know.
@@ -340,6 +344,25 @@ mod tests {
     }
 
     #[test]
+    fn what_a_dry_run_says_is_a_line_for_each_object_and_their_number() {
+        let all = manifests(&Choice::default()).unwrap();
+        let outcomes = [
+            Done::Configured,
+            Done::Unchanged,
+            Done::Created,
+            Done::Untried,
+        ];
+        let mut report = Installed::new(true);
+        let lines = all.iter().zip(outcomes).map(|(manifest, done)| {
+            report.applied(manifest, done);
+            line(manifest, done, true)
+        });
+        let lines: Vec<String> = lines.collect();
+        let summary = format!("{}{}", report.summary(), suffix(true));
+        insta::assert_snapshot!(format!("{}\n{summary}", lines.join("\n")));
+    }
+
+    #[test]
     fn whatever_becomes_of_an_object_is_said() {
         let manifests = manifests(&Choice::default()).unwrap();
         let words = |done| line(&manifests[0], done, true);
@@ -352,7 +375,10 @@ mod tests {
         .map(words);
         let ends = ["created", "configured", "unchanged", "not tried"];
         for (line, end) in all.iter().zip(ends) {
-            assert!(line.ends_with(&format!(" {end} (dry run)")), "{line}");
+            assert!(
+                line.ends_with(&format!(" {end} (server dry run)")),
+                "{line}"
+            );
         }
     }
 }

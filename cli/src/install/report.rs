@@ -6,6 +6,9 @@ use super::apply::{Done, Named};
 use super::removal::Plan;
 use crate::manifests::Manifest;
 
+/// What became of one that is no part of this version.
+const REMOVED: &str = "removed";
+
 /// What became of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -47,12 +50,36 @@ impl Installed {
         });
     }
 
+    /// How many objects became that.
+    pub(super) fn count(&self, outcome: &str) -> usize {
+        let objects = self.objects.iter();
+        objects.filter(|one| one.outcome == outcome).count()
+    }
+
+    /// What became of how many objects, in a line.
+    pub(super) fn summary(&self) -> String {
+        let [created, configured, unchanged, untried] = [
+            Done::Created,
+            Done::Configured,
+            Done::Unchanged,
+            Done::Untried,
+        ]
+        .map(Done::in_words);
+        let outcomes = [created, configured, unchanged, REMOVED, untried];
+        let counts = outcomes.map(|outcome| (self.count(outcome), outcome));
+        let some = counts.iter().filter(|(count, _)| *count > 0);
+        let words: Vec<String> = some
+            .map(|(count, outcome)| format!("{count} {outcome}"))
+            .collect();
+        format!("{} objects: {}", self.objects.len(), words.join(", "))
+    }
+
     /// One that is no part of this version.
     pub(super) fn removed(&mut self, named: &Named) {
         self.objects.push(Became {
             kind: named.kind.clone(),
             name: named.name.clone(),
-            outcome: "removed",
+            outcome: REMOVED,
         });
     }
 
@@ -105,6 +132,10 @@ mod tests {
         report.removed(&Named::from(&all[2]));
         report.left_alone("ConfigMap somebodys".to_owned());
         report.runs = Some(true);
+        assert_eq!(
+            report.summary(),
+            "3 objects: 1 created, 1 configured, 1 removed"
+        );
         report.version = "1.2.3";
         insta::assert_json_snapshot!(report);
     }

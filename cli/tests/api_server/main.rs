@@ -45,7 +45,9 @@ async fn what_is_installed_is_seen_explained_checked_and_taken_away_without_a_tr
         0,
         &[
             "landfall-controller",
-            "created (dry run)",
+            "created (server dry run)",
+            "37 objects: 28 created, 9 not tried (server dry run)",
+            "What was not tried is of namespace landfall-system, which is not there yet.",
             "Nothing was changed",
         ],
     );
@@ -101,6 +103,24 @@ async fn what_is_installed_is_seen_explained_checked_and_taken_away_without_a_tr
             .iter()
             .all(|done| !again.out.contains(done)),
         "{again:#?}"
+    );
+    // Tried with another tag: the two workloads would change, nothing else, and nothing does.
+    let tried = cluster.run(&["upgrade", "--dry-run=server", "--tag=10"]);
+    tried.has(
+        0,
+        &["37 objects: 2 configured, 35 unchanged (server dry run)"],
+    );
+    for workload in ["Deployment ", "DaemonSet "] {
+        let mut lines = tried.out.lines();
+        let line = lines.find(|line| line.starts_with(workload)).unwrap();
+        assert!(line.ends_with(" configured (server dry run)"), "{line}");
+    }
+    cluster.run(&["upgrade", "--dry-run=server"]).has(
+        0,
+        &[
+            "landfall-controller:9",
+            "37 objects: 37 unchanged (server dry run)",
+        ],
     );
     // What its documentation has applied beside it is neither taken away by an upgrade nor somebody else's.
     beside(&cluster);
