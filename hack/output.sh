@@ -27,6 +27,7 @@ are for is in [see and explain](../how-to/explain.md), [move over](../how-to/mov
 ## Install, upgrade, remove
 HEAD
 shown 'landfall install' 'install/snapshots/*what_becomes_of_each_object_is_a_line*'
+shown 'landfall install --dry-run=server' 'install/snapshots/*what_a_dry_run_says*'
 shown 'landfall install -o json' 'install/snapshots/*report__tests__for_programs_an_installation*'
 shown 'landfall version' 'snapshots/*versions_are_told_of*'
 shown 'landfall uninstall --dry-run' 'install/snapshots/*the_plan_says_what_goes*'
@@ -65,4 +66,6 @@ shown 'landfall connectivity test' 'connectivity/snapshots/*every_check_is_a_lin
 
 printf '\n## Monitor\n'
 shown 'landfall monitor --address 192.0.2.10' 'monitor/snapshots/*an_address_is_told_from_its_record*'
+shown 'landfall monitor --address 192.0.2.10 -o json; landfall monitor --address 192.0.2.10 -o yaml' 'monitor/snapshots/*for_programs_a_line_is_an_object_or_a_document*'
+shown 'landfall monitor --packets' 'monitor/packets/snapshots/*what_became_of_packets*'
 shown 'landfall monitor --frames --beats' 'monitor/snapshots/*segment__tests__an_answer_and_a_heartbeat*'
