@@ -3,8 +3,8 @@
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, DynamicObject};
-use landfall_crds::LoadBalancerIPPool;
-use serde_json::json;
+use landfall_crds::{LoadBalancerIP, LoadBalancerIPPool};
+use serde_json::{Value, json};
 
 use crate::support::{Cluster, eventually};
 
@@ -129,8 +129,51 @@ async fn kubectl_shows_the_namespace_of_a_holder_and_with_whom_an_address_is_sha
         ["192-0-2-0", "192.0.2.0", "blue", "tcp", "tls", "default"],
         "{table}"
     );
+    let records: Api<LoadBalancerIP> = Api::all(cluster.client.clone());
+    let status = json!({"status": {"interfaces": ["eth0"], "owner": {"node": "node-1", "session": "s",
+        "since": "2020-01-01T00:00:00.000000Z", "transitions": 1}}});
+    let (params, patch) = (PatchParams::default(), Patch::Merge(&status));
+    let written = records.patch_status("192-0-2-0", &params, &patch).await;
+    written.unwrap();
     let wide = cluster.kubectl(&["get", "lbip", "-o", "wide"]).await;
-    assert!(wide.contains("HOLDERS"), "{wide}");
+    let [heading, row] = wide.lines().collect::<Vec<_>>()[..] else {
+        panic!("not one address: {wide}");
+    };
+    // Each value stands below its heading.
+    let value = |name: &str, end: Option<&str>| {
+        let begin = heading.find(name).unwrap();
+        let end = end.map_or(row.len(), |next| heading.find(next).unwrap());
+        row[begin..end].trim().to_owned()
+    };
+    let narrow = [
+        ("NAME ", "ADDRESS", "192-0-2-0"),
+        ("ADDRESS", "NAMESPACE", "192.0.2.0"),
+        ("NAMESPACE", "HOLDER ", "blue"),
+        ("HOLDER ", "SHARED WITH", "tcp"),
+        ("SHARED WITH", "KEPT FOR", "tls"),
+        ("KEPT FOR", "POOL", ""),
+        ("POOL", "NODE", "default"),
+        ("NODE", "INTERFACE", "node-1"),
+        ("INTERFACE", "SINCE", "eth0"),
+    ];
+    for (name, next, expected) in narrow {
+        assert_eq!(value(name, Some(next)), expected, "{name}: {wide}");
+    }
+    let since = value("SINCE", Some("HOLDERS"));
+    assert!(
+        since.ends_with('y') || since.ends_with('d'),
+        "{since}: {wide}"
+    );
+    let holders: Value = serde_json::from_str(&value("HOLDERS", None)).unwrap();
+    let holders = holders.as_array().unwrap().iter();
+    let holders: Vec<_> = holders
+        .map(|one| ["kind", "namespace", "name"].map(|field| one[field].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        holders,
+        [["Service", "blue", "tcp"], ["Service", "blue", "tls"]],
+        "{wide}"
+    );
     cluster.stop().await;
 }
 
