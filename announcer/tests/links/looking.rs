@@ -5,6 +5,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
 use super::*;
+use crate::segment::Segment;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -58,6 +59,15 @@ impl Drop for Looking {
     }
 }
 
+/// Waits until the switch sends frames out of a port: until then it drops them.
+async fn forwards(segment: &Segment, port: &str) {
+    eventually("the port forwards", || {
+        let said = segment.bridge("switch", &format!("link show dev {port}"));
+        said.contains("state forwarding")
+    })
+    .await;
+}
+
 /// Who asks for the address that ends in this.
 fn question(last: u8) -> Vec<u8> {
     let mut frame = arp_request(foreign("client"));
@@ -95,12 +105,14 @@ fn a_link_that_goes_down_or_away_is_said_and_looked_at_again_and_ends_no_look() 
             segment.inject("client", vec![question(100)]).await;
             looking.until(r#""interface":"eth0""#);
             segment.ip("node", "link set late0 up");
+            forwards(&segment, "p-late").await;
             segment.inject("client", vec![question(100); 3]).await;
             looking.until(r#""interface":"late0""#);
             segment.ip("node", "link delete late0");
             looking.until("there is no interface late0");
             segment.plug("node", "late0", "p-later", 12);
             looking.until("late0 is looked at from now on");
+            forwards(&segment, "p-later").await;
             segment.inject("client", vec![question(100); 3]).await;
             looking.until(r#""interface":"late0""#);
         },
