@@ -1,16 +1,15 @@
 //! What a plan promises, whatever it starts from.
 
-use std::sync::Arc;
-
-use super::*;
-use crate::desired::{BackendState, Hop, Interface, PodId, Protocol};
-use proptest::prelude::*;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
-use crate::desired::{Backend, Placement};
+use proptest::prelude::*;
+
+use super::*;
+use crate::desired::{Backend, BackendState, Hop, Interface, Placement, PodId, Protocol};
 use crate::maglev::LARGEST;
 use crate::programmed::table_of;
 
@@ -521,22 +520,6 @@ fn a_frontend_that_was_without_endpoints_has_kept_its_place() {
         assert_eq!(refused, [frontend(1)]);
         state = plan.next;
     }
-}
-
-#[test]
-fn no_more_frontends_are_written_than_the_map_holds_with_those_that_are_going() {
-    let of = |numbers: std::ops::RangeInclusive<u8>| {
-        let frontends: Vec<(u8, &[(u8, u8)])> =
-            numbers.map(|number| (number, &[(1, 0)][..])).collect();
-        wanted(&frontends)
-    };
-    let going = |numbers: std::ops::RangeInclusive<u8>| numbers.map(frontend).collect();
-    let first = go(&empty(), &of(1..=4)).next;
-    let full = plan(&first, &of(5..=8), &going(1..=4));
-    assert_eq!(full.next.frontends.len(), 8);
-    let more = plan(&full.next, &of(9..=9), &going(1..=8));
-    assert_eq!(more.refused[&frontend(9)], Refusal::Frontends);
-    assert_eq!(more.next.frontends.len(), 8);
 }
 
 #[test]

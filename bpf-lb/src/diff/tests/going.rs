@@ -26,3 +26,19 @@ fn a_frontend_whose_backends_go_before_it_does_keeps_what_it_has() {
     assert!(ended.programmed.backends.is_empty());
     assert!(!ended.programmed.frontends[&frontend(1)].is_draining());
 }
+
+#[test]
+fn no_more_frontends_are_written_than_the_map_holds_with_those_that_are_going() {
+    let of = |numbers: std::ops::RangeInclusive<u8>| {
+        let frontends: Vec<(u8, &[(u8, u8)])> =
+            numbers.map(|number| (number, &[(1, 0)][..])).collect();
+        wanted(&frontends)
+    };
+    let going = |numbers: std::ops::RangeInclusive<u8>| numbers.map(frontend).collect();
+    let first = go(&empty(), &of(1..=4)).next;
+    let full = plan(&first, &of(5..=8), &going(1..=4));
+    assert_eq!(full.next.frontends.len(), 8);
+    let more = plan(&full.next, &of(9..=9), &going(1..=8));
+    assert_eq!(more.refused[&frontend(9)], Refusal::Frontends);
+    assert_eq!(more.next.frontends.len(), 8);
+}
