@@ -1,10 +1,12 @@
 //! The frontends as the programs find them: at one of two places of an array, and in a map of all, which is what a restart
-//! reads.
+//! reads. In the map alone is also which addresses have one: their echo requests are answered, and nobody else has to look
+//! for that.
 //!
 //! Invariant: a frontend that is in the map is at one of its places, or the first of them says that another one is to be
 //! looked for in the map. A place that was left is given to another frontend only when no packet can be looking at it any
 //! more, and one that is served stays where it is found. So it does not matter in which order a program sees what is
-//! written: it finds a new frontend or none yet, and never another one's entry.
+//! written: it finds a new frontend or none yet, and never another one's entry. Echo requests to an address are answered from
+//! its first frontend to its last.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,9 +14,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::Pod;
 use aya::maps::{HashMap, Map, MapData, MapError};
-use landfall_bpf_lb_common::names;
 use landfall_bpf_lb_common::places::{PLACES, places4, places6};
+use landfall_bpf_lb_common::quote::ICMP;
 use landfall_bpf_lb_common::records::{FrontendEntry, FrontendKey4, FrontendKey6};
+use landfall_bpf_lb_common::{echo, names};
 
 use crate::desired::{Frontend, Protocol};
 use crate::nodes::gone;
@@ -85,9 +88,20 @@ trait Placed: Pod + Ord {
     /// The first [`Self::WORDS`] of them.
     fn words(&self) -> [u64; 3];
     fn places(&self) -> [u32; 2];
+    /// The key by which echo requests to its address are answered: before any frontend of that, and behind all of a
+    /// lower one.
+    fn echo(&self) -> Self;
 }
 
 impl Placed for FrontendKey4 {
+    fn echo(&self) -> Self {
+        Self {
+            port: echo::PORT,
+            protocol: ICMP,
+            ..*self
+        }
+    }
+
     const WORDS: usize = 1;
 
     fn words(&self) -> [u64; 3] {
@@ -100,6 +114,14 @@ impl Placed for FrontendKey4 {
 }
 
 impl Placed for FrontendKey6 {
+    fn echo(&self) -> Self {
+        Self {
+            port: echo::PORT,
+            protocol: ICMP,
+            ..*self
+        }
+    }
+
     const WORDS: usize = 3;
 
     fn words(&self) -> [u64; 3] {
@@ -117,6 +139,8 @@ impl Placed for FrontendKey6 {
 /// Those of one family.
 struct OfFamily<K: Placed> {
     map: HashMap<MapData, K, FrontendEntry>,
+    /// Its frontends.
+    known: BTreeSet<K>,
     places: Words,
     /// The frontends that are in the map alone, by the place that says so.
     beside: BTreeMap<u32, BTreeSet<K>>,
@@ -128,11 +152,16 @@ impl<K: Placed> OfFamily<K> {
     fn open(map: MapData, places: &MapData) -> Result<Self, MapError> {
         let mut opened = Self {
             map: Map::HashMap(map).try_into()?,
+            known: BTreeSet::new(),
             places: Words::map(places, K::WORDS + 1)?,
             beside: BTreeMap::new(),
             resting: BTreeSet::new(),
         };
-        let known: BTreeMap<K, FrontendEntry> = opened.map.iter().collect::<Result<_, _>>()?;
+        let all: BTreeMap<K, FrontendEntry> = opened.map.iter().collect::<Result<_, _>>()?;
+        let (echoes, known): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            all.into_iter().partition(|(key, _)| *key == key.echo());
+        opened.known = known.keys().copied().collect();
+        opened.answer_echoes(echoes.into_keys().collect())?;
         let mut placed = BTreeSet::new();
         for key in known.keys() {
             placed.extend(opened.place_of(key));
@@ -176,12 +205,41 @@ impl<K: Placed> OfFamily<K> {
         self.map.iter().collect()
     }
 
+    /// Has echo requests to just those addresses answered that have a frontend, where they are to these.
+    fn answer_echoes(&mut self, answered: BTreeSet<K>) -> Result<(), MapError> {
+        let wanted: BTreeSet<K> = self.known.iter().map(Placed::echo).collect();
+        for echo in answered.difference(&wanted) {
+            gone(self.map.remove(echo))?;
+        }
+        for echo in wanted.difference(&answered) {
+            self.map.insert(*echo, ECHO, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the address of `echo` has a frontend.
+    fn has_any(&self, echo: &K) -> bool {
+        let next = self.known.range(echo..).next();
+        next.is_some_and(|next| next.echo() == *echo)
+    }
+
     fn set(&mut self, key: K, entry: FrontendEntry) -> Result<(), MapError> {
         self.map.insert(key, entry, 0)?;
+        let echo = key.echo();
+        let is_answered = self.has_any(&echo);
+        self.known.insert(key);
+        if !is_answered {
+            self.map.insert(echo, ECHO, 0)?;
+        }
         self.place(key, entry)
     }
 
     fn remove(&mut self, key: K) -> Result<(), MapError> {
+        self.known.remove(&key);
+        let echo = key.echo();
+        if !self.has_any(&echo) {
+            gone(self.map.remove(&echo))?;
+        }
         if let Some(place) = self.place_of(&key) {
             self.leave(place);
         }
@@ -274,10 +332,13 @@ impl<K: Placed> OfFamily<K> {
 }
 
 /// What a place without a frontend says: a program that sees the next one's key before its entry finds no backend.
-const VACANT: u64 = word_of(FrontendEntry {
+const VACANT: u64 = word_of(NOTHING);
+/// What stands by the key of echo requests.
+const ECHO: FrontendEntry = NOTHING;
+const NOTHING: FrontendEntry = FrontendEntry {
     table: FrontendEntry::NO_TABLE,
     flags: 0,
-});
+};
 const BESIDE: u64 = word_of(FrontendEntry {
     table: 0,
     flags: FrontendEntry::BESIDE,

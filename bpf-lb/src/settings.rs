@@ -62,7 +62,12 @@ impl Settings {
         self.frontends * 2
     }
 
-    /// The same for the nodes' MAC addresses.
+    /// Entries of a map of them: each may have an address of its own, whose echo requests are answered.
+    pub(crate) fn frontend_map_entries(&self) -> u32 {
+        self.frontend_entries() * 2
+    }
+
+    /// Room for the nodes of before and after a change, by MAC address.
     pub(crate) fn node_entries(&self) -> u32 {
         self.hops * 2
     }

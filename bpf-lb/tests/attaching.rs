@@ -14,10 +14,11 @@ use aya::programs::tc::TcAttachOptions;
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
 use landfall_bpf_lb::desired::{BackendState, Desired, Protocol};
 use landfall_bpf_lb::{AttachError, AttachMode, Attached, Director, Settings, Verdict, XdpPath};
-use support::frames::{Shape, see, shaped};
+use support::frames::{CLIENT_MAC, Shape, see, shaped};
+use support::icmp::echo;
 use support::run::{PASS, TX, receive_by};
 use support::scene::{HOPS, families};
-use support::{Node, ip, on, problem, run_command};
+use support::{Node, OWN, ip, on, problem, run_command};
 
 fn in_mode(node: &Node, attach: AttachMode) -> Settings {
     Settings {
@@ -76,6 +77,20 @@ fn jumbo_frames_are_directed_and_delivered_in_the_driver() {
                 assert_eq!(ran.frame[100..], sent[100..]);
             }
         }
+        let shape = Shape {
+            payload: vec![0x5a; 8_900],
+            ..Shape::default()
+        };
+        let [client, vip] = [family.client.ip(), family.vip.ip()];
+        let sent = echo(client, vip, false, &shape);
+        let ran = receive_by(&mut director, "landfall_xdp_frags", node.ifindex, &sent);
+        assert_eq!((ran.action, ran.verdict()), (TX, Verdict::Echoed));
+        let back = Shape {
+            source: OWN,
+            destination: CLIENT_MAC,
+            ..shape
+        };
+        assert_eq!(ran.frame, echo(vip, client, true, &back));
     }
     Director::remove(&settings).unwrap();
     let shown = run_command("ip", &["-details", "link", "show", "seg0"]);

@@ -367,11 +367,11 @@ fn what_does_not_quote_a_plain_packet_of_a_frontend_is_left_alone() {
             let sent = message(from, vip, said, body, &shape);
             untouched(director, node.ifindex, &sent, verdict);
         };
-        // Echo and its answer, a redirect, a router's advertisement, what is not assigned.
+        // The answer to an echo request, a redirect, a router's advertisement, what is not assigned.
         for kind in if ipv6 {
-            [0, 128, 129, 134, 137]
+            [0, 127, 129, 134, 137]
         } else {
-            [0, 4, 5, 8, 9]
+            [0, 4, 5, 7, 9]
         } {
             check(Said(kind, 0, [0; 4]), &plain, Verdict::OtherProtocol);
             check(Said(kind, 0, [0; 4]), &[], Verdict::OtherProtocol);

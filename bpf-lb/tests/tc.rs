@@ -21,6 +21,8 @@ mod connections;
 mod director;
 #[path = "duties.rs"]
 mod duties;
+#[path = "echo.rs"]
+mod echo;
 #[path = "errors.rs"]
 mod errors;
 #[path = "passing.rs"]

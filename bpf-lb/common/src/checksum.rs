@@ -66,6 +66,14 @@ impl Change {
         if u16::from_ne_bytes(checksum) == 0 {
             return checksum;
         }
+        self.apply_above_zero(checksum)
+    }
+
+    /// The checksum `checksum` after the change, by its other representation where it comes out as zero: that one is right
+    /// also where nothing else is left of what it covers.
+    #[inline(always)]
+    #[must_use]
+    pub const fn apply_above_zero(self, checksum: [u8; 2]) -> [u8; 2] {
         let updated = self.apply(checksum);
         if u16::from_ne_bytes(updated) == 0 {
             [0xff, 0xff]

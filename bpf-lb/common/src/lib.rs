@@ -10,6 +10,7 @@
 #![warn(missing_docs)]
 
 pub mod checksum;
+pub mod echo;
 pub mod fairness;
 pub mod flow;
 pub mod headers;
@@ -28,7 +29,8 @@ pub use verdict::{Action, Verdict};
 /// The number at the end of a name is the version of what the map holds: layout and meaning. Who
 /// changes either counts it up, and a restart makes that map anew instead of misreading it.
 pub mod names {
-    /// IPv4 VIP:port:protocol → [`crate::records::FrontendEntry`].
+    /// IPv4 VIP:port:protocol → [`crate::records::FrontendEntry`]; and each VIP by [`crate::echo::PORT`] and ICMP, whose
+    /// echo requests are answered.
     pub const FRONTENDS4: &str = "LF_FRONTENDS4_3";
     /// IPv6 VIP:port:protocol → [`crate::records::FrontendEntry`].
     pub const FRONTENDS6: &str = "LF_FRONTENDS6_3";
@@ -63,7 +65,7 @@ pub mod names {
     /// The one [`crate::records::StateEntry`].
     pub const STATE: &str = "LF_STATE_3";
     /// Packets by [`crate::Verdict`], per CPU.
-    pub const COUNTERS: &str = "LF_COUNTERS_7";
+    pub const COUNTERS: &str = "LF_COUNTERS_8";
     /// The one [`crate::records::SamplingEntry`].
     pub const SAMPLING: &str = "LF_SAMPLING_1";
     /// Samples of packets, each a [`crate::sample::Sample`]; there only while somebody looks.

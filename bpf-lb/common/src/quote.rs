@@ -24,7 +24,7 @@ pub const ICMPV6: u8 = 58;
 /// Length of the header of an ICMP message; what an error quotes is behind it.
 pub const ICMP_HEADER: usize = 8;
 /// Offset of the checksum in it.
-const ICMP_CHECKSUM: usize = 2;
+pub(crate) const ICMP_CHECKSUM: usize = 2;
 /// So many octets of the quoted packet's transport header are always there (RFC 792).
 const OCTETS: usize = 8;
 
@@ -34,9 +34,9 @@ pub type Message4 = [u8; ICMP_HEADER + IPV4 + OCTETS];
 pub type Message6 = [u8; ICMP_HEADER + IPV6 + OCTETS];
 
 /// Offset of the protocol in an IPv4 header.
-const IPV4_PROTOCOL: usize = 9;
+pub const IPV4_PROTOCOL: usize = 9;
 /// Offset of the next header's number in an IPv6 header.
-const IPV6_NEXT: usize = 6;
+pub const IPV6_NEXT: usize = 6;
 
 /// The flow that the IPv4 error at `offset`, of `length` bytes, is about: the quoted one, the other way round.
 ///

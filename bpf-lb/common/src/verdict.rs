@@ -66,10 +66,11 @@ verdicts! {
     DeliveredError = "delivered_error", Pass, "An ICMP error about a connection of a pod on this node; translated to it, and so is what it quotes.";
     Refused = "refused", Transmit, "Opens a connection that nobody is there for; sent back as a reset.";
     DropRefused = "drop_refused", Drop, "Nobody is there for it, and no reset can tell its sender.";
+    Echoed = "echoed", Transmit, "An echo request (ping) to an address that is served here; answered.";
     NotIp = "pass_not_ip", Pass, "Neither IPv4 nor IPv6, or more than two VLAN tags.";
     Malformed = "pass_malformed", Pass, "Headers are cut short or contradict each other.";
     Fragment = "pass_fragment", Pass, "An IP fragment; the kernel path serves it.";
-    OtherProtocol = "pass_other_protocol", Pass, "Neither TCP nor UDP nor an ICMP error about them, or behind unknown extension headers.";
+    OtherProtocol = "pass_other_protocol", Pass, "Neither TCP nor UDP nor an ICMP error about them, nor a plain echo request to an address that is served here; or behind unknown extension headers.";
     UnknownError = "pass_unknown_error", Pass, "An ICMP error about a connection that is not known here; the kernel may know it.";
     NotFrontend = "pass_not_frontend", Pass, "Not addressed to a frontend.";
     NotOurMac = "pass_not_our_mac", Pass, "For a frontend, but the frame was not sent to this node's MAC address.";

@@ -2,23 +2,21 @@
 //!
 //! Addresses and ports are held as integers, with their bytes in the order of the packet: the
 //! verifier refuses words at odd places of the stack, where byte arrays may end up.
-//!
-//! Keys are written as whole words: the kernel's hash reads them so, and would have to wait for what is put together of
-//! smaller pieces.
 
 use core::mem::transmute;
 
 use landfall_bpf_lb_common::checksum::Change;
+use landfall_bpf_lb_common::echo::{self, HOP_LIMIT, Request4, Request6};
 use landfall_bpf_lb_common::flow;
 use landfall_bpf_lb_common::headers::{
     IPV4, IPV4_CHECKSUM, IPV4_DESTINATION, IPV4_LENGTH, IPV4_SOURCE, IPV4_TTL, IPV6,
     IPV6_DESTINATION, IPV6_HOP_LIMIT, IPV6_LENGTH, IPV6_SOURCE, TCP_MINIMUM, Transport,
 };
 use landfall_bpf_lb_common::places::{places4, places6};
-use landfall_bpf_lb_common::quote::{self, End, Message4, Message6};
+use landfall_bpf_lb_common::quote::{self, End, ICMP, Message4, Message6};
 use landfall_bpf_lb_common::records::{
     BackendEntry, ConnectionEntry4, ConnectionEntry6, ConnectionKey4, ConnectionKey6,
-    ConnectionState, Direction, FrontendEntry, FrontendKey4, FrontendKey6,
+    ConnectionState, Direction, FrontendEntry,
 };
 
 use crate::frame::Frame;
@@ -27,9 +25,7 @@ use crate::maps::{
     PLACES6,
 };
 use crate::tables::tables;
-
-/// What an answer of ours sets out with, as the kernel's own do.
-const HOP_LIMIT: u8 = 64;
+use crate::words::{join, join_halves, key4, key6, last_word, service, split};
 
 /// A pod of this node: address and target port.
 #[derive(Clone, Copy)]
@@ -55,17 +51,23 @@ pub(crate) trait Family: Copy {
     type Entry;
     /// What there is of every ICMP error.
     type Message: Copy + 'static;
+    /// What there is of every echo request, from the IP header on.
+    type Request: 'static;
 
     /// Length of a header with nothing optional in it.
     const HEADER: usize;
     /// Whether the header has a checksum of its own.
     const HEADER_CHECKSUM: bool;
+    /// Offset of TTL or hop limit in the header.
+    const HOP_LIMIT: usize;
     /// The address that is all zeros.
     const ZERO: Self::Address;
 
     /// Source and destination of the packet whose IP header is at `network`.
     fn addresses(frame: &Frame, network: usize) -> Option<(Self::Address, Self::Address)>;
     fn frontend(vip: Self::Address, transport: &Transport) -> Option<FrontendEntry>;
+    /// Whether echo requests to this address are answered.
+    fn answers_echoes(vip: Self::Address) -> bool;
     /// The hash of a flow; the client's port may be left out as zero.
     fn hash(client: Self::Address, port: u16, vip: Self::Address, transport: &Transport) -> u32;
     fn pod(backend: &BackendEntry) -> Self::Address;
@@ -85,6 +87,10 @@ pub(crate) trait Family: Copy {
         client: Self::Address,
         vip: Self::Address,
     ) -> Option<&'static mut [u8; TCP_MINIMUM]>;
+    /// The headers of an echo request, if the packet is a plain one from one host to another.
+    fn echo_request(frame: &Frame, network: usize) -> Option<&'static mut Self::Request>;
+    /// Makes an echo request the answer to it.
+    fn answer_echo(request: &mut Self::Request);
     /// The ICMP error at `offset`.
     fn message(frame: &Frame, offset: usize) -> Option<&'static mut Self::Message>;
     /// Replaces an end of the flow that an ICMP error quotes. On the error's outside `outer.0` becomes `outer.1`.
@@ -129,9 +135,11 @@ impl Family for V4 {
     type Key = ConnectionKey4;
     type Entry = ConnectionEntry4;
     type Message = Message4;
+    type Request = Request4;
 
     const HEADER: usize = IPV4;
     const HEADER_CHECKSUM: bool = true;
+    const HOP_LIMIT: usize = IPV4_TTL;
     const ZERO: u32 = 0;
 
     #[inline(always)]
@@ -154,10 +162,15 @@ impl Family for V4 {
         if first.entry.flags & FrontendEntry::BESIDE == 0 {
             return None;
         }
-        // SAFETY: words of a record without padding, of which any value is one.
-        let key: FrontendKey4 = unsafe { transmute([vip, service]) };
         // SAFETY: an entry that is being removed still points to a table of valid ids.
-        unsafe { FRONTENDS4.get(key) }.map(maps::at_once)
+        unsafe { FRONTENDS4.get(key4(vip, service)) }.map(maps::at_once)
+    }
+
+    #[inline(always)]
+    fn answers_echoes(vip: u32) -> bool {
+        FRONTENDS4
+            .get_ptr(key4(vip, service(echo::PORT, ICMP)))
+            .is_some()
     }
 
     #[inline(always)]
@@ -219,6 +232,18 @@ impl Family for V4 {
     }
 
     #[inline(always)]
+    fn echo_request(frame: &Frame, network: usize) -> Option<&'static mut Request4> {
+        frame
+            .bytes(network)
+            .filter(|packet| echo::is_request4(packet))
+    }
+
+    #[inline(always)]
+    fn answer_echo(request: &mut Request4) {
+        echo::answer4(request);
+    }
+
+    #[inline(always)]
     fn message(frame: &Frame, offset: usize) -> Option<&'static mut Message4> {
         frame.bytes(offset)
     }
@@ -257,7 +282,7 @@ impl Family for V4 {
     ) -> ConnectionKey4 {
         let addresses = join_halves(client, address);
         let rest = last_word(client_port, port, protocol, direction);
-        // SAFETY: as above.
+        // SAFETY: words of a record without padding, of which any value is one.
         unsafe { transmute([addresses, rest]) }
     }
 
@@ -283,9 +308,11 @@ impl Family for V6 {
     type Key = ConnectionKey6;
     type Entry = ConnectionEntry6;
     type Message = Message6;
+    type Request = Request6;
 
     const HEADER: usize = IPV6;
     const HEADER_CHECKSUM: bool = false;
+    const HOP_LIMIT: usize = IPV6_HOP_LIMIT;
     const ZERO: [u64; 2] = [0; 2];
 
     #[inline(always)]
@@ -310,11 +337,15 @@ impl Family for V6 {
         if first.entry.flags & FrontendEntry::BESIDE == 0 {
             return None;
         }
-        let [a, b] = vip.map(halves);
-        // SAFETY: as above.
-        let key: FrontendKey6 = unsafe { transmute([a[0], a[1], b[0], b[1], service]) };
         // SAFETY: an entry that is being removed still points to a table of valid ids.
-        unsafe { FRONTENDS6.get(key) }.map(maps::at_once)
+        unsafe { FRONTENDS6.get(key6(vip, service)) }.map(maps::at_once)
+    }
+
+    #[inline(always)]
+    fn answers_echoes(vip: [u64; 2]) -> bool {
+        FRONTENDS6
+            .get_ptr(key6(vip, service(echo::PORT, ICMP)))
+            .is_some()
     }
 
     #[inline(always)]
@@ -362,6 +393,18 @@ impl Family for V6 {
     }
 
     #[inline(always)]
+    fn echo_request(frame: &Frame, network: usize) -> Option<&'static mut Request6> {
+        frame
+            .bytes(network)
+            .filter(|packet| echo::is_request6(packet))
+    }
+
+    #[inline(always)]
+    fn answer_echo(request: &mut Request6) {
+        echo::answer6(request);
+    }
+
+    #[inline(always)]
     fn message(frame: &Frame, offset: usize) -> Option<&'static mut Message6> {
         frame.bytes(offset)
     }
@@ -396,7 +439,7 @@ impl Family for V6 {
         direction: Direction,
     ) -> ConnectionKey6 {
         let rest = last_word(client_port, port, protocol, direction);
-        // SAFETY: as above.
+        // SAFETY: words of a record without padding, of which any value is one.
         unsafe { transmute([client[0], client[1], address[0], address[1], rest]) }
     }
 
@@ -415,58 +458,4 @@ impl Family for V6 {
     }
 
     tables!(CONNECTIONS6, HALF_OPEN6);
-}
-
-/// The last word of a frontend's key.
-#[inline(always)]
-fn service(port: u16, protocol: u8) -> u32 {
-    let port = port.to_ne_bytes();
-    u32::from_ne_bytes([port[0], port[1], protocol, 0])
-}
-
-/// The last word of a connection's key.
-#[inline(always)]
-fn last_word(client_port: u16, port: u16, protocol: u8, direction: Direction) -> u64 {
-    let (client, port) = (client_port.to_ne_bytes(), port.to_ne_bytes());
-    let direction = direction as u8;
-    u64::from_ne_bytes([
-        client[0], client[1], port[0], port[1], protocol, direction, 0, 0,
-    ])
-}
-
-/// Two words as one, in the order of memory.
-#[inline(always)]
-fn join_halves(first: u32, second: u32) -> u64 {
-    let (a, b) = (first.to_ne_bytes(), second.to_ne_bytes());
-    u64::from_ne_bytes([a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]])
-}
-
-/// A word as two, in the order of memory.
-#[inline(always)]
-fn halves(word: u64) -> [u32; 2] {
-    let b = word.to_ne_bytes();
-    [
-        u32::from_ne_bytes([b[0], b[1], b[2], b[3]]),
-        u32::from_ne_bytes([b[4], b[5], b[6], b[7]]),
-    ]
-}
-
-#[inline(always)]
-fn join(bytes: &[u8; 16]) -> [u64; 2] {
-    let b = bytes;
-    [
-        u64::from_ne_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]),
-        u64::from_ne_bytes([b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]]),
-    ]
-}
-
-/// The sixteen bytes of an address.
-#[inline(always)]
-pub(crate) fn split(address: [u64; 2]) -> [u8; 16] {
-    let a = address[0].to_ne_bytes();
-    let b = address[1].to_ne_bytes();
-    [
-        a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], b[0], b[1], b[2], b[3], b[4], b[5], b[6],
-        b[7],
-    ]
 }

@@ -37,6 +37,8 @@ pub(crate) trait Hook: Copy {
     fn has_tag_aside(self) -> bool;
     /// Writes TTL or hop limit.
     fn set_hop_limit<F: Family>(self, packet: &Packet<F>, limit: u8) -> Option<()>;
+    /// Tells the kernel of a TTL or hop limit that was written.
+    fn note_hop_limit<F: Family>(self, old: u8, new: u8);
     /// Makes `pod` the destination of `packet`.
     fn translate<F: Family>(self, packet: &Packet<F>, pod: Pod<F>) -> Result<(), Verdict>;
     /// Takes off what is behind the first `length` bytes, if the frame can be made shorter here. The TCP header is at
@@ -62,6 +64,9 @@ impl Hook for Xdp {
     fn set_hop_limit<F: Family>(self, packet: &Packet<F>, limit: u8) -> Option<()> {
         F::set_hop_limit(&packet.frame, packet.network, limit)
     }
+
+    #[inline(always)]
+    fn note_hop_limit<F: Family>(self, _old: u8, _new: u8) {}
 
     #[inline(always)]
     fn translate<F: Family>(self, packet: &Packet<F>, pod: Pod<F>) -> Result<(), Verdict> {
@@ -113,11 +118,16 @@ impl Hook for Tc<'_> {
     #[inline(always)]
     fn set_hop_limit<F: Family>(self, packet: &Packet<F>, limit: u8) -> Option<()> {
         F::set_hop_limit(&packet.frame, packet.network, limit)?;
+        self.note_hop_limit::<F>(packet.transport.hop_limit, limit);
+        Some(())
+    }
+
+    #[inline(always)]
+    fn note_hop_limit<F: Family>(self, old: u8, new: u8) {
         // Where the header has a checksum of its own, the sum of all stays what it was.
         if !F::HEADER_CHECKSUM {
-            self.note(Change::none().word([0, packet.transport.hop_limit], [0, limit]));
+            self.note(Change::none().word([0, old], [0, new]));
         }
-        Some(())
     }
 
     #[inline(always)]

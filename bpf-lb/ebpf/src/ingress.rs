@@ -1,4 +1,4 @@
-//! From a received frame to direct, deliver or pass.
+//! From a received frame to direct, deliver, answer or pass.
 
 use aya_ebpf::bindings::TC_ACT_UNSPEC;
 use aya_ebpf::programs::{TcContext, XdpContext};
@@ -10,6 +10,7 @@ use landfall_bpf_lb_common::records::FrontendEntry;
 use crate::connections;
 use crate::course::course;
 use crate::direct::{direct, send_back};
+use crate::echo;
 use crate::errors;
 use crate::family::{Family, V4, V6};
 use crate::forget::Zero;
@@ -70,14 +71,17 @@ fn receive(frame: &Frame, hook: impl Hook, watch: impl Watch) -> u32 {
 #[inline(always)]
 fn decide<H: Hook>(frame: &Frame, hook: H) -> Result<Outcome, Verdict> {
     match headers::network(frame)? {
-        Network::V4(network) => {
-            let transport = headers::ipv4(frame, network, H::LENGTHS)?;
-            balance::<V4>(frame, hook, network, transport)
-        }
-        Network::V6(network) => {
-            let transport = headers::ipv6(frame, network, H::LENGTHS)?;
-            balance::<V6>(frame, hook, network, transport)
-        }
+        Network::V4(network) => match headers::ipv4(frame, network, H::LENGTHS) {
+            Ok(transport) => balance::<V4>(frame, hook, network, transport),
+            // Nothing that is balanced comes by here.
+            Err(Verdict::OtherProtocol) => echo::answer::<V4>(frame, hook, network),
+            Err(verdict) => Err(verdict),
+        },
+        Network::V6(network) => match headers::ipv6(frame, network, H::LENGTHS) {
+            Ok(transport) => balance::<V6>(frame, hook, network, transport),
+            Err(Verdict::OtherProtocol) => echo::answer::<V6>(frame, hook, network),
+            Err(verdict) => Err(verdict),
+        },
     }
 }
 

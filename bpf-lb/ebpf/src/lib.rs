@@ -6,7 +6,8 @@
 //!             └────────────┴──► anything else: PASS, untouched, counted
 //! ```
 //!
-//! What falls to nobody is refused: a SYN goes back as a reset.
+//! What falls to nobody is refused: a SYN goes back as a reset. An echo request to an address that has a frontend goes back as
+//! its answer.
 //!
 //! It decides nothing that can be decided in user space: tables, ids and MAC addresses arrive in
 //! maps. Parsing and arithmetic are in `landfall-bpf-lb-common`, where the host tests them.
@@ -18,6 +19,7 @@ mod connections;
 mod course;
 mod deliver;
 mod direct;
+mod echo;
 mod egress;
 mod errors;
 mod family;
@@ -34,6 +36,7 @@ mod shared;
 mod tables;
 mod turnover;
 mod watch;
+mod words;
 
 pub use egress::reply;
 pub use frame::Frame;

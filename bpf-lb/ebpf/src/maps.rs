@@ -54,7 +54,7 @@ pub(crate) static HALF_OPEN6: LruHashMap<ConnectionKey6, ConnectionEntry6> =
     LruHashMap::pinned(65_536, 0);
 #[map(name = "LF_STATE_3")]
 static STATE: Array<StateEntry> = Array::pinned(1, MMAPABLE);
-#[map(name = "LF_COUNTERS_7")]
+#[map(name = "LF_COUNTERS_8")]
 static COUNTERS: PerCpuArray<[u64; Verdict::COUNT]> = PerCpuArray::pinned(1, 0);
 #[map(name = "LF_SAMPLING_1")]
 static SAMPLING: Array<SamplingEntry> = Array::pinned(1, MMAPABLE);

@@ -1,6 +1,7 @@
 //! Any bytes as a received frame: what is found lies inside it.
 #![no_main]
 
+use landfall_bpf_lb_common::echo::{answer4, answer6, is_request4, is_request6};
 use landfall_bpf_lb_common::headers::{Lengths, Network, TCP, UDP, ipv4, ipv6, network};
 use landfall_bpf_lb_common::neighbour::concern;
 use libfuzzer_sys::fuzz_target;
@@ -10,6 +11,7 @@ fuzz_target!(|frame: &[u8]| {
     let Ok(network) = network(frame) else {
         return;
     };
+    answered(frame, network);
     for lengths in [Lengths::Checked, Lengths::Trusted] {
         let (found, header) = match network {
             Network::V4(offset) => (ipv4(frame, offset, lengths), offset + 20),
@@ -46,3 +48,33 @@ fuzz_target!(|frame: &[u8]| {
         assert_eq!(found.destination.to_ne_bytes(), ports[2..]);
     }
 });
+
+/// An echo request is answered to whom it names as its sender, and what is left as it was is so in its answer.
+fn answered(frame: &[u8], network: Network) {
+    match network {
+        Network::V4(offset) => {
+            let Some(request) = frame[offset..].first_chunk() else {
+                return;
+            };
+            if is_request4(request) {
+                let mut answer = *request;
+                answer4(&mut answer);
+                assert_eq!(answer[16..20], request[12..16]);
+                assert_eq!(answer[24..], request[24..]);
+                assert!(!is_request4(&answer));
+            }
+        }
+        Network::V6(offset) => {
+            let Some(request) = frame[offset..].first_chunk() else {
+                return;
+            };
+            if is_request6(request) {
+                let mut answer = *request;
+                answer6(&mut answer);
+                assert_eq!(answer[24..40], request[8..24]);
+                assert_eq!(answer[44..], request[44..]);
+                assert!(!is_request6(&answer));
+            }
+        }
+    }
+}

@@ -34,8 +34,8 @@ pub(super) const DIRECTIONS: u32 = 2;
 pub(super) fn discard_misshapen(directory: &Path, settings: &Settings) -> Result<(), LoadError> {
     let at = |name: &str| directory.join(name);
     let together = [
-        fits::<FrontendKey4, FrontendEntry>(names::FRONTENDS4, settings.frontend_entries()),
-        fits::<FrontendKey6, FrontendEntry>(names::FRONTENDS6, settings.frontend_entries()),
+        fits::<FrontendKey4, FrontendEntry>(names::FRONTENDS4, settings.frontend_map_entries()),
+        fits::<FrontendKey6, FrontendEntry>(names::FRONTENDS6, settings.frontend_map_entries()),
         fits::<u32, Place4>(names::PLACES4, PLACES),
         fits::<u32, Place6>(names::PLACES6, PLACES),
         fits::<u32, Slot>(names::TABLES, settings.slots),

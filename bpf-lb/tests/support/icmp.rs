@@ -64,6 +64,19 @@ pub(crate) fn message(from: IpAddr, to: IpAddr, said: Said, body: &[u8], shape: 
     frame
 }
 
+/// An echo request, or, the other way round, its answer.
+pub(crate) fn echo(from: IpAddr, to: IpAddr, is_answer: bool, shape: &Shape) -> Vec<u8> {
+    let kind = match (to.is_ipv6(), is_answer) {
+        (false, false) => 8,
+        (false, true) => 0,
+        (true, false) => 128,
+        (true, true) => 129,
+    };
+    // Identifier 0x1234, number 7.
+    let said = Said(kind, 0, [0x12, 0x34, 0, 7]);
+    message(from, to, said, &shape.payload, shape)
+}
+
 /// A router on the client's way.
 pub(crate) fn router(family: Family) -> IpAddr {
     if family.vip.is_ipv6() {

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use aya::maps::{Array, HashMap, Map, MapData};
 use landfall_bpf_lb::Settings;
 use landfall_bpf_lb::desired::Protocol;
+use landfall_bpf_lb_common::echo::PORT;
 use landfall_bpf_lb_common::names;
+use landfall_bpf_lb_common::quote::ICMP;
 use landfall_bpf_lb_common::records::{
     ConnectionEntry4, ConnectionEntry6, ConnectionKey4, ConnectionKey6, ConnectionState, Direction,
     FrontendEntry, FrontendKey4, FrontendKey6, InterfaceEntry, Slot, StateEntry,
@@ -74,7 +76,16 @@ pub(crate) fn interfaces(settings: &Settings) -> Vec<u32> {
 
 /// Removes a TCP frontend from the map of all, and from nowhere else.
 pub(crate) fn remove_frontend(settings: &Settings, vip: SocketAddr) {
-    let (port, protocol, zero) = (vip.port().to_be(), Protocol::Tcp as u8, 0);
+    remove(settings, vip, Protocol::Tcp as u8);
+}
+
+/// Removes from it that echo requests to this address are answered.
+pub(crate) fn remove_echo(settings: &Settings, vip: SocketAddr) {
+    remove(settings, SocketAddr::new(vip.ip(), PORT), ICMP);
+}
+
+fn remove(settings: &Settings, vip: SocketAddr, protocol: u8) {
+    let (port, zero) = (vip.port().to_be(), 0);
     match vip {
         SocketAddr::V4(vip) => {
             let map = Map::HashMap(open(settings, names::FRONTENDS4));
