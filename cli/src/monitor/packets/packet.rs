@@ -3,10 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use landfall_bpf_lb_common::Verdict;
+use landfall_bpf_lb_common::echo::{REPLY4, REPLY6, REQUEST4, REQUEST6};
 use landfall_bpf_lb_common::headers::{
-    self, ACK, FIN, IPV4_DESTINATION, IPV4_SOURCE, IPV6_DESTINATION, IPV6_SOURCE, Lengths, Network,
-    RST, SYN, TCP, Transport, UDP, Window as _,
+    self, ACK, FIN, IPV4, IPV4_DESTINATION, IPV4_SOURCE, IPV6, IPV6_DESTINATION, IPV6_SOURCE,
+    Lengths, Network, RST, SYN, TCP, Transport, UDP, Window as _,
 };
+use landfall_bpf_lb_common::quote::{ICMP, ICMPV6, IPV4_PROTOCOL, IPV6_NEXT};
 
 /// The flags of TCP that say something, in the order in which they are told.
 const FLAGS: [(u8, &str); 4] = [(SYN, "SYN"), (FIN, "FIN"), (RST, "RST"), (ACK, "ACK")];
@@ -18,7 +20,7 @@ pub(super) struct Packet {
     pub(super) mac: Option<[u8; 6]>,
     pub(super) from: Option<End>,
     pub(super) to: Option<End>,
-    /// `TCP SYN`, `UDP`, or why it has no ports.
+    /// `TCP SYN`, `UDP`, `echo request`, or why it has no ports.
     pub(super) what: String,
 }
 
@@ -51,7 +53,8 @@ impl Packet {
     /// Reads what is there of it: its beginning.
     pub(super) fn read(bytes: &[u8]) -> Self {
         let mac = bytes.at::<6>(0);
-        let (ends, transport) = match headers::network(bytes) {
+        let network = headers::network(bytes);
+        let (ends, transport) = match network {
             Ok(Network::V4(offset)) => (
                 ends(bytes, offset + IPV4_SOURCE, offset + IPV4_DESTINATION, four),
                 headers::ipv4(bytes, offset, Lengths::Trusted),
@@ -72,7 +75,12 @@ impl Packet {
             mac,
             from: ends.map(|(from, _)| end(from, port(|ports| ports.source))),
             to: ends.map(|(_, to)| end(to, port(|ports| ports.destination))),
-            what: what(transport),
+            what: match (&transport, network) {
+                (Err(Verdict::OtherProtocol), Ok(network)) => {
+                    echo(bytes, network).map_or_else(|| what(transport), str::to_owned)
+                }
+                _ => what(transport),
+            },
         }
     }
 }
@@ -96,6 +104,30 @@ fn six(bytes: &[u8], offset: usize) -> Option<IpAddr> {
     bytes
         .at::<16>(offset)
         .map(|bytes| Ipv6Addr::from(bytes).into())
+}
+
+/// What an echo message behind an IP header without anything optional is called.
+fn echo(bytes: &[u8], network: Network) -> Option<&'static str> {
+    let (is_icmp, message, request, reply) = match network {
+        Network::V4(offset) => (
+            bytes.at(offset)? == [0x45] && bytes.at(offset + IPV4_PROTOCOL)? == [ICMP],
+            offset + IPV4,
+            REQUEST4,
+            REPLY4,
+        ),
+        Network::V6(offset) => (
+            bytes.at(offset + IPV6_NEXT)? == [ICMPV6],
+            offset + IPV6,
+            REQUEST6,
+            REPLY6,
+        ),
+    };
+    let said: [u8; 2] = bytes.at(message)?;
+    match is_icmp {
+        true if said == request => Some("echo request"),
+        true if said == reply => Some("echo reply"),
+        _ => None,
+    }
 }
 
 fn what(transport: Result<Transport, Verdict>) -> String {
@@ -183,6 +215,20 @@ mod tests {
             read(&other).to_string(),
             "198.51.100.7 > 203.0.113.10 neither TCP nor UDP"
         );
+        for (kind, told) in [("08", "echo request"), ("00", "echo reply")] {
+            let echo = SYN4
+                .replace("3f06", "3f01")
+                .replace("9c4001bb", &format!("{kind}0001bb"));
+            let told = format!("198.51.100.7 > 203.0.113.10 {told}");
+            assert_eq!(read(&echo).to_string(), told);
+        }
+        for (kind, told) in [("80", "echo request"), ("81", "echo reply")] {
+            let echo = UDP6
+                .replace("00081140", "00083a40")
+                .replace("9c400035", &format!("{kind}000035"));
+            let told = format!("2001:db8::7 > 2001:db8::10 {told}");
+            assert_eq!(read(&echo).to_string(), told);
+        }
         let arp = SYN4.replace("0800450", "0806450");
         assert_eq!(read(&arp).to_string(), "neither IPv4 nor IPv6");
     }
