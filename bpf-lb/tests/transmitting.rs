@@ -13,6 +13,8 @@
 #[macro_use]
 mod support;
 
+use std::time::SystemTime;
+
 use landfall_bpf_lb::desired::{BackendState, Desired, Hop, Protocol};
 use landfall_bpf_lb::{Applied, AttachError, AttachMode, Director, Settings, XdpPath};
 use support::scene::families;
@@ -79,6 +81,37 @@ fn native_xdp_is_refused_where_it_would_send_out_of_an_interface_that_cannot_tra
     let applied = director.apply(&wanted).unwrap();
     assert!(applied.problems.is_empty(), "{:?}", applied.problems);
     assert_eq!(applied.interfaces[&node.ifindex].path, XdpPath::Native);
+}
+
+/// When a link was last pinned, or one's pin removed.
+fn pinned(node: &Node) -> SystemTime {
+    let links = node.settings.pin_dir.join("links").metadata();
+    links.unwrap().modified().unwrap()
+}
+
+#[test]
+fn what_an_earlier_process_found_that_it_cannot_transmit_is_not_tried_anew_after_a_restart() {
+    needs_root!(
+        "what_an_earlier_process_found_that_it_cannot_transmit_is_not_tried_anew_after_a_restart"
+    );
+    let node = Node::new();
+    gro("seg1p", false);
+    let wanted = wanted(&[node.ifindex, node.other], node.other);
+    let check = |director: &mut Director| {
+        let applied = director.apply(&wanted).unwrap();
+        assert_eq!(refused(&applied), [("seg0", "seg1")]);
+        assert_eq!(applied.interfaces[&node.other].path, XdpPath::Native);
+    };
+    check(&mut director(&node, AttachMode::Native));
+    let before = pinned(&node);
+    check(&mut director(&node, AttachMode::Native));
+    assert_eq!(pinned(&node), before);
+    // And when it can by then, it is used.
+    gro("seg1p", true);
+    let applied = director(&node, AttachMode::Native).apply(&wanted).unwrap();
+    assert!(applied.problems.is_empty(), "{:?}", applied.problems);
+    assert_eq!(applied.interfaces[&node.ifindex].path, XdpPath::Native);
+    assert!(pinned(&node) > before);
 }
 
 #[test]

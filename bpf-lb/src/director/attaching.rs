@@ -19,13 +19,19 @@ pub(super) struct AllAttached {
 
 impl Director {
     /// Puts the programs on all interfaces. Many drivers say only of one that runs a program that it can transmit what native
-    /// XDP sends out of it; then it is looked at once more who is right in the driver.
+    /// XDP sends out of it; then it is looked at once more who is right in the driver. Of one that runs ours already, as
+    /// after a restart, the first look says the same: no other driver is turned over to find that out.
     pub(super) fn attach_all(&mut self, desired: &Desired) -> AllAttached {
         if self.mute.is_none() {
-            self.mute = Some(self.mute(desired, |transmits| transmits == Transmits::Never));
+            let mute = self.mute(desired, |to, transmits| match transmits {
+                Transmits::Yes => false,
+                Transmits::NotNow => self.links.is_in_driver(to),
+                Transmits::Never => true,
+            });
+            self.mute = Some(mute);
         }
         let all = self.attach_each(desired);
-        let mute = Some(self.mute(desired, |transmits| transmits != Transmits::Yes));
+        let mute = Some(self.mute(desired, |_, transmits| transmits != Transmits::Yes));
         if self.mute == mute {
             return all;
         }
@@ -54,7 +60,7 @@ impl Director {
 
     /// The interfaces that packets are sent out of which came in by another one, and that are mute, by what their drivers
     /// say. Where the kernel does not tell (before Linux 6.3), none is.
-    fn mute(&self, desired: &Desired, is_mute: impl Fn(Transmits) -> bool) -> BTreeSet<u32> {
+    fn mute(&self, desired: &Desired, is_mute: impl Fn(u32, Transmits) -> bool) -> BTreeSet<u32> {
         if !matches!(self.settings.attach, AttachMode::Auto | AttachMode::Native) {
             return BTreeSet::new();
         }
@@ -63,7 +69,7 @@ impl Director {
         out_of.retain(|to| {
             *to != 0
                 && desired.interfaces.keys().any(|by| by != to)
-                && transmits(*to).is_some_and(&is_mute)
+                && transmits(*to).is_some_and(|transmits| is_mute(*to, transmits))
         });
         out_of
     }

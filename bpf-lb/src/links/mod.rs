@@ -74,6 +74,12 @@ impl Links {
             .collect())
     }
 
+    /// Whether an interface has the program for received packets in its driver.
+    pub(crate) fn is_in_driver(&self, ifindex: u32) -> bool {
+        self.pinned(ifindex)
+            .any(|path| matches!(path, XdpPath::Native | XdpPath::Frags))
+    }
+
     /// Replaces the programs on all interfaces that have them by the ones in `ebpf`. Links whose
     /// interface is gone are cleared away.
     pub(crate) fn adopt(&self, ebpf: &mut Ebpf) -> Result<(), AttachError> {
