@@ -231,8 +231,9 @@ impl Parts {
         };
         self.tell_peers(effects.heartbeats, effects.to_peers, deadline);
         // Before it begins another session.
-        for session in effects.elsewhere {
-            self.elsewhere.send_modify(|known| known.note(session));
+        for (session, lives) in effects.elsewhere {
+            self.elsewhere
+                .send_modify(|known| known.note(session, lives));
         }
         if effects.session_over.is_some() {
             self.over.send_replace(effects.session_over);

@@ -5,8 +5,8 @@
 //!  Lease names ─┬─ nobody, or one of its own ─────────────► begin
 //!               └─ another ─┬─ heard, or this process ─────► wait until it is not renewed any more
 //!                           │  had a session before
-//!                           └─ not heard while listening, ─► begin: the process before it, which is dead
-//!                              or of this machine
+//!                           ├─ of this machine ──────────► begin: the process before it, which is dead
+//!                           └─ not heard while listening ► begin: the same, or nobody can tell
 //! ```
 //!
 //! Of one machine only one process runs at a time, which is for its caller to see to. So whoever takes a Lease from a process
@@ -25,6 +25,9 @@ use crate::names::{SessionId, Version};
 const LISTEN: Duration = Duration::from_millis(500);
 /// Or for so many beats, where these come slowly: two of them are wanted.
 const BEATS: u32 = 3;
+/// How long one is listened for of which one beat came: that may be a copy, and where nodes are many each speaks to all once
+/// a second.
+const LISTEN_ON: Duration = Duration::from_secs(3);
 /// Between two looks at a Lease that another has.
 const LOOK: Duration = Duration::from_secs(1);
 /// Own sessions remembered.
@@ -32,19 +35,28 @@ const REMEMBERED: usize = 64;
 /// Sessions of others remembered that were heard: one would do, if nobody had recorded those of other machines before.
 const FEW: usize = 8;
 
-/// Sessions that are known to go on elsewhere by this node's name, the last few: another machine's; or this process's own, if
-/// one with its memory goes on with it.
+/// Sessions that go on elsewhere by this node's name, or may, the last few: another machine's; or this process's own, if one
+/// with its memory goes on with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Elsewhere(VecDeque<SessionId>);
+pub struct Elsewhere(VecDeque<(SessionId, bool)>);
 
 impl Elsewhere {
-    /// This one was found to.
-    pub fn note(&mut self, session: SessionId) {
-        self.0.retain(|known| *known != session);
+    /// This one was heard; `lives`: and is no copy of what was said once.
+    pub fn note(&mut self, session: SessionId, lives: bool) {
+        let known = self.0.iter().position(|(known, _)| *known == session);
+        let known = known.and_then(|at| self.0.remove(at));
         if self.0.len() >= FEW {
-            self.0.pop_front();
+            let copy = self.0.iter().position(|(_, lives)| !lives);
+            self.0.remove(copy.unwrap_or(0));
         }
-        self.0.push_back(session);
+        let lives = lives || known.is_some_and(|(_, lives)| lives);
+        self.0.push_back((session, lives));
+    }
+
+    /// Whether this one lives, if it was heard.
+    fn heard(&self, session: &SessionId) -> Option<bool> {
+        let known = self.0.iter().find(|(known, _)| known == session);
+        known.map(|(_, lives)| *lives)
     }
 }
 
@@ -57,7 +69,8 @@ pub struct Held<'a> {
     pub renewal: Option<&'a Version>,
     /// How long it lives unrenewed.
     pub duration: Duration,
-    /// What is published with it has the Ethernet addresses of this machine. Two that share them do not hear each other.
+    /// What is published with it has the Ethernet addresses of this machine. One that was cloned with its addresses is not
+    /// told from it.
     pub of_this_machine: bool,
 }
 
@@ -80,6 +93,8 @@ struct Holder {
     renewal: Option<Version>,
     /// Since when that is its last renewal.
     renewed: Now,
+    /// It lives. Whatever else is heard meanwhile, that is not forgotten.
+    is_heard: bool,
 }
 
 /// Why a session may not begin yet.
@@ -127,26 +142,35 @@ impl Namesake {
         elsewhere: &Elsewhere,
         now: Now,
     ) -> Result<(), Wait> {
-        let is_own = |held: &Held<'_>| self.own.contains(held.session);
-        let is_heard = held.is_some_and(|held| {
-            elsewhere.0.contains(held.session) && (is_own(&held) || !held.of_this_machine)
-        });
-        let Some(held) = held.filter(|held| is_heard || !is_own(held)) else {
-            self.holder = None;
+        let known = self.holder.take();
+        let Some(held) = held else {
             return Ok(());
         };
-        let known = self.holder.take();
         let known = known.filter(|known| known.session == *held.session);
+        let is_own = self.own.contains(held.session);
+        let heard = elsewhere.heard(held.session);
+        let was_heard = known.as_ref().is_some_and(|known| known.is_heard);
+        let lives = heard == Some(true) && (is_own || !held.of_this_machine);
+        let is_heard = was_heard || lives;
+        if !is_heard && (is_own || held.of_this_machine && !self.has_begun) {
+            return Ok(());
+        }
         let mut known = known.unwrap_or_else(|| Holder {
             session: held.session.clone(),
             first_seen: now,
             renewal: held.renewal.cloned(),
             renewed: now,
+            is_heard,
         });
+        known.is_heard = is_heard;
         if known.renewal.as_ref() != held.renewal {
             (known.renewal, known.renewed) = (held.renewal.cloned(), now);
         }
-        let listened = known.first_seen + self.listen;
+        let listen = match heard {
+            None => self.listen,
+            Some(_) => self.listen.max(LISTEN_ON),
+        };
+        let listened = known.first_seen + listen;
         let ends = known.renewed + held.duration;
         self.holder = Some(known);
         let lives = is_heard || self.has_begun;
@@ -190,7 +214,7 @@ mod tests {
 
     fn heard(name: &str) -> Elsewhere {
         let mut elsewhere = Elsewhere::default();
-        elsewhere.note(session(name));
+        elsewhere.note(session(name), true);
         elsewhere
     }
 
@@ -232,7 +256,40 @@ mod tests {
     #[test]
     fn whatever_is_heard_of_the_process_before_on_this_machine_was_recorded() {
         let before = ("a1", true);
-        assert_eq!(begins(alone(), &heard("a1"), before, 0), LISTEN);
+        assert_eq!(begins(alone(), &heard("a1"), before, 0), Duration::ZERO);
+    }
+
+    #[test]
+    fn one_of_which_one_beat_came_is_listened_for_longer() {
+        let mut elsewhere = Elsewhere::default();
+        elsewhere.note(session("a1"), false);
+        let before = ("a1", false);
+        assert_eq!(begins(alone(), &elsewhere, before, 0), LISTEN_ON);
+        elsewhere.note(session("a1"), true);
+        assert_eq!(begins(alone(), &elsewhere, before, 0), DURATION);
+        elsewhere.note(session("a1"), false);
+        assert_eq!(begins(alone(), &elsewhere, before, 0), DURATION);
+    }
+
+    #[test]
+    fn one_that_is_waited_for_is_not_forgotten_for_what_is_said_again_of_others() {
+        let mut namesake = alone();
+        let version = Version::new("1");
+        let mut waits = |elsewhere: &Elsewhere, seconds| {
+            let held = Held {
+                session: &session("a1"),
+                renewal: Some(&version),
+                duration: DURATION,
+                of_this_machine: false,
+            };
+            let now = Duration::from_secs(seconds);
+            namesake.may_begin(Some(held), elsewhere, now).is_err()
+        };
+        let mut elsewhere = heard("a1");
+        assert!(waits(&elsewhere, 100));
+        (0..100).for_each(|life| elsewhere.note(session(&format!("z{life}")), true));
+        assert!(waits(&elsewhere, 110));
+        assert!(!waits(&elsewhere, 116));
     }
 
     #[test]
@@ -255,11 +312,11 @@ mod tests {
     fn a_namesake_is_not_forgotten_for_a_few_others_that_are_heard_as_well() {
         let mut elsewhere = Elsewhere::default();
         for name in ["z1", "a1", "z1", "z2", "z3", "a1"] {
-            elsewhere.note(session(name));
+            elsewhere.note(session(name), true);
         }
         let begins = begins(alone(), &elsewhere, ("a1", false), 0);
         assert_eq!(begins, DURATION);
-        (0..100).for_each(|life| elsewhere.note(session(&format!("z{life}"))));
+        (0..100).for_each(|life| elsewhere.note(session(&format!("z{life}")), true));
         assert_eq!(elsewhere.0.len(), FEW);
     }
 

@@ -41,8 +41,8 @@ pub struct Effects {
     pub to_peers: Vec<peers::Event>,
     /// This session was ended by others: another is to begin at once.
     pub session_over: Option<SessionId>,
-    /// Another machine goes on with these sessions by this node's name.
-    pub elsewhere: Vec<SessionId>,
+    /// Another machine goes on with these sessions by this node's name: does, or may.
+    pub elsewhere: Vec<(SessionId, bool)>,
     /// What the session publishes; nothing before this node knows enough to say it.
     pub published: Option<Published>,
     /// Nodes whose renewals this one has to hear of.

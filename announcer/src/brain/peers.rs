@@ -61,8 +61,8 @@ pub(super) struct ToPeers {
     events: Vec<peers::Event>,
     said: Option<Heartbeats>,
     session_over: Option<SessionId>,
-    /// Other machines go on with these by this node's name.
-    elsewhere: Vec<SessionId>,
+    /// Other machines go on with these by this node's name: do, or may.
+    elsewhere: Vec<(SessionId, bool)>,
     /// Where authentic frames come from; none while there are no keys.
     pub(super) heard_from: Option<BTreeSet<Mac>>,
     /// Something has changed that the thread may have to know.
@@ -100,9 +100,9 @@ impl Brain {
         if let Report::OwnEnded(end) = &report {
             self.to_peers.session_over = self.owners.session().cloned();
             if *end == OwnEnd::Copy {
-                self.to_peers
-                    .elsewhere
-                    .extend(self.owners.session().cloned());
+                let copied = self.owners.session().cloned();
+                let elsewhere = &mut self.to_peers.elsewhere;
+                elsewhere.extend(copied.map(|session| (session, true)));
             }
         }
         self.owners.observe(Event::Report(report.clone()), now);
@@ -159,9 +159,15 @@ impl Brain {
                 });
                 tracing::info!(%node, ?proof, "a session is silent, and lives");
             }
-            Report::SameName(session) => {
-                tracing::warn!(%session, "another machine speaks by the name of this node, {}", self.me);
-                self.to_peers.elsewhere.push(session);
+            Report::SameName { session, lives } => {
+                if lives {
+                    tracing::warn!(
+                        %session,
+                        "another machine speaks by the name of this node, {}, or somebody says again what was recorded",
+                        self.me
+                    );
+                }
+                self.to_peers.elsewhere.push((session, lives));
             }
             Report::FewHear(few) => {
                 tracing::warn!(few, "whether fewer than half of the peers hear this node");

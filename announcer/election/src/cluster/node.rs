@@ -170,14 +170,14 @@ impl Node {
             })
             .collect();
         for report in reports {
-            if let Report::SameName(session) = &report {
-                self.elsewhere.note(session.clone());
+            if let Report::SameName { session, lives } = &report {
+                self.elsewhere.note(session.clone(), *lives);
             }
             if let Report::OwnEnded(end) = &report {
                 let copied = self.session.take().filter(|_| *end == OwnEnd::Copy);
                 copied
                     .into_iter()
-                    .for_each(|session| self.elsewhere.note(session));
+                    .for_each(|session| self.elsewhere.note(session, true));
                 self.renew_at = Duration::ZERO;
             }
             self.reports.push((now, report.clone()));

@@ -130,7 +130,7 @@ fn on_a_machine_that_does_not_know_the_session_before_copies_of_one_frame_keep_n
         let mut world = at_rest(seed, 1, 20);
         world.nodes[0].forget_sessions();
         world.restart_and_hear(std::iter::repeat_n(160, times));
-        world.run(millis(2_000 - 50 * u64::try_from(times).unwrap()));
+        world.run(millis(4_500 - 50 * u64::try_from(times).unwrap()));
         world.assert_all_answered_once();
     }
 }

@@ -38,7 +38,7 @@ impl Owners {
             | Report::EndedThoughHeard(_)
             | Report::Conceded(..)
             | Report::Vetoed { .. }
-            | Report::SameName(_) => self.view.take(report, now),
+            | Report::SameName { .. } => self.view.take(report, now),
         }
     }
 

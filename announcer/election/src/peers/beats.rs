@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::frame::{ACKNOWLEDGEMENTS, Beat, Body, Fenced, Frame, Heard, Kind, Suspect};
 use super::link::{Link, Phase};
 use super::pace::discovery;
+use super::strangers::Sign;
 use super::{Action, OwnEnd, Peers, Proof, Report, SegmentId, To};
 use crate::Now;
 use crate::names::{NodeName, SessionId};
@@ -150,9 +151,12 @@ impl Peers {
     pub(super) fn take(&mut self, id: SegmentId, frame: Frame, now: Now, out: &mut Vec<Action>) {
         if frame.node == self.me {
             if let Body::Beat(beat) = &frame.body
-                && self.strangers.hear(&frame.session, beat.sequence)
+                && let Some(sign) = self.strangers.hear(&frame.session, beat.sequence)
             {
-                out.push(Action::Report(Report::SameName(frame.session)));
+                out.push(Action::Report(Report::SameName {
+                    session: frame.session,
+                    lives: sign == Sign::Lives,
+                }));
             }
             return;
         }

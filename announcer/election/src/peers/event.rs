@@ -143,8 +143,13 @@ pub enum Report {
     },
     /// This node's own session is over, or is not to be trusted: begin a new one.
     OwnEnded(OwnEnd),
-    /// Another machine speaks by this node's name: one beat of this session followed another.
-    SameName(SessionId),
+    /// Another machine may speak by this node's name: a beat of this session was heard.
+    SameName {
+        /// Whose.
+        session: SessionId,
+        /// It does: another beat followed one.
+        lives: bool,
+    },
     /// Whether fewer than half of the watchers hear this node.
     FewHear(bool),
     /// A peer answers for these.

@@ -19,6 +19,15 @@ pub struct OwnName {
     pub copied: u64,
 }
 
+/// What a beat is the first to show of a session that is not this process's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sign {
+    /// It was said once.
+    Said,
+    /// It is another machine's, which lives.
+    Lives,
+}
+
 #[derive(Clone, Debug)]
 struct Stranger {
     session: SessionId,
@@ -45,20 +54,20 @@ impl Strangers {
         self.own.push_back(session);
     }
 
-    /// Takes a beat in. Whether it is the first to show that its session is another machine's.
-    pub(super) fn hear(&mut self, session: &SessionId, sequence: u64) -> bool {
-        let (lives, is_news) = self.weigh(session, sequence);
+    /// Takes a beat in.
+    pub(super) fn hear(&mut self, session: &SessionId, sequence: u64) -> Option<Sign> {
+        let (lives, sign) = self.weigh(session, sequence);
         let counter = match lives {
             true => &mut self.counts.heard,
             false => &mut self.counts.copied,
         };
         *counter += 1;
-        is_news
+        sign
     }
 
-    fn weigh(&mut self, session: &SessionId, sequence: u64) -> (bool, bool) {
+    fn weigh(&mut self, session: &SessionId, sequence: u64) -> (bool, Option<Sign>) {
         if self.own.contains(session) {
-            return (false, false);
+            return (false, None);
         }
         let known = self
             .others
@@ -72,14 +81,14 @@ impl Strangers {
                 sequence,
                 lives: false,
             });
-            return (false, false);
+            return (false, Some(Sign::Said));
         };
         let rises = sequence > other.sequence;
         let is_news = rises && !other.lives;
         other.lives |= rises;
         other.sequence = other.sequence.max(sequence);
         self.others.push_back(other);
-        (rises, is_news)
+        (rises, is_news.then_some(Sign::Lives))
     }
 
     /// What may be a copy goes first.
@@ -117,7 +126,10 @@ mod tests {
                 let rises = *number >= 2 && before.iter().max().is_some_and(|max| sequence > max);
                 before.push(*sequence);
                 let counted = strangers.counts.heard;
-                if strangers.hear(&name(*number), *sequence) {
+                let sign = strangers.hear(&name(*number), *sequence);
+                let is_first = *number >= 2 && before.len() == 1;
+                prop_assert_eq!(sign == Some(Sign::Said), is_first);
+                if sign == Some(Sign::Lives) {
                     prop_assert!(rises && !said.contains(number));
                     said.push(*number);
                 }
@@ -135,13 +147,13 @@ mod tests {
             let mut strangers = Strangers::default();
             let other = SessionId::new("another");
             strangers.hear(&other, 1);
-            prop_assert!(strangers.hear(&other, 2));
+            prop_assert_eq!(strangers.hear(&other, 2), Some(Sign::Lives));
             for copy in copies {
                 strangers.hear(&name(copy), 7);
                 strangers.begin(name(copy));
             }
             prop_assert!(strangers.others.len() <= FEW && strangers.own.len() <= FEW);
-            prop_assert!(!strangers.hear(&other, 3), "it was said already");
+            prop_assert_eq!(strangers.hear(&other, 3), None, "it was said already");
             prop_assert!(strangers.counts.heard >= 2);
         }
     }

@@ -317,7 +317,8 @@ fn said_of(lone: &mut Lone, beats: impl IntoIterator<Item = (String, u64)>) -> u
         };
         lone.tell(Event::Heard(SEGMENT, frame));
     }
-    let said = |action: &&Action| matches!(action, Action::Report(Report::SameName(_)));
+    let said =
+        |action: &&Action| matches!(action, Action::Report(Report::SameName { lives: true, .. }));
     lone.out.iter().filter(said).count()
 }
 
