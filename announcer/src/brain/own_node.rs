@@ -127,6 +127,12 @@ impl Brain {
                 (described.namesake_said, described.namesake_attempts) = (said, 0);
             }
             (Ok(()), None) => {}
+            (Err(Class::NotFound), Some(None)) => {
+                // The object is gone, and what was said on it; it is to be made anew.
+                described.namesake_again_at = now + TAKEN_BACK;
+                (described.namesake_said, described.namesake_attempts) = (None, 0);
+                described.written = None;
+            }
             (Err(class), _) => {
                 described.namesake_attempts += 1;
                 let pause = class.retry_after(described.namesake_attempts, 0.5);

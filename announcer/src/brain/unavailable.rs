@@ -25,8 +25,11 @@ struct Pause {
 pub(super) struct Unavailable(BTreeMap<IfIndex, Pause>);
 
 impl Unavailable {
-    /// It could not be listened on.
+    /// It could not be listened on. What is said again before anybody could heed it is the same refusal.
     pub(super) fn failed(&mut self, index: IfIndex, now: Now) {
+        if self.contains(index) {
+            return;
+        }
         let before = self.0.get(&index);
         let lasts = before.map_or(SHORTEST, |pause| (pause.lasts * 2).min(LONGEST));
         let pause = Pause {
@@ -86,6 +89,8 @@ mod tests {
             let until = now + Duration::from_secs(lasts);
             assert_eq!(unavailable.until(), Some(until));
             assert!(!unavailable.expire(now) && unavailable.contains(7));
+            unavailable.failed(7, now);
+            assert_eq!(unavailable.until(), Some(until), "said twice");
             assert!(unavailable.expire(until) && !unavailable.contains(7));
             assert_eq!(unavailable.until(), None);
             now = until;
