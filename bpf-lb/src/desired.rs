@@ -124,7 +124,7 @@ pub struct Backend {
 /// Everything known of one frontend.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Vip {
-    /// The backends by endpoint; none at all means that packets pass to the kernel.
+    /// The backends by endpoint; none at all means that what is not of an open connection passes to the kernel.
     pub backends: BTreeMap<Endpoint, Backend>,
     /// Those of the backends whose nodes have fallen silent. A node of [`Desired::away`] need not be named here; one
     /// that nothing places can be named nowhere else.

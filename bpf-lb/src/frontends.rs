@@ -226,11 +226,10 @@ impl<K: Placed> OfFamily<K> {
     fn set(&mut self, key: K, entry: FrontendEntry) -> Result<(), MapError> {
         self.map.insert(key, entry, 0)?;
         let echo = key.echo();
-        let is_answered = self.has_any(&echo);
-        self.known.insert(key);
-        if !is_answered {
+        if !self.has_any(&echo) {
             self.map.insert(echo, ECHO, 0)?;
         }
+        self.known.insert(key);
         self.place(key, entry)
     }
 

@@ -18,7 +18,7 @@ use support::frames::{CLIENT_MAC, Shape, see, shaped};
 use support::icmp::echo;
 use support::run::{PASS, TX, receive_by};
 use support::scene::{HOPS, families};
-use support::{Node, OWN, ip, on, problem, run_command};
+use support::{Node, OWN, eventually, ip, on, problem, run_command};
 
 fn in_mode(node: &Node, attach: AttachMode) -> Settings {
     Settings {
@@ -222,9 +222,7 @@ fn received_packets_are_seen_before_any_other_tc_program_or_that_one_is_named() 
     assert_eq!((programs.len(), programs[1]), (2, theirs));
     stranger.detach(link).unwrap();
     // A process that another test starts has the link, too, for the moment between fork and exec.
-    while received_by().contains(&theirs) {
-        std::thread::yield_now();
-    }
+    eventually("it is gone", || !received_by().contains(&theirs));
     stranger
         .attach_with_options("seg0", TcAttachType::Ingress, first())
         .unwrap();

@@ -21,7 +21,7 @@ use landfall_bpf_lb::{
 use support::frames::{SEGMENT, see};
 use support::scene::families;
 use support::talk::{answers, establish, says};
-use support::{Node, on, problem, run_command};
+use support::{Node, eventually, on, problem, run_command};
 
 /// The settings that put the program for received packets at TC.
 fn at_tc(node: &Node) -> Settings {
@@ -170,9 +170,7 @@ fn replies_are_seen_before_any_other_program_or_that_one_is_named() {
     // It comes again and puts itself first: it is not fought with, and not passed over in silence.
     stranger.detach(link).unwrap();
     // A process that another test starts has the link, too, for the moment between fork and exec.
-    while chain("seg0").contains(&theirs) {
-        std::thread::yield_now();
-    }
+    eventually("it is gone", || !chain("seg0").contains(&theirs));
     let link = stranger
         .attach_with_options("seg0", TcAttachType::Egress, first())
         .unwrap();

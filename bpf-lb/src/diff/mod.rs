@@ -135,7 +135,10 @@ pub fn carry_out<T: Target>(
     let mut refused = BTreeMap::new();
     let mut resolved = Vec::new();
     let ranked = Ranked::new(&frontends, desired);
-    let mut room = (settings.frontends as usize).saturating_sub(ranked.current.len());
+    // One that is wanted, and going for want of endpoints, keeps its place for when they come back.
+    let is_wanted = |frontend: &&Frontend| desired.frontends.contains_key(frontend);
+    let placed = ranked.current.len() + going.iter().filter(is_wanted).count();
+    let mut room = (settings.frontends as usize).saturating_sub(placed);
     // Those that are going have their entries until they have gone.
     let mut entries = [false, true].map(|of_v6| {
         let of_family = |frontend: &&Frontend| frontend.address.is_ipv6() == of_v6;
@@ -355,16 +358,17 @@ fn install<T: Target>(
     tables: &mut Tables,
     target: &mut Counted<'_, T>,
 ) -> Result<Option<Installed>, T::Error> {
-    // The kernel has served it until now.
-    let learning = before.map_or(FrontendEntry::LEARNING, |before| {
-        before.entry.flags & FrontendEntry::LEARNING
-    });
+    let table_before = before.and_then(Installed::table);
+    // Without a table, the kernel has served it until now.
+    let learning = match (before, table_before) {
+        (Some(before), Some(_)) => before.entry.flags & FrontendEntry::LEARNING,
+        _ => FrontendEntry::LEARNING,
+    };
     let affinity = if vip.client_ip_affinity {
         FrontendEntry::CLIENT_IP
     } else {
         0
     };
-    let table_before = before.and_then(Installed::table);
     let old = target.slots(table_before);
     let wanted = slots(vip, ids, Some(&old));
     let table = if wanted == old {

@@ -1,4 +1,4 @@
-//! Frontends that are going: not wanted any more, and kept until their connections have ended.
+//! Frontends that are going: not wanted any more, or without backends, and kept until their connections have ended.
 //!
 //! Pure. A node sees the connections of its own pods, and a director those of nobody; so a frontend
 //! stays as long as this node has connections of it, as others say that they have, and for as long as
@@ -39,6 +39,12 @@ impl Draining {
             .copied()
             .filter(|frontend| stays(frontend))
             .collect()
+    }
+
+    /// Whether it began to go just now: who wants something of this node does not know of it yet.
+    pub(super) fn is_new(&self, frontend: &Frontend, clock: Clock) -> bool {
+        let since = self.0.get(frontend);
+        since.is_some_and(|since| clock.since(*since) < HEARSAY)
     }
 }
 

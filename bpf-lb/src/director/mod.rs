@@ -104,7 +104,7 @@ pub struct Applied {
     pub backends: usize,
     /// Frontends that pass to the kernel instead, and why.
     pub refused: Vec<(Frontend, Refusal)>,
-    /// Frontends that are not wanted any more, and kept for the connections they have.
+    /// Frontends that are not wanted any more, or have no backends, and are kept for the connections they have.
     pub draining: BTreeMap<Frontend, Leaving>,
     /// Addresses that this node's pods have connections of: of frontends that are not wanted any more, and
     /// of all if another node asks ([`Desired::is_asked`]).
@@ -248,7 +248,7 @@ impl Director {
             .draining
             .stay(&unwanted, &here, &desired.carried, clock);
         let mut problems = Vec::new();
-        if stay.is_empty() {
+        if stay.iter().all(|one| desired.frontends.contains_key(one)) {
             problems = self.detach_others(desired);
         }
         let tried = self.tried.len();
@@ -260,7 +260,7 @@ impl Director {
         self.ask_those_away(&desired.away, clock);
         applied.draining = self.leaving(&stay, &here);
         applied.carried = here.keys().map(|frontend| frontend.address).collect();
-        let still = self.still_served(&stay, &desired.pods);
+        let still = self.still_served(&stay, &desired.pods, clock);
         self.served = Some(Served::new(desired, still));
         let attached = self.attach_all(desired);
         applied.interfaces = attached.interfaces;
@@ -355,7 +355,7 @@ fn load_program(
     uninterrupted(load).map_err(|source| LoadError::Program { program, source })
 }
 
-/// The frontends that are not wanted any more, and may have connections.
+/// The frontends that are not wanted any more, or have no backends, and may have connections.
 fn unwanted(now: &Programmed, desired: &Desired) -> BTreeSet<Frontend> {
     let programmed = now.frontends.iter();
     programmed

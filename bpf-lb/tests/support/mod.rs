@@ -14,6 +14,7 @@ pub(crate) mod talk;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use landfall_bpf_lb::desired::{Desired, Interface};
 use landfall_bpf_lb::{Applied, AttachError, AttachMode, Director, Settings};
@@ -175,4 +176,13 @@ macro_rules! needs_root {
             return;
         }
     };
+}
+
+/// Awaits what comes soon, on whatever machine.
+pub(crate) fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < until, "waited in vain: {what}");
+        std::thread::yield_now();
+    }
 }
