@@ -144,7 +144,11 @@ async fn status(cluster: &Cluster, flags: &args::Status) -> anyhow::Result<End> 
         let status = status::judge(&picture, Timestamp::now());
         if status.well && status.settled || is_last {
             print(&form(&status, flags.output.output, status::draw)?);
-            return Ok(status.end());
+            return Ok(match status.end() {
+                // It was waited for in vain.
+                End::Well if flags.wait && !status.settled => End::Unknown,
+                end => end,
+            });
         }
         tokio::time::sleep(AGAIN).await;
     }

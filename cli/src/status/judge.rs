@@ -41,13 +41,16 @@ pub(crate) fn judge(picture: &Picture, now: Timestamp) -> Status {
     let unseen = unseen(picture);
     let unread = pools.iter().any(|pool| pool.accepted.is_none())
         || policies.iter().any(|policy| policy.accepted.is_none());
-    let Findings {
-        wrong,
-        notes,
-        unsaid,
-    } = findings;
+    let settled = !unread && !findings.unsaid;
+    if !settled {
+        findings.notes.push(
+            "of a new pool, policy or Service nothing is said yet: look again, or add --wait"
+                .to_owned(),
+        );
+    }
+    let Findings { wrong, notes, .. } = findings;
     Status {
-        settled: !unread && !unsaid,
+        settled,
         well: wrong.is_empty() && unseen.is_empty(),
         workloads,
         leader,
