@@ -42,3 +42,36 @@ fn no_more_frontends_are_written_than_the_map_holds_with_those_that_are_going() 
     assert_eq!(more.refused[&frontend(9)], Refusal::Frontends);
     assert_eq!(more.next.frontends.len(), 8);
 }
+
+#[test]
+fn a_frontend_that_goes_for_want_of_endpoints_keeps_its_place() {
+    let one: &[(u8, u8)] = &[(1, 0)];
+    let served = go(&empty(), &wanted(&[(1, one), (2, one), (3, one), (4, one)])).next;
+    let more = wanted(&[(1, &[]), (2, one), (3, one), (4, one), (5, one)]);
+    let going = BTreeSet::from([frontend(1)]);
+    let plan = plan(&served, &more, &going);
+    let refused: Vec<_> = plan.refused.keys().copied().collect();
+    assert_eq!(refused, [frontend(5)]);
+}
+
+#[test]
+fn endpoints_that_come_to_a_frontend_without_a_table_are_learned_of() {
+    let one: &[(u8, u8)] = &[(1, 0)];
+    let flags = |state: &State| state.programmed.frontends[&frontend(1)].entry.flags;
+    let learned = |state: State| {
+        let mut state = state;
+        let installed = state.programmed.frontends.get_mut(&frontend(1)).unwrap();
+        installed.entry.flags &= !FrontendEntry::LEARNING;
+        state
+    };
+    let served = learned(go(&empty(), &wanted(&[(1, one)])).next);
+    let without = learned(go(&served, &wanted(&[(1, &[])])).next);
+    let again = go(&without, &wanted(&[(1, one)])).next;
+    assert_eq!(
+        flags(&again) & FrontendEntry::LEARNING,
+        FrontendEntry::LEARNING
+    );
+    // Others that join it change nothing about what the kernel had.
+    let two = go(&learned(again), &wanted(&[(1, &[(1, 0), (2, 1)])])).next;
+    assert_eq!(flags(&two) & FrontendEntry::LEARNING, 0);
+}
