@@ -217,25 +217,6 @@ fn a_frontend_whose_backends_go_before_it_does_keeps_its_connections() {
 }
 
 #[test]
-fn what_is_idle_when_its_frontend_begins_to_go_lives_until_it_is_said_which_pods_do() {
-    needs_root!("what_is_idle_when_its_frontend_begins_to_go_lives_until_it_is_said_which_pods_do");
-    every_kind(|node, director, family, protocol| {
-        let served = family.desired(protocol, node.ifindex, &HERE);
-        director.apply(&served).unwrap();
-        let flow = family.flow(protocol);
-        let pod = establish(director, node.ifindex, flow);
-        let idle = match protocol {
-            Protocol::Tcp => 120,
-            Protocol::Udp => 15,
-        };
-        support::maps::age(&node.settings, idle);
-        director.apply(&Desired::default()).unwrap();
-        director.sweep().unwrap();
-        assert_eq!(reached(&says(director, node.ifindex, flow, SEGMENT)), pod);
-    });
-}
-
-#[test]
 fn whoever_asks_is_told_which_addresses_there_are_connections_of() {
     needs_root!("whoever_asks_is_told_which_addresses_there_are_connections_of");
     every_kind(|node, director, family, protocol| {

@@ -119,6 +119,8 @@ pub fn assemble(
         .filter(|link| is_wanted(link))
         .filter_map(|link| Some((link.index, interface(link, links)?)))
         .collect();
+    // Also before anything goes: what is idle in the moment when its frontend begins to is nobody's orphan.
+    out.path.desired.pods = pods(world, me);
     if is_draining {
         add_what_drains(&mut out.path.desired, world, plan, me);
     }
@@ -184,12 +186,16 @@ fn add_what_drains(desired: &mut Desired, world: &World, plan: &Announcements, m
         .flat_map(|(_, peer)| peer.carries.iter().copied())
         .filter(|address| !comes_by_others(address))
         .collect();
+}
+
+/// The addresses of this node's pods.
+fn pods(world: &World, me: &NodeName) -> BTreeSet<IpAddr> {
     let slices = world.slices.values().flat_map(BTreeMap::values);
     let endpoints = slices.flat_map(|slice| &slice.endpoints);
-    desired.pods = endpoints
+    endpoints
         .filter(|endpoint| endpoint.node.as_ref() == Some(me))
         .map(|endpoint| endpoint.address)
-        .collect();
+        .collect()
 }
 
 /// The interface as the director attaches to it; without an Ethernet address it cannot.

@@ -339,6 +339,11 @@ fn source_ranges_and_kernel_policies_are_left_to_the_kernel() {
         1,
         "a policy wants the director there all the same"
     );
+    let pods = std::mem::take(&mut out.path.desired.pods);
+    assert!(
+        !pods.is_empty(),
+        "connections of before, also idle ones, are those of pods that live"
+    );
     assert_eq!(out, Assembled::default());
 }
 

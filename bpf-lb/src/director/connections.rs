@@ -222,21 +222,18 @@ impl Director {
             .collect()
     }
 
-    /// Pods of this node that live, of frontends that are going; of those that just began to, all: which pods there are is
-    /// said once somebody has heard of it.
+    /// Pods of this node that live, of frontends that are going.
     pub(super) fn still_served(
         &self,
         stay: &BTreeSet<Frontend>,
         pods: &BTreeSet<IpAddr>,
-        clock: Clock,
     ) -> BTreeSet<Endpoint> {
-        let served = |frontend| {
-            let all = self.draining.is_new(frontend, clock);
-            let here = self.backends_of(frontend).filter(|one| one.hop == 0);
-            here.map(endpoint_of)
-                .filter(move |endpoint| all || pods.contains(&endpoint.address))
-        };
-        stay.iter().flat_map(served).collect()
+        let backends = stay.iter().flat_map(|frontend| self.backends_of(frontend));
+        backends
+            .filter(|backend| backend.hop == 0)
+            .map(endpoint_of)
+            .filter(|endpoint| pods.contains(&endpoint.address))
+            .collect()
     }
 
     fn backends_of(&self, frontend: &Frontend) -> impl Iterator<Item = &BackendEntry> {

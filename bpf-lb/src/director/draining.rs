@@ -40,12 +40,6 @@ impl Draining {
             .filter(|frontend| stays(frontend))
             .collect()
     }
-
-    /// Whether it began to go just now: who wants something of this node does not know of it yet.
-    pub(super) fn is_new(&self, frontend: &Frontend, clock: Clock) -> bool {
-        let since = self.0.get(frontend);
-        since.is_some_and(|since| clock.since(*since) < HEARSAY)
-    }
 }
 
 #[cfg(test)]

@@ -260,7 +260,7 @@ impl Director {
         self.ask_those_away(&desired.away, clock);
         applied.draining = self.leaving(&stay, &here);
         applied.carried = here.keys().map(|frontend| frontend.address).collect();
-        let still = self.still_served(&stay, &desired.pods, clock);
+        let still = self.still_served(&stay, &desired.pods);
         self.served = Some(Served::new(desired, still));
         let attached = self.attach_all(desired);
         applied.interfaces = attached.interfaces;
