@@ -36,6 +36,12 @@ fn answer(family: Family, shape: &Shape) -> Vec<u8> {
     echo(family.vip.ip(), family.client.ip(), true, &back)
 }
 
+/// The plainest question, and what is answered to it.
+fn plain(family: Family) -> [Vec<u8>; 2] {
+    let shape = Shape::default();
+    [asked(family, &shape), answer(family, &shape)]
+}
+
 fn answered(director: &mut Director, ifindex: u32, family: Family, shape: &Shape) {
     let ran = receive(director, ifindex, &asked(family, shape));
     assert_eq!((ran.action, ran.verdict()), (TX, Verdict::Echoed));
@@ -101,10 +107,7 @@ fn padding_behind_an_echo_request_comes_back_as_it_is() {
     needs_root!("padding_behind_an_echo_request_comes_back_as_it_is");
     let node = Node::new();
     each(&node, |director, family| {
-        let (mut sent, mut expected) = (
-            asked(family, &Shape::default()),
-            answer(family, &Shape::default()),
-        );
+        let [mut sent, mut expected] = plain(family);
         for frame in [&mut sent, &mut expected] {
             frame.resize(80, 0x55);
         }
@@ -119,10 +122,7 @@ fn a_checksum_that_is_wrong_stays_wrong() {
     needs_root!("a_checksum_that_is_wrong_stays_wrong");
     let node = Node::new();
     each(&node, |director, family| {
-        let (mut sent, mut expected) = (
-            asked(family, &Shape::default()),
-            answer(family, &Shape::default()),
-        );
+        let [mut sent, mut expected] = plain(family);
         let at = sent.len() - 1;
         sent[at] ^= 1;
         expected[at] ^= 1;

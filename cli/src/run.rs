@@ -142,12 +142,11 @@ async fn status(cluster: &Cluster, flags: &args::Status) -> anyhow::Result<End> 
             }
         };
         let status = status::judge(&picture, Timestamp::now());
-        if status.well && status.settled || is_last {
+        if is_last || status.end_of_waiting() == End::Well {
             print(&form(&status, flags.output.output, status::draw)?);
-            return Ok(match status.end() {
-                // It was waited for in vain.
-                End::Well if flags.wait && !status.settled => End::Unknown,
-                end => end,
+            return Ok(match flags.wait {
+                true => status.end_of_waiting(),
+                false => status.end(),
             });
         }
         tokio::time::sleep(AGAIN).await;

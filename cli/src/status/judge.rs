@@ -44,8 +44,7 @@ pub(crate) fn judge(picture: &Picture, now: Timestamp) -> Status {
     let settled = !unread && !findings.unsaid;
     if !settled {
         findings.notes.push(
-            "of a new pool, policy or Service nothing is said yet: look again, or add --wait"
-                .to_owned(),
+            "of a new pool, policy or Service nothing is said yet: --wait waits for it".to_owned(),
         );
     }
     let Findings { wrong, notes, .. } = findings;

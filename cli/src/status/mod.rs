@@ -51,6 +51,14 @@ impl Status {
             (true, true) => End::Well,
         }
     }
+
+    /// The same for who waits until all that is new was looked at.
+    pub(crate) fn end_of_waiting(&self) -> End {
+        match self.end() {
+            End::Well if !self.settled => End::Unknown,
+            end => end,
+        }
+    }
 }
 
 /// A Deployment or DaemonSet of ours.

@@ -190,7 +190,10 @@ fn what_nobody_has_looked_at_yet_is_not_wrong_and_not_settled() {
         "metadata": {"name": "public", "generation": 2}, "spec": {"blocks": [{"cidr": "192.0.2.64/27"}]},
         "status": {"observedGeneration": 1, "conditions": [condition("Accepted", "True", "Accepted", "in use")]}}]),
     );
-    assert!(!judge(&picture, at()).settled);
+    let status = judge(&picture, at());
+    assert_eq!(status.end(), End::Well);
+    assert_eq!(status.end_of_waiting(), End::Unknown, "in vain");
+    assert_eq!(judge(&well(), at()).end_of_waiting(), End::Well);
 }
 
 #[test]
